@@ -1,0 +1,1 @@
+"""A self-configuring medical image segmentation pipeline."""

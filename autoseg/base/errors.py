@@ -1,0 +1,33 @@
+"""A user's error: one sentence with what is wrong, where, what was found, what was expected and what to do."""
+
+
+class AutosegError(Exception):
+    """Shown to the user without a traceback; the command exits with status 2."""
+
+
+class UserError(AutosegError):
+    """One fault of the user's input, composed into a sentence.
+
+    >>> str(UserError("label values are not declared", where="labelsTr/a.nii.gz", found="7", expected="0, 1",
+    ...               do="declare 7 in dataset.json"))
+    'labelsTr/a.nii.gz: label values are not declared (found: 7; expected: 0, 1); declare 7 in dataset.json'
+    """
+
+    def __init__(self, what: str, *, where: object = None, found: object = None, expected: object = None,
+                 do: str | None = None):
+        details = [f"{key}: {value}" for key, value in (("found", found), ("expected", expected)) if value is not None]
+        sentence = what if where is None else f"{where}: {what}"
+        if details:
+            sentence += f" ({'; '.join(details)})"
+        if do is not None:
+            sentence += f"; {do}"
+        super().__init__(sentence)
+
+
+class ManyFaults(AutosegError):
+    """All faults of a dataset at once, one a line."""
+
+    def __init__(self, where: object, faults: list[str]):
+        self.faults = tuple(faults)
+        count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
+        super().__init__(f"{where}: {count} found\n" + "\n".join(f"  - {fault}" for fault in faults))

@@ -1,0 +1,90 @@
+"""The device a run uses: what it is, how precisely it computes, how much memory is there, and its seeds."""
+
+import os
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from autoseg.base.errors import UserError
+
+# Share of a host's free memory that a CPU training may plan with; the rest stays for the data and the system.
+_CPU_MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the dtype that autocast uses on it (float32: no autocast)."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    @property
+    def needs_loss_scaling(self) -> bool:
+        return self.dtype == torch.float16
+
+
+def open_runtime(device: str = "auto") -> Runtime:
+    """The runtime of `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a UserError where the machine has no such device."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.split(":")[0]
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in available:
+        raise UserError("unknown device", found=device, expected="auto, cpu, cuda, cuda:N or mps")
+    if not available[kind]:
+        usable = ", ".join(name for name, there in available.items() if there)
+        raise UserError(f"this machine has no {kind} device that torch can use", found=usable,
+                        do="choose one of these with --device, or install a torch build for it")
+    chosen = torch.device(device)
+    if kind == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError("this machine has no such GPU", found=f"{device} of {torch.cuda.device_count()} GPUs")
+    return Runtime(chosen, _precision(kind))
+
+
+def _precision(kind: str) -> torch.dtype:
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    # Processors with AVX512-BF16 or AMX convolve bfloat16 about twice as fast as float32; others emulate it, slower.
+    if kind == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    return torch.float32
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory that a training on this device may plan with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return int(free_host_bytes() * _CPU_MEMORY_SHARE)
+
+
+def free_host_bytes() -> int:
+    """Free memory of the machine, or of the container that limits this process."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    for limit, used in (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+                        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes")):
+        try:
+            with open(limit) as a, open(used) as b:
+                free = min(free, int(a.read()) - int(b.read()))
+        except (OSError, ValueError):
+            continue
+    return max(free, 0)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch; what draws random numbers of ours has its own generator besides."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

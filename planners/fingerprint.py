@@ -1,0 +1,133 @@
+"""What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x)."""
+
+from pydantic import model_validator
+
+from planners.base import Frozen
+
+SCHEMA_VERSION = 1
+
+
+class ChannelSpec(Frozen):
+    """One image channel: its name as the dataset gives it and whether a case may lack it."""
+
+    name: str
+    required: bool = True
+
+    @property
+    def modality(self) -> str:
+        """`ct`, `pet`, `mr`, `rgb`, `none`, `rescale01` or `other`, read from the first word of the name."""
+        return modality_of(self.name)
+
+
+class LabelSpec(Frozen):
+    """Names and values of what is segmented.
+
+    `names` maps each name (background included, ignore excluded) to the label values that form it; more than one value
+    makes it a region. `region_order` is the value written for each region, in the order of the foreground names.
+    """
+
+    names: dict[str, tuple[int, ...]]
+    region_order: tuple[int, ...] | None = None
+    ignore: int | None = None
+    paired: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "LabelSpec":
+        for pair in self.paired:
+            for name in pair:
+                if name not in self.names:
+                    raise ValueError(f"paired label {name!r} is not declared; declared: {', '.join(self.names)}")
+        return self
+
+    @property
+    def has_regions(self) -> bool:
+        return self.region_order is not None
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the foreground classes or regions, in declared order."""
+        return tuple(name for name, values in self.names.items() if values != (0,))
+
+    @property
+    def n_heads(self) -> int:
+        """Output channels of a network: one a region (sigmoid), or one a label with background (softmax)."""
+        return len(self.foreground) if self.has_regions else len(self.names)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Every label value that a file may hold, background first, ignore last."""
+        known = sorted({0} | {v for values in self.names.values() for v in values})
+        return tuple(known) + (() if self.ignore is None else (self.ignore,))
+
+
+class CaseMeasure(Frozen):
+    """Shape in voxels after cropping, and spacing, of one case; the share of the volume that the crop kept."""
+
+    case: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    relative_size: float = 1.0
+
+
+class IntensityStats(Frozen):
+    """Statistics of one channel's foreground voxels over the dataset, in the image's own unit."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    median: float
+    percentile_00_5: float
+    percentile_99_5: float
+
+
+class LabelStats(Frozen):
+    """How much of one label there is, over all cases; sizes are of 26-connected components."""
+
+    name: str
+    cases: int
+    voxels: int
+    volume_ml: float
+    components: int
+    component_ml_percentiles: tuple[float, float, float, float, float]  # 5, 25, 50, 75, 95
+
+
+class Fingerprint(Frozen):
+    """All that planning needs to know of a dataset."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    channels: tuple[ChannelSpec, ...]
+    labels: LabelSpec
+    cases: tuple[CaseMeasure, ...]
+    intensities: tuple[IntensityStats, ...] = ()  # one a channel; empty where only shapes are known
+    presence: tuple[float, ...] = ()  # share of the cases that have the channel
+    label_stats: tuple[LabelStats, ...] = ()
+    digest: str = ""  # of the raw files that were measured
+
+
+def modality_of(channel_name: str) -> str:
+    """The modality that a channel's name says; separators and case do not matter.
+
+    >>> [modality_of(n) for n in ("CT", "CT_arterial", "ct venous", "FDG-PET", "MR_T1", "noNorm", "R")]
+    ['ct', 'ct', 'ct', 'pet', 'mr', 'none', 'other']
+    """
+    words = "".join(c if c.isalnum() else " " for c in channel_name.lower()).split()
+    joined = "".join(words)
+    if joined in ("nonorm", "none"):
+        return "none"
+    if joined in ("rescaleto01", "rescale01"):
+        return "rescale01"
+    if joined in ("rgbto01", "rgb"):
+        return "rgb"
+    for modality, aliases in _ALIASES.items():
+        if any(word in aliases for word in words):
+            return modality
+    return "other"
+
+
+_ALIASES = {
+    "ct": {"ct", "cect", "ncct", "cta"},
+    "pet": {"pet", "fdg", "suv"},
+    "mr": {"mr", "mri", "t1", "t1w", "t2", "t2w", "flair", "adc", "dwi", "t1ce", "t1gd", "cinemri"},
+}

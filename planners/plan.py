@@ -1,0 +1,100 @@
+"""Every decision of a run, as data: written as JSON that a person can read and edit.
+
+Axes are in the transposed order of the plan: `transpose` says which array axis of the file comes first, second, third.
+A 2D configuration has two axes, the last two of the transposed order.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from planners.base import Frozen, Part
+from planners.fingerprint import ChannelSpec, IntensityStats, LabelSpec
+
+SCHEMA_VERSION = 1
+
+
+class Topology(Frozen):
+    """A U-Net's shape: one entry a stage, the first at full resolution; the decoder has one stage less."""
+
+    strides: tuple[tuple[int, ...], ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    features: tuple[int, ...]
+    blocks_encoder: tuple[int, ...]
+    convs_decoder: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Topology":
+        n = len(self.strides)
+        lengths = (len(self.kernel_sizes), len(self.features), len(self.blocks_encoder), len(self.convs_decoder) + 1)
+        if any(length != n for length in lengths):
+            raise ValueError(f"a topology of {n} strides needs as many kernels, features and encoder blocks and one "
+                             f"decoder entry less, got {lengths[:3]} and {len(self.convs_decoder)}")
+        return self
+
+
+class Resampling(Frozen):
+    """Spline orders of resampling; `order_z` is used across slices where a case or the plan is anisotropic."""
+
+    order_image: int = 3
+    order_label: int = 1
+    order_logits: int = 1
+    order_z: int = 0
+    anisotropy_threshold: float = 3.0
+
+
+class Schedule(Frozen):
+    """How long and how a fold trains. `iterations=None` means: as many as `budget_seconds` allows, once measured."""
+
+    iterations: int | None = Field(default=None, gt=0)
+    budget_seconds: float | None = Field(default=None, gt=0)
+    iterations_per_epoch: int = Field(default=250, gt=0)
+    optimizer: Part = Part(name="sgd")
+    learning_rate: float = Field(gt=0)
+    decay: Literal["poly", "cosine"] = "poly"
+    warmup_iterations: int = Field(default=0, ge=0)
+    clip_norm: float = Field(default=12.0, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
+    foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
+
+
+class Configuration(Frozen):
+    """One network to train: what it sees, what it is and how it is trained."""
+
+    spacing_mm: tuple[float, ...]
+    median_shape: tuple[float, ...]
+    patch: tuple[int, ...]
+    batch: int = Field(gt=0)
+    batch_dice: bool
+    topology: Topology
+    network: Part
+    normalizers: tuple[Part, ...]
+    resampling: Resampling = Resampling()
+    fusion: Part = Part(name="concat")
+    conditioning: Part = Part(name="none")
+    augmentation: Part
+    loss: Part = Part(name="dice_ce")
+    schedule: Schedule
+    mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
+    data: str = ""  # configuration whose prepared cases are used; empty: its own
+    previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.patch)
+
+
+class Plan(Frozen):
+    """All decisions for a dataset, with what prediction needs to know of it."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    planner: str
+    channels: tuple[ChannelSpec, ...]
+    labels: LabelSpec
+    intensities: tuple[IntensityStats, ...] = ()
+    transpose: tuple[int, int, int]
+    file_ending: str = ".nii.gz"
+    fingerprint_digest: str = ""
+    reasons: tuple[str, ...] = ()  # why, in words
+    configurations: dict[str, Configuration]
