@@ -17,7 +17,7 @@ class Hardware(Frozen):
 
 
 class Budget(Frozen):
-    """What a fold may use: memory on the device and wall-clock time, validation included."""
+    """What a fold may use: memory on the device and wall-clock time, validation included; None: the planner's default."""
 
-    memory_bytes: int = Field(gt=0)
-    seconds_per_fold: float = Field(gt=0)
+    memory_bytes: int | None = Field(default=None, gt=0)
+    seconds_per_fold: float | None = Field(default=None, gt=0)

@@ -45,7 +45,8 @@ class PreparedCase:
     box: tuple[tuple[int, int], ...]
     cropped_shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]  # of image_CDHW, transposed order
-    label_DHW: np.ndarray | None = None  # int16; -1 outside the crop mask never occurs here, ignore keeps its value
+    label_DHW: np.ndarray | None = None  # int16; the ignore label keeps its value
+    previous_DHW: np.ndarray | None = None  # int16, a cascade's earlier prediction on this grid
     foreground: dict[str, np.ndarray] = field(default_factory=dict)
     lesions: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
