@@ -1,1 +1,29 @@
-"""A self-configuring medical image segmentation pipeline."""
+"""A self-configuring medical image segmentation pipeline.
+
+>>> import autoseg
+>>> autoseg.fingerprint(4); autoseg.plan(4, budget_seconds=1800); autoseg.preprocess(4)
+>>> autoseg.train(4, "3d_fullres", 0)
+>>> autoseg.Predictor.open(dataset=4).predict_file("case_0000.nii.gz").label_DHW
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Looked up when first used, so that `import autoseg` and every `--help` answer at once.
+_PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", "preprocess": "pipeline",
+           "train": "pipeline", "evaluate": "pipeline", "Predictor": "predict.predictor",
+           "predict_folder": "predict.folder", "UserError": "base.errors"}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'autoseg' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"autoseg.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

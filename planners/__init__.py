@@ -1,1 +1,18 @@
 """Decides: fingerprint + hardware + budget -> plan. Pure: no torch, no disk, no clock, no global random state."""
+
+from collections.abc import Callable
+
+from planners.budgeted import budgeted as _budgeted
+from planners.classic import classic as _classic  # the bare names stay the modules'
+from planners.fingerprint import Fingerprint
+from planners.hardware import Budget, Hardware
+from planners.plan import Plan
+from planners.registry import Registry
+from planners.resenc import resenc_l, resenc_m, resenc_xl
+
+Planner = Callable[[Fingerprint, Hardware, Budget], Plan]
+
+PLANNERS: Registry[Planner] = Registry("planner")
+
+for _planner in (_budgeted, _classic, resenc_m, resenc_l, resenc_xl):
+    PLANNERS.register(_planner.__name__)(_planner)

@@ -1,5 +1,7 @@
 """What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x)."""
 
+from typing import Literal
+
 from pydantic import model_validator
 
 from planners.base import Frozen
@@ -17,6 +19,22 @@ class ChannelSpec(Frozen):
     def modality(self) -> str:
         """`ct`, `pet`, `mr`, `rgb`, `none`, `rescale01` or `other`, read from the first word of the name."""
         return modality_of(self.name)
+
+
+class ConditionSpec(Frozen):
+    """One input beside the images: a column of the clinical table, a vector or a bag of tokens a case.
+
+    `width` is the number of features, None until the data were measured. Only what is available at `baseline` may
+    condition a model. `order` ranks the values of an ordinal column; `folder` holds one file a case of vectors and tokens.
+    """
+
+    name: str
+    kind: Literal["number", "category", "ordinal", "vector", "tokens"]
+    width: int | None = None
+    available_at: str = "baseline"
+    transform: Literal["none", "log"] = "none"
+    order: tuple[str, ...] = ()
+    folder: str = ""
 
 
 class LabelSpec(Frozen):
@@ -61,12 +79,16 @@ class LabelSpec(Frozen):
 
 
 class CaseMeasure(Frozen):
-    """Shape in voxels after cropping, and spacing, of one case; the share of the volume that the crop kept."""
+    """Shape in voxels after cropping, and spacing, of one case; the share of the volume that the crop kept.
+
+    `left_right_axis` is the array axis nearest to the patient's left-right axis.
+    """
 
     case: str
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     relative_size: float = 1.0
+    left_right_axis: int = 2
 
 
 class IntensityStats(Frozen):

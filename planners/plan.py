@@ -56,6 +56,7 @@ class Schedule(Frozen):
     clip_norm: float = Field(default=12.0, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
+    validation_mirroring: bool = True  # at the end; a short budget may not afford it
 
 
 class Configuration(Frozen):
@@ -76,6 +77,7 @@ class Configuration(Frozen):
     loss: Part = Part(name="dice_ce")
     schedule: Schedule
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
+    pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: str = ""  # configuration whose prepared cases are used; empty: its own
     previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
 

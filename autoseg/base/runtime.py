@@ -23,6 +23,17 @@ class Runtime:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
+    def arranged(self, module_or_image, dimensions: int):
+        """A module or an image on this device, in the memory layout whose convolutions are fastest there.
+
+        Tensor cores want channels last; oneDNN on a CPU has its own blocked layout and is slowed by a given one
+        (measured: 0.40 s against 0.24 s a training step).
+        """
+        if self.device.type != "cuda":
+            return module_or_image.to(self.device)
+        layout = torch.channels_last_3d if dimensions == 3 else torch.channels_last
+        return module_or_image.to(self.device, memory_format=layout)
+
     @property
     def needs_loss_scaling(self) -> bool:
         return self.dtype == torch.float16

@@ -53,6 +53,33 @@ def write_json(path: Path, value: BaseModel | dict | list) -> None:
     write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
+def append_record(path: Path, record: dict) -> None:
+    """Append one JSON line and flush it to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_records(path: Path, records: list[dict]) -> None:
+    """Write JSON lines anew."""
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[dict]:
+    """The JSON lines of a file, none if it is missing; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
 def read_json(path: Path) -> Any:
     """The JSON data of a file; a missing or malformed file is a UserError with the line."""
     try:
@@ -149,6 +176,10 @@ class Workspace:
 
     def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> Path:
         return self.model(dataset, planner, configuration) / f"fold_{fold}"
+
+    def model_plan(self, dataset: str, planner: str, configuration: str) -> Path:
+        """The plan that the folds of a model were trained with."""
+        return self.model(dataset, planner, configuration) / "plan.json"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ class Geometry:
     """The grid of an image. Array axes are z, y, x (index order); world vectors are x, y, z.
 
     `direction` is 3x3, row-major flattened, its columns the world directions of the file's x, y and z axis, as SimpleITK
-    gives it. A 2D image has one slice, `dimensions=2` and a slice spacing of 999 mm, so that no rule mistakes it for thin.
+    gives it. A 2D image has one slice, `dimensions=2` and a slice spacing of 999 times its pixel's, so that no rule
+    mistakes it for thin.
     """
 
     shape: tuple[int, int, int]  # z, y, x
@@ -33,6 +34,15 @@ class Geometry:
         """World position (x, y, z) of the centre of the last voxel."""
         steps = (np.array(self.shape[::-1]) - 1) * np.array(self.spacing_mm[::-1])
         return np.array(self.origin_mm) + np.array(self.direction).reshape(3, 3) @ steps
+
+    def describe(self) -> str:
+        """The grid in words, for messages."""
+        return (f"shape (z, y, x) {self.shape}, spacing {_mm(self.spacing_mm)} mm, "
+                f"origin (x, y, z) {_mm(self.origin_mm)} mm")
+
+    def left_right_axis(self) -> int:
+        """The array axis (0: z, 1: y, 2: x of the file) that lies nearest to the world's x, the patient's left-right."""
+        return 2 - int(np.abs(np.array(self.direction).reshape(3, 3)[0]).argmax())
 
     def difference(self, other: "Geometry") -> str:
         """What differs between two grids, in words; empty where they are the same within tolerance."""

@@ -1,0 +1,43 @@
+"""One progress bar for every stage: what is done, the pace and the time left, on standard error."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+# A log file gets a line now and then instead of a thousand.
+_SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 20.0
+
+
+@contextmanager
+def progress_bar(label: str, total: int, unit: str = "case", start: int = 0) -> Iterator[tqdm]:
+    """A bar to `update()`; what is logged meanwhile appears above it."""
+    with tqdm(total=total, initial=start, desc=label, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, dynamic_ncols=True,
+              smoothing=0.1) as bar:
+        yield bar
+
+
+def progress(items: Iterable[T], label: str, total: int, unit: str = "case") -> Iterator[T]:
+    """The items, with a bar that counts them."""
+    with progress_bar(label, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds for people.
+
+    >>> duration(59.6), duration(754), duration(8100)
+    ('60 s', '12 min 34 s', '2 h 15 min')
+    """
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,1 @@
+"""Sampling, augmentation and collation, on the device that trains."""

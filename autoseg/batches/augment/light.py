@@ -1,0 +1,71 @@
+"""A few cheap changes, for trainings that are too short to profit from more."""
+
+import torch
+from pydantic import Field
+
+from autoseg.batches.augment.cascade import CascadeOptions, disturb
+from autoseg.batches.augment.draw import change_rows, choose_rows, draw_noise, draw_uniform, per_row
+from autoseg.batches.augment.mirror import Mirror
+from autoseg.batches.augment.registry import AUGMENTATIONS, Interval, PositiveInterval, Probability
+from autoseg.batches.augment.spatial import Spatial
+from autoseg.batches.batch import Batch, padding_label
+from planners.base import Frozen
+from planners.fingerprint import LabelSpec
+from planners.plan import Configuration
+
+
+class LightOptions(Frozen):
+    """`contrast` is the largest relative change of a normalised image, `brightness` the largest shift, in its units.
+
+    Intensity changes are drawn a channel. The other options are as in `NnunetOptions`.
+    """
+
+    p_rotation: Probability = 0.0
+    rotation_degrees: float | None = Field(default=None, ge=0, le=180)
+    p_scaling: Probability = 0.0
+    scaling: PositiveInterval = (0.7, 1.4)
+    p_elastic: Probability = 0.0
+    elastic_sigma: PositiveInterval = (0.1, 0.2)
+    elastic_voxels: Interval = (0.0, 4.0)
+    p_contrast: Probability = 0.2
+    contrast: float = Field(default=0.2, ge=0, lt=1)
+    p_brightness: Probability = 0.2
+    brightness: float = Field(default=0.15, ge=0)
+    p_noise: Probability = 0.2
+    noise_sd: float = Field(default=0.1, ge=0)
+    p_mirror: Probability = 0.5
+    pair_axis: int | None = -1
+    cascade: CascadeOptions = CascadeOptions()
+
+
+@AUGMENTATIONS.register("light", LightOptions)
+class Light:
+    """Contrast, brightness, noise and mirroring; rotation, scaling and elastic deformation if asked for."""
+
+    def __init__(self, options: LightOptions, configuration: Configuration, labels: LabelSpec, device: torch.device):
+        self._options = options
+        self._exclusive = not labels.has_regions
+        self._n_images = len(configuration.normalizers)
+        self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels))
+        self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, options.pair_axis, labels,
+                              n_images=self._n_images, dimensions=len(configuration.patch), device=device)
+        self.initial_patch = self._spatial.initial_patch
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        batch = self._spatial(batch, generator)
+        image, options = batch.image_BCDHW, self._options
+        rows = self._rows(image, options.p_contrast, generator)
+        contrast = draw_uniform((1 - options.contrast, 1 + options.contrast), len(rows), generator)
+        change_rows(image, rows, lambda x: x * per_row(contrast, x))
+        rows = self._rows(image, options.p_brightness, generator)
+        shift = draw_uniform((-options.brightness, options.brightness), len(rows), generator)
+        change_rows(image, rows, lambda x: x + per_row(shift, x))
+        rows = self._rows(image, options.p_noise, generator)
+        change_rows(image, rows, lambda x: x.add(draw_noise(x, generator), alpha=options.noise_sd))
+        self._mirror(image, batch.label_BDHW, generator)
+        if image.shape[1] > self._n_images:
+            disturb(image[:, self._n_images :], options.cascade, generator, exclusive=self._exclusive)
+        return batch
+
+    def _rows(self, image: torch.Tensor, p_sample: float, generator: torch.Generator) -> torch.Tensor:
+        return choose_rows((len(image), self._n_images), image.shape[1], (p_sample, 1.0), generator)

@@ -1,0 +1,49 @@
+"""The registry of augmentations, and what one is."""
+
+from collections.abc import Callable
+from typing import Annotated, Protocol
+
+import torch
+from pydantic import AfterValidator, Field
+
+from autoseg.batches.batch import Batch
+from planners.base import Part
+from planners.fingerprint import LabelSpec
+from planners.plan import Configuration
+from planners.registry import Registry
+
+
+class Augmentation(Protocol):
+    """Changes a batch of patches of `initial_patch` into one of the configuration's patch.
+
+    All coins and parameters are drawn from `generator`, which lives on the CPU whatever the batch's device: no value is
+    read back from the device. The input is left unchanged.
+    """
+
+    initial_patch: tuple[int, ...]
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch: ...
+
+
+AUGMENTATIONS: Registry[Callable[..., Augmentation]] = Registry("augmentation")
+
+
+def build_augmentation(part: Part, configuration: Configuration, labels: LabelSpec,
+                       device: torch.device | str) -> Augmentation:
+    """The augmentation that a part names, for one configuration.
+
+    A registered augmentation is called with (options, configuration, labels, device).
+    """
+    options = AUGMENTATIONS.options(part.name, part.options)
+    return AUGMENTATIONS.get(part.name)(options, configuration, labels, torch.device(device))
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError(f"an interval must not end before it begins, got {interval}")
+    return interval
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
+PositiveInterval = Annotated[tuple[Annotated[float, Field(gt=0)], float], AfterValidator(_ordered)]

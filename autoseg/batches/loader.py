@@ -1,0 +1,124 @@
+"""Augmented batches without end, that can be continued exactly where a run stopped."""
+
+import queue
+import threading
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from autoseg.batches.augment import Augmentation, build_augmentation
+from autoseg.batches.batch import Batch
+from autoseg.batches.sample import PatchSampler
+from autoseg.batches.source import CaseStore
+from planners.fingerprint import LabelSpec
+from planners.plan import Configuration
+
+# Batches that a streamed store reads ahead: one being used, one ready, one being read.
+_AHEAD = 2
+
+
+def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
+                 device: torch.device | str) -> "BatchStream":
+    """Augmented batches of a configuration on `device`.
+
+    For batches without augmentation give a configuration whose `augmentation` is `Part(name="none")`.
+    """
+    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device)
+    sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
+    sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))
+    generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
+    return BatchStream(sampler, augmentation, generator, torch.device(device), ahead=0 if store.resident else _AHEAD)
+
+
+class BatchStream:
+    """Iterates without end. Where `ahead` is not 0, a thread reads that many batches before they are asked for.
+
+    The state is that of the last batch that was handed out: what was read ahead is read again after a resume.
+    """
+
+    def __init__(self, sampler: PatchSampler, augmentation: Augmentation, generator: torch.Generator,
+                 device: torch.device, *, ahead: int):
+        self._sampler = sampler
+        self._augmentation = augmentation
+        self._generator = generator
+        self._device = device
+        self._ahead = ahead
+        self._state = sampler.get_state()
+        self._reader: _Reader | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._ahead:
+            batch, self._state = _draw(self._sampler)
+        else:
+            if self._reader is None:
+                self._reader = _Reader(self._sampler, self._ahead)
+            batch, self._state = self._reader.next()
+        with torch.no_grad():
+            return self._augmentation(batch.to(self._device), self._generator)
+
+    def state_dict(self) -> dict:
+        """Plain values and a byte tensor."""
+        return {"sampler": self._state, "augmentation": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue as the stream that gave `state` would have."""
+        self.close()
+        self._sampler.set_state(state["sampler"])
+        self._generator.set_state(state["augmentation"])
+        self._state = self._sampler.get_state()
+
+    def close(self) -> None:
+        """End the thread that reads ahead; the next batch is again the one after the last handed out."""
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+            self._sampler.set_state(self._state)
+
+
+class _Reader:
+    """A thread that draws batches into a short queue."""
+
+    def __init__(self, sampler: PatchSampler, ahead: int):
+        self._ready: queue.Queue = queue.Queue(maxsize=ahead)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=_read, args=(sampler, self._ready, self._stop), name="batches",
+                                        daemon=True)
+        self._thread.start()
+        weakref.finalize(self, self._stop.set)
+
+    def next(self) -> tuple[Batch, dict]:
+        item = self._ready.get()
+        if isinstance(item, Exception):
+            self._ready.put(item)  # the thread has ended: whoever asks again gets the same answer
+            raise item
+        return item
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _draw(sampler: PatchSampler) -> tuple[Batch, dict]:
+    batch = sampler.draw()
+    return batch, sampler.get_state()
+
+
+def _read(sampler: PatchSampler, ready: queue.Queue, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            item = _draw(sampler)
+        except Exception as error:
+            item = error
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                break
+            except queue.Full:
+                continue
+        if isinstance(item, Exception):
+            return

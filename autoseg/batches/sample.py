@@ -1,0 +1,128 @@
+"""Where patches are cut: in random cases, a share of them on foreground, on small lesions as often as on large ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from autoseg.batches.batch import Batch, padding_label
+from autoseg.batches.source import CaseStore, StoredCase
+from planners.fingerprint import LabelSpec
+from planners.plan import Configuration
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A patch to cut: the case, and the first voxel of the patch in it, which may lie outside."""
+
+    case: StoredCase
+    start: tuple[int, int, int]
+
+
+class PatchSampler:
+    """An endless sequence of batches of patches of size `patch`; all its state is one random generator.
+
+    `patch` is what the augmentation asks for and may exceed the configuration's, which is cut from its centre. A 2D
+    patch is a slice along the first axis. Voxels outside an image are 0, their label is that of `padding_label`.
+    """
+
+    def __init__(self, store: CaseStore, configuration: Configuration, labels: LabelSpec,
+                 patch: tuple[int, ...], generator: np.random.Generator):
+        self._store = store
+        self._labels = labels
+        self._flat = len(patch) == 2
+        self._patch = (1, *patch) if self._flat else tuple(patch)
+        self._final = (1, *configuration.patch) if self._flat else tuple(configuration.patch)
+        self._batch = configuration.batch
+        self._share = configuration.schedule.foreground_share
+        self._previous = tuple(labels.names[name] for name in labels.foreground) if configuration.previous else ()
+        self._generator = generator
+
+    def get_state(self) -> dict:
+        """Plain values; `set_state` continues the sequence from there."""
+        return self._generator.bit_generator.state
+
+    def set_state(self, state: dict) -> None:
+        self._generator.bit_generator.state = state
+
+    def draw(self) -> Batch:
+        """The next batch: on the store's device if it is resident, else on the CPU."""
+        return self._cut([self._choose(foreground) for foreground in self._foreground_of_samples()])
+
+    def _foreground_of_samples(self) -> list[bool]:
+        # nnU-Net's rule: the last samples of a batch, or a coin each where the share rounds to no sample at all.
+        n_random = round(self._batch * (1 - self._share))
+        if n_random == self._batch:
+            return (self._generator.random(self._batch) < self._share).tolist()
+        return [sample >= n_random for sample in range(self._batch)]
+
+    def _choose(self, foreground: bool) -> Spot:
+        case = self._store.cases[self._generator.integers(len(self._store.cases))]
+        classes = self._classes(case, foreground)
+        first, last = _bounds(case.shape, self._patch, self._final)
+        if not classes:
+            return Spot(case, tuple(self._generator.integers(first, last + 1).tolist()))
+        index = case.index[classes[self._generator.integers(len(classes))]]
+        lesion = self._generator.integers(index.n_lesions)
+        voxel = index.voxels[self._generator.integers(index.starts[lesion], index.starts[lesion + 1])]
+        start = np.clip(voxel - np.array(self._patch) // 2, first, last)
+        return Spot(case, tuple(start.tolist()))
+
+    def _classes(self, case: StoredCase, foreground: bool) -> list[str]:
+        """Names to choose a voxel from; none: the patch lies anywhere.
+
+        With an ignore label a patch anywhere may hold nothing to learn from, so every patch has an annotated voxel: of
+        the names in the index that are no foreground (background, or all that is annotated) if there are any.
+        """
+        named = [name for name in self._labels.foreground if name in case.index]
+        if self._labels.ignore is None or (foreground and named):
+            return named if foreground else []
+        return [name for name in case.index if name not in named] or named
+
+    def _cut(self, spots: list[Spot]) -> Batch:
+        device = self._store.device if self._store.resident else torch.device("cpu")
+        n_channels = self._store.n_channels
+        pinned = not self._store.resident and self._store.device.type == "cuda"
+        image = torch.zeros(len(spots), n_channels + len(self._previous), *self._patch, device=device,
+                            pin_memory=pinned)
+        label = torch.full((len(spots), *self._patch), padding_label(self._labels), dtype=torch.int16, device=device,
+                           pin_memory=pinned)
+        for sample, spot in enumerate(spots):
+            window, place = _windows(spot, self._patch)
+            image_cut, label_cut, previous_cut = self._store.read(spot.case, window)
+            image[(sample, slice(n_channels), *place)] = image_cut
+            label[(sample, *place)] = label_cut
+            for channel, values in enumerate(self._previous if previous_cut is not None else ()):
+                image[(sample, n_channels + channel, *place)] = _one_of(previous_cut, values).float()
+        present = torch.from_numpy(np.stack([spot.case.present_C for spot in spots])).to(device, non_blocking=True)
+        if self._flat:
+            image, label = image[:, :, 0], label[:, 0]
+        return Batch(image, label, present)
+
+
+def _bounds(shape: tuple[int, ...], patch: tuple[int, ...], final: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """First and last start of a patch (nnU-Net's rule): its centre of size `final` stays inside the image.
+
+    An axis that is shorter than the patch is padded on both sides. nnU-Net keeps foreground patches only from crossing
+    the lower bound; here both hold, so that a lesion at the upper border is seen with as much of its surroundings.
+    """
+    shape, patch, final = np.array(shape), np.array(patch), np.array(final)
+    margin = np.maximum(patch - final, patch - shape)
+    return -margin // 2, shape - patch + margin // 2 + margin % 2
+
+
+def _windows(spot: Spot, patch: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Slices of the part of a patch that lies inside the image: in the image, and in the patch."""
+    window, place = [], []
+    for start, size, length in zip(spot.start, patch, spot.case.shape, strict=True):
+        low, high = max(start, 0), min(start + size, length)
+        window.append(slice(low, high))
+        place.append(slice(low - start, high - start))
+    return tuple(window), tuple(place)
+
+
+def _one_of(label: torch.Tensor, values: tuple[int, ...]) -> torch.Tensor:
+    found = label == values[0]
+    for value in values[1:]:
+        found = found | (label == value)
+    return found

@@ -1,0 +1,105 @@
+"""What every command shares: its common options, units of time and memory, and how errors are shown."""
+
+import argparse
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+
+_TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MEMORY = {"m": 2**20, "g": 2**30}
+
+
+def parser(description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with the options that every command has."""
+    made = argparse.ArgumentParser(description=description, epilog=epilog,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--home", metavar="DIR", help="workspace with raw/, prepared/ and models/ "
+                      "(default: $AUTOSEG_HOME or ~/autoseg)")
+    made.add_argument("--plugin", metavar="MODULE", action="append", default=[],
+                      help="import this Python module first, to register parts of your own; may be repeated")
+    made.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+    return made
+
+
+def add_device(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--device", default="auto", metavar="DEVICE",
+                      help="auto, cpu, cuda, cuda:N or mps (default: auto, the GPU where there is one)")
+
+
+def add_workers(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core, as memory allows)")
+
+
+def run(main: Callable[[argparse.Namespace], int | None], made: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug."""
+    options = made.parse_args(argv)
+    _configure_logging(options.debug)
+    from autoseg.base.errors import AutosegError, UserError
+
+    try:
+        for name in options.plugin:
+            _load_plugin(name, UserError)
+        return main(options) or 0
+    except AutosegError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"{made.prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{made.prog}: stopped", file=sys.stderr)
+        return 130
+
+
+def seconds(text: str) -> float:
+    """Seconds from `90s`, `30m`, `4h`, `1.5d`; a bare number is refused, since its unit would be a guess."""
+    return _with_unit(text, _TIME, "a time such as 90s, 30m or 4h")
+
+
+def memory(text: str) -> int:
+    """Bytes from `800M` or `8G` (of 1024)."""
+    return int(_with_unit(text.lower().removesuffix("ib").removesuffix("b"), _MEMORY, "a memory such as 800M or 8G"))
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
+def _with_unit(text: str, units: dict[str, float], expected: str) -> float:
+    try:
+        value = float(text[:-1]) * units[text[-1:].lower()]
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected {expected}, more than zero, found {text!r}")
+    return value
+
+
+def _load_plugin(name: str, error_type: type[Exception]) -> None:
+    sys.path.insert(0, "")  # modules beside the user, as `python -m` finds them
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise error_type("the plug-in cannot be imported", where=name, found=error,
+                         do="give a module's name, as in `import my_package.mine`, not a path") from error
+
+
+class _Lines(logging.StreamHandler):
+    """Writes log lines above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _configure_logging(debug: bool) -> None:
+    handler = _Lines()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s" if debug else "%(message)s"))
+    for package in ("autoseg", "planners"):
+        logger = logging.getLogger(package)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.DEBUG if debug else logging.INFO)

@@ -1,0 +1,48 @@
+"""autoseg_plan_and_preprocess: fingerprint, plan, preprocess."""
+
+import argparse
+import sys
+
+from autoseg.cli import common
+
+
+def main(argv: list[str] | None = None) -> int:
+    made = common.parser("Measure a dataset, plan its training and prepare its cases.",
+                         "example: autoseg_plan_and_preprocess -d 4 --budget 2h")
+    made.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
+                      help="dataset(s), by number or name: 4 or Dataset004_Hippocampus")
+    made.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
+                      help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, or a plug-in's")
+    made.add_argument("-c", "--configurations", nargs="+", metavar="C",
+                      help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
+    made.add_argument("--budget", type=common.seconds, metavar="TIME",
+                      help="training time of a fold, validation included: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
+    made.add_argument("--memory", type=common.memory, metavar="SIZE",
+                      help="memory to plan for, such as 8G (default: what the device has)")
+    common.add_device(made)
+    common.add_workers(made)
+    return common.run(_run, made, argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from autoseg import pipeline
+
+    for dataset in options.dataset:
+        pipeline.fingerprint(dataset, home=options.home, workers=options.workers)
+        plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
+                             memory_bytes=options.memory, home=options.home, device=options.device)
+        print(f"{plan.dataset}, planned by {plan.planner}:")
+        for reason in plan.reasons:
+            print(f"  {reason}")
+        folders = pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
+                                      home=options.home, workers=options.workers)
+        for folder in folders:
+            print(f"prepared: {folder}")
+        first = "3d_fullres" if "3d_fullres" in plan.configurations else next(iter(plan.configurations))
+        chosen = options.configurations[0] if options.configurations else first
+        planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
+        print(f"next: autoseg_train {dataset} {chosen} 0{planner}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""autoseg_verify: every fault of a raw dataset at once."""
+
+import argparse
+import sys
+
+from autoseg.cli import common
+
+
+def main(argv: list[str] | None = None) -> int:
+    made = common.parser("Check every file of a raw dataset and list all faults at once.", "example: autoseg_verify -d 4")
+    made.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
+    common.add_workers(made)
+    return common.run(_run, made, argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from autoseg import pipeline
+    from autoseg.base.errors import ManyFaults
+
+    report = pipeline.verify(options.dataset, home=options.home, workers=options.workers)
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    if report.faults:
+        raise ManyFaults(options.dataset, list(report.faults))
+    print(f"{options.dataset}: no fault found")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""Cases as files: which there are, and how they are read with every check.
+
+An image is CASE_0000, CASE_0001, ... (four digits, the channel); its label is CASE. One file may hold several channels
+(RGB); the files of a case are then laid one after the other.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.data.case import Case, CaseFiles
+from autoseg.data.geometry import Geometry
+from autoseg.data.manifest import Manifest
+from autoseg.data.readers import Header, known_ending, read_header, read_image, read_label
+from autoseg.data.readers.files import is_file, is_folder, list_files
+from planners.fingerprint import ChannelSpec, LabelSpec
+
+_CHANNEL_SUFFIX = re.compile(r"(.+)_(\d{4})")
+
+
+@dataclass
+class Found:
+    """Cases found in a raw dataset, and what is wrong with the set of files."""
+
+    cases: list[CaseFiles] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def find_training_cases(folder: Path, manifest: Manifest) -> tuple[CaseFiles, ...]:
+    """The training cases of a raw dataset, in the order of their names.
+
+    Raises UserError or ManyFaults: no case, a case without a label, a label without a case, a stray file.
+    """
+    found = scan_training_cases(folder, manifest)
+    raise_faults(folder, found.faults)
+    return tuple(found.cases)
+
+
+def scan_training_cases(folder: Path, manifest: Manifest) -> Found:
+    """Like `find_training_cases`, with the faults beside the cases. Voxels are not read."""
+    if manifest.cases is not None:
+        return _listed_cases(folder, manifest)
+    found = Found()
+    images, labels = folder / "imagesTr", folder / "labelsTr"
+    for part in (images, labels):
+        if not is_folder(part):
+            found.faults.append(str(UserError("the folder is missing", where=part)))
+    paths = [path for path in list_files(images) if path.name.endswith(manifest.file_ending)]
+    grouped, stray = _by_case(paths, manifest.file_ending)
+    found.faults += [_no_suffix(path, manifest.file_ending) for path in stray]
+    masks = {path.name[:-len(manifest.file_ending)]: path for path in list_files(labels)
+             if path.name.endswith(manifest.file_ending)}
+    for name, channels in sorted(grouped.items()):
+        found.cases.append(CaseFiles(name, _slots(channels, len(manifest.channels)), masks.get(name)))
+        if name not in masks:
+            found.faults.append(str(UserError("the case has no label", where=f"case {name}",
+                                              expected=labels / f"{name}{manifest.file_ending}",
+                                              do="add the label or take the images out of imagesTr")))
+    found.faults += [str(UserError("the label has no image", where=masks[name],
+                                   expected=images / f"{name}_0000{manifest.file_ending}",
+                                   do="add the image or take the label out of labelsTr"))
+                     for name in sorted(masks.keys() - grouped.keys())]
+    if not paths and is_folder(images):
+        found.faults.append(str(_nothing(images, f"CASE_0000{manifest.file_ending}")))
+    return found
+
+
+def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> tuple[CaseFiles, ...]:
+    """The cases to predict: of a folder, or of one file with those of its case's other channels beside it.
+
+    The dataset's ending is taken where the folder has such files, else any one format that can be read. With a single
+    channel the suffix `_0000` may be left out. Raises UserError or ManyFaults.
+    """
+    if not is_folder(path):
+        return (_case_of(path, channels),)
+    paths = list_files(path)
+    matching = [file for file in paths if file.name.endswith(file_ending)]
+    if not matching:
+        endings = {known_ending(file.name) for file in paths} - {None}
+        if len(endings) != 1:
+            raise _nothing(path, f"CASE_0000{file_ending}")
+        file_ending = endings.pop()
+        matching = [file for file in paths if known_ending(file.name) == file_ending]
+    grouped, stray = _by_case(matching, file_ending)
+    if len(channels) == 1 and not grouped:
+        grouped, stray = {_stem(file, file_ending): {0: file} for file in stray}, []
+    raise_faults(path, [_no_suffix(file, file_ending) for file in stray])
+    return tuple(CaseFiles(name, _slots(files, len(channels))) for name, files in sorted(grouped.items()))
+
+
+def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None = None) -> Case:
+    """Read a case and check it; the label is read where `labels` is given.
+
+    The grid is that of the first present channel. A missing optional channel is zeros with `present_C = False`. Raises
+    UserError or ManyFaults: a channel missing or too many, grids that differ, a 4D volume, a damaged file, NaN or
+    infinity, label values that are fractions or not declared.
+    """
+    headers, faults = check_headers(files, channels, labels)
+    raise_faults(f"case {files.name}", faults)
+    reference = headers[_present(files)[0]].geometry
+    image_CDHW = np.zeros((len(channels), *reference.shape), dtype=np.float32)
+    present_C = np.zeros(len(channels), dtype=bool)
+    for path, start in _places(files, headers):
+        part_CDHW = _attempt(checked_image, path, faults)
+        if part_CDHW is not None:
+            image_CDHW[start:start + len(part_CDHW)] = part_CDHW
+            present_C[start:start + len(part_CDHW)] = True
+    label_DHW = None if labels is None else _attempt(lambda path: checked_label(path, labels), files.label, faults)
+    raise_faults(f"case {files.name}", faults)
+    return Case(files.name, image_CDHW, present_C, reference, label_DHW)
+
+
+def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None
+                  ) -> tuple[dict[Path, Header], list[str]]:
+    """The headers of a case's readable files, and what is wrong with files, channels and grids."""
+    faults: list[str] = []
+    paths = [*_present(files), *([files.label] if labels is not None and files.label is not None else [])]
+    headers = {path: header for path in paths if (header := _attempt(read_header, path, faults)) is not None}
+    if labels is not None and files.label is None:
+        faults.append(str(UserError("the case has no label", where=f"case {files.name}")))
+    if len(headers) == len(paths):
+        faults += _channel_faults(files, headers, channels)
+    return headers, faults + _grid_faults(files, headers, channels)
+
+
+def checked_image(path: Path) -> np.ndarray:
+    """Channels (C, z, y, x) of a file; a UserError where a voxel is NaN or infinite."""
+    image_CDHW, _ = read_image(path)
+    finite_CDHW = np.isfinite(image_CDHW)
+    if not finite_CDHW.all():
+        where = tuple(int(i) for i in np.argwhere(~finite_CDHW)[0])
+        count = finite_CDHW.size - np.count_nonzero(finite_CDHW)
+        raise UserError("the image holds NaN or infinity", where=path,
+                        found=f"{image_CDHW[where]} at voxel (z, y, x) {where[1:]}, {count} such voxels",
+                        expected="finite numbers", do="replace these voxels by a value that means something")
+    return image_CDHW
+
+
+def checked_label(path: Path, labels: LabelSpec) -> np.ndarray:
+    """A label (z, y, x) of a file; a UserError where a value is not declared."""
+    label_DHW, _ = read_label(path)
+    values = distinct(label_DHW)
+    unknown = sorted(set(values) - set(labels.values))
+    if unknown:
+        raise UserError("label values are not declared", where=path, found=", ".join(map(str, unknown[:10])),
+                        expected=", ".join(map(str, labels.values)),
+                        do="declare them under labels in dataset.json, or correct the mask")
+    return label_DHW
+
+
+def distinct(label_DHW: np.ndarray) -> list[int]:
+    """The values that an int16 label holds, sorted. One pass with a table: sorting voxels is a hundred times slower."""
+    seen = np.zeros(1 << 16, dtype=bool)
+    seen[label_DHW.view(np.uint16)] = True
+    return sorted(np.flatnonzero(seen).astype(np.uint16).view(np.int16).tolist())
+
+
+def raise_faults(where: object, faults: Sequence[str]) -> None:
+    """Raise one fault as a UserError, several as ManyFaults."""
+    if len(faults) == 1:
+        raise UserError(faults[0])
+    if faults:
+        raise ManyFaults(where, list(faults))
+
+
+def _attempt(read, path: Path, faults: list[str]):
+    try:
+        return read(path)
+    except AutosegError as error:
+        faults.append(str(error))
+        return None
+
+
+def _present(files: CaseFiles) -> list[Path]:
+    return [path for path in files.images if path is not None]
+
+
+def _places(files: CaseFiles, headers: dict[Path, Header]) -> list[tuple[Path, int]]:
+    """Each file and the first channel it fills: the one of its suffix, or the next where files hold several channels."""
+    present = _present(files)
+    counts = [headers[path].n_channels for path in present]
+    if set(counts) == {1}:
+        return [(path, k) for k, path in enumerate(files.images) if path is not None]
+    return list(zip(present, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
+
+
+def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
+    where = f"case {files.name}"
+    present = _present(files)
+    counts = [headers[path].n_channels for path in present]
+    names = ", ".join(channel.name for channel in channels)
+    if not present:
+        return [str(UserError("the case has no image", where=where, expected=f"channels {names}"))]
+    if len(files.images) > len(channels) or (set(counts) != {1} and sum(counts) != len(channels)):
+        found = "; ".join(f"{n} in {path.name}" for path, n in zip(present, counts, strict=True))
+        return [str(UserError("the number of channels is wrong", where=where, found=f"{sum(counts)} ({found})",
+                              expected=f"{len(channels)} ({names})", do="give one file a channel: CASE_0000, CASE_0001, ..."))]
+    if set(counts) != {1}:
+        return []
+    missing = [k for k, (path, channel) in enumerate(zip(files.images, channels, strict=True))
+               if path is None and channel.required]
+    ending = known_ending(present[0].name) or present[0].suffix
+    return [str(UserError(f"channel {k} {channels[k].name!r} is missing", where=where,
+                          expected=present[0].with_name(f"{files.name}_{k:04d}{ending}"),
+                          do="add the file, or name the channel under optional_channels in dataset.json"))
+            for k in missing]
+
+
+def _grid_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
+    """Files whose grid is not that of the first present channel."""
+    readable = [(k, path) for k, path in enumerate(files.images) if path in headers]
+    if not readable:
+        return []
+    def called(k: int) -> str:
+        return f"channel {k} {channels[k].name!r}" if k < len(channels) else f"channel {k}"
+    first, reference = called(readable[0][0]), headers[readable[0][1]].geometry
+    others = [(called(k), path) for k, path in readable[1:]]
+    if files.label in headers:
+        others.append(("the label", files.label))
+    return [_grid_fault(name, path, headers[path].geometry, first, reference) for name, path in others
+            if headers[path].geometry.difference(reference)]
+
+
+def _grid_fault(name: str, path: Path, geometry: Geometry, first: str, reference: Geometry) -> str:
+    return str(UserError(f"the grid of {name} differs from that of {first}: {geometry.difference(reference)}", where=path,
+                         found=geometry.describe(), expected=reference.describe(),
+                         do=f"resample it to the grid of {first}"))
+
+
+def _listed_cases(folder: Path, manifest: Manifest) -> Found:
+    """The cases whose files dataset.json names one by one."""
+    found = Found()
+    for case in manifest.cases:
+        images = tuple(None if image is None else folder / image for image in case.images)
+        label = folder / case.label
+        absent = [path for path in (*images, label) if path is not None and not is_file(path)]
+        found.faults += [str(UserError("the file is missing", where=path, do=f"correct the case {case.name!r} of dataset.json"))
+                         for path in absent]
+        if not absent:
+            padded = images + (None,) * (len(manifest.channels) - len(images))
+            found.cases.append(CaseFiles(case.name, padded, label))
+    return found
+
+
+def _case_of(path: Path, channels: Sequence[ChannelSpec]) -> CaseFiles:
+    if not is_file(path):
+        raise UserError("the input is missing", where=path, expected="a folder of images, or an image")
+    ending = known_ending(path.name)
+    if ending is None:
+        read_header(path)  # says which endings are known
+    parts = _CHANNEL_SUFFIX.fullmatch(_stem(path, ending))
+    if len(channels) == 1 or parts is None:
+        name = _stem(path, ending)
+        return CaseFiles(name.removesuffix("_0000"), _slots({0: path}, len(channels)))
+    beside = [file for file in list_files(path.parent) if known_ending(file.name) == ending]
+    return CaseFiles(parts[1], _slots(_by_case(beside, ending)[0][parts[1]], len(channels)))
+
+
+def _by_case(paths: Iterable[Path], ending: str) -> tuple[dict[str, dict[int, Path]], list[Path]]:
+    """Files by case and channel, and those without a channel suffix."""
+    grouped: dict[str, dict[int, Path]] = {}
+    stray = []
+    for path in paths:
+        parts = _CHANNEL_SUFFIX.fullmatch(_stem(path, ending))
+        if parts is None:
+            stray.append(path)
+        else:
+            grouped.setdefault(parts[1], {})[int(parts[2])] = path
+    return grouped, stray
+
+
+def _slots(files: dict[int, Path], n_channels: int) -> tuple[Path | None, ...]:
+    return tuple(files.get(k) for k in range(max(n_channels, max(files) + 1)))
+
+
+def _stem(path: Path, ending: str) -> str:
+    return path.name[:-len(ending)]
+
+
+def _no_suffix(path: Path, ending: str) -> str:
+    return str(UserError("the name has no channel suffix", where=path, expected=f"{_stem(path, ending)}_0000{ending}",
+                         do="rename the file"))
+
+
+def _nothing(folder: Path, expected: str) -> UserError:
+    paths = list_files(folder)
+    found = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    return UserError("no image was found in the folder", where=folder, found=found or "no file", expected=f"names like {expected}")

@@ -1,0 +1,135 @@
+"""NIfTI. ITK says where the grid lies, as in nnU-Net; the voxels are read here.
+
+ITK fills what a truncated NIfTI file lacks with zeros and says nothing (measured with SimpleITK 2.5: 60 % of a .nii.gz
+are read as a whole image), so the bytes are counted, and gzip's checksum holds for the rest.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.base.workspace import write_atomically
+from autoseg.data.geometry import Geometry
+from autoseg.data.readers import READERS, Header, Reader
+from autoseg.data.readers.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk, unreadable
+
+_GZIP = b"\x1f\x8b"
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+# ITK's own limit is near: beyond it, it refuses to read an affine.
+_ORTHONORMAL = 1e-4
+
+
+def nifti_header(path: Path) -> Header:
+    """Grid and channels. An affine with shear, which ITK refuses, is kept as it is through nibabel."""
+    try:
+        return itk_header(path)
+    except UserError:
+        header = _nibabel_header(path)
+        if header is None:
+            raise
+        refuse_more_than_3d(path, header.get_data_shape())
+        return Header(_sheared(header), 1)
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
+    """Voxels (C, z, y, x), scaled by the header's slope and intercept where it has them, and the grid."""
+    geometry = nifti_header(path).geometry
+    content = _content(path)
+    header = _header_of(content)
+    dtype, offset = header.get_data_dtype(), int(header.get_data_offset())
+    stored = int(np.prod(header.get_data_shape(), dtype=np.int64))
+    if len(content) < offset + stored * dtype.itemsize:
+        raise _cut_short(path, f"{len(content)} bytes", f"{offset + stored * dtype.itemsize} bytes")
+    voxels = np.frombuffer(content, dtype, stored, offset)
+    if dtype.names:  # RGB24, RGBA32
+        return np.stack([voxels[band].reshape(geometry.shape) for band in dtype.names]), geometry
+    slope, intercept = header.get_slope_inter()
+    if (slope, intercept) not in ((None, None), (1.0, 0.0)):
+        voxels = (voxels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+    return voxels.reshape(1, *geometry.shape), geometry
+
+
+def write_nifti(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
+    """Write one channel as a volume, several as a 4D file with the channels last."""
+    axes = np.array(geometry.direction).reshape(3, 3)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHONORMAL:
+        write_atomically(path, lambda temporary: _save_sheared(temporary, array_CDHW, geometry))
+        return
+    volumes = [to_itk(channel_DHW, geometry, False) for channel_DHW in array_CDHW]
+    write_atomically(path, lambda temporary: save_itk(temporary, _joined(volumes)))
+
+
+def _joined(volumes: list) -> Any:
+    import SimpleITK as sitk
+
+    return volumes[0] if len(volumes) == 1 else sitk.JoinSeries(volumes)
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _cut_short(path, f"{len(content)} bytes: {error}", "a whole gzip file") from None
+
+
+def _header_of(content: bytes) -> Any:
+    from nibabel import Nifti1Header, Nifti2Header
+
+    is_second = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
+    kind, size = (Nifti2Header, 540) if is_second else (Nifti1Header, 348)
+    return kind(content[:size], check=False)
+
+
+def _nibabel_header(path: Path) -> Any:
+    """The header as nibabel reads it, None where it does not."""
+    import nibabel
+
+    try:
+        return nibabel.load(path).header
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError,
+            zlib.error):
+        return None
+
+
+def _sheared(header: Any) -> Geometry:
+    """The grid of a header's affine: columns are axes in RAS, their lengths the spacing."""
+    size = [int(s) for s in header.get_data_shape()[:3]]
+    n = len(size)
+    affine = header.get_best_affine()
+    columns = _RAS_TO_LPS @ affine[:3, :3]
+    spacing = np.linalg.norm(columns, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        axes = columns / spacing
+    if n == 2:
+        spacing[2] = FLAT_SPACING * spacing[:2].max()
+    return Geometry(shape=tuple((*size, *(1,) * (3 - n))[::-1]), spacing_mm=tuple(float(s) for s in spacing[::-1]),
+                    origin_mm=tuple(float(o) for o in _RAS_TO_LPS @ affine[:3, 3]),
+                    direction=tuple(float(v) for v in axes.ravel()), dimensions=n)
+
+
+def _save_sheared(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
+    import nibabel
+
+    affine = np.eye(4)
+    affine[:3, :3] = _RAS_TO_LPS @ np.array(geometry.direction).reshape(3, 3) * geometry.spacing_mm[::-1]
+    affine[:3, 3] = _RAS_TO_LPS @ np.array(geometry.origin_mm)
+    array = array_CDHW.T[..., 0] if len(array_CDHW) == 1 else array_CDHW.T
+    image = nibabel.Nifti1Image(array if geometry.dimensions == 3 else np.squeeze(array, 2), affine)
+    image.set_sform(affine, code=1)
+    nibabel.save(image, path)
+
+
+def _cut_short(path: Path, found: str, expected: str) -> UserError:
+    return unreadable(path, EOFError()) if not found else UserError(
+        "the file is cut short or damaged", where=path, found=found, expected=expected, do="copy it again from its source")
+
+
+for _ending in (".nii", ".nii.gz"):
+    READERS.register(_ending)(Reader(nifti_header, read_nifti, write_nifti))

@@ -1,0 +1,1 @@
+"""Scores: volume-wise, in mm and mL, with a stated policy for empty masks."""

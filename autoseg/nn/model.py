@@ -1,0 +1,53 @@
+"""Plan -> nn.Module: fusion before a network, conditioning between its encoder and decoder."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from autoseg.base.errors import UserError
+from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.networks import NETWORKS, Network
+from planners.plan import Configuration, Plan
+
+
+class Model(nn.Module):
+    """A segmentation model.
+
+    `forward` takes an image (B, C, *space), presence (B, C) or None (all present) and conditions or None; beyond the
+    plan's channels the image may have extra ones (a cascade's earlier prediction), which fusion does not touch. In
+    training it gives logits (B, K, *space) of every decoder stage, full resolution first; in evaluation only the first.
+    """
+
+    def __init__(self, fusion: nn.Module, network: Network, conditioning: nn.Module, n_channels: int):
+        super().__init__()
+        self.fusion = fusion
+        self.network = network
+        self.conditioning = conditioning
+        self.n_channels = n_channels
+
+    def forward(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
+                conditions: Mapping[str, torch.Tensor] | None = None) -> list[torch.Tensor] | torch.Tensor:
+        fused = self.fusion(image_BCDHW[:, : self.n_channels], present_BC)
+        if image_BCDHW.shape[1] > self.n_channels:
+            fused = torch.cat([fused, image_BCDHW[:, self.n_channels :]], dim=1)
+        features = self.conditioning(self.network.encode(fused), conditions)
+        logits = self.network.decode(features, every_stage=self.training)
+        return logits if self.training else logits[0]
+
+
+def build_model(plan: Plan, configuration: Configuration) -> Model:
+    """The untrained model of a configuration; an unknown part is a UserError that names the known ones."""
+    n_channels = len(plan.channels)
+    n_extra = len(plan.labels.foreground) if configuration.previous else 0
+    topology = configuration.topology
+    try:
+        fusion = FUSIONS.get(configuration.fusion.name)(n_channels, **configuration.fusion.options)
+        network = NETWORKS.get(configuration.network.name)(
+            topology, fusion.n_outputs + n_extra, plan.labels.n_heads, **configuration.network.options)
+        conditioning = CONDITIONERS.get(configuration.conditioning.name)(
+            topology.features, **configuration.conditioning.options)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0]) from error
+    return Model(fusion, network, conditioning, n_channels)

@@ -1,0 +1,69 @@
+"""The building blocks of U-Nets in two and three dimensions."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+SLOPE = 0.01  # of the leaky rectifier; also the `a` of the He initialisation
+
+
+def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True) -> nn.Module:
+    """Convolution that keeps the size up to its stride: odd kernels, padded by half."""
+    return CONV[len(kernel)](c_in, c_out, tuple(kernel), tuple(stride), [k // 2 for k in kernel], bias=bias)
+
+
+def normalization(channels: int, dimensions: int) -> nn.Module:
+    return NORM[dimensions](channels, eps=1e-5, affine=True)
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, instance normalisation, leaky rectifier."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None):
+        stride = stride or [1] * len(kernel)
+        super().__init__(convolution(c_in, c_out, kernel, stride), normalization(c_out, len(kernel)),
+                         nn.LeakyReLU(SLOPE, inplace=True))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2015; the pooled shortcut is ResNet-D, He et al. 2018).
+
+    The shortcut averages where the block strides and projects by a 1x1 convolution where the channels change. The last
+    normalisation starts at zero, so that a new block is its shortcut.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None):
+        super().__init__()
+        n = len(kernel)
+        stride = tuple(stride or [1] * n)
+        self.first = ConvBlock(c_in, c_out, kernel, stride)
+        self.second = nn.Sequential(convolution(c_out, c_out, kernel, [1] * n), normalization(c_out, n))
+        shortcut: list[nn.Module] = []
+        if max(stride) > 1:
+            shortcut.append(POOL[n](stride, stride))
+        if c_in != c_out:
+            shortcut += [convolution(c_in, c_out, [1] * n, [1] * n, bias=False), normalization(c_out, n)]
+        self.shortcut = nn.Sequential(*shortcut)
+        self.activation = nn.LeakyReLU(SLOPE, inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.second(self.first(x)) + self.shortcut(x))
+
+
+def initialize(module: nn.Module) -> None:
+    """He initialisation of every convolution; zero for the last normalisation of residual blocks."""
+    convolutions = (*CONV.values(), *TRANSPOSED.values())
+    for part in module.modules():
+        if isinstance(part, convolutions):
+            nn.init.kaiming_normal_(part.weight, a=SLOPE)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, ResidualBlock):
+            nn.init.zeros_(part.second[1].weight)
+            nn.init.zeros_(part.second[1].bias)

@@ -1,0 +1,38 @@
+"""How fast this device convolves, measured in a second: the figure that planning to a time budget starts from."""
+
+import time
+
+import torch
+from torch import nn
+
+from autoseg.base.runtime import Runtime, cores, memory_bytes
+from planners.hardware import Hardware
+
+_CHANNELS, _SIDE, _BATCH = 32, 32, 2
+_SECONDS = 0.5
+
+
+def probe_hardware(runtime: Runtime) -> Hardware:
+    """The hardware of a runtime; `flops_per_s` is of a 3x3x3 convolution's forward and backward pass on a U-Net's shape."""
+    return Hardware(device=runtime.device.type, memory_bytes=max(1, memory_bytes(runtime.device)),
+                    flops_per_s=_convolution_flops_per_s(runtime), cores=cores())
+
+
+def _convolution_flops_per_s(runtime: Runtime) -> float:
+    side = _SIDE if runtime.device.type == "cpu" else 3 * _SIDE
+    layer = runtime.arranged(nn.Sequential(*[nn.Conv3d(_CHANNELS, _CHANNELS, 3, padding=1) for _ in range(2)]), 3)
+    image = runtime.arranged(torch.zeros(_BATCH, _CHANNELS, side, side, side), 3).requires_grad_()
+
+    def run() -> None:
+        with runtime.autocast():
+            total = layer(image).sum()
+        total.backward()
+        total.item()  # waits for the device
+
+    run()
+    start, runs = time.perf_counter(), 0
+    while runs < 3 or time.perf_counter() - start < _SECONDS:
+        run()
+        runs += 1
+    flops = 3 * 2 * len(layer) * 27 * _CHANNELS**2 * _BATCH * side**3
+    return flops * runs / (time.perf_counter() - start)

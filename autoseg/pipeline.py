@@ -1,0 +1,179 @@
+"""The order of the stages, for people who write Python: fingerprint, plan, preprocess, train, predict, evaluate.
+
+Every function takes a dataset by number or name and the workspace's home, and returns the boundary object that it wrote.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+from autoseg.base.progress import progress_bar
+from autoseg.base.runtime import cores, open_runtime
+from autoseg.base.workspace import Workspace, read_model, read_records, write_json
+from autoseg.data.integrity import verify as verify_folder
+from autoseg.data.manifest import Manifest, read_manifest
+from autoseg.data.measure import measure, raw_digest
+from autoseg.evaluate.score import evaluate_folders
+from autoseg.evaluate.types import Summary
+from autoseg.nn.probe import probe_hardware
+from autoseg.preprocess.run import preparation_key, preprocess_dataset
+from autoseg.report.curves import plot_curves
+from autoseg.train.run import run_fold, settle_plan
+from autoseg.train.validate import FoldResult
+from planners import PLANNERS
+from planners.fingerprint import Fingerprint
+from planners.hardware import Budget
+from planners.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PLANNER = "budgeted"
+
+
+def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None):
+    """Check every file of a raw dataset; a report of faults and warnings."""
+    workspace = Workspace.open(home)
+    return verify_folder(workspace.raw(workspace.dataset(dataset)), workers or cores())
+
+
+def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None) -> Fingerprint:
+    """Measure a raw dataset and write its fingerprint; one that is there and still true is kept."""
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    folder = workspace.raw(name)
+    manifest = read_manifest(folder)
+    path = workspace.fingerprint(name)
+    if path.is_file():
+        known = read_model(path, Fingerprint)
+        if known.digest and known.digest == raw_digest(folder, manifest):
+            logger.info("%s: the fingerprint is up to date", name)
+            return known
+    with progress_bar("measuring", manifest_size(folder, manifest)) as bar:
+        measured = measure(folder, manifest, name, workers or cores(), bar.update)
+    write_json(path, measured)
+    return measured
+
+
+def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
+         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto") -> Plan:
+    """Plan the training of a dataset that has a fingerprint, and write the plan."""
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    made = make_plan(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds), device)
+    write_json(workspace.plan(name, planner), made)
+    return made
+
+
+def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, device: str) -> Plan:
+    """The plan for a fingerprint, this machine and a budget; nothing is written."""
+    path = workspace.fingerprint(dataset)
+    if not path.is_file():
+        raise UserError("the dataset has no fingerprint", where=dataset,
+                        do=f"run autoseg_plan_and_preprocess -d {dataset}")
+    hardware = probe_hardware(open_runtime(device))
+    try:
+        make = PLANNERS.get(planner)
+        made = make(read_model(path, Fingerprint), hardware, budget)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{dataset} cannot be planned", found=error.args[0]) from error
+    ending = read_manifest(workspace.raw(dataset)).file_ending
+    return made.model_copy(update={"file_ending": ending})
+
+
+def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
+               home: str | Path | None = None, workers: int | None = None) -> list[Path]:
+    """Prepare the cases of each configuration (default: all of the plan); cases that are ready are kept."""
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    planned = read_plan(workspace, name, planner)
+    folder, manifest = workspace.raw(name), read_manifest(workspace.raw(name))
+    wanted = {planned.configurations[c].data or c for c in configurations or planned.configurations
+              if check_configuration(planned, c)}
+    folders = []
+    for configuration in sorted(wanted):
+        target = workspace.cases(name, planner, configuration)
+        with progress_bar(f"preparing {configuration}", manifest_size(folder, manifest)) as bar:
+            preprocess_dataset(folder, manifest, planned, configuration, target, workers or cores(), bar.update)
+        folders.append(target)
+    return folders
+
+
+def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
+          budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
+          restart: bool = False, home: str | Path | None = None, device: str = "auto") -> FoldResult:
+    """Train a fold, or go on with it, or read the result of a finished one.
+
+    A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
+    begun keeps its plan, where nothing else is asked for.
+    """
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    planned = read_plan(workspace, name, planner)
+    begun = _begun(workspace, name, planner, configuration, budget_seconds)
+    if begun is not None and memory_bytes is None and not changes and not restart:
+        planned = begun
+    elif budget_seconds is not None or memory_bytes is not None:
+        planned = _replanned(workspace, planned, configuration, Budget(memory_bytes=memory_bytes,
+                                                                       seconds_per_fold=budget_seconds), device)
+    planned = settle_plan(planned, configuration, changes)
+    return run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
+                    on_epoch=lambda folder: plot_curves(folder.curves, read_records(folder.metrics)))
+
+
+def _begun(workspace: Workspace, dataset: str, planner: str, configuration: str, budget_seconds: float | None
+           ) -> Plan | None:
+    """The plan of a model that has folds already, if it was made for this budget or none is asked for."""
+    path = workspace.model_plan(dataset, planner, configuration)
+    if not path.is_file():
+        return None
+    begun = read_model(path, Plan)
+    fits = budget_seconds in (None, begun.configurations[configuration].schedule.budget_seconds)
+    return begun if fits else None
+
+
+def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: Budget, device: str) -> Plan:
+    """The plan with one configuration planned for another budget; the prepared cases must still fit it."""
+    check_configuration(planned, configuration)
+    known = planned.configurations[configuration]
+    fresh = make_plan(workspace, planned.dataset, planned.planner, budget, device).configurations.get(configuration)
+    if fresh is None or preparation_key(planned, known) != preparation_key(planned, fresh):
+        raise UserError(f"{configuration} needs other prepared cases for this budget", where=planned.dataset,
+                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner} with this budget")
+    if budget.seconds_per_fold is not None:
+        schedule = {"iterations": None, "budget_seconds": budget.seconds_per_fold}
+        fresh = fresh.model_copy(update={"schedule": fresh.schedule.model_copy(update=schedule)})
+    return planned.model_copy(update={"configurations": {**planned.configurations, configuration: fresh}})
+
+
+def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None
+             ) -> Summary:
+    """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean."""
+    manifest = read_manifest(Path(dataset_json))
+    return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores())
+
+
+def read_plan(workspace: Workspace, dataset: str, planner: str) -> Plan:
+    """A plan that was made before; a UserError that lists the planners if there is none."""
+    path = workspace.plan(dataset, planner)
+    if planner not in PLANNERS.names() and not path.is_file():
+        raise UserError(f"unknown planner {planner!r}", found=", ".join(PLANNERS.names()))
+    if not path.is_file():
+        raise UserError(f"the dataset is not planned by {planner}", where=dataset,
+                        do=f"run autoseg_plan_and_preprocess -d {dataset} -p {planner}")
+    return read_model(path, Plan)
+
+
+def check_configuration(planned: Plan, configuration: str) -> bool:
+    """True, or a UserError that lists the configurations of the plan."""
+    if configuration not in planned.configurations:
+        raise UserError(f"unknown configuration {configuration!r}", where=f"{planned.dataset}, plan {planned.planner}",
+                        found=", ".join(planned.configurations))
+    return True
+
+
+def manifest_size(folder: Path, manifest: Manifest) -> int:
+    """Number of training cases."""
+    from autoseg.data.raw import find_training_cases
+
+    return len(find_training_cases(folder, manifest))

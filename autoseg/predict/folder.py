@@ -1,0 +1,71 @@
+"""Predicts a folder of cases and writes the masks, with a sidecar that says what the values mean."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg import __version__
+from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.progress import progress
+from autoseg.base.workspace import write_json
+from autoseg.data.case import CaseFiles
+from autoseg.data.raw import find_cases, load_case
+from autoseg.data.readers import write_array, write_label
+from autoseg.predict.predictor import Predictor
+from planners.fingerprint import LabelSpec
+
+logger = logging.getLogger(__name__)
+
+SIDECAR = "labels.json"
+
+
+def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabilities: bool = False,
+                   keep_existing: bool = False) -> list[Path]:
+    """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
+
+    Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel a
+    head. With `keep_existing`, cases that have a mask already are left alone. One bad case never ends the others: all
+    faults are raised together as ManyFaults when the rest is done.
+    """
+    plan = predictor.plan
+    files = find_cases(source, plan.channels, plan.file_ending)
+    written, faults = [], []
+    write_json(target / SIDECAR, _sidecar(predictor, files))
+    for case_files in progress(files, "predicting", len(files)):
+        mask = target / f"{case_files.name}{plan.file_ending}"
+        if keep_existing and mask.is_file():
+            written.append(mask)
+            continue
+        try:
+            case = load_case(case_files, plan.channels, None)
+            prediction = predictor.predict(case, probabilities)
+            if prediction.probabilities_KDHW is not None:
+                soft = target / f"{case_files.name}_probabilities{_soft_ending(plan.file_ending)}"
+                write_array(soft, prediction.probabilities_KDHW, case.geometry)
+            write_label(mask, prediction.label_DHW, case.geometry)
+            written.append(mask)
+        except AutosegError as error:
+            logger.warning("%s was not predicted: %s", case_files.name, error)
+            faults.append(str(error))
+    if faults:
+        raise ManyFaults(f"{len(written)} of {len(files)} cases predicted to {target}", faults)
+    return written
+
+
+def _sidecar(predictor: Predictor, files: Sequence[CaseFiles]) -> dict:
+    labels = predictor.plan.labels
+    return {"autoseg_version": __version__, "dataset": predictor.plan.dataset, "planner": predictor.plan.planner,
+            "configuration": predictor.name, "folds": len(predictor.models), "labels": _written_values(labels),
+            "cases": [case.name for case in files]}
+
+
+def _written_values(labels: LabelSpec) -> dict[str, int]:
+    """What each value of a mask means; regions are painted in their order, so that a later one covers an earlier."""
+    if labels.has_regions:
+        return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
+    return {name: values[0] for name, values in labels.names.items()}
+
+
+def _soft_ending(ending: str) -> str:
+    """Images of whole numbers cannot hold probabilities; TIFF can."""
+    return ".tif" if ending in (".png", ".jpg", ".jpeg", ".bmp") else ending

@@ -1,0 +1,39 @@
+"""Predicts a prepared case: what the plan says of mirroring, pairs and cascades, handed to the sliding window."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoseg.base.runtime import Runtime
+from autoseg.data.case import PreparedCase
+from autoseg.predict.window import predict_logits
+from planners.fingerprint import LabelSpec
+from planners.plan import Configuration, Plan
+
+
+def predict_prepared(models: Sequence[nn.Module], prepared: PreparedCase, plan: Plan, configuration: Configuration,
+                     runtime: Runtime, *, mirroring: bool) -> torch.Tensor:
+    """Logits (K, D, H, W) of a prepared case, the mean of the models and, with `mirroring`, of the mirrored copies."""
+    image = np.asarray(prepared.image_CDHW[:])
+    if configuration.previous:
+        image = np.concatenate([image, _one_hot(prepared, plan.labels)])
+    return predict_logits(models, image, configuration, runtime, present_C=np.asarray(prepared.present_C, bool),
+                          mirror_axes=None if mirroring else (), head_swap=_head_swap(plan.labels),
+                          pair_axis=configuration.pair_axis)
+
+
+def _one_hot(prepared: PreparedCase, labels: LabelSpec) -> np.ndarray:
+    """The earlier prediction as one binary channel a foreground name."""
+    previous_DHW = np.asarray(prepared.previous_DHW[:])
+    return np.stack([np.isin(previous_DHW, labels.names[name]) for name in labels.foreground]).astype(np.float32)
+
+
+def _head_swap(labels: LabelSpec) -> tuple[int, ...] | None:
+    """For each head the head of its mirror image; None where no labels are paired."""
+    if not labels.paired:
+        return None
+    heads = labels.foreground if labels.has_regions else tuple(labels.names)
+    partner = {a: b for pair in labels.paired for a, b in (pair, pair[::-1])}
+    return tuple(heads.index(partner.get(name, name)) for name in heads)

@@ -1,0 +1,187 @@
+"""Sliding-window prediction: a case in overlapping tiles, mirrored, by one model or several, blended by a Gaussian."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations, islice
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoseg.base.errors import UserError
+from autoseg.base.runtime import Runtime
+from autoseg.predict.tiles import Tile, Tiling, cover
+from planners.plan import Configuration
+
+logger = logging.getLogger(__name__)
+
+# Forward passes at once: a GPU must be filled, a core is busy with one (measured below).
+_PASSES_AT_ONCE = {"cuda": 8, "mps": 4, "cpu": 1}
+
+Progress = Callable[[int, int], None]
+
+
+def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarray | torch.Tensor,
+                   configuration: Configuration, runtime: Runtime, *, present_C: np.ndarray | None = None,
+                   conditions: Mapping[str, torch.Tensor] | None = None, mirror_axes: tuple[int, ...] | None = None,
+                   head_swap: tuple[int, ...] | None = None, pair_axis: int | None = None, at_once: int | None = None,
+                   progress: Progress = lambda done, total: None) -> torch.Tensor:
+    """Logits (K, D, H, W), float32, of a prepared image (C, D, H, W) on the plan's grid.
+
+    `models` are on the runtime's device and in evaluation mode; their logits are averaged. A 2D configuration predicts
+    every slice along the first axis. `conditions` are of this case, each with a batch axis of one.
+
+    `mirror_axes` (default: the configuration's; empty: no mirroring) are axes of the patch; the logits of all 2^n
+    mirrored copies are averaged. Where `pair_axis`, also of the patch, is mirrored, head k takes the logits of head
+    `head_swap[k]`, and a cascade's input channels swap likewise: a left organ looks like a right one in a mirror.
+
+    The result lies on the device. Where that has too little memory, fewer passes at once are tried (from `at_once`), then
+    the result is collected in host memory, with one warning; a UserError where that fails too. Also a UserError: logits
+    that are not finite. `progress(done, total)` counts forward passes of single tiles.
+    """
+    models = [models] if isinstance(models, nn.Module) else list(models)
+    image = torch.as_tensor(image_CDHW)
+    flat = 3 - configuration.dimensions
+    axes = configuration.mirror_axes if mirror_axes is None else mirror_axes
+    swap = None
+    if head_swap is not None and pair_axis is not None:
+        n_images = len(configuration.normalizers)
+        swap = _Swap(pair_axis % configuration.dimensions + flat, head_swap,
+                     _channel_swap(head_swap, n_images, image.shape[0] - n_images))
+    present = None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None]
+    network = _Network(models, runtime, configuration.dimensions, present, conditions, swap)
+    tiling = cover(image.shape[1:], configuration.patch)
+    work = _Work(network, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)))
+    logits = _within_memory(work, at_once or _PASSES_AT_ONCE[runtime.device.type], progress)
+    if not all(bool(head.isfinite().all()) for head in logits):
+        raise UserError("the network's logits are not finite", do="train the fold again, with a lower learning rate")
+    return tiling.unpadded(logits)
+
+
+@dataclass(frozen=True)
+class _Swap:
+    """What changes places when `axis` (of three) is mirrored."""
+
+    axis: int
+    heads: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Models and what they are told of a case, as a function of tiles and of the axes along which each is mirrored."""
+
+    models: Sequence[nn.Module]
+    runtime: Runtime
+    dimensions: int
+    present_1C: torch.Tensor | None
+    conditions: Mapping[str, torch.Tensor] | None
+    swap: _Swap | None
+
+    def __call__(self, tiles_BCDHW: torch.Tensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Mean logits (B, K, D, H, W), float32, of tiles that are mirrored for the network and back."""
+        swapped = [self.swap is not None and self.swap.axis in axes for axes in flips]
+        image = torch.stack([_flipped(tile[list(self.swap.channels)] if swaps else tile, axes)
+                             for tile, axes, swaps in zip(tiles_BCDHW, flips, swapped, strict=True)])
+        logits = self._forward(image)
+        return torch.stack([_flipped(one[list(self.swap.heads)] if swaps else one, axes)
+                            for one, axes, swaps in zip(logits, flips, swapped, strict=True)])
+
+    def _forward(self, image_BCDHW: torch.Tensor) -> torch.Tensor:
+        n = len(image_BCDHW)
+        image = image_BCDHW[:, :, 0] if self.dimensions == 2 else image_BCDHW
+        image = self.runtime.arranged(image, self.dimensions)
+        present = None if self.present_1C is None else self.present_1C.expand(n, -1)
+        conditions = self.conditions and {name: value.to(self.runtime.device).expand(n, *value.shape[1:])
+                                          for name, value in self.conditions.items()}
+        with self.runtime.autocast():
+            logits = sum(model(image, present, conditions).float() for model in self.models) / len(self.models)
+        return logits[:, :, None] if self.dimensions == 2 else logits
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All forward passes of a case: every tile, mirrored in every way."""
+
+    network: _Network
+    image_CDHW: torch.Tensor  # padded
+    tiling: Tiling
+    flips: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.tiling) * len(self.flips)
+
+    def passes(self) -> Iterator[tuple[Tile, tuple[int, ...]]]:
+        return ((tile, flip) for tile in self.tiling for flip in self.flips)
+
+
+def _within_memory(work: _Work, at_once: int, progress: Progress) -> torch.Tensor:
+    device = work.network.runtime.device
+    attempts = list(_attempts(at_once, device))
+    for attempt, (n, place) in enumerate(attempts):
+        try:
+            logits = _collect(work, n, place, progress)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            failure = str(error).splitlines()[0]
+        else:
+            if attempt:
+                logger.warning("%s has too little memory (%s): predicted %d tile%s at a time, logits collected on %s",
+                               device, failure, n, "s" if n > 1 else "", place)
+            return logits
+        # Outside of the handler, whose traceback keeps the tensors alive.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise UserError(f"{device} has too little memory for a single tile", found=failure,
+                    do="predict with --device cpu, or train with a smaller --memory")
+
+
+def _attempts(at_once: int, device: torch.device) -> Iterator[tuple[int, torch.device]]:
+    """How many passes at once, and where logits are collected, from the fastest to the most frugal."""
+    n = at_once
+    while n > 1:
+        yield n, device
+        n //= 2
+    yield 1, device
+    if device.type != "cpu":
+        yield 1, torch.device("cpu")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "alloc_failed" in text
+
+
+def _collect(work: _Work, at_once: int, place: torch.device, progress: Progress) -> torch.Tensor:
+    image = work.image_CDHW.to(place)
+    passes, done, logits = work.passes(), 0, None
+    while batch := list(islice(passes, at_once)):
+        with torch.inference_mode():
+            tiles = torch.stack([image[(slice(None), *tile.window)] for tile, _ in batch])
+            predicted = work.network(tiles.to(work.network.runtime.device), [flip for _, flip in batch]).to(place)
+        if logits is None:
+            # Not an inference tensor: those refuse to be changed later.
+            logits = torch.zeros(predicted.shape[1], *image.shape[1:], device=place)
+        for (tile, _), one in zip(batch, predicted, strict=True):
+            logits[(slice(None), *tile.window)] += one * (tile.weight_DHW(place) / len(work.flips))
+        done += len(batch)
+        progress(done, len(work))
+    return logits
+
+
+def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) -> tuple[int, ...]:
+    """The input channels' permutation: a cascade has one channel a foreground head after the images."""
+    background = len(head_swap) - n_previous
+    return (*range(n_images), *(n_images + head_swap[background + i] - background for i in range(n_previous)))
+
+
+def _flipped(image_CDHW: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    return image_CDHW.flip([axis + 1 for axis in axes]) if axes else image_CDHW
+
+
+def _subsets(axes: Iterable[int]) -> tuple[tuple[int, ...], ...]:
+    axes = tuple(axes)
+    return tuple(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))

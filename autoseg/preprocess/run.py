@@ -1,0 +1,184 @@
+"""All cases of a dataset, in parallel and resumable. A case that fails is reported at the end and ends nothing."""
+
+import importlib
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.runtime import cores, free_host_bytes
+from autoseg.data.case import CaseFiles
+from autoseg.data.manifest import Manifest
+from autoseg.data.raw import find_training_cases, load_case
+from autoseg.data.readers.prepared import digest_files, is_current, remove_prepared, write_prepared
+from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
+from autoseg.preprocess.prepare import prepare
+from autoseg.preprocess.resample import target_shape, target_spacing
+from planners.fingerprint import CaseMeasure
+from planners.plan import Configuration, Plan
+
+log = logging.getLogger(__name__)
+
+# Raised when prepared cases of an earlier version are no longer what this one would make.
+_RECIPE_VERSION = 1
+# What an interpreter with its libraries takes, and the share of free memory that workers may use together.
+_WORKER_BYTES = 400 * 2**20
+_MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to prepare one case."""
+
+    files: CaseFiles
+    manifest: Manifest
+    plan: Plan
+    configuration: Configuration
+    folder: Path
+    provenance: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """Names of the cases that were prepared now and of those that were current; a sentence for each that failed."""
+
+    folder: Path
+    prepared: tuple[str, ...]
+    current: tuple[str, ...]
+    faults: tuple[str, ...]
+
+    def raise_faults(self) -> None:
+        """ManyFaults with all of them, if any."""
+        if self.faults:
+            raise ManyFaults(self.folder, list(self.faults))
+
+
+def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configuration: str, folder: Path, *,
+                       workers: int = 1, progress: Callable[[], object] | None = None,
+                       measures: tuple[CaseMeasure, ...] = (), plugins: tuple[str, ...] = ()) -> Preprocessed:
+    """Prepare every training case into `folder`; cases that are already there, undamaged and up to date, are kept.
+
+    `workers` processes (1: this one) are used, or as many as the memory allows for cases of the sizes of `measures`.
+    `plugins` are modules that register normalizers. `progress` is called once a case. Faults of single cases are in the
+    result, not raised.
+    """
+    chosen = plan.configurations[configuration]
+    jobs = [Job(files, manifest, plan, chosen, folder, {}) for files in find_training_cases(raw_folder, manifest)]
+    with ThreadPoolExecutor(min(8, cores())) as threads:  # reading and checksums release the interpreter's lock
+        checked = list(threads.map(_with_provenance, jobs))
+    waiting = [job for job, current in checked if not current]
+    current = tuple(job.files.name for job, current in checked if current)
+    if current:
+        log.info("%d of %d cases are already prepared", len(current), len(jobs))
+    report = progress or (lambda: None)
+    for _ in current:
+        report()
+    workers = min(workers, len(waiting), _affordable_workers(measures, plan, chosen))
+    outcomes = _in_processes(waiting, workers, plugins) if workers > 1 else ((job, _attempt(job)) for job in waiting)
+    done, faults = [], []
+    for job, fault in outcomes:
+        if fault:
+            log.warning("%s was not prepared: %s", job.files.name, fault)
+        (faults if fault else done).append(f"{job.files.name}: {fault}" if fault else job.files.name)
+        report()
+    return Preprocessed(folder, tuple(sorted(done)), current, tuple(sorted(faults)))
+
+
+def recipe_digest(plan: Plan, configuration: Configuration) -> str:
+    """What of a plan decides how a prepared case looks; a change of anything else leaves prepared cases valid."""
+    parts = (_RECIPE_VERSION, VOXELS_PER_CLASS, VOXELS_PER_COMPONENT, plan.transpose, configuration.spacing_mm,
+             plan.labels.model_dump_json(), configuration.resampling.model_dump_json(),
+             *(part.model_dump_json() for part in (*configuration.normalizers, *plan.intensities, *plan.channels)))
+    return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def case_bytes(measure: CaseMeasure, plan: Plan, configuration: Configuration) -> int:
+    """Memory that preparing one case takes: the file's channels and copies, the resampled ones, one in float64."""
+    shape = tuple(measure.shape[axis] for axis in plan.transpose)
+    from_mm = tuple(measure.spacing_mm[axis] for axis in plan.transpose)
+    cropped = float(np.prod(shape))
+    resampled = float(np.prod(target_shape(shape, from_mm, target_spacing(configuration, from_mm))))
+    channels = len(plan.channels)
+    voxels = channels * (2 * cropped / measure.relative_size + 2 * cropped + 2 * resampled)
+    return int(4 * (voxels + 8 * max(cropped, resampled))) + _WORKER_BYTES
+
+
+def _affordable_workers(measures: tuple[CaseMeasure, ...], plan: Plan, configuration: Configuration) -> int:
+    """How many of the largest cases fit the free memory at once; at least one."""
+    sizes = np.cumsum(sorted((case_bytes(m, plan, configuration) for m in measures), reverse=True))
+    fitting = int(np.count_nonzero(sizes <= free_host_bytes() * _MEMORY_SHARE))
+    if fitting < len(sizes):
+        log.info("the memory allows %d cases at once", max(1, fitting))
+    return max(1, fitting) if len(sizes) else cores()
+
+
+def _with_provenance(job: Job) -> tuple[Job, bool]:
+    """The job with the digests of what it depends on, and whether the prepared case is current."""
+    try:
+        raw = digest_files((*job.files.images, job.files.label))
+    except OSError:
+        return job, False  # loading the case will say what is wrong with the file
+    job = replace(job, provenance={"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)})
+    return job, is_current(job.folder, job.files.name, job.provenance)
+
+
+def _attempt(job: Job) -> str:
+    """Prepare one case; what went wrong, in words, or nothing."""
+    try:
+        remove_prepared(job.folder, job.files.name)  # what is out of date must not outlive a failure
+        prepared = prepare(load_case(job.files, job.manifest), job.plan, job.configuration)
+        write_prepared(job.folder, replace(prepared, provenance=job.provenance), job.configuration.patch)
+    except AutosegError as error:
+        return str(error)
+    except MemoryError:
+        return "not enough memory"
+    except Exception as error:
+        log.debug("%s", job.files.name, exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _in_processes(jobs: list[Job], workers: int, plugins: tuple[str, ...]) -> Iterator[tuple[Job, str]]:
+    """Outcomes in the order of their end. When a worker dies, the cases that were in work are tried again one by one,
+    each alone in a process of its own: most often the memory was short, and then the case itself is sound.
+    """
+    waiting, suspects = list(reversed(jobs)), []
+    while waiting:
+        with _pool(workers, plugins) as pool:
+            running = {}
+            try:
+                while waiting or running:
+                    while waiting and len(running) < workers:
+                        running[pool.submit(_attempt, waiting[-1])] = waiting.pop()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        fault = future.result()
+                        yield running.pop(future), fault
+            except BrokenProcessPool:
+                suspects += running.values()
+    for job in suspects:
+        log.warning("a worker process died while %s was prepared; trying this case again, alone", job.files.name)
+        with _pool(1, plugins) as pool:
+            try:
+                fault = pool.submit(_attempt, job).result()
+            except BrokenProcessPool:
+                fault = "its worker process died twice, the second time working alone (the memory may be too small)"
+        yield job, fault
+
+
+def _pool(workers: int, plugins: tuple[str, ...]) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker,
+                               (max(1, cores() // workers), plugins))
+
+
+def _start_worker(threads: int, plugins: tuple[str, ...]) -> None:
+    torch.set_num_threads(threads)
+    for plugin in plugins:
+        importlib.import_module(plugin)

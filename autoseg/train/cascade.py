@@ -1,0 +1,36 @@
+"""Gives the prepared cases of a cascade their earlier stage's predictions, out of fold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+from autoseg.base.progress import progress
+from autoseg.base.workspace import FoldFolder, Workspace
+from autoseg.data.readers import read_label
+from autoseg.data.readers.prepared import open_prepared, prepared_names, write_prepared
+from autoseg.preprocess.cascade import with_previous
+from planners.plan import Plan
+
+
+def add_previous(workspace: Workspace, planned: Plan, configuration: str, cases: Path, names: Sequence[str]) -> Path:
+    """A folder of the prepared cases `names` with the earlier stage's validation predictions in them.
+
+    Each case's prediction comes from the fold that did not train on it. Raises UserError where a case has none: the
+    earlier stage must have finished all its folds.
+    """
+    chosen = planned.configurations[configuration]
+    earlier = workspace.model(planned.dataset, planned.planner, chosen.previous)
+    masks = {mask.name.removesuffix(planned.file_ending): mask for fold in earlier.glob("fold_*")
+             for mask in FoldFolder(fold).validation.glob(f"*{planned.file_ending}")}
+    missing = sorted(set(names) - set(masks))
+    if missing:
+        raise UserError(f"{configuration} needs a prediction of {chosen.previous} for every case", where=earlier,
+                        found=f"{len(missing)} cases without: " + ", ".join(missing[:5]),
+                        do=f"train every fold of it first: autoseg_train {planned.dataset} {chosen.previous} 0 (1, 2, ...)")
+    target = workspace.cases(planned.dataset, planned.planner, configuration)
+    done = set(prepared_names(target))
+    todo = [name for name in names if name not in done]
+    for name in progress(todo, "joining the earlier stage", len(todo)):
+        label_DHW, _ = read_label(masks[name])
+        write_prepared(target, with_previous(open_prepared(cases, name), label_DHW, chosen))
+    return target

@@ -1,0 +1,175 @@
+"""Trains one fold: resolve the schedule, iterate, log, save; resumes where it was stopped."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from tqdm import tqdm
+
+from autoseg.base.checkpoint import load_state, save_state, save_weights
+from autoseg.base.errors import AutosegError
+from autoseg.base.progress import duration, progress_bar
+from autoseg.base.runtime import Runtime, free_host_bytes
+from autoseg.base.workspace import append_record, read_records, write_json, write_records
+from autoseg.batches.batch import Batch
+from autoseg.batches.loader import BatchStream, make_batches
+from autoseg.batches.source import CaseStore, open_cases
+from autoseg.nn.losses.deep import build_loss
+from autoseg.train.job import FoldJob
+from autoseg.train.pace import compiles_faster, measure_pace
+from autoseg.train.schedule import learning_rate
+from autoseg.train.state import TrainState, new_state
+from autoseg.train.step import AveragedWeights, Forward, patch_dice, train_step
+from autoseg.train.watchdog import Watchdog
+from planners.base import Part
+from planners.budget import Pace, resolve, revise
+
+logger = logging.getLogger(__name__)
+
+# Share of the device's memory that the data may fill.
+_RESIDENT_SHARE = 1 / 3
+_PATCHES_PER_EPOCH = 1 / 20  # validation batches for each training batch
+
+
+def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None] = lambda: None) -> None:
+    """Train until the schedule ends and write the fold's weights.
+
+    `started` is the `time.monotonic()` at which the budget began to run; `on_epoch` is called when the records of an
+    epoch are written. Interrupted at any moment, the same call goes on from the last saved epoch. Raises AutosegError
+    where the loss is not finite.
+    """
+    configuration = job.configuration
+    store = open_cases(job.cases, job.training, runtime.device, _resident_bytes(runtime))
+    stream = _stream(job, store, runtime, job.seed)
+    state = new_state(job.plan, configuration, runtime, job.seed)
+    saved = load_state(job.folder.state)
+    compiled = compiles_faster(job, lambda: _stream(job, store, runtime, job.seed + 1), runtime)
+    pace = measure_pace(job, _stream(job, store, runtime, job.seed + 1), _shapes(job), runtime, compiled)
+    if saved is not None:
+        state.restore(saved["train"])
+        stream.load_state_dict(saved["stream"])
+        started -= state.seconds
+        write_records(job.folder.metrics, [r for r in read_records(job.folder.metrics)
+                                           if r["iteration"] <= state.iteration])
+        logger.info("%s goes on from iteration %d", job.title, state.iteration)
+    else:
+        state.schedule = resolve(state.schedule, pace, time.monotonic() - started)
+        _save(job, state, stream)
+    logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
+                f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
+    forward = torch.compile(state.model) if compiled else state.model
+    try:
+        _iterate(job, state, forward, stream, pace, runtime, started, on_epoch)
+    except KeyboardInterrupt:
+        state.seconds = time.monotonic() - started
+        _save(job, state, stream)
+        logger.warning("stopped at iteration %d; the same command goes on from there", state.iteration)
+        raise
+    finally:
+        stream.close()
+    _finish(job, state)
+
+
+def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStream, pace: Pace, runtime: Runtime,
+             started: float, on_epoch: Callable[[], None]) -> None:
+    loss = build_loss(job.plan.labels, job.configuration, runtime.device)
+    patches = _validation_patches(job, runtime)
+    watchdog = Watchdog()
+    state.model.train()
+    with progress_bar(f"training fold {job.fold}", state.schedule.iterations, "it", state.iteration) as bar:
+        while not state.finished:
+            begun, first = time.monotonic(), state.iteration
+            steps = min(state.schedule.iterations_per_epoch, state.schedule.iterations - state.iteration)
+            rate = learning_rate(state.schedule, state.iteration)
+            losses = []
+            for _ in range(steps):
+                losses.append(train_step(state, forward, loss, next(stream), runtime))
+                bar.update()
+            mean_loss = torch.stack(losses).mean().item()
+            if not math.isfinite(mean_loss):
+                raise AutosegError(f"{job.title}: the loss is {mean_loss} at iteration {state.iteration}; the state before "
+                                   f"is kept; train on with a lower rate (--set schedule.learning_rate={rate / 3:.1g})")
+            dice = _patch_scores(job, state, patches, steps, runtime)
+            state.epoch += 1
+            state.seconds = time.monotonic() - started
+            per_iteration = (time.monotonic() - begun) / (state.iteration - first)
+            _adapt(state, pace.model_copy(update={"seconds_per_iteration": per_iteration}), bar)
+            _log(job, state, mean_loss, rate, dice, watchdog, per_iteration)
+            _save(job, state, stream)
+            bar.set_postfix_str(_postfix(mean_loss, dice))
+            on_epoch()
+
+
+def _adapt(state: TrainState, pace: Pace, bar: tqdm) -> None:
+    schedule = revise(state.schedule, pace, state.iteration, state.seconds)
+    if schedule.iterations != state.schedule.iterations:
+        logger.debug("the pace changed: %d iterations instead of %d", schedule.iterations, state.schedule.iterations)
+        state.schedule = schedule
+        bar.total = schedule.iterations
+        bar.refresh()
+
+
+def _log(job: FoldJob, state: TrainState, loss: float, rate: float, dice: dict[str, float | None], watchdog: Watchdog,
+         per_iteration: float) -> None:
+    known = [score for score in dice.values() if score is not None]
+    mean = sum(known) / len(known) if known else None
+    remaining = state.schedule.iterations - state.iteration
+    append_record(job.folder.metrics, {
+        "epoch": state.epoch, "iteration": state.iteration,
+        "iterations": state.schedule.iterations, "train_loss": loss, "learning_rate": rate, "validation_dice": mean,
+        "validation_dice_by_label": dice, "seconds": state.seconds, "seconds_left": remaining * per_iteration})
+    complaint = watchdog.complaint(mean, state.iteration / state.schedule.iterations)
+    if complaint:
+        logger.warning("%s: %s", job.title, complaint)
+
+
+def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
+    save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict()})
+    write_json(job.folder.schedule, state.schedule)
+
+
+def _finish(job: FoldJob, state: TrainState) -> None:
+    with AveragedWeights(state) as model:
+        save_weights(job.folder.checkpoint, model.state_dict(),
+                     {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
+                      "iterations": state.iteration, "seconds": round(state.seconds, 1)})
+
+
+def _patch_scores(job: FoldJob, state: TrainState, patches: Iterator[Batch] | None, steps: int, runtime: Runtime
+                  ) -> dict[str, float | None]:
+    if patches is None:
+        return dict.fromkeys(job.plan.labels.foreground)
+    with AveragedWeights(state) as model:
+        return patch_dice(model, patches, max(1, round(steps * _PATCHES_PER_EPOCH)), job.plan.labels, runtime)
+
+
+def _validation_patches(job: FoldJob, runtime: Runtime) -> BatchStream | None:
+    """Patches of the validation cases without augmentation, every one of them centred on foreground or not as trained."""
+    if not job.validation:
+        return None
+    plain = job.configuration.model_copy(update={"augmentation": Part(name="none")})
+    store = open_cases(job.cases, job.validation, runtime.device, _resident_bytes(runtime) // 2)
+    return make_batches(store, plain, job.plan.labels, job.seed + 2, runtime.device)
+
+
+def _stream(job: FoldJob, store: CaseStore, runtime: Runtime, seed: int) -> BatchStream:
+    return make_batches(store, job.configuration, job.plan.labels, seed, runtime.device)
+
+
+def _shapes(job: FoldJob) -> list[tuple[int, ...]]:
+    if not job.validation:
+        return []
+    return [case.shape for case in open_cases(job.cases, job.validation, "cpu", 0).cases]
+
+
+def _resident_bytes(runtime: Runtime) -> int:
+    if runtime.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(runtime.device)[0] * _RESIDENT_SHARE)
+    return int(free_host_bytes() * _RESIDENT_SHARE)
+
+
+def _postfix(loss: float, dice: dict[str, float | None]) -> str:
+    known = [score for score in dice.values() if score is not None]
+    return f"loss {loss:.3f}" + (f", Dice {sum(known) / len(known):.3f}" if known else "")

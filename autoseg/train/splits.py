@@ -1,0 +1,69 @@
+"""The folds of a dataset: the user's own where there are any, else seeded ones that are written once."""
+
+import logging
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+from autoseg.base.workspace import Workspace, read_json, write_json
+from planners.splits import Split, make_splits
+
+logger = logging.getLogger(__name__)
+
+N_FOLDS = 5
+USERS_OWN = "splits_final.json"  # nnU-Net's name: a list of {"train": [...], "val": [...]}
+
+
+def read_splits(workspace: Workspace, dataset: str, cases: list[str]) -> tuple[Split, ...]:
+    """The folds of `cases`.
+
+    `splits_final.json` in the raw or the prepared folder wins; otherwise folds are made once and kept. Below five cases
+    each is left out once, with a warning. Raises UserError where a file names cases that are not there, or validates one
+    that it trains on.
+    """
+    for own in (workspace.raw(dataset) / USERS_OWN, workspace.prepared(dataset) / USERS_OWN):
+        if own.is_file():
+            return _users_own(own, cases)
+    path = workspace.splits(dataset)
+    if path.is_file():
+        splits = tuple(Split.model_validate(entry) for entry in read_json(path))
+        if {*splits[0].train, *splits[0].validation} == set(cases):
+            return splits
+        logger.warning("%s: the cases changed since the folds were made; new folds are made", path)
+    if len(cases) < 2:
+        return ()
+    splits = make_splits(cases, n_folds=N_FOLDS)
+    if len(splits) < N_FOLDS:
+        logger.warning("%s has only %d cases: each of the %d folds leaves one out", dataset, len(cases), len(splits))
+    write_json(path, [split.model_dump(mode="json") for split in splits])
+    return splits
+
+
+def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) -> Split:
+    """The split of a fold; `all` trains on every case and validates none. A UserError for any other."""
+    if str(fold) == "all":
+        return Split(train=tuple(sorted(cases)), validation=())
+    if not str(fold).isdigit() or int(fold) >= len(splits):
+        known = ", ".join(map(str, range(len(splits))))
+        raise UserError(f"unknown fold {fold!r}", found=f"folds {known}" if known else "too few cases for folds",
+                        expected="one of these, or all")
+    return splits[int(fold)]
+
+
+def _users_own(path: Path, cases: list[str]) -> tuple[Split, ...]:
+    try:
+        splits = tuple(Split(train=tuple(entry["train"]), validation=tuple(entry["val"])) for entry in read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError("the folds are not of nnU-Net's form", where=path, found=error,
+                        expected='a list of {"train": [...], "val": [...]}') from None
+    known = set(cases)
+    for number, split in enumerate(splits):
+        unknown = sorted({*split.train, *split.validation} - known)
+        if unknown:
+            raise UserError(f"fold {number} names cases that are not in imagesTr", where=path,
+                            found=", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else ""))
+        both = sorted(set(split.train) & set(split.validation))
+        if both:
+            raise UserError(f"fold {number} validates cases that it trains on", where=path, found=", ".join(both[:5]))
+        if not split.train:
+            raise UserError(f"fold {number} has no training case", where=path)
+    return splits

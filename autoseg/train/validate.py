@@ -1,0 +1,74 @@
+"""Predicts a fold's validation cases at full size, writes the masks and scores them against the raw labels."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from autoseg import __version__
+from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.progress import progress
+from autoseg.base.runtime import Runtime
+from autoseg.base.workspace import write_json
+from autoseg.data.readers import read_label, write_label
+from autoseg.data.readers.prepared import open_prepared
+from autoseg.evaluate.score import score_case, summarize
+from autoseg.evaluate.types import Summary
+from autoseg.nn.model import Model
+from autoseg.predict.export import restore_label
+from autoseg.predict.prepared import predict_prepared
+from autoseg.train.job import FoldJob
+from planners.base import Frozen
+from planners.plan import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+class FoldResult(Frozen):
+    """What a finished fold says of itself; `mean_dice` is the mean over foreground classes of the mean over cases."""
+
+    schema_version: int = 1
+    autoseg_version: str = __version__
+    dataset: str
+    planner: str
+    configuration: str
+    fold: int | str
+    seed: int
+    schedule: Schedule
+    training_seconds: float
+    total_seconds: float
+    mean_dice: float | None
+    scores: Summary | None  # None for the fold `all`, which has no case left to validate on
+    unscored: tuple[str, ...] = ()
+
+
+def validate_fold(job: FoldJob, model: Model, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool
+                  ) -> tuple[Summary | None, tuple[str, ...]]:
+    """Predict, write and score every validation case; a mask that is there already is only scored.
+
+    `truths` are the raw label files. One bad case never ends the others: the second value says what went wrong.
+    """
+    if not job.validation:
+        return None, ()
+    scores, faults = [], []
+    for name in progress(job.validation, f"validating fold {job.fold}", len(job.validation)):
+        try:
+            mask = job.folder.validation / f"{name}{job.plan.file_ending}"
+            if not mask.is_file():
+                _predict_to(mask, job, name, model, runtime, mirroring)
+            truth, geometry = read_label(truths[name])
+            predicted, _ = read_label(mask)
+            scores.append(score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name))
+        except AutosegError as error:
+            logger.warning("%s was not scored: %s", name, error)
+            faults.append(f"{name}: {error}")
+    if not scores:
+        raise ManyFaults(job.title, faults)
+    summary = summarize(scores, job.plan.labels)
+    write_json(job.folder.validation / "summary.json", summary)
+    return summary, tuple(faults)
+
+
+def _predict_to(mask: Path, job: FoldJob, name: str, model: Model, runtime: Runtime, mirroring: bool) -> None:
+    prepared = open_prepared(job.cases, name)
+    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring)
+    write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)

@@ -1,0 +1,61 @@
+"""How many iterations fit a time budget: resolved once the pace is measured, revised when the machine changes pace."""
+
+from planners.base import Frozen
+from planners.plan import Schedule
+
+# An epoch is the unit of logging, checking and saving; fifty give a curve, and lose at most 2 % to a crash.
+EPOCHS_OF_A_BUDGET = 50
+# What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
+PACE_TOLERANCE = 0.02
+# Kept free at the end for what no one can foresee; the budget is a promise.
+MARGIN = 0.02
+# Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
+VALIDATION_SHARE = 0.2
+
+
+class Pace(Frozen):
+    """Measured seconds: of an iteration, of predicting all validation cases once, and of all else after training."""
+
+    seconds_per_iteration: float
+    validation_pass_seconds: float
+    fixed_seconds: float
+    mirrored_passes: int  # predictions of a case, where mirroring is on
+
+    def reserve_seconds(self, mirroring: bool) -> float:
+        """What must remain after the last iteration."""
+        return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
+
+
+def resolve(schedule: Schedule, pace: Pace, spent_seconds: float) -> Schedule:
+    """The schedule with its number of iterations, from the budget; unchanged where iterations are given.
+
+    `spent_seconds` of the budget are gone before the first iteration. At least one iteration is planned.
+    """
+    if schedule.iterations is not None:
+        return schedule
+    mirroring = pace.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * schedule.budget_seconds
+    schedule = schedule.model_copy(update={"validation_mirroring": schedule.validation_mirroring and mirroring})
+    iterations = max(1, _affordable(schedule, pace, spent_seconds))
+    return schedule.model_copy(update={"iterations": iterations,
+                                       "iterations_per_epoch": max(1, iterations // EPOCHS_OF_A_BUDGET),
+                                       "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
+
+
+def revise(schedule: Schedule, pace: Pace, done: int, spent_seconds: float) -> Schedule:
+    """A resolved schedule of a budget, shortened or lengthened to the pace that the machine keeps.
+
+    The annealing is a function of done / iterations, so a revision bends the learning rate but never breaks it: the run
+    still ends at zero. Within PACE_TOLERANCE of what is left nothing changes.
+    """
+    if schedule.budget_seconds is None or done >= schedule.iterations:
+        return schedule
+    iterations = max(done + 1, done + _affordable(schedule, pace, spent_seconds))
+    if abs(iterations - schedule.iterations) <= PACE_TOLERANCE * (schedule.iterations - done):
+        return schedule
+    return schedule.model_copy(update={"iterations": iterations})
+
+
+def _affordable(schedule: Schedule, pace: Pace, spent_seconds: float) -> int:
+    reserve = pace.reserve_seconds(schedule.validation_mirroring)
+    left = schedule.budget_seconds * (1 - MARGIN) - spent_seconds - reserve
+    return int(left / pace.seconds_per_iteration)

@@ -1,0 +1,131 @@
+"""`budgeted`: autoseg's own planner and the default. The network is as large as the granted time can train well.
+
+Grids, patches and topologies follow the published rules (`classic`); what the rules leave to taste, width, depth,
+batch, recipe and augmentation, follows from how many iterations the budget allows. The constants were measured on two CPU
+cores on Decathlon hippocampus (see benchmarks/RESULTS.md).
+"""
+
+import math
+
+from planners.base import Frozen, Part
+from planners.classic import CLASSIC, published_plan
+from planners.cost import cost
+from planners.fingerprint import Fingerprint
+from planners.hardware import GIB, Budget, Hardware
+from planners.plan import Configuration, Plan, Schedule, Topology
+from planners.topology import Pooling, pooling, unet
+
+DEFAULT_SECONDS = {"cpu": 3600.0}
+DEFAULT_SECONDS_GPU = 4 * 3600.0
+PATCH_MEMORY_GIB = 16.0  # a patch that needs more sees no more of a patient that matters
+MEMORY_SHARE = 0.9  # of the memory that is planned with; the rest is for kernels' workspace
+TRAINING_SHARE = 0.85  # of the budget; the rest is start-up, checks and the final validation
+WANTED_ITERATIONS = 2500  # below this a smaller network learns more in the same time
+ENOUGH_ITERATIONS = 30_000  # above this a larger batch uses the time better
+SMALLEST_PATCH_EDGE = 32
+WANTED_VOXELS = 2**17  # a step on fewer has a noisy gradient; small patches come in larger batches
+LARGEST_SMALL_BATCH = 64
+LARGEST_BATCH = 8
+
+
+class Size(Frozen):
+    """A network's size; widths grow twofold a stage up to `largest`."""
+
+    network: str
+    width: int
+    largest: int
+    blocks_encoder: tuple[int, ...]
+    convs_decoder: int
+
+    def topology(self, shape: Pooling) -> Topology:
+        return unet(shape, self.blocks_encoder, self.convs_decoder, self.width, self.largest)
+
+
+# From the largest down; the first that can be trained for WANTED_ITERATIONS within the budget is chosen.
+SIZES = (
+    Size(network="residual_unet", width=32, largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
+    Size(network="plain_unet", width=32, largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(network="plain_unet", width=24, largest=256, blocks_encoder=(2,), convs_decoder=2),
+    Size(network="plain_unet", width=16, largest=192, blocks_encoder=(2,), convs_decoder=2),
+)
+
+
+def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
+    """The plan for a memory target and a time budget; what is not granted explicitly is the machine's or a default.
+
+    Defaults: all memory of the device, 4 hours a fold on a GPU, 1 hour on a CPU.
+    """
+    memory = budget.memory_bytes or hardware.memory_bytes
+    seconds = budget.seconds_per_fold or DEFAULT_SECONDS.get(hardware.device, DEFAULT_SECONDS_GPU)
+    patch_memory = int(min(memory, PATCH_MEMORY_GIB * GIB))
+    base = published_plan("budgeted", CLASSIC, fingerprint, Budget(memory_bytes=patch_memory))
+    limits = _Limits(memory_bytes=MEMORY_SHARE * memory, seconds=seconds, flops_per_s=hardware.flops_per_s,
+                     n_inputs=len(fingerprint.channels), n_outputs=fingerprint.labels.n_heads,
+                     n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases))
+    configurations, reasons = {}, list(base.reasons)
+    for name, configuration in base.configurations.items():
+        configurations[name], reason = _fitted(configuration, limits)
+        reasons.append(f"{name}: {reason}")
+    return base.model_copy(update={"configurations": configurations, "reasons": tuple(reasons)})
+
+
+class _Limits(Frozen):
+    memory_bytes: float
+    seconds: float
+    flops_per_s: float
+    n_inputs: int
+    n_outputs: int
+    n_voxels: int  # of all cases
+
+    def iterations(self, shape: Pooling, size: Size, batch: int) -> float:
+        """How many the budget allows; 0 where a batch does not fit the memory."""
+        needed = cost(size.topology(shape), shape.patch, self.n_inputs, self.n_outputs, network=size.network, batch=batch)
+        if needed.activation_bytes + 16 * needed.parameters > self.memory_bytes:
+            return 0.0
+        return self.seconds * TRAINING_SHARE * self.flops_per_s / needed.training_flops
+
+
+def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
+    """The configuration with a network, patch, batch and recipe for the budget, and the reason in words."""
+    shape = pooling(base.spacing_mm, base.patch)
+    batch = max(2, min(LARGEST_SMALL_BATCH, math.ceil(WANTED_VOXELS / math.prod(shape.patch))))
+    size = next((s for s in SIZES if limits.iterations(shape, s, batch) >= WANTED_ITERATIONS), SIZES[-1])
+    while limits.iterations(shape, size, batch) < WANTED_ITERATIONS:
+        smaller = _halved(shape, base.spacing_mm)
+        if smaller is None:
+            break
+        shape = smaller
+    while batch < LARGEST_BATCH and limits.iterations(shape, size, 2 * batch) >= ENOUGH_ITERATIONS:
+        batch *= 2
+    iterations = limits.iterations(shape, size, batch)
+    views = iterations * batch * math.prod(shape.patch) / max(1, limits.n_voxels)
+    fitted = base.model_copy(update={
+        "patch": shape.patch, "batch": batch, "batch_dice": True, "topology": size.topology(shape),
+        "network": Part(name=size.network), "augmentation": _augmentation(views),
+        "schedule": _schedule(limits.seconds, batch)})
+    reason = (f"about {iterations:.0f} iterations of {batch} patches {'x'.join(map(str, shape.patch))} fit "
+              f"{limits.seconds / 60:.0f} min with a {size.network} of width {size.width}; {fitted.augmentation.name} "
+              f"augmentation, as every voxel is seen about {views:.0f} times")
+    return fitted, reason
+
+
+def _halved(shape: Pooling, spacing_mm: tuple[float, ...]) -> Pooling | None:
+    """A patch of about half the voxels: its longest axis in mm is shortened by a stride; None at the smallest."""
+    extents = [n * mm if n >= 2 * SMALLEST_PATCH_EDGE else 0 for n, mm in zip(shape.patch, spacing_mm, strict=True)]
+    if not any(extents):
+        return None
+    axis = extents.index(max(extents))
+    return pooling(spacing_mm, tuple(n // 2 if a == axis else n for a, n in enumerate(shape.patch)))
+
+
+def _schedule(seconds: float, batch: int) -> Schedule:
+    return Schedule(budget_seconds=seconds, learning_rate=1.5e-3 * (batch / 2) ** 0.5, decay="cosine",
+                    warmup_iterations=30, clip_norm=12, ema=0.98, foreground_share=1 / 3,
+                    optimizer=Part(name="adamw", options={"weight_decay": 1e-2}))
+
+
+def _augmentation(views: float) -> Part:
+    """As strong as the data are seen often: what is seen a few times cannot be learned by heart."""
+    if views >= 1000:
+        return Part(name="nnunet")
+    return Part(name="light", options={"p_rotation": 0.2, "p_scaling": 0.2} if views >= 50 else {})

@@ -1,0 +1,100 @@
+"""Mirroring, and labels that have a left and a right."""
+
+import pytest
+import torch
+from batch_phantoms import LABELS, make_batch, make_configuration, seeded
+
+from autoseg.batches.augment import build_augmentation
+from autoseg.batches.augment.mirror import Mirror, left_right_axis
+from autoseg.batches.batch import Batch
+from planners.fingerprint import LabelSpec
+
+PAIRED = LabelSpec(names={"background": (0,), "left": (3,), "spine": (5,), "right": (8,)}, paired=(("left", "right"),))
+REGIONS = LabelSpec(names={"background": (0,), "left_kidney": (1, 2), "left_tumour": (2,), "right_kidney": (3, 4),
+                           "right_tumour": (4,)}, region_order=(1, 2, 3, 4),
+                    paired=(("left_kidney", "right_kidney"), ("left_tumour", "right_tumour")))
+
+
+def mirrored(axes, labels, *, pair_axis=-1, label=(0, 3, 5, 8), channels=None, n_images=1):
+    """A row of voxels (along the last of three axes) after mirroring every axis of `axes`."""
+    label = torch.tensor(label, dtype=torch.int16).expand(1, 2, 2, -1).contiguous()
+    image = label[:, None].float() if channels is None else channels
+    mirror = Mirror(axes, 1.0, pair_axis, labels, n_images=n_images, dimensions=3, device=torch.device("cpu"))
+    mirror(image, label, seeded())
+    return image[0, :, 0, 0].tolist(), label[0, 0, 0].tolist()
+
+
+def test_mirroring_along_left_right_swaps_the_pair():
+    image, label = mirrored((2,), PAIRED)
+    assert image[0] == [8, 5, 3, 0] and label == [3, 5, 8, 0]
+
+
+def test_mirroring_along_other_axes_swaps_nothing():
+    assert mirrored((0, 1), PAIRED)[1] == [0, 3, 5, 8]
+
+
+def test_the_pair_swaps_when_other_axes_are_mirrored_too():
+    assert mirrored((0, 1, 2), PAIRED)[1] == [3, 5, 8, 0]
+
+
+def test_without_a_left_right_axis_nothing_swaps():
+    assert mirrored((2,), PAIRED, pair_axis=None)[1] == [8, 5, 3, 0]
+
+
+def test_the_left_right_axis_may_be_any_of_the_patch():
+    assert mirrored((0,), PAIRED, pair_axis=0)[1] == [0, 8, 5, 3]
+
+
+def test_without_pairs_nothing_swaps():
+    assert mirrored((2,), LABELS, label=(0, 1, 2, 2))[1] == [2, 2, 1, 0]
+
+
+def test_regions_swap_the_values_that_form_them():
+    assert mirrored((2,), REGIONS, label=(0, 1, 2, 3, 4))[1] == [2, 1, 4, 3, 0]
+
+
+def test_the_channels_of_an_earlier_prediction_swap_with_the_labels():
+    image = torch.zeros(1, 4, 2, 2, 4)
+    image[:, 0] = 7
+    image[:, 1, ..., 0] = 1  # left, spine and right at the first three places
+    image[:, 2, ..., 1] = 1
+    image[:, 3, ..., 2] = 1
+    rows, _ = mirrored((2,), PAIRED, channels=image)
+    assert rows == [[7] * 4, [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+def test_a_pair_of_different_numbers_of_values_is_an_error():
+    labels = LabelSpec(names={"background": (0,), "a": (1, 2), "b": (3,)}, region_order=(1, 3), paired=(("a", "b"),))
+    with pytest.raises(ValueError, match="'a' and 'b' have 2 and 1"):
+        mirrored((2,), labels)
+
+
+@pytest.mark.parametrize(("transpose", "dimensions", "axis"), [
+    ((0, 1, 2), 3, 2), ((2, 0, 1), 3, 0), ((0, 2, 1), 3, 1),
+    ((0, 1, 2), 2, 1), ((1, 2, 0), 2, 0), ((2, 0, 1), 2, None)])
+def test_the_left_right_axis_follows_the_transposition(transpose, dimensions, axis):
+    assert left_right_axis(transpose, dimensions) == axis
+
+
+def test_samples_are_mirrored_one_by_one():
+    configuration = make_configuration((4, 6), augmentation="light",
+                                       options={"p_contrast": 0, "p_brightness": 0, "p_noise": 0})
+    augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu")
+    batch = make_batch((4, 6), n_samples=400)
+    result = augmentation(batch, seeded())
+    counts = []
+    for axes in ([], [1], [2], [1, 2]):
+        image = batch.image_BCDHW.flip([axis + 1 for axis in axes])
+        same = (result.image_BCDHW == image).flatten(1).all(1)
+        assert torch.equal(result.label_BDHW[same], batch.label_BDHW.flip(axes)[same])
+        counts.append(int(same.sum()))
+    assert sum(counts) == 400 and all(abs(count - 100) < 4 * (400 * 0.25 * 0.75) ** 0.5 for count in counts)
+
+
+def test_axes_that_are_not_to_be_mirrored_are_not():
+    configuration = make_configuration((4, 6), augmentation="light",
+                                       options={"p_contrast": 0, "p_brightness": 0, "p_noise": 0})
+    configuration = configuration.model_copy(update={"mirror_axes": ()})
+    augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu")
+    batch: Batch = make_batch((4, 6), n_samples=50)
+    assert torch.equal(augmentation(batch, seeded()).image_BCDHW, batch.image_BCDHW)
