@@ -1,8 +1,8 @@
 """Overlapping tiles that cover an image, and the weight of each tile at each voxel.
 
 Starts and weights are those of nnU-Net (Isensee et al. 2021). The starts form a grid and the Gaussian is a product over
-the axes, so the weights are normalised an axis at a time: over every voxel the tiles' weights add up to one, and the sum of
-weighted logits needs no division.
+the axes, so the weights are normalised an axis at a time: at every voxel the tiles' weights add up to one, and the sum
+of weighted logits needs no division.
 """
 
 from collections.abc import Iterator

@@ -16,8 +16,8 @@ from planners.plan import Configuration
 
 logger = logging.getLogger(__name__)
 
-# Forward passes at once: a GPU must be filled, a core is busy with one (measured below).
-_PASSES_AT_ONCE = {"cuda": 8, "mps": 4, "cpu": 1}
+# Forward passes at once: a GPU must be filled, two cores are busy with two small tiles.
+_PASSES_AT_ONCE = {"cuda": 8, "mps": 4, "cpu": 2}
 
 Progress = Callable[[int, int], None]
 
@@ -36,9 +36,9 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     mirrored copies are averaged. Where `pair_axis`, also of the patch, is mirrored, head k takes the logits of head
     `head_swap[k]`, and a cascade's input channels swap likewise: a left organ looks like a right one in a mirror.
 
-    The result lies on the device. Where that has too little memory, fewer passes at once are tried (from `at_once`), then
-    the result is collected in host memory, with one warning; a UserError where that fails too. Also a UserError: logits
-    that are not finite. `progress(done, total)` counts forward passes of single tiles.
+    The result lies on the device. Where that has too little memory, fewer passes at once are tried (from `at_once`),
+    then the result is collected in host memory, with one warning; a UserError where that fails too. Also a UserError:
+    logits that are not finite. `progress(done, total)` counts forward passes of single tiles.
     """
     models = [models] if isinstance(models, nn.Module) else list(models)
     image = torch.as_tensor(image_CDHW)

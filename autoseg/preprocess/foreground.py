@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import scipy.ndimage
 
+from autoseg.data.components import components
 from planners.fingerprint import LabelSpec
 
 VOXELS_PER_CLASS = 10_000
@@ -12,8 +13,6 @@ VOXELS_PER_CLASS = 10_000
 VOXELS_PER_COMPONENT = 20
 # The key of voxels that carry any label, background too; present where the dataset has an ignore label.
 ANNOTATED = "(annotated)"
-
-_TOUCHING = np.ones((3, 3, 3), dtype=bool)  # 26-connected
 
 Index = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
@@ -51,7 +50,7 @@ def case_generator(case: str) -> np.random.Generator:
 
 def _sample(mask_DHW: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (N, 3) and components (N,) of a mask that has at least one voxel."""
-    component_DHW, n_components = scipy.ndimage.label(mask_DHW, structure=_TOUCHING, output=np.int32)
+    component_DHW, n_components = components(mask_DHW)
     voxels = np.flatnonzero(mask_DHW)
     component = component_DHW.reshape(-1)[voxels]
     chosen = np.zeros(len(voxels), dtype=bool)
