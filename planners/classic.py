@@ -8,6 +8,7 @@ from planners.cost import convolution_values
 from planners.fingerprint import Fingerprint
 from planners.hardware import GIB, Budget, Hardware
 from planners.inputs import InputPlan, input_plan
+from planners.mirroring import with_mirroring
 from planners.patch import MIN_BATCH, fit_patch, largest_batch
 from planners.plan import Configuration, Plan, Schedule
 from planners.spacing import Grid, full_resolution, low_resolution
@@ -67,9 +68,10 @@ def published_plan(name: str, preset: Preset, fingerprint: Fingerprint, budget: 
                 update={"data": "3d_fullres", "previous": "3d_lowres"})
     else:
         reasons.append("2d only: the median case is a single slice")
-    return Plan(dataset=fingerprint.dataset, planner=name, channels=fingerprint.channels, labels=fingerprint.labels,
+    plan = Plan(dataset=fingerprint.dataset, planner=name, channels=fingerprint.channels, labels=fingerprint.labels,
                 intensities=fingerprint.intensities, transpose=order, fingerprint_digest=fingerprint.digest,
                 reasons=tuple(reasons), configurations=configurations)
+    return with_mirroring(plan, fingerprint)
 
 
 def n_labels_counted(fingerprint: Fingerprint) -> int:

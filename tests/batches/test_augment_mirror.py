@@ -5,7 +5,7 @@ import torch
 from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import build_augmentation
-from autoseg.batches.augment.mirror import Mirror, left_right_axis
+from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.batch import Batch
 from planners.fingerprint import LabelSpec
 
@@ -68,12 +68,6 @@ def test_a_pair_of_different_numbers_of_values_is_an_error():
     with pytest.raises(ValueError, match="'a' and 'b' have 2 and 1"):
         mirrored((2,), labels)
 
-
-@pytest.mark.parametrize(("transpose", "dimensions", "axis"), [
-    ((0, 1, 2), 3, 2), ((2, 0, 1), 3, 0), ((0, 2, 1), 3, 1),
-    ((0, 1, 2), 2, 1), ((1, 2, 0), 2, 0), ((2, 0, 1), 2, None)])
-def test_the_left_right_axis_follows_the_transposition(transpose, dimensions, axis):
-    assert left_right_axis(transpose, dimensions) == axis
 
 
 def test_samples_are_mirrored_one_by_one():

@@ -34,7 +34,6 @@ class LightOptions(Frozen):
     p_noise: Probability = 0.2
     noise_sd: float = Field(default=0.1, ge=0)
     p_mirror: Probability = 0.5
-    pair_axis: int | None = -1
     cascade: CascadeOptions = CascadeOptions()
 
 
@@ -47,7 +46,7 @@ class Light:
         self._exclusive = not labels.has_regions
         self._n_images = len(configuration.normalizers)
         self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels))
-        self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, options.pair_axis, labels,
+        self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
                               n_images=self._n_images, dimensions=len(configuration.patch), device=device)
         self.initial_patch = self._spatial.initial_patch
 

@@ -5,12 +5,6 @@ import torch
 from planners.fingerprint import LabelSpec
 
 
-def left_right_axis(transpose: tuple[int, int, int], dimensions: int) -> int | None:
-    """The patch axis that was the file's x, for the option `pair_axis`; None where a 2D patch does not have it."""
-    axis = transpose.index(2) - (3 - dimensions)
-    return axis if axis >= 0 else None
-
-
 class Mirror:
     """Mirrors each axis with probability `p`. Along `pair_axis` the two labels of each pair swap values.
 

@@ -21,7 +21,6 @@ class NnunetOptions(Frozen):
     `rotation_degrees` None is nnU-Net's range for the patch (30 in 3D, 180 in-plane, 15 in an uneven 2D patch).
     `scaling` above 1 shrinks. `noise_sd` is in units of the normalised image, `blur_sigma` in voxels, `low_resolution`
     a share of the size, `elastic_sigma` a share of the patch's edge, `elastic_voxels` the largest displacement.
-    `pair_axis`: the patch axis along which mirroring swaps paired labels, see `mirror.left_right_axis`; None: no axis.
     """
 
     p_rotation: Probability = 0.2
@@ -47,7 +46,6 @@ class NnunetOptions(Frozen):
     p_gamma: Probability = 0.3
     gamma: PositiveInterval = (0.7, 1.5)
     p_mirror: Probability = 0.5
-    pair_axis: int | None = -1
     cascade: CascadeOptions = CascadeOptions()
 
 
@@ -66,7 +64,7 @@ class Nnunet:
         self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(patch) else 1.0
                                              for axis in range(len(patch))])
         self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels))
-        self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, options.pair_axis, labels,
+        self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
                               n_images=self._n_images, dimensions=len(patch), device=device)
         self.initial_patch = self._spatial.initial_patch
 

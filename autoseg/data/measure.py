@@ -1,0 +1,210 @@
+"""Raw dataset -> Fingerprint. Cases are streamed; what is kept of one is bounded, and so is what is kept of all.
+
+Intensities follow nnU-Net's fingerprint: foreground voxels of the image cropped to non-zero, every case with the same
+weight however large its foreground. nnU-Net draws voxels with replacement (10e7 over the dataset); their expected mean and
+standard deviation are computed here exactly, from moments, and percentiles from evenly spaced ranks of each case, so that
+nothing is random and no order of cases or workers matters.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage
+
+from autoseg.base.errors import AutosegError, UserError
+from autoseg.data.case import Case, CaseFiles
+from autoseg.data.components import component_voxels
+from autoseg.data.crop import anything, bounding_box
+from autoseg.data.manifest import Manifest
+from autoseg.data.parallel import each_case
+from autoseg.data.raw import find_training_cases, load_case, raise_faults
+from autoseg.data.readers.files import combined_digest, digest
+from planners.fingerprint import CaseMeasure, Fingerprint, IntensityStats, LabelSpec, LabelStats
+
+# Ranks kept of a case and channel; 50 of them lie beyond each of the percentiles 0.5 and 99.5.
+_RANKS_PER_CASE = 10_000
+_RANKS_IN_ALL = 10_000_000
+_SIZES_PER_CASE = 1_000
+_PERCENTILES_OF_SIZE = (5, 25, 50, 75, 95)
+
+
+@dataclass(frozen=True)
+class ChannelMeasure:
+    """One channel's foreground voxels in one case."""
+
+    mean: float
+    variance: float
+    low: float
+    high: float
+    ranks: np.ndarray  # float32, sorted, as many for each case
+
+
+@dataclass(frozen=True)
+class LabelMeasure:
+    """One label in one case; `sizes_ml` are of components, or as many evenly spaced of them as are kept."""
+
+    voxels: int
+    volume_ml: float
+    components: int
+    sizes_ml: np.ndarray
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of one case; a channel is None where it is missing or the case has no foreground."""
+
+    name: str
+    digest: str = ""
+    shape: CaseMeasure | None = None
+    present: tuple[bool, ...] = ()
+    channels: tuple[ChannelMeasure | None, ...] = ()
+    labels: dict[str, LabelMeasure] = field(default_factory=dict)
+    fault: str = ""
+
+
+def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
+            progress: Callable[[], object] | None = None) -> Fingerprint:
+    """The fingerprint of a raw dataset; `progress()` is called after each case.
+
+    Raises UserError or ManyFaults with the faults of all cases, where there are any.
+    """
+    cases = find_training_cases(folder, manifest)
+    n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
+    work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks)
+    measured = list(each_case(work, cases, workers, progress))
+    raise_faults(folder, [case.fault for case in measured if case.fault])
+    names = [channel.name for channel in manifest.channels]
+    return Fingerprint(
+        dataset=dataset, channels=manifest.channels, labels=manifest.labels,
+        cases=tuple(case.shape for case in measured),
+        intensities=tuple(_intensity(folder, name, [case.channels[c] for case in measured])
+                          for c, name in enumerate(names)),
+        presence=tuple(float(np.mean([case.present[c] for case in measured])) for c in range(len(names))),
+        label_stats=tuple(_label_stats(name, [case.labels[name] for case in measured if name in case.labels])
+                          for name in manifest.labels.foreground),
+        digest=_dataset_digest(manifest, {case.name: case.digest for case in measured}))
+
+
+def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int) -> Measured:
+    """Read one case once and measure it; a fault of the case is part of the result."""
+    try:
+        case = load_case(files, manifest.channels, manifest.labels)
+    except AutosegError as error:
+        return Measured(files.name, fault=str(error))
+    box = bounding_box(anything(case.image_CDHW, case.present_C))
+    inside = tuple(slice(*side) for side in box)
+    shape = tuple(stop - start for start, stop in box)
+    label_DHW = case.label_DHW[inside]
+    return Measured(name=case.name, digest=case_digest(files), present=tuple(map(bool, case.present_C)),
+                    shape=CaseMeasure(case=case.name, shape=shape, spacing_mm=case.geometry.spacing_mm,
+                                      relative_size=float(np.prod(shape) / np.prod(case.geometry.shape)),
+                                      left_right_axis=case.geometry.left_right_axis()),
+                    channels=_channels(case, inside, _foreground(label_DHW, manifest.labels), n_ranks),
+                    labels=_labels(case, manifest.labels))
+
+
+def raw_digest(folder: Path, manifest: Manifest) -> str:
+    """The digest that `measure` would write now: of the content of all training files, channels and labels."""
+    cases = find_training_cases(folder, manifest)
+    return _dataset_digest(manifest, {files.name: case_digest(files) for files in cases})
+
+
+def case_digest(files: CaseFiles) -> str:
+    """Digest of the content of a case's files, in the order of its channels."""
+    return combined_digest("" if path is None else digest(path) for path in (*files.images, files.label))
+
+
+def _dataset_digest(manifest: Manifest, cases: dict[str, str]) -> str:
+    declared = [manifest.labels.model_dump_json(), *(channel.model_dump_json() for channel in manifest.channels)]
+    return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases))])
+
+
+def _foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
+    """Voxels with a label; the ignore label is none (nnU-Net counts it, and with it whatever was not annotated)."""
+    foreground_DHW = label_DHW > 0
+    if labels.ignore is not None:
+        foreground_DHW &= label_DHW != labels.ignore
+    return foreground_DHW
+
+
+def _channels(case: Case, inside: tuple[slice, ...], foreground_DHW: np.ndarray, n_ranks: int
+              ) -> tuple[ChannelMeasure | None, ...]:
+    voxels = np.flatnonzero(foreground_DHW)
+    if not len(voxels):
+        return (None,) * len(case.image_CDHW)
+    measures: list[ChannelMeasure | None] = []
+    for image_DHW, present in zip(case.image_CDHW, case.present_C, strict=True):
+        if not present:
+            measures.append(None)
+            continue
+        values = np.sort(image_DHW[inside].reshape(-1)[voxels])
+        measures.append(ChannelMeasure(mean=float(values.mean(dtype=np.float64)), low=float(values[0]),
+                                       variance=float(values.var(dtype=np.float64)), high=float(values[-1]),
+                                       ranks=evenly(values, n_ranks)))
+    return tuple(measures)
+
+
+def evenly(ordered: np.ndarray, n: int) -> np.ndarray:
+    """`n` of the sorted values at evenly spaced ranks; values repeat where there are fewer than `n`.
+
+    >>> evenly(np.array([1, 2, 3, 4, 5, 6]), 3), evenly(np.array([1, 2]), 4)
+    (array([2, 4, 6]), array([1, 1, 2, 2]))
+    """
+    return ordered[((np.arange(n) + 0.5) * len(ordered) / n).astype(np.int64)]
+
+
+def _labels(case: Case, labels: LabelSpec) -> dict[str, LabelMeasure]:
+    """Every label or region that the case holds."""
+    boxes = scipy.ndimage.find_objects(case.label_DHW)
+    measures = {}
+    for name in labels.foreground:
+        values = labels.names[name]
+        sides = [boxes[value - 1] for value in values if 0 < value <= len(boxes) and boxes[value - 1] is not None]
+        if not sides:
+            continue
+        box = tuple(slice(min(side[axis].start for side in sides), max(side[axis].stop for side in sides))
+                    for axis in range(3))
+        voxels = np.sort(component_voxels(np.isin(case.label_DHW[box], values)))
+        sizes_ml = voxels * case.geometry.voxel_ml()
+        kept = sizes_ml if len(sizes_ml) <= _SIZES_PER_CASE else evenly(sizes_ml, _SIZES_PER_CASE)
+        measures[name] = LabelMeasure(voxels=int(voxels.sum()), volume_ml=float(sizes_ml.sum()), components=len(voxels),
+                                      sizes_ml=kept.astype(np.float32))
+    return measures
+
+
+def _intensity(folder: Path, name: str, cases: Sequence[ChannelMeasure | None]) -> IntensityStats:
+    """Pool the cases with equal weights."""
+    known = [case for case in cases if case is not None]
+    if not known:
+        raise UserError(f"channel {name!r} has no foreground voxel in any case", where=folder,
+                        do="check that the labels are drawn and the channel's files are there, or undeclare the channel")
+    means = np.array([case.mean for case in known])
+    variance = np.mean([case.variance for case in known]) + means.var()
+    low, median, high = np.percentile(np.concatenate([case.ranks for case in known]).astype(np.float64), (0.5, 50, 99.5))
+    return IntensityStats(mean=float(means.mean()), std=float(np.sqrt(variance)), min=min(case.low for case in known),
+                          max=max(case.high for case in known), median=float(median), percentile_00_5=float(low),
+                          percentile_99_5=float(high))
+
+
+def _label_stats(name: str, cases: Sequence[LabelMeasure]) -> LabelStats:
+    sizes_ml = np.concatenate([case.sizes_ml for case in cases]) if cases else np.zeros(0)
+    # A case of which not every size is kept counts as many components as it has.
+    weights = np.concatenate([np.full(len(case.sizes_ml), case.components / len(case.sizes_ml)) for case in cases]
+                             ) if cases else np.zeros(0)
+    percentiles = tuple(weighted_percentile(sizes_ml, weights, q) for q in _PERCENTILES_OF_SIZE)
+    return LabelStats(name=name, cases=len(cases), voxels=sum(case.voxels for case in cases),
+                      volume_ml=float(sum(case.volume_ml for case in cases)),
+                      components=sum(case.components for case in cases), component_ml_percentiles=percentiles)
+
+
+def weighted_percentile(values: np.ndarray, weights: np.ndarray, q: float) -> float:
+    """The smallest value that at least `q` percent of the weight does not exceed; 0 where there are no values."""
+    if not len(values):
+        return 0.0
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    # The factor forgives a sum of weights its last digit.
+    return float(values[order][np.searchsorted(reached, q / 100 * reached[-1] * (1 - 1e-12))])
