@@ -11,13 +11,15 @@ from autoseg.base.errors import UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import cores, open_runtime
 from autoseg.base.workspace import Workspace, read_model, read_records, write_json
+from autoseg.data.integrity import Report
 from autoseg.data.integrity import verify as verify_folder
 from autoseg.data.manifest import Manifest, read_manifest
 from autoseg.data.measure import measure, raw_digest
+from autoseg.data.raw import find_training_cases
 from autoseg.evaluate.score import evaluate_folders
 from autoseg.evaluate.types import Summary
 from autoseg.nn.probe import probe_hardware
-from autoseg.preprocess.run import preparation_key, preprocess_dataset
+from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import plot_curves
 from autoseg.train.run import run_fold, settle_plan
 from autoseg.train.validate import FoldResult
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_PLANNER = "budgeted"
 
 
-def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None):
+def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None) -> Report:
     """Check every file of a raw dataset; a report of faults and warnings."""
     workspace = Workspace.open(home)
     return verify_folder(workspace.raw(workspace.dataset(dataset)), workers or cores())
@@ -49,7 +51,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
         if known.digest and known.digest == raw_digest(folder, manifest):
             logger.info("%s: the fingerprint is up to date", name)
             return known
-    with progress_bar("measuring", manifest_size(folder, manifest)) as bar:
+    with progress_bar("measuring", count_cases(folder, manifest)) as bar:
         measured = measure(folder, manifest, name, workers or cores(), bar.update)
     write_json(path, measured)
     return measured
@@ -82,8 +84,11 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
-               home: str | Path | None = None, workers: int | None = None) -> list[Path]:
-    """Prepare the cases of each configuration (default: all of the plan); cases that are ready are kept."""
+               home: str | Path | None = None, workers: int | None = None, plugins: tuple[str, ...] = ()) -> list[Path]:
+    """Prepare the cases of each configuration (default: all of the plan); cases that are ready are kept.
+
+    `plugins` are modules that register normalisers. Raises ManyFaults for the cases that failed when all are done.
+    """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
@@ -93,8 +98,10 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     folders = []
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)
-        with progress_bar(f"preparing {configuration}", manifest_size(folder, manifest)) as bar:
-            preprocess_dataset(folder, manifest, planned, configuration, target, workers or cores(), bar.update)
+        with progress_bar(f"preparing {configuration}", count_cases(folder, manifest)) as bar:
+            done = preprocess_dataset(folder, manifest, planned, configuration, target, workers=workers or cores(),
+                                      progress=bar.update, plugins=plugins)
+        done.raise_faults()
         folders.append(target)
     return folders
 
@@ -137,7 +144,7 @@ def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: 
     check_configuration(planned, configuration)
     known = planned.configurations[configuration]
     fresh = make_plan(workspace, planned.dataset, planned.planner, budget, device).configurations.get(configuration)
-    if fresh is None or preparation_key(planned, known) != preparation_key(planned, fresh):
+    if fresh is None or recipe_digest(planned, known) != recipe_digest(planned, fresh):
         raise UserError(f"{configuration} needs other prepared cases for this budget", where=planned.dataset,
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner} with this budget")
     if budget.seconds_per_fold is not None:
@@ -172,8 +179,6 @@ def check_configuration(planned: Plan, configuration: str) -> bool:
     return True
 
 
-def manifest_size(folder: Path, manifest: Manifest) -> int:
+def count_cases(folder: Path, manifest: Manifest) -> int:
     """Number of training cases."""
-    from autoseg.data.raw import find_training_cases
-
     return len(find_training_cases(folder, manifest))

@@ -1,4 +1,4 @@
-"""Compares autoseg's preprocessing and export with nnU-Net's own, case by case.
+"""Compares autoseg's preprocessing and export with nnU-Net's own, case by case, each on one thread.
 
     python benchmarks/against_nnunet_preprocessing.py --nnunet-python /path/to/nnunet/bin/python [--data DATA]
 
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real datasets")
     parser.add_argument("--write-fixtures", action="store_true", help=f"write {FIXTURES.relative_to(ROOT)}")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         compared = [found for found in (_find(c, arguments.data, Path(scratch)) for c in COMPARISONS) if found]
         failed = compare(compared, arguments.nnunet_python, Path(scratch), arguments.write_fixtures)
@@ -117,7 +118,8 @@ def compare(compared: list, nnunet_python: str, scratch: Path, write_fixtures: b
     (scratch / "jobs.json").write_text(json.dumps(jobs))
     subprocess.run([nnunet_python, str(Path(__file__).with_name("nnunet_worker.py")), str(scratch / "jobs.json")],
                    check=True, env=_environment(scratch))
-    print(f"{'case':24} {'shape':>16} {'seconds':>7} {'image':>9} {'labels':>6} {'export':>6} {'probability':>11}")
+    print(f"{'case':24} {'shape':>16} {'seconds':>7} {'nnU-Net':>7} {'image':>9} {'labels':>6} {'export':>6} "
+          f"{'probability':>11}")
     failed = 0
     for comparison, _, _ in compared:
         with np.load(scratch / f"{comparison.name}.npz") as file:
@@ -140,7 +142,8 @@ def report(comparison: Comparison, ours: tuple, theirs: dict) -> bool:
     exported = int((restored != theirs["restored"]).sum())
     probability = float(np.abs(probabilities.astype(np.float32) - theirs["probabilities"]).max())
     shape = "x".join(map(str, label.shape))
-    print(f"{comparison.name:24} {shape:>16} {seconds:7.2f} {image:9.1e} {labels:6d} {exported:6d} {probability:11.1e}")
+    print(f"{comparison.name:24} {shape:>16} {seconds:7.2f} {float(theirs['seconds']):7.2f} {image:9.1e} {labels:6d} "
+          f"{exported:6d} {probability:11.1e}")
     return image < TOLERANCE and labels == 0 and exported == 0 and probability < TOLERANCE
 
 
@@ -247,8 +250,9 @@ def write_fixture(comparison: Comparison, ours: tuple, theirs: dict) -> None:
     else:
         kept |= {"case_image": case.image_CDHW.astype(np.int16), "case_label": case.label_DHW.astype(np.int8),
                  "spacing_mm": case.geometry.spacing_mm, "image": theirs["image"].astype(np.float32),
-                 "label": label.astype(np.int8), "restored": theirs["restored"].astype(np.int8), "logit_step": LOGIT_STEP,
-                 "logits": (make_logits(comparison, prepared.image_CDHW.shape[1:]) / LOGIT_STEP).astype(np.int16)}
+                 "label": label.astype(np.int8), "restored": theirs["restored"].astype(np.int8),
+                 "logits": (make_logits(comparison, prepared.image_CDHW.shape[1:]) / LOGIT_STEP).astype(np.int16),
+                 "logit_step": LOGIT_STEP}
     write_atomically(FIXTURES / f"{comparison.name}.npz", lambda path: np.savez_compressed(path, **kept))
 
 

@@ -5,6 +5,7 @@ usage: python nnunet_worker.py JOBS.json, a list of jobs: {images, label, reader
 
 import json
 import sys
+import time
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ def run(job: dict) -> None:
     label, _ = reader.read_seg(job["label"])
     plans = PlansManager(job["plans"])
     configuration = plans.get_configuration("compared")
+    begin = time.perf_counter()
     prepared, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
         image, label, properties, plans, configuration, job["dataset"])
-    results = {"image": prepared, "label": seg[0], "box": np.array(properties["bbox_used_for_cropping"])}
+    results = {"image": prepared, "label": seg[0], "box": np.array(properties["bbox_used_for_cropping"]),
+               "seconds": time.perf_counter() - begin}
     if "logits" in job:
         with np.load(job["logits"]) as file:
             logits = file["logits"]

@@ -3,8 +3,10 @@
 from planners.base import Frozen
 from planners.plan import Schedule
 
-# An epoch is the unit of logging, checking and saving; fifty give a curve, and lose at most 2 % to a crash.
+# An epoch is the unit of logging, checking and saving: fifty give a curve and lose at most 2 % to a crash, but none
+# should be so short that saving it costs more than the training.
 EPOCHS_OF_A_BUDGET = 50
+SHORTEST_EPOCH_SECONDS = 10.0
 # What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
 PACE_TOLERANCE = 0.02
 # Kept free at the end for what no one can foresee; the budget is a promise.
@@ -36,8 +38,9 @@ def resolve(schedule: Schedule, pace: Pace, spent_seconds: float) -> Schedule:
     mirroring = pace.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * schedule.budget_seconds
     schedule = schedule.model_copy(update={"validation_mirroring": schedule.validation_mirroring and mirroring})
     iterations = max(1, _affordable(schedule, pace, spent_seconds))
+    shortest = int(SHORTEST_EPOCH_SECONDS / pace.seconds_per_iteration)
     return schedule.model_copy(update={"iterations": iterations,
-                                       "iterations_per_epoch": max(1, iterations // EPOCHS_OF_A_BUDGET),
+                                       "iterations_per_epoch": max(1, shortest, iterations // EPOCHS_OF_A_BUDGET),
                                        "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
 
 

@@ -25,7 +25,7 @@ class ConditionSpec(Frozen):
     """One input beside the images: a column of the clinical table, a vector or a bag of tokens a case.
 
     `width` is the number of features, None until the data were measured. Only what is available at `baseline` may
-    condition a model. `order` ranks the values of an ordinal column; `folder` holds one file a case of vectors and tokens.
+    condition a model. `order` ranks the values of an ordinal column; `folder` holds a file a case (vectors, tokens).
     """
 
     name: str

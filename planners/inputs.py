@@ -34,7 +34,7 @@ def input_plan(fingerprint: Fingerprint) -> InputPlan:
                        "replaced, not read")
     elif len(fingerprint.channels) > 1:
         reasons.append("channels are concatenated: no case lacks one")
-    reasons.append("no conditioning: the fingerprint names no patient data")
+    reasons.append("patient data do not condition the network: images alone decide unless a plan says otherwise")
     return InputPlan(normalizers=normalizers, reasons=tuple(reasons))
 
 

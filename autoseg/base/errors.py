@@ -31,3 +31,7 @@ class ManyFaults(AutosegError):
         self.faults = tuple(faults)
         count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
         super().__init__(f"{where}: {count} found\n" + "\n".join(f"  - {fault}" for fault in faults))
+        self._where = where
+
+    def __reduce__(self):
+        return ManyFaults, (str(self._where), list(self.faults))  # so that a worker process can raise it

@@ -77,7 +77,7 @@ def _contact_sheet(raw: Path, masks: Path, path: Path) -> Path:
     manifest = read_manifest(raw)
     rows = []
     for files in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending):
-        case = load_case(files, manifest.channels, None)
+        case = load_case(files, manifest.channels)
         truth, _ = read_label(raw / "labelsTs" / f"{files.name}{manifest.file_ending}")
         predicted, _ = read_label(masks / f"{files.name}{manifest.file_ending}")
         score = score_case(truth, predicted, manifest.labels, case.geometry.spacing_mm, files.name)

@@ -1,4 +1,4 @@
-"""Connected components of a mask; voxels that share a corner belong together (26-connected, 8-connected in one slice)."""
+"""Connected components of a mask; sharing a corner is enough (26-connected; 8-connected in one slice)."""
 
 import numpy as np
 import scipy.ndimage

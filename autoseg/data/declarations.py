@@ -1,4 +1,4 @@
-"""The channels and labels that `dataset.json` declares, checked entry by entry; every fault gets its line and column."""
+"""The channels and labels that `dataset.json` declares, checked entry by entry; faults get line and column."""
 
 import difflib
 from collections.abc import Iterable
@@ -84,8 +84,8 @@ def read_channels(document: Document) -> tuple[ChannelSpec, ...]:
         wrong = next(key for key in entries if key not in wanted)
         expected = ", ".join(f'"{k}"' for k in wanted)
         swapped = isinstance(entries[wrong], int) or str(entries[wrong]).isdigit()
-        document.fault(("channel_names", wrong), "the keys of 'channel_names' are not the channels' numbers", at_key=True,
-                       found=shown(wrong), expected=expected,
+        document.fault(("channel_names", wrong), "the keys of 'channel_names' are not the channels' numbers",
+                       at_key=True, found=shown(wrong), expected=expected,
                        do="write number and name the other way round" if swapped else "number them from 0")
         return ()
     names = [str(entries[k]) for k in wanted]
@@ -106,12 +106,14 @@ def _optional_channels(document: Document, names: list[str]) -> set[str]:
     optional = document.get("optional_channels", [])
     place = ("optional_channels",)
     if not isinstance(optional, list):
-        document.fault(place, "'optional_channels' is not a list", found=shown(optional), expected="a list of channel names")
+        document.fault(place, "'optional_channels' is not a list", found=shown(optional),
+                       expected="a list of channel names")
         return set()
     document.names_in(place, optional, names, "channel")
     for i, name in enumerate(optional):
         if names.count(name) > 1:
-            document.fault((*place, i), f"{names.count(name)} channels are called {name!r}", do="give each its own name")
+            document.fault((*place, i), f"{names.count(name)} channels are called {name!r}",
+                           do="give each its own name")
     return {name for name in optional if isinstance(name, str)}
 
 
@@ -131,7 +133,8 @@ def read_labels(document: Document) -> LabelSpec | None:
     if "background" not in values:
         document.fault(("labels",), "the label 'background' is missing", expected='"background": 0')
     elif entries["background"] != 0 and values["background"]:
-        document.fault(("labels", "background"), "'background' is not 0", found=shown(entries["background"]), expected="0")
+        document.fault(("labels", "background"), "'background' is not 0", found=shown(entries["background"]),
+                       expected="0")
     ignore = _ignore_label(document, entries, values)
     has_regions = any(len(v) > 1 for v in values.values())
     if has_regions:
@@ -154,7 +157,8 @@ def _missing_labels(document: Document, entries: Any) -> None:
         close = hint("labels", document.json.data, near=0.6)
         document.fault((), f"the key 'labels' is missing{close}", expected=example)
     else:
-        document.fault(("labels",), "'labels' is not an object with an entry a label", found=shown(entries), expected=example)
+        document.fault(("labels",), "'labels' is not an object with an entry a label", found=shown(entries),
+                       expected=example)
 
 
 def _is_first_version(entries: dict) -> bool:
@@ -188,8 +192,8 @@ def _ignore_label(document: Document, entries: dict, values: dict[str, tuple[int
         return None
     highest = max((v for others in values.values() for v in others), default=0)
     if isinstance(entries["ignore"], list) or ignored[0] <= highest:
-        document.fault(("labels", "ignore"), "the label 'ignore' is not the highest value", found=shown(entries["ignore"]),
-                       expected=f"one number, {highest + 1} or more")
+        document.fault(("labels", "ignore"), "the label 'ignore' is not the highest value",
+                       found=shown(entries["ignore"]), expected=f"one number, {highest + 1} or more")
     return ignored[0]
 
 
@@ -197,8 +201,8 @@ def _refuse_shared_values(document: Document, values: dict[str, tuple[int, ...]]
     owner: dict[tuple[int, ...], str] = {}
     for name, value in values.items():
         if value and value in owner:
-            document.fault(("labels", name), f"labels {owner[value]!r} and {name!r} have the same value", found=value[0],
-                           expected="a value a label")
+            document.fault(("labels", name), f"labels {owner[value]!r} and {name!r} have the same value",
+                           found=value[0], expected="a value a label")
         owner.setdefault(value, name)
 
 
@@ -221,12 +225,14 @@ def _paired_labels(document: Document, names: list[str]) -> tuple[tuple[str, str
     place = ("paired_labels",)
     pairs = document.get("paired_labels", [])
     if not isinstance(pairs, list):
-        document.fault(place, "'paired_labels' is not a list", found=shown(pairs), expected="a list of pairs of label names")
+        document.fault(place, "'paired_labels' is not a list", found=shown(pairs),
+                       expected="a list of pairs of label names")
         return ()
     used: list[str] = []
     for i, pair in enumerate(pairs):
         if not isinstance(pair, list) or len(pair) != 2:
-            document.fault((*place, i), "a pair of labels is not two names", found=shown(pair), expected='["left", "right"]')
+            document.fault((*place, i), "a pair of labels is not two names", found=shown(pair),
+                           expected='["left", "right"]')
             continue
         document.names_in((*place, i), pair, names, "label")
         if pair[0] == pair[1] or any(name in used for name in pair):

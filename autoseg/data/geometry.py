@@ -14,9 +14,9 @@ DIRECTION_TOLERANCE = 1e-3
 class Geometry:
     """The grid of an image. Array axes are z, y, x (index order); world vectors are x, y, z.
 
-    `direction` is 3x3, row-major flattened, its columns the world directions of the file's x, y and z axis, as SimpleITK
-    gives it. A 2D image has one slice, `dimensions=2` and a slice spacing of 999 times its pixel's, so that no rule
-    mistakes it for thin.
+    `direction` is 3x3, row-major flattened, its columns the world directions of the file's x, y and z axis, as
+    SimpleITK gives it. A 2D image has one slice, `dimensions=2` and a slice spacing of 999 times its pixel's, so that
+    no rule mistakes it for thin.
     """
 
     shape: tuple[int, int, int]  # z, y, x
@@ -37,11 +37,12 @@ class Geometry:
 
     def describe(self) -> str:
         """The grid in words, for messages."""
-        return (f"shape (z, y, x) {self.shape}, spacing {_mm(self.spacing_mm)} mm, "
-                f"origin (x, y, z) {_mm(self.origin_mm)} mm")
+        words = (f"shape (z, y, x) {self.shape}, spacing {_mm(self.spacing_mm, 6)} mm, "
+                 f"origin (x, y, z) {_mm(self.origin_mm, 6)} mm")
+        return words if np.allclose(self.direction, np.eye(3).ravel()) else f"{words}, axes {_mm(self.direction)}"
 
     def left_right_axis(self) -> int:
-        """The array axis (0: z, 1: y, 2: x of the file) that lies nearest to the world's x, the patient's left-right."""
+        """The array axis (0: z, 1: y, 2: x of the file) nearest to the world's x, the patient's left-right."""
         return 2 - int(np.abs(np.array(self.direction).reshape(3, 3)[0]).argmax())
 
     def difference(self, other: "Geometry") -> str:
@@ -60,5 +61,5 @@ class Geometry:
         return ""
 
 
-def _mm(values) -> str:
-    return "(" + ", ".join(f"{float(v):.4g}" for v in values) + ")"
+def _mm(values, digits: int = 4) -> str:
+    return "(" + ", ".join(f"{float(v):.{digits}g}" for v in values) + ")"

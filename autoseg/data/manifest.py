@@ -34,7 +34,7 @@ _INFORMATIVE = {"reference", "licence", "license", "release", "citation", "datas
 
 
 class ConditionTable(Frozen):
-    """Inputs beside the images: a table with one row a case (`id` is the column of the case's name), and files a case."""
+    """Inputs beside the images: a table with a row a case (`id` is the column of the case's name), files a case."""
 
     table: str = ""  # relative to the dataset's folder; empty: none
     id: str = "case"
@@ -67,7 +67,7 @@ class Manifest(Frozen):
     file_ending: str
     n_training: int | None = None  # as declared; `integrity.verify` counts what is there
     reference_channel: str = ""  # the channel whose grid the others are brought to; empty: the first that a case has
-    registration: dict[str, Registration] = {}  # channel name -> how it is aligned to the reference
+    registration: dict[str, Registration] = Field(default_factory=dict)  # of a channel to the reference
     conditions: ConditionTable = ConditionTable()
     groups: Groups = Groups()
     cases: tuple[ListedCase, ...] | None = None  # None: the files of imagesTr and labelsTr
@@ -91,9 +91,9 @@ class _Column(Frozen):
 class _Conditions(Frozen):
     table: str = ""
     id: str = "case"
-    columns: dict[str, _Column] = {}
-    vectors: dict[str, str] = {}
-    tokens: dict[str, str] = {}
+    columns: dict[str, _Column] = Field(default_factory=dict)
+    vectors: dict[str, str] = Field(default_factory=dict)
+    tokens: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> "_Conditions":
@@ -160,7 +160,8 @@ def _check_keys(document: Document) -> None:
         if meant:
             document.fault((key,), f"unknown key {key!r}{meant}", at_key=True, do="correct or remove it")
         else:
-            logger.warning("%s, %s: the key %r is not known and has no effect", document.file, document.json.key((key,)), key)
+            logger.warning("%s, %s: the key %r is not known and has no effect", document.file,
+                           document.json.key((key,)), key)
 
 
 def _file_ending(document: Document) -> str:
@@ -187,7 +188,8 @@ def _reference_channel(document: Document, channels: tuple[ChannelSpec, ...]) ->
     name = document.text("reference_channel")
     known = [channel.name for channel in channels]
     if name and known and name not in known:
-        document.fault(("reference_channel",), f"unknown channel {name!r}{hint(name, known)}", expected=", ".join(known))
+        document.fault(("reference_channel",), f"unknown channel {name!r}{hint(name, known)}",
+                       expected=", ".join(known))
     return name
 
 

@@ -1,9 +1,9 @@
 """Raw dataset -> Fingerprint. Cases are streamed; what is kept of one is bounded, and so is what is kept of all.
 
 Intensities follow nnU-Net's fingerprint: foreground voxels of the image cropped to non-zero, every case with the same
-weight however large its foreground. nnU-Net draws voxels with replacement (10e7 over the dataset); their expected mean and
-standard deviation are computed here exactly, from moments, and percentiles from evenly spaced ranks of each case, so that
-nothing is random and no order of cases or workers matters.
+weight however large its foreground. nnU-Net draws voxels with replacement (10e7 over the dataset); their expected mean
+and standard deviation are computed here exactly, from moments, and percentiles from evenly spaced ranks of each case,
+so that nothing is random and no order of cases or workers matters.
 """
 
 import functools
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import scipy.ndimage
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import ManyFaults, UserError
 from autoseg.data.case import Case, CaseFiles
 from autoseg.data.components import component_voxels
 from autoseg.data.crop import anything, bounding_box
@@ -62,7 +62,7 @@ class Measured:
     present: tuple[bool, ...] = ()
     channels: tuple[ChannelMeasure | None, ...] = ()
     labels: dict[str, LabelMeasure] = field(default_factory=dict)
-    fault: str = ""
+    faults: tuple[str, ...] = ()
 
 
 def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
@@ -75,7 +75,7 @@ def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
     n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
     work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks)
     measured = list(each_case(work, cases, workers, progress))
-    raise_faults(folder, [case.fault for case in measured if case.fault])
+    raise_faults(folder, [fault for case in measured for fault in case.faults])
     names = [channel.name for channel in manifest.channels]
     return Fingerprint(
         dataset=dataset, channels=manifest.channels, labels=manifest.labels,
@@ -92,8 +92,10 @@ def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int) -> Measured
     """Read one case once and measure it; a fault of the case is part of the result."""
     try:
         case = load_case(files, manifest.channels, manifest.labels)
-    except AutosegError as error:
-        return Measured(files.name, fault=str(error))
+    except ManyFaults as error:
+        return Measured(files.name, faults=error.faults)
+    except UserError as error:
+        return Measured(files.name, faults=(str(error),))
     box = bounding_box(anything(case.image_CDHW, case.present_C))
     inside = tuple(slice(*side) for side in box)
     shape = tuple(stop - start for start, stop in box)
@@ -180,10 +182,11 @@ def _intensity(folder: Path, name: str, cases: Sequence[ChannelMeasure | None]) 
     known = [case for case in cases if case is not None]
     if not known:
         raise UserError(f"channel {name!r} has no foreground voxel in any case", where=folder,
-                        do="check that the labels are drawn and the channel's files are there, or undeclare the channel")
+                        do="check the labels and the channel's files, or take the channel out of dataset.json")
     means = np.array([case.mean for case in known])
     variance = np.mean([case.variance for case in known]) + means.var()
-    low, median, high = np.percentile(np.concatenate([case.ranks for case in known]).astype(np.float64), (0.5, 50, 99.5))
+    ranks = np.concatenate([case.ranks for case in known]).astype(np.float64)
+    low, median, high = np.percentile(ranks, (0.5, 50, 99.5))
     return IntensityStats(mean=float(means.mean()), std=float(np.sqrt(variance)), min=min(case.low for case in known),
                           max=max(case.high for case in known), median=float(median), percentile_00_5=float(low),
                           percentile_99_5=float(high))

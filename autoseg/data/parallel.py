@@ -7,7 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import AutosegError, UserError
 from autoseg.data.case import CaseFiles
 
 T = TypeVar("T")
@@ -48,7 +48,9 @@ def _named(case: CaseFiles, result: Callable[[], T]) -> T:
     try:
         return result()
     except BrokenProcessPool:
-        raise UserError("a worker process ended abruptly, most often for lack of memory", where=f"at or before case {case.name}",
-                        do="try again with fewer workers") from None
+        raise UserError("a worker process ended abruptly, most often for lack of memory",
+                        where=f"at or before case {case.name}", do="try again with fewer workers") from None
+    except AutosegError:
+        raise
     except Exception as error:
         raise RuntimeError(f"case {case.name}: {type(error).__name__}: {error}") from error

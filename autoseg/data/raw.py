@@ -180,7 +180,7 @@ def _present(files: CaseFiles) -> list[Path]:
 
 
 def _places(files: CaseFiles, headers: dict[Path, Header]) -> list[tuple[Path, int]]:
-    """Each file and the first channel it fills: the one of its suffix, or the next where files hold several channels."""
+    """Each file and the first channel it fills: its suffix's, or the next where files hold several channels."""
     present = _present(files)
     counts = [headers[path].n_channels for path in present]
     if set(counts) == {1}:
@@ -198,7 +198,8 @@ def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Seq
     if len(files.images) > len(channels) or (set(counts) != {1} and sum(counts) != len(channels)):
         found = "; ".join(f"{n} in {path.name}" for path, n in zip(present, counts, strict=True))
         return [str(UserError("the number of channels is wrong", where=where, found=f"{sum(counts)} ({found})",
-                              expected=f"{len(channels)} ({names})", do="give one file a channel: CASE_0000, CASE_0001, ..."))]
+                              expected=f"{len(channels)} ({names})",
+                              do="give one file a channel: CASE_0000, CASE_0001, ..."))]
     if set(counts) != {1}:
         return []
     missing = [k for k, (path, channel) in enumerate(zip(files.images, channels, strict=True))
@@ -226,9 +227,8 @@ def _grid_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequen
 
 
 def _grid_fault(name: str, path: Path, geometry: Geometry, first: str, reference: Geometry) -> str:
-    return str(UserError(f"the grid of {name} differs from that of {first}: {geometry.difference(reference)}", where=path,
-                         found=geometry.describe(), expected=reference.describe(),
-                         do=f"resample it to the grid of {first}"))
+    return str(UserError(f"the grid of {name} differs from that of {first}", where=path, found=geometry.describe(),
+                         expected=reference.describe(), do=f"resample it to the grid of {first}"))
 
 
 def _listed_cases(folder: Path, manifest: Manifest) -> Found:
@@ -238,8 +238,8 @@ def _listed_cases(folder: Path, manifest: Manifest) -> Found:
         images = tuple(None if image is None else folder / image for image in case.images)
         label = folder / case.label
         absent = [path for path in (*images, label) if path is not None and not is_file(path)]
-        found.faults += [str(UserError("the file is missing", where=path, do=f"correct the case {case.name!r} of dataset.json"))
-                         for path in absent]
+        found.faults += [str(UserError("the file is missing", where=path,
+                                       do=f"correct the case {case.name!r} of dataset.json")) for path in absent]
         if not absent:
             padded = images + (None,) * (len(manifest.channels) - len(images))
             found.cases.append(CaseFiles(case.name, padded, label))
@@ -289,4 +289,5 @@ def _no_suffix(path: Path, ending: str) -> str:
 def _nothing(folder: Path, expected: str) -> UserError:
     paths = list_files(folder)
     found = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-    return UserError("no image was found in the folder", where=folder, found=found or "no file", expected=f"names like {expected}")
+    return UserError("no image was found in the folder", where=folder, found=found or "no file",
+                     expected=f"names like {expected}")

@@ -37,7 +37,7 @@ def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabil
             written.append(mask)
             continue
         try:
-            case = load_case(case_files, plan.channels, None)
+            case = load_case(case_files, plan.channels)
             prediction = predictor.predict(case, probabilities)
             if prediction.probabilities_KDHW is not None:
                 soft = target / f"{case_files.name}_probabilities{_soft_ending(plan.file_ending)}"

@@ -99,4 +99,4 @@ class Predictor:
         files = find_cases(Path(path), self.plan.channels, self.plan.file_ending)
         if len(files) != 1:
             raise UserError("one case was expected", where=path, found=f"{len(files)} cases")
-        return self.predict(load_case(files[0], self.plan.channels, None), probabilities)
+        return self.predict(load_case(files[0], self.plan.channels), probabilities)

@@ -80,15 +80,15 @@ def axis_matrix(n: int, m: int, order: int) -> np.ndarray:
 
     Sample centres lie at (i + 0.5) / n of the extent; values beyond the border repeat the border. float64, read-only.
     """
-    columns = [scipy.ndimage.zoom(unit, m / n, order=order, mode="nearest", grid_mode=True) for unit in np.eye(n)]
-    matrix = np.stack(columns, axis=1)
+    matrix = scipy.ndimage.zoom(np.eye(n), (m / n, 1), order=order, mode="nearest", grid_mode=True)
     matrix.setflags(write=False)
     return matrix
 
 
 def nearest_index(n: int, m: int) -> np.ndarray:
-    """For each of m samples the nearest of n, as axis_matrix of order 0 chooses it."""
-    return axis_matrix(n, m, 0).argmax(axis=1)
+    """For each of m samples the nearest of n, as resampling of order 0 chooses it."""
+    position = scipy.ndimage.zoom(np.arange(n, dtype=float), m / n, order=0, mode="nearest", grid_mode=True)
+    return position.astype(np.int64)
 
 
 def resample_image(image_CDHW: torch.Tensor, resize: Resize) -> torch.Tensor:
@@ -102,7 +102,7 @@ def resample_image(image_CDHW: torch.Tensor, resize: Resize) -> torch.Tensor:
         wide = float(limits[1].max() - limits[0].min()) > _WIDEST_FLOAT32_RANGE and channel.device.type != "mps"
         dtype = torch.float64 if wide else torch.float32
         limits = tuple(limit.to(dtype) for limit in limits)
-        resampled[c] = resample_rows(channel.to(dtype), resize, limits, 0, resize.shape_out[0])[0]
+        resampled[c] = resample_rows(channel, resize, limits, 0, resize.shape_out[0])[0]
     return resampled
 
 
@@ -116,14 +116,15 @@ def resample_rows(image_CDHW: torch.Tensor, resize: Resize, limits: tuple[torch.
                   stop: int) -> torch.Tensor:
     """Rows start:stop of the resampled image's first axis, from no more rows of the old one than they need.
 
-    `limits` are the value_limits of the whole image, so that a slab equals the same rows of the whole.
+    `limits` are the value_limits of the whole image, so that a slab equals the same rows of the whole; their dtype is
+    that of the arithmetic and of the result.
     """
     matrices = [axis_matrix(n, m, order) for n, m, order in
                 zip(resize.shape_in, resize.shape_out, resize.orders, strict=True)]
     used = np.flatnonzero((np.abs(matrices[0][start:stop]) > _NEGLIGIBLE).any(axis=0))
     low, high = int(used[0]), int(used[-1]) + 1
     matrices[0] = matrices[0][start:stop, low:high]
-    image = image_CDHW[:, low:high]
+    image = image_CDHW[:, low:high].to(limits[0].dtype)
     # Axes that shrink first: the later products are then smaller.
     growth = [m / n for n, m in zip(resize.shape_in, resize.shape_out, strict=True)]
     for axis in sorted((a for a in range(3) if a != resize.separate), key=growth.__getitem__):

@@ -2,11 +2,12 @@
 
 import importlib
 import logging
+import math
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.base.runtime import cores, free_host_bytes
 from autoseg.data.case import CaseFiles
 from autoseg.data.manifest import Manifest
+from autoseg.data.measure import case_digest
 from autoseg.data.raw import find_training_cases, load_case
-from autoseg.data.readers.prepared import digest_files, is_current, remove_prepared, write_prepared
+from autoseg.data.readers import read_header
+from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
 from autoseg.preprocess.prepare import prepare
 from autoseg.preprocess.resample import target_shape, target_spacing
-from planners.fingerprint import CaseMeasure
 from planners.plan import Configuration, Plan
 
 log = logging.getLogger(__name__)
@@ -39,11 +41,10 @@ class Job:
     """All that a worker needs to prepare one case."""
 
     files: CaseFiles
-    manifest: Manifest
     plan: Plan
     configuration: Configuration
     folder: Path
-    provenance: dict[str, str]
+    provenance: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,25 +64,25 @@ class Preprocessed:
 
 def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configuration: str, folder: Path, *,
                        workers: int = 1, progress: Callable[[], object] | None = None,
-                       measures: tuple[CaseMeasure, ...] = (), plugins: tuple[str, ...] = ()) -> Preprocessed:
+                       plugins: tuple[str, ...] = ()) -> Preprocessed:
     """Prepare every training case into `folder`; cases that are already there, undamaged and up to date, are kept.
 
-    `workers` processes (1: this one) are used, or as many as the memory allows for cases of the sizes of `measures`.
-    `plugins` are modules that register normalizers. `progress` is called once a case. Faults of single cases are in the
-    result, not raised.
+    `workers` processes (1: this one) are used, or as many as the memory allows. `plugins` are modules that register
+    normalizers. `progress` is called once a case. Faults of single cases are in the result, not raised.
     """
     chosen = plan.configurations[configuration]
-    jobs = [Job(files, manifest, plan, chosen, folder, {}) for files in find_training_cases(raw_folder, manifest)]
+    jobs = [Job(files, plan, chosen, folder) for files in find_training_cases(raw_folder, manifest)]
     with ThreadPoolExecutor(min(8, cores())) as threads:  # reading and checksums release the interpreter's lock
         checked = list(threads.map(_with_provenance, jobs))
-    waiting = [job for job, current in checked if not current]
+        waiting = [job for job, current in checked if not current]
+        sizes = list(threads.map(case_bytes, waiting))
     current = tuple(job.files.name for job, current in checked if current)
     if current:
         log.info("%d of %d cases are already prepared", len(current), len(jobs))
     report = progress or (lambda: None)
     for _ in current:
         report()
-    workers = min(workers, len(waiting), _affordable_workers(measures, plan, chosen))
+    workers = min(workers, len(waiting), _affordable_workers(sizes))
     outcomes = _in_processes(waiting, workers, plugins) if workers > 1 else ((job, _attempt(job)) for job in waiting)
     done, faults = [], []
     for job, fault in outcomes:
@@ -100,30 +101,35 @@ def recipe_digest(plan: Plan, configuration: Configuration) -> str:
     return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
-def case_bytes(measure: CaseMeasure, plan: Plan, configuration: Configuration) -> int:
-    """Memory that preparing one case takes: the file's channels and copies, the resampled ones, one in float64."""
-    shape = tuple(measure.shape[axis] for axis in plan.transpose)
-    from_mm = tuple(measure.spacing_mm[axis] for axis in plan.transpose)
-    cropped = float(np.prod(shape))
-    resampled = float(np.prod(target_shape(shape, from_mm, target_spacing(configuration, from_mm))))
-    channels = len(plan.channels)
-    voxels = channels * (2 * cropped / measure.relative_size + 2 * cropped + 2 * resampled)
-    return int(4 * (voxels + 8 * max(cropped, resampled))) + _WORKER_BYTES
+def case_bytes(job: Job) -> int:
+    """Memory that preparing one case takes at most: the channels as read and as normalised, the resampled ones, and the
+    products of one channel in float64. As if nothing could be cropped; 0 where the header cannot be read.
+    """
+    try:
+        geometry = read_header(next(path for path in job.files.images if path is not None)).geometry
+    except (AutosegError, OSError, StopIteration):
+        return 0  # loading the case will say what is wrong with it
+    shape = tuple(geometry.shape[axis] for axis in job.plan.transpose)
+    from_mm = tuple(geometry.spacing_mm[axis] for axis in job.plan.transpose)
+    before = math.prod(shape)
+    after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
+    channels = len(job.plan.channels)
+    return 4 * (channels * (3 * before + 2 * after) + 8 * max(before, after)) + _WORKER_BYTES
 
 
-def _affordable_workers(measures: tuple[CaseMeasure, ...], plan: Plan, configuration: Configuration) -> int:
+def _affordable_workers(sizes: list[int]) -> int:
     """How many of the largest cases fit the free memory at once; at least one."""
-    sizes = np.cumsum(sorted((case_bytes(m, plan, configuration) for m in measures), reverse=True))
-    fitting = int(np.count_nonzero(sizes <= free_host_bytes() * _MEMORY_SHARE))
-    if fitting < len(sizes):
-        log.info("the memory allows %d cases at once", max(1, fitting))
-    return max(1, fitting) if len(sizes) else cores()
+    together = np.cumsum(sorted(sizes, reverse=True))
+    fitting = max(1, int(np.count_nonzero(together <= free_host_bytes() * _MEMORY_SHARE)))
+    if fitting < min(len(sizes), cores()):
+        log.info("the memory allows %d cases at once", fitting)
+    return fitting
 
 
 def _with_provenance(job: Job) -> tuple[Job, bool]:
     """The job with the digests of what it depends on, and whether the prepared case is current."""
     try:
-        raw = digest_files((*job.files.images, job.files.label))
+        raw = case_digest(job.files)
     except OSError:
         return job, False  # loading the case will say what is wrong with the file
     job = replace(job, provenance={"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)})
@@ -134,7 +140,8 @@ def _attempt(job: Job) -> str:
     """Prepare one case; what went wrong, in words, or nothing."""
     try:
         remove_prepared(job.folder, job.files.name)  # what is out of date must not outlive a failure
-        prepared = prepare(load_case(job.files, job.manifest), job.plan, job.configuration)
+        case = load_case(job.files, job.plan.channels, job.plan.labels)
+        prepared = prepare(case, job.plan, job.configuration)
         write_prepared(job.folder, replace(prepared, provenance=job.provenance), job.configuration.patch)
     except AutosegError as error:
         return str(error)
@@ -157,7 +164,9 @@ def _in_processes(jobs: list[Job], workers: int, plugins: tuple[str, ...]) -> It
             try:
                 while waiting or running:
                     while waiting and len(running) < workers:
-                        running[pool.submit(_attempt, waiting[-1])] = waiting.pop()
+                        job = waiting[-1]
+                        running[pool.submit(_attempt, job)] = job
+                        waiting.pop()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         fault = future.result()
                         yield running.pop(future), fault

@@ -16,6 +16,8 @@ from autoseg.base.workspace import append_record, read_records, write_json, writ
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
 from autoseg.batches.source import CaseStore, open_cases
+from autoseg.data.case import PreparedCase
+from autoseg.data.readers.prepared import open_prepared
 from autoseg.nn.losses.deep import build_loss
 from autoseg.train.job import FoldJob
 from autoseg.train.pace import compiles_faster, measure_pace
@@ -46,7 +48,7 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     state = new_state(job.plan, configuration, runtime, job.seed)
     saved = load_state(job.folder.state)
     compiled = compiles_faster(job, lambda: _stream(job, store, runtime, job.seed + 1), runtime)
-    pace = measure_pace(job, _stream(job, store, runtime, job.seed + 1), _shapes(job), runtime, compiled)
+    pace = measure_pace(job, _stream(job, store, runtime, job.seed + 1), _opened(job), runtime, compiled)
     if saved is not None:
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
@@ -63,9 +65,7 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     try:
         _iterate(job, state, forward, stream, pace, runtime, started, on_epoch)
     except KeyboardInterrupt:
-        state.seconds = time.monotonic() - started
-        _save(job, state, stream)
-        logger.warning("stopped at iteration %d; the same command goes on from there", state.iteration)
+        logger.warning("stopped at iteration %d; the same command goes on from the last epoch", state.iteration)
         raise
     finally:
         stream.close()
@@ -158,10 +158,8 @@ def _stream(job: FoldJob, store: CaseStore, runtime: Runtime, seed: int) -> Batc
     return make_batches(store, job.configuration, job.plan.labels, seed, runtime.device)
 
 
-def _shapes(job: FoldJob) -> list[tuple[int, ...]]:
-    if not job.validation:
-        return []
-    return [case.shape for case in open_cases(job.cases, job.validation, "cpu", 0).cases]
+def _opened(job: FoldJob) -> list[PreparedCase]:
+    return [open_prepared(job.cases, name) for name in job.validation]
 
 
 def _resident_bytes(runtime: Runtime) -> int:

@@ -73,7 +73,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     result = FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
                         seed=seed, schedule=schedule, training_seconds=round(trained, 1),
                         total_seconds=round(time.monotonic() - started, 1),
-                        mean_dice=None if summary is None else summary.mean_dice, scores=summary, unscored=unscored)
+                        mean_dice=None if summary is None else summary.foreground_means["dice"].value, scores=summary, unscored=unscored)
     write_json(folder.result, result)
     return result
 

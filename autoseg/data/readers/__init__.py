@@ -46,7 +46,8 @@ def ending_of(path: Path) -> str:
     """
     ending = known_ending(path.name)
     if ending is None:
-        raise UserError("the format is not known", where=path, expected="a name that ends in " + ", ".join(READERS.names()))
+        raise UserError("the format is not known", where=path,
+                        expected="a name that ends in " + ", ".join(READERS.names()))
     return ending
 
 
@@ -61,8 +62,8 @@ def read_header(path: Path) -> Header:
     header = _reader(path).header(_there(path))
     spacing = np.array(header.geometry.spacing_mm)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise UserError("the voxel spacing is not positive", where=path, found=f"{header.geometry.spacing_mm} mm (z, y, x)",
-                        do="correct the file's header")
+        raise UserError("the voxel spacing is not positive", where=path,
+                        found=f"{header.geometry.spacing_mm} mm (z, y, x)", do="correct the file's header")
     return header
 
 
@@ -88,7 +89,8 @@ def read_label(path: Path) -> tuple[np.ndarray, Geometry]:
         low, high = label_DHW.min(), label_DHW.max()
         limits = np.iinfo(np.int16)
         if low < limits.min or high > limits.max:
-            raise UserError("label values do not fit", where=path, found=f"{low} to {high}", expected=f"0 to {limits.max}")
+            raise UserError("label values do not fit", where=path, found=f"{low} to {high}",
+                            expected=f"0 to {limits.max}")
     return label_DHW.astype(np.int16), geometry
 
 

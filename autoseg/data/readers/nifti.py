@@ -15,7 +15,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.workspace import write_atomically
 from autoseg.data.geometry import Geometry
 from autoseg.data.readers import READERS, Header, Reader
-from autoseg.data.readers.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk, unreadable
+from autoseg.data.readers.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
 
 _GZIP = b"\x1f\x8b"
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -28,6 +28,7 @@ def nifti_header(path: Path) -> Header:
     try:
         return itk_header(path)
     except UserError:
+        _content(path)  # says so where gzip is what is wrong
         header = _nibabel_header(path)
         if header is None:
             raise
@@ -40,7 +41,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     geometry = nifti_header(path).geometry
     content = _content(path)
     header = _header_of(content)
-    dtype, offset = header.get_data_dtype(), int(header.get_data_offset())
+    dtype = header.get_data_dtype()
+    offset = max(int(header.get_data_offset()), int(header["sizeof_hdr"]) + 4)  # some writers leave it 0
     stored = int(np.prod(header.get_data_shape(), dtype=np.int64))
     if len(content) < offset + stored * dtype.itemsize:
         raise _cut_short(path, f"{len(content)} bytes", f"{offset + stored * dtype.itemsize} bytes")
@@ -93,8 +95,8 @@ def _nibabel_header(path: Path) -> Any:
 
     try:
         return nibabel.load(path).header
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError,
-            zlib.error):
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError,
+            ValueError, zlib.error):
         return None
 
 
@@ -127,8 +129,8 @@ def _save_sheared(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> Non
 
 
 def _cut_short(path: Path, found: str, expected: str) -> UserError:
-    return unreadable(path, EOFError()) if not found else UserError(
-        "the file is cut short or damaged", where=path, found=found, expected=expected, do="copy it again from its source")
+    return UserError("the file is cut short or damaged", where=path, found=found, expected=expected,
+                     do="copy it again from its source")
 
 
 for _ending in (".nii", ".nii.gz"):

@@ -9,10 +9,8 @@
 A case without its JSON is not there. A case whose files do not have the checksums that its JSON names is damaged.
 """
 
-import hashlib
 import os
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import blosc2
@@ -115,19 +113,6 @@ def remove_prepared(folder: Path, name: str) -> None:
     _json(folder, name).unlink(missing_ok=True)
     for key in ("image", "label", "foreground", "previous"):
         _path(folder, name, key).unlink(missing_ok=True)
-
-
-def digest_files(paths: Iterable[Path | None]) -> str:
-    """One digest of the content of files, in their order; None stands for a file that is not there."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        content = hashlib.blake2b(digest_size=16)
-        if path is not None:
-            with open(path, "rb") as file:
-                while block := file.read(_READ_BYTES):
-                    content.update(block)
-        digest.update(content.digest())
-    return digest.hexdigest()
 
 
 def chunks_and_blocks(shape: tuple[int, ...], patch: tuple[int, ...], itemsize: int) -> tuple[tuple, tuple]:

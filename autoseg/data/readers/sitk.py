@@ -1,4 +1,4 @@
-"""NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use: workers that need no file stay small."""
+"""NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ def read_itk(path: Path) -> tuple[np.ndarray, Geometry]:
 
 def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write compressed; several channels become one image of vectors."""
-    image = to_itk(np.moveaxis(array_CDHW, 0, -1) if len(array_CDHW) > 1 else array_CDHW[0], geometry, len(array_CDHW) > 1)
+    vector = len(array_CDHW) > 1
+    image = to_itk(np.moveaxis(array_CDHW, 0, -1) if vector else array_CDHW[0], geometry, vector)
     write_atomically(path, lambda temporary: save_itk(temporary, image))
 
 
@@ -106,7 +107,8 @@ def unreadable(path: Path, error: Exception) -> UserError:
     """The error of a library as one of ours. ITK's last line says most, but for MetaImage, which blames the name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Reason: No such file")] or [type(error).__name__]
-    return UserError("the file cannot be read", where=path, found=lines[-1].replace(str(path), "").strip(" :"),
+    found = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
+    return UserError("the file cannot be read", where=path, found=found.replace(str(path), "").strip(" :"),
                      do="it may be cut short, damaged or of another format than its ending says; copy it again")
 
 

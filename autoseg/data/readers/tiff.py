@@ -1,6 +1,6 @@
 """TIFF: a 2D image (grey or colour), or a stack of slices whose spacing a file beside it gives, as in nnU-Net.
 
-That file is CASE.json, `{"spacing": [z, y, x]}` in mm, for CASE_0000.tif and CASE.tif alike; without it a voxel is 1 mm.
+That file is CASE.json, `{"spacing": [z, y, x]}` in mm, for CASE_0000.tif and CASE.tif alike; without it, 1 mm.
 """
 
 import functools
@@ -33,7 +33,7 @@ def tiff_header(path: Path) -> Header:
             shape, axes = file.series[0].shape, file.series[0].axes
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise unreadable(path, error) from None
-    colour = [i for i, axis in enumerate(axes) if axis in _COLOUR_AXES and len(shape) > 2]
+    colour = _colour_axes(path, axes)
     space = [n for i, n in enumerate(shape) if i not in colour[:1]]
     if len(colour) > 1 or len(space) not in (2, 3):
         raise UserError(f"the file holds a {len(shape)}D volume", where=path, found=f"axes {axes}, {shape}",
@@ -54,7 +54,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray, Geometry]:
         if "imagecodecs" not in str(error):
             raise unreadable(path, error) from None
         return _through_itk(path, header), header.geometry  # LZW and the like, which tifffile reads with a package more
-    colour = [i for i, axis in enumerate(axes) if axis in _COLOUR_AXES and array.ndim > 2]
+    colour = _colour_axes(path, axes)
     if colour:
         array = np.moveaxis(array, colour[0], 0)
     return array.reshape(header.n_channels, *header.geometry.shape), header.geometry
@@ -73,6 +73,13 @@ def write_tiff(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     write_atomically(path, lambda temporary: tifffile.imwrite(temporary, np.ascontiguousarray(array), **options))
     if geometry.dimensions == 3:
         write_json(path.with_name(path.stem + ".json"), {"spacing": list(geometry.spacing_mm)})
+
+
+def _colour_axes(path: Path, axes: str) -> list[int]:
+    """Axes that are channels. With a spacing file, three axes are a stack: few slices are easily written as colours."""
+    if len(axes) == 2 or (len(axes) == 3 and _spacing_file(path).is_file()):
+        return []
+    return [i for i, axis in enumerate(axes) if axis in _COLOUR_AXES]
 
 
 def _geometry(path: Path, space: list[int]) -> Geometry:

@@ -1,0 +1,153 @@
+"""A PNG that shows what was predicted: a row a case, with its channels, the true and the predicted contours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoseg.base.workspace import write_atomically
+from autoseg.data.case import Case
+from autoseg.data.manifest import Manifest
+from autoseg.evaluate.types import CaseScore
+from planners.fingerprint import ChannelSpec, LabelSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which colour-blind people tell apart, without the black and grey of the images.
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
+
+_WIDTH_INCHES = 2.6  # of one picture
+_DPI = 110
+_SOFT_TISSUE_HU = (-160.0, 240.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case with its true and predicted label map, on its own grid, and its scores."""
+
+    case: Case
+    truth_DHW: np.ndarray
+    predicted_DHW: np.ndarray
+    score: CaseScore
+
+
+@dataclass(frozen=True)
+class View:
+    """A slice: the array axis that it is perpendicular to, its index, and how tall a pixel is for its width."""
+
+    axis: int
+    index: int
+    aspect: float
+
+    def cut(self, volume_DHW: np.ndarray) -> np.ndarray:
+        return volume_DHW.take(self.index, self.axis)
+
+
+def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
+    """Write one row a case: every channel, the first one with the true contours, and with the predicted ones.
+
+    Of a volume the slice with most true foreground is shown. A channel that a case lacks stays empty.
+    """
+    if not rows:
+        raise ValueError("a contact sheet needs a case")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    views = [best_view(row.truth_DHW, row.case.geometry.spacing_mm) for row in rows]
+    heights = [_height(view.cut(row.truth_DHW), view.aspect) for row, view in zip(rows, views, strict=True)]
+    n_columns = len(manifest.channels) + 2
+    size = (_WIDTH_INCHES * n_columns, _WIDTH_INCHES * sum(heights) + 0.55 * len(rows) + 0.5)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), n_columns, squeeze=False, height_ratios=heights)
+    for row, view, axes_of_row in zip(rows, views, axes, strict=True):
+        _draw_row(axes_of_row, row, view, manifest)
+    _draw_legend(figure, rows, views, manifest.labels)
+    write_atomically(path, figure.savefig)
+
+
+def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> View:
+    """The slice with most foreground, across the axis with the largest spacing; the middle one where there is none."""
+    axis = max(range(3), key=lambda a: round(spacing_mm[a], 2))  # the first of equal ones
+    others = tuple(a for a in range(3) if a != axis)
+    areas = np.count_nonzero(label_DHW, axis=others)
+    index = int(areas.argmax()) if areas.any() else label_DHW.shape[axis] // 2
+    return View(axis, index, spacing_mm[others[0]] / spacing_mm[others[1]])
+
+
+def shown_range(image_HW: np.ndarray, channel: ChannelSpec) -> tuple[float, float]:
+    """The values that are black and white: soft tissue in CT, else percentiles 1 and 99."""
+    if channel.modality == "ct":
+        return _SOFT_TISSUE_HU
+    low, high = np.percentile(image_HW, (1, 99)).tolist()
+    return low, high if high > low else low + 1
+
+
+def _height(slice_HW: np.ndarray, aspect: float) -> float:
+    # A spine is tall and flat: bounded, so that no picture is a thread.
+    return float(np.clip(slice_HW.shape[0] * aspect / slice_HW.shape[1], 0.4, 2.0))
+
+
+def _draw_row(axes: Sequence["Axes"], row: Row, view: View, manifest: Manifest) -> None:
+    present = np.flatnonzero(row.case.present_C)
+    first = int(present[0]) if present.size else 0
+    for number, (ax, channel) in enumerate(zip(axes, manifest.channels, strict=False)):
+        _draw_channel(ax, row, view, number, channel)
+        ax.set_title(channel.name, fontsize=8)
+    for ax, label_DHW, title in ((axes[-2], row.truth_DHW, "truth"), (axes[-1], row.predicted_DHW, "prediction")):
+        _draw_channel(ax, row, view, first, manifest.channels[first])
+        _draw_contours(ax, view.cut(label_DHW), manifest.labels)
+        ax.set_title(title, fontsize=8)
+    axes[0].set_title(f"{row.case.name}  {manifest.channels[0].name}", fontsize=8, loc="left")
+    axes[-1].set_title(f"prediction\n{_dice_of(row.score)}", fontsize=8)
+
+
+def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: ChannelSpec) -> None:
+    # Rows of an axial slice go from front to back; where rows are slices, the head is up.
+    origin = "upper" if view.axis == 0 else "lower"
+    ax.set_axis_off()
+    if not row.case.present_C[number]:
+        ax.text(0.5, 0.5, "absent", ha="center", va="center", transform=ax.transAxes, fontsize=8, color="0.4")
+        return
+    image_HW = view.cut(row.case.image_CDHW[number])
+    low, high = shown_range(image_HW, channel)
+    ax.imshow(image_HW, cmap="gray", vmin=low, vmax=high, origin=origin, aspect=view.aspect, interpolation="nearest")
+
+
+def _draw_contours(ax: "Axes", label_HW: np.ndarray, labels: LabelSpec) -> None:
+    for name, colour in _colours(labels).items():
+        mask_HW = np.isin(label_HW, labels.names[name])
+        if mask_HW.any() and min(mask_HW.shape) > 1:
+            # A border of background closes contours at the edge of the image.
+            edges = (np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1))
+            ax.contour(*edges, np.pad(mask_HW, 1).astype(float), levels=[0.5], colors=[colour], linewidths=1.1)
+
+
+def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: LabelSpec) -> None:
+    """Names of the labels that the pictures show."""
+    from matplotlib.lines import Line2D
+
+    shown = {int(value) for row, view in zip(rows, views, strict=True)
+             for label_DHW in (row.truth_DHW, row.predicted_DHW) for value in np.unique(view.cut(label_DHW))}
+    lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _colours(labels).items()
+             if shown & set(labels.names[name])]
+    if lines:
+        figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 5), fontsize=8, frameon=False)
+
+
+def _colours(labels: LabelSpec) -> dict[str, str]:
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(labels.foreground)}
+
+
+def _dice_of(score: CaseScore) -> str:
+    """The Dice of each label, or their mean where they are many."""
+    if len(score.labels) > 3:
+        return f"mean Dice {_number(score.mean_dice)}"
+    return "Dice " + ", ".join(f"{label.name} {_number(label.dice)}" for label in score.labels)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

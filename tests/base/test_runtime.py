@@ -1,0 +1,49 @@
+"""Devices, precision and memory."""
+
+import pytest
+import torch
+
+from autoseg.base.errors import UserError
+from autoseg.base.progress import duration
+from autoseg.base.runtime import Runtime, cores, free_host_bytes, open_runtime
+
+
+def test_the_cpu_is_always_there():
+    assert open_runtime("cpu").device.type == "cpu"
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(UserError, match="auto, cpu, cuda"):
+        open_runtime("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_says_what_there_is():
+    with pytest.raises(UserError, match="no cuda device.*cpu"):
+        open_runtime("cuda")
+
+
+def test_only_half_precision_scales_its_loss():
+    cpu = torch.device("cpu")
+    assert Runtime(cpu, torch.float16).needs_loss_scaling
+    assert not Runtime(cpu, torch.bfloat16).needs_loss_scaling
+
+
+def test_single_precision_does_not_autocast():
+    with Runtime(torch.device("cpu"), torch.float32).autocast():
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_cpu_keeps_images_as_they_are():
+    image = torch.zeros(1, 2, 4, 4, 4)
+    assert open_runtime("cpu").arranged(image, 3).is_contiguous()
+
+
+def test_memory_and_cores_are_positive():
+    assert free_host_bytes() > 0
+    assert cores() >= 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "60 s"), (754, "12 min 34 s"), (8100, "2 h 15 min")])
+def test_durations_are_for_people(seconds, text):
+    assert duration(seconds) == text

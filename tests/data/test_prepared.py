@@ -1,0 +1,140 @@
+"""Prepared cases on the disk: what is written is read back, and nothing damaged is believed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autoseg.base.errors import UserError
+from autoseg.data.case import PreparedCase
+from autoseg.data.geometry import Geometry
+from autoseg.data.readers.prepared import (
+    chunks_and_blocks,
+    is_current,
+    open_prepared,
+    prepared_names,
+    remove_prepared,
+    write_prepared,
+)
+
+MADE_FROM = {"raw": "abc", "recipe": "def"}
+
+
+def make(name="case_1.a", shape=(5, 12, 9), **changes):
+    rng = np.random.default_rng(0)
+    label = np.zeros(shape, dtype=np.int16)
+    label[1:3, 2:4, 5] = 2
+    case = PreparedCase(
+        name=name, image_CDHW=rng.normal(size=(2, *shape)).astype(np.float32), present_C=np.array([True, False]),
+        geometry=Geometry((9, 20, 30), (5.0, 0.7, 0.1 + 0.2), (1.5, -2.0, 1 / 3)), transpose=(2, 0, 1),
+        box=((0, 9), (1, 18), (2, 28)), cropped_shape=(9, 17, 26), spacing_mm=(1.0, 1.1, 1.2), label_DHW=label,
+        foreground={"liver": np.zeros((0, 3), np.int32), "tumour": np.argwhere(label == 2).astype(np.int32)},
+        lesions={"liver": np.zeros(0, np.int32), "tumour": np.ones(4, np.int32)}, provenance=MADE_FROM)
+    return dataclasses.replace(case, **changes)
+
+
+def test_everything_is_read_back(tmp_path):
+    case = make(previous_DHW=np.full((5, 12, 9), 300, dtype=np.int16))
+    write_prepared(tmp_path, case)
+    back = open_prepared(tmp_path, case.name)
+    for field in ("name", "geometry", "transpose", "box", "cropped_shape", "spacing_mm", "provenance"):
+        assert getattr(back, field) == getattr(case, field)
+    for field in ("image_CDHW", "label_DHW", "previous_DHW"):
+        np.testing.assert_array_equal(getattr(back, field)[:], getattr(case, field))
+    np.testing.assert_array_equal(back.present_C, case.present_C)
+    for kind in ("foreground", "lesions"):
+        assert list(getattr(back, kind)) == ["liver", "tumour"]
+        for name in ("liver", "tumour"):
+            np.testing.assert_array_equal(getattr(back, kind)[name], getattr(case, kind)[name])
+
+
+def test_a_patch_is_read_without_the_rest(tmp_path):
+    case = make()
+    write_prepared(tmp_path, case, patch=(4, 4, 4))
+    window = (slice(1, 3), slice(4, 9), slice(0, 5))
+    np.testing.assert_array_equal(open_prepared(tmp_path, case.name).image_CDHW[(slice(None), *window)],
+                                  case.image_CDHW[(slice(None), *window)])
+
+
+def test_small_labels_take_one_byte_a_voxel_and_large_ones_two(tmp_path):
+    write_prepared(tmp_path, make("small"))
+    write_prepared(tmp_path, make("large", label_DHW=np.full((5, 12, 9), 128, dtype=np.int16)))
+    assert open_prepared(tmp_path, "small").label_DHW.dtype == np.int8
+    large = open_prepared(tmp_path, "large").label_DHW
+    assert large.dtype == np.int16 and large[0, 0, 0] == 128
+
+
+def test_a_case_without_label_has_none(tmp_path):
+    write_prepared(tmp_path, make(label_DHW=None, foreground={}, lesions={}))
+    back = open_prepared(tmp_path, "case_1.a")
+    assert back.label_DHW is None and back.previous_DHW is None and back.foreground == {}
+
+
+def test_an_opened_case_can_be_written_elsewhere(tmp_path):
+    write_prepared(tmp_path / "a", make())
+    write_prepared(tmp_path / "b", open_prepared(tmp_path / "a", "case_1.a"))
+    np.testing.assert_array_equal(open_prepared(tmp_path / "b", "case_1.a").image_CDHW[:], make().image_CDHW)
+
+
+def test_only_complete_cases_are_listed(tmp_path):
+    write_prepared(tmp_path, make("b"))
+    write_prepared(tmp_path, make("a"))
+    (tmp_path / "a.json").unlink()
+    assert prepared_names(tmp_path) == ["b"]
+    assert prepared_names(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("key", ["image", "label", "foreground"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
+def test_a_damaged_array_is_found_out(tmp_path, key, harm):
+    write_prepared(tmp_path, make())
+    file = tmp_path / f"case_1.a.{key}.b2nd"
+    content = bytearray(file.read_bytes())
+    if harm == "flip":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif harm == "cut":
+        file.write_bytes(content[:-1])
+    else:
+        file.unlink()
+    assert not is_current(tmp_path, "case_1.a", MADE_FROM)
+    with pytest.raises(UserError, match=f"{file.name}.*damaged.*run autoseg_plan_and_preprocess"):
+        open_prepared(tmp_path, "case_1.a")
+
+
+@pytest.mark.parametrize("change", [("0.7", "0.8"), ('"transpose"', '"transposed"'), ("{", "")])
+def test_a_damaged_record_is_found_out(tmp_path, change):
+    write_prepared(tmp_path, make())
+    file = tmp_path / "case_1.a.json"
+    file.write_text(file.read_text().replace(*change, 1))
+    assert not is_current(tmp_path, "case_1.a", MADE_FROM)
+    with pytest.raises(UserError, match=file.name):
+        open_prepared(tmp_path, "case_1.a")
+
+
+def test_a_case_is_current_only_for_what_it_was_made_from(tmp_path):
+    write_prepared(tmp_path, make())
+    assert is_current(tmp_path, "case_1.a", MADE_FROM)
+    assert not is_current(tmp_path, "case_1.a", MADE_FROM | {"raw": "abd"})
+    assert not is_current(tmp_path, "case_2", MADE_FROM)
+
+
+def test_a_missing_case_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(UserError, match=r"case_9\.json"):
+        open_prepared(tmp_path, "case_9")
+
+
+def test_removing_leaves_nothing_of_the_case(tmp_path):
+    write_prepared(tmp_path, make("a"))
+    write_prepared(tmp_path, make("a.image"))
+    remove_prepared(tmp_path, "a")
+    assert prepared_names(tmp_path) == ["a.image"]
+    assert is_current(tmp_path, "a.image", MADE_FROM)
+    assert all(file.name.startswith("a.image.") for file in tmp_path.iterdir())
+
+
+def test_chunks_are_patches_and_blocks_fit_a_cache():
+    chunk, block = chunks_and_blocks((2, 200, 40, 300), (64, 128, 128), 4)
+    assert chunk == (1, 64, 40, 128)
+    assert np.prod(block) * 4 <= 128 * 1024
+    assert chunks_and_blocks((1, 30, 500, 500), (256, 256), 4)[0] == (1, 1, 256, 256)

@@ -1,0 +1,72 @@
+"""Time budgets: resolved from a measured pace, revised when the machine changes it."""
+
+import pytest
+
+from planners.budget import Pace, resolve, revise
+from planners.plan import Schedule
+
+PACE = Pace(seconds_per_iteration=0.5, validation_pass_seconds=1.0, fixed_seconds=2.0, mirrored_passes=8)
+BUDGET = Schedule(learning_rate=1e-3, budget_seconds=100, warmup_iterations=30)
+
+
+def test_the_budget_less_margin_spent_and_validation_is_divided_by_the_pace():
+    # 100 s less 2 % is 98; 10 are spent and 2 + 8 * 1 are kept: 78 s of half a second each
+    assert resolve(BUDGET, PACE, spent_seconds=10).iterations == 156
+
+
+def test_given_iterations_are_kept():
+    given = Schedule(learning_rate=1e-3, iterations=7)
+    assert resolve(given, PACE, spent_seconds=10) == given
+
+
+def test_a_budget_that_is_spent_already_still_trains_one_iteration():
+    assert resolve(BUDGET, PACE, spent_seconds=1000).iterations == 1
+
+
+def test_mirroring_is_left_out_where_it_would_eat_the_budget():
+    dear = PACE.model_copy(update={"validation_pass_seconds": 4.0})  # 2 + 32 s of 100
+    resolved = resolve(BUDGET, dear, spent_seconds=0)
+    assert not resolved.validation_mirroring
+    assert resolved.iterations == 2 * (98 - 2 - 4)
+    assert resolve(BUDGET, PACE, spent_seconds=0).validation_mirroring
+
+
+def test_an_epoch_lasts_at_least_ten_seconds():
+    assert resolve(BUDGET, PACE, spent_seconds=10).iterations_per_epoch == 20
+
+
+def test_a_long_budget_has_fifty_epochs():
+    resolved = resolve(BUDGET.model_copy(update={"budget_seconds": 10_000.0}), PACE, spent_seconds=0)
+    assert resolved.iterations // resolved.iterations_per_epoch == 50
+
+
+def test_warm_up_never_takes_more_than_a_tenth():
+    assert resolve(BUDGET, PACE, spent_seconds=10).warmup_iterations == 15
+
+
+def test_a_slower_machine_gets_fewer_iterations():
+    resolved = resolve(BUDGET, PACE, spent_seconds=10)  # 156 iterations
+    slower = PACE.model_copy(update={"seconds_per_iteration": 1.0})
+    # after 50 iterations 60 s are gone: 98 - 60 - 10 = 28 s remain
+    assert revise(resolved, slower, done=50, spent_seconds=60).iterations == 78
+
+
+def test_a_steady_machine_keeps_its_schedule():
+    resolved = resolve(BUDGET, PACE, spent_seconds=10)
+    assert revise(resolved, PACE, done=50, spent_seconds=10 + 25) is resolved
+
+
+def test_without_a_budget_nothing_is_revised():
+    given = Schedule(learning_rate=1e-3, iterations=100)
+    assert revise(given, PACE, done=1, spent_seconds=1e9) is given
+
+
+def test_an_overdue_training_ends_with_the_next_iteration():
+    resolved = resolve(BUDGET, PACE, spent_seconds=10)
+    assert revise(resolved, PACE, done=50, spent_seconds=500).iterations == 51
+
+
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"budget_seconds": 0.0}, {"learning_rate": -1.0}])
+def test_a_schedule_refuses_nonsense(wrong):
+    with pytest.raises(ValueError):
+        Schedule(**{"learning_rate": 1e-3, **wrong})

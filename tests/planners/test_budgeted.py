@@ -1,0 +1,97 @@
+"""The default planner: as large a network as the time can train."""
+
+import pytest
+
+from planners import PLANNERS
+from planners.budgeted import WANTED_ITERATIONS
+from planners.cost import cost
+from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
+from planners.hardware import GIB, Budget, Hardware
+
+LAPTOP = Hardware(device="cpu", memory_bytes=12 * GIB, flops_per_s=300e9, cores=2)
+GPU = Hardware(device="cuda", memory_bytes=24 * GIB, flops_per_s=30e12, cores=8)
+
+
+def dataset(shape, spacing_mm=(1.0, 1.0, 1.0), n=40, paired=(), axes=None) -> Fingerprint:
+    labels = LabelSpec(names={"background": (0,), "left": (1,), "right": (2,)}, paired=paired)
+    cases = tuple(CaseMeasure(case=f"c{i:03}", shape=shape, spacing_mm=spacing_mm,
+                              left_right_axis=axes[i] if axes else 2) for i in range(n))
+    return Fingerprint(dataset="Dataset001_X", channels=(ChannelSpec(name="CT"),), labels=labels, cases=cases)
+
+
+def plan(fingerprint, hardware=LAPTOP, **budget):
+    return PLANNERS.get("budgeted")(fingerprint, hardware, Budget(**budget))
+
+
+def training_seconds(configuration, hardware) -> float:
+    needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
+                  batch=configuration.batch)
+    return needed.training_flops / hardware.flops_per_s
+
+
+SMALL, LARGE = dataset((36, 50, 35)), dataset((200, 400, 400), (2.0, 0.8, 0.8))
+
+
+def test_more_time_gives_a_larger_network():
+    widths = [plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"].topology.features[0]
+              for minutes in (5, 30, 240)]
+    assert widths[0] < widths[1] <= widths[2]
+
+
+@pytest.mark.parametrize("fingerprint", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("minutes", [10, 60, 600])
+def test_every_configuration_can_be_trained_for_enough_iterations(fingerprint, minutes):
+    for name, configuration in plan(fingerprint, seconds_per_fold=60 * minutes).configurations.items():
+        iterations = 0.85 * 60 * minutes / training_seconds(configuration, LAPTOP)
+        assert iterations >= 0.4 * WANTED_ITERATIONS, name
+
+
+def test_a_large_volume_on_a_laptop_gets_a_smaller_patch():
+    laptop, gpu = (plan(LARGE, hardware).configurations["3d_fullres"].patch for hardware in (LAPTOP, GPU))
+    assert all(a <= b for a, b in zip(laptop, gpu, strict=True)) and laptop != gpu
+
+
+@pytest.mark.parametrize("gib", [1, 4, 16])
+def test_activations_fit_the_memory(gib):
+    for configuration in plan(LARGE, GPU, memory_bytes=gib * GIB).configurations.values():
+        needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
+                      batch=configuration.batch)
+        assert needed.activation_bytes <= gib * GIB
+
+
+def test_the_budget_is_an_hour_on_a_cpu_and_four_on_a_gpu():
+    assert plan(SMALL).configurations["3d_fullres"].schedule.budget_seconds == 3600
+    assert plan(SMALL, GPU).configurations["3d_fullres"].schedule.budget_seconds == 4 * 3600
+
+
+def test_patches_are_divided_by_their_strides():
+    for minutes in (10, 60, 600):
+        for configuration in plan(LARGE, seconds_per_fold=60 * minutes).configurations.values():
+            for axis, edge in enumerate(configuration.patch):
+                divisor = 1
+                for stride in configuration.topology.strides:
+                    divisor *= stride[axis]
+                assert edge % divisor == 0
+
+
+def test_a_cascade_shares_the_grid_of_full_resolution_and_names_its_earlier_stage():
+    planned = plan(LARGE)
+    cascade = planned.configurations["3d_cascade_fullres"]
+    assert (cascade.data, cascade.previous) == ("3d_fullres", "3d_lowres")
+    assert cascade.spacing_mm == planned.configurations["3d_fullres"].spacing_mm
+
+
+def test_the_reasons_are_words():
+    assert any("iterations" in reason and "30 min" in reason for reason in plan(SMALL, seconds_per_fold=1800).reasons)
+
+
+def test_paired_labels_swap_along_the_left_right_axis():
+    planned = plan(dataset((36, 50, 35), paired=(("left", "right"),)))
+    assert planned.configurations["3d_fullres"].pair_axis == planned.transpose.index(2)
+    assert any("swaps left/right" in reason for reason in planned.reasons)
+
+
+def test_paired_labels_of_cases_that_lie_differently_are_not_mirrored():
+    planned = plan(dataset((36, 50, 35), n=4, paired=(("left", "right"),), axes=(0, 2, 0, 2)))
+    assert planned.configurations["3d_fullres"].mirror_axes == ()
+    assert any("nothing is mirrored" in reason for reason in planned.reasons)

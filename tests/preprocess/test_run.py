@@ -1,0 +1,134 @@
+"""A dataset prepared: resumed, in parallel, and in spite of cases that fail."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from preprocess_plans import tiny_plan
+
+from autoseg.base.errors import ManyFaults
+from autoseg.data.manifest import read_manifest
+from autoseg.data.readers.prepared import open_prepared, prepared_names
+from autoseg.preprocess import run
+from autoseg.preprocess.run import preprocess_dataset, recipe_digest
+
+DATASET = """{"channel_names": {"0": "MR_0"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
+              "numTraining": 3, "file_ending": ".nii.gz"}"""
+# Kills its process where the image holds 666, as the system does when memory is short.
+PLUGIN = """
+import os
+from autoseg.preprocess.normalize import NORMALIZERS
+
+@NORMALIZERS.register("deadly")
+def deadly(image_DHW, inside_DHW, stats, options):
+    if (image_DHW == 666).any():
+        os._exit(9)
+    return image_DHW.astype("float32")
+"""
+
+
+def write_case(folder, name, mark=5.0):
+    image = np.random.default_rng(len(name)).uniform(1, 9, (6, 7, 8)).astype(np.float32)
+    image[0, 0, 0] = mark
+    label = np.zeros((6, 7, 8), dtype=np.uint8)
+    label[2:4, 2:5, 3:6] = 2
+    for part, array, suffix in (("imagesTr", image, "_0000"), ("labelsTr", label, "")):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / part / f"{name}{suffix}.nii.gz"))
+
+
+@pytest.fixture
+def raw(tmp_path):
+    folder = tmp_path / "Dataset001_Tiny"
+    for name in ("a", "b", "c"):
+        write_case(folder, name)
+    (folder / "dataset.json").write_text(DATASET)
+    return folder
+
+
+def prepare_all(raw, plan=None, **options):
+    return preprocess_dataset(raw, read_manifest(raw), plan or tiny_plan(), "tiny", raw.parent / "out", **options)
+
+
+def test_every_case_is_prepared_once(raw):
+    calls = []
+    first = prepare_all(raw, progress=lambda: calls.append(1))
+    assert first.prepared == ("a", "b", "c") and first.current == () and first.faults == () and len(calls) == 3
+    first.raise_faults()
+    assert prepared_names(raw.parent / "out") == ["a", "b", "c"]
+    again = prepare_all(raw, progress=lambda: calls.append(1))
+    assert again.prepared == () and again.current == ("a", "b", "c") and len(calls) == 6
+
+
+def test_a_changed_file_is_prepared_again_and_the_others_are_kept(raw):
+    prepare_all(raw)
+    write_case(raw, "b", mark=7.0)
+    assert prepare_all(raw).prepared == ("b",)
+
+
+def test_a_damaged_case_is_prepared_again(raw):
+    prepare_all(raw)
+    file = raw.parent / "out" / "c.label.b2nd"
+    file.write_bytes(file.read_bytes()[:-3])
+    assert prepare_all(raw).prepared == ("c",)
+    assert open_prepared(raw.parent / "out", "c").label_DHW[2, 2, 3] == 2
+
+
+def test_what_does_not_touch_preparing_leaves_cases_current(raw):
+    plan = tiny_plan()
+    prepare_all(raw, plan)
+    tiny = plan.configurations["tiny"]
+    for changed, redone in (({"batch": 7, "patch": (4, 4, 4)}, 0), ({"spacing_mm": (2.0, 1.0, 1.0)}, 3)):
+        other = plan.model_copy(update={"configurations": {"tiny": tiny.model_copy(update=changed)}})
+        assert len(prepare_all(raw, other).prepared) == redone
+
+
+def test_the_recipe_knows_labels_and_transposition():
+    digests = {recipe_digest(plan, plan.configurations["tiny"]) for plan in (
+        tiny_plan(), tiny_plan(transpose=(1, 0, 2)), tiny_plan(normalizers=("none",)),
+        tiny_plan(labels=tiny_plan().labels.model_copy(update={"ignore": 3})))}
+    assert len(digests) == 4
+
+
+def test_a_bad_case_is_named_and_ends_nothing(raw):
+    prepare_all(raw)
+    (raw / "imagesTr" / "b_0000.nii.gz").write_bytes(b"no image")
+    result = prepare_all(raw)
+    assert result.prepared == () and result.current == ("a", "c") and len(result.faults) == 1
+    assert result.faults[0].startswith("b: ") and "b_0000.nii.gz" in result.faults[0]
+    assert prepared_names(raw.parent / "out") == ["a", "c"]  # what was made of the old file is not believed any more
+    with pytest.raises(ManyFaults, match="1 fault found"):
+        result.raise_faults()
+
+
+def test_an_unforeseen_fault_is_reported_with_its_kind(raw, monkeypatch):
+    def fail(case, plan, configuration):
+        raise ZeroDivisionError("of the planets") if case.name == "a" else MemoryError
+    monkeypatch.setattr(run, "prepare", fail)
+    assert prepare_all(raw).faults == ("a: ZeroDivisionError: of the planets", "b: not enough memory",
+                                       "c: not enough memory")
+
+
+def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(run.log, "warning", lambda text, *values: warnings.append(text % values))
+    (raw.parent / "deadly_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(raw.parent))
+    write_case(raw, "b", mark=666.0)
+    result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2, plugins=("deadly_plugin",))
+    assert result.prepared == ("a", "c")
+    assert len(result.faults) == 1 and result.faults[0].startswith("b: its worker process died twice")
+    assert any("died while b was prepared" in warning for warning in warnings)
+
+
+def test_workers_are_as_many_as_the_largest_cases_that_fit(monkeypatch):
+    monkeypatch.setattr(run, "free_host_bytes", lambda: 1000)
+    assert run._affordable_workers([300, 100, 400, 300]) == 2  # 400 + 300 of the 800 that may be used
+    assert run._affordable_workers([5000]) == 1
+    assert run._affordable_workers([]) == 1
+
+
+def test_the_memory_of_a_case_grows_with_its_resampled_size(raw):
+    files = run.find_training_cases(raw, read_manifest(raw))[0]
+    coarse, fine = (run.case_bytes(run.Job(files, plan, plan.configurations["tiny"], raw))
+                    for plan in (tiny_plan(), tiny_plan((0.1, 0.1, 0.1))))
+    assert fine - coarse == 4 * (2 + 8) * 6 * 7 * 8 * 999

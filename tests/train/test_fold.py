@@ -1,0 +1,130 @@
+"""A fold learns, can be stopped at any moment and goes on as if it had not been."""
+
+import time
+
+import pytest
+import torch
+
+import autoseg.train.fold as fold_module
+from autoseg.base.checkpoint import load_weights
+from autoseg.base.errors import AutosegError
+from autoseg.base.runtime import Runtime
+from autoseg.base.workspace import FoldFolder, read_records
+from autoseg.data.readers.prepared import write_prepared
+from autoseg.preprocess.prepare import prepare
+from autoseg.train.fold import train_fold
+from autoseg.train.job import FoldJob
+from planners.fingerprint import LabelSpec
+from planners.plan import Schedule
+from tests_support import SPHERES, small_plan, sphere_case
+
+CPU = Runtime(torch.device("cpu"), torch.float32)
+NAMES = tuple(f"ball_{i}" for i in range(5))
+
+
+@pytest.fixture
+def job_of(tmp_path):
+    def make(folder: str, validation=NAMES[4:], name="3d_fullres", dimensions=3, **changes) -> FoldJob:
+        plan = small_plan(dimensions, **changes)
+        cases = tmp_path / f"prepared_{dimensions}"
+        if not cases.exists():
+            for seed, case in enumerate(NAMES):
+                write_prepared(cases, prepare(sphere_case(case, seed), plan, plan.configurations[name]))
+        return FoldJob(plan=plan, name=name, fold=0, folder=FoldFolder(tmp_path / folder), cases=cases,
+                       training=NAMES[:4], validation=tuple(validation), seed=3)
+
+    return make
+
+
+def train(job):
+    train_fold(job, CPU, time.monotonic())
+    return load_weights(job.folder.checkpoint)[0]
+
+
+def test_a_fold_leaves_weights_records_schedule_and_state(job_of):
+    job = job_of("fold_0")
+    train(job)
+    records = read_records(job.folder.metrics)
+    assert [record["iteration"] for record in records] == [3, 6]
+    assert set(records[-1]["validation_dice_by_label"]) == {"sphere", "core"}
+    assert job.folder.schedule.is_file() and job.folder.state.is_file()
+
+
+def test_the_same_seed_trains_the_same_weights(job_of):
+    first, second = train(job_of("a")), train(job_of("b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("cause", [RuntimeError, KeyboardInterrupt])
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(job_of, monkeypatch, cause):
+    whole = train(job_of("whole"))
+    job = job_of("stopped")
+    step, calls = fold_module.train_step, iter(range(100))
+
+    def interrupted(*arguments):
+        if next(calls) == 4:  # in the middle of the second epoch
+            raise cause("power failure")
+        return step(*arguments)
+
+    monkeypatch.setattr(fold_module, "train_step", interrupted)
+    with pytest.raises(cause, match="power failure"):
+        train(job)
+    monkeypatch.setattr(fold_module, "train_step", step)
+    resumed = train(job)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [record["iteration"] for record in read_records(job.folder.metrics)] == [3, 6]
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(job_of, monkeypatch):
+    whole, job = train(job_of("whole")), job_of("stopped")
+    step, calls = fold_module.train_step, iter(range(100))
+    monkeypatch.setattr(fold_module, "train_step", lambda *a: step(*a) if next(calls) < 4 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(job)
+    monkeypatch.setattr(fold_module, "train_step", step)
+    job.folder.state.write_bytes(job.folder.state.read_bytes()[:1000])
+    resumed = train(job)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_loss_falls(job_of):
+    schedule = Schedule(iterations=40, iterations_per_epoch=20, learning_rate=1e-2, decay="cosine")
+    job = job_of("longer", schedule=schedule)
+    train(job)
+    first, last = (record["train_loss"] for record in read_records(job.folder.metrics))
+    assert last < 0.8 * first
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_state(job_of, monkeypatch):
+    job = job_of("nan")
+    monkeypatch.setattr(fold_module, "train_step", lambda *a: torch.tensor(float("nan")))
+    monkeypatch.setattr(fold_module.TrainState, "finished", property(lambda state: False))
+    with pytest.raises((AutosegError, ZeroDivisionError), match=r"loss is nan.*learning_rate"):
+        train(job)
+
+
+def test_a_budget_is_kept(job_of):
+    schedule = Schedule(budget_seconds=8.0, learning_rate=1e-2, decay="cosine")
+    job = job_of("budget", schedule=schedule)
+    start = time.monotonic()
+    train(job)
+    assert time.monotonic() - start < 1.05 * 8.0
+    assert Schedule.model_validate_json(job.folder.schedule.read_text()).iterations > 1
+
+
+def test_without_validation_cases_nothing_is_scored(job_of):
+    job = job_of("all", validation=())
+    train(job)
+    assert read_records(job.folder.metrics)[-1]["validation_dice"] is None
+
+
+def test_two_dimensions_train_too(job_of):
+    job = job_of("flat", name="2d", dimensions=2)
+    assert train(job)["network.encoder.0.0.0.weight"].ndim == 4
+
+
+def test_regions_train_too(tmp_path, job_of):
+    regions = LabelSpec(names={"background": (0,), "whole": (1, 2), "core": (2,)}, region_order=(1, 2))
+    job = job_of("regions", labels=regions)
+    assert train(job)["network.decoder.heads.0.weight"].shape[0] == 2
+    assert SPHERES.n_heads == 3
