@@ -95,15 +95,15 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     folder, manifest = workspace.raw(name), read_manifest(workspace.raw(name))
     wanted = {planned.configurations[c].data or c for c in configurations or planned.configurations
               if check_configuration(planned, c)}
-    folders = []
+    results = []
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)
         with progress_bar(f"preparing {configuration}", count_cases(folder, manifest)) as bar:
-            done = preprocess_dataset(folder, manifest, planned, configuration, target, workers=workers or cores(),
-                                      progress=bar.update, plugins=plugins)
-        done.raise_faults()
-        folders.append(target)
-    return folders
+            results.append(preprocess_dataset(folder, manifest, planned, configuration, target, plugins=plugins,
+                                              workers=workers or cores(), progress=bar.update))
+    for result in results:
+        result.raise_faults()
+    return [result.folder for result in results]
 
 
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,

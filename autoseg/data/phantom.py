@@ -126,7 +126,7 @@ class _Trunk:
 
 
 def _empty_scene(random: np.random.Generator) -> _Scene:
-    shape = (int(random.integers(22, 28)), *(int(n) for n in random.integers(92, 105, 2)))
+    shape = (int(random.integers(22, 28)), int(random.integers(74, 83)), int(random.integers(92, 104)))
     in_plane = random.uniform(3.5, 3.9)
     spacing = (round(random.uniform(5.0, 6.5), 2), *[round(in_plane, 3)] * 2)
     z, y, x = np.ogrid[tuple(slice(0, size) for size in shape)]

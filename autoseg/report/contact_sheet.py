@@ -49,17 +49,18 @@ class View:
 def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
     """Write one row a case: every channel, the first one with the true contours, and with the predicted ones.
 
-    Of a volume the slice with most true foreground is shown. A channel that a case lacks stays empty.
+    Of a volume the slice with most true foreground is shown, every label counting alike. A channel that a case lacks
+    stays empty.
     """
     if not rows:
         raise ValueError("a contact sheet needs a case")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    views = [best_view(row.truth_DHW, row.case.geometry.spacing_mm) for row in rows]
+    views = [best_view(row.truth_DHW, row.case.geometry.spacing_mm, manifest.labels) for row in rows]
     heights = [_height(view.cut(row.truth_DHW), view.aspect) for row, view in zip(rows, views, strict=True)]
     n_columns = len(manifest.channels) + 2
-    size = (_WIDTH_INCHES * n_columns, _WIDTH_INCHES * sum(heights) + 0.55 * len(rows) + 0.5)
+    size = (_WIDTH_INCHES * n_columns, _WIDTH_INCHES * sum(heights) + 0.45 * len(rows) + 0.4)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), n_columns, squeeze=False, height_ratios=heights)
@@ -69,12 +70,18 @@ def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
     write_atomically(path, figure.savefig)
 
 
-def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> View:
-    """The slice with most foreground, across the axis with the largest spacing; the middle one where there is none."""
+def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:
+    """The slice with most foreground, across the axis with the largest spacing; the middle one where there is none.
+
+    Each label counts by the share of its largest slice, so that a small one beside a large one is seen too.
+    """
     axis = max(range(3), key=lambda a: round(spacing_mm[a], 2))  # the first of equal ones
     others = tuple(a for a in range(3) if a != axis)
-    areas = np.count_nonzero(label_DHW, axis=others)
-    index = int(areas.argmax()) if areas.any() else label_DHW.shape[axis] // 2
+    worth = np.zeros(label_DHW.shape[axis])
+    for name in labels.foreground:
+        areas = np.isin(label_DHW, labels.names[name]).sum(axis=others)
+        worth += areas / max(1, areas.max())
+    index = int(worth.argmax()) if worth.any() else len(worth) // 2
     return View(axis, index, spacing_mm[others[0]] / spacing_mm[others[1]])
 
 
@@ -101,7 +108,7 @@ def _draw_row(axes: Sequence["Axes"], row: Row, view: View, manifest: Manifest) 
         _draw_channel(ax, row, view, first, manifest.channels[first])
         _draw_contours(ax, view.cut(label_DHW), manifest.labels)
         ax.set_title(title, fontsize=8)
-    axes[0].set_title(f"{row.case.name}  {manifest.channels[0].name}", fontsize=8, loc="left")
+    axes[0].set_title(f"{row.case.name}\n{manifest.channels[0].name}", fontsize=8)
     axes[-1].set_title(f"prediction\n{_dice_of(row.score)}", fontsize=8)
 
 
@@ -118,12 +125,16 @@ def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: Channe
 
 
 def _draw_contours(ax: "Axes", label_HW: np.ndarray, labels: LabelSpec) -> None:
+    limits = ax.get_xlim(), ax.get_ylim()
     for name, colour in _colours(labels).items():
         mask_HW = np.isin(label_HW, labels.names[name])
-        if mask_HW.any() and min(mask_HW.shape) > 1:
+        if mask_HW.any():
             # A border of background closes contours at the edge of the image.
-            edges = (np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1))
-            ax.contour(*edges, np.pad(mask_HW, 1).astype(float), levels=[0.5], colors=[colour], linewidths=1.1)
+            grid = (np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1))
+            padded_HW = np.pad(mask_HW, 1).astype(float)
+            ax.contourf(*grid, padded_HW, levels=[0.5, 1.5], colors=[colour], alpha=0.25)
+            ax.contour(*grid, padded_HW, levels=[0.5], colors=[colour], linewidths=0.9)
+    ax.set(xlim=limits[0], ylim=limits[1])
 
 
 def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: LabelSpec) -> None:

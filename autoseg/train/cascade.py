@@ -1,13 +1,15 @@
 """Gives the prepared cases of a cascade their earlier stage's predictions, out of fold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.base.progress import progress
 from autoseg.base.workspace import FoldFolder, Workspace
 from autoseg.data.readers import read_label
-from autoseg.data.readers.prepared import open_prepared, prepared_names, write_prepared
+from autoseg.data.readers.files import digest
+from autoseg.data.readers.prepared import is_current, open_prepared, write_prepared
 from autoseg.preprocess.cascade import with_previous
 from planners.plan import Plan
 
@@ -28,9 +30,10 @@ def add_previous(workspace: Workspace, planned: Plan, configuration: str, cases:
                         found=f"{len(missing)} cases without: " + ", ".join(missing[:5]),
                         do=f"train every fold of it first: autoseg_train {planned.dataset} {chosen.previous} 0 (1, 2, ...)")
     target = workspace.cases(planned.dataset, planned.planner, configuration)
-    done = set(prepared_names(target))
-    todo = [name for name in names if name not in done]
-    for name in progress(todo, "joining the earlier stage", len(todo)):
-        label_DHW, _ = read_label(masks[name])
-        write_prepared(target, with_previous(open_prepared(cases, name), label_DHW, chosen))
+    for name in progress(names, "joining the earlier stage", len(names)):
+        prepared = open_prepared(cases, name)
+        provenance = {**prepared.provenance, "previous": digest(masks[name])}
+        if not is_current(target, name, provenance):
+            joined = with_previous(prepared, read_label(masks[name])[0], chosen)
+            write_prepared(target, replace(joined, provenance=provenance), chosen.patch)
     return target

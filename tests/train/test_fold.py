@@ -104,11 +104,11 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_state(job_of,
 
 
 def test_a_budget_is_kept(job_of):
-    schedule = Schedule(budget_seconds=8.0, learning_rate=1e-2, decay="cosine")
+    schedule = Schedule(budget_seconds=15.0, learning_rate=1e-2, decay="cosine")
     job = job_of("budget", schedule=schedule)
     start = time.monotonic()
     train(job)
-    assert time.monotonic() - start < 1.05 * 8.0
+    assert time.monotonic() - start < 1.05 * 15.0
     assert Schedule.model_validate_json(job.folder.schedule.read_text()).iterations > 1
 
 

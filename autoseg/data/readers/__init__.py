@@ -105,9 +105,11 @@ def write_label(path: Path, label_DHW: np.ndarray, geometry: Geometry) -> None:
 
 
 def write_array(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
-    """Write channels (C, z, y, x) on the given grid in their own number type; atomically."""
+    """Write channels (C, z, y, x) on the given grid in their own number type (float16 as float32); atomically."""
     if array_CDHW.ndim != 4 or array_CDHW.shape[1:] != geometry.shape:
         raise ValueError(f"an array (C, {', '.join(map(str, geometry.shape))}) was expected, got {array_CDHW.shape}")
+    if array_CDHW.dtype == np.float16:  # no medical format holds it
+        array_CDHW = array_CDHW.astype(np.float32)
     _reader(path).write(path, array_CDHW, geometry)
 
 

@@ -1,0 +1,87 @@
+"""Phantoms look like two-phase CT to whoever measures them, and are the same for everybody."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from autoseg.data.manifest import read_manifest
+from autoseg.data.phantom import make_phantom, write_phantoms
+from autoseg.data.raw import find_cases, find_training_cases, load_case
+from autoseg.data.readers import read_label
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return [make_phantom(0, index) for index in range(6)]
+
+
+def test_a_phantom_is_a_function_of_its_seed(phantoms):
+    again = make_phantom(0, 2)
+    np.testing.assert_array_equal(again.image_CDHW, phantoms[2].image_CDHW)
+    np.testing.assert_array_equal(again.label_DHW, phantoms[2].label_DHW)
+    for other in (make_phantom(1, 2), make_phantom(0, 2, held_out=True), phantoms[3]):
+        assert other.image_CDHW.shape != again.image_CDHW.shape or (other.image_CDHW != again.image_CDHW).any()
+
+
+def test_grids_are_anisotropic_and_differ_from_case_to_case(phantoms):
+    grids = {phantom.geometry.spacing_mm for phantom in phantoms}
+    assert len(grids) == len(phantoms)
+    assert all(z > y == x for z, y, x in grids)
+
+
+def test_every_phantom_has_a_liver_of_a_plausible_volume_in_one_piece(phantoms):
+    for phantom in phantoms:
+        liver = phantom.label_DHW > 0
+        assert 600 < liver.sum() * phantom.geometry.voxel_ml() < 2200
+        pieces, n = ndimage.label(liver)
+        assert np.bincount(pieces[pieces > 0], minlength=n + 1).max() > 0.97 * liver.sum()
+
+
+def test_every_phantom_has_one_to_three_tumours_in_its_liver(phantoms):
+    for phantom in phantoms:
+        tumours, n = ndimage.label(phantom.label_DHW == 2)
+        assert 1 <= n <= 3
+        assert np.bincount(tumours.ravel())[1:].min() * phantom.geometry.voxel_ml() > 2
+        around = ndimage.binary_dilation(phantom.label_DHW == 2) & (phantom.label_DHW != 2)
+        assert (phantom.label_DHW[around] == 1).mean() > 0.6
+
+
+def test_densities_are_those_of_ct(phantoms):
+    for phantom in phantoms:
+        arterial, venous = phantom.image_CDHW
+        liver = ndimage.binary_erosion(phantom.label_DHW == 1)
+        assert np.median(arterial[:, 0, 0]) == pytest.approx(-1000, abs=40)
+        assert np.median(arterial[liver]) == pytest.approx(72, abs=6)
+        assert np.median(venous[liver]) == pytest.approx(112, abs=6)
+        assert arterial.max() > 400  # bone
+        assert (arterial == np.rint(arterial)).all()
+
+
+def test_some_tumours_show_in_one_phase_only(phantoms):
+    seen = set()
+    for phantom in phantoms:
+        liver = ndimage.binary_erosion(phantom.label_DHW == 1)
+        tumours, n = ndimage.label(phantom.label_DHW == 2)
+        for number in range(1, n + 1):
+            core = ndimage.binary_erosion(tumours == number)
+            if core.sum() > 10:
+                contrast = [abs(np.median(image[core]) - np.median(image[liver])) for image in phantom.image_CDHW]
+                assert max(contrast) > 30
+                seen.add(tuple(value > 30 for value in contrast))
+    assert seen == {(True, True), (True, False), (False, True)}
+
+
+def test_written_phantoms_are_a_raw_dataset(tmp_path):
+    write_phantoms(tmp_path, 2, seed=5, n_test=1)
+    manifest = read_manifest(tmp_path)
+    assert [channel.modality for channel in manifest.channels] == ["ct", "ct"]
+    assert manifest.labels.foreground == ("liver", "tumour")
+    files = find_training_cases(tmp_path, manifest)
+    assert [case.name for case in files] == ["phantom_000", "phantom_001"]
+    case, made = load_case(files[1], manifest.channels, manifest.labels), make_phantom(5, 1)
+    np.testing.assert_array_equal(case.image_CDHW, made.image_CDHW)
+    np.testing.assert_array_equal(case.label_DHW, made.label_DHW)
+    assert case.geometry.difference(made.geometry) == ""
+    (held_out,) = find_cases(tmp_path / "imagesTs", manifest.channels, manifest.file_ending)
+    label_DHW, _ = read_label(tmp_path / "labelsTs" / f"{held_out.name}{manifest.file_ending}")
+    np.testing.assert_array_equal(label_DHW, make_phantom(5, 0, held_out=True).label_DHW)

@@ -1,0 +1,38 @@
+"""Training curves are drawn from whatever records there are."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from autoseg.report.curves import plot_curves
+
+
+def record(epoch, dice=0.5, **more):
+    return {"epoch": epoch, "iteration": 10 * epoch, "train_loss": 1 / (epoch + 1), "validation_dice": dice,
+            "learning_rate": 0.01, "seconds": 3.0 * epoch, **more}
+
+
+@pytest.mark.parametrize("records", [
+    [record(1)],
+    [record(epoch) for epoch in range(1, 50)],
+    [record(1), record(2, dice=None), record(3)],
+    [record(1, dice=None)],
+    [record(epoch, validation_dice_by_label={"a": 0.5, "b": None}) for epoch in (1, 2)],
+    [record(1, validation_dice_by_label={str(label): 0.5 for label in range(40)})],
+])
+def test_curves_are_drawn(tmp_path, records):
+    plot_curves(tmp_path / "curves.png", records)
+    picture = imread(tmp_path / "curves.png")
+    assert picture.shape[:2] == (700, 800)
+    assert np.unique(picture[..., 0]).size > 10
+
+
+def test_one_epoch_is_seen(tmp_path):
+    plot_curves(tmp_path / "one.png", [record(1, dice=None)])
+    plot_curves(tmp_path / "other.png", [{**record(1, dice=None), "train_loss": 0.1}])
+    assert (imread(tmp_path / "one.png") != imread(tmp_path / "other.png")).any()
+
+
+def test_no_record_gives_no_file(tmp_path):
+    plot_curves(tmp_path / "curves.png", [])
+    assert not (tmp_path / "curves.png").exists()
