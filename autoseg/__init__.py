@@ -16,7 +16,7 @@ _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", 
            "train": "pipeline", "evaluate": "pipeline", "Predictor": "predict.predictor",
            "predict_folder": "predict.folder", "UserError": "base.errors"}
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

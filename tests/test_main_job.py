@@ -103,7 +103,7 @@ def test_a_single_file_is_predicted_with_its_probabilities(home, tmp_path):
     probabilities = np.asarray(nibabel.load(soft).dataobj)
     assert probabilities.shape[3] == 3
     assert np.allclose(probabilities.sum(3), 1, atol=5e-3)
-    assert (probabilities.argmax(3).T == label).mean() > 0.999
+    assert (label == probabilities.argmax(3).T).mean() > 0.999
 
 
 def test_verify_finds_nothing_wrong(home, capsys):

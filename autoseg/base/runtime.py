@@ -1,10 +1,8 @@
-"""The device a run uses: what it is, how precisely it computes, how much memory is there, and its seeds."""
+"""The device a run uses: what it is, how precisely it computes, how much memory is there."""
 
 import os
-import random
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from autoseg.base.errors import UserError
@@ -92,10 +90,3 @@ def free_host_bytes() -> int:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; what draws random numbers of ours has its own generator besides."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

@@ -70,10 +70,11 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     schedule = read_model(folder.schedule, Schedule)
     trained = time.monotonic() - started
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring)
+    mean_dice = None if summary is None else summary.foreground_means["dice"].value
     result = FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
                         seed=seed, schedule=schedule, training_seconds=round(trained, 1),
                         total_seconds=round(time.monotonic() - started, 1),
-                        mean_dice=None if summary is None else summary.foreground_means["dice"].value, scores=summary, unscored=unscored)
+                        mean_dice=mean_dice, scores=summary, unscored=unscored)
     write_json(folder.result, result)
     return result
 
