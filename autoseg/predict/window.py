@@ -1,6 +1,7 @@
 """Sliding-window prediction: a case in overlapping tiles, mirrored, by one model or several, blended by a Gaussian."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, islice
@@ -16,8 +17,8 @@ from planners.plan import Configuration
 
 logger = logging.getLogger(__name__)
 
-# Forward passes at once: a GPU must be filled, two cores are busy with two small tiles.
-_PASSES_AT_ONCE = {"cuda": 8, "mps": 4, "cpu": 2}
+# Voxels of the tiles that are predicted at once: enough to fill the device, a fraction of what training needs.
+_VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20, "cpu": 2**18}
 
 Progress = Callable[[int, int], None]
 
@@ -53,7 +54,8 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     network = _Network(models, runtime, configuration.dimensions, present, conditions, swap)
     tiling = cover(image.shape[1:], configuration.patch)
     work = _Work(network, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)))
-    logits = _within_memory(work, at_once or _PASSES_AT_ONCE[runtime.device.type], progress)
+    fitting = _VOXELS_AT_ONCE[runtime.device.type] // math.prod(tiling.size)
+    logits = _within_memory(work, at_once or min(max(1, fitting), len(work)), progress)
     if not all(bool(head.isfinite().all()) for head in logits):
         raise UserError("the network's logits are not finite", do="train the fold again, with a lower learning rate")
     return tiling.unpadded(logits)

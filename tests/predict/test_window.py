@@ -10,7 +10,7 @@ from torch import nn
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.predict.tiles import cover, gaussian, tile_starts
-from autoseg.predict.window import predict_logits
+from autoseg.predict.window import _attempts, predict_logits
 from planners.base import Part
 from planners.plan import Configuration, Schedule, Topology
 
@@ -281,3 +281,18 @@ def test_logits_that_are_not_finite_are_a_users_error():
 def test_the_logits_may_be_changed_in_place_afterwards():
     logits = predict_logits(Identity(), noise(1, 6, 6, 6), configuration((6, 6, 6)), CPU)
     logits += 1
+
+
+def test_before_host_memory_smaller_batches_are_tried():
+    gpu, host = torch.device("cuda"), torch.device("cpu")
+    assert list(_attempts(4, gpu)) == [(4, gpu), (2, gpu), (1, gpu), (1, host)]
+    assert list(_attempts(3, host)) == [(3, host), (1, host)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_gives():
+    torch.manual_seed(0)
+    model, image, plan = Convolution().eval(), noise(1, 20, 20, 20), configuration((8, 8, 8), (0, 1, 2))
+    on_cpu = predict_logits(model, image, plan, CPU)
+    gpu = Runtime(torch.device("cuda"), torch.float32)
+    torch.testing.assert_close(predict_logits(gpu.arranged(model, 3), image, plan, gpu).cpu(), on_cpu, atol=1e-3, rtol=0)

@@ -1,0 +1,50 @@
+"""A loss of one's own: Tversky, which can mind a missed voxel more than an invented one, plus cross-entropy.
+
+Run in the folder of this file (any module that Python can import will do):
+
+    autoseg_train 4 3d_fullres 0 --plugin plugin_loss --set loss.name=tversky_ce --set loss.options.missed=0.7
+
+Prediction needs no loss, and so no plug-in. A loss is made by (options, regions=, batch_dice=) and called with logits
+(B, K, *space) of one decoder stage and the `Targets` at its resolution; see `autoseg.nn.losses`.
+"""
+
+import torch
+from pydantic import Field
+
+from autoseg.nn.losses import LOSSES
+from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
+from autoseg.nn.losses.targets import Targets
+from planners.base import Frozen
+
+_SMOOTH = 5e-6  # keeps the index of an empty class defined
+
+
+class TverskyOptions(Frozen):
+    """`missed` weighs false negatives, and what it lacks of 1 false positives. At one half the index is Dice."""
+
+    missed: float = Field(default=0.5, ge=0, le=1)
+
+
+@LOSSES.register("tversky_ce", TverskyOptions)
+class TverskyCrossEntropy:
+    """1 - Tversky index of the foreground heads (Salehi et al. 2017) + cross-entropy over all heads.
+
+    Voxels that do not count are left out of both terms. Without options it equals `dice_ce`.
+    """
+
+    def __init__(self, options: TverskyOptions, regions: bool, batch_dice: bool):
+        self.options, self.regions, self.batch_dice = options, regions, batch_dice
+        self.entropy = DiceCrossEntropy(DiceCrossEntropyOptions(dice_weight=0), regions, batch_dice)
+
+    def __call__(self, logits_BKDHW: torch.Tensor, targets: Targets) -> torch.Tensor:
+        logits, counted, truth = logits_BKDHW.float(), targets.counted_B1DHW, targets.truth_BKDHW
+        probability = torch.sigmoid(logits) if self.regions else torch.softmax(logits, dim=1)[:, 1:]
+        truth = truth if self.regions else truth[:, 1:]
+        if counted is not None:
+            probability, truth = torch.where(counted, probability, 0.0), truth & counted
+        axes = (*((0,) if self.batch_dice else ()), *range(2, logits.ndim))
+        hit = torch.where(truth, probability, 0.0).sum(axes)
+        missed, invented = truth.sum(axes) - hit, probability.sum(axes) - hit
+        weight = self.options.missed
+        index = (hit + _SMOOTH) / (hit + weight * missed + (1 - weight) * invented + _SMOOTH)
+        return 1 - index.mean() + self.entropy(logits_BKDHW, targets)

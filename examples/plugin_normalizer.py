@@ -1,0 +1,51 @@
+"""A normaliser of one's own, and the planner that chooses it.
+
+Run in the folder of this file (any module that Python can import will do):
+
+    autoseg_plan_and_preprocess -d 4 -p budgeted_robust --plugin plugin_normalizer
+    autoseg_train 4 3d_fullres 0 -p budgeted_robust
+    autoseg_predict -i imgs -o masks -p budgeted_robust --plugin plugin_normalizer
+
+Cases are normalised when they are prepared, so that training alone does not need the plug-in; prediction does. A
+normaliser is called with one channel (z, y, x), where the case has data, the dataset's statistics and its options.
+"""
+
+import numpy as np
+from pydantic import Field
+
+from autoseg.preprocess.normalize import NORMALIZERS
+from planners import PLANNERS
+from planners.base import Frozen, Part
+from planners.fingerprint import Fingerprint, IntensityStats
+from planners.hardware import Budget, Hardware
+from planners.plan import Plan
+
+
+class RobustOptions(Frozen):
+    """Percentiles whose distance is the unit of the normalised image."""
+
+    low: float = Field(default=25.0, ge=0, le=100)
+    high: float = Field(default=75.0, ge=0, le=100)
+
+
+@NORMALIZERS.register("robust", RobustOptions)
+def robust(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None, options: RobustOptions
+           ) -> np.ndarray:
+    """Median 0 and interquartile range 1 over the inside: a few extreme voxels change nothing."""
+    image = image_DHW.astype(np.float32)
+    values = image[inside_DHW] if inside_DHW.any() else image
+    low, median, high = np.percentile(values, (options.low, 50, options.high))
+    spread = high - low if high > low else 1.0  # a constant channel becomes 0
+    return (image - np.float32(median)) / np.float32(spread)
+
+
+@PLANNERS.register("budgeted_robust")
+def budgeted_robust(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
+    """`budgeted`, with `robust` wherever it takes a z-score."""
+    plan = PLANNERS.get("budgeted")(fingerprint, hardware, budget)
+    configurations = {}
+    for name, configuration in plan.configurations.items():
+        parts = tuple(Part(name="robust") if part.name.startswith("zscore") else part
+                      for part in configuration.normalizers)
+        configurations[name] = configuration.model_copy(update={"normalizers": parts})
+    return plan.model_copy(update={"planner": "budgeted_robust", "configurations": configurations})
