@@ -19,9 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     return common.run(_run, made, argv)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.base.errors import UserError
+    from autoseg.base.errors import ManyFaults, UserError
     from autoseg.base.workspace import Workspace, write_json
     from autoseg.evaluate.score import table
 
@@ -35,7 +35,8 @@ def _run(options: argparse.Namespace) -> int:
     summary = pipeline.evaluate(options.reference, options.input, described, workers=options.workers)
     write_json(options.output or options.input / "summary.json", summary)
     print(table(summary))
-    return 0
+    if summary.faults:
+        raise ManyFaults(options.input, list(summary.faults))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoseg import __version__
-from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
 from autoseg.base.runtime import Runtime
 from autoseg.base.workspace import write_json
@@ -56,7 +56,10 @@ def validate_fold(job: FoldJob, model: Model, truths: Mapping[str, Path], runtim
             if not mask.is_file():
                 _predict_to(mask, job, name, model, runtime, mirroring)
             truth, geometry = read_label(truths[name])
-            predicted, _ = read_label(mask)
+            predicted, grid = read_label(mask)
+            if geometry.difference(grid):
+                raise UserError("the predicted mask is not on the label's grid", where=mask, found=geometry.difference(grid),
+                                do="remove this mask and run the same command again")
             scores.append(score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name))
         except AutosegError as error:
             logger.warning("%s was not scored: %s", name, error)
