@@ -24,6 +24,7 @@ from autoseg.report.curves import plot_curves
 from autoseg.train.run import run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
+from planners.budget import granted
 from planners.fingerprint import Fingerprint
 from planners.hardware import Budget
 from planners.plan import Plan
@@ -80,7 +81,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     except (KeyError, ValueError) as error:
         raise UserError(f"{dataset} cannot be planned", found=error.args[0]) from error
     ending = read_manifest(workspace.raw(dataset)).file_ending
-    return made.model_copy(update={"file_ending": ending})
+    return granted(made.model_copy(update={"file_ending": ending}), budget.seconds_per_fold)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
@@ -147,9 +148,6 @@ def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: 
     if fresh is None or recipe_digest(planned, known) != recipe_digest(planned, fresh):
         raise UserError(f"{configuration} needs other prepared cases for this budget", where=planned.dataset,
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner} with this budget")
-    if budget.seconds_per_fold is not None:
-        schedule = {"iterations": None, "budget_seconds": budget.seconds_per_fold}
-        fresh = fresh.model_copy(update={"schedule": fresh.schedule.model_copy(update=schedule)})
     return planned.model_copy(update={"configurations": {**planned.configurations, configuration: fresh}})
 
 

@@ -67,7 +67,8 @@ def report(options: argparse.Namespace, home: Path, preparing: float, training: 
     labels = ", ".join(f"{label.name} {label.means['dice'].value:.4f}" for label in result.scores.labels)
     granted = result.schedule.budget_seconds
     share = f"{training / granted:.1%} of {granted / 60:.0f} min" if granted else "no budget"
-    print("| dataset | configuration | planner | fold | iterations | prepare s | train s | of the budget | mean Dice | n | by label |")
+    print("| dataset | configuration | planner | fold | iterations | prepare s | train s | of the budget | mean Dice | n "
+          "| by label |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     print(f"| {result.dataset} | {result.configuration} | {result.planner} | {result.fold} | {result.schedule.iterations} "
           f"| {preparing:.0f} | {training:.0f} | {share} | {result.mean_dice:.4f} | {result.scores.n_cases} | {labels} |")

@@ -48,4 +48,5 @@ def budgeted_robust(fingerprint: Fingerprint, hardware: Hardware, budget: Budget
         parts = tuple(Part(name="robust") if part.name.startswith("zscore") else part
                       for part in configuration.normalizers)
         configurations[name] = configuration.model_copy(update={"normalizers": parts})
-    return plan.model_copy(update={"planner": "budgeted_robust", "configurations": configurations})
+    reasons = (*plan.reasons, "normalised by robust wherever a z-score is named: a few extreme voxels change nothing")
+    return plan.model_copy(update={"planner": "budgeted_robust", "configurations": configurations, "reasons": reasons})

@@ -1,7 +1,7 @@
 """How many iterations fit a time budget: resolved once the pace is measured, revised when the machine changes pace."""
 
 from planners.base import Frozen
-from planners.plan import Schedule
+from planners.plan import Plan, Schedule
 
 # An epoch is the unit of logging, checking and saving: fifty give a curve and lose at most 2 % to a crash, but none
 # should be so short that saving it costs more than the training.
@@ -26,6 +26,16 @@ class Pace(Frozen):
     def reserve_seconds(self, mirroring: bool) -> float:
         """What must remain after the last iteration."""
         return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
+
+
+def granted(plan: Plan, seconds: float | None) -> Plan:
+    """The plan with every schedule bound to a time budget, where one is granted: published recipes give way to it."""
+    if seconds is None:
+        return plan
+    time = {"iterations": None, "budget_seconds": seconds}
+    configurations = {name: configuration.model_copy(update={"schedule": configuration.schedule.model_copy(update=time)})
+                      for name, configuration in plan.configurations.items()}
+    return plan.model_copy(update={"configurations": configurations})
 
 
 def resolve(schedule: Schedule, pace: Pace, spent_seconds: float) -> Schedule:

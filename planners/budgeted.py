@@ -32,24 +32,31 @@ VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
 
 
 class Size(Frozen):
-    """A network's size; widths grow twofold a stage up to `largest`."""
+    """A network's size: channels of the first stages, then doubled a stage up to `largest`."""
 
     network: str
-    width: int
+    features: tuple[int, ...]
     largest: int
     blocks_encoder: tuple[int, ...]
     convs_decoder: int
 
     def topology(self, shape: Pooling) -> Topology:
-        return unet(shape, self.blocks_encoder, self.convs_decoder, self.width, self.largest)
+        features = list(self.features[: shape.stages])
+        while len(features) < shape.stages:
+            features.append(min(2 * features[-1], self.largest))
+        made = unet(shape, self.blocks_encoder, self.convs_decoder)
+        return made.model_copy(update={"features": tuple(features)})
 
 
-# From the largest down; the first that can be trained for WANTED_ITERATIONS within the budget is chosen.
+# From the largest down; the first that can be trained for WANTED_ITERATIONS within the budget is chosen. Channels come in
+# sixteens, the width of a processor's bf16 registers: 24 cost as much as 32 (0.60 s against 0.71 s a step, 16: 0.26 s).
+# At full resolution few are enough: 16-64-128-256 takes 0.44 s where 32-64-128-256 takes 0.71 s.
 SIZES = (
-    Size(network="residual_unet", width=32, largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
-    Size(network="plain_unet", width=32, largest=320, blocks_encoder=(2,), convs_decoder=2),
-    Size(network="plain_unet", width=24, largest=256, blocks_encoder=(2,), convs_decoder=2),
-    Size(network="plain_unet", width=16, largest=192, blocks_encoder=(2,), convs_decoder=2),
+    Size(network="residual_unet", features=(32,), largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
+    Size(network="plain_unet", features=(32,), largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(network="plain_unet", features=(16, 64), largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(network="plain_unet", features=(16, 48), largest=256, blocks_encoder=(2,), convs_decoder=2),
+    Size(network="plain_unet", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
 )
 
 
@@ -110,9 +117,10 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         "patch": shape.patch, "batch": batch, "batch_dice": True, "topology": size.topology(shape),
         "network": Part(name=size.network), "augmentation": _augmentation(views),
         "mirror_axes": _mirror_axes(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
-    reason = (f"about {iterations:.0f} iterations of {batch} patches {'x'.join(map(str, shape.patch))} fit "
-              f"{limits.seconds / 60:.0f} min with a {size.network} of width {size.width}; {fitted.augmentation.name} "
-              f"augmentation, as every voxel is seen about {views:.0f} times")
+    channels, patch = ("-".join(map(str, size.topology(shape).features)), "x".join(map(str, shape.patch)))
+    reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {limits.seconds / 60:.0f} min with a "
+              f"{size.network} of {channels} channels; {fitted.augmentation.name} augmentation, as every voxel is seen "
+              f"about {views:.0f} times")
     return fitted, reason
 
 

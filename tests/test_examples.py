@@ -162,7 +162,7 @@ def patients(tmp_path):
             if name == "tumour":
                 write_label(path, (case.label_DHW > 0).astype(np.int16), case.geometry)
             else:
-                write_array(path, case.image_CDHW, case.geometry)
+                write_array(path, case.image_CDHW + (name == "venous"), case.geometry)
     return tmp_path / "source"
 
 

@@ -8,7 +8,6 @@ from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.base.progress import progress
 from autoseg.base.workspace import write_json
-from autoseg.data.case import CaseFiles
 from autoseg.data.raw import find_cases, load_case
 from autoseg.data.readers import write_array, write_label
 from autoseg.predict.predictor import Predictor
@@ -30,7 +29,6 @@ def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabil
     plan = predictor.plan
     files = find_cases(source, plan.channels, plan.file_ending)
     written, faults = [], []
-    write_json(target / SIDECAR, _sidecar(predictor, files))
     for case_files in progress(files, "predicting", len(files)):
         mask = target / f"{case_files.name}{plan.file_ending}"
         if keep_existing and mask.is_file():
@@ -47,16 +45,18 @@ def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabil
         except AutosegError as error:
             logger.warning("%s was not predicted: %s", case_files.name, error)
             faults.append(str(error))
+    if written:
+        write_json(target / SIDECAR, _sidecar(predictor, written))
     if faults:
         raise ManyFaults(f"{len(written)} of {len(files)} cases predicted to {target}", faults)
     return written
 
 
-def _sidecar(predictor: Predictor, files: Sequence[CaseFiles]) -> dict:
+def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
     labels = predictor.plan.labels
     return {"autoseg_version": __version__, "dataset": predictor.plan.dataset, "planner": predictor.plan.planner,
             "configuration": predictor.name, "folds": len(predictor.models), "labels": _written_values(labels),
-            "cases": [case.name for case in files]}
+            "masks": [mask.name for mask in masks]}
 
 
 def _written_values(labels: LabelSpec) -> dict[str, int]:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from planners.budget import Pace, resolve, revise
+from planners.budget import Pace, granted, resolve, revise
 from planners.plan import Schedule
+from tests_support import small_plan
 
 PACE = Pace(seconds_per_iteration=0.5, validation_pass_seconds=1.0, fixed_seconds=2.0, mirrored_passes=8)
 BUDGET = Schedule(learning_rate=1e-3, budget_seconds=100, warmup_iterations=30)
@@ -70,3 +71,13 @@ def test_an_overdue_training_ends_with_the_next_iteration():
 def test_a_schedule_refuses_nonsense(wrong):
     with pytest.raises(ValueError):
         Schedule(**{"learning_rate": 1e-3, **wrong})
+
+
+def test_a_granted_time_replaces_given_iterations():
+    schedule = granted(small_plan(), 60.0).configurations["3d_fullres"].schedule
+    assert (schedule.iterations, schedule.budget_seconds) == (None, 60.0)
+
+
+def test_without_a_grant_the_plan_stays():
+    plan = small_plan()
+    assert granted(plan, None) is plan

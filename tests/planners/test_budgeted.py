@@ -33,9 +33,15 @@ SMALL, LARGE = dataset((36, 50, 35)), dataset((200, 400, 400), (2.0, 0.8, 0.8))
 
 
 def test_more_time_gives_a_larger_network():
-    widths = [plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"].topology.features[0]
-              for minutes in (5, 30, 240)]
-    assert widths[0] < widths[1] <= widths[2]
+    channels = [sum(plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"].topology.features)
+                for minutes in (5, 30, 240)]
+    assert channels[0] < channels[1] < channels[2]
+
+
+def test_channels_come_in_sixteens():
+    for minutes in (5, 30, 240):
+        for configuration in plan(LARGE, seconds_per_fold=60 * minutes).configurations.values():
+            assert all(n % 16 == 0 for n in configuration.topology.features)
 
 
 @pytest.mark.parametrize("fingerprint", [SMALL, LARGE], ids=["small", "large"])
