@@ -7,6 +7,7 @@
 """
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -23,6 +24,19 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'autoseg' has no attribute {name!r}")
     return getattr(importlib.import_module(f"autoseg.{_PUBLIC[name]}"), name)
+
+
+class _Stage(ModuleType):
+    """A room whose name is also a verb of the API: `autoseg.train(...)` calls `autoseg.pipeline.train`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        verb = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module("autoseg.pipeline"), verb)(*arguments, **options)
+
+
+# As soon as anything imports such a room, its name in this package is the room, and __getattr__ is not asked.
+for _verb in ("preprocess", "train", "evaluate"):
+    importlib.import_module(f"autoseg.{_verb}").__class__ = _Stage
 
 
 def __dir__() -> list[str]:

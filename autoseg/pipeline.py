@@ -81,7 +81,8 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     except (KeyError, ValueError) as error:
         raise UserError(f"{dataset} cannot be planned", found=error.args[0]) from error
     ending = read_manifest(workspace.raw(dataset)).file_ending
-    return granted(made.model_copy(update={"file_ending": ending}), budget.seconds_per_fold)
+    # Folders bear the name that was asked for, whatever a plug-in calls itself.
+    return granted(made.model_copy(update={"file_ending": ending, "planner": planner}), budget.seconds_per_fold)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,

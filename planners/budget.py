@@ -39,12 +39,12 @@ def granted(plan: Plan, seconds: float | None) -> Plan:
 
 
 def resolve(schedule: Schedule, pace: Pace, spent_seconds: float) -> Schedule:
-    """The schedule with its number of iterations, from the budget; unchanged where iterations are given.
+    """The schedule with its number of iterations, from the budget; where iterations are given, they stand.
 
     `spent_seconds` of the budget are gone before the first iteration. At least one iteration is planned.
     """
     if schedule.iterations is not None:
-        return schedule
+        return schedule.model_copy(update={"budget_seconds": None})  # a given length is not revised
     mirroring = pace.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * schedule.budget_seconds
     schedule = schedule.model_copy(update={"validation_mirroring": schedule.validation_mirroring and mirroring})
     iterations = max(1, _affordable(schedule, pace, spent_seconds))

@@ -1,6 +1,7 @@
 """Plan -> nn.Module: fusion before a network, conditioning between its encoder and decoder."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,7 +10,9 @@ from autoseg.base.errors import UserError
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS, Network
+from planners.base import Part
 from planners.plan import Configuration, Plan
+from planners.registry import Registry
 
 
 class Model(nn.Module):
@@ -43,11 +46,15 @@ def build_model(plan: Plan, configuration: Configuration) -> Model:
     n_extra = len(plan.labels.foreground) if configuration.previous else 0
     topology = configuration.topology
     try:
-        fusion = FUSIONS.get(configuration.fusion.name)(n_channels, **configuration.fusion.options)
-        network = NETWORKS.get(configuration.network.name)(
-            topology, fusion.n_outputs + n_extra, plan.labels.n_heads, **configuration.network.options)
-        conditioning = CONDITIONERS.get(configuration.conditioning.name)(
-            topology.features, **configuration.conditioning.options)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0]) from error
+        fusion = _made(FUSIONS, configuration.fusion, n_channels)
+        network = _made(NETWORKS, configuration.network, topology, fusion.n_outputs + n_extra, plan.labels.n_heads)
+        conditioning = _made(CONDITIONERS, configuration.conditioning, topology.features)
+    except KeyError as error:
+        raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0],
+                        do="a part of your own is known only with --plugin MODULE") from error
     return Model(fusion, network, conditioning, n_channels)
+
+
+def _made(registry: Registry, part: Part, *inputs: Any) -> Any:
+    """The part, called with its inputs and, by name, each of its options."""
+    return registry.get(part.name)(*inputs, **dict(registry.options(part.name, part.options)))

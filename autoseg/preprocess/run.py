@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.parts import check_part
 from autoseg.base.runtime import cores, free_host_bytes
 from autoseg.data.case import CaseFiles
 from autoseg.data.manifest import Manifest
@@ -23,6 +24,7 @@ from autoseg.data.raw import find_training_cases, load_case
 from autoseg.data.readers import read_header
 from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
+from autoseg.preprocess.normalize import NORMALIZERS
 from autoseg.preprocess.prepare import prepare
 from autoseg.preprocess.resample import target_shape, target_spacing
 from planners.plan import Configuration, Plan
@@ -71,6 +73,9 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
     normalizers. `progress` is called once a case. Faults of single cases are in the result, not raised.
     """
     chosen = plan.configurations[configuration]
+    _import(plugins)
+    for part in chosen.normalizers:
+        check_part(NORMALIZERS, part, f"{plan.dataset} {configuration}")
     jobs = [Job(files, plan, chosen, folder) for files in find_training_cases(raw_folder, manifest)]
     with ThreadPoolExecutor(min(8, cores())) as threads:  # reading and checksums release the interpreter's lock
         checked = list(threads.map(_with_provenance, jobs))
@@ -189,5 +194,9 @@ def _pool(workers: int, plugins: tuple[str, ...]) -> ProcessPoolExecutor:
 
 def _start_worker(threads: int, plugins: tuple[str, ...]) -> None:
     torch.set_num_threads(threads)
+    _import(plugins)
+
+
+def _import(plugins: tuple[str, ...]) -> None:
     for plugin in plugins:
         importlib.import_module(plugin)

@@ -6,19 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.base.parts import check_part
 from autoseg.base.runtime import Runtime
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
+from autoseg.batches.augment import AUGMENTATIONS
 from autoseg.data.manifest import read_manifest
 from autoseg.data.raw import find_training_cases
 from autoseg.data.readers.prepared import prepared_names
+from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.losses import LOSSES
+from autoseg.nn.networks import NETWORKS
 from autoseg.predict.models import load_model
 from autoseg.train.cascade import add_previous
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
+from autoseg.train.optimizers import OPTIMIZERS
 from autoseg.train.splits import choose_fold, read_splits
 from autoseg.train.validate import FoldResult, validate_fold
+from planners.base import Part
 from planners.override import override
-from planners.plan import Plan, Schedule
+from planners.plan import Configuration, Plan, Schedule
+from planners.registry import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +41,16 @@ def settle_plan(planned: Plan, configuration: str, changes: Sequence[str]) -> Pl
         changed = override(planned.configurations[configuration], list(changes))
     except ValueError as error:
         raise UserError("a --set does not fit the plan", found=error) from None
+    for registry, part in _parts(changed):
+        check_part(registry, part, f"{planned.dataset} {configuration}")
     return planned.model_copy(update={"configurations": {**planned.configurations, configuration: changed}})
+
+
+def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
+    """What training will build. Normalisers are not among them: cases are normalised already."""
+    return ((FUSIONS, configuration.fusion), (NETWORKS, configuration.network), (LOSSES, configuration.loss),
+            (CONDITIONERS, configuration.conditioning), (AUGMENTATIONS, configuration.augmentation),
+            (OPTIMIZERS, configuration.schedule.optimizer))
 
 
 def claim_model(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, restart: bool) -> FoldFolder:

@@ -81,3 +81,8 @@ def test_a_granted_time_replaces_given_iterations():
 def test_without_a_grant_the_plan_stays():
     plan = small_plan()
     assert granted(plan, None) is plan
+
+
+def test_given_iterations_are_not_revised_although_there_is_a_budget():
+    given = BUDGET.model_copy(update={"iterations": 30})
+    assert revise(resolve(given, PACE, spent_seconds=1), PACE, done=15, spent_seconds=2).iterations == 30

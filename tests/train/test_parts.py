@@ -1,0 +1,21 @@
+"""A part that is not there, or does not take its options, is refused before anything is written."""
+
+import pytest
+
+from autoseg.base.errors import UserError
+from autoseg.train.run import settle_plan
+from tests_support import small_plan
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ("loss.name=foo", "unknown loss 'foo'; known: dice_ce"),
+    ("loss.options.ce_wight=1", "expected: options: dice_weight, ce_weight, smooth"),
+    ("network.name=plain_net", "did you mean 'plain_unet'"),
+    ("network.options.width=1", "expected: options: none"),
+    ("augmentation.name=nnune", "did you mean 'nnunet'"),
+    ("schedule.optimizer.name=lion", "unknown optimizer 'lion'"),
+    ("schedule.optimizer.options.betas=3", "betas")])
+def test_a_plan_with_a_wrong_part_is_refused(change, said):
+    with pytest.raises(UserError) as raised:
+        settle_plan(small_plan(), "3d_fullres", [change])
+    assert said in str(raised.value)
