@@ -86,10 +86,10 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
-               home: str | Path | None = None, workers: int | None = None, plugins: tuple[str, ...] = ()) -> list[Path]:
+               home: str | Path | None = None, workers: int | None = None) -> list[Path]:
     """Prepare the cases of each configuration (default: all of the plan); cases that are ready are kept.
 
-    `plugins` are modules that register normalisers. Raises ManyFaults for the cases that failed when all are done.
+    Raises ManyFaults for the cases that failed when all are done.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -101,7 +101,7 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)
         with progress_bar(f"preparing {configuration}", count_cases(folder, manifest)) as bar:
-            results.append(preprocess_dataset(folder, manifest, planned, configuration, target, plugins=plugins,
+            results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
                                               workers=workers or cores(), progress=bar.update))
     for result in results:
         result.raise_faults()

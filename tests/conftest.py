@@ -8,6 +8,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def _no_plugins_from_other_tests(monkeypatch):
+    """What one test loads must not be imported by the worker processes of the next."""
+    from autoseg.base import workers
+
+    monkeypatch.setattr(workers, "_plugins", [])
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real datasets beside the project; tests that need it are skipped where it is absent."""

@@ -1,7 +1,6 @@
 """What every command shares: its common options, units of time and memory, and how errors are shown."""
 
 import argparse
-import importlib
 import logging
 import os
 import sys
@@ -38,11 +37,12 @@ def run(main: Callable[[argparse.Namespace], int | None], made: argparse.Argumen
     options = made.parse_args(argv)
     _share_cores()
     _configure_logging(options.debug)
-    from autoseg.base.errors import AutosegError, UserError
+    from autoseg.base.errors import AutosegError
+    from autoseg.base.workers import load_plugin
 
     try:
         for name in options.plugin:
-            _load_plugin(name, UserError)
+            load_plugin(name)
         return main(options) or 0
     except AutosegError as error:
         if options.debug:
@@ -87,15 +87,6 @@ def _with_unit(text: str, units: dict[str, float], expected: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected {expected}, more than zero, found {text!r}")
     return value
-
-
-def _load_plugin(name: str, error_type: type[Exception]) -> None:
-    sys.path.insert(0, "")  # modules beside the user, as `python -m` finds them
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise error_type("the plug-in cannot be imported", where=name, found=error,
-                         do="give a module's name, as in `import my_package.mine`, not a path") from error
 
 
 class _Lines(logging.StreamHandler):

@@ -35,7 +35,6 @@ def _run(options: argparse.Namespace) -> None:
         for reason in plan.reasons:
             print(f"  {reason}")
         folders = pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
-                                      plugins=tuple(options.plugin),
                                       home=options.home, workers=options.workers)
         for folder in folders:
             print(f"prepared: {folder}")

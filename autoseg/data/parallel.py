@@ -1,13 +1,13 @@
 """The same work on every case, in worker processes; results come in the order of the cases."""
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.workers import worker_pool
 from autoseg.data.case import CaseFiles
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ def each_case(work: Callable[[CaseFiles], T], cases: Sequence[CaseFiles], worker
             yield _named(case, lambda case=case: work(case))
             report()
         return
-    with ProcessPoolExecutor(min(workers, len(cases)), multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(min(workers, len(cases))) as pool:
         waiting: deque[tuple[CaseFiles, Future[T]]] = deque()
         left = deque(cases)
         try:

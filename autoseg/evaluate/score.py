@@ -2,10 +2,8 @@
 
 import logging
 import math
-import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from scipy import ndimage
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import progress
+from autoseg.base.workers import worker_pool
 from autoseg.data.geometry import Geometry
 from autoseg.data.readers import read_label
 from autoseg.data.readers.files import is_folder, list_files
@@ -280,7 +279,7 @@ def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:
     if workers < 2 or (time.monotonic() - started) * len(rest) < _SECONDS_WORTH_PROCESSES:
         yield from map(_score_pair, rest)
         return
-    with ProcessPoolExecutor(min(workers, len(rest)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(min(workers, len(rest))) as pool:
         try:
             yield from pool.map(_score_pair, rest)
         except BrokenProcessPool as error:

@@ -1,22 +1,20 @@
 """All cases of a dataset, in parallel and resumable. A case that fails is reported at the end and ends nothing."""
 
-import importlib
 import logging
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.base.parts import check_part
 from autoseg.base.runtime import cores, free_host_bytes
+from autoseg.base.workers import worker_pool
 from autoseg.data.case import CaseFiles
 from autoseg.data.manifest import Manifest
 from autoseg.data.measure import case_digest
@@ -65,15 +63,14 @@ class Preprocessed:
 
 
 def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configuration: str, folder: Path, *,
-                       workers: int = 1, progress: Callable[[], object] | None = None,
-                       plugins: tuple[str, ...] = ()) -> Preprocessed:
+                       workers: int = 1, progress: Callable[[], object] | None = None
+                       ) -> Preprocessed:
     """Prepare every training case into `folder`; cases that are already there, undamaged and up to date, are kept.
 
     `workers` processes (1: this one) are used, or as many as the memory allows. `plugins` are modules that register
     normalizers. `progress` is called once a case. Faults of single cases are in the result, not raised.
     """
     chosen = plan.configurations[configuration]
-    _import(plugins)
     for part in chosen.normalizers:
         check_part(NORMALIZERS, part, f"{plan.dataset} {configuration}")
     jobs = [Job(files, plan, chosen, folder) for files in find_training_cases(raw_folder, manifest)]
@@ -88,7 +85,7 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
     for _ in current:
         report()
     workers = min(workers, len(waiting), _affordable_workers(sizes))
-    outcomes = _in_processes(waiting, workers, plugins) if workers > 1 else ((job, _attempt(job)) for job in waiting)
+    outcomes = _in_processes(waiting, workers) if workers > 1 else ((job, _attempt(job)) for job in waiting)
     done, faults = [], []
     for job, fault in outcomes:
         if fault:
@@ -158,13 +155,13 @@ def _attempt(job: Job) -> str:
     return ""
 
 
-def _in_processes(jobs: list[Job], workers: int, plugins: tuple[str, ...]) -> Iterator[tuple[Job, str]]:
+def _in_processes(jobs: list[Job], workers: int) -> Iterator[tuple[Job, str]]:
     """Outcomes in the order of their end. When a worker dies, the cases that were in work are tried again one by one,
     each alone in a process of its own: most often the memory was short, and then the case itself is sound.
     """
     waiting, suspects = list(reversed(jobs)), []
     while waiting:
-        with _pool(workers, plugins) as pool:
+        with worker_pool(workers, max(1, cores() // workers)) as pool:
             running = {}
             try:
                 while waiting or running:
@@ -179,24 +176,9 @@ def _in_processes(jobs: list[Job], workers: int, plugins: tuple[str, ...]) -> It
                 suspects += running.values()
     for job in suspects:
         log.warning("a worker process died while %s was prepared; trying this case again, alone", job.files.name)
-        with _pool(1, plugins) as pool:
+        with worker_pool(1, cores()) as pool:
             try:
                 fault = pool.submit(_attempt, job).result()
             except BrokenProcessPool:
                 fault = "its worker process died twice, the second time working alone (the memory may be too small)"
         yield job, fault
-
-
-def _pool(workers: int, plugins: tuple[str, ...]) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker,
-                               (max(1, cores() // workers), plugins))
-
-
-def _start_worker(threads: int, plugins: tuple[str, ...]) -> None:
-    torch.set_num_threads(threads)
-    _import(plugins)
-
-
-def _import(plugins: tuple[str, ...]) -> None:
-    for plugin in plugins:
-        importlib.import_module(plugin)

@@ -6,6 +6,7 @@ import SimpleITK as sitk
 from preprocess_plans import tiny_plan
 
 from autoseg.base.errors import ManyFaults
+from autoseg.base.workers import load_plugin
 from autoseg.data.manifest import read_manifest
 from autoseg.data.readers.prepared import open_prepared, prepared_names
 from autoseg.preprocess import run
@@ -114,7 +115,8 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
     (raw.parent / "deadly_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(raw.parent))
     write_case(raw, "b", mark=666.0)
-    result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2, plugins=("deadly_plugin",))
+    load_plugin("deadly_plugin")
+    result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2)
     assert result.prepared == ("a", "c")
     assert len(result.faults) == 1 and result.faults[0].startswith("b: its worker process died twice")
     assert any("died while b was prepared" in warning for warning in warnings)
