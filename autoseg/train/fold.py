@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 # Share of the device's memory that the data may fill.
 _RESIDENT_SHARE = 1 / 3
 _PATCHES_PER_EPOCH = 1 / 20  # validation batches for each training batch
+_PACE_WEIGHT = 0.25  # of the latest epoch
 
 
 def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None] = lambda: None) -> None:
@@ -47,8 +48,10 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     stream = _stream(job, store, runtime, job.seed)
     state = new_state(job.plan, configuration, runtime, job.seed)
     saved = load_state(job.folder.state)
-    compiled = compiles_faster(job, lambda: _stream(job, store, runtime, job.seed + 1), runtime)
-    pace = measure_pace(job, _stream(job, store, runtime, job.seed + 1), _opened(job), runtime, compiled)
+    trial = _stream(job, store, runtime, job.seed + 1)
+    compiled = runtime.device.type == "cuda" and compiles_faster(job, trial, runtime)
+    pace = measure_pace(job, trial, _opened(job), runtime, compiled)
+    trial.close()
     if saved is not None:
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
@@ -94,12 +97,18 @@ def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStr
             dice = _patch_scores(job, state, patches, steps, runtime)
             state.epoch += 1
             state.seconds = time.monotonic() - started
-            per_iteration = (time.monotonic() - begun) / (state.iteration - first)
-            _adapt(state, pace.model_copy(update={"seconds_per_iteration": per_iteration}), bar)
-            _log(job, state, mean_loss, rate, dice, watchdog, per_iteration)
+            pace = _followed(pace, (time.monotonic() - begun) / (state.iteration - first))
+            _adapt(state, pace, bar)
+            _log(job, state, mean_loss, rate, dice, watchdog, pace.seconds_per_iteration)
             _save(job, state, stream)
             bar.set_postfix_str(_postfix(mean_loss, dice))
             on_epoch()
+
+
+def _followed(pace: Pace, latest_seconds: float) -> Pace:
+    """The pace, moved towards that of the latest epoch: one busy minute of the machine must not bend the schedule."""
+    seconds = (1 - _PACE_WEIGHT) * pace.seconds_per_iteration + _PACE_WEIGHT * latest_seconds
+    return pace.model_copy(update={"seconds_per_iteration": seconds})
 
 
 def _adapt(state: TrainState, pace: Pace, bar: tqdm) -> None:
@@ -146,7 +155,7 @@ def _patch_scores(job: FoldJob, state: TrainState, patches: Iterator[Batch] | No
 
 
 def _validation_patches(job: FoldJob, runtime: Runtime) -> BatchStream | None:
-    """Patches of the validation cases without augmentation, every one of them centred on foreground or not as trained."""
+    """Patches of the validation cases, sampled as in training and not augmented; None where there are no such cases."""
     if not job.validation:
         return None
     plain = job.configuration.model_copy(update={"augmentation": Part(name="none")})

@@ -1,0 +1,68 @@
+"""What a step and a prediction cost is measured, and a compiler that does not work is no obstacle."""
+
+import logging
+import time
+
+import pytest
+import torch
+
+from autoseg.base.runtime import Runtime
+from autoseg.base.workspace import FoldFolder
+from autoseg.batches.loader import make_batches
+from autoseg.batches.source import store_cases
+from autoseg.preprocess.prepare import prepare
+from autoseg.train import pace as pace_module
+from autoseg.train.job import FoldJob
+from autoseg.train.pace import compiles_faster, measure_pace
+from tests_support import small_plan, sphere_case
+
+CPU = Runtime(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
+def setting(tmp_path, monkeypatch):
+    """A job, a stream of batches and the prepared cases, with measuring cut short."""
+    monkeypatch.setattr(pace_module, "_SECONDS", 0.05)
+    plan = small_plan()
+    configuration = plan.configurations["3d_fullres"]
+    cases = [prepare(sphere_case(f"ball_{seed}", seed), plan, configuration) for seed in range(3)]
+    job = FoldJob(plan=plan, name="3d_fullres", fold=0, folder=FoldFolder(tmp_path), cases=tmp_path,
+                  training=("ball_0",), validation=("ball_1",))
+    stream = make_batches(store_cases(cases, "cpu", 2**30), configuration, plan.labels, 0, "cpu")
+    return job, stream, cases
+
+
+def test_the_measured_pace_is_that_of_the_steps(setting, monkeypatch):
+    job, stream, cases = setting
+    monkeypatch.setattr(pace_module, "train_step", lambda *arguments: time.sleep(0.02))
+    measured = measure_pace(job, stream, cases, CPU, compiled=False)
+    assert 0.02 <= measured.seconds_per_iteration < 0.06
+    assert measured.mirrored_passes == 8
+
+
+def test_more_validation_cases_are_given_more_time(setting):
+    job, stream, cases = setting
+    one, three = (measure_pace(job, stream, cases[:n], CPU, compiled=False) for n in (1, 3))
+    assert three.fixed_seconds > one.fixed_seconds
+    assert three.reserve_seconds(mirroring=True) > three.reserve_seconds(mirroring=False)
+
+
+def test_a_compiler_that_fails_is_logged_and_left(setting, monkeypatch, caplog):
+    job, stream, _ = setting
+
+    def broken(model):
+        raise RuntimeError("no C compiler found\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
+    assert compiles_faster(job, stream, CPU) is False
+    assert "no C compiler found" in caplog.text and "long trace" not in caplog.text
+
+
+@pytest.mark.parametrize(("plain", "compiled", "answer"), [(0.030, 0.005, True), (0.005, 0.030, False)])
+def test_compiling_is_chosen_where_it_is_faster(setting, monkeypatch, plain, compiled, answer):
+    job, stream, _ = setting
+    monkeypatch.setattr(torch, "compile", lambda model: "compiled")
+    monkeypatch.setattr(pace_module, "train_step",
+                        lambda state, forward, *rest: time.sleep(compiled if forward == "compiled" else plain))
+    assert compiles_faster(job, stream, CPU) is answer
