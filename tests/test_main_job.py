@@ -11,7 +11,7 @@ from autoseg.data.readers import read_image, read_label, write_array
 from tests_support import sphere_case, write_spheres
 
 DATASET = "Dataset001_Spheres"
-TINY = ["--set", "schedule.iterations=30", "--set", "schedule.iterations_per_epoch=15",
+TINY = ["--set", "schedule.iterations=120", "--set", "schedule.iterations_per_epoch=60",
         "--set", "topology.features=[8, 16, 16]", "--set", "topology.strides=[[1,1,1],[2,2,2],[2,2,2]]",
         "--set", "topology.kernel_sizes=[[3,3,3],[3,3,3],[3,3,3]]", "--set", "topology.blocks_encoder=[1,1,1]",
         "--set", "topology.convs_decoder=[1,1]", "--set", "patch=[16,16,16]", "--set", "network.name=plain_unet",
