@@ -7,10 +7,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from autoseg.base.errors import UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import cores, open_runtime
-from autoseg.base.workspace import Workspace, read_model, read_records, write_json
+from autoseg.base.workspace import FoldFolder, Workspace, read_model, read_records, write_json
 from autoseg.data.integrity import Report
 from autoseg.data.integrity import verify as verify_folder
 from autoseg.data.manifest import Manifest, read_manifest
@@ -21,6 +23,7 @@ from autoseg.evaluate.types import Summary
 from autoseg.nn.probe import probe_hardware
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import plot_curves
+from autoseg.report.predictions import sheet_of_masks
 from autoseg.train.run import run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
@@ -32,6 +35,7 @@ from planners.plan import Plan
 logger = logging.getLogger(__name__)
 
 DEFAULT_PLANNER = "budgeted"
+SHOWN_CASES = 5  # of a fold, on its contact sheet
 
 
 def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None) -> Report:
@@ -126,8 +130,21 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
         planned = _replanned(workspace, planned, configuration, Budget(memory_bytes=memory_bytes,
                                                                        seconds_per_fold=budget_seconds), device)
     planned = settle_plan(planned, configuration, changes)
-    return run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
-                    on_epoch=lambda folder: plot_curves(folder.curves, read_records(folder.metrics)))
+    result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
+                      on_epoch=lambda folder: plot_curves(folder.curves, read_records(folder.metrics)))
+    folder = FoldFolder(workspace.fold(name, planner, configuration, fold))
+    if result.scores is not None and not folder.sheet.is_file():
+        _draw_validation(workspace.raw(name), folder, result.scores)
+    return result
+
+
+def _draw_validation(raw: Path, folder: FoldFolder, scores: Summary) -> None:
+    """The worst, the best and cases evenly between them, by mean Dice."""
+    manifest = read_manifest(raw)
+    ranked = sorted(scores.cases, key=lambda case: case.mean_dice if case.mean_dice is not None else -1.0)
+    chosen = {ranked[round(i)].name for i in np.linspace(0, len(ranked) - 1, min(SHOWN_CASES, len(ranked)))}
+    files = [case for case in find_training_cases(raw, manifest) if case.name in chosen]
+    sheet_of_masks(folder.sheet, files, folder.validation, manifest)
 
 
 def _begun(workspace: Workspace, dataset: str, planner: str, configuration: str, budget_seconds: float | None

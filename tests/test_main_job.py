@@ -53,8 +53,8 @@ def test_everything_lies_where_the_design_says(home):
     prepared = home / "prepared" / DATASET
     for name in ("fingerprint.json", "plan_budgeted.json", "splits.json"):
         assert (prepared / name).is_file()
-    for name in ("checkpoint.safetensors", "schedule.json", "metrics.jsonl", "curves.png", "result.json",
-                 "validation/summary.json"):
+    for name in ("checkpoint.safetensors", "schedule.json", "metrics.jsonl", "curves.png", "contact_sheet.png",
+                 "result.json", "validation/summary.json"):
         assert (fold(home) / name).is_file()
 
 

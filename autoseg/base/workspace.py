@@ -209,6 +209,11 @@ class FoldFolder:
         return self.path / "curves.png"
 
     @property
+    def sheet(self) -> Path:
+        """Pictures of some validation cases."""
+        return self.path / "contact_sheet.png"
+
+    @property
     def validation(self) -> Path:
         """Folder of the predicted validation cases."""
         return self.path / "validation"

@@ -68,21 +68,16 @@ What to run next:
 
 
 def _contact_sheet(raw: Path, masks: Path, path: Path) -> Path:
+    from dataclasses import replace
+
     from autoseg.data.manifest import read_manifest
-    from autoseg.data.raw import find_cases, load_case
-    from autoseg.data.readers import read_label
-    from autoseg.evaluate.score import score_case
-    from autoseg.report.contact_sheet import Row, contact_sheet
+    from autoseg.data.raw import find_cases
+    from autoseg.report.predictions import sheet_of_masks
 
     manifest = read_manifest(raw)
-    rows = []
-    for files in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending):
-        case = load_case(files, manifest.channels)
-        truth, _ = read_label(raw / "labelsTs" / f"{files.name}{manifest.file_ending}")
-        predicted, _ = read_label(masks / f"{files.name}{manifest.file_ending}")
-        score = score_case(truth, predicted, manifest.labels, case.geometry.spacing_mm, files.name)
-        rows.append(Row(case, truth, predicted, score))
-    contact_sheet(path, rows, manifest)
+    files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}")
+             for case in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending)]
+    sheet_of_masks(path, files, masks, manifest)
     return path
 
 
