@@ -24,7 +24,7 @@ from autoseg.nn.probe import probe_hardware
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import plot_curves
 from autoseg.report.predictions import sheet_of_masks
-from autoseg.train.run import run_fold, settle_plan
+from autoseg.train.run import begun_plan, run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
 from planners.budget import granted
@@ -83,10 +83,11 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
         make = PLANNERS.get(planner)
         made = make(read_model(path, Fingerprint), hardware, budget)
     except (KeyError, ValueError) as error:
-        raise UserError(f"{dataset} cannot be planned", found=error.args[0]) from error
+        raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
     ending = read_manifest(workspace.raw(dataset)).file_ending
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
-    return granted(made.model_copy(update={"file_ending": ending, "planner": planner}), budget.seconds_per_fold)
+    return granted(made.model_copy(update={"file_ending": ending, "planner": planner,
+                                            "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
@@ -118,13 +119,15 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     """Train a fold, or go on with it, or read the result of a finished one.
 
     A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
-    begun keeps its plan, where nothing else is asked for.
+    begun keeps its plan, where nothing else is asked for: planning again could answer otherwise, as speed is measured.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
-    begun = _begun(workspace, name, planner, configuration, budget_seconds)
-    if begun is not None and memory_bytes is None and not changes and not restart:
+    begun = None if restart else begun_plan(workspace, name, planner, configuration)
+    if begun is not None and _grants(begun, configuration, budget_seconds, memory_bytes, changes):
+        if begun.configurations[configuration] != planned.configurations.get(configuration):
+            logger.info("%s %s keeps the plan that it was begun with", name, configuration)
         planned = begun
     elif budget_seconds is not None or memory_bytes is not None:
         planned = _replanned(workspace, planned, configuration, Budget(memory_bytes=memory_bytes,
@@ -147,26 +150,25 @@ def _draw_validation(raw: Path, folder: FoldFolder, scores: Summary) -> None:
     sheet_of_masks(folder.sheet, files, folder.validation, manifest)
 
 
-def _begun(workspace: Workspace, dataset: str, planner: str, configuration: str, budget_seconds: float | None
-           ) -> Plan | None:
-    """The plan of a model that has folds already, if it was made for this budget or none is asked for."""
-    path = workspace.model_plan(dataset, planner, configuration)
-    if not path.is_file():
-        return None
-    begun = read_model(path, Plan)
-    fits = budget_seconds in (None, begun.configurations[configuration].schedule.budget_seconds)
-    return begun if fits else None
+def _grants(begun: Plan, configuration: str, budget_seconds: float | None, memory_bytes: int | None,
+            changes: Sequence[str]) -> bool:
+    """Whether the plan of a model that was begun is already all that is asked for."""
+    known = begun.configurations[configuration]
+    return (budget_seconds in (None, known.schedule.budget_seconds) and memory_bytes in (None, begun.memory_bytes)
+            and settle_plan(begun, configuration, changes).configurations[configuration] == known)
 
 
 def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: Budget, device: str) -> Plan:
     """The plan with one configuration planned for another budget; the prepared cases must still fit it."""
     check_configuration(planned, configuration)
     known = planned.configurations[configuration]
-    fresh = make_plan(workspace, planned.dataset, planned.planner, budget, device).configurations.get(configuration)
+    made = make_plan(workspace, planned.dataset, planned.planner, budget, device)
+    fresh = made.configurations.get(configuration)
     if fresh is None or recipe_digest(planned, known) != recipe_digest(planned, fresh):
         raise UserError(f"{configuration} needs other prepared cases for this budget", where=planned.dataset,
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner} with this budget")
-    return planned.model_copy(update={"configurations": {**planned.configurations, configuration: fresh}})
+    return planned.model_copy(update={"configurations": {**planned.configurations, configuration: fresh},
+                                      "reasons": made.reasons, "memory_bytes": made.memory_bytes})
 
 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None

@@ -109,6 +109,11 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         if smaller is None:
             break
         shape = smaller
+    while limits.iterations(shape, size, batch) == 0:
+        if batch == 2:
+            raise ValueError(f"two patches of {shape.patch} voxels do not fit {limits.memory_bytes / GIB:.2g} GiB with the "
+                             "smallest network; allow more memory")
+        batch = max(2, batch // 2)
     while batch < LARGEST_BATCH and limits.iterations(shape, size, 2 * batch) >= ENOUGH_ITERATIONS:
         batch *= 2
     iterations = limits.iterations(shape, size, batch)

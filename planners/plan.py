@@ -98,5 +98,6 @@ class Plan(Frozen):
     transpose: tuple[int, int, int]
     file_ending: str = ".nii.gz"
     fingerprint_digest: str = ""
+    memory_bytes: int | None = None  # that was asked for; None: what the machine has
     reasons: tuple[str, ...] = ()  # why, in words
     configurations: dict[str, Configuration]

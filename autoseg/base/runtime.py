@@ -9,6 +9,9 @@ from autoseg.base.errors import UserError
 
 # Share of a host's free memory that a CPU training may plan with; the rest stays for the data and the system.
 _CPU_MEMORY_SHARE = 0.5
+# Where a container says its limit, its use, and how much of the use are files that were read and can be dropped.
+_CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+               ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ def open_runtime(device: str = "auto") -> Runtime:
         usable = ", ".join(name for name, there in available.items() if there)
         raise UserError(f"this machine has no {kind} device that torch can use", found=usable,
                         do="choose one of these with --device, or install a torch build for it")
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UserError("unknown device", found=device, expected="auto, cpu, cuda, cuda:N or mps") from None
     if kind == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError("this machine has no such GPU", found=f"{device} of {torch.cuda.device_count()} GPUs")
     return Runtime(chosen, _precision(kind))
@@ -72,16 +78,22 @@ def memory_bytes(device: torch.device) -> int:
     return int(free_host_bytes() * _CPU_MEMORY_SHARE)
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "alloc_failed" in text
+
+
 def free_host_bytes() -> int:
     """Free memory of the machine, or of the container that limits this process."""
     import psutil
 
     free = psutil.virtual_memory().available
-    for limit, used in (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-                        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes")):
+    for folder, limit, used, cached in _CONTAINERS:
         try:
-            with open(limit) as a, open(used) as b:
-                free = min(free, int(a.read()) - int(b.read()))
+            with open(f"{folder}/{limit}") as a, open(f"{folder}/{used}") as b, open(f"{folder}/memory.stat") as c:
+                held = dict(line.split() for line in c).get(cached, 0)
+                free = min(free, int(a.read()) - int(b.read()) + int(held))
         except (OSError, ValueError):
             continue
     return max(free, 0)

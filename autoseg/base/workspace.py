@@ -135,7 +135,7 @@ class Workspace:
         """
         known = self.datasets()
         text = str(key)
-        if text.isdigit():
+        if text.isdecimal():
             fits = [name for name in known if int(_DATASET_FOLDER.fullmatch(name).group(1)) == int(text)]
         else:
             fits = [name for name in known if text in (name, _DATASET_FOLDER.fullmatch(name).group(2))]
@@ -199,6 +199,11 @@ class FoldFolder:
     @property
     def schedule(self) -> Path:
         return self.path / "schedule.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of a training."""
+        return any(path.is_file() for path in (self.schedule, self.state, self.checkpoint, self.result))
 
     @property
     def metrics(self) -> Path:

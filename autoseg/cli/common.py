@@ -35,7 +35,7 @@ def add_workers(made: argparse.ArgumentParser) -> None:
 def run(main: Callable[[argparse.Namespace], int | None], made: argparse.ArgumentParser, argv: list[str] | None) -> int:
     """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug."""
     options = made.parse_args(argv)
-    _share_cores()
+    _set_environment()
     _configure_logging(options.debug)
     from autoseg.base.errors import AutosegError
     from autoseg.base.workers import load_plugin
@@ -61,7 +61,8 @@ def seconds(text: str) -> float:
 
 def memory(text: str) -> int:
     """Bytes from `800M` or `8G` (of 1024)."""
-    return int(_with_unit(text.lower().removesuffix("ib").removesuffix("b"), _MEMORY, "a memory such as 800M or 8G"))
+    value = _with_unit(text.lower().removesuffix("ib").removesuffix("b"), _MEMORY, "a memory such as 800M or 8G")
+    return max(1, int(value))
 
 
 def positive(text: str) -> int:
@@ -70,13 +71,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def _share_cores() -> None:
-    """Let OpenMP's threads sleep, not spin, at a barrier. To be set before torch is imported.
+def _set_environment() -> None:
+    """What torch reads when it is imported.
 
-    Spinning gains a few per cent on an idle machine; beside one other busy process it made a training step on two cores
-    fifteen times slower (250 ms asleep, 3400 ms spinning).
+    OpenMP's threads sleep, not spin, at a barrier: spinning gains a few per cent on an idle machine; beside one other
+    busy process it made a training step on two cores fifteen times slower (250 ms asleep, 3400 ms spinning). What Apple's
+    GPUs have no kernel for (some of three dimensions, depending on the version of torch) runs on the CPU.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
 def _with_unit(text: str, units: dict[str, float], expected: str) -> float:

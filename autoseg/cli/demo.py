@@ -12,7 +12,7 @@ _TRAINING_CASES, _TEST_CASES = 15, 4
 
 def main(argv: list[str] | None = None) -> int:
     made = common.parser("Make synthetic two-phase CT, then measure, plan, prepare, train, predict and score it.",
-                         "example: autoseg_demo")
+                         "example: autoseg_demo\nWithout --home everything is written to ./autoseg_demo.")
     made.add_argument("--budget", type=common.seconds, default=150.0, metavar="TIME",
                       help="training time, validation included (default: 150s)")
     made.add_argument("--seed", type=int, default=0, help="of the phantoms and of the training (default: 0)")

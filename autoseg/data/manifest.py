@@ -12,7 +12,7 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.data.declarations import Document, hint, read_channels, read_labels, shown
 from autoseg.data.jsontext import parse
 from autoseg.data.readers import READERS
-from autoseg.data.readers.files import is_folder, read_text
+from autoseg.data.readers.files import is_file, is_folder, read_text
 from planners.base import Frozen
 from planners.fingerprint import ChannelSpec, ConditionSpec, LabelSpec
 
@@ -111,13 +111,13 @@ class _Listed(Frozen):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a raw dataset.
+    """The manifest of a raw dataset: of its folder, or of a `dataset.json` that bears any name.
 
     Raises UserError, or ManyFaults with every fault of the file, each with its line and column. Unknown keys that
     resemble none of ours are only warned of.
     """
-    path = folder / FILE_NAME
-    if not is_folder(folder):
+    path = folder if is_file(folder) else folder / FILE_NAME
+    if not is_folder(path.parent):
         raise UserError("the dataset's folder is missing", where=folder)
     manifest, faults = parse_manifest(read_text(path), path)
     if len(faults) == 1:

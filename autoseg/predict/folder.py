@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoseg import __version__
-from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
 from autoseg.base.workspace import write_json
+from autoseg.data.case import CaseFiles
 from autoseg.data.raw import find_cases, load_case
 from autoseg.data.readers import write_array, write_label
 from autoseg.predict.predictor import Predictor
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 SIDECAR = "labels.json"
 
 
-def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabilities: bool = False,
+def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
                    keep_existing: bool = False) -> list[Path]:
     """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
 
@@ -26,11 +27,12 @@ def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabil
     head. With `keep_existing`, cases that have a mask already are left alone. One bad case never ends the others: all
     faults are raised together as ManyFaults when the rest is done.
     """
-    plan = predictor.plan
+    plan, source, target = predictor.plan, Path(source), Path(target)
     files = find_cases(source, plan.channels, plan.file_ending)
+    masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
+    _spare_images(files, masks)
     written, faults = [], []
-    for case_files in progress(files, "predicting", len(files)):
-        mask = target / f"{case_files.name}{plan.file_ending}"
+    for case_files, mask in progress(list(zip(files, masks, strict=True)), "predicting", len(files)):
         if keep_existing and mask.is_file():
             written.append(mask)
             continue
@@ -50,6 +52,15 @@ def predict_folder(predictor: Predictor, source: Path, target: Path, *, probabil
     if faults:
         raise ManyFaults(f"{len(written)} of {len(files)} cases predicted to {target}", faults)
     return written
+
+
+def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
+    """A UserError where a mask would replace an image: names of single channels need no `_0000`."""
+    images = {image.resolve() for case_files in files for image in case_files.images if image is not None}
+    replaced = [mask.name for mask in masks if mask.resolve() in images]
+    if replaced:
+        raise UserError("masks would replace the images", where=masks[0].parent, found=", ".join(replaced[:5]),
+                        do="name another folder for the masks with -o")
 
 
 def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:

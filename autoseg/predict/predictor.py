@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.base.parts import check_part
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.base.workspace import Workspace
 from autoseg.data.case import Case
@@ -17,6 +18,7 @@ from autoseg.predict.export import restore_label, restore_probabilities
 from autoseg.predict.models import TrainedModel, choose_model, load_model, trained_model
 from autoseg.predict.prepared import predict_prepared
 from autoseg.preprocess.cascade import with_previous
+from autoseg.preprocess.normalize import NORMALIZERS
 from autoseg.preprocess.prepare import prepare
 from planners.plan import Configuration, Plan
 
@@ -58,7 +60,7 @@ class Predictor:
         A cascade opens its earlier stage from the folder beside it. Raises UserError where the choice is not clear.
         """
         if folder is not None:
-            chosen = trained_model(Path(folder))
+            chosen = trained_model(Path(folder).resolve())  # its name is that of the configuration
         else:
             name = None if dataset is None else str(dataset)
             chosen = choose_model(Workspace.open(home), name, configuration, planner)
@@ -68,12 +70,17 @@ class Predictor:
     def _of(cls, chosen: TrainedModel, folds: Sequence[int | str] | None, runtime: Runtime, mirroring: bool
             ) -> "Predictor":
         plan = chosen.read_plan()
+        if chosen.configuration not in plan.configurations:
+            raise UserError("the folder of a model bears the name of its configuration", where=chosen.folder,
+                            expected=", ".join(plan.configurations), do="give the folder its name back")
         wanted = tuple(map(str, folds)) if folds else chosen.folds
         for fold in wanted:
             if not chosen.fold(fold).result.is_file():
                 raise UserError(f"fold {fold} is not trained", where=chosen.folder, found="fold " + ", ".join(chosen.folds),
                                 do=f"train it: autoseg_train {chosen.dataset} {chosen.configuration} {fold}")
         configuration = plan.configurations[chosen.configuration]
+        for part in configuration.normalizers:
+            check_part(NORMALIZERS, part, f"{chosen.dataset} {chosen.configuration}")
         models = [load_model(plan, configuration, chosen.fold(fold).checkpoint, runtime) for fold in wanted]
         previous = None
         if configuration.previous:

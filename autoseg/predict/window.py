@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
-from autoseg.base.runtime import Runtime
+from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.predict.tiles import Tile, Tiling, cover
 from planners.plan import Configuration
 
@@ -125,7 +125,7 @@ def _within_memory(work: _Work, at_once: int, progress: Progress) -> torch.Tenso
         try:
             logits = _collect(work, n, place, progress)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             failure = str(error).splitlines()[0]
         else:
@@ -149,12 +149,6 @@ def _attempts(at_once: int, device: torch.device) -> Iterator[tuple[int, torch.d
     yield 1, device
     if device.type != "cpu":
         yield 1, torch.device("cpu")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "alloc_failed" in text
 
 
 def _collect(work: _Work, at_once: int, place: torch.device, progress: Progress) -> torch.Tensor:

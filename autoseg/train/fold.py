@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from autoseg.base.checkpoint import load_state, save_state, save_weights
-from autoseg.base.errors import AutosegError
+from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.runtime import Runtime, free_host_bytes
 from autoseg.base.workspace import append_record, read_records, write_json, write_records
@@ -48,6 +48,9 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     stream = _stream(job, store, runtime, job.seed)
     state = new_state(job.plan, configuration, runtime, job.seed)
     saved = load_state(job.folder.state)
+    if saved is not None and saved.get("training", list(job.training)) != list(job.training):
+        raise UserError("the folds were changed since this training began", where=job.title,
+                        do="restore the folds, or begin this one anew with --restart")
     trial = _stream(job, store, runtime, job.seed + 1)
     compiled = runtime.device.type == "cuda" and compiles_faster(job, trial, runtime)
     pace = measure_pace(job, trial, _opened(job), runtime, compiled)
@@ -56,12 +59,14 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
         started -= state.seconds
-        write_records(job.folder.metrics, [r for r in read_records(job.folder.metrics)
-                                           if r["iteration"] <= state.iteration])
         logger.info("%s goes on from iteration %d", job.title, state.iteration)
     else:
         state.schedule = resolve(state.schedule, pace, time.monotonic() - started)
+        if state.schedule.budget_seconds and state.schedule.iterations == 1:
+            logger.warning("%s: a budget of %s is too short to train here, and will not be kept", job.title,
+                           duration(state.schedule.budget_seconds))
         _save(job, state, stream)
+    write_records(job.folder.metrics, [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     forward = torch.compile(state.model) if compiled else state.model
@@ -72,6 +77,7 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
         raise
     finally:
         stream.close()
+    state.seconds = time.monotonic() - started
     _finish(job, state)
 
 
@@ -93,7 +99,8 @@ def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStr
             mean_loss = torch.stack(losses).mean().item()
             if not math.isfinite(mean_loss):
                 raise AutosegError(f"{job.title}: the loss is {mean_loss} at iteration {state.iteration}; the state before "
-                                   f"is kept; train on with a lower rate (--set schedule.learning_rate={rate / 3:.1g})")
+                                   f"is kept; begin anew with a lower rate (--restart --set "
+                                   f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
             dice = _patch_scores(job, state, patches, steps, runtime)
             state.epoch += 1
             state.seconds = time.monotonic() - started
@@ -135,7 +142,8 @@ def _log(job: FoldJob, state: TrainState, loss: float, rate: float, dice: dict[s
 
 
 def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
-    save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict()})
+    save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
+                                 "training": list(job.training)})
     write_json(job.folder.schedule, state.schedule)
 
 
@@ -143,7 +151,8 @@ def _finish(job: FoldJob, state: TrainState) -> None:
     with AveragedWeights(state) as model:
         save_weights(job.folder.checkpoint, model.state_dict(),
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
-                      "iterations": state.iteration, "seconds": round(state.seconds, 1)})
+                      "iterations": state.iteration, "seconds": round(state.seconds, 1),
+                      "training": list(job.training)})
 
 
 def _patch_scores(job: FoldJob, state: TrainState, patches: Iterator[Batch] | None, steps: int, runtime: Runtime

@@ -1,23 +1,26 @@
 """From the names of a dataset, a configuration and a fold to a finished fold on the disk."""
 
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from autoseg.base.checkpoint import load_weights
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
-from autoseg.base.runtime import Runtime
+from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.batches.augment import AUGMENTATIONS
 from autoseg.data.manifest import read_manifest
 from autoseg.data.raw import find_training_cases
-from autoseg.data.readers.prepared import prepared_names
+from autoseg.data.readers.prepared import prepared_names, provenance_of
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.networks import NETWORKS
 from autoseg.predict.models import load_model
+from autoseg.preprocess.run import recipe_digest
 from autoseg.train.cascade import add_previous
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
@@ -41,6 +44,10 @@ def settle_plan(planned: Plan, configuration: str, changes: Sequence[str]) -> Pl
         changed = override(planned.configurations[configuration], list(changes))
     except ValueError as error:
         raise UserError("a --set does not fit the plan", found=error) from None
+    faults = _shape_faults(planned, changed)
+    if faults:
+        raise UserError(f"{configuration} does not fit together", where=f"{planned.dataset}, plan {planned.planner}",
+                        found="; ".join(faults), do="correct the plan, or what --set changes in it")
     for registry, part in _parts(changed):
         check_part(registry, part, f"{planned.dataset} {configuration}")
     return planned.model_copy(update={"configurations": {**planned.configurations, configuration: changed}})
@@ -53,48 +60,103 @@ def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
             (OPTIMIZERS, configuration.schedule.optimizer))
 
 
-def claim_model(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, restart: bool) -> FoldFolder:
-    """The folder of a fold, with the plan of its model written beside it.
+def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
+    """What a person who edits a plan can forget: values that must agree with each other."""
+    n, topology = chosen.dimensions, chosen.topology
+    if any(len(axes) != n for axes in (chosen.spacing_mm, *topology.strides, *topology.kernel_sizes)):
+        return [f"patch, spacing_mm, strides and kernel_sizes must all have {n} axes, as the patch has"]
+    faults = []
+    divisors = [math.prod(strides) for strides in zip(*topology.strides, strict=True)]
+    if any(edge % divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
+        faults.append(f"the patch {list(chosen.patch)} must be divisible by {divisors}, the product of its strides")
+    if len(chosen.normalizers) != len(planned.channels):
+        faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
+    if any(axis not in range(n) for axis in chosen.mirror_axes):
+        faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
+    if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:
+        faults.append("the schedule has neither iterations nor budget_seconds")
+    faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
+               if other and other not in planned.configurations]
+    return faults
 
-    All folds of a model share a plan. Raises UserError where folds exist that were trained with another one.
+
+def begun_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
+    """The plan of a model of which a fold was begun, else None."""
+    path = workspace.model_plan(dataset, planner, configuration)
+    begun = any(FoldFolder(fold).begun for fold in path.parent.glob("fold_*"))
+    return read_model(path, Plan) if begun and path.is_file() else None
+
+
+def _check_others(workspace: Workspace, planned: Plan, configuration: str, folder: FoldFolder, restart: bool) -> None:
+    """All folds of a model share a plan: a UserError where folds exist that were begun with another one.
+
+    The fold itself does not count where it is begun anew.
     """
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
-    if restart:
-        folder.clear()
     path = workspace.model_plan(planned.dataset, planned.planner, configuration)
-    begun = [other for other in path.parent.glob("fold_*") if FoldFolder(other).schedule.is_file()]
-    if path.is_file() and begun:
-        known = read_model(path, Plan).configurations[configuration]
-        if known != planned.configurations[configuration]:
-            raise UserError("folds of this model were begun with another plan", where=path,
-                            found=", ".join(sorted(other.name for other in begun)),
-                            do="train with the same options, remove these folders, or use --restart for the only one")
-    write_json(path, planned)
-    return folder
+    begun = sorted(other.name for other in path.parent.glob("fold_*")
+                   if FoldFolder(other).begun and not (restart and other == folder.path))
+    if begun and path.is_file() and not _same_model(read_model(path, Plan), planned, configuration):
+        raise UserError("folds of this model were begun with another plan", where=path, found=", ".join(begun),
+                        do="train with the same options, remove these folders, or use --restart for the only one")
+
+
+def _same_model(one: Plan, other: Plan, configuration: str) -> bool:
+    shared = ("channels", "labels", "intensities", "transpose", "file_ending")
+    return (one.configurations.get(configuration) == other.configurations.get(configuration)
+            and all(getattr(one, key) == getattr(other, key) for key in shared))
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
              *, seed: int = 0, restart: bool = False, on_epoch=lambda folder: None) -> FoldResult:
     """Train and validate one fold, or go on with it, or read its result if it is finished."""
     started = time.monotonic()
-    folder = claim_model(workspace, planned, configuration, fold, restart)
-    if folder.result.is_file():
+    fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
+    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    _check_others(workspace, planned, configuration, folder, restart)
+    if folder.result.is_file() and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
         return read_model(folder.result, FoldResult)
     job, truths = assemble(workspace, planned, configuration, fold, folder, seed)
+    # From here on something is removed or written: whatever could be refused was.
+    if restart:
+        folder.clear()
+    write_json(workspace.model_plan(planned.dataset, planned.planner, configuration), planned)
     if not folder.checkpoint.is_file():
-        train_fold(job, runtime, started, lambda: on_epoch(folder))
+        _train(job, runtime, started, lambda: on_epoch(folder))
+    began = time.monotonic()
+    trained = _trained_seconds(job)
     model = load_model(planned, job.configuration, folder.checkpoint, runtime)
     schedule = read_model(folder.schedule, Schedule)
-    trained = time.monotonic() - started
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
     result = FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
                         seed=seed, schedule=schedule, training_seconds=round(trained, 1),
-                        total_seconds=round(time.monotonic() - started, 1),
+                        total_seconds=round(trained + time.monotonic() - began, 1),
                         mean_dice=mean_dice, scores=summary, unscored=unscored)
     write_json(folder.result, result)
     return result
+
+
+def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:
+    try:
+        train_fold(job, runtime, started, on_epoch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"{runtime.device} has too little memory for this training", where=job.title,
+                        found=str(error).splitlines()[0],
+                        do="begin anew with a smaller plan: --restart and --memory 8G or --set batch=2, say") from None
+
+
+def _trained_seconds(job: FoldJob) -> float:
+    """What the training took, interrupted runs included; a UserError where it has seen cases that are to be validated."""
+    _, facts = load_weights(job.folder.checkpoint)
+    seen = sorted(set(facts.get("training", ())) & set(job.validation))
+    if seen:
+        raise UserError("the folds were changed since this fold was trained", where=job.title,
+                        found=f"trained on {', '.join(seen[:5])}, which it should validate",
+                        do="restore the folds, or train it again with --restart")
+    return facts.get("seconds", 0.0)
 
 
 def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, folder: FoldFolder, seed: int
@@ -110,8 +172,21 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         raise UserError(f"{len(missing)} cases are not prepared for {chosen.data or configuration}", where=cases,
                         found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}")
+    _check_recipe(planned, chosen, cases, [*split.train, *split.validation])
     if chosen.previous:
         cases = add_previous(workspace, planned, configuration, cases, [*split.train, *split.validation])
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed)
     return job, {name: case.label for name, case in files.items()}
+
+
+def _check_recipe(planned: Plan, chosen: Configuration, cases: Path, names: Sequence[str]) -> None:
+    """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does."""
+    recipe = recipe_digest(planned, chosen)
+    others = [name for name in names if provenance_of(cases, name).get("recipe") != recipe]
+    if others:
+        raise UserError(f"{len(others)} cases were prepared for another plan", where=cases,
+                        found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
+                        expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
+                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model begun "
+                           "with the older plan goes on with --restart only")

@@ -25,8 +25,8 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str]) -> tuple[S
             return _users_own(own, cases)
     path = workspace.splits(dataset)
     if path.is_file():
-        splits = tuple(Split.model_validate(entry) for entry in read_json(path))
-        if {*splits[0].train, *splits[0].validation} == set(cases):
+        splits = _ours(path)
+        if splits and {*splits[0].train, *splits[0].validation} == set(cases):
             return splits
         logger.warning("%s: the cases changed since the folds were made; new folds are made", path)
     if len(cases) < 2:
@@ -42,11 +42,19 @@ def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) ->
     """The split of a fold; `all` trains on every case and validates none. A UserError for any other."""
     if str(fold) == "all":
         return Split(train=tuple(sorted(cases)), validation=())
-    if not str(fold).isdigit() or int(fold) >= len(splits):
+    if not str(fold).isdecimal() or int(fold) >= len(splits):
         known = ", ".join(map(str, range(len(splits))))
         raise UserError(f"unknown fold {fold!r}", found=f"folds {known}" if known else "too few cases for folds",
                         expected="one of these, or all")
     return splits[int(fold)]
+
+
+def _ours(path: Path) -> tuple[Split, ...]:
+    try:
+        return tuple(Split.model_validate(entry) for entry in read_json(path))
+    except (TypeError, ValueError) as error:
+        raise UserError("the folds cannot be read", where=path, found=str(error).splitlines()[0],
+                        do=f"remove this file, and put folds of your own into {USERS_OWN}") from None
 
 
 def _users_own(path: Path, cases: list[str]) -> tuple[Split, ...]:

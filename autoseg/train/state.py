@@ -41,7 +41,8 @@ class TrainState:
         self.average.updates = plain["average"]["updates"]
         for mine, saved in zip(self.average.values, plain["average"]["values"], strict=True):
             mine.copy_(saved)
-        self.scaler.load_state_dict(plain["scaler"])
+        if plain["scaler"]:  # empty where the training ran on a device that needs no scaling
+            self.scaler.load_state_dict(plain["scaler"])
         self.schedule = Schedule.model_validate(plain["schedule"])
         self.iteration, self.epoch, self.seconds = plain["iteration"], plain["epoch"], plain["seconds"]
 

@@ -27,3 +27,7 @@ def test_nonsense_times_are_refused(text):
 def test_counts_are_whole_and_positive(text):
     with pytest.raises(argparse.ArgumentTypeError):
         positive(text)
+
+
+def test_a_memory_of_less_than_a_byte_is_one():
+    assert memory("0.0000001M") == 1

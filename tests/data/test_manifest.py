@@ -212,3 +212,11 @@ def test_real_datasets_are_read(shared_data, dataset):
     manifest = read_manifest(shared_data / dataset)
     assert manifest.n_training in (200, 31, 20)
     assert manifest.labels.names["background"] == (0,)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "labels_of_site_b.json"])
+def test_a_folder_or_the_file_itself_can_be_named(tmp_path, name):
+    (tmp_path / name).write_text(json.dumps(PLAIN))
+    assert read_manifest(tmp_path / name).labels.foreground == ("liver",)
+    if name == "dataset.json":
+        assert read_manifest(tmp_path) == read_manifest(tmp_path / name)

@@ -101,3 +101,18 @@ def test_paired_labels_of_cases_that_lie_differently_are_not_mirrored():
     planned = plan(dataset((36, 50, 35), n=4, paired=(("left", "right"),), axes=(0, 2, 0, 2)))
     assert planned.configurations["3d_fullres"].mirror_axes == ()
     assert any("nothing is mirrored" in reason for reason in planned.reasons)
+
+
+@pytest.mark.parametrize("fingerprint", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("mib", [1, 30, 100, 300])
+def test_a_memory_that_is_too_small_is_refused_and_never_exceeded(fingerprint, mib):
+    try:
+        configurations = plan(fingerprint, memory_bytes=mib * 2**20).configurations.values()
+    except ValueError as error:
+        assert "allow more memory" in str(error)
+        assert mib < 300
+        return
+    for configuration in configurations:
+        needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
+                      batch=configuration.batch)
+        assert needed.activation_bytes <= mib * 2**20

@@ -1,6 +1,7 @@
 """A fold learns, can be stopped at any moment and goes on as if it had not been."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from autoseg.data.readers.prepared import write_prepared
 from autoseg.preprocess.prepare import prepare
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
+from autoseg.train.state import new_state
 from planners.fingerprint import LabelSpec
-from planners.plan import Schedule
+from planners.plan import Schedule, Topology
 from tests_support import SPHERES, small_plan, sphere_case
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -85,6 +87,31 @@ def test_a_damaged_state_falls_back_to_the_one_before(job_of, monkeypatch):
     job.folder.state.write_bytes(job.folder.state.read_bytes()[:1000])
     resumed = train(job)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_training_goes_on_with_its_own_cases_only(job_of):
+    job = job_of("fold_0")
+    train(job)
+    with pytest.raises(AutosegError, match=r"folds were changed.*--restart"):
+        train(replace(job, training=NAMES[1:], validation=NAMES[:1]))
+
+
+def test_a_state_of_a_device_without_loss_scaling_goes_on_where_it_is_needed(job_of):
+    job = job_of("fold_0")
+    state = new_state(job.plan, job.configuration, CPU, 0)
+    plain = state.to_plain()
+    state.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    state.restore(plain)
+    assert plain["scaler"] == {} and state.scaler.is_enabled()
+
+
+def test_a_network_of_one_stage_is_refused(job_of):
+    topology = Topology(strides=((1, 1, 1),), kernel_sizes=((3, 3, 3),), features=(8,), blocks_encoder=(1,),
+                        convs_decoder=())
+    job = job_of("flat_net", topology=topology)
+    with pytest.raises(AutosegError, match=r"single stage.*fewer than 8 voxels"):
+        train(job)
+    assert not job.folder.state.exists()
 
 
 def test_the_loss_falls(job_of):

@@ -14,7 +14,13 @@ from tests_support import small_plan
     ("network.options.width=1", "expected: options: none"),
     ("augmentation.name=nnune", "did you mean 'nnunet'"),
     ("schedule.optimizer.name=lion", "unknown optimizer 'lion'"),
-    ("schedule.optimizer.options.betas=3", "betas")])
+    ("schedule.optimizer.options.betas=3", "betas"),
+    ("patch=[16,15,16]", "the patch [16, 15, 16] must be divisible by [2, 2, 2]"),
+    ("patch=[16,16]", "must all have 2 axes"),
+    ("normalizers=[]", "0 normalizers for 1 channels"),
+    ("mirror_axes=[0,3]", "from 0 to 2"),
+    ("schedule.iterations=null", "neither iterations nor budget_seconds"),
+    ("previous=3d_lowres", "no configuration '3d_lowres'")])
 def test_a_plan_with_a_wrong_part_is_refused(change, said):
     with pytest.raises(UserError) as raised:
         settle_plan(small_plan(), "3d_fullres", [change])

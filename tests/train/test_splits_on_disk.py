@@ -63,6 +63,17 @@ def test_wrong_folds_are_refused(workspace, splits, said):
         read_splits(workspace, NAME, TEN)
 
 
+@pytest.mark.parametrize("text", ["[]", "[1]", '{"train": 1}', '[{"train": ["a"]}]'])
+def test_our_own_folds_that_somebody_broke_are_made_anew_or_refused(workspace, text):
+    read_splits(workspace, NAME, TEN)
+    workspace.splits(NAME).write_text(text)
+    if text == "[]":
+        assert len(read_splits(workspace, NAME, TEN)) == 5
+        return
+    with pytest.raises(UserError, match=r"splits\.json.*splits_final\.json"):
+        read_splits(workspace, NAME, TEN)
+
+
 def test_all_trains_on_every_case(workspace):
     split = choose_fold(read_splits(workspace, NAME, TEN), "all", TEN)
     assert (list(split.train), split.validation) == (TEN, ())

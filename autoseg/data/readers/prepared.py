@@ -108,6 +108,11 @@ def is_current(folder: Path, name: str, provenance: dict[str, str]) -> bool:
         return False
 
 
+def provenance_of(folder: Path, name: str) -> dict[str, str]:
+    """What a case was made from; its arrays are not looked at. Raises UserError where its JSON is missing or damaged."""
+    return _read_record(folder, name).provenance
+
+
 def remove_prepared(folder: Path, name: str) -> None:
     """Remove a case, its JSON first, so that what is left of an interrupted removal is not taken for a case."""
     _json(folder, name).unlink(missing_ok=True)

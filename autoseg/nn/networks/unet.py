@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from autoseg.base.errors import UserError
 from autoseg.nn.networks import NETWORKS
 from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize
 from planners.plan import Topology
@@ -15,6 +16,9 @@ class Decoder(nn.Module):
         super().__init__()
         features, kernels, strides = topology.features, topology.kernel_sizes, topology.strides
         n = len(kernels[0])
+        if len(features) < 2:
+            raise UserError("a U-Net of a single stage decides nothing", expected="a topology of two stages or more",
+                            do="images of fewer than 8 voxels along every axis are too small to train on")
         self.ups, self.stages, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for s in range(len(features) - 2, -1, -1):  # from the stage above the bottleneck to full resolution
             self.ups.append(TRANSPOSED[n](features[s + 1], features[s], strides[s + 1], strides[s + 1]))
