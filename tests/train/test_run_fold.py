@@ -115,7 +115,7 @@ def test_the_time_of_a_training_is_known_after_its_validation_was_interrupted(wo
     monkeypatch.setattr(run_module, "validate_fold", validate)
     result = train(workspace)
     assert result.training_seconds == SECONDS
-    assert SECONDS < result.total_seconds < SECONDS + 60
+    assert SECONDS <= result.total_seconds < SECONDS + 60  # written to a tenth of a second
 
 
 def test_a_fold_does_not_validate_what_it_was_trained_on(workspace):
