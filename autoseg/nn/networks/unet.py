@@ -43,14 +43,7 @@ class PlainUNet(nn.Module):
     def __init__(self, topology: Topology, n_inputs: int, n_outputs: int):
         super().__init__()
         self.bottleneck_channels = topology.features[-1]
-        self.encoder = nn.ModuleList()
-        c_in = n_inputs
-        for c_out, kernel, stride, blocks in zip(topology.features, topology.kernel_sizes, topology.strides,
-                                                 topology.blocks_encoder, strict=True):
-            stage = [ConvBlock(c_in if i == 0 else c_out, c_out, kernel, stride if i == 0 else None)
-                     for i in range(blocks)]
-            self.encoder.append(nn.Sequential(*stage))
-            c_in = c_out
+        self.encoder = _stages(ConvBlock, topology, n_inputs)
         self.decoder = Decoder(topology, n_outputs)
         initialize(self)
 
@@ -68,14 +61,7 @@ class ResidualUNet(nn.Module):
         super().__init__()
         self.bottleneck_channels = topology.features[-1]
         self.stem = ConvBlock(n_inputs, topology.features[0], topology.kernel_sizes[0])
-        self.encoder = nn.ModuleList()
-        c_in = topology.features[0]
-        for c_out, kernel, stride, blocks in zip(topology.features, topology.kernel_sizes, topology.strides,
-                                                 topology.blocks_encoder, strict=True):
-            stage = [ResidualBlock(c_in if i == 0 else c_out, c_out, kernel, stride if i == 0 else None)
-                     for i in range(blocks)]
-            self.encoder.append(nn.Sequential(*stage))
-            c_in = c_out
+        self.encoder = _stages(ResidualBlock, topology, topology.features[0])
         self.decoder = Decoder(topology, n_outputs)
         initialize(self)
 
@@ -84,6 +70,17 @@ class ResidualUNet(nn.Module):
 
     def decode(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
         return self.decoder(features, every_stage)
+
+
+def _stages(block: type[nn.Module], topology: Topology, c_in: int) -> nn.ModuleList:
+    """The encoder's stages; the first block of each changes resolution and channels."""
+    stages = nn.ModuleList()
+    for c_out, kernel, stride, blocks in zip(topology.features, topology.kernel_sizes, topology.strides,
+                                             topology.blocks_encoder, strict=True):
+        first = block(c_in, c_out, kernel, stride)
+        stages.append(nn.Sequential(first, *(block(c_out, c_out, kernel) for _ in range(blocks - 1))))
+        c_in = c_out
+    return stages
 
 
 def _run_stages(stages: nn.ModuleList, x: torch.Tensor) -> list[torch.Tensor]:
