@@ -8,12 +8,19 @@ from planners.base import Frozen
 
 SCHEMA_VERSION = 1
 
+# How a channel is brought to the reference channel's grid. `none`: it must lie there already.
+Registration = Literal["none", "regrid", "rigid", "affine", "deformable"]
+
 
 class ChannelSpec(Frozen):
-    """One image channel: its name as the dataset gives it and whether a case may lack it."""
+    """One image channel: its name as the dataset gives it, whether a case may lack it, and how it is brought to the grid
+    of the channel that is the `reference`, on which the labels lie (none: the first that a case has).
+    """
 
     name: str
     required: bool = True
+    reference: bool = False
+    registration: Registration = "none"
 
     @property
     def modality(self) -> str:
@@ -35,6 +42,24 @@ class ConditionSpec(Frozen):
     transform: Literal["none", "log"] = "none"
     order: tuple[str, ...] = ()
     folder: str = ""
+
+
+class ConditionTable(Frozen):
+    """Inputs beside the images: a table with a row a case (`id` is the column of the case's name), files a case."""
+
+    table: str = ""  # relative to the dataset's folder; empty: none
+    id: str = "case"
+    specs: tuple[ConditionSpec, ...] = ()
+
+
+class ConditionStats(Frozen):
+    """What the cases have of one condition. `mean` and `std` are of numbers (after the transform), else None."""
+
+    name: str
+    missing: float  # share of the cases
+    distinct: int  # values, of columns; 0 for vectors and tokens
+    mean: float | None = None
+    std: float | None = None
 
 
 class LabelSpec(Frozen):
@@ -124,6 +149,9 @@ class Fingerprint(Frozen):
     cases: tuple[CaseMeasure, ...]
     intensities: tuple[IntensityStats, ...] = ()  # one a channel; empty where only shapes are known
     presence: tuple[float, ...] = ()  # share of the cases that have the channel
+    coverage: tuple[float, ...] = ()  # share of the reference grid that the channel covers, mean of the cases that have it
+    conditions: ConditionTable = ConditionTable()
+    condition_stats: tuple[ConditionStats, ...] = ()
     label_stats: tuple[LabelStats, ...] = ()
     digest: str = ""  # of the raw files that were measured
 

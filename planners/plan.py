@@ -4,12 +4,12 @@ Axes are in the transposed order of the plan: `transpose` says which array axis 
 A 2D configuration has two axes, the last two of the transposed order.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from planners.base import Frozen, Part
-from planners.fingerprint import ChannelSpec, IntensityStats, LabelSpec
+from planners.fingerprint import ChannelSpec, ConditionTable, IntensityStats, LabelSpec
 
 SCHEMA_VERSION = 1
 
@@ -59,6 +59,24 @@ class Schedule(Frozen):
     validation_mirroring: bool = True  # at the end; a short budget may not afford it
 
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Hiding(Frozen):
+    """What training hides and displaces of the inputs, so that a model can do without them.
+
+    `channels` is the probability a channel that a present one is hidden in a sample (at least one stays); empty: none
+    is. `row` hides all conditions of a sample, `column` each of them. `shift_voxels` is the largest displacement a channel
+    along each axis of the patch, which a sample has with probability `p_shift`; empty: none is displaced.
+    """
+
+    channels: tuple[Probability, ...] = ()
+    row: Probability = 0.0
+    column: Probability = 0.0
+    shift_voxels: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    p_shift: Probability = 0.0
+
+
 class Configuration(Frozen):
     """One network to train: what it sees, what it is and how it is trained."""
 
@@ -73,6 +91,7 @@ class Configuration(Frozen):
     resampling: Resampling = Resampling()
     fusion: Part = Part(name="concat")
     conditioning: Part = Part(name="none")
+    hiding: Hiding = Hiding()
     augmentation: Part
     loss: Part = Part(name="dice_ce")
     schedule: Schedule
@@ -95,6 +114,7 @@ class Plan(Frozen):
     channels: tuple[ChannelSpec, ...]
     labels: LabelSpec
     intensities: tuple[IntensityStats, ...] = ()
+    conditions: ConditionTable = ConditionTable()
     transpose: tuple[int, int, int]
     file_ending: str = ".nii.gz"
     fingerprint_digest: str = ""

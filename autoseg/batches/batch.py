@@ -14,20 +14,26 @@ class Batch:
 
     `image_BCDHW` is float; after the plan's channels a cascade has one binary channel a foreground name, made of the
     earlier prediction. `label_BDHW` (int16) holds label values as files do. `present_BC` is False where a case lacks a
-    channel of the plan; the voxels of such a channel mean nothing.
+    channel of the plan; the voxels of such a channel mean nothing. Neither do those where `absent_BCDHW` (of the plan's
+    channels) is True, outside a channel's field of view. `annotated_BK` is False where nobody annotated a foreground name.
     """
 
     image_BCDHW: torch.Tensor
     label_BDHW: torch.Tensor
     present_BC: torch.Tensor
     conditions: Mapping[str, torch.Tensor] | None = None
+    absent_BCDHW: torch.Tensor | None = None  # bool; None: nowhere
+    annotated_BK: torch.Tensor | None = None  # bool; None: all were
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device; copies from pinned memory do not wait."""
-        conditions = self.conditions and {k: v.to(device, non_blocking=True) for k, v in self.conditions.items()}
-        return replace(self, image_BCDHW=self.image_BCDHW.to(device, non_blocking=True),
-                       label_BDHW=self.label_BDHW.to(device, non_blocking=True),
-                       present_BC=self.present_BC.to(device, non_blocking=True), conditions=conditions)
+        def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        conditions = self.conditions and {name: moved(value) for name, value in self.conditions.items()}
+        return replace(self, image_BCDHW=moved(self.image_BCDHW), label_BDHW=moved(self.label_BDHW),
+                       present_BC=moved(self.present_BC), conditions=conditions, absent_BCDHW=moved(self.absent_BCDHW),
+                       annotated_BK=moved(self.annotated_BK))
 
 
 def padding_label(labels: LabelSpec) -> int:

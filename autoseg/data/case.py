@@ -1,5 +1,6 @@
 """One patient in memory: as read from the disk, and as prepared for a network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,19 @@ class CaseFiles:
 
 
 @dataclass(frozen=True)
+class CaseConditions:
+    """What is known of a patient beside the images; None, or no entry, where it is missing.
+
+    `values` are of table columns: a float of a number column (not transformed), else the text. `vectors` are (E,) and
+    `tokens` (T, E) float32.
+    """
+
+    values: Mapping[str, float | str | None] = field(default_factory=dict)
+    vectors: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    tokens: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Case:
     """A case as read: channels on one grid, in array order (z, y, x)."""
 
@@ -26,6 +40,8 @@ class Case:
     present_C: np.ndarray  # bool: False where the case lacks the channel (its voxels are then never read)
     geometry: Geometry
     label_DHW: np.ndarray | None = None  # int16
+    absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
+    conditions: CaseConditions = CaseConditions()
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ class PreparedCase:
     spacing_mm: tuple[float, float, float]  # of image_CDHW, transposed order
     label_DHW: np.ndarray | None = None  # int16; the ignore label keeps its value
     previous_DHW: np.ndarray | None = None  # int16, a cascade's earlier prediction on this grid
+    absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
     foreground: dict[str, np.ndarray] = field(default_factory=dict)
     lesions: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)

@@ -14,14 +14,12 @@ from autoseg.data.jsontext import parse
 from autoseg.data.readers import READERS
 from autoseg.data.readers.files import is_file, is_folder, read_text
 from planners.base import Frozen
-from planners.fingerprint import ChannelSpec, ConditionSpec, LabelSpec
+from planners.fingerprint import ChannelSpec, ConditionSpec, ConditionTable, LabelSpec, Registration
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 FILE_NAME = "dataset.json"
-
-Registration = Literal["none", "rigid", "affine", "deformable"]
 
 _MEANINGFUL = {"channel_names", "labels", "regions_class_order", "file_ending", "numTraining", "dataset", "name",
                "description", "optional_channels", "reference_channel", "registration", "conditions", "groups",
@@ -31,14 +29,6 @@ _INFORMATIVE = {"reference", "licence", "license", "release", "citation", "datas
                 "converted_by", "tensorImageSize", "overwrite_image_reader_writer", "numTest", "training", "test",
                 "validation", "modality", "version", "image_reader_writer", "authors", "relase", "labelsTr", "imagesTr",
                 "imagesTs", "labelsTs", "nnunetv2_version"}
-
-
-class ConditionTable(Frozen):
-    """Inputs beside the images: a table with a row a case (`id` is the column of the case's name), files a case."""
-
-    table: str = ""  # relative to the dataset's folder; empty: none
-    id: str = "case"
-    specs: tuple[ConditionSpec, ...] = ()
 
 
 class Groups(Frozen):

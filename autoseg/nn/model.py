@@ -10,6 +10,7 @@ from autoseg.base.errors import UserError
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS, Network
+from autoseg.preprocess.conditions import NO_CONDITIONS, Layout
 from planners.base import Part
 from planners.plan import Configuration, Plan
 from planners.registry import Registry
@@ -18,9 +19,10 @@ from planners.registry import Registry
 class Model(nn.Module):
     """A segmentation model.
 
-    `forward` takes an image (B, C, *space), presence (B, C) or None (all present) and conditions or None; beyond the
-    plan's channels the image may have extra ones (a cascade's earlier prediction), which fusion does not touch. In
-    training it gives logits (B, K, *space) of every decoder stage, full resolution first; in evaluation only the first.
+    `forward` takes an image (B, C, *space), presence (B, C) or None (all present), conditions or None, and the voxels
+    outside each channel's field of view (B, C, *space) or None (there are none). Beyond the plan's channels the image may
+    have extra ones (a cascade's earlier prediction), which fusion does not touch. In training it gives logits
+    (B, K, *space) of every decoder stage, full resolution first; in evaluation only the first.
     """
 
     def __init__(self, fusion: nn.Module, network: Network, conditioning: nn.Module, n_channels: int):
@@ -31,8 +33,9 @@ class Model(nn.Module):
         self.n_channels = n_channels
 
     def forward(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
-                conditions: Mapping[str, torch.Tensor] | None = None) -> list[torch.Tensor] | torch.Tensor:
-        fused = self.fusion(image_BCDHW[:, : self.n_channels], present_BC)
+                conditions: Mapping[str, torch.Tensor] | None = None, absent_BCDHW: torch.Tensor | None = None
+                ) -> list[torch.Tensor] | torch.Tensor:
+        fused = self.fusion(image_BCDHW[:, : self.n_channels], _available(present_BC, absent_BCDHW, image_BCDHW.ndim))
         if image_BCDHW.shape[1] > self.n_channels:
             fused = torch.cat([fused, image_BCDHW[:, self.n_channels :]], dim=1)
         features = self.conditioning(self.network.encode(fused), conditions)
@@ -40,19 +43,31 @@ class Model(nn.Module):
         return logits if self.training else logits[0]
 
 
-def build_model(plan: Plan, configuration: Configuration) -> Model:
-    """The untrained model of a configuration; an unknown part is a UserError that names the known ones."""
+def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CONDITIONS) -> Model:
+    """The untrained model of a configuration, for conditions of a layout.
+
+    An unknown part is a UserError that names the known ones.
+    """
     n_channels = len(plan.channels)
     n_extra = len(plan.labels.foreground) if configuration.previous else 0
     topology = configuration.topology
     try:
-        fusion = _made(FUSIONS, configuration.fusion, n_channels)
+        fusion = _made(FUSIONS, configuration.fusion, n_channels, configuration.dimensions)
         network = _made(NETWORKS, configuration.network, topology, fusion.n_outputs + n_extra, plan.labels.n_heads)
-        conditioning = _made(CONDITIONERS, configuration.conditioning, topology.features)
+        conditioning = _made(CONDITIONERS, configuration.conditioning, topology.features, layout,
+                             configuration.dimensions)
     except KeyError as error:
         raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0],
                         do="a part of your own is known only with --plugin MODULE") from error
     return Model(fusion, network, conditioning, n_channels)
+
+
+def _available(present_BC: torch.Tensor | None, absent_BCDHW: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:
+    """What fusion may read, as `autoseg.nn.fusion` wants it."""
+    present = None if present_BC is None else present_BC[(..., *[None] * (n_axes - 2))]
+    if absent_BCDHW is None:
+        return present
+    return ~absent_BCDHW if present is None else present & ~absent_BCDHW
 
 
 def _made(registry: Registry, part: Part, *inputs: Any) -> Any:

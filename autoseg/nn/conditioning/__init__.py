@@ -1,10 +1,17 @@
-"""Conditioning: what a table, vectors or tokens know of a patient modulates the features of a network."""
+"""Conditioning: what a table, vectors or tokens know of a patient modulates the features of a network.
+
+A conditioner is made of (channels, layout, dimensions, **options): the channels of each encoder stage, and what the
+conditions are (`preprocess.conditions.Layout`). It is called with the features of every stage, full resolution first, and
+the conditions of the batch as `preprocess.conditions` encodes them, or None; it gives features of the same shapes. At the
+start of training it changes nothing.
+"""
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
+from autoseg.preprocess.conditions import Layout
 from planners.registry import Registry
 
 CONDITIONERS: Registry[Callable[..., nn.Module]] = Registry("conditioner")
@@ -14,7 +21,7 @@ CONDITIONERS: Registry[Callable[..., nn.Module]] = Registry("conditioner")
 class Unconditioned(nn.Module):
     """Features pass unchanged."""
 
-    def __init__(self, channels: tuple[int, ...]):
+    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int):
         super().__init__()
 
     def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None

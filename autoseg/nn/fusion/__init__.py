@@ -1,4 +1,9 @@
-"""Fusion: aligned channels, of which some may be absent, become the network's input."""
+"""Fusion: aligned channels, of which some may be absent, become the network's input.
+
+A fusion is made of (n_channels, dimensions, **options), says its number of outputs in `n_outputs`, and is called with
+an image (B, C, *space) and `available`: bool, (B, C, *space) or (B, C, 1, ...) where absence is that of whole channels, or
+None where nothing is absent. What is not available is never read: NaN there changes no bit of the output.
+"""
 
 from collections.abc import Callable
 
