@@ -18,12 +18,17 @@ from autoseg.data.integrity import verify as verify_folder
 from autoseg.data.manifest import Manifest, read_manifest
 from autoseg.data.measure import measure, raw_digest
 from autoseg.data.raw import find_training_cases
+from autoseg.evaluate.ablation import Ablation
 from autoseg.evaluate.score import evaluate_folders
 from autoseg.evaluate.types import Summary
 from autoseg.nn.probe import probe_hardware
+from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import plot_curves
 from autoseg.report.predictions import sheet_of_masks
+from autoseg.report.registration import draw_registration
+from autoseg.train.ablate import ablate_fold
+from autoseg.train.assemble import assemble
 from autoseg.train.run import begun_plan, run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
@@ -38,28 +43,57 @@ DEFAULT_PLANNER = "budgeted"
 SHOWN_CASES = 5  # of a fold, on its contact sheet
 
 
-def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None) -> Report:
+def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
+           allow_outcomes: bool = False) -> Report:
     """Check every file of a raw dataset; a report of faults and warnings."""
     workspace = Workspace.open(home)
-    return verify_folder(workspace.raw(workspace.dataset(dataset)), workers or cores())
+    return verify_folder(workspace.raw(workspace.dataset(dataset)), workers or cores(), allow_outcomes=allow_outcomes)
 
 
-def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None) -> Fingerprint:
-    """Measure a raw dataset and write its fingerprint; one that is there and still true is kept."""
+def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
+                allow_outcomes: bool = False) -> Fingerprint:
+    """Register the channels that ask for it, measure a raw dataset and write its fingerprint.
+
+    What is there and still true is kept. A condition that looks like an outcome is refused, unless outcomes are allowed.
+    """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     folder = workspace.raw(name)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, allow_outcomes=allow_outcomes)
+    register(workspace, name, manifest, workers or cores())
     path = workspace.fingerprint(name)
     if path.is_file():
         known = read_model(path, Fingerprint)
-        if known.digest and known.digest == raw_digest(folder, manifest):
+        if known.digest and known.digest == raw_digest(folder, manifest, registered(workspace, name, manifest)):
             logger.info("%s: the fingerprint is up to date", name)
             return known
     with progress_bar("measuring", count_cases(folder, manifest)) as bar:
-        measured = measure(folder, manifest, name, workers or cores(), bar.update)
+        measured = measure(folder, manifest, name, workers or cores(), bar.update,
+                           transforms=registered(workspace, name, manifest))
     write_json(path, measured)
     return measured
+
+
+def register(workspace: Workspace, dataset: str, manifest: Manifest, workers: int) -> None:
+    """Register every channel that asks for it to the reference, and draw what came of it; cases that are done are kept."""
+    target = registered(workspace, dataset, manifest)
+    if target is None:
+        return
+    from autoseg.preprocess.register import register_dataset  # and with it SimpleITK, which a training machine may lack
+
+    folder = workspace.raw(dataset)
+    with progress_bar("registering", count_cases(folder, manifest)) as bar:
+        result = register_dataset(folder, manifest, target, workers=workers, progress=bar.update)
+    files = {case.name: case for case in find_training_cases(folder, manifest)}
+    for name in result.registered:
+        draw_registration(target, files[name], manifest.channels)
+    result.raise_faults()
+
+
+def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path | None:
+    """The folder of what registration found; None where no channel is registered."""
+    moved = any(channel.registration not in ("none", "regrid") for channel in manifest.channels)
+    return workspace.transforms(dataset) if moved else None
 
 
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
@@ -84,7 +118,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
         made = make(read_model(path, Fingerprint), hardware, budget)
     except (KeyError, ValueError) as error:
         raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
-    ending = read_manifest(workspace.raw(dataset)).file_ending
+    ending = read_manifest(workspace.raw(dataset), allow_outcomes=True).file_ending
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
     return granted(made.model_copy(update={"file_ending": ending, "planner": planner,
                                             "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)
@@ -99,7 +133,8 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
-    folder, manifest = workspace.raw(name), read_manifest(workspace.raw(name))
+    folder = workspace.raw(name)
+    manifest = read_manifest(folder, allow_outcomes=True)  # the plan was made with them or without
     wanted = {planned.configurations[c].data or c for c in configurations or planned.configurations
               if check_configuration(planned, c)}
     results = []
@@ -107,7 +142,8 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
         target = workspace.cases(name, planner, configuration)
         with progress_bar(f"preparing {configuration}", count_cases(folder, manifest)) as bar:
             results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
-                                              workers=workers or cores(), progress=bar.update))
+                                              workers=workers or cores(), progress=bar.update,
+                                              transforms=registered(workspace, name, manifest)))
     for result in results:
         result.raise_faults()
     return [result.folder for result in results]
@@ -137,17 +173,29 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
                       on_epoch=lambda folder: plot_curves(folder.curves, read_records(folder.metrics)))
     folder = FoldFolder(workspace.fold(name, planner, configuration, fold))
     if result.scores is not None and not folder.sheet.is_file():
-        _draw_validation(workspace.raw(name), folder, result.scores)
+        _draw_validation(workspace, name, folder, result.scores)
     return result
 
 
-def _draw_validation(raw: Path, folder: FoldFolder, scores: Summary) -> None:
+def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER, seed: int = 0,
+           mirroring: bool = False, home: str | Path | None = None, device: str = "auto") -> Ablation:
+    """What each input of a finished fold contributes, on its validation cases."""
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
+    job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold)
+    return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
+
+
+def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, scores: Summary) -> None:
     """The worst, the best and cases evenly between them, by mean Dice."""
-    manifest = read_manifest(raw)
+    raw = workspace.raw(dataset)
+    manifest = read_manifest(raw, allow_outcomes=True)
     ranked = sorted(scores.cases, key=lambda case: case.mean_dice if case.mean_dice is not None else -1.0)
     chosen = {ranked[round(i)].name for i in np.linspace(0, len(ranked) - 1, min(SHOWN_CASES, len(ranked)))}
     files = [case for case in find_training_cases(raw, manifest) if case.name in chosen]
-    sheet_of_masks(folder.sheet, files, folder.validation, manifest)
+    sheet_of_masks(folder.sheet, files, {"prediction": folder.validation}, manifest,
+                   registered(workspace, dataset, manifest))
 
 
 def _grants(begun: Plan, configuration: str, budget_seconds: float | None, memory_bytes: int | None,
@@ -174,7 +222,7 @@ def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None
              ) -> Summary:
     """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean."""
-    manifest = read_manifest(Path(dataset_json))
+    manifest = read_manifest(Path(dataset_json), allow_outcomes=True)
     return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores())
 
 

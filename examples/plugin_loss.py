@@ -42,9 +42,15 @@ class TverskyCrossEntropy:
         truth = truth if self.regions else truth[:, 1:]
         if counted is not None:
             probability, truth = torch.where(counted, probability, 0.0), truth & counted
-        axes = (*((0,) if self.batch_dice else ()), *range(2, logits.ndim))
+        axes = tuple(range(2, logits.ndim))
         hit = torch.where(truth, probability, 0.0).sum(axes)
-        missed, invented = truth.sum(axes) - hit, probability.sum(axes) - hit
+        sums = torch.stack([hit, truth.sum(axes) - hit, probability.sum(axes) - hit])
+        taught = torch.ones_like(hit, dtype=torch.bool) if targets.annotated_BK is None else targets.annotated_BK
+        sums = torch.where(taught, sums, 0.0)  # nobody annotated the others: they teach nothing
+        if self.batch_dice:
+            sums, taught = sums.sum(1), taught.any(0)
+        hit, missed, invented = sums
         weight = self.options.missed
         index = (hit + _SMOOTH) / (hit + weight * missed + (1 - weight) * invented + _SMOOTH)
-        return 1 - index.mean() + self.entropy(logits_BKDHW, targets)
+        index = torch.where(taught, index, 0.0).sum() / taught.sum().clamp(min=1)
+        return 1 - index + self.entropy(logits_BKDHW, targets)

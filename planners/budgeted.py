@@ -13,6 +13,7 @@ from planners.cost import cost
 from planners.fingerprint import Fingerprint
 from planners.hardware import GIB, Budget, Hardware
 from planners.plan import Configuration, Plan, Schedule, Topology
+from planners.spacing import coarser
 from planners.topology import Pooling, pooling, unet
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
@@ -29,6 +30,9 @@ LARGEST_BATCH = 8
 LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of it .882
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
+SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often and in more context, teaches more
+COARSER = (1.5, 2.0)  # steps, few, so that a remeasured machine seldom asks for other prepared cases
+VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave
 
 
 class Size(Frozen):
@@ -72,12 +76,17 @@ def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Pl
     limits = _Limits(memory_bytes=MEMORY_SHARE * memory, seconds=seconds, flops_per_s=hardware.flops_per_s,
                      anatomical=any(case.shape[0] > 1 for case in fingerprint.cases),
                      n_inputs=len(fingerprint.channels), n_outputs=fingerprint.labels.n_heads,
-                     n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases))
+                     n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases),
+                     coarsest_ml=_coarsest_ml(fingerprint), slice_mm=_slice_mm(base))
     configurations, reasons = {}, list(base.reasons)
     reasons.append("mirrored along left-right only: bodies have no other symmetry, and a short training pays for each"
                    if limits.anatomical else "mirrored along every axis: flat images have no up and no left")
     for name, configuration in base.configurations.items():
-        configurations[name], reason = _fitted(configuration, limits)
+        allowed = limits
+        if "3d_lowres" not in base.configurations:  # else that is the coarse one
+            configuration, allowed, why = _affordable(configuration, limits)
+            reasons += [f"{name}: {why}"] if why else []
+        configurations[name], reason = _fitted(configuration, allowed)
         reasons.append(f"{name}: {reason}")
     return base.model_copy(update={"configurations": configurations, "reasons": tuple(reasons)})
 
@@ -89,7 +98,9 @@ class _Limits(Frozen):
     anatomical: bool  # volumes of a body, not flat images
     n_inputs: int
     n_outputs: int
-    n_voxels: int  # of all cases
+    n_voxels: float  # of all cases, on the grid that is planned
+    coarsest_ml: float  # volume of a voxel that may not be exceeded
+    slice_mm: dict[int, float]  # by number of axes: the thickness that a voxel's spacing does not tell
 
     def iterations(self, shape: Pooling, size: Size, batch: int) -> float:
         """How many the budget allows; 0 where a batch does not fit the memory."""
@@ -97,6 +108,45 @@ class _Limits(Frozen):
         if needed.activation_bytes + 16 * needed.parameters > self.memory_bytes:
             return 0.0
         return self.seconds * TRAINING_SHARE * self.flops_per_s / needed.training_flops
+
+    def views(self, shape: Pooling, size: Size, batch: int) -> float:
+        """How often the budget shows a voxel of the dataset to the network."""
+        return self.iterations(shape, size, batch) * batch * math.prod(shape.patch) / max(1.0, self.n_voxels)
+
+
+def _slice_mm(base: Plan) -> dict[int, float]:
+    volume = base.configurations.get("3d_fullres")
+    return {2: 1.0 if volume is None else volume.spacing_mm[0], 3: 1.0}
+
+
+def _coarsest_ml(fingerprint: Fingerprint) -> float:
+    """The volume of a voxel of which a lesion of the 25th percentile still has `VOXELS_ACROSS` along each axis."""
+    small = [stats.component_ml_percentiles[1] for stats in fingerprint.label_stats if stats.components]
+    return min(small) / VOXELS_ACROSS**3 if small else math.inf
+
+
+def _affordable(base: Configuration, limits: _Limits) -> tuple[Configuration, _Limits, str]:
+    """The configuration on a coarser grid, where even the smallest network would see a voxel too seldom; and why.
+
+    Measured on 24 patients with sarcomas (benchmarks/RESULTS.md).
+    """
+    seen = limits.views(pooling(base.spacing_mm, base.patch), SIZES[-1], 2)
+    chosen, gain = base, 1.0
+    for factor in COARSER:
+        spacing = coarser(base.spacing_mm, factor)
+        if seen * gain >= SELDOM_SEEN or math.prod(spacing) * limits.slice_mm[base.dimensions] > 1000 * limits.coarsest_ml:
+            break
+        gain = math.prod(spacing) / math.prod(base.spacing_mm)
+        shape = tuple(float(max(1, round(n * old / new))) for n, old, new in
+                      zip(base.median_shape, base.spacing_mm, spacing, strict=True))
+        patch = tuple(min(edge, int(n)) for edge, n in zip(base.patch, shape, strict=True))
+        chosen = base.model_copy(update={"spacing_mm": spacing, "median_shape": shape, "patch": patch})
+    if chosen is base:
+        return base, limits, ""
+    to = "x".join(f"{mm:.3g}" for mm in chosen.spacing_mm)
+    why = (f"resampled to {to} mm, coarser than the images: at their own resolution a voxel would be seen "
+           f"{seen:.1f} times in the time there is")
+    return chosen, limits.model_copy(update={"n_voxels": limits.n_voxels / gain}), why
 
 
 def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:

@@ -69,7 +69,8 @@ def published_plan(name: str, preset: Preset, fingerprint: Fingerprint, budget: 
     else:
         reasons.append("2d only: the median case is a single slice")
     plan = Plan(dataset=fingerprint.dataset, planner=name, channels=fingerprint.channels, labels=fingerprint.labels,
-                intensities=fingerprint.intensities, transpose=order, fingerprint_digest=fingerprint.digest,
+                intensities=fingerprint.intensities, conditions=fingerprint.conditions, transpose=order,
+                fingerprint_digest=fingerprint.digest,
                 reasons=tuple(reasons), configurations=configurations)
     return with_mirroring(plan, fingerprint)
 
@@ -104,6 +105,6 @@ def _configure(preset: Preset, inputs: InputPlan, n_cases: int, fit: Callable[[G
         spacing_mm=grid.spacing_mm, median_shape=grid.median_shape, patch=shape.patch,
         batch=max(min(batch, most), MIN_BATCH), batch_dice=batch_dice,
         topology=unet(shape, preset.blocks_encoder, preset.convs_decoder), network=Part(name=preset.network),
-        normalizers=inputs.normalizers, fusion=inputs.fusion, conditioning=inputs.conditioning,
+        normalizers=inputs.normalizers, fusion=inputs.fusion, conditioning=inputs.conditioning, hiding=inputs.hiding,
         augmentation=Part(name="nnunet"), loss=Part(name="dice_ce"), schedule=SCHEDULE,
         mirror_axes=tuple(range(len(shape.patch))))

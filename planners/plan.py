@@ -104,6 +104,14 @@ class Configuration(Frozen):
     def dimensions(self) -> int:
         return len(self.patch)
 
+    @model_validator(mode="after")
+    def _check(self) -> "Configuration":
+        for name in ("channels", "shift_voxels"):
+            given = len(getattr(self.hiding, name))
+            if given not in (0, len(self.normalizers)):
+                raise ValueError(f"hiding.{name} needs a value a channel, {len(self.normalizers)} or none, got {given}")
+        return self
+
 
 class Plan(Frozen):
     """All decisions for a dataset, with what prediction needs to know of it."""

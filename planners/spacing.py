@@ -101,8 +101,8 @@ def low_resolution(full: Grid, patch_of: Callable[[Grid], Sequence[int]]) -> Gri
     return low if full.voxels / low.voxels >= LOW_RESOLUTION_GAIN else None
 
 
-def coarser(spacing_mm: Sequence[float]) -> tuple[float, ...]:
-    """One step coarser: the axes that are more than twice as fine as the coarsest, or all axes if there are none."""
+def coarser(spacing_mm: Sequence[float], factor: float = COARSENING) -> tuple[float, ...]:
+    """Coarser by a factor: the axes that are more than twice as fine as the coarsest, or all axes if there are none."""
     coarsest = max(spacing_mm)
     fine = [coarsest / s > 2 for s in spacing_mm]
-    return tuple(s * COARSENING if f or not any(fine) else s for s, f in zip(spacing_mm, fine, strict=True))
+    return tuple(s * factor if f or not any(fine) else s for s, f in zip(spacing_mm, fine, strict=True))

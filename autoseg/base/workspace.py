@@ -171,6 +171,10 @@ class Workspace:
         """Folder of the prepared cases of one configuration."""
         return self.prepared(dataset) / f"{planner}_{configuration}"
 
+    def transforms(self, dataset: str) -> Path:
+        """Folder of what registration found for each case."""
+        return self.prepared(dataset) / "registration"
+
     def model(self, dataset: str, planner: str, configuration: str) -> Path:
         return self.home / "models" / dataset / planner / configuration
 
@@ -201,6 +205,11 @@ class FoldFolder:
         return self.path / "schedule.json"
 
     @property
+    def encoder(self) -> Path:
+        """How the conditions of this fold become numbers, fitted when its training began."""
+        return self.path / "encoder.json"
+
+    @property
     def begun(self) -> bool:
         """Whether there is anything of a training."""
         return any(path.is_file() for path in (self.schedule, self.state, self.checkpoint, self.result))
@@ -222,6 +231,10 @@ class FoldFolder:
     def validation(self) -> Path:
         """Folder of the predicted validation cases."""
         return self.path / "validation"
+
+    def ablation(self, ending: str) -> Path:
+        """What each input contributes: .json, .md to read, and .jsonl with a record a prediction."""
+        return self.path / f"ablation{ending}"
 
     @property
     def result(self) -> Path:

@@ -3,15 +3,17 @@
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
-from autoseg.batches.augment import Augmentation, build_augmentation
+from autoseg.batches.augment import augment, build_augmentation
 from autoseg.batches.batch import Batch
+from autoseg.batches.hiding import hide
 from autoseg.batches.sample import PatchSampler
 from autoseg.batches.source import CaseStore
+from autoseg.preprocess.conditions import NO_CONDITIONS, Layout
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration
 
@@ -20,28 +22,35 @@ _AHEAD = 2
 
 
 def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
-                 device: torch.device | str) -> "BatchStream":
-    """Augmented batches of a configuration on `device`.
+                 device: torch.device | str, layout: Layout = NO_CONDITIONS) -> "BatchStream":
+    """Augmented batches of a configuration on `device`, with inputs hidden as it says; `layout` is of the conditions.
 
-    For batches without augmentation give a configuration whose `augmentation` is `Part(name="none")`.
+    For batches as they lie on the disk give a configuration whose `augmentation` is `Part(name="none")` and whose
+    `hiding` is `Hiding()`.
     """
+    hiding = configuration.hiding
     augmentation = build_augmentation(configuration.augmentation, configuration, labels, device)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
-    return BatchStream(sampler, augmentation, generator, torch.device(device), ahead=0 if store.resident else _AHEAD)
+
+    def change(batch: Batch, generator: torch.Generator) -> Batch:
+        return hide(augment(batch, augmentation, generator), hiding, generator, layout)
+
+    return BatchStream(sampler, change, generator, torch.device(device), ahead=0 if store.resident else _AHEAD)
 
 
 class BatchStream:
-    """Iterates without end. Where `ahead` is not 0, a thread reads that many batches before they are asked for.
+    """Iterates without end; every batch passes through `change`, which draws from `generator`.
 
-    The state is that of the last batch that was handed out: what was read ahead is read again after a resume.
+    Where `ahead` is not 0, a thread reads that many batches before they are asked for. The state is that of the last
+    batch that was handed out: what was read ahead is read again after a resume.
     """
 
-    def __init__(self, sampler: PatchSampler, augmentation: Augmentation, generator: torch.Generator,
-                 device: torch.device, *, ahead: int):
+    def __init__(self, sampler: PatchSampler, change: Callable[[Batch, torch.Generator], Batch],
+                 generator: torch.Generator, device: torch.device, *, ahead: int):
         self._sampler = sampler
-        self._augmentation = augmentation
+        self._change = change
         self._generator = generator
         self._device = device
         self._ahead = ahead
@@ -59,7 +68,7 @@ class BatchStream:
                 self._reader = _Reader(self._sampler, self._ahead)
             batch, self._state = self._reader.next()
         with torch.no_grad():
-            return self._augmentation(batch.to(self._device), self._generator)
+            return self._change(batch.to(self._device), self._generator)
 
     def state_dict(self) -> dict:
         """Plain values and a byte tensor."""

@@ -1,12 +1,13 @@
 """Where patches are cut: in random cases, a share of them on foreground, on small lesions as often as on large ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from autoseg.batches.batch import Batch, padding_label
 from autoseg.batches.source import CaseStore, StoredCase
+from autoseg.preprocess.conditions import collate
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration
 
@@ -23,7 +24,8 @@ class PatchSampler:
     """An endless sequence of batches of patches of size `patch`; all its state is one random generator.
 
     `patch` is what the augmentation asks for and may exceed the configuration's, which is cut from its centre. A 2D
-    patch is a slice along the first axis. Voxels outside an image are 0, their label is that of `padding_label`.
+    patch is a slice along the first axis. Voxels outside an image are 0 and not absent, their label is that of
+    `padding_label`. What is absent or of a missing channel is 0 whatever the case has there.
     """
 
     def __init__(self, store: CaseStore, configuration: Configuration, labels: LabelSpec,
@@ -80,24 +82,51 @@ class PatchSampler:
         return [name for name in case.index if name not in named] or named
 
     def _cut(self, spots: list[Spot]) -> Batch:
-        device = self._store.device if self._store.resident else torch.device("cpu")
+        batch = self._blank([spot.case for spot in spots])
+        image, label, absent = batch.image_BCDHW, batch.label_BDHW, batch.absent_BCDHW
         n_channels = self._store.n_channels
-        pinned = not self._store.resident and self._store.device.type == "cuda"
-        image = torch.zeros(len(spots), n_channels + len(self._previous), *self._patch, device=device,
-                            pin_memory=pinned)
-        label = torch.full((len(spots), *self._patch), padding_label(self._labels), dtype=torch.int16, device=device,
-                           pin_memory=pinned)
         for sample, spot in enumerate(spots):
             window, place = _windows(spot, self._patch)
-            image_cut, label_cut, previous_cut = self._store.read(spot.case, window)
-            image[(sample, slice(n_channels), *place)] = image_cut
-            label[(sample, *place)] = label_cut
-            for channel, values in enumerate(self._previous if previous_cut is not None else ()):
-                image[(sample, n_channels + channel, *place)] = _one_of(previous_cut, values).float()
-        present = torch.from_numpy(np.stack([spot.case.present_C for spot in spots])).to(device, non_blocking=True)
+            cut = self._store.read(spot.case, window)
+            shown = cut.image_CDHW
+            if cut.absent_CDHW is not None:
+                absent[(sample, slice(None), *place)] = cut.absent_CDHW
+                shown = shown.masked_fill(cut.absent_CDHW, 0.0)
+            for channel in np.flatnonzero(spot.case.present_C):
+                image[(sample, channel, *place)] = shown[channel]
+            label[(sample, *place)] = cut.label_DHW
+            for channel, values in enumerate(self._previous if cut.previous_DHW is not None else ()):
+                image[(sample, n_channels + channel, *place)] = _one_of(cut.previous_DHW, values).float()
         if self._flat:
-            image, label = image[:, :, 0], label[:, 0]
-        return Batch(image, label, present)
+            batch = replace(batch, image_BCDHW=image[:, :, 0], label_BDHW=label[:, 0],
+                            absent_BCDHW=None if absent is None else absent[:, :, 0])
+        return self._described(batch, [spot.case for spot in spots])
+
+    def _blank(self, cases: list[StoredCase]) -> Batch:
+        """A batch of padding, of three axes."""
+        store, n_samples = self._store, len(cases)
+        device = store.device if store.resident else torch.device("cpu")
+        where = {"device": device, "pin_memory": not store.resident and store.device.type == "cuda"}
+        image = torch.zeros(n_samples, store.n_channels + len(self._previous), *self._patch, **where)
+        label = torch.full((n_samples, *self._patch), padding_label(self._labels), dtype=torch.int16, **where)
+        present = torch.from_numpy(np.stack([case.present_C for case in cases])).to(device, non_blocking=True)
+        absent = None
+        if store.has_absent:
+            absent = torch.zeros(n_samples, store.n_channels, *self._patch, dtype=torch.bool, **where)
+        return Batch(image, label, present, absent_BCDHW=absent)
+
+    def _described(self, batch: Batch, cases: list[StoredCase]) -> Batch:
+        """The batch with what is known of its cases beside arrays."""
+        device = batch.image_BCDHW.device
+        conditions = annotated = None
+        if self._store.has_conditions:
+            collated = collate([case.conditions for case in cases])
+            conditions = {name: value.to(device, non_blocking=True) for name, value in collated.items()}
+        if self._store.is_partial:
+            every = (True,) * len(self._labels.foreground)
+            annotated = torch.tensor([case.annotated_K or every for case in cases], dtype=torch.bool)
+            annotated = annotated.to(device, non_blocking=True)
+        return replace(batch, conditions=conditions, annotated_BK=annotated)
 
 
 def _bounds(shape: tuple[int, ...], patch: tuple[int, ...], final: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

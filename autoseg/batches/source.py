@@ -1,8 +1,8 @@
 """The prepared cases of a fold: on the device where they fit, else read from the disk window by window."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,21 @@ class LesionIndex:
 
 @dataclass(frozen=True)
 class StoredCase:
-    """One case of a store. Arrays are torch tensors on the device (resident) or arrays that are read when sliced."""
+    """One case of a store. Arrays are torch tensors on the device (resident) or arrays that are read when sliced.
+
+    `conditions` are as `preprocess.conditions.encode` gives them. `annotated_K` says which foreground names were
+    annotated; None: all.
+    """
 
     name: str
     image_CDHW: Any
     label_DHW: Any
     previous_DHW: Any | None
+    absent_CDHW: Any | None  # bool; None: no voxel is absent
     present_C: np.ndarray  # bool
     index: dict[str, LesionIndex]  # of the classes that the case holds
+    conditions: Mapping[str, np.ndarray] | None = None
+    annotated_K: tuple[bool, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -45,8 +52,22 @@ class StoredCase:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What lies in a window of a case; of a resident store, a view of what is kept there."""
+
+    image_CDHW: torch.Tensor
+    label_DHW: torch.Tensor
+    previous_DHW: torch.Tensor | None
+    absent_CDHW: torch.Tensor | None  # bool
+
+
+@dataclass(frozen=True)
 class CaseStore:
-    """The cases that a fold trains on: a resident store's patches are cut on `device`, a streamed one's on the CPU."""
+    """The cases that a fold trains on: a resident store's patches are cut on `device`, a streamed one's on the CPU.
+
+    Whether batches have absent voxels, conditions and annotations is a matter of the store, not of the cases drawn, so
+    that a compiled model sees one form of batch.
+    """
 
     cases: tuple[StoredCase, ...]
     device: torch.device
@@ -56,12 +77,27 @@ class CaseStore:
     def n_channels(self) -> int:
         return self.cases[0].image_CDHW.shape[0]
 
-    def read(self, case: StoredCase, window: tuple[slice, ...]
-             ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Image (C, d, h, w), label and previous (d, h, w) of a window inside the case; a UserError names the case."""
+    @property
+    def has_absent(self) -> bool:
+        """Whether any case has voxels outside a channel's field of view."""
+        return any(case.absent_CDHW is not None for case in self.cases)
+
+    @property
+    def has_conditions(self) -> bool:
+        return self.cases[0].conditions is not None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether any case lacks the annotation of a foreground name."""
+        return any(case.annotated_K is not None for case in self.cases)
+
+    def read(self, case: StoredCase, window: tuple[slice, ...]) -> Cut:
+        """What lies in a window inside the case; a UserError names a case that cannot be read."""
         try:
             previous = None if case.previous_DHW is None else self._tensor(case.previous_DHW[window])
-            return self._tensor(case.image_CDHW[(slice(None), *window)]), self._tensor(case.label_DHW[window]), previous
+            absent = None if case.absent_CDHW is None else self._tensor(case.absent_CDHW[(slice(None), *window)])
+            return Cut(self._tensor(case.image_CDHW[(slice(None), *window)]), self._tensor(case.label_DHW[window]),
+                       previous, absent)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError("the prepared case cannot be read", where=case.name, found=error,
                             do="prepare the dataset again") from error
@@ -71,19 +107,25 @@ class CaseStore:
 
 
 def open_cases(folder: Path, names: Sequence[str], device: torch.device | str, limit_bytes: int,
-               dtype: torch.dtype = torch.float32) -> CaseStore:
+               dtype: torch.dtype = torch.float32, *, conditions: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+               annotated: Mapping[str, tuple[bool, ...]] | None = None) -> CaseStore:
     """The prepared cases `names` of a folder, resident on `device` if all fit into `limit_bytes`, else streamed.
 
-    `dtype` is that of resident images; half precision doubles what fits. Patches are float32 in any case.
+    `dtype` is that of resident images; half precision doubles what fits. Patches are float32 in any case. `conditions`
+    has the encoded conditions of every case by its name. `annotated` says of the cases that are labelled in part which
+    foreground names were annotated, in declared order.
     """
-    return store_cases((_open(folder, name) for name in names), device, limit_bytes, dtype)
+    opened = (_open(folder, name) for name in names)
+    return store_cases(opened, device, limit_bytes, dtype, conditions=conditions, annotated=annotated)
 
 
 def store_cases(prepared: Iterable[PreparedCase], device: torch.device | str, limit_bytes: int,
-                dtype: torch.dtype = torch.float32) -> CaseStore:
+                dtype: torch.dtype = torch.float32, *, conditions: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+                annotated: Mapping[str, tuple[bool, ...]] | None = None) -> CaseStore:
     """As `open_cases`, from opened cases."""
     device = torch.device(device)
-    opened = tuple(_stored(case) for case in prepared)
+    opened = tuple(_stored(case, None if conditions is None else conditions[case.name], (annotated or {}).get(case.name))
+                   for case in prepared)
     if not opened:
         raise UserError("there is no case to train on", do="check the split")
     needed = sum(_bytes(case, dtype) for case in opened)
@@ -102,13 +144,15 @@ def _open(folder: Path, name: str) -> PreparedCase:
                         do="prepare the dataset again") from error
 
 
-def _stored(case: PreparedCase) -> StoredCase:
+def _stored(case: PreparedCase, conditions: Mapping[str, np.ndarray] | None, annotated_K: tuple[bool, ...] | None
+            ) -> StoredCase:
     if case.label_DHW is None:
         raise UserError("the prepared case has no label", where=case.name, do="leave it out of the training cases")
     index = {name: _lesion_index(voxels, case.lesions.get(name)) for name, voxels in case.foreground.items()
              if len(voxels)}
-    return StoredCase(case.name, case.image_CDHW, case.label_DHW, case.previous_DHW,
-                      np.asarray(case.present_C, bool), index)
+    partial = annotated_K is not None and not all(annotated_K)
+    return StoredCase(case.name, case.image_CDHW, case.label_DHW, case.previous_DHW, case.absent_CDHW,
+                      np.asarray(case.present_C, bool), index, conditions, annotated_K if partial else None)
 
 
 def _lesion_index(voxels: np.ndarray, lesion: np.ndarray | None) -> LesionIndex:
@@ -122,17 +166,17 @@ def _lesion_index(voxels: np.ndarray, lesion: np.ndarray | None) -> LesionIndex:
 def _bytes(case: StoredCase, dtype: torch.dtype) -> int:
     n_voxels = int(np.prod(case.shape))
     maps = 1 if case.previous_DHW is None else 2
-    return n_voxels * (case.image_CDHW.shape[0] * dtype.itemsize + maps * torch.int16.itemsize)
+    a_channel = dtype.itemsize + (0 if case.absent_CDHW is None else torch.bool.itemsize)
+    return n_voxels * (case.image_CDHW.shape[0] * a_channel + maps * torch.int16.itemsize)
 
 
 def _loaded(case: StoredCase, device: torch.device, dtype: torch.dtype) -> StoredCase:
-    def load(array: Any, kind: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(np.array(array[:])).to(device, kind)
+    def load(array: Any | None, kind: torch.dtype) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(np.array(array[:])).to(device, kind)
 
     try:
-        previous = None if case.previous_DHW is None else load(case.previous_DHW, torch.int16)
-        return StoredCase(case.name, load(case.image_CDHW, dtype), load(case.label_DHW, torch.int16), previous,
-                          case.present_C, case.index)
+        return replace(case, image_CDHW=load(case.image_CDHW, dtype), label_DHW=load(case.label_DHW, torch.int16),
+                       previous_DHW=load(case.previous_DHW, torch.int16), absent_CDHW=load(case.absent_CDHW, torch.bool))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError("the prepared case cannot be loaded", where=case.name, found=error,
                         do="prepare the dataset again, or free memory") from error

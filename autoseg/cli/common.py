@@ -32,6 +32,11 @@ def add_workers(made: argparse.ArgumentParser) -> None:
     made.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core, as memory allows)")
 
 
+def add_outcomes(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--allow-outcome-conditions", action="store_true",
+                      help="accept conditions whose names look like outcomes, which are known only after the images")
+
+
 def run(main: Callable[[argparse.Namespace], int | None], made: argparse.ArgumentParser, argv: list[str] | None) -> int:
     """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug."""
     options = made.parse_args(argv)

@@ -2,16 +2,22 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autoseg.cli import common
+
+if TYPE_CHECKING:
+    from autoseg.predict.predictor import Predictor
 
 DATASET = "Dataset001_AbdomenPhantom"
 _TRAINING_CASES, _TEST_CASES = 15, 4
 
 
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Make synthetic two-phase CT, then measure, plan, prepare, train, predict and score it.",
+    made = common.parser("Make synthetic patients (CT phases, MR, a clinical table), then measure, plan, prepare, train, "
+                         "predict and score them.",
                          "example: autoseg_demo\nWithout --home everything is written to ./autoseg_demo.")
     made.add_argument("--budget", type=common.seconds, default=150.0, metavar="TIME",
                       help="training time, validation included (default: 150s)")
@@ -50,9 +56,13 @@ def _run(options: argparse.Namespace) -> None:
     predictor = Predictor.open(dataset=DATASET, home=home, device=options.device)
     predict_folder(predictor, raw / "imagesTs", masks)
     summary = pipeline.evaluate(raw / "labelsTs", masks, raw)
-    print("4. scores of the held-out cases:")
+    print("4. scores of the held-out cases, with everything that is known of them:")
     print(table(summary))
-    sheet = _contact_sheet(raw, masks, home / "contact_sheet.png")
+    fewer = home / "predictions_venous_only"
+    _predict_venous_only(predictor, raw / "imagesTs", fewer)
+    print("5. the same model, told nothing but the venous phase:")
+    print(table(pipeline.evaluate(raw / "labelsTs", fewer, raw)))
+    sheet = _contact_sheet(raw, {"with everything": masks, "venous phase only": fewer}, home / "contact_sheet.png")
     fold = Workspace.open(home).fold(DATASET, plan.planner, "3d_fullres", 0)
     print(f"""
 finished in {duration(time.monotonic() - started)}. What lies where:
@@ -62,12 +72,26 @@ finished in {duration(time.monotonic() - started)}. What lies where:
   trained fold    {fold}
   curves          {fold / 'curves.png'}
 What to run next:
+  which input helps     autoseg_ablate 1 3d_fullres 0 --home {home}
   the other folds       autoseg_train 1 3d_fullres 1 --home {home}
   a longer training     autoseg_train 1 3d_fullres 0 --budget 20m --restart --home {home}
   your own dataset      put it into ~/autoseg/raw/Dataset004_Name and run autoseg_plan_and_preprocess -d 4""")
 
 
-def _contact_sheet(raw: Path, masks: Path, path: Path) -> Path:
+def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> None:
+    """Predict the cases as if they had neither the other channels nor a row of the table."""
+    from dataclasses import replace
+
+    from autoseg.data.phantom import REFERENCE
+    from autoseg.data.readers import write_label
+
+    for files in predictor.find(images).files:
+        alone = replace(files, images=tuple(path if k == REFERENCE else None for k, path in enumerate(files.images)))
+        case = predictor.load(alone, {})
+        write_label(target / f"{files.name}{predictor.plan.file_ending}", predictor.predict(case).label_DHW, case.geometry)
+
+
+def _contact_sheet(raw: Path, masks: Mapping[str, Path], path: Path) -> Path:
     from dataclasses import replace
 
     from autoseg.data.manifest import read_manifest

@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
                       help="training time of a fold, validation included: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
     made.add_argument("--memory", type=common.memory, metavar="SIZE",
                       help="memory to plan for, such as 8G (default: what the device has)")
+    common.add_outcomes(made)
     common.add_device(made)
     common.add_workers(made)
     return common.run(_run, made, argv)
@@ -28,7 +29,8 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
 
     for dataset in options.dataset:
-        pipeline.fingerprint(dataset, home=options.home, workers=options.workers)
+        pipeline.fingerprint(dataset, home=options.home, workers=options.workers,
+                             allow_outcomes=options.allow_outcome_conditions)
         plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
                              memory_bytes=options.memory, home=options.home, device=options.device)
         print(f"{plan.dataset}, planned by {plan.planner}:")

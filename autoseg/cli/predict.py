@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--save_probabilities", action="store_true", help="also write CASE_probabilities, a channel a class")
     made.add_argument("--mirroring", choices=("on", "off"), default="on",
                       help="average mirrored predictions where training mirrored (default: on)")
+    made.add_argument("--table", type=Path, metavar="FILE",
+                      help="clinical table of the cases (default: the training table's name in the input folder)")
     made.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
     common.add_device(made)
     return common.run(_run, made, argv)
@@ -34,7 +36,7 @@ def _run(options: argparse.Namespace) -> None:
                                folds=options.folds, folder=options.model, home=options.home, device=options.device,
                                mirroring=options.mirroring == "on")
     masks = predict_folder(predictor, options.input, options.output, probabilities=options.save_probabilities,
-                           keep_existing=options.keep_existing)
+                           keep_existing=options.keep_existing, table=options.table)
     print(f"{len(masks)} masks written to {options.output}")
 
 

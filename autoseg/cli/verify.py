@@ -9,6 +9,7 @@ from autoseg.cli import common
 def main(argv: list[str] | None = None) -> int:
     made = common.parser("Check every file of a raw dataset and list all faults at once.", "example: autoseg_verify -d 4")
     made.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
+    common.add_outcomes(made)
     common.add_workers(made)
     return common.run(_run, made, argv)
 
@@ -17,7 +18,8 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
     from autoseg.base.errors import ManyFaults
 
-    report = pipeline.verify(options.dataset, home=options.home, workers=options.workers)
+    report = pipeline.verify(options.dataset, home=options.home, workers=options.workers,
+                             allow_outcomes=options.allow_outcome_conditions)
     for warning in report.warnings:
         print(f"warning: {warning}")
     if report.faults:

@@ -6,9 +6,9 @@ import scipy.ndimage
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
-def nonzero_mask(image_CDHW: np.ndarray, present_C: np.ndarray) -> np.ndarray:
-    """Voxels (z, y, x) that are not zero in some present channel, holes filled (face neighbours, in 3D)."""
-    touched_DHW = anything(image_CDHW, present_C)
+def nonzero_mask(image_CDHW: np.ndarray, present_C: np.ndarray, absent_CDHW: np.ndarray | None = None) -> np.ndarray:
+    """Voxels (z, y, x) that are not zero in some channel that has them, holes filled (face neighbours, in 3D)."""
+    touched_DHW = anything(image_CDHW, present_C, absent_CDHW)
     box = bounding_box(touched_DHW)
     inside = tuple(slice(*side) for side in box)
     filled_DHW = np.zeros_like(touched_DHW)
@@ -16,11 +16,15 @@ def nonzero_mask(image_CDHW: np.ndarray, present_C: np.ndarray) -> np.ndarray:
     return filled_DHW
 
 
-def anything(image_CDHW: np.ndarray, present_C: np.ndarray) -> np.ndarray:
-    """Voxels (z, y, x) that are not zero in some present channel; its bounding box is that of the filled mask."""
+def anything(image_CDHW: np.ndarray, present_C: np.ndarray, absent_CDHW: np.ndarray | None = None) -> np.ndarray:
+    """Voxels (z, y, x) that are not zero in some channel that has them; its bounding box is that of the filled mask.
+
+    A channel has no voxels where the case lacks it, nor where `absent_CDHW` (none: nowhere) is True.
+    """
     touched_DHW = np.zeros(image_CDHW.shape[1:], dtype=bool)
-    for channel_DHW in image_CDHW[np.flatnonzero(present_C)]:
-        touched_DHW |= channel_DHW != 0
+    for c in np.flatnonzero(present_C):
+        channel_DHW = image_CDHW[c] != 0
+        touched_DHW |= channel_DHW if absent_CDHW is None else channel_DHW & ~absent_CDHW[c]
     return touched_DHW
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from autoseg.base.errors import UserError
 from autoseg.data.jsontext import JsonText
 from autoseg.data.jsontext import Path as Place
-from planners.fingerprint import ChannelSpec, LabelSpec
+from planners.fingerprint import ChannelSpec, LabelSpec, Registration
 
 _HIGHEST_LABEL = int(np.iinfo(np.int16).max)  # labels are int16 in memory
 _NEAR = 0.8  # how alike (difflib) a key must be to be taken for a slip of the pen
@@ -44,6 +45,20 @@ class Document:
             return default
         return value
 
+    def typed(self, key: str, kind: TypeAdapter, default: Any) -> Any:
+        """The value under a key as a type; each of pydantic's complaints becomes a fault with its place."""
+        if key not in self:
+            return default
+        try:
+            return kind.validate_python(self.get(key))
+        except ValidationError as error:
+            for complaint in error.errors():
+                unknown = complaint["type"] == "extra_forbidden"
+                place = (key, *complaint["loc"])
+                what = f"unknown key {place[-1]!r}" if unknown else complaint["msg"].removeprefix("Value error, ")
+                self.fault(place, what, at_key=unknown, found=None if unknown else shown(complaint["input"]))
+            return default
+
     def names_in(self, place: Place, names: Iterable[Any], known: Iterable[str], kind: str) -> None:
         """Note a fault for each name that is not known."""
         known = list(known)
@@ -66,7 +81,9 @@ def shown(value: Any) -> str:
 
 
 def read_channels(document: Document) -> tuple[ChannelSpec, ...]:
-    """Channels in the order of their numbers, from `channel_names` and `optional_channels`."""
+    """Channels in the order of their numbers, from `channel_names`, `optional_channels`, `reference_channel` and
+    `registration`; where a reference is named, the others are regridded to it unless said otherwise.
+    """
     if "channel_names" not in document:
         _refuse_modality(document)
         return ()
@@ -89,8 +106,43 @@ def read_channels(document: Document) -> tuple[ChannelSpec, ...]:
                        do="write number and name the other way round" if swapped else "number them from 0")
         return ()
     names = [str(entries[k]) for k in wanted]
-    optional = _optional_channels(document, names)
-    return tuple(ChannelSpec(name=name, required=name not in optional) for name in names)
+    optional, reference = _optional_channels(document, names), _reference_channel(document, names)
+    if reference in optional:
+        document.fault(("reference_channel",), f"the reference channel {reference!r} is optional",
+                       expected="a channel that every case has, since labels and all channels are brought to its grid",
+                       do="take it out of optional_channels, or name another channel")
+    registration = _registration(document, names, reference)
+    others = "regrid" if reference else "none"
+    return tuple(ChannelSpec(name=name, required=name not in optional, reference=name == reference,
+                             registration="none" if name == reference else registration.get(name, others))
+                 for name in names)
+
+
+def _reference_channel(document: Document, names: list[str]) -> str:
+    """The channel on whose grid the labels lie; empty where none is named, or after a fault."""
+    name = document.text("reference_channel")
+    if name and name not in names:
+        document.fault(("reference_channel",), f"unknown channel {name!r}{hint(name, names)}", expected=", ".join(names))
+        return ""
+    if names.count(name) > 1:
+        document.fault(("reference_channel",), f"{names.count(name)} channels are called {name!r}",
+                       do="give each its own name")
+    return name
+
+
+def _registration(document: Document, names: list[str], reference: str) -> dict[str, Registration]:
+    """How each channel that is named is brought to the reference's grid."""
+    kinds = document.typed("registration", TypeAdapter(dict[str, Registration]), {})
+    for name, kind in kinds.items():
+        place = ("registration", name)
+        if name not in names:
+            document.fault(place, f"unknown channel {name!r}{hint(name, names)}", at_key=True, expected=", ".join(names))
+        elif name == (reference or names[0]):
+            document.fault(place, "the reference channel cannot be registered to itself", at_key=True)
+        elif kind != "none" and not document.get("reference_channel"):
+            document.fault(place, f"the channel {name!r} is to be brought to a reference, but none is named", at_key=True,
+                           do="name the channel on whose grid the labels lie under reference_channel")
+    return kinds
 
 
 def _refuse_modality(document: Document) -> None:

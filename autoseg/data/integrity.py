@@ -6,13 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.data.case import CaseFiles
+from autoseg.data.conditions import annotated_names, group_of, read_conditions
+from autoseg.data.headers import attempt, check_headers, places, reference_of
 from autoseg.data.manifest import FILE_NAME, Manifest, read_manifest
+from autoseg.data.measure import foreground
 from autoseg.data.parallel import each_case
-from autoseg.data.raw import check_headers, checked_image, checked_label, distinct, scan_training_cases
+from autoseg.data.raw import checked_image, checked_label, distinct, scan_training_cases
+from autoseg.data.readers import Header
 from autoseg.data.readers.files import digest
+from autoseg.data.regrid import no_overlap, outside
 from planners.fingerprint import LabelSpec
+
+# A channel that covers a smaller share of the reference's grid than this is probably misplaced.
+_LEAST_COVERAGE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,13 +46,14 @@ class CaseReport:
     images: list[tuple[str, Path]] = field(default_factory=list)  # digest, file
 
 
-def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None = None) -> Report:
+def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None = None, *, allow_outcomes: bool = False
+           ) -> Report:
     """Check `dataset.json`, the set of files and every voxel; nothing is raised for what a user did wrong.
 
-    `progress()` is called after each case.
+    `progress()` is called after each case. Conditions that look like outcomes are faults, unless they are allowed.
     """
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, allow_outcomes=allow_outcomes)
     except ManyFaults as error:
         return Report(error.faults)
     except UserError as error:
@@ -54,7 +65,8 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
         faults += report.faults
     warnings = [warning for report in reports for warning in report.warnings]
     faults += _channels_of_no_case(folder, manifest, reports)
-    warnings += [*_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
+    odd = _beside_the_images(folder, manifest, [case.name for case in found.cases], faults)
+    warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
     return Report(tuple(faults), tuple(warnings), len(found.cases))
 
 
@@ -63,15 +75,38 @@ def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
     labels = None if files.label is None else manifest.labels  # a missing label is known from the files' names
     headers, faults = check_headers(files, manifest.channels, labels)
     report = CaseReport(files.name, faults, tuple(path is not None for path in files.images))
+    label_DHW = None
     for path in headers:
         try:
             if path == files.label:
-                report.values = distinct(checked_label(path, manifest.labels))
+                label_DHW = checked_label(path, manifest.labels)
+                report.values = distinct(label_DHW)
             else:
                 _check_image(path, report)
         except AutosegError as error:
             report.faults.append(str(error))
+    _check_fields_of_view(files, headers, manifest, label_DHW, report)
     return report
+
+
+def _check_fields_of_view(files: CaseFiles, headers: dict[Path, Header], manifest: Manifest,
+                          label_DHW: np.ndarray | None, report: CaseReport) -> None:
+    """What the channels on grids of their own see of the reference's grid; before any registration."""
+    found = places(files, headers, manifest.channels)
+    reference = reference_of(found, manifest.channels)
+    for place in found:
+        if place is reference or not place.is_brought or place.geometry.dimensions != reference.geometry.dimensions:
+            continue
+        absent_DHW = outside(place.geometry, reference.geometry)
+        share = 1 - absent_DHW.mean()
+        if share == 0 and place.spec.registration == "regrid":
+            report.faults.append(str(no_overlap(place.geometry, reference.geometry, (place.with_path, reference.with_path))))
+        elif share < _LEAST_COVERAGE:
+            report.warnings.append(f"{place.with_path} covers {share:.1%} of the grid of {reference.called}")
+        elif label_DHW is not None and label_DHW.shape == absent_DHW.shape:
+            seen_DHW = foreground(label_DHW, manifest.labels)
+            if seen_DHW.any() and absent_DHW[seen_DHW].all():
+                report.warnings.append(f"{place.with_path} covers nothing of what is labelled")
 
 
 def _check_image(path: Path, report: CaseReport) -> None:
@@ -79,6 +114,16 @@ def _check_image(path: Path, report: CaseReport) -> None:
     report.images.append((digest(path), path))
     if image_CDHW.min() == image_CDHW.max():
         report.warnings.append(f"{path}: every voxel is {image_CDHW.flat[0]:g}")
+
+
+def _beside_the_images(folder: Path, manifest: Manifest, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
+    """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them."""
+    wrong: list[str] = []
+    known = attempt(lambda names: read_conditions(folder, manifest.conditions, names), cases, wrong)
+    attempt(lambda names: group_of(folder, manifest, names), cases, wrong)
+    attempt(lambda names: annotated_names(folder, manifest, names), cases, wrong)
+    faults += dict.fromkeys(wrong)
+    return () if known is None else known.warnings
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:

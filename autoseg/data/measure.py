@@ -3,12 +3,15 @@
 Intensities follow nnU-Net's fingerprint: foreground voxels of the image cropped to non-zero, every case with the same
 weight however large its foreground. nnU-Net draws voxels with replacement (10e7 over the dataset); their expected mean
 and standard deviation are computed here exactly, from moments, and percentiles from evenly spaced ranks of each case,
-so that nothing is random and no order of cases or workers matters.
+so that nothing is random and no order of cases or workers matters. A voxel outside a channel's field of view is none of
+that channel's.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +20,18 @@ import scipy.ndimage
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.data.case import Case, CaseFiles
 from autoseg.data.components import component_voxels
+from autoseg.data.conditions import condition_stats, read_conditions, with_widths
 from autoseg.data.crop import anything, bounding_box
 from autoseg.data.manifest import Manifest
 from autoseg.data.parallel import each_case
 from autoseg.data.raw import find_training_cases, load_case, raise_faults
-from autoseg.data.readers.files import combined_digest, digest
-from planners.fingerprint import CaseMeasure, Fingerprint, IntensityStats, LabelSpec, LabelStats
+from autoseg.data.readers.arrays import ENDING
+from autoseg.data.readers.files import combined_digest, digest, is_file
+from autoseg.data.readers.transforms import read_transforms
+from autoseg.data.transform import Transform
+from planners.fingerprint import CaseMeasure, ConditionTable, Fingerprint, IntensityStats, LabelSpec, LabelStats
+
+logger = logging.getLogger(__name__)
 
 # Ranks kept of a case and channel; 50 of them lie beyond each of the percentiles 0.5 and 99.5.
 _RANKS_PER_CASE = 10_000
@@ -54,26 +63,34 @@ class LabelMeasure:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is kept of one case; a channel is None where it is missing or the case has no foreground."""
+    """What is kept of one case; a channel is None where it is missing or sees no foreground.
+
+    `coverage` is the share of the grid that a channel covers, 0 of a missing one.
+    """
 
     name: str
     digest: str = ""
     shape: CaseMeasure | None = None
     present: tuple[bool, ...] = ()
+    coverage: tuple[float, ...] = ()
     channels: tuple[ChannelMeasure | None, ...] = ()
     labels: dict[str, LabelMeasure] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
 
 def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
-            progress: Callable[[], object] | None = None) -> Fingerprint:
+            progress: Callable[[], object] | None = None, *, transforms: Path | None = None) -> Fingerprint:
     """The fingerprint of a raw dataset; `progress()` is called after each case.
 
-    Raises UserError or ManyFaults with the faults of all cases, where there are any.
+    `transforms` is the folder of what registration found. Raises UserError or ManyFaults with the faults of all cases,
+    where there are any.
     """
     cases = find_training_cases(folder, manifest)
+    known = read_conditions(folder, manifest.conditions, [files.name for files in cases])
+    for warning in known.warnings:
+        logger.warning("%s", warning)
     n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
-    work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks)
+    work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks, transforms=transforms)
     measured = list(each_case(work, cases, workers, progress))
     raise_faults(folder, [fault for case in measured for fault in case.faults])
     names = [channel.name for channel in manifest.channels]
@@ -83,48 +100,77 @@ def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
         intensities=tuple(_intensity(folder, name, [case.channels[c] for case in measured])
                           for c, name in enumerate(names)),
         presence=tuple(float(np.mean([case.present[c] for case in measured])) for c in range(len(names))),
+        coverage=tuple(_coverage(measured, c) for c in range(len(names))),
+        conditions=with_widths(manifest.conditions, list(known.cases.values())),
+        condition_stats=condition_stats(manifest.conditions, list(known.cases.values())),
         label_stats=tuple(_label_stats(name, [case.labels[name] for case in measured if name in case.labels])
                           for name in manifest.labels.foreground),
-        digest=_dataset_digest(manifest, {case.name: case.digest for case in measured}))
+        digest=_dataset_digest(folder, manifest, {case.name: case.digest for case in measured}))
 
 
-def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int) -> Measured:
+def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int, transforms: Path | None = None) -> Measured:
     """Read one case once and measure it; a fault of the case is part of the result."""
     try:
-        case = load_case(files, manifest.channels, manifest.labels)
+        found = transforms_of(transforms, files.name)
+        case = load_case(files, manifest.channels, manifest.labels, found)
     except ManyFaults as error:
         return Measured(files.name, faults=error.faults)
     except UserError as error:
         return Measured(files.name, faults=(str(error),))
-    box = bounding_box(anything(case.image_CDHW, case.present_C))
+    box = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
     inside = tuple(slice(*side) for side in box)
     shape = tuple(stop - start for start, stop in box)
-    label_DHW = case.label_DHW[inside]
-    return Measured(name=case.name, digest=case_digest(files), present=tuple(map(bool, case.present_C)),
+    return Measured(name=case.name, digest=case_digest(files, found), present=tuple(map(bool, case.present_C)),
+                    coverage=_coverages(case),
                     shape=CaseMeasure(case=case.name, shape=shape, spacing_mm=case.geometry.spacing_mm,
                                       relative_size=float(np.prod(shape) / np.prod(case.geometry.shape)),
                                       left_right_axis=case.geometry.left_right_axis()),
-                    channels=_channels(case, inside, _foreground(label_DHW, manifest.labels), n_ranks),
+                    channels=_channels(case, inside, foreground(case.label_DHW[inside], manifest.labels), n_ranks),
                     labels=_labels(case, manifest.labels))
 
 
-def raw_digest(folder: Path, manifest: Manifest) -> str:
-    """The digest that `measure` would write now: of the content of all training files, channels and labels."""
-    cases = find_training_cases(folder, manifest)
-    return _dataset_digest(manifest, {files.name: case_digest(files) for files in cases})
+def raw_digest(folder: Path, manifest: Manifest, transforms: Path | None = None) -> str:
+    """The digest that `measure` would write now: of the content of all training files and tables, channels and labels."""
+    digests = {files.name: case_digest(files, transforms_of(transforms, files.name))
+               for files in find_training_cases(folder, manifest)}
+    return _dataset_digest(folder, manifest, digests)
 
 
-def case_digest(files: CaseFiles) -> str:
-    """Digest of the content of a case's files, in the order of its channels."""
-    return combined_digest("" if path is None else digest(path) for path in (*files.images, files.label))
+def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = None) -> str:
+    """Digest of the content of a case's files, in the order of its channels, and of how channels were registered."""
+    content = ["" if path is None else digest(path) for path in (*files.images, files.label)]
+    return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
 
 
-def _dataset_digest(manifest: Manifest, cases: dict[str, str]) -> str:
+def transforms_of(folder: Path | None, case: str) -> Mapping[int, Transform]:
+    """What registration found for the channels of a case; nothing where it was not asked."""
+    return {} if folder is None else read_transforms(folder, case)
+
+
+def _transform_digest(transform: Transform) -> str:
+    state = blake2b(transform.matrix.astype(np.float64).tobytes(), digest_size=16)
+    if transform.displacement_mm is not None:
+        state.update(repr(transform.lattice).encode())
+        state.update(np.ascontiguousarray(transform.displacement_mm))
+    return state.hexdigest()
+
+
+def _dataset_digest(folder: Path, manifest: Manifest, cases: dict[str, str]) -> str:
     declared = [manifest.labels.model_dump_json(), *(channel.model_dump_json() for channel in manifest.channels)]
-    return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases))])
+    beside = _conditions_digests(folder, manifest.conditions, sorted(cases))
+    return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases)), *beside])
 
 
-def _foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
+def _conditions_digests(folder: Path, table: ConditionTable, cases: Sequence[str]) -> list[str]:
+    """Digests of the table and of the cases' vectors and tokens, as far as they are there; none where none is declared."""
+    if not table.specs:
+        return []
+    paths = [table.table] if table.table else []
+    paths += [f"{spec.folder}/{case}{ENDING}" for spec in table.specs if spec.folder for case in cases]
+    return [table.model_dump_json(), *(f"{path} {digest(folder / path)}" for path in paths if is_file(folder / path))]
+
+
+def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
     """Voxels with a label; the ignore label is none (nnU-Net counts it, and with it whatever was not annotated)."""
     foreground_DHW = label_DHW > 0
     if labels.ignore is not None:
@@ -132,21 +178,35 @@ def _foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
     return foreground_DHW
 
 
+def _coverages(case: Case) -> tuple[float, ...]:
+    absent_C = np.zeros(len(case.present_C)) if case.absent_CDHW is None else case.absent_CDHW.mean(axis=(1, 2, 3))
+    return tuple(float(share) for share in np.where(case.present_C, 1 - absent_C, 0))
+
+
+def _coverage(cases: Sequence[Measured], c: int) -> float:
+    """The mean of the cases that have the channel; 0 where none has."""
+    shares = [case.coverage[c] for case in cases if case.present[c]]
+    return float(np.mean(shares)) if shares else 0.0
+
+
 def _channels(case: Case, inside: tuple[slice, ...], foreground_DHW: np.ndarray, n_ranks: int
               ) -> tuple[ChannelMeasure | None, ...]:
     voxels = np.flatnonzero(foreground_DHW)
-    if not len(voxels):
-        return (None,) * len(case.image_CDHW)
     measures: list[ChannelMeasure | None] = []
-    for image_DHW, present in zip(case.image_CDHW, case.present_C, strict=True):
-        if not present:
-            measures.append(None)
-            continue
-        values = np.sort(image_DHW[inside].reshape(-1)[voxels])
-        measures.append(ChannelMeasure(mean=float(values.mean(dtype=np.float64)), low=float(values[0]),
-                                       variance=float(values.var(dtype=np.float64)), high=float(values[-1]),
-                                       ranks=evenly(values, n_ranks)))
+    for c, present in enumerate(case.present_C):
+        seen = voxels if present else voxels[:0]
+        if case.absent_CDHW is not None:
+            seen = seen[~case.absent_CDHW[c][inside].reshape(-1)[seen]]
+        values = np.sort(case.image_CDHW[c][inside].reshape(-1)[seen])
+        measures.append(_channel(values, n_ranks) if len(values) else None)
     return tuple(measures)
+
+
+def _channel(values: np.ndarray, n_ranks: int) -> ChannelMeasure:
+    """Of sorted values."""
+    return ChannelMeasure(mean=float(values.mean(dtype=np.float64)), low=float(values[0]),
+                          variance=float(values.var(dtype=np.float64)), high=float(values[-1]),
+                          ranks=evenly(values, n_ranks))
 
 
 def evenly(ordered: np.ndarray, n: int) -> np.ndarray:

@@ -1,71 +1,133 @@
-"""Synthetic two-phase abdominal CT with liver and tumours, as a raw dataset: something to try the pipeline on.
+"""Synthetic patients with liver tumours, as a raw dataset: something to try the pipeline on.
 
-Organs are smooth solids in millimetres, painted in the order in which they cover each other, with partial volume at
-their borders; densities (HU) are those of late arterial and portal venous CT. Every case is a function of its seed.
+Three phases of abdominal CT, T2-weighted magnetic resonance on a grid of its own that covers a part of the CT, and a
+clinical table. Of most training patients something is missing. One column of the table matters: a nodule that enhances
+in the arterial phase alone is a tumour where the liver is cirrhotic, and benign elsewhere (the rule of LI-RADS), so the
+images cannot tell. Organs are smooth solids in millimetres, painted in the order in which they cover each other, with
+partial volume at their borders. Every case is a function of its seed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from autoseg.base.workspace import write_json
-from autoseg.data.case import Case
+from autoseg.base.workspace import write_json, write_text
 from autoseg.data.geometry import Geometry
 from autoseg.data.readers import write_array, write_label
 
-CHANNELS = ("CT_arterial", "CT_venous")
+CHANNELS = ("CT_arterial", "CT_venous", "CT_delayed", "MR_T2")
+REFERENCE = 1  # the phase that no patient lacks, on whose grid the labels lie
 LABELS = {"background": 0, "liver": 1, "tumour": 2}
+TABLE = "clinical.csv"
+# Share of the training patients that lack a channel, or a cell of the table.
+_LACKING = {"CT_arterial": 0.15, "CT_delayed": 0.35, "MR_T2": 0.35}
+_HOLES = 0.12
 
-# HU in the arterial and in the venous phase.
-_HU = {
-    "air": (-1000, -1000), "fat": (-100, -100), "lung": (-850, -850), "muscle": (55, 62), "cortical bone": (520, 520),
-    "marrow": (170, 180), "disc": (85, 90), "cord": (35, 35), "liver": (72, 112), "hepatic vessel": (82, 165),
-    "aorta": (310, 155), "vena cava": (85, 145), "spleen": (125, 122), "renal cortex": (185, 170),
-    "renal medulla": (85, 160), "renal fat": (-80, -80), "gastric wall": (80, 95), "gastric fluid": (12, 12),
-    "pancreas": (108, 92), "gallbladder": (8, 8), "bowel": (42, 55), "gas": (-900, -900),
+# HU in the arterial, venous and delayed phase, and the T2 signal.
+_SIGNAL = {
+    "air": (-1000, -1000, -1000, 0), "fat": (-100, -100, -100, 380), "lung": (-850, -850, -850, 15),
+    "muscle": (55, 62, 60, 90), "cortical bone": (520, 520, 520, 15), "marrow": (170, 180, 175, 230),
+    "disc": (85, 90, 90, 140), "cord": (35, 35, 35, 330), "liver": (72, 112, 98, 130),
+    "hepatic vessel": (82, 165, 120, 40), "aorta": (310, 155, 115, 25), "vena cava": (85, 145, 115, 35),
+    "spleen": (125, 122, 105, 260), "renal cortex": (185, 170, 140, 270), "renal medulla": (85, 160, 150, 350),
+    "renal fat": (-80, -80, -80, 370), "gastric wall": (80, 95, 90, 150), "gastric fluid": (12, 12, 12, 720),
+    "pancreas": (108, 92, 85, 190), "gallbladder": (8, 8, 8, 820), "bowel": (42, 55, 55, 240), "gas": (-900, -900, -900, 5),
 }
-# Tumour less liver, arterial and venous: seen in both phases, in the arterial only, in the venous only.
-_TUMOUR_KINDS = {"washout": (62, -48), "arterial": (68, 0), "venous": (0, -62)}
+# Lesion less liver. The last one is a tumour in a cirrhotic liver only.
+_LESIONS = {"washout": (62, -48, -42, 110), "venous": (0, -62, -30, 140), "arterial": (66, 0, 0, 0)}
+_AMBIGUOUS = "arterial"
 
 Field = np.ndarray  # signed distance to a solid's surface in mm, about; negative inside
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A patient: the CT phases and the label on one grid, the magnetic resonance on another, a row of the table."""
+
+    name: str
+    ct_CDHW: np.ndarray  # HU, whole numbers
+    geometry: Geometry
+    mr_DHW: np.ndarray
+    mr_geometry: Geometry
+    label_DHW: np.ndarray
+    row: dict[str, str]
+
+    def channels(self) -> Iterator[tuple[np.ndarray, Geometry]]:
+        """Every channel with its grid, in the order of `CHANNELS`."""
+        yield from ((image_DHW, self.geometry) for image_DHW in self.ct_CDHW)
+        yield self.mr_DHW, self.mr_geometry
 
 
 def write_phantoms(folder: Path, n_cases: int, seed: int, *, n_test: int = 4) -> None:
     """Write a raw dataset: `n_cases` training cases, and `n_test` held-out ones in imagesTs and labelsTs.
 
-    The same seed writes the same voxels, however many cases are asked for. `dataset.json` is written last: where it is,
-    the dataset is whole.
+    Training patients lack some channels and cells of the table; the held-out ones have everything. The same seed writes
+    the same voxels, however many cases are asked for. `dataset.json` is written last: where it is, the dataset is whole.
     """
     for images, n in (("imagesTr", n_cases), ("imagesTs", n_test)):
+        held_out = images == "imagesTs"
+        rows = []
         for index in range(n):
-            case = make_phantom(seed, index, held_out=images == "imagesTs")
-            for channel, image_DHW in enumerate(case.image_CDHW):
-                write_array(folder / images / f"{case.name}_{channel:04}.nii.gz", image_DHW.astype(np.int16)[None],
-                            case.geometry)
-            labels = images.replace("images", "labels")
-            write_label(folder / labels / f"{case.name}.nii.gz", case.label_DHW, case.geometry)
+            made = make_phantom(seed, index, held_out=held_out)
+            lacking, row = (set(), made.row) if held_out else _with_holes(made, seed, index)
+            rows.append(row)
+            for number, (image_DHW, geometry) in enumerate(made.channels()):
+                if CHANNELS[number] not in lacking:
+                    write_array(folder / images / f"{made.name}_{number:04}.nii.gz", image_DHW.astype(np.int16)[None],
+                                geometry)
+            write_label(folder / images.replace("images", "labels") / f"{made.name}.nii.gz", made.label_DHW, made.geometry)
+        if rows:
+            write_text(folder / TABLE if not held_out else folder / images / TABLE, _csv(rows))
     write_json(folder / "dataset.json", {
-        "name": "AbdomenPhantom", "description": "synthetic two-phase abdominal CT: liver and tumours",
+        "name": "AbdomenPhantom", "description": "synthetic abdominal CT and MR: liver and tumours",
         "channel_names": {str(channel): name for channel, name in enumerate(CHANNELS)}, "labels": LABELS,
-        "numTraining": n_cases, "file_ending": ".nii.gz"})
+        "numTraining": n_cases, "file_ending": ".nii.gz", "optional_channels": list(_LACKING),
+        "reference_channel": CHANNELS[REFERENCE],
+        "conditions": {"table": TABLE, "id": "patient", "columns": {
+            "cirrhosis": {"kind": "category"}, "age": {"kind": "number"}, "sex": {"kind": "category"},
+            "afp": {"kind": "number", "transform": "log"}}}})
 
 
-def make_phantom(seed: int, index: int, *, held_out: bool = False) -> Case:
-    """One phantom: channels in HU, whole numbers; label 1 liver, 2 tumour."""
-    scene = _empty_scene(np.random.default_rng([seed, int(held_out), index]))
+def make_phantom(seed: int, index: int, *, held_out: bool = False) -> Phantom:
+    """One phantom, of whom nothing is missing; label 1 liver, 2 tumour."""
+    random = np.random.default_rng([seed, int(held_out), index])
+    row = _clinical_row(random, "yes" if (seed + index) % 2 else "no")
+    scene = _empty_scene(random)
     trunk = _paint_trunk(scene)
     _paint_bowel(scene, trunk)
     _paint_spine(scene, trunk)
     _paint_left_side(scene, trunk)
     kidneys = _paint_kidneys(scene, trunk)
     liver = _paint_liver(scene, trunk, kidneys)
-    tumours = _paint_tumours(scene, liver)
+    tumours = _paint_lesions(scene, liver, cirrhotic=row["cirrhosis"] == "yes")
     _paint_great_vessels(scene, trunk)
     label_DHW = np.where(tumours < 0, 2, np.where(liver < 0, 1, 0)).astype(np.int16)
     name = f"phantom_{'test_' if held_out else ''}{index:03}"
-    return Case(name, _scanned(scene), np.ones(len(CHANNELS), dtype=bool), scene.geometry, label_DHW)
+    ct_CDHW, mr_DHW = _scanned_ct(scene), scene.signal_CDHW[-1]
+    mr_DHW, mr_geometry = _scanned_mr(scene, mr_DHW)
+    return Phantom(name, ct_CDHW, scene.geometry, mr_DHW, mr_geometry, label_DHW, {"patient": name, **row})
+
+
+def _clinical_row(random: np.random.Generator, cirrhosis: str) -> dict[str, str]:
+    """Cirrhosis decides on the ambiguous nodule; age, sex and alpha-fetoprotein decide nothing."""
+    return {"cirrhosis": cirrhosis,
+            "age": str(int(random.integers(38, 82))), "sex": str(random.choice(["female", "male"])),
+            "afp": f"{np.exp(random.normal(3, 1.5)):.1f}"}
+
+
+def _with_holes(made: Phantom, seed: int, index: int) -> tuple[set[str], dict[str, str]]:
+    """The channels that a training patient lacks, and the row with holes as tables have them."""
+    random = np.random.default_rng([seed, 2, index])
+    lacking = {name for name, share in _LACKING.items() if random.random() < share}
+    holes = {key: str(random.choice(["", "--", "N/A"])) for key in made.row if key != "patient" and random.random() < _HOLES}
+    return lacking, made.row | holes
+
+
+def _csv(rows: list[dict[str, str]]) -> str:
+    return "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -77,16 +139,16 @@ class _Scene:
     z: Field
     y: Field
     x: Field
-    hu_2DHW: np.ndarray
+    signal_CDHW: np.ndarray
 
     def paint(self, solid: Field, tissue: str) -> None:
         """Cover what is there; a voxel across the border takes its share of both."""
-        for image_DHW, hu in zip(self.hu_2DHW, _HU[tissue], strict=True):
-            self.cover(image_DHW, solid, hu)
+        for image_DHW, value in zip(self.signal_CDHW, _SIGNAL[tissue], strict=True):
+            self.cover(image_DHW, solid, value)
 
-    def cover(self, image_DHW: np.ndarray, solid: Field, hu: float | np.ndarray) -> None:
+    def cover(self, image_DHW: np.ndarray, solid: Field, value: float | np.ndarray) -> None:
         share = np.clip(0.5 - solid / self.geometry.spacing_mm[2], 0, 1)
-        image_DHW += share * (hu - image_DHW)
+        image_DHW += share * (value - image_DHW)
 
     def noise(self, size_mm: float) -> Field:
         """A smooth random field, mean 0 and deviation 1, with blobs of about this size."""
@@ -132,7 +194,8 @@ def _empty_scene(random: np.random.Generator) -> _Scene:
     z, y, x = np.ogrid[tuple(slice(0, size) for size in shape)]
     z, y, x = ((axis - (size - 1) / 2) * step for axis, size, step in zip((z, y, x), shape, spacing, strict=True))
     origin = tuple(float(axis.flat[0]) for axis in (x, y, z))
-    return _Scene(random, Geometry(shape, spacing, origin), z, y, x, np.full((2, *shape), _HU["air"][0], np.float32))
+    air_CDHW = np.broadcast_to(np.array(_SIGNAL["air"], np.float32)[:, None, None, None], (len(CHANNELS), *shape))
+    return _Scene(random, Geometry(shape, spacing, origin), z, y, x, air_CDHW.copy())
 
 
 def _paint_trunk(scene: _Scene) -> _Trunk:
@@ -229,7 +292,7 @@ def _paint_liver(scene: _Scene, trunk: _Trunk, kidneys: Field) -> Field:
     for kept_away, gap in ((-trunk.cavity, 4), (-trunk.dome, 4), (spine, 0), (kidneys, 6), (bladder, 1)):
         liver = np.maximum(liver, gap - kept_away)
     scene.paint(liver, "liver")
-    scene.hu_2DHW[:] += np.where(liver < 0, 5 * scene.noise(14), 0)
+    scene.signal_CDHW[:] += np.where(liver < 0, 5 * scene.noise(14), 0)
     hilum, outlet = (-22, trunk.back - 55, -4), (-20, trunk.back - 32, 48)
     ends = [(hilum, (-85, 5, 8)), (hilum, (-62, -42, 18)), (hilum, (-12, -48, 22)), (outlet, (-95, 20, 32)),
             (outlet, (-66, -28, 40)), (outlet, (4, -44, 42))]
@@ -240,25 +303,29 @@ def _paint_liver(scene: _Scene, trunk: _Trunk, kidneys: Field) -> Field:
     return liver
 
 
-def _paint_tumours(scene: _Scene, liver: Field) -> Field:
-    """One to three tumours of all sizes in the liver; their solid."""
+def _paint_lesions(scene: _Scene, liver: Field, *, cirrhotic: bool) -> Field:
+    """One or two sure tumours and often an ambiguous nodule, of all sizes, in the liver; the solid of what is a tumour."""
     random = scene.random
-    tumours = np.full(scene.geometry.shape, np.inf)
-    for kind in random.choice(list(_TUMOUR_KINDS), random.integers(1, 4), replace=False):
+    sure = [kind for kind in _LESIONS if kind != _AMBIGUOUS]
+    kinds = [*random.choice(sure, random.integers(1, 3), replace=False), *[_AMBIGUOUS] * (random.random() < 0.7)]
+    lesions, tumours = (np.full(scene.geometry.shape, np.inf) for _ in range(2))
+    for kind in kinds:
         radius = random.uniform(13, 27)
         # Deep enough to be mostly inside, and apart from the others.
-        fitting = (liver < -0.6 * radius) & (tumours > radius + 6)
+        fitting = (liver < -0.6 * radius) & (lesions > radius + 6)
         if not fitting.any():
             continue
         z, y, x = random.choice(np.argwhere(fitting))
         centre = (scene.x.flat[x], scene.y.flat[y], scene.z.flat[z])
         radii = tuple(radius * random.uniform(0.85, 1.15, 3))
-        tumour = np.maximum(scene.ellipsoid(centre, radii) + 1.2 * scene.noise(14), liver + 2)
+        lesion = np.maximum(scene.ellipsoid(centre, radii) + 1.2 * scene.noise(14), liver + 2)
         texture = 8 * scene.noise(9)
-        for image_DHW, organ, contrast in zip(scene.hu_2DHW, _HU["liver"], _TUMOUR_KINDS[kind], strict=True):
+        for image_DHW, organ, contrast in zip(scene.signal_CDHW, _SIGNAL["liver"], _LESIONS[kind], strict=True):
             if contrast:
-                scene.cover(image_DHW, tumour, organ + contrast + texture)
-        tumours = np.minimum(tumours, tumour)
+                scene.cover(image_DHW, lesion, organ + contrast + texture)
+        lesions = np.minimum(lesions, lesion)
+        if kind != _AMBIGUOUS or cirrhotic:
+            tumours = np.minimum(tumours, lesion)
     return tumours
 
 
@@ -270,9 +337,27 @@ def _paint_great_vessels(scene: _Scene, trunk: _Trunk) -> None:
     scene.paint(scene.tube((10, trunk.back - 48, -28), (-26, trunk.back - 56, -2), 6.5), "hepatic vessel")
 
 
-def _scanned(scene: _Scene) -> np.ndarray:
+def _scanned_ct(scene: _Scene) -> np.ndarray:
     """What a scanner makes of the scene: blurred in plane, with noise of its own in each phase."""
-    image_2DHW = ndimage.gaussian_filter(scene.hu_2DHW, (0, 0.3, 0.5, 0.5))
-    noise = ndimage.gaussian_filter(scene.random.normal(size=image_2DHW.shape), (0, 0, 0.6, 0.6))
-    image_2DHW += scene.random.uniform(9, 15) / noise.std() * noise
-    return np.rint(np.clip(image_2DHW, -1024, 3071)).astype(np.float32)
+    image_CDHW = ndimage.gaussian_filter(scene.signal_CDHW[:-1], (0, 0.3, 0.5, 0.5))
+    noise = ndimage.gaussian_filter(scene.random.normal(size=image_CDHW.shape), (0, 0, 0.6, 0.6))
+    image_CDHW += scene.random.uniform(9, 15) / noise.std() * noise
+    return np.rint(np.clip(image_CDHW, -1024, 3071)).astype(np.float32)
+
+
+def _scanned_mr(scene: _Scene, signal_DHW: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Thicker slices of the upper part, a narrower field of view, a gain that no two scanners share, and a bias field."""
+    random, ct = scene.random, scene.geometry
+    spacing = (round(random.uniform(6.5, 8.0), 2), *[round(random.uniform(4.0, 4.5), 2)] * 2)
+    extent = [n * mm for n, mm in zip(ct.shape, ct.spacing_mm, strict=True)]
+    covered = (random.uniform(0.7, 0.85), random.uniform(0.85, 0.95), random.uniform(0.85, 0.95))
+    shape = tuple(int(share * mm / step) for share, mm, step in zip(covered, extent, spacing, strict=True))
+    first = [whole - share * whole for share, whole in zip(covered, extent, strict=True)]
+    start = (first[0], first[1] / 2, first[2] / 2)  # mm from the CT's first voxel: the upper end, centred in plane
+    origin = tuple(o + offset for o, offset in zip(ct.origin_mm, start[::-1], strict=True))
+    offset, step, mm = np.array(start), np.array(spacing), np.array(ct.spacing_mm)
+    blurred = ndimage.gaussian_filter(signal_DHW, 0.4 * step / mm)
+    image_DHW = ndimage.affine_transform(blurred, step / mm, offset / mm, output_shape=shape, order=1, mode="nearest")
+    bias = 1 + 0.15 * np.linspace(-1, 1, shape[2]) * random.uniform(-1, 1)
+    image_DHW = random.uniform(0.7, 1.6) * bias * image_DHW + random.normal(scale=8, size=shape)
+    return np.rint(np.clip(image_DHW, 0, 4095)).astype(np.float32), Geometry(shape, spacing, origin)

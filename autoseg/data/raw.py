@@ -4,19 +4,22 @@ An image is CASE_0000, CASE_0001, ... (four digits, the channel); its label is C
 (RGB); the files of a case are then laid one after the other.
 """
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.errors import ManyFaults, UserError
 from autoseg.data.case import Case, CaseFiles
-from autoseg.data.geometry import Geometry
+from autoseg.data.headers import Place, attempt, check_headers, places, reference_of
 from autoseg.data.manifest import Manifest
-from autoseg.data.readers import Header, known_ending, read_header, read_image, read_label
+from autoseg.data.readers import known_ending, read_header, read_image, read_label
 from autoseg.data.readers.files import is_file, is_folder, list_files
+from autoseg.data.regrid import regrid
+from autoseg.data.transform import Transform
 from planners.fingerprint import ChannelSpec, LabelSpec
 
 _CHANNEL_SUFFIX = re.compile(r"(.+)_(\d{4})")
@@ -92,39 +95,46 @@ def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) ->
     return tuple(CaseFiles(name, _slots(files, len(channels))) for name, files in sorted(grouped.items()))
 
 
-def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None = None) -> Case:
+def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None = None,
+              transforms: Mapping[int, Transform] | None = None) -> Case:
     """Read a case and check it; the label is read where `labels` is given.
 
-    The grid is that of the first present channel. A missing optional channel is zeros with `present_C = False`. Raises
-    UserError or ManyFaults: a channel missing or too many, grids that differ, a 4D volume, a damaged file, NaN or
+    The grid is that of the reference channel, or of the first present one where none is declared. Channels with a
+    registration are brought there, by the transform of their number in `transforms` if it has one, and are absent
+    outside their field of view. A missing optional channel is zeros with `present_C = False`. Raises UserError or
+    ManyFaults: a channel missing or too many, grids that differ or do not overlap, a 4D volume, a damaged file, NaN or
     infinity, label values that are fractions or not declared.
     """
     headers, faults = check_headers(files, channels, labels)
     raise_faults(f"case {files.name}", faults)
-    reference = headers[_present(files)[0]].geometry
-    image_CDHW = np.zeros((len(channels), *reference.shape), dtype=np.float32)
+    found = places(files, headers, channels)
+    reference = reference_of(found, channels)
+    image_CDHW = np.zeros((len(channels), *reference.geometry.shape), dtype=np.float32)
+    absent_CDHW = np.zeros(image_CDHW.shape, dtype=bool) if any(place.is_brought for place in found) else None
     present_C = np.zeros(len(channels), dtype=bool)
-    for path, start in _places(files, headers):
-        part_CDHW = _attempt(checked_image, path, faults)
-        if part_CDHW is not None:
-            image_CDHW[start:start + len(part_CDHW)] = part_CDHW
-            present_C[start:start + len(part_CDHW)] = True
-    label_DHW = None if labels is None else _attempt(lambda path: checked_label(path, labels), files.label, faults)
+    for place in found:
+        align = functools.partial(_aligned, reference=reference, transform=(transforms or {}).get(place.start))
+        aligned = attempt(align, place, faults)
+        if aligned is not None:
+            own = slice(place.start, place.start + place.n_channels)
+            image_CDHW[own], absent_DHW = aligned
+            present_C[own] = True
+            if absent_DHW is not None:
+                absent_CDHW[own] = absent_DHW
+    label_DHW = None if labels is None else attempt(lambda path: checked_label(path, labels), files.label, faults)
     raise_faults(f"case {files.name}", faults)
-    return Case(files.name, image_CDHW, present_C, reference, label_DHW)
+    nowhere = absent_CDHW is None or not absent_CDHW.any()
+    return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW)
 
 
-def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None
-                  ) -> tuple[dict[Path, Header], list[str]]:
-    """The headers of a case's readable files, and what is wrong with files, channels and grids."""
-    faults: list[str] = []
-    paths = [*_present(files), *([files.label] if labels is not None and files.label is not None else [])]
-    headers = {path: header for path in paths if (header := _attempt(read_header, path, faults)) is not None}
-    if labels is not None and files.label is None:
-        faults.append(str(UserError("the case has no label", where=f"case {files.name}")))
-    if len(headers) == len(paths):
-        faults += _channel_faults(files, headers, channels)
-    return headers, faults + _grid_faults(files, headers, channels)
+def _aligned(place: Place, reference: Place, transform: Transform | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The file's channels (C, z, y, x) on the reference's grid, and where they are absent (None: nowhere)."""
+    image_CDHW = checked_image(place.path)
+    there = transform is None and not place.geometry.difference(reference.geometry)
+    if place is reference or not place.is_brought or there:
+        return image_CDHW, None
+    names = place.with_path, reference.with_path
+    return regrid(image_CDHW, place.geometry, reference.geometry, transform, names)
 
 
 def checked_image(path: Path) -> np.ndarray:
@@ -165,70 +175,6 @@ def raise_faults(where: object, faults: Sequence[str]) -> None:
         raise UserError(faults[0])
     if faults:
         raise ManyFaults(where, list(faults))
-
-
-def _attempt(read, path: Path, faults: list[str]):
-    try:
-        return read(path)
-    except AutosegError as error:
-        faults.append(str(error))
-        return None
-
-
-def _present(files: CaseFiles) -> list[Path]:
-    return [path for path in files.images if path is not None]
-
-
-def _places(files: CaseFiles, headers: dict[Path, Header]) -> list[tuple[Path, int]]:
-    """Each file and the first channel it fills: its suffix's, or the next where files hold several channels."""
-    present = _present(files)
-    counts = [headers[path].n_channels for path in present]
-    if set(counts) == {1}:
-        return [(path, k) for k, path in enumerate(files.images) if path is not None]
-    return list(zip(present, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
-
-
-def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
-    where = f"case {files.name}"
-    present = _present(files)
-    counts = [headers[path].n_channels for path in present]
-    names = ", ".join(channel.name for channel in channels)
-    if not present:
-        return [str(UserError("the case has no image", where=where, expected=f"channels {names}"))]
-    if len(files.images) > len(channels) or (set(counts) != {1} and sum(counts) != len(channels)):
-        found = "; ".join(f"{n} in {path.name}" for path, n in zip(present, counts, strict=True))
-        return [str(UserError("the number of channels is wrong", where=where, found=f"{sum(counts)} ({found})",
-                              expected=f"{len(channels)} ({names})",
-                              do="give one file a channel: CASE_0000, CASE_0001, ..."))]
-    if set(counts) != {1}:
-        return []
-    missing = [k for k, (path, channel) in enumerate(zip(files.images, channels, strict=True))
-               if path is None and channel.required]
-    ending = known_ending(present[0].name) or present[0].suffix
-    return [str(UserError(f"channel {k} {channels[k].name!r} is missing", where=where,
-                          expected=present[0].with_name(f"{files.name}_{k:04d}{ending}"),
-                          do="add the file, or name the channel under optional_channels in dataset.json"))
-            for k in missing]
-
-
-def _grid_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
-    """Files whose grid is not that of the first present channel."""
-    readable = [(k, path) for k, path in enumerate(files.images) if path in headers]
-    if not readable:
-        return []
-    def called(k: int) -> str:
-        return f"channel {k} {channels[k].name!r}" if k < len(channels) else f"channel {k}"
-    first, reference = called(readable[0][0]), headers[readable[0][1]].geometry
-    others = [(called(k), path) for k, path in readable[1:]]
-    if files.label in headers:
-        others.append(("the label", files.label))
-    return [_grid_fault(name, path, headers[path].geometry, first, reference) for name, path in others
-            if headers[path].geometry.difference(reference)]
-
-
-def _grid_fault(name: str, path: Path, geometry: Geometry, first: str, reference: Geometry) -> str:
-    return str(UserError(f"the grid of {name} differs from that of {first}", where=path, found=geometry.describe(),
-                         expected=reference.describe(), do=f"resample it to the grid of {first}"))
 
 
 def _listed_cases(folder: Path, manifest: Manifest) -> Found:

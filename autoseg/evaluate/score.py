@@ -44,11 +44,13 @@ _BEST = {"dice": 1.0, "iou": 1.0, "precision": 1.0, "sensitivity": 1.0, "hd_mm":
 
 
 def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec,
-               spacing_mm: tuple[float, float, float], name: str, *, scoring: Scoring | None = None) -> CaseScore:
+               spacing_mm: tuple[float, float, float], name: str, *, scoring: Scoring | None = None,
+               annotated: Sequence[str] | None = None) -> CaseScore:
     """Score a predicted label map against the true one, on the same grid (z, y, x), for every foreground name.
 
-    A region is the union of its values. Voxels whose truth is the ignore label belong to no mask. Raises UserError
-    where the shapes differ or a value is not declared.
+    A region is the union of its values. Voxels whose truth is the ignore label belong to no mask. Where only the names
+    `annotated` were annotated, the others are as if neither mask had them. Raises UserError where the shapes differ or a
+    value is not declared.
     """
     scoring = scoring or Scoring()
     if truth_DHW.shape != predicted_DHW.shape:
@@ -62,12 +64,13 @@ def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSp
     scores = []
     for label in labels.foreground:
         values = labels.names[label]
-        of = counts.overlap(values)
+        known = annotated is None or label in annotated
+        of = counts.overlap(values) if known else Overlap(0, 0, 0)
         found = {metric: measure(of) for metric, measure in _OVERLAPS.items()}
         if boxes and not of.is_empty:
             masks = _cropped_masks(truth_DHW, predicted_DHW, values, labels.ignore, boxes)
             found |= _surface_metrics(masks, of, shape, spacing_mm, scoring, label)
-        if of.is_empty and scoring.empty == "one":
+        if of.is_empty and known and scoring.empty == "one":
             found = dict(_BEST)
         defined = {metric: value for metric, value in found.items()
                    if metric in scoring.metrics and not math.isnan(value)}

@@ -9,7 +9,6 @@ from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
 from autoseg.base.workspace import write_json
 from autoseg.data.case import CaseFiles
-from autoseg.data.raw import find_cases, load_case
 from autoseg.data.readers import write_array, write_label
 from autoseg.predict.predictor import Predictor
 from planners.fingerprint import LabelSpec
@@ -20,15 +19,18 @@ SIDECAR = "labels.json"
 
 
 def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
-                   keep_existing: bool = False) -> list[Path]:
+                   keep_existing: bool = False, table: str | Path | None = None) -> list[Path]:
     """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
+
+    `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
     Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel a
     head. With `keep_existing`, cases that have a mask already are left alone. One bad case never ends the others: all
     faults are raised together as ManyFaults when the rest is done.
     """
     plan, source, target = predictor.plan, Path(source), Path(target)
-    files = find_cases(source, plan.channels, plan.file_ending)
+    found = predictor.find(source, table)
+    files = found.files
     masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
     _spare_images(files, masks)
     written, faults = [], []
@@ -37,7 +39,7 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
             written.append(mask)
             continue
         try:
-            case = load_case(case_files, plan.channels)
+            case = predictor.load(case_files, found.conditions)
             prediction = predictor.predict(case, probabilities)
             if prediction.probabilities_KDHW is not None:
                 soft = target / f"{case_files.name}_probabilities{_soft_ending(plan.file_ending)}"

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from autoseg.base.checkpoint import load_weights
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.base.workspace import FoldFolder, Workspace, read_json, read_model
+from autoseg.data.case import CaseConditions
 from autoseg.nn.model import Model, build_model
+from autoseg.preprocess.conditions import NO_CONDITIONS, ConditionEncoder, collate, encode
 from planners.plan import Configuration, Plan
 
 
@@ -94,13 +98,26 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
     return max(fits, key=lambda m: m.mean_dice())
 
 
-def load_model(plan: Plan, configuration: Configuration, checkpoint: Path, runtime: Runtime) -> Model:
-    """A trained model in evaluation mode; a UserError where the weights do not fit the plan."""
-    weights, _ = load_weights(checkpoint)
-    model = build_model(plan, configuration)
+@dataclass(frozen=True)
+class FoldModel:
+    """A fold's trained model in evaluation mode, and the encoder of its conditions (None: it takes none)."""
+
+    model: Model
+    encoder: ConditionEncoder | None = None
+
+    def encoded(self, conditions: CaseConditions) -> dict[str, torch.Tensor] | None:
+        """A patient's conditions as this model takes them, with a batch axis of one."""
+        return None if self.encoder is None else collate([encode(self.encoder, conditions)])
+
+
+def load_model(plan: Plan, configuration: Configuration, checkpoint: Path, runtime: Runtime) -> FoldModel:
+    """A trained model; a UserError where the weights do not fit the plan."""
+    weights, facts = load_weights(checkpoint)
+    encoder = None if facts.get("encoder") is None else ConditionEncoder.model_validate(facts["encoder"])
+    model = build_model(plan, configuration, NO_CONDITIONS if encoder is None else encoder.layout)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError("the weights do not fit the plan beside them", where=checkpoint,
                         found=str(error).splitlines()[-1].strip(), do="train this fold again with --restart") from error
-    return runtime.arranged(model, configuration.dimensions).eval()
+    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder)

@@ -1,8 +1,8 @@
 """A trained model that stays in memory and predicts case after case."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.base.workspace import Workspace
-from autoseg.data.case import Case
+from autoseg.data.case import Case, CaseConditions, CaseFiles
+from autoseg.data.conditions import read_conditions_to_predict
 from autoseg.data.raw import find_cases, load_case
-from autoseg.nn.model import Model
+from autoseg.data.readers.files import is_folder
 from autoseg.predict.export import restore_label, restore_probabilities
-from autoseg.predict.models import TrainedModel, choose_model, load_model, trained_model
+from autoseg.predict.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
 from autoseg.predict.prepared import predict_prepared
 from autoseg.preprocess.cascade import with_previous
 from autoseg.preprocess.normalize import NORMALIZERS
@@ -34,6 +35,14 @@ class Prediction:
     probabilities_KDHW: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class CasesToPredict:
+    """The files of some cases, and by name what is known of them beside the images."""
+
+    files: tuple[CaseFiles, ...]
+    conditions: Mapping[str, CaseConditions]
+
+
 class Predictor:
     """An ensemble of folds. Open one with `Predictor.open(...)`; it never trains.
 
@@ -42,7 +51,7 @@ class Predictor:
     >>> prediction.label_DHW.shape
     """
 
-    def __init__(self, plan: Plan, name: str, models: Sequence[Model], runtime: Runtime, *,
+    def __init__(self, plan: Plan, name: str, models: Sequence[FoldModel], runtime: Runtime, *,
                  previous: "Predictor | None" = None, mirroring: bool = True):
         self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
         self.previous, self.mirroring = previous, mirroring
@@ -96,14 +105,46 @@ class Predictor:
         if self.previous is not None:
             prepared = with_previous(prepared, self.previous.predict(case).label_DHW, self.configuration)
         logits = predict_prepared(self.models, prepared, self.plan, self.configuration, self.runtime,
-                                  mirroring=self.mirroring)
+                                  mirroring=self.mirroring, conditions=case.conditions)
         label = restore_label(logits, prepared, self.plan, self.configuration)
         soft = restore_probabilities(logits, prepared, self.plan, self.configuration) if probabilities else None
         return Prediction(case, label, soft)
 
-    def predict_file(self, path: str | Path, probabilities: bool = False) -> Prediction:
-        """The segmentation of the one case that a file, or a folder with its channels, holds."""
-        files = find_cases(Path(path), self.plan.channels, self.plan.file_ending)
-        if len(files) != 1:
-            raise UserError("one case was expected", where=path, found=f"{len(files)} cases")
-        return self.predict(load_case(files[0], self.plan.channels), probabilities)
+    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
+        """The segmentation of the one case that a file, or a folder with its channels, holds.
+
+        `table` is as in `find`.
+        """
+        found = self.find(path, table)
+        if len(found.files) != 1:
+            raise UserError("one case was expected", where=path, found=f"{len(found.files)} cases")
+        return self.predict(self.load(found.files[0], found.conditions), probabilities)
+
+    def find(self, path: str | Path, table: str | Path | None = None) -> "CasesToPredict":
+        """The cases of a folder, or the one of a file, and what is known of them beside the images.
+
+        `table` is a file; without it the table that training used is looked for beside the images, under its own name.
+        Whatever is not found is missing, which a model that was trained with conditions can do without.
+        """
+        path = Path(path)
+        files = find_cases(path, self.plan.channels, self.plan.file_ending)
+        if self.configuration.conditioning.name == "none":
+            if table is not None:
+                logger.warning("%s is not read: nothing but images conditions this model", table)
+            return CasesToPredict(files, {})
+        folder = path if is_folder(path) else path.parent
+        known = read_conditions_to_predict(folder, self.plan.conditions, [case.name for case in files],
+                                           table_path=None if table is None else Path(table))
+        for warning in known.warnings:
+            logger.warning("%s", warning)
+        return CasesToPredict(files, known.cases)
+
+    def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
+        """A case on its reference channel's grid; channels that training registered are registered."""
+        transforms = None
+        if any(channel.registration not in ("none", "regrid") for channel in self.plan.channels):
+            from autoseg.preprocess.register import register_case  # and with it SimpleITK
+
+            transforms = {channel: found.transform for channel, found in register_case(files, self.plan.channels).items()}
+        case = load_case(files, self.plan.channels, transforms=transforms)
+        return replace(case, conditions=conditions.get(files.name, CaseConditions()))

@@ -4,22 +4,30 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from autoseg.base.runtime import Runtime
-from autoseg.data.case import PreparedCase
+from autoseg.data.case import CaseConditions, PreparedCase
+from autoseg.predict.models import FoldModel
 from autoseg.predict.window import predict_logits
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration, Plan
 
+NOTHING_KNOWN = CaseConditions()
 
-def predict_prepared(models: Sequence[nn.Module], prepared: PreparedCase, plan: Plan, configuration: Configuration,
-                     runtime: Runtime, *, mirroring: bool) -> torch.Tensor:
-    """Logits (K, D, H, W) of a prepared case, the mean of the models and, with `mirroring`, of the mirrored copies."""
+
+def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: Plan, configuration: Configuration,
+                     runtime: Runtime, *, mirroring: bool, conditions: CaseConditions = NOTHING_KNOWN) -> torch.Tensor:
+    """Logits (K, D, H, W) of a prepared case, the mean of the models and, with `mirroring`, of the mirrored copies.
+
+    `conditions` are the patient's; each model encodes them as its own training cases taught it.
+    """
     image = np.asarray(prepared.image_CDHW[:])
     if configuration.previous:
         image = np.concatenate([image, _one_hot(prepared, plan.labels)])
-    return predict_logits(models, image, configuration, runtime, present_C=np.asarray(prepared.present_C, bool),
+    absent = None if prepared.absent_CDHW is None else np.asarray(prepared.absent_CDHW[:], bool)
+    return predict_logits([one.model for one in models], image, configuration, runtime,
+                          present_C=np.asarray(prepared.present_C, bool), absent_CDHW=absent,
+                          conditions=[one.encoded(conditions) for one in models],
                           mirror_axes=None if mirroring else (), head_swap=_head_swap(plan.labels),
                           pair_axis=configuration.pair_axis)
 

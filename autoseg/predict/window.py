@@ -25,13 +25,16 @@ Progress = Callable[[int, int], None]
 
 def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarray | torch.Tensor,
                    configuration: Configuration, runtime: Runtime, *, present_C: np.ndarray | None = None,
-                   conditions: Mapping[str, torch.Tensor] | None = None, mirror_axes: tuple[int, ...] | None = None,
+                   absent_CDHW: np.ndarray | None = None,
+                   conditions: Sequence[Mapping[str, torch.Tensor] | None] | None = None,
+                   mirror_axes: tuple[int, ...] | None = None,
                    head_swap: tuple[int, ...] | None = None, pair_axis: int | None = None, at_once: int | None = None,
                    progress: Progress = lambda done, total: None) -> torch.Tensor:
     """Logits (K, D, H, W), float32, of a prepared image (C, D, H, W) on the plan's grid.
 
     `models` are on the runtime's device and in evaluation mode; their logits are averaged. A 2D configuration predicts
-    every slice along the first axis. `conditions` are of this case, each with a batch axis of one.
+    every slice along the first axis. `absent_CDHW` (bool, of the plan's channels) marks what lies outside a channel's
+    field of view. `conditions` are of this case, as each of the models encodes them, with a batch axis of one.
 
     `mirror_axes` (default: the configuration's; empty: no mirroring) are axes of the patch; the logits of all 2^n
     mirrored copies are averaged. Where `pair_axis`, also of the patch, is mirrored, head k takes the logits of head
@@ -50,8 +53,12 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         n_images = len(configuration.normalizers)
         swap = _Swap(pair_axis % configuration.dimensions + flat, head_swap,
                      _channel_swap(head_swap, n_images, image.shape[0] - n_images))
-    present = None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None]
-    network = _Network(models, runtime, configuration.dimensions, present, conditions, swap)
+    told = _Told(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
+                 [None] * len(models) if conditions is None else [_moved(one, runtime.device) for one in conditions],
+                 0 if absent_CDHW is None else len(absent_CDHW))
+    if absent_CDHW is not None:  # cut, mirrored and padded with the image; padding is not absent
+        image = torch.cat([image.float(), torch.as_tensor(absent_CDHW).float()])
+    network = _Network(models, runtime, configuration.dimensions, told, swap)
     tiling = cover(image.shape[1:], configuration.patch)
     work = _Work(network, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)))
     fitting = _VOXELS_AT_ONCE[runtime.device.type] // math.prod(tiling.size)
@@ -71,35 +78,44 @@ class _Swap:
 
 
 @dataclass(frozen=True)
+class _Told:
+    """What models are told of a case: its channels, its conditions a model, and how many of a tile's last channels say
+    what is absent."""
+
+    present_1C: torch.Tensor | None
+    conditions: Sequence[Mapping[str, torch.Tensor] | None]
+    n_absent: int
+
+
+@dataclass(frozen=True)
 class _Network:
     """Models and what they are told of a case, as a function of tiles and of the axes along which each is mirrored."""
 
     models: Sequence[nn.Module]
     runtime: Runtime
     dimensions: int
-    present_1C: torch.Tensor | None
-    conditions: Mapping[str, torch.Tensor] | None
+    told: _Told
     swap: _Swap | None
 
     def __call__(self, tiles_BCDHW: torch.Tensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Mean logits (B, K, D, H, W), float32, of tiles that are mirrored for the network and back."""
+        n_images = tiles_BCDHW.shape[1] - self.told.n_absent
         swapped = [self.swap is not None and self.swap.axis in axes for axes in flips]
-        image = torch.stack([_flipped(tile[list(self.swap.channels)] if swaps else tile, axes)
+        image = torch.stack([_flipped(torch.cat([tile[list(self.swap.channels)], tile[n_images:]]) if swaps else tile, axes)
                              for tile, axes, swaps in zip(tiles_BCDHW, flips, swapped, strict=True)])
-        logits = self._forward(image)
+        logits = self._forward(image[:, :n_images], image[:, n_images:] > 0 if self.told.n_absent else None)
         return torch.stack([_flipped(one[list(self.swap.heads)] if swaps else one, axes)
                             for one, axes, swaps in zip(logits, flips, swapped, strict=True)])
 
-    def _forward(self, image_BCDHW: torch.Tensor) -> torch.Tensor:
-        n = len(image_BCDHW)
-        image = image_BCDHW[:, :, 0] if self.dimensions == 2 else image_BCDHW
-        image = self.runtime.arranged(image, self.dimensions)
-        present = None if self.present_1C is None else self.present_1C.expand(n, -1)
-        conditions = self.conditions and {name: value.to(self.runtime.device).expand(n, *value.shape[1:])
-                                          for name, value in self.conditions.items()}
+    def _forward(self, image_BCDHW: torch.Tensor, absent_BCDHW: torch.Tensor | None) -> torch.Tensor:
+        n, flat = len(image_BCDHW), self.dimensions == 2
+        image = self.runtime.arranged(image_BCDHW[:, :, 0] if flat else image_BCDHW, self.dimensions)
+        absent = absent_BCDHW[:, :, 0] if flat and absent_BCDHW is not None else absent_BCDHW
+        present = None if self.told.present_1C is None else self.told.present_1C.expand(n, -1)
         with self.runtime.autocast():
-            logits = sum(model(image, present, conditions).float() for model in self.models) / len(self.models)
-        return logits[:, :, None] if self.dimensions == 2 else logits
+            logits = sum(model(image, present, _repeated(conditions, n), absent).float()
+                         for model, conditions in zip(self.models, self.told.conditions, strict=True)) / len(self.models)
+        return logits[:, :, None] if flat else logits
 
 
 @dataclass(frozen=True)
@@ -172,6 +188,14 @@ def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) ->
     """The input channels' permutation: a cascade has one channel a foreground head after the images."""
     background = len(head_swap) - n_previous
     return (*range(n_images), *(n_images + head_swap[background + i] - background for i in range(n_previous)))
+
+
+def _moved(conditions: Mapping[str, torch.Tensor] | None, device: torch.device) -> dict[str, torch.Tensor] | None:
+    return conditions and {name: value.to(device) for name, value in conditions.items()}
+
+
+def _repeated(conditions: Mapping[str, torch.Tensor] | None, n: int) -> dict[str, torch.Tensor] | None:
+    return conditions and {name: value.expand(n, *value.shape[1:]) for name, value in conditions.items()}
 
 
 def _flipped(image_CDHW: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:

@@ -14,7 +14,11 @@ _SMALLEST = 1e-8
 
 
 class Normalizer(Protocol):
-    """`inside_DHW` is True where the case has data: the non-zero region and every labelled voxel."""
+    """`inside_DHW` is True where the case has data: the non-zero region and every labelled voxel.
+
+    Each voxel is changed by itself, whatever is counted over all of them: of a channel that does not cover the whole case
+    a normaliser gets the voxels that it covers, as one row (1, 1, N).
+    """
 
     def __call__(self, image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None,
                  options: Frozen) -> np.ndarray: ...
@@ -23,10 +27,21 @@ class Normalizer(Protocol):
 NORMALIZERS: Registry[Normalizer] = Registry("normalizer")
 
 
-def normalize(part: Part, image_DHW: np.ndarray, inside_DHW: np.ndarray,
-              stats: IntensityStats | None = None) -> np.ndarray:
-    """One channel normalised by the part that the plan chose, as a new float32 array. `stats` are the dataset's."""
-    return NORMALIZERS.get(part.name)(image_DHW, inside_DHW, stats, NORMALIZERS.options(part.name, part.options))
+def normalize(part: Part, image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None = None,
+              absent_DHW: np.ndarray | None = None) -> np.ndarray:
+    """One channel normalised by the part that the plan chose, as a new float32 array. `stats` are the dataset's.
+
+    Voxels that are absent (True in `absent_DHW`; none: nowhere) are not read and become 0.
+    """
+    options = NORMALIZERS.options(part.name, part.options)
+    if absent_DHW is None or not absent_DHW.any():
+        return NORMALIZERS.get(part.name)(image_DHW, inside_DHW, stats, options)
+    normalized_DHW = np.zeros(image_DHW.shape, dtype=np.float32)
+    seen_DHW = ~absent_DHW
+    if seen_DHW.any():
+        row, inside_row = image_DHW[seen_DHW][None, None], inside_DHW[seen_DHW][None, None]
+        normalized_DHW[seen_DHW] = NORMALIZERS.get(part.name)(row, inside_row, stats, options)[0, 0]
+    return normalized_DHW
 
 
 @NORMALIZERS.register("ct")

@@ -10,25 +10,30 @@ from autoseg.data.case import Case, PreparedCase
 from autoseg.data.crop import bounding_box, nonzero_mask
 from autoseg.preprocess.foreground import case_generator, sample_foreground
 from autoseg.preprocess.normalize import normalize
-from autoseg.preprocess.resample import plan_resize, resample_image, target_shape, target_spacing
+from autoseg.preprocess.resample import Resize, plan_resize, resample_image, target_shape, target_spacing
 from autoseg.preprocess.vote import resample_label
 from planners.plan import Configuration, Plan
 
 # Background outside the non-zero region is a label of its own while labels are resampled, as in nnU-Net: at its border
 # a thin structure then competes with two backgrounds, each of which weighs less.
 _OUTSIDE = -1
+# Weights of voxels are wrong by some 1e-7: a half stays a half.
+_HALF = 0.5 - 1e-5
 
 
 def prepare(case: Case, plan: Plan, configuration: Configuration, device: torch.device | str = "cpu") -> PreparedCase:
     """The case as the network of `configuration` sees it. Images are resampled on `device`; the case is unchanged."""
-    image_CDHW = case.image_CDHW.transpose(0, *(axis + 1 for axis in plan.transpose))
+    axes = (0, *(axis + 1 for axis in plan.transpose))
+    image_CDHW = case.image_CDHW.transpose(axes)
+    absent_CDHW = None if case.absent_CDHW is None else case.absent_CDHW.transpose(axes)
     label_DHW = None if case.label_DHW is None else case.label_DHW.transpose(plan.transpose)
     from_mm = tuple(float(case.geometry.spacing_mm[axis]) for axis in plan.transpose)
 
-    inside_DHW = nonzero_mask(image_CDHW, case.present_C)
+    inside_DHW = nonzero_mask(image_CDHW, case.present_C, absent_CDHW)
     box = tuple((int(start), int(stop)) for start, stop in bounding_box(inside_DHW))
     window = tuple(slice(*side) for side in box)
     inside_DHW, image_CDHW = inside_DHW[window], image_CDHW[(slice(None), *window)]
+    absent_CDHW = None if absent_CDHW is None else absent_CDHW[(slice(None), *window)]
     if label_DHW is not None:
         label_DHW = label_DHW[window].astype(np.int16)
         inside_DHW = inside_DHW | (label_DHW != 0)
@@ -38,8 +43,11 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: torch.
     cropped = image_CDHW.shape[1:]
     shapes = (cropped, target_shape(cropped, from_mm, to_mm))
     rules = configuration.resampling
-    image_CDHW = torch.from_numpy(_normalized(image_CDHW, inside_DHW, case.present_C, plan, configuration))
+    image_CDHW = torch.from_numpy(_normalized(image_CDHW, absent_CDHW, inside_DHW, case.present_C, (plan, configuration)))
     image_CDHW = resample_image(image_CDHW.to(device), plan_resize(shapes, from_mm, to_mm, rules.order_image, rules))
+    absent_CDHW = _resampled_absence(absent_CDHW, plan_resize(shapes, from_mm, to_mm, 1, rules), device)
+    if absent_CDHW is not None:
+        image_CDHW.masked_fill_(absent_CDHW, 0)
     foreground, lesions = {}, {}
     if label_DHW is not None:
         resize = plan_resize(shapes, from_mm, to_mm, rules.order_label, rules)
@@ -47,15 +55,30 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: torch.
         foreground, lesions = sample_foreground(label_DHW, plan.labels, case_generator(case.name))
     return PreparedCase(name=case.name, image_CDHW=image_CDHW.cpu().numpy(), present_C=case.present_C.copy(),
                         geometry=case.geometry, transpose=plan.transpose, box=box, cropped_shape=cropped,
-                        spacing_mm=to_mm, label_DHW=label_DHW, foreground=foreground, lesions=lesions)
+                        spacing_mm=to_mm, label_DHW=label_DHW, foreground=foreground, lesions=lesions,
+                        absent_CDHW=None if absent_CDHW is None else absent_CDHW.cpu().numpy())
 
 
-def _normalized(image_CDHW: np.ndarray, inside_DHW: np.ndarray, present_C: np.ndarray, plan: Plan,
-                configuration: Configuration) -> np.ndarray:
-    """Every present channel normalised by its own part; a missing channel is 0 and never read."""
+def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, present_C: np.ndarray,
+                planned: tuple[Plan, Configuration]) -> np.ndarray:
+    """Every present channel normalised by its own part; what is missing or absent is 0 and never read."""
+    plan, configuration = planned
     normalized = np.zeros(image_CDHW.shape, dtype=np.float32)
     for c, part in enumerate(configuration.normalizers):
         if present_C[c]:
             stats = plan.intensities[c] if c < len(plan.intensities) else None
-            normalized[c] = normalize(part, image_CDHW[c], inside_DHW, stats)
+            absent_DHW = None if absent_CDHW is None else absent_CDHW[c]
+            normalized[c] = normalize(part, image_CDHW[c], inside_DHW, stats, absent_DHW)
     return normalized
+
+
+def _resampled_absence(absent_CDHW: np.ndarray | None, resize: Resize, device: torch.device | str) -> torch.Tensor | None:
+    """Absent voxels of the new grid: those of which absent ones weigh at least a half. None where there is none."""
+    if absent_CDHW is None or not absent_CDHW.any():
+        return None
+    resampled = torch.zeros(len(absent_CDHW), *resize.shape_out, dtype=torch.bool, device=device)
+    for c, absent_DHW in enumerate(absent_CDHW):
+        if absent_DHW.any():
+            weight = torch.from_numpy(absent_DHW.astype(np.float32))[None].to(device)
+            resampled[c] = resample_image(weight, resize)[0] > _HALF
+    return resampled if resampled.any() else None

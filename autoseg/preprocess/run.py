@@ -16,10 +16,10 @@ from autoseg.base.parts import check_part
 from autoseg.base.runtime import cores, free_host_bytes
 from autoseg.base.workers import worker_pool
 from autoseg.data.case import CaseFiles
+from autoseg.data.headers import check_headers, places, reference_of
 from autoseg.data.manifest import Manifest
-from autoseg.data.measure import case_digest
+from autoseg.data.measure import case_digest, transforms_of
 from autoseg.data.raw import find_training_cases, load_case
-from autoseg.data.readers import read_header
 from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
 from autoseg.preprocess.normalize import NORMALIZERS
@@ -44,6 +44,7 @@ class Job:
     plan: Plan
     configuration: Configuration
     folder: Path
+    transforms: Path | None = None  # the folder of what registration found
     provenance: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,17 +64,17 @@ class Preprocessed:
 
 
 def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configuration: str, folder: Path, *,
-                       workers: int = 1, progress: Callable[[], object] | None = None
+                       workers: int = 1, progress: Callable[[], object] | None = None, transforms: Path | None = None
                        ) -> Preprocessed:
     """Prepare every training case into `folder`; cases that are already there, undamaged and up to date, are kept.
 
-    `workers` processes (1: this one) are used, or as many as the memory allows. `plugins` are modules that register
-    normalizers. `progress` is called once a case. Faults of single cases are in the result, not raised.
+    `workers` processes (1: this one) are used, or as many as the memory allows. `progress` is called once a case.
+    `transforms` is the folder of what registration found. Faults of single cases are in the result, not raised.
     """
     chosen = plan.configurations[configuration]
     for part in chosen.normalizers:
         check_part(NORMALIZERS, part, f"{plan.dataset} {configuration}")
-    jobs = [Job(files, plan, chosen, folder) for files in find_training_cases(raw_folder, manifest)]
+    jobs = [Job(files, plan, chosen, folder, transforms) for files in find_training_cases(raw_folder, manifest)]
     with ThreadPoolExecutor(min(8, cores())) as threads:  # reading and checksums release the interpreter's lock
         checked = list(threads.map(_with_provenance, jobs))
         waiting = [job for job, current in checked if not current]
@@ -105,18 +106,29 @@ def recipe_digest(plan: Plan, configuration: Configuration) -> str:
 
 def case_bytes(job: Job) -> int:
     """Memory that preparing one case takes at most: the channels as read and as normalised, the resampled ones, and the
-    products of one channel in float64. As if nothing could be cropped; 0 where the header cannot be read.
+    products of one channel in float64. As if nothing could be cropped; 0 where a header cannot be read.
+
+    A channel on a grid of its own is read there (up to three copies at a time: as the file has it, as float32, and as
+    brought half-way) and is marked where it is absent, in the case, in the crop and on the prepared grid.
     """
+    channels = job.plan.channels
     try:
-        geometry = read_header(next(path for path in job.files.images if path is not None)).geometry
-    except (AutosegError, OSError, StopIteration):
+        found = places(job.files, check_headers(job.files, channels, None)[0], channels)
+    except OSError:
+        found = []
+    reference = reference_of(found, channels)
+    if reference is None:
         return 0  # loading the case will say what is wrong with it
+    geometry = reference.geometry
     shape = tuple(geometry.shape[axis] for axis in job.plan.transpose)
     from_mm = tuple(geometry.spacing_mm[axis] for axis in job.plan.transpose)
     before = math.prod(shape)
     after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
-    channels = len(job.plan.channels)
-    return 4 * (channels * (3 * before + 2 * after) + 8 * max(before, after)) + _WORKER_BYTES
+    values = len(channels) * (3 * before + 2 * after) + 8 * max(before, after)
+    brought = [place for place in found if place.is_brought]
+    own = max((3 * place.n_channels * max(before, math.prod(place.geometry.shape)) for place in brought), default=0)
+    marks = len(channels) * (2 * before + 2 * after) if brought else 0
+    return 4 * (values + own) + marks + _WORKER_BYTES
 
 
 def _affordable_workers(sizes: list[int]) -> int:
@@ -131,9 +143,9 @@ def _affordable_workers(sizes: list[int]) -> int:
 def _with_provenance(job: Job) -> tuple[Job, bool]:
     """The job with the digests of what it depends on, and whether the prepared case is current."""
     try:
-        raw = case_digest(job.files)
-    except OSError:
-        return job, False  # loading the case will say what is wrong with the file
+        raw = case_digest(job.files, transforms_of(job.transforms, job.files.name))
+    except (OSError, AutosegError):
+        return job, False  # preparing the case will say what is wrong with its files
     job = replace(job, provenance={"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)})
     return job, is_current(job.folder, job.files.name, job.provenance)
 
@@ -142,7 +154,8 @@ def _attempt(job: Job) -> str:
     """Prepare one case; what went wrong, in words, or nothing."""
     try:
         remove_prepared(job.folder, job.files.name)  # what is out of date must not outlive a failure
-        case = load_case(job.files, job.plan.channels, job.plan.labels)
+        found = transforms_of(job.transforms, job.files.name)
+        case = load_case(job.files, job.plan.channels, job.plan.labels, found)
         prepared = prepare(case, job.plan, job.configuration)
         write_prepared(job.folder, replace(prepared, provenance=job.provenance), job.configuration.patch)
     except AutosegError as error:

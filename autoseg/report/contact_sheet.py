@@ -25,13 +25,21 @@ _SOFT_TISSUE_HU = (-160.0, 240.0)
 
 
 @dataclass(frozen=True)
+class Shown:
+    """One prediction of a case: what it is called, its label map and its scores."""
+
+    title: str
+    label_DHW: np.ndarray
+    score: CaseScore
+
+
+@dataclass(frozen=True)
 class Row:
-    """A case with its true and predicted label map, on its own grid, and its scores."""
+    """A case with its true label map and its predictions, on its own grid."""
 
     case: Case
     truth_DHW: np.ndarray
-    predicted_DHW: np.ndarray
-    score: CaseScore
+    predictions: tuple[Shown, ...]
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class View:
 
 
 def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
-    """Write one row a case: every channel, the first one with the true contours, and with the predicted ones.
+    """Write one row a case: every channel, the first one with the true contours, and with those of each prediction.
 
     Of a volume the slice with most true foreground is shown, every label counting alike. A channel that a case lacks
     stays empty.
@@ -59,7 +67,7 @@ def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
 
     views = [best_view(row.truth_DHW, row.case.geometry.spacing_mm, manifest.labels) for row in rows]
     heights = [_height(view.cut(row.truth_DHW), view.aspect) for row, view in zip(rows, views, strict=True)]
-    n_columns = len(manifest.channels) + 2
+    n_columns = len(manifest.channels) + 1 + max(len(row.predictions) for row in rows)
     size = (_WIDTH_INCHES * n_columns, _WIDTH_INCHES * sum(heights) + 0.45 * len(rows) + 0.4)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -100,16 +108,17 @@ def _height(slice_HW: np.ndarray, aspect: float) -> float:
 
 def _draw_row(axes: Sequence["Axes"], row: Row, view: View, manifest: Manifest) -> None:
     present = np.flatnonzero(row.case.present_C)
-    first = int(present[0]) if present.size else 0
+    reference = next((n for n, channel in enumerate(manifest.channels) if channel.reference), None)
+    first = reference if reference is not None else int(present[0]) if present.size else 0
     for number, (ax, channel) in enumerate(zip(axes, manifest.channels, strict=False)):
         _draw_channel(ax, row, view, number, channel)
         ax.set_title(channel.name, fontsize=8)
-    for ax, label_DHW, title in ((axes[-2], row.truth_DHW, "truth"), (axes[-1], row.predicted_DHW, "prediction")):
+    drawn = [("truth", row.truth_DHW), *((f"{one.title}\n{_dice_of(one.score)}", one.label_DHW) for one in row.predictions)]
+    for ax, (title, label_DHW) in zip(axes[len(manifest.channels) :], drawn, strict=False):
         _draw_channel(ax, row, view, first, manifest.channels[first])
         _draw_contours(ax, view.cut(label_DHW), manifest.labels)
         ax.set_title(title, fontsize=8)
     axes[0].set_title(f"{row.case.name}\n{manifest.channels[0].name}", fontsize=8)
-    axes[-1].set_title(f"prediction\n{_dice_of(row.score)}", fontsize=8)
 
 
 def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: ChannelSpec) -> None:
@@ -142,7 +151,8 @@ def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: Lab
     from matplotlib.lines import Line2D
 
     shown = {int(value) for row, view in zip(rows, views, strict=True)
-             for label_DHW in (row.truth_DHW, row.predicted_DHW) for value in np.unique(view.cut(label_DHW))}
+             for label_DHW in (row.truth_DHW, *(one.label_DHW for one in row.predictions))
+             for value in np.unique(view.cut(label_DHW))}
     lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _colours(labels).items()
              if shown & set(labels.names[name])]
     if lines:

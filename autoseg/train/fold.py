@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from tqdm import tqdm
@@ -27,6 +27,7 @@ from autoseg.train.step import AveragedWeights, Forward, patch_dice, train_step
 from autoseg.train.watchdog import Watchdog
 from planners.base import Part
 from planners.budget import Pace, resolve, revise
+from planners.plan import Hiding
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +44,9 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     epoch are written. Interrupted at any moment, the same call goes on from the last saved epoch. Raises AutosegError
     where the loss is not finite.
     """
-    configuration = job.configuration
-    store = open_cases(job.cases, job.training, runtime.device, _resident_bytes(runtime))
+    store = _store(job, job.training, runtime, _resident_bytes(runtime))
     stream = _stream(job, store, runtime, job.seed)
-    state = new_state(job.plan, configuration, runtime, job.seed)
+    state = new_state(job.plan, job.configuration, runtime, job.seed, job.layout)
     saved = load_state(job.folder.state)
     if saved is not None and saved.get("training", list(job.training)) != list(job.training):
         raise UserError("the folds were changed since this training began", where=job.title,
@@ -152,7 +152,8 @@ def _finish(job: FoldJob, state: TrainState) -> None:
         save_weights(job.folder.checkpoint, model.state_dict(),
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
                       "iterations": state.iteration, "seconds": round(state.seconds, 1),
-                      "training": list(job.training)})
+                      "training": list(job.training),
+                      "encoder": None if job.encoder is None else job.encoder.model_dump(mode="json")})
 
 
 def _patch_scores(job: FoldJob, state: TrainState, patches: Iterator[Batch] | None, steps: int, runtime: Runtime
@@ -167,13 +168,18 @@ def _validation_patches(job: FoldJob, runtime: Runtime) -> BatchStream | None:
     """Patches of the validation cases, sampled as in training and not augmented; None where there are no such cases."""
     if not job.validation:
         return None
-    plain = job.configuration.model_copy(update={"augmentation": Part(name="none")})
-    store = open_cases(job.cases, job.validation, runtime.device, _resident_bytes(runtime) // 2)
-    return make_batches(store, plain, job.plan.labels, job.seed + 2, runtime.device)
+    plain = job.configuration.model_copy(update={"augmentation": Part(name="none"), "hiding": Hiding()})
+    store = _store(job, job.validation, runtime, _resident_bytes(runtime) // 2)
+    return make_batches(store, plain, job.plan.labels, job.seed + 2, runtime.device, job.layout)
+
+
+def _store(job: FoldJob, names: Sequence[str], runtime: Runtime, limit_bytes: int) -> CaseStore:
+    return open_cases(job.cases, names, runtime.device, limit_bytes, conditions=job.encoded(names),
+                      annotated=job.annotated_heads())
 
 
 def _stream(job: FoldJob, store: CaseStore, runtime: Runtime, seed: int) -> BatchStream:
-    return make_batches(store, job.configuration, job.plan.labels, seed, runtime.device)
+    return make_batches(store, job.configuration, job.plan.labels, seed, runtime.device, job.layout)
 
 
 def _opened(job: FoldJob) -> list[PreparedCase]:

@@ -95,7 +95,7 @@ def compiles_faster(job: FoldJob, stream: BatchStream, runtime: Runtime) -> bool
 
 def _twin(job: FoldJob, runtime: Runtime) -> TrainState:
     """A state like the one to be trained, with more iterations ahead than will be measured."""
-    twin = new_state(job.plan, job.configuration, runtime, job.seed)
+    twin = new_state(job.plan, job.configuration, runtime, job.seed, job.layout)
     twin.schedule = twin.schedule.model_copy(update={"iterations": 1000})
     return twin
 
@@ -105,11 +105,13 @@ def _forward_seconds(twin: TrainState, batch: Batch, runtime: Runtime) -> float:
     """Median seconds to predict one patch."""
     model = twin.model.eval()
     image = runtime.arranged(batch.image_BCDHW[:1], batch.image_BCDHW.ndim - 2)
+    conditions = batch.conditions and {name: value[:1] for name, value in batch.conditions.items()}
+    absent = None if batch.absent_BCDHW is None else batch.absent_BCDHW[:1]
     taken = []
     for _ in range(1 + _STEPS[0]):
         start = time.perf_counter()
         with runtime.autocast():
-            model(image, batch.present_BC[:1])
+            model(image, batch.present_BC[:1], conditions, absent)
         _wait(runtime)
         taken.append(time.perf_counter() - start)
     return statistics.median(taken[1:])

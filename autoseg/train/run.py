@@ -4,28 +4,21 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from autoseg.base.checkpoint import load_weights
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
 from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.batches.augment import AUGMENTATIONS
-from autoseg.data.manifest import read_manifest
-from autoseg.data.raw import find_training_cases
-from autoseg.data.readers.prepared import prepared_names, provenance_of
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.networks import NETWORKS
 from autoseg.predict.models import load_model
-from autoseg.preprocess.run import recipe_digest
-from autoseg.train.cascade import add_previous
+from autoseg.train.assemble import assemble, check_training
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
 from autoseg.train.optimizers import OPTIMIZERS
-from autoseg.train.splits import choose_fold, read_splits
 from autoseg.train.validate import FoldResult, validate_fold
 from planners.base import Part
 from planners.override import override
@@ -101,7 +94,7 @@ def _check_others(workspace: Workspace, planned: Plan, configuration: str, folde
 
 
 def _same_model(one: Plan, other: Plan, configuration: str) -> bool:
-    shared = ("channels", "labels", "intensities", "transpose", "file_ending")
+    shared = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
     return (one.configurations.get(configuration) == other.configurations.get(configuration)
             and all(getattr(one, key) == getattr(other, key) for key in shared))
 
@@ -116,15 +109,17 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     if folder.result.is_file() and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
         return read_model(folder.result, FoldResult)
-    job, truths = assemble(workspace, planned, configuration, fold, folder, seed)
+    job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
     # From here on something is removed or written: whatever could be refused was.
     if restart:
         folder.clear()
     write_json(workspace.model_plan(planned.dataset, planned.planner, configuration), planned)
+    if job.encoder is not None:
+        write_json(folder.encoder, job.encoder)
     if not folder.checkpoint.is_file():
         _train(job, runtime, started, lambda: on_epoch(folder))
     began = time.monotonic()
-    trained = _trained_seconds(job)
+    trained = check_training(job).get("seconds", 0.0)
     model = load_model(planned, job.configuration, folder.checkpoint, runtime)
     schedule = read_model(folder.schedule, Schedule)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring)
@@ -146,47 +141,3 @@ def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[]
         raise UserError(f"{runtime.device} has too little memory for this training", where=job.title,
                         found=str(error).splitlines()[0],
                         do="begin anew with a smaller plan: --restart and --memory 8G or --set batch=2, say") from None
-
-
-def _trained_seconds(job: FoldJob) -> float:
-    """What the training took, interrupted runs included; a UserError where it has seen cases that are to be validated."""
-    _, facts = load_weights(job.folder.checkpoint)
-    seen = sorted(set(facts.get("training", ())) & set(job.validation))
-    if seen:
-        raise UserError("the folds were changed since this fold was trained", where=job.title,
-                        found=f"trained on {', '.join(seen[:5])}, which it should validate",
-                        do="restore the folds, or train it again with --restart")
-    return facts.get("seconds", 0.0)
-
-
-def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, folder: FoldFolder, seed: int
-             ) -> tuple[FoldJob, dict[str, Path]]:
-    """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared."""
-    raw = workspace.raw(planned.dataset)
-    files = {case.name: case for case in find_training_cases(raw, read_manifest(raw))}
-    split = choose_fold(read_splits(workspace, planned.dataset, sorted(files)), fold, sorted(files))
-    chosen = planned.configurations[configuration]
-    cases = workspace.cases(planned.dataset, planned.planner, chosen.data or configuration)
-    missing = sorted({*split.train, *split.validation} - set(prepared_names(cases)))
-    if missing:
-        raise UserError(f"{len(missing)} cases are not prepared for {chosen.data or configuration}", where=cases,
-                        found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}")
-    _check_recipe(planned, chosen, cases, [*split.train, *split.validation])
-    if chosen.previous:
-        cases = add_previous(workspace, planned, configuration, cases, [*split.train, *split.validation])
-    job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
-                  validation=split.validation, seed=seed)
-    return job, {name: case.label for name, case in files.items()}
-
-
-def _check_recipe(planned: Plan, chosen: Configuration, cases: Path, names: Sequence[str]) -> None:
-    """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does."""
-    recipe = recipe_digest(planned, chosen)
-    others = [name for name in names if provenance_of(cases, name).get("recipe") != recipe]
-    if others:
-        raise UserError(f"{len(others)} cases were prepared for another plan", where=cases,
-                        found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
-                        expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model begun "
-                           "with the older plan goes on with --restart only")

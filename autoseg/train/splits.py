@@ -1,6 +1,7 @@
 """The folds of a dataset: the user's own where there are any, else seeded ones that are written once."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from autoseg.base.errors import UserError
@@ -13,8 +14,9 @@ N_FOLDS = 5
 USERS_OWN = "splits_final.json"  # nnU-Net's name: a list of {"train": [...], "val": [...]}
 
 
-def read_splits(workspace: Workspace, dataset: str, cases: list[str]) -> tuple[Split, ...]:
-    """The folds of `cases`.
+def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Mapping[str, str] | None = None,
+                strata: Mapping[str, str] | None = None) -> tuple[Split, ...]:
+    """The folds of `cases`; those of one group (a patient) share a fold, those of one stratum (a site) are spread.
 
     `splits_final.json` in the raw or the prepared folder wins; otherwise folds are made once and kept. Below five cases
     each is left out once, with a warning. Raises UserError where a file names cases that are not there, or validates one
@@ -22,16 +24,21 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str]) -> tuple[S
     """
     for own in (workspace.raw(dataset) / USERS_OWN, workspace.prepared(dataset) / USERS_OWN):
         if own.is_file():
-            return _users_own(own, cases)
+            splits = _users_own(own, cases)
+            if _torn(splits, groups):
+                logger.warning("%s: a patient's cases are both trained on and validated; scores will be too good", own)
+            return splits
     path = workspace.splits(dataset)
     if path.is_file():
         splits = _ours(path)
-        if splits and {*splits[0].train, *splits[0].validation} == set(cases):
+        changed = not splits or {*splits[0].train, *splits[0].validation} != set(cases)
+        if not changed and not _torn(splits, groups):
             return splits
-        logger.warning("%s: the cases changed since the folds were made; new folds are made", path)
+        logger.warning("%s: %s since the folds were made; new folds are made", path,
+                       "the cases changed" if changed else "groups of cases were declared")
     if len(cases) < 2:
         return ()
-    splits = make_splits(cases, n_folds=N_FOLDS)
+    splits = make_splits(cases, n_folds=N_FOLDS, groups=groups, strata=strata)
     if len(splits) < N_FOLDS:
         logger.warning("%s has only %d cases: each of the %d folds leaves one out", dataset, len(cases), len(splits))
     write_json(path, [split.model_dump(mode="json") for split in splits])
@@ -47,6 +54,12 @@ def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) ->
         raise UserError(f"unknown fold {fold!r}", found=f"folds {known}" if known else "too few cases for folds",
                         expected="one of these, or all")
     return splits[int(fold)]
+
+
+def _torn(splits: tuple[Split, ...], groups: Mapping[str, str] | None) -> bool:
+    """Whether a group is both trained on and validated."""
+    return groups is not None and any({groups[name] for name in split.train} & {groups[name] for name in split.validation}
+                                      for split in splits)
 
 
 def _ours(path: Path) -> tuple[Split, ...]:

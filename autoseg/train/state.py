@@ -6,6 +6,7 @@ import torch
 
 from autoseg.base.runtime import Runtime
 from autoseg.nn.model import Model, build_model
+from autoseg.preprocess.conditions import NO_CONDITIONS, Layout
 from autoseg.train.optimizers import WeightAverage, build_optimizer
 from planners.plan import Configuration, Plan, Schedule
 
@@ -47,11 +48,12 @@ class TrainState:
         self.iteration, self.epoch, self.seconds = plain["iteration"], plain["epoch"], plain["seconds"]
 
 
-def new_state(plan: Plan, configuration: Configuration, runtime: Runtime, seed: int) -> TrainState:
-    """An untrained state; the same seed gives the same weights on every device."""
+def new_state(plan: Plan, configuration: Configuration, runtime: Runtime, seed: int, layout: Layout = NO_CONDITIONS
+              ) -> TrainState:
+    """An untrained state of a model with conditions of a layout; the same seed gives the same weights on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(plan, configuration)
+        model = build_model(plan, configuration, layout)
     model = runtime.arranged(model, configuration.dimensions)
     schedule = configuration.schedule
     return TrainState(model=model, schedule=schedule,

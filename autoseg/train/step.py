@@ -26,8 +26,8 @@ def train_step(state: TrainState, forward: Forward, loss: DeepSupervision, batch
         group["lr"] = rate
     image = runtime.arranged(batch.image_BCDHW, batch.image_BCDHW.ndim - 2)
     with runtime.autocast():
-        logits = forward(image, batch.present_BC, batch.conditions)
-    value = loss(logits, batch.label_BDHW)
+        logits = forward(image, batch.present_BC, batch.conditions, batch.absent_BCDHW)
+    value = loss(logits, batch.label_BDHW, batch.annotated_BK)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(value).backward()
     state.scaler.unscale_(state.optimizer)
@@ -62,7 +62,8 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
                ) -> dict[str, float | None]:
     """Dice of each foreground class over the voxels of `count` batches as one volume; None where a class is in none.
 
-    An estimate that shows the trend: patches, no sliding window, no mirroring.
+    An estimate that shows the trend: patches, no sliding window, no mirroring. What was not annotated in a case, and so is
+    nowhere in its label, does not count as predicted.
     """
     encode = TargetEncoder(labels, runtime.device)
     first = 0 if labels.has_regions else 1
@@ -71,12 +72,14 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         batch = next(batches)
         with runtime.autocast():
             logits = model(runtime.arranged(batch.image_BCDHW, batch.image_BCDHW.ndim - 2), batch.present_BC,
-                           batch.conditions)
+                           batch.conditions, batch.absent_BCDHW)
         predicted = _decided(logits, labels.has_regions)[:, first:]
         targets = encode(batch.label_BDHW)
         truth = targets.truth_BKDHW[:, first:]
         if targets.counted_B1DHW is not None:
             predicted, truth = predicted & targets.counted_B1DHW, truth & targets.counted_B1DHW
+        if batch.annotated_BK is not None:
+            predicted = predicted & batch.annotated_BK[(..., *[None] * (truth.ndim - 2))]
         axes = (0, *range(2, truth.ndim))
         overlap = overlap + (predicted & truth).sum(axes)
         size = size + predicted.sum(axes) + truth.sum(axes)

@@ -9,12 +9,13 @@ from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
 from autoseg.base.runtime import Runtime
 from autoseg.base.workspace import write_json
+from autoseg.data.case import CaseConditions
 from autoseg.data.readers import read_label, write_label
 from autoseg.data.readers.prepared import open_prepared
 from autoseg.evaluate.score import score_case, summarize
 from autoseg.evaluate.types import Summary
-from autoseg.nn.model import Model
 from autoseg.predict.export import restore_label
+from autoseg.predict.models import FoldModel
 from autoseg.predict.prepared import predict_prepared
 from autoseg.train.job import FoldJob
 from planners.base import Frozen
@@ -41,7 +42,7 @@ class FoldResult(Frozen):
     unscored: tuple[str, ...] = ()
 
 
-def validate_fold(job: FoldJob, model: Model, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool
+def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool
                   ) -> tuple[Summary | None, tuple[str, ...]]:
     """Predict, write and score every validation case; a mask that is there already is only scored.
 
@@ -60,7 +61,8 @@ def validate_fold(job: FoldJob, model: Model, truths: Mapping[str, Path], runtim
             if geometry.difference(grid):
                 raise UserError("the predicted mask is not on the label's grid", where=mask, found=geometry.difference(grid),
                                 do="remove this mask and run the same command again")
-            scores.append(score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name))
+            scores.append(score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name,
+                                     annotated=job.annotated.get(name)))
         except AutosegError as error:
             logger.warning("%s was not scored: %s", name, error)
             faults.append(f"{name}: {error}")
@@ -71,7 +73,8 @@ def validate_fold(job: FoldJob, model: Model, truths: Mapping[str, Path], runtim
     return summary, tuple(faults)
 
 
-def _predict_to(mask: Path, job: FoldJob, name: str, model: Model, runtime: Runtime, mirroring: bool) -> None:
+def _predict_to(mask: Path, job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
     prepared = open_prepared(job.cases, name)
-    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring)
+    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
+                              conditions=job.conditions.get(name, CaseConditions()))
     write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)

@@ -9,24 +9,24 @@ from autoseg.data.case import PreparedCase
 from autoseg.data.geometry import Geometry
 from planners.base import Part
 from planners.fingerprint import LabelSpec
-from planners.plan import Configuration, Schedule, Topology
+from planners.plan import Configuration, Hiding, Schedule, Topology
 
 LABELS = LabelSpec(names={"background": (0,), "organ": (1,), "tumour": (2,)})
 
 
 def make_configuration(patch, *, batch=2, augmentation="none", options=None, channels=1, share=1 / 3, previous="",
-                       normalizer="zscore") -> Configuration:
+                       normalizer="zscore", hiding=None) -> Configuration:
     ones = (1,) * len(patch)
     topology = Topology(strides=(ones,), kernel_sizes=(ones,), features=(4,), blocks_encoder=(1,), convs_decoder=())
     return Configuration(spacing_mm=ones, median_shape=patch, patch=patch, batch=batch, batch_dice=False,
                          topology=topology, network=Part(name="unet"), normalizers=(Part(name=normalizer),) * channels,
                          augmentation=Part(name=augmentation, options=options or {}), previous=previous,
                          schedule=Schedule(learning_rate=0.01, foreground_share=share),
-                         mirror_axes=tuple(range(len(patch))))
+                         mirror_axes=tuple(range(len(patch))), hiding=hiding or Hiding())
 
 
 def make_case(label_DHW, name="case", *, image_CDHW=None, labels=LABELS, present=(True,), previous_DHW=None,
-              extra_foreground=None) -> PreparedCase:
+              absent_CDHW=None, extra_foreground=None) -> PreparedCase:
     """A case whose image numbers its voxels from 1, so that a patch says where it was cut."""
     label = np.asarray(label_DHW, np.int16)
     if image_CDHW is None:
@@ -41,7 +41,23 @@ def make_case(label_DHW, name="case", *, image_CDHW=None, labels=LABELS, present
     return PreparedCase(name=name, image_CDHW=image_CDHW, present_C=np.array(present),
                         geometry=Geometry(label.shape, (1.0, 1.0, 1.0)), transpose=(0, 1, 2),
                         box=tuple((0, n) for n in label.shape), cropped_shape=label.shape, spacing_mm=(1.0, 1.0, 1.0),
-                        label_DHW=label, previous_DHW=previous_DHW, foreground=foreground, lesions=lesions)
+                        label_DHW=label, previous_DHW=previous_DHW, absent_CDHW=absent_CDHW, foreground=foreground,
+                        lesions=lesions)
+
+
+class Lazy:
+    """An array that is read when it is sliced, and counts the voxels that were."""
+
+    def __init__(self, array, broken=False):
+        self.array, self.broken, self.read = array, broken, 0
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, window):
+        if self.broken:
+            raise RuntimeError("bad chunk")
+        part = self.array[window]
+        self.read += part.size
+        return part
 
 
 def make_batch(patch, *, n_samples=2, channels=1, previous=0, seed=0) -> Batch:

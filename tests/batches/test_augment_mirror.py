@@ -5,6 +5,7 @@ import torch
 from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import build_augmentation
+from autoseg.batches.augment.channels import Channels
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.batch import Batch
 from planners.fingerprint import LabelSpec
@@ -15,12 +16,12 @@ REGIONS = LabelSpec(names={"background": (0,), "left_kidney": (1, 2), "left_tumo
                     paired=(("left_kidney", "right_kidney"), ("left_tumour", "right_tumour")))
 
 
-def mirrored(axes, labels, *, pair_axis=-1, label=(0, 3, 5, 8), channels=None, n_images=1):
+def mirrored(axes, labels, *, pair_axis=-1, label=(0, 3, 5, 8), channels=None, n_previous=0):
     """A row of voxels (along the last of three axes) after mirroring every axis of `axes`."""
     label = torch.tensor(label, dtype=torch.int16).expand(1, 2, 2, -1).contiguous()
     image = label[:, None].float() if channels is None else channels
-    mirror = Mirror(axes, 1.0, pair_axis, labels, n_images=n_images, dimensions=3, device=torch.device("cpu"))
-    mirror(image, label, seeded())
+    mirror = Mirror(axes, 1.0, pair_axis, labels, channels=Channels(1, n_previous), dimensions=3, device=torch.device("cpu"))
+    mirror(Batch(image, label, torch.ones(1, 1, dtype=torch.bool)), seeded())
     return image[0, :, 0, 0].tolist(), label[0, 0, 0].tolist()
 
 
@@ -54,20 +55,30 @@ def test_regions_swap_the_values_that_form_them():
 
 
 def test_the_channels_of_an_earlier_prediction_swap_with_the_labels():
-    image = torch.zeros(1, 4, 2, 2, 4)
+    image = torch.zeros(1, 5, 2, 2, 4)
     image[:, 0] = 7
+    image[:, 4, ..., 0] = 1  # a mask of absent voxels, which is nobody's twin
     image[:, 1, ..., 0] = 1  # left, spine and right at the first three places
     image[:, 2, ..., 1] = 1
     image[:, 3, ..., 2] = 1
-    rows, _ = mirrored((2,), PAIRED, channels=image)
-    assert rows == [[7] * 4, [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    rows, _ = mirrored((2,), PAIRED, channels=image, n_previous=3)
+    assert rows == [[7] * 4, [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(2, [True, False, False]), (1, [False, False, True])])
+def test_what_was_annotated_on_the_left_is_then_known_of_the_right(axis, expected):
+    mirror = Mirror((axis,), 1.0, -1, PAIRED, channels=Channels(1), dimensions=3, device=torch.device("cpu"))
+    annotated = torch.tensor([[False, False, True]])  # left, spine, right
+    batch = Batch(torch.zeros(1, 1, 2, 2, 4), torch.zeros(1, 2, 2, 4, dtype=torch.int16), torch.ones(1, 1) > 0,
+                  annotated_BK=annotated)
+    assert mirror(batch, seeded()).annotated_BK.tolist() == [expected]
+    assert annotated.tolist() == [[False, False, True]]
 
 
 def test_a_pair_of_different_numbers_of_values_is_an_error():
     labels = LabelSpec(names={"background": (0,), "a": (1, 2), "b": (3,)}, region_order=(1, 3), paired=(("a", "b"),))
     with pytest.raises(ValueError, match="'a' and 'b' have 2 and 1"):
         mirrored((2,), labels)
-
 
 
 def test_samples_are_mirrored_one_by_one():

@@ -3,27 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import LABELS, make_case, make_configuration
+from batch_phantoms import LABELS, Lazy, make_case, make_configuration
 
 from autoseg.base.errors import UserError
 from autoseg.batches.sample import PatchSampler
 from autoseg.batches.source import open_cases, store_cases
 from autoseg.data.readers.prepared import write_prepared
-
-
-class Lazy:
-    """An array that is read when it is sliced, and counts the voxels that were."""
-
-    def __init__(self, array, broken=False):
-        self.array, self.broken, self.read = array, broken, 0
-        self.shape, self.dtype = array.shape, array.dtype
-
-    def __getitem__(self, window):
-        if self.broken:
-            raise RuntimeError("bad chunk")
-        part = self.array[window]
-        self.read += part.size
-        return part
 
 
 def lazy_case(name="case", broken=False):
@@ -100,7 +85,8 @@ def test_a_case_that_is_not_prepared_is_named(tmp_path):
 def test_cases_on_the_disk_give_the_patches_of_the_cases_that_were_written(tmp_path, limit_bytes):
     rng = np.random.default_rng(0)
     cases = [make_case(rng.integers(0, 3, (9, 12, 14)), name, image_CDHW=rng.random((2, 9, 12, 14), np.float32),
-                       present=(True, False), previous_DHW=rng.integers(0, 3, (9, 12, 14), np.int16))
+                       present=(True, False), previous_DHW=rng.integers(0, 3, (9, 12, 14), np.int16),
+                       absent_CDHW=None if name == "a" else rng.random((2, 9, 12, 14)) < 0.1)
              for name in ("a", "b", "c")]
     for case in cases:
         write_prepared(tmp_path, case, (4, 4, 4))
@@ -111,7 +97,7 @@ def test_cases_on_the_disk_give_the_patches_of_the_cases_that_were_written(tmp_p
     for _ in range(5):
         one, other = written.draw(), given.draw()
         assert torch.equal(one.image_BCDHW, other.image_BCDHW) and torch.equal(one.label_BDHW, other.label_BDHW)
-        assert torch.equal(one.present_BC, other.present_BC)
+        assert torch.equal(one.present_BC, other.present_BC) and torch.equal(one.absent_BCDHW, other.absent_BCDHW)
 
 
 def test_a_damaged_case_is_named(tmp_path):

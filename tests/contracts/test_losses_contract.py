@@ -10,6 +10,7 @@ from planners.fingerprint import LabelSpec
 PLAIN = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})
 REGIONS = LabelSpec(names={"background": (0,), "whole": (1, 2), "core": (2,)}, region_order=(1, 2))
 IGNORING = LabelSpec(names={"background": (0,), "a": (1,)}, ignore=2)
+PARTIAL = [(name, labels, n) for name in LOSSES.names() for labels in (PLAIN, REGIONS) for n in (2, 3)]
 EVERY = [(name, labels, n) for name in LOSSES.names() for labels in (PLAIN, REGIONS, IGNORING) for n in (2, 3)]
 
 
@@ -48,6 +49,22 @@ def test_the_logits_are_left_unchanged_and_the_value_repeats(name, labels, n):
     loss = make(name, labels, batch_dice=False)
     assert loss(logits, targets) == loss(logits, targets)
     assert torch.equal(logits, kept)
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize(("name", "labels", "n"), PARTIAL)
+def test_what_a_label_says_of_a_name_that_was_not_annotated_is_not_believed(name, labels, n, batch_dice):
+    logits, _ = task(labels, n)
+    unseen = torch.zeros(2, *(6,) * n, dtype=torch.int16)
+    unseen[:, :3] = 1
+    seen = unseen.clone()
+    seen[0, 2] = 2  # in the first sample nobody looked for the second name; what was there stays, or is background
+    if not labels.has_regions:
+        unseen[0, 2] = 0
+    encode, annotated = TargetEncoder(labels), torch.tensor([[True, False], [True, True]])
+    loss = make(name, labels, batch_dice)
+    assert torch.equal(loss(logits, encode(seen, annotated)), loss(logits, encode(unseen, annotated)))
+    assert not torch.equal(loss(logits, encode(seen)), loss(logits, encode(unseen)))
 
 
 @pytest.mark.parametrize("name", LOSSES.names())

@@ -51,3 +51,21 @@ def raw(tmp_path, geometry, image_DHW, label_DHW):
         return folder
 
     return make
+
+
+@pytest.fixture
+def sarcomas(shared_data, tmp_path):
+    """Links to some of the real CT + PET + MR cases, of which each image has a grid of its own, on that of the CT."""
+
+    def make(*cases: str, **keys) -> Path:
+        source, folder = shared_data / "Dataset010_STS", tmp_path / "Dataset010_STS"
+        content = json.loads((source / "dataset.json").read_text())
+        content |= {"reference_channel": "CT", "numTraining": len(cases)} | keys
+        for part, suffixes in (("imagesTr", ("_0000", "_0001", "_0002")), ("labelsTr", ("",))):
+            (folder / part).mkdir(parents=True)
+            for name in (f"{case}{suffix}.nii.gz" for case in cases for suffix in suffixes):
+                (folder / part / name).symlink_to(source / part / name)
+        (folder / "dataset.json").write_text(json.dumps(content))
+        return folder
+
+    return make

@@ -47,3 +47,10 @@ def test_the_image_is_left_as_it_is():
     before = image_CDHW.copy()
     nonzero_mask(image_CDHW, np.ones(2, dtype=bool))
     np.testing.assert_array_equal(image_CDHW, before)
+
+
+def test_what_is_absent_is_not_looked_at():
+    image_CDHW = np.array([[0, 1, 0, 0], [np.nan, 0, 0, np.nan]]).reshape(2, 1, 1, 4)
+    absent_CDHW = np.array([[False] * 4, [True, False, False, True]]).reshape(2, 1, 1, 4)
+    assert anything(image_CDHW, np.ones(2, bool), absent_CDHW).ravel().tolist() == [False, True, False, False]
+    assert bounding_box(nonzero_mask(image_CDHW, np.ones(2, bool), absent_CDHW)) == ((0, 1), (0, 1), (1, 2))

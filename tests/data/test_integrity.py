@@ -98,3 +98,64 @@ def test_a_channel_that_is_not_declared_is_a_fault(raw):
 def test_real_datasets_are_sound(shared_data, dataset, n_cases):
     report = verify(shared_data / dataset)
     assert (report.faults, report.warnings, report.n_cases) == ((), (), n_cases)
+
+
+def put_second_channel(folder, image_DHW, x_mm, case=0):
+    """A case's second channel on a grid whose first column lies at x_mm; the reference reaches from -7.5 to -1.5 mm."""
+    write_array(folder / f"imagesTr/case{case}_0001.nii.gz", image_DHW[None],
+                Geometry(image_DHW.shape, (3.0, 2.0, 1.0), (x_mm, 11.0, 30.0)))
+
+
+def test_channels_on_grids_of_their_own_are_sound_where_a_reference_is_named(raw, image_DHW):
+    folder = raw(n_channels=2, reference_channel="MR0")
+    put_second_channel(folder, image_DHW, -9.0)
+    report = verify(folder)
+    assert (report.faults, report.warnings) == ((), ())
+
+
+def test_channels_that_do_not_overlap_are_a_fault(raw, image_DHW):
+    folder = raw(n_channels=2, reference_channel="MR0")
+    put_second_channel(folder, image_DHW, 50.0)
+    (fault,) = verify(folder).faults
+    assert "case0_0001.nii.gz" in fault and "do not overlap" in fault and "x 50 to 56" in fault
+
+
+def test_a_channel_that_registration_has_yet_to_move_is_only_warned_of(raw, image_DHW):
+    folder = raw(n_channels=2, reference_channel="MR0", registration={"MR1": "rigid"})
+    put_second_channel(folder, image_DHW, 50.0)
+    report = verify(folder)
+    (warning,) = report.warnings
+    assert report.faults == () and "case0_0001.nii.gz) covers 0.0% of the grid of channel 0 'MR0'" in warning
+
+
+def test_a_channel_that_sees_little_is_warned_of(raw, image_DHW):
+    folder = raw(n_channels=2, reference_channel="MR0")
+    put_second_channel(folder, image_DHW[:1, :1], -9.0)  # a row of 4 of the 120 voxels
+    (warning,) = verify(folder).warnings
+    assert "channel 1 'MR1'" in warning and "covers 3.3% of the grid" in warning
+
+
+def test_a_channel_that_sees_nothing_of_the_label_is_warned_of(raw, image_DHW, label_DHW, geometry):
+    folder = raw(n_channels=2, reference_channel="MR0", labels={"background": 0, "a": 1, "ignore": 2})
+    put_second_channel(folder, image_DHW, -4.0)  # the last three columns; label 1 is in the first two
+    report = verify(folder)
+    (warning,) = report.warnings
+    assert report.faults == () and "case0_0001.nii.gz) covers nothing of what is labelled" in warning
+
+
+def test_faults_and_oddities_of_the_table_are_told_with_the_others(raw, geometry):
+    table = {"table": "clinical.csv", "columns": {"age": {"kind": "number"}}}
+    folder = raw(conditions=table, groups={"patient": "person"})
+    (folder / "imagesTr/case0_0000.nii.gz").write_bytes(b"")
+    assert sum("clinical.csv: the file is missing" in fault for fault in verify(folder).faults) == 1
+    (folder / "clinical.csv").write_text("case,age,person\ncase0,old,1\ncase1,50,2\nnobody,1,3\n")
+    report = verify(folder)
+    assert len(report.faults) == 2 and "the file is empty" in report.faults[0]
+    assert "text in the number column 'age'" in report.faults[1]
+    (folder / "clinical.csv").write_text("case,age,person\ncase0,40,1\ncase1,50,2\nnobody,1,3\n")
+    assert any("1 row without a case (nobody)" in warning for warning in verify(folder).warnings)
+
+
+def test_real_channels_on_three_grids_are_sound_where_a_reference_is_named(sarcomas):
+    report = verify(sarcomas("STS_019", "STS_025"))
+    assert (report.faults, report.warnings, report.n_cases) == ((), (), 2)

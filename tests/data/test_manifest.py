@@ -76,7 +76,8 @@ def test_all_keys_of_the_design_are_typed():
                     "tokens": {"histology": "tokens/histology"},
                     "columns": {"afp": {"kind": "number", "transform": "log"}, "sex": {"kind": "category"},
                                 "ecog": {"kind": "ordinal", "order": ["0", "1"]}}})
-    assert manifest.registration == {"MR_T1": "rigid"}
+    assert [(c.name, c.reference, c.registration) for c in manifest.channels] == [
+        ("CT_arterial", True, "none"), ("MR_T1", False, "rigid")]
     assert manifest.groups == Groups(patient="patient_id", site="hospital")
     assert manifest.labels.paired == (("kidney_left", "kidney_right"),)
     assert [(spec.name, spec.kind) for spec in manifest.conditions.specs] == [
@@ -167,6 +168,12 @@ def test_modality_of_the_first_version_is_named_as_such():
     ({"registration": {"MR": "rigid"}}, "unknown channel 'MR'"),
     ({"registration": {"CT": "rigid"}}, "the reference channel cannot be registered to itself"),
     ({"channel_names": {"0": "CT", "1": "MR"}, "registration": {"MR": "rgid"}}, "'rigid', 'affine' or 'deformable'"),
+    ({"channel_names": {"0": "CT", "1": "MR"}, "reference_channel": "MR", "registration": {"MR": "rigid"}},
+     "the reference channel cannot be registered to itself"),
+    ({"channel_names": {"0": "CT", "1": "MR"}, "registration": {"MR": "rigid"}}, "a reference, but none is named"),
+    ({"channel_names": {"0": "CT", "1": "MR"}, "reference_channel": "CT", "optional_channels": ["CT"]},
+     "the reference channel 'CT' is optional"),
+    ({"channel_names": {"0": "CT", "1": "CT"}, "reference_channel": "CT"}, "2 channels are called 'CT'"),
     ({"conditions": {"columns": {"age": {"kind": "number"}}}}, "'columns' need the file that holds them"),
     ({"conditions": {"table": "t.csv", "columns": {"age": {"kind": "num"}}}}, "'number', 'category' or 'ordinal'"),
     ({"conditions": {"table": "t.csv", "columns": {"e": {"kind": "ordinal"}}}}, "an ordinal column, and no other"),

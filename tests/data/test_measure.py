@@ -7,8 +7,10 @@ import pytest
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.data.geometry import Geometry
 from autoseg.data.manifest import read_manifest
-from autoseg.data.measure import evenly, measure, raw_digest, weighted_percentile
+from autoseg.data.measure import case_digest, evenly, measure, raw_digest, weighted_percentile
+from autoseg.data.raw import find_training_cases
 from autoseg.data.readers import write_array, write_label
+from autoseg.data.transform import Transform
 from planners.fingerprint import Fingerprint
 
 
@@ -159,3 +161,86 @@ def test_the_hippocampi_are_measured_as_by_nnunet(shared_data):
     assert stats.median == pytest.approx(374.52, rel=1e-3)
     assert (stats.min, stats.max, stats.percentile_00_5) == (0.0, 486420.21875, 29.0)
     assert stats.percentile_99_5 == pytest.approx(279070.75, rel=3e-3)
+
+
+def other_grid(folder, image_DHW, case: int, x_mm: float) -> None:
+    """The second channel of a case, moved; the reference's columns lie at -7, -6, ..., -2 mm."""
+    write_array(folder / f"imagesTr/case{case}_0001.nii.gz", image_DHW[None],
+                Geometry((4, 5, 6), (3.0, 2.0, 1.0), (x_mm, 11.0, 30.0)))
+
+
+def test_coverage_is_of_the_cases_that_have_the_channel(raw, image_DHW):
+    folder = raw(n_cases=3, n_channels=2, reference_channel="MR0", optional_channels=["MR1"])
+    other_grid(folder, image_DHW, 0, -4.0)  # covers three of six columns
+    (folder / "imagesTr/case2_0001.nii.gz").unlink()
+    result = measured(folder)
+    assert result.coverage == (1.0, pytest.approx((0.5 + 1) / 2)) and result.presence == (1.0, pytest.approx(2 / 3))
+
+
+def test_foreground_outside_a_field_of_view_is_not_measured(raw, image_DHW):
+    folder = raw(n_cases=1, n_channels=2, reference_channel="MR0")
+    other_grid(folder, image_DHW, 0, -6.0)  # the labelled voxels of columns 0, 1 and 5 are: absent, its 1, its 119
+    first, second = measured(folder).intensities
+    assert (first.min, first.max) == (1, 120)
+    assert (second.min, second.max, second.mean) == (1, 119, 60)
+
+
+def test_a_field_of_view_cuts_nothing_off(raw, image_DHW):
+    folder = raw(n_cases=1, n_channels=2, reference_channel="MR0")
+    other_grid(folder, image_DHW, 0, -4.0)
+    assert measured(folder).cases[0].shape == (4, 5, 6)
+
+
+def with_table(raw):
+    folder = raw(n_channels=1, conditions={"table": "clinical.csv", "columns": {"age": {"kind": "number"}},
+                                           "vectors": {"rna": "vectors"}})
+    (folder / "clinical.csv").write_text("case,age\ncase0,40\ncase1,60\n")
+    (folder / "vectors").mkdir()
+    np.save(folder / "vectors" / "case1.npy", np.arange(5.0))
+    return folder
+
+
+def test_conditions_are_measured_with_the_images(raw):
+    result = measured(with_table(raw))
+    age, rna = result.condition_stats
+    assert (age.name, age.missing, age.mean, age.std) == ("age", 0, 50, 10)
+    assert (rna.name, rna.missing) == ("rna", 0.5)
+    assert [spec.width for spec in result.conditions.specs] == [None, 5]
+
+
+def test_the_digest_follows_the_table_and_the_vectors(raw):
+    folder = with_table(raw)
+    manifest = read_manifest(folder)
+    digests = [measured(folder).digest, raw_digest(folder, manifest)]
+    assert digests[0] == digests[1]
+    (folder / "clinical.csv").write_text("case,age\ncase0,40\ncase1,61\n")
+    digests.append(raw_digest(folder, manifest))
+    np.save(folder / "vectors" / "case0.npy", np.arange(5.0))
+    digests.append(raw_digest(folder, manifest))
+    assert len(set(digests)) == 3
+
+
+def test_a_fault_of_the_table_is_told_before_images_are_read(raw):
+    folder = with_table(raw)
+    (folder / "clinical.csv").write_text("case,age\ncase0,young\n")
+    with pytest.raises(UserError, match="text in the number column 'age'"):
+        measured(folder)
+
+
+def test_a_digest_knows_how_channels_were_registered(raw):
+    folder = raw(n_cases=1)
+    files = find_training_cases(folder, read_manifest(folder))[0]
+    moved = Transform(np.column_stack([np.eye(3), (1.0, 0.0, 0.0)]))
+    lattice = Geometry((2, 2, 2), (9.0, 9.0, 9.0))
+    bent = [Transform(np.eye(3, 4), np.full((3, 2, 2, 2), value), lattice) for value in (0.0, 1.0)]
+    digests = {case_digest(files), case_digest(files, {1: moved}), case_digest(files, {2: moved}),
+               *(case_digest(files, {1: one}) for one in bent)}
+    assert len(digests) == 5 and case_digest(files, {}) == case_digest(files)
+
+
+def test_the_sarcomas_cover_what_is_known_of_them(sarcomas):
+    """PET sees nearly the whole CT, MR a half of these two; the tumours take up FDG."""
+    result = measured(sarcomas("STS_019", "STS_025"))
+    ct, pet, mr = result.coverage
+    assert ct == 1 and pet > 0.9 and 0.3 < mr < 0.7
+    assert 2 < result.intensities[1].mean < 15 and result.intensities[2].min > 0

@@ -138,3 +138,24 @@ def test_chunks_are_patches_and_blocks_fit_a_cache():
     assert chunk == (1, 64, 40, 128)
     assert np.prod(block) * 4 <= 128 * 1024
     assert chunks_and_blocks((1, 30, 500, 500), (256, 256), 4)[0] == (1, 1, 256, 256)
+
+
+def test_absence_is_read_back_and_a_patch_of_it_too(tmp_path):
+    absent_CDHW = np.random.default_rng(0).random((2, 5, 12, 9)) < 0.3
+    write_prepared(tmp_path, make(absent_CDHW=absent_CDHW), patch=(4, 4, 4))
+    back = open_prepared(tmp_path, "case_1.a").absent_CDHW
+    assert back.dtype == bool
+    np.testing.assert_array_equal(back[:], absent_CDHW)
+    np.testing.assert_array_equal(back[:, 1:3, 4:9, :5], absent_CDHW[:, 1:3, 4:9, :5])
+    write_prepared(tmp_path / "elsewhere", open_prepared(tmp_path, "case_1.a"))
+    np.testing.assert_array_equal(open_prepared(tmp_path / "elsewhere", "case_1.a").absent_CDHW[:], absent_CDHW)
+
+
+def test_where_nothing_is_absent_there_is_no_file_of_it(tmp_path):
+    write_prepared(tmp_path, make(absent_CDHW=np.ones((2, 5, 12, 9), dtype=bool)))
+    assert (tmp_path / "case_1.a.absent.b2nd").is_file()
+    write_prepared(tmp_path, make())
+    assert open_prepared(tmp_path, "case_1.a").absent_CDHW is None
+    assert not (tmp_path / "case_1.a.absent.b2nd").exists()
+    remove_prepared(tmp_path, "case_1.a")
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ import pytest
 from planners import PLANNERS
 from planners.budgeted import WANTED_ITERATIONS
 from planners.cost import cost
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
+from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec, LabelStats
 from planners.hardware import GIB, Budget, Hardware
 
 LAPTOP = Hardware(device="cpu", memory_bytes=12 * GIB, flops_per_s=300e9, cores=2)
@@ -116,3 +116,28 @@ def test_a_memory_that_is_too_small_is_refused_and_never_exceeded(fingerprint, m
         needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
                       batch=configuration.batch)
         assert needed.activation_bytes <= mib * 2**20
+
+
+CT = dataset((60, 300, 300), (3.0, 1.0, 1.0), n=30)
+
+
+def with_lesions(ml: float) -> Fingerprint:
+    """`CT` with lesions of which a quarter are smaller than so many millilitres."""
+    stats = LabelStats(name="left", cases=30, voxels=9, volume_ml=9.0, components=30,
+                       component_ml_percentiles=(0.5 * ml, ml, 2 * ml, 3 * ml, 4 * ml))
+    return CT.model_copy(update={"label_stats": (stats,)})
+
+
+def test_what_would_be_seen_too_seldom_is_resampled_coarser_in_plane():
+    short, long = (plan(CT, seconds_per_fold=seconds) for seconds in (600, 12 * 3600))
+    assert short.configurations["3d_fullres"].spacing_mm == (3.0, 2.0, 2.0)
+    assert long.configurations["3d_fullres"].spacing_mm == (3.0, 1.0, 1.0)
+    assert any("3d_fullres: resampled to 3x2x2 mm, coarser than the images" in reason for reason in short.reasons)
+    assert not any("coarser" in reason for reason in long.reasons)
+
+
+def test_a_small_lesion_keeps_four_voxels_along_each_axis():
+    # 3 x 1.5 x 1.5 mm are 0.00675 mL, 64 of them 0.432; 3 x 2 x 2 mm are 0.012 mL, 64 of them 0.768.
+    for ml, spacing in ((0.3, 1.0), (0.5, 1.5), (0.8, 2.0)):
+        made = plan(with_lesions(ml), seconds_per_fold=600)
+        assert made.configurations["3d_fullres"].spacing_mm == (3.0, spacing, spacing)

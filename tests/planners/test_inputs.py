@@ -2,8 +2,17 @@
 
 import pytest
 
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
-from planners.inputs import input_plan, normalizers_for
+from planners.fingerprint import (
+    CaseMeasure,
+    ChannelSpec,
+    ConditionSpec,
+    ConditionStats,
+    ConditionTable,
+    Fingerprint,
+    LabelSpec,
+)
+from planners.inputs import InputPlan, input_plan, normalizers_for
+from planners.plan import Hiding
 
 
 def names(channels: list[str], kept: float = 1.0) -> list[str]:
@@ -22,10 +31,17 @@ def test_scores_are_masked_where_the_crop_keeps_less_than_three_quarters():
     assert names(["T1", "CT"], 0.75) == ["zscore", "ct"]
 
 
-def fingerprint(channels, kept=(1.0,)) -> Fingerprint:
+def fingerprint(channels, kept=(1.0,), **more) -> Fingerprint:
     cases = tuple(CaseMeasure(case=str(i), shape=(9, 9, 9), spacing_mm=(1, 1, 1), relative_size=share)
                   for i, share in enumerate(kept))
-    return Fingerprint(dataset="D", channels=channels, labels=LabelSpec(names={"background": (0,)}), cases=cases)
+    return Fingerprint(dataset="D", channels=channels, labels=LabelSpec(names={"background": (0,)}), cases=cases, **more)
+
+
+def conditioned(*conditions: tuple[str, str, float, int]) -> InputPlan:
+    """The plan for conditions of (name, kind, share of cases that lack it, distinct values)."""
+    specs = tuple(ConditionSpec(name=name, kind=kind) for name, kind, _, _ in conditions)
+    stats = tuple(ConditionStats(name=name, missing=missing, distinct=distinct) for name, _, missing, distinct in conditions)
+    return input_plan(fingerprint((ChannelSpec(name="CT"),), conditions=ConditionTable(specs=specs), condition_stats=stats))
 
 
 def test_median_case_decides_on_the_mask():
@@ -36,7 +52,32 @@ def test_median_case_decides_on_the_mask():
     assert any("20%" in reason for reason in masked.reasons)
 
 
-def test_images_are_concatenated_and_nothing_conditions_by_default():
+def test_images_of_every_case_are_concatenated_and_nothing_is_hidden():
+    plan = input_plan(fingerprint((ChannelSpec(name="CT"), ChannelSpec(name="MR"))))
+    assert (plan.fusion.name, plan.conditioning.name, plan.hiding) == ("concat", "none", Hiding())
+
+
+def test_optional_channels_are_hidden_in_training_and_required_ones_never():
     plan = input_plan(fingerprint((ChannelSpec(name="CT"), ChannelSpec(name="MR", required=False))))
-    assert (plan.fusion.name, plan.conditioning.name) == ("concat", "none")
-    assert any("may lack MR" in reason for reason in plan.reasons)
+    assert plan.hiding.channels == (0.0, 0.3)
+    assert any("MR hidden in 30% of the samples" in reason for reason in plan.reasons)
+
+
+def test_channels_that_were_moved_to_the_reference_grid_are_displaced_in_training():
+    channels = (ChannelSpec(name="CT", reference=True), ChannelSpec(name="MR", registration="rigid"))
+    plan = input_plan(fingerprint(channels, coverage=(1.0, 0.57)))
+    assert plan.hiding.shift_voxels == (0.0, 1.0)
+    assert any("'MR' is registered (rigid) to the grid of CT, of which it covers 57%" in reason for reason in plan.reasons)
+
+
+def test_columns_condition_by_film_and_token_bags_by_attention():
+    assert conditioned(("age", "number", 0.1, 30)).conditioning.name == "film"
+    assert conditioned(("age", "number", 0.1, 30), ("tiles", "tokens", 0.5, 0)).conditioning.name == "tokens"
+    assert conditioned(("rna", "vector", 0.0, 0)).hiding == Hiding(row=0.3, column=0.15)
+
+
+@pytest.mark.parametrize("condition", [("age", "number", 0.97, 3), ("sex", "category", 0.0, 1)])
+def test_a_column_that_most_lack_or_that_never_varies_conditions_nothing(condition):
+    plan = conditioned(condition)
+    assert (plan.conditioning.name, plan.hiding) == ("none", Hiding())
+    assert any("can teach nothing" in reason for reason in plan.reasons)

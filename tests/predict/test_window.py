@@ -30,13 +30,13 @@ def configuration(patch, mirror_axes=(), n_channels=1, previous=""):
 class Constant(nn.Module):
     """Two heads that answer 3 and -1 everywhere."""
 
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         ones = torch.ones_like(image[:, :1])
         return torch.cat([3 * ones, -ones], dim=1)
 
 
 class Identity(nn.Module):
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         return image
 
 
@@ -45,7 +45,7 @@ class Scaled(nn.Module):
         super().__init__()
         self.factor = factor
 
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         return image * self.factor
 
 
@@ -55,7 +55,7 @@ class Convolution(nn.Module):
         kind = nn.Conv3d if dimensions == 3 else nn.Conv2d
         self.layer = kind(1, 2, 3, padding=1)
 
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         return self.layer(image)
 
 
@@ -66,7 +66,7 @@ class NeedsRoom(nn.Module):
         super().__init__()
         self.limit = limit
 
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         if len(image) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return image
@@ -194,7 +194,7 @@ def test_models_are_averaged():
 class LeftAndRight(nn.Module):
     """Heads background, left, right: an organ is left where x < 4 of 8, and right beyond."""
 
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         left = torch.zeros_like(image[:, :1])
         left[..., :4] = image[:, :1][..., :4]
         right = image[:, :1] - left
@@ -214,7 +214,7 @@ def test_paired_heads_swap_where_their_axis_is_mirrored():
 class SaysPrevious(nn.Module):
     """Heads background, left, right: what the cascade's earlier stage said (channels 1 and 2 of the input)."""
 
-    def forward(self, image, present=None, conditions=None):
+    def forward(self, image, present=None, conditions=None, absent=None):
         return torch.cat([torch.zeros_like(image[:, :1]), image[:, 1:]], dim=1)
 
 
@@ -222,7 +222,7 @@ def test_a_cascades_input_channels_swap_with_the_heads():
     seen = []
 
     class Watching(SaysPrevious):
-        def forward(self, image, present=None, conditions=None):
+        def forward(self, image, present=None, conditions=None, absent=None):
             seen.append(image.clone())
             return super().forward(image)
 
@@ -236,7 +236,7 @@ def test_a_cascades_input_channels_swap_with_the_heads():
 
 def test_presence_and_conditions_reach_the_model_with_every_batch():
     class Told(nn.Module):
-        def forward(self, image, present=None, conditions=None):
+        def forward(self, image, present=None, conditions=None, absent=None):
             assert len(present) == len(image) == len(conditions["table"])
             return torch.where(present[:, :, None, None, None], image, conditions["table"][:, :, None, None, None])
 

@@ -76,3 +76,20 @@ def test_every_normalizer_gives_float32_and_leaves_its_input_alone(name):
 def test_an_unknown_normalizer_lists_the_known_ones():
     with pytest.raises(KeyError, match="zscore_masked"):
         run("zscores", image(0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS.names())
+def test_what_is_absent_is_never_read_and_becomes_zero(name):
+    values, absent = image(np.nan, 0, 4, np.inf), np.array([[[True, False, False, True]]])
+    out = normalize(Part(name=name), values, EVERYWHERE, STATS, absent)
+    assert out.dtype == np.float32 and out.ravel()[[0, 3]].tolist() == [0, 0]
+    np.testing.assert_array_equal(out.ravel()[1:3], run(name, image(0, 4), EVERYWHERE[..., :2]))
+    assert not normalize(Part(name=name), values, EVERYWHERE, STATS, np.ones_like(absent)).any()
+
+
+@pytest.mark.parametrize("name", NORMALIZERS.names())
+def test_without_an_absent_voxel_not_a_bit_changes(name):
+    values = np.random.default_rng(0).uniform(0, 255, (5, 6, 7)).astype(np.float32)
+    inside = values > 40
+    np.testing.assert_array_equal(normalize(Part(name=name), values, inside, STATS, np.zeros(values.shape, dtype=bool)),
+                                  normalize(Part(name=name), values, inside, STATS))

@@ -1,5 +1,7 @@
 """A case prepared: order of the steps, crop, missing channels, spacing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from preprocess_plans import tiny_plan
@@ -111,3 +113,70 @@ def test_the_case_is_left_unchanged():
     prepared(case(image, label), tiny_plan((0.8, 0.8, 0.8), normalizers=("zscore_masked",)))
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(label, before[1])
+
+
+def two_fields_of_view():
+    """The ball, and a second channel that ends after column 6 of 12 and holds NaN where it is absent."""
+    image, label = ball()
+    second = image[0] * 3 + 1
+    second[image[0] == 0] = 0
+    absent = np.zeros((2, *label.shape), dtype=bool)
+    absent[1, :, :, 6:] = True
+    second[absent[1]] = np.nan
+    one = case(np.stack([image[0], second]), label)
+    return dataclasses.replace(one, absent_CDHW=absent)
+
+
+def test_a_channel_is_normalised_by_the_voxels_that_it_has():
+    made = two_fields_of_view()
+    out = prepared(made, tiny_plan(normalizers=("zscore",) * 2))
+    assert out.box == ((1, 6), (2, 7), (3, 8))
+    np.testing.assert_array_equal(out.absent_CDHW[1], made.absent_CDHW[1, 1:6, 2:7, 3:8])
+    assert not out.absent_CDHW[0].any() and not out.image_CDHW[out.absent_CDHW].any()
+    seen = made.image_CDHW[1, 1:6, 2:7, 3:6]
+    np.testing.assert_allclose(out.image_CDHW[1, :, :, :3], (seen - seen.mean()) / seen.std(), atol=1e-5)
+
+
+def test_the_other_channel_and_the_label_do_not_notice():
+    made, plan = two_fields_of_view(), tiny_plan((0.7, 0.7, 0.7), normalizers=("zscore",) * 2)
+    alone = prepared(case(made.image_CDHW[:1], made.label_DHW), tiny_plan((0.7, 0.7, 0.7)))
+    both = prepared(made, plan)
+    np.testing.assert_array_equal(both.image_CDHW[0], alone.image_CDHW[0])
+    np.testing.assert_array_equal(both.label_DHW, alone.label_DHW)
+
+
+def test_absence_is_resampled_with_the_image():
+    """Three of five columns are there: of ten finer ones the first six, and of a coarser grid the half-seen is absent."""
+    finer = prepared(two_fields_of_view(), tiny_plan((0.5, 0.5, 0.5), normalizers=("zscore",) * 2))
+    assert finer.absent_CDHW.shape == finer.image_CDHW.shape == (2, 10, 10, 10)
+    assert finer.absent_CDHW[1, 0, 0].tolist() == [False] * 6 + [True] * 4
+    assert not finer.image_CDHW[finer.absent_CDHW].any() and np.isfinite(finer.image_CDHW).all()
+    assert finer.image_CDHW[1, :, :, :6].any(axis=(0, 1)).all()
+    turned = prepared(two_fields_of_view(), tiny_plan((0.5, 0.5, 0.5), normalizers=("zscore",) * 2, transpose=(2, 1, 0)))
+    assert turned.absent_CDHW[1, :, 0, 0].tolist() == [False] * 6 + [True] * 4
+
+
+def test_in_2d_absence_is_resampled_in_its_slices():
+    made = two_fields_of_view()
+    made.absent_CDHW[1, 3] = True  # a whole slice, the third of the crop
+    out = prepared(made, tiny_plan((0.5, 0.5), normalizers=("zscore",) * 2))
+    assert out.absent_CDHW.shape == (2, 5, 10, 10)
+    assert out.absent_CDHW[1].all(axis=(1, 2)).tolist() == [False, False, True, False, False]
+
+
+def test_absence_that_the_crop_cuts_away_is_none():
+    image, label = ball()
+    absent = np.zeros(image.shape, dtype=bool)
+    absent[..., -2:] = True
+    out = prepared(dataclasses.replace(case(image, label), absent_CDHW=absent), tiny_plan())
+    assert out.absent_CDHW is None
+    np.testing.assert_array_equal(out.image_CDHW, prepared(case(image, label), tiny_plan()).image_CDHW)
+
+
+def test_a_channel_without_any_voxel_in_the_crop_is_zero_and_absent():
+    image, label = ball()
+    absent = np.stack([np.zeros(label.shape, dtype=bool), np.ones(label.shape, dtype=bool)])
+    both = np.concatenate([image, np.full_like(image, np.nan)])
+    out = prepared(dataclasses.replace(case(both, label), absent_CDHW=absent),
+                   tiny_plan((0.8, 0.8, 0.8), normalizers=("zscore", "zscore_masked")))
+    assert out.absent_CDHW[1].all() and not out.image_CDHW[1].any()

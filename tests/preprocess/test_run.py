@@ -9,6 +9,7 @@ from autoseg.base.errors import ManyFaults
 from autoseg.base.workers import load_plugin
 from autoseg.data.manifest import read_manifest
 from autoseg.data.readers.prepared import open_prepared, prepared_names
+from autoseg.data.transform import Transform
 from autoseg.preprocess import run
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 
@@ -134,3 +135,59 @@ def test_the_memory_of_a_case_grows_with_its_resampled_size(raw):
     coarse, fine = (run.case_bytes(run.Job(files, plan, plan.configurations["tiny"], raw))
                     for plan in (tiny_plan(), tiny_plan((0.1, 0.1, 0.1))))
     assert fine - coarse == 4 * (2 + 8) * 6 * 7 * 8 * 999
+
+
+@pytest.fixture
+def two_grids(raw):
+    """The same cases with an MR that covers the last five of the eight columns."""
+    for name in ("a", "b", "c"):
+        part = sitk.GetImageFromArray(np.random.default_rng(0).uniform(1, 9, (6, 7, 5)).astype(np.float32))
+        part.SetOrigin((3.0, 0.0, 0.0))
+        sitk.WriteImage(part, str(raw / "imagesTr" / f"{name}_0001.nii.gz"))
+    declared = DATASET.replace('{"0": "MR_0"}', '{"0": "MR_0", "1": "MR_1"}')
+    (raw / "dataset.json").write_text(declared[:-1] + ', "reference_channel": "MR_0"}')
+    return raw
+
+
+def plan_of(raw, **changes):
+    plan = tiny_plan(normalizers=("zscore", "zscore"))
+    return plan.model_copy(update={"channels": read_manifest(raw).channels} | changes)
+
+
+def test_channels_on_their_own_grids_are_prepared_with_what_is_absent(two_grids):
+    assert prepare_all(two_grids, plan_of(two_grids)).faults == ()
+    absent_CDHW = open_prepared(two_grids.parent / "out", "b").absent_CDHW[:]
+    assert not absent_CDHW[0].any() and absent_CDHW[1, 0, 0].tolist() == [True] * 3 + [False] * 5
+    assert prepare_all(two_grids, plan_of(two_grids)).current == ("a", "b", "c")
+
+
+def test_another_way_of_alignment_is_another_recipe(two_grids):
+    plan = plan_of(two_grids)
+    first, second = plan.channels
+    others = [plan_of(two_grids, channels=(first, second.model_copy(update={"registration": "rigid"}))),
+              plan_of(two_grids, channels=(first.model_copy(update={"reference": False}), second))]
+    assert len({recipe_digest(one, one.configurations["tiny"]) for one in (plan, *others)}) == 3
+
+
+def test_a_case_that_is_registered_anew_is_prepared_again(two_grids, monkeypatch, tmp_path):
+    shifts = {"a": 0.0, "b": 0.0, "c": 0.0}
+
+    def transforms_of(folder, case):
+        assert folder == tmp_path / "registration"
+        return {1: Transform(np.column_stack([np.eye(3), (shifts[case], 0.0, 0.0)]))}
+    monkeypatch.setattr(run, "transforms_of", transforms_of)
+    where = {"transforms": tmp_path / "registration"}
+    assert len(prepare_all(two_grids, plan_of(two_grids), **where).prepared) == 3
+    shifts["c"] = 2.0
+    assert prepare_all(two_grids, plan_of(two_grids), **where).prepared == ("c",)
+    rows = {name: open_prepared(two_grids.parent / "out", name).absent_CDHW[1, 0, 0].tolist() for name in shifts}
+    assert rows["a"] == rows["b"] == [True] * 3 + [False] * 5
+    assert rows["c"] == [True] + [False] * 5 + [True] * 2
+
+
+def test_a_channel_on_a_grid_of_its_own_takes_memory_of_its_own(two_grids):
+    files = run.find_training_cases(two_grids, read_manifest(two_grids))[0]
+    plan = plan_of(two_grids)
+    alike = plan_of(two_grids, channels=tuple(c.model_copy(update={"registration": "none"}) for c in plan.channels))
+    brought, there = (run.case_bytes(run.Job(files, one, one.configurations["tiny"], two_grids)) for one in (plan, alike))
+    assert brought - there == 4 * 3 * 6 * 7 * 8 + 2 * 4 * 6 * 7 * 8

@@ -8,7 +8,7 @@ from autoseg.data.case import Case
 from autoseg.data.geometry import Geometry
 from autoseg.data.manifest import Manifest
 from autoseg.evaluate.score import score_case
-from autoseg.report.contact_sheet import COLOURS, Row, best_view, contact_sheet, shown_range
+from autoseg.report.contact_sheet import COLOURS, Row, Shown, best_view, contact_sheet, shown_range
 from planners.fingerprint import ChannelSpec, LabelSpec
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
@@ -27,7 +27,7 @@ def row(shape, spacing, n_channels=2, present=None, name="a"):
     case = Case(name, image, np.ones(n_channels, bool) if present is None else np.array(present),
                 Geometry(shape, spacing))
     predicted = np.roll(label, 1, axis=2)
-    return Row(case, label, predicted, score_case(label, predicted, LABELS, spacing, name))
+    return Row(case, label, (Shown("prediction", predicted, score_case(label, predicted, LABELS, spacing, name)),))
 
 
 def has_colour(picture, colour):
@@ -45,7 +45,8 @@ def test_a_sheet_shows_both_labels_in_their_colours(tmp_path):
 def test_cases_of_every_shape_are_drawn(tmp_path):
     rows = [row((1, 14, 16), (999.0, 1.0, 1.0)), row((12, 14, 16), (1.0, 1.0, 6.0), name="sagittal"),
             row((6, 14, 16), (5.0, 1.0, 1.0), present=(False, True), name="first phase absent")]
-    rows.append(Row(rows[0].case, np.zeros_like(rows[0].truth_DHW), np.zeros_like(rows[0].truth_DHW), rows[0].score))
+    nothing = np.zeros_like(rows[0].truth_DHW)
+    rows.append(Row(rows[0].case, nothing, tuple(Shown(title, nothing, rows[0].predictions[0].score) for title in "ab")))
     contact_sheet(tmp_path / "sheet.png", rows, manifest("MR_T1", "MR_T2"))
     picture = imread(tmp_path / "sheet.png")
     single = tmp_path / "one.png"

@@ -4,6 +4,7 @@ import torch
 from pydantic import Field
 
 from autoseg.batches.augment.cascade import CascadeOptions, disturb
+from autoseg.batches.augment.channels import channels_of
 from autoseg.batches.augment.draw import change_rows, choose_rows, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.augment.registry import AUGMENTATIONS, Interval, PositiveInterval, Probability
@@ -44,10 +45,11 @@ class Light:
     def __init__(self, options: LightOptions, configuration: Configuration, labels: LabelSpec, device: torch.device):
         self._options = options
         self._exclusive = not labels.has_regions
-        self._n_images = len(configuration.normalizers)
+        self._channels = channels_of(configuration, labels)
+        self._n_images = self._channels.n_images
         self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels))
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
-                              n_images=self._n_images, dimensions=len(configuration.patch), device=device)
+                              channels=self._channels, dimensions=len(configuration.patch), device=device)
         self.initial_patch = self._spatial.initial_patch
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -61,9 +63,9 @@ class Light:
         change_rows(image, rows, lambda x: x + per_row(shift, x))
         rows = self._rows(image, options.p_noise, generator)
         change_rows(image, rows, lambda x: x.add(draw_noise(x, generator), alpha=options.noise_sd))
-        self._mirror(image, batch.label_BDHW, generator)
-        if image.shape[1] > self._n_images:
-            disturb(image[:, self._n_images :], options.cascade, generator, exclusive=self._exclusive)
+        batch = self._mirror(batch, generator)
+        if self._channels.n_previous:
+            disturb(image[:, self._channels.previous], options.cascade, generator, exclusive=self._exclusive)
         return batch
 
     def _rows(self, image: torch.Tensor, p_sample: float, generator: torch.Generator) -> torch.Tensor:

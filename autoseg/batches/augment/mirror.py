@@ -1,26 +1,33 @@
 """Mirroring, which turns a left organ into a right one."""
 
+from dataclasses import replace
+
 import torch
 
+from autoseg.batches.augment.channels import Channels
+from autoseg.batches.batch import Batch
 from planners.fingerprint import LabelSpec
 
 
 class Mirror:
     """Mirrors each axis with probability `p`. Along `pair_axis` the two labels of each pair swap values.
 
-    `n_images` channels are images, the others one a foreground name, and swap with the labels.
+    So do the channels of an earlier prediction, and what was annotated.
     """
 
-    def __init__(self, axes: tuple[int, ...], p: float, pair_axis: int | None, labels: LabelSpec, *, n_images: int,
-                 dimensions: int, device: torch.device):
+    def __init__(self, axes: tuple[int, ...], p: float, pair_axis: int | None, labels: LabelSpec, *,
+                 channels: Channels, dimensions: int, device: torch.device):
         self._axes = axes
         self._p = p
         self._pair_axis = None if pair_axis is None or not labels.paired else pair_axis % dimensions
         self._swapped_values = _swapped_values(labels).to(device)
-        self._swapped_channels = _swapped_channels(labels, n_images)
+        self._previous = channels.previous
+        self._swapped_names = _swapped_names(labels)
 
-    def __call__(self, image_BCDHW: torch.Tensor, label_BDHW: torch.Tensor, generator: torch.Generator) -> None:
-        """In place; a sample of which no axis is mirrored is not touched."""
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Image and label in place; a sample of which no axis is mirrored is not touched."""
+        image_BCDHW, label_BDHW = batch.image_BCDHW, batch.label_BDHW
+        annotated_BK = None if batch.annotated_BK is None else batch.annotated_BK.clone()
         coins = torch.rand(len(image_BCDHW), len(self._axes), generator=generator) < self._p
         for sample, coins_of_sample in enumerate(coins.tolist()):
             axes = [axis for axis, mirrored in zip(self._axes, coins_of_sample, strict=True) if mirrored]
@@ -29,8 +36,12 @@ class Mirror:
                 label_BDHW[sample] = label_BDHW[sample].flip(axes)
             if self._pair_axis in axes:
                 label_BDHW[sample] = self._swapped_values[label_BDHW[sample].long()]
-                if image_BCDHW.shape[1] == len(self._swapped_channels):
-                    image_BCDHW[sample] = image_BCDHW[sample][self._swapped_channels]
+                previous = image_BCDHW[sample, self._previous]
+                if len(previous):
+                    previous.copy_(previous[self._swapped_names])
+                if annotated_BK is not None:
+                    annotated_BK[sample] = annotated_BK[sample][self._swapped_names]
+        return replace(batch, annotated_BK=annotated_BK)
 
 
 def _swapped_values(labels: LabelSpec) -> torch.Tensor:
@@ -47,7 +58,7 @@ def _swapped_values(labels: LabelSpec) -> torch.Tensor:
     return table
 
 
-def _swapped_channels(labels: LabelSpec, n_images: int) -> list[int]:
+def _swapped_names(labels: LabelSpec) -> list[int]:
+    """For each foreground name the position of its twin, or its own."""
     other = {name: twin for pair in labels.paired for name, twin in (pair, pair[::-1])}
-    position = {name: n_images + index for index, name in enumerate(labels.foreground)}
-    return [*range(n_images), *(position[other.get(name, name)] for name in labels.foreground)]
+    return [labels.foreground.index(other.get(name, name)) for name in labels.foreground]

@@ -4,6 +4,7 @@ import torch
 from pydantic import Field
 
 from autoseg.batches.augment.cascade import CascadeOptions, disturb
+from autoseg.batches.augment.channels import channels_of
 from autoseg.batches.augment.draw import change_rows, choose_rows, draw_factor, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.intensity import blur, change_contrast, change_gamma, lower_resolution
 from autoseg.batches.augment.mirror import Mirror
@@ -59,13 +60,14 @@ class Nnunet:
         patch = configuration.patch
         self._options = options
         self._exclusive = not labels.has_regions
-        self._n_images = len(configuration.normalizers)
+        self._channels = channels_of(configuration, labels)
+        self._n_images = self._channels.n_images
         self._masked = [c for c, part in enumerate(configuration.normalizers) if part.name == "zscore_masked"]
         self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(patch) else 1.0
                                              for axis in range(len(patch))])
         self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels))
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
-                              n_images=self._n_images, dimensions=len(patch), device=device)
+                              channels=self._channels, dimensions=len(patch), device=device)
         self.initial_patch = self._spatial.initial_patch
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -81,9 +83,9 @@ class Nnunet:
         if outside is not None:
             for channel in self._masked:
                 image[:, channel].masked_fill_(outside, 0.0)
-        self._mirror(image, batch.label_BDHW, generator)
-        if image.shape[1] > self._n_images:
-            disturb(image[:, self._n_images :], self._options.cascade, generator, exclusive=self._exclusive)
+        batch = self._mirror(batch, generator)
+        if self._channels.n_previous:
+            disturb(image[:, self._channels.previous], self._options.cascade, generator, exclusive=self._exclusive)
         return batch
 
     def _rows(self, image: torch.Tensor, p_sample: float, generator: torch.Generator, p_channel: float = 1.0

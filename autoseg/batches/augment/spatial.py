@@ -169,9 +169,9 @@ class Spatial:
         channels = image_BCDHW.flatten(1, 1 + self._n_stacked)
         sampled = F.grid_sample(channels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         sampled = sampled.view(*image_BCDHW.shape[:2], *self._patch)
-        # The channels of an earlier prediction are binary, and stay so.
-        previous = sampled[:, self._n_images :]
-        previous.copy_(previous > 0.5)
+        # All other channels are binary, and stay so.
+        binary = sampled[:, self._n_images :]
+        binary.copy_(binary > 0.5)
         return sampled
 
     def _label_at(self, label_BDHW: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:

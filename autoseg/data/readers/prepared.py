@@ -5,6 +5,7 @@
     CASE.label.b2nd        int8 or int16 (D, H, W)
     CASE.foreground.b2nd   int32 (N, 5): class, z, y, x, component
     CASE.previous.b2nd     int8 or int16 (D, H, W), the earlier prediction of a cascade
+    CASE.absent.b2nd       bool (C, D, H, W), True outside a channel's field of view; not there where nothing is absent
 
 A case without its JSON is not there. A case whose files do not have the checksums that its JSON names is damaged.
 """
@@ -64,6 +65,8 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
     for key, label_DHW in (("label", prepared.label_DHW), ("previous", prepared.previous_DHW)):
         if label_DHW is not None:
             arrays[key] = _narrow(label_DHW[:])
+    if prepared.absent_CDHW is not None:
+        arrays["absent"] = np.ascontiguousarray(prepared.absent_CDHW[:], dtype=bool)
     if prepared.foreground:
         arrays["foreground"] = _index_rows(prepared)
     files = {key: _write_array(_path(folder, prepared.name, key), array, patch) for key, array in arrays.items()}
@@ -88,7 +91,7 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
     return PreparedCase(
         name=record.name, image_CDHW=arrays["image"], present_C=np.array(record.present), geometry=record.geometry,
         transpose=record.transpose, box=record.box, cropped_shape=record.cropped_shape, spacing_mm=record.spacing_mm,
-        label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"),
+        label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"), absent_CDHW=arrays.get("absent"),
         foreground={c: part[:, 1:4].copy() for c, part in parts.items()},
         lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance)
 
@@ -116,7 +119,7 @@ def provenance_of(folder: Path, name: str) -> dict[str, str]:
 def remove_prepared(folder: Path, name: str) -> None:
     """Remove a case, its JSON first, so that what is left of an interrupted removal is not taken for a case."""
     _json(folder, name).unlink(missing_ok=True)
-    for key in ("image", "label", "foreground", "previous"):
+    for key in ("image", "label", "foreground", "previous", "absent"):
         _path(folder, name, key).unlink(missing_ok=True)
 
 

@@ -3,7 +3,8 @@
 A conditioner is made of (channels, layout, dimensions, **options): the channels of each encoder stage, and what the
 conditions are (`preprocess.conditions.Layout`). It is called with the features of every stage, full resolution first, and
 the conditions of the batch as `preprocess.conditions` encodes them, or None; it gives features of the same shapes. At the
-start of training it changes nothing.
+start of training it changes nothing, and it never changes the features of a patient of whom nothing is known. What is not
+known is not read: NaN there changes no bit of the output.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,3 +28,8 @@ class Unconditioned(nn.Module):
     def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
                 ) -> list[torch.Tensor]:
         return features
+
+
+from autoseg.nn.conditioning import daft as daft  # noqa: E402  (registers itself)
+from autoseg.nn.conditioning import film as film  # noqa: E402  (registers itself)
+from autoseg.nn.conditioning import tokens as tokens  # noqa: E402  (registers itself)

@@ -2,7 +2,8 @@
 
 A fusion is made of (n_channels, dimensions, **options), says its number of outputs in `n_outputs`, and is called with
 an image (B, C, *space) and `available`: bool, (B, C, *space) or (B, C, 1, ...) where absence is that of whole channels, or
-None where nothing is absent. What is not available is never read: NaN there changes no bit of the output.
+None where nothing is absent. What is not available is never read: NaN there changes no bit of the output. A voxel
+without any channel becomes what the fusion learned for it; a sample without any channel is a ValueError on the CPU.
 """
 
 from collections.abc import Callable
@@ -13,4 +14,8 @@ from planners.registry import Registry
 
 FUSIONS: Registry[Callable[..., nn.Module]] = Registry("fusion")
 
-from autoseg.nn.fusion import concat as concat  # noqa: E402  (registers itself)
+from autoseg.nn.fusion import attention as attention  # noqa: E402  (each registers itself)
+from autoseg.nn.fusion import concat as concat  # noqa: E402
+from autoseg.nn.fusion import hemis as hemis  # noqa: E402
+from autoseg.nn.fusion import weighted as weighted  # noqa: E402
+from autoseg.nn.fusion import window as window  # noqa: E402

@@ -14,10 +14,12 @@ class DeepSupervision:
     def __init__(self, loss: Loss, encoder: TargetEncoder):
         self.loss, self.encoder = loss, encoder
 
-    def __call__(self, logits: list[torch.Tensor], label_BDHW: torch.Tensor) -> torch.Tensor:
+    def __call__(self, logits: list[torch.Tensor], label_BDHW: torch.Tensor, annotated_BK: torch.Tensor | None = None
+                 ) -> torch.Tensor:
+        """`annotated_BK` is as in `Batch`."""
         used = logits[: max(1, len(logits) - 1)]
         weights = [2.0**-stage for stage in range(len(used))]
-        terms = [weight * self.loss(stage, self.encoder(downsampled(label_BDHW, stage.shape[2:])))
+        terms = [weight * self.loss(stage, self.encoder(downsampled(label_BDHW, stage.shape[2:]), annotated_BK))
                  for weight, stage in zip(weights, used, strict=True)]
         return torch.stack(terms).sum() / sum(weights)
 

@@ -1,4 +1,4 @@
-"""Soft Dice plus cross-entropy (Milletari et al. 2016; Isensee et al. 2021)."""
+"""Soft Dice plus cross-entropy (Milletari et al. 2016; Isensee et al. 2021), also of what is annotated in part."""
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,9 @@ class DiceCrossEntropy:
     """1 - soft Dice of the foreground heads + cross-entropy over all heads (binary for regions).
 
     With `batch_dice` the Dice of a class is that of the whole batch as one volume; otherwise it is the mean of the
-    samples'. Voxels that do not count are left out of both terms; if none counts the loss is 0.
+    samples'. Voxels that do not count are left out of both terms; if none counts the loss is 0. A sample is left out of
+    the Dice of what was not annotated in it. The cross-entropy leaves such regions out; such plain labels it takes for
+    one class with background, whose probability is their sum (the marginal loss of Shi et al. 2021).
     """
 
     def __init__(self, options: DiceCrossEntropyOptions, regions: bool, batch_dice: bool):
@@ -29,33 +31,61 @@ class DiceCrossEntropy:
 
     def __call__(self, logits_BKDHW: torch.Tensor, targets: Targets) -> torch.Tensor:
         logits = logits_BKDHW.float()
-        counted = targets.counted_B1DHW
+        counted, annotated = targets.counted_B1DHW, _broadcast(targets.annotated_BK, logits.ndim)
+        scored = counted  # elements of the cross-entropy
         if self.regions:
             probability = torch.sigmoid(logits)
             entropy = F.binary_cross_entropy_with_logits(logits, targets.truth_BKDHW.float(), reduction="none")
+            if annotated is not None:
+                scored = annotated if counted is None else counted & annotated
             first = 0
         else:
             log_probability = torch.log_softmax(logits, dim=1)
             probability = log_probability.exp()
-            entropy = -torch.where(targets.truth_BKDHW, log_probability, 0.0).sum(1, keepdim=True)
+            entropy = -_log_likelihood(log_probability, targets.truth_BKDHW, annotated)
             first = 1  # background is scored by the cross-entropy alone
-        dice = self._dice(probability[:, first:], targets.truth_BKDHW[:, first:], counted)
-        if counted is None:
+        dice = self._dice(probability[:, first:], targets.truth_BKDHW[:, first:], counted, targets.annotated_BK)
+        if scored is None:
             mean_entropy = entropy.mean()
         else:
-            kept = torch.where(counted, entropy, 0.0)
-            mean_entropy = kept.sum() / (counted.sum() * kept.shape[1]).clamp(min=1)
+            kept = torch.where(scored, entropy, 0.0)
+            mean_entropy = kept.sum() / scored.expand_as(kept).sum().clamp(min=1)
         loss = self.options.dice_weight * (1 - dice) + self.options.ce_weight * mean_entropy
-        return loss if counted is None else torch.where(counted.any(), loss, logits.sum() * 0)
+        return loss if scored is None else torch.where(scored.any(), loss, logits.sum() * 0)
 
-    def _dice(self, probability: torch.Tensor, truth: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    def _dice(self, probability: torch.Tensor, truth: torch.Tensor, counted: torch.Tensor | None,
+              annotated_BK: torch.Tensor | None) -> torch.Tensor:
+        """Mean over classes, and samples unless `batch_dice`; 1 where nothing is annotated."""
         if counted is not None:
             probability = torch.where(counted, probability, 0.0)
             truth = truth & counted
         axes = tuple(range(2, probability.ndim))
         overlap = torch.where(truth, probability, 0.0).sum(axes)
         size = probability.sum(axes) + truth.sum(axes)
+        if annotated_BK is not None:
+            overlap, size = torch.where(annotated_BK, overlap, 0.0), torch.where(annotated_BK, size, 0.0)
         if self.batch_dice:
             overlap, size = overlap.sum(0), size.sum(0)
+            annotated_BK = None if annotated_BK is None else annotated_BK.any(0)
         smooth = self.options.smooth
-        return ((2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)).mean()
+        dice = (2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)
+        if annotated_BK is None:
+            return dice.mean()
+        return 1 - torch.where(annotated_BK, 1 - dice, 0.0).sum() / annotated_BK.sum().clamp(min=1)
+
+
+def _broadcast(annotated_BK: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:
+    return None if annotated_BK is None else annotated_BK[(..., *[None] * (n_axes - 2))]
+
+
+def _log_likelihood(log_probability: torch.Tensor, truth: torch.Tensor, annotated: torch.Tensor | None) -> torch.Tensor:
+    """Logarithm (B, 1, *space) of the probability of the true class.
+
+    Background and the classes that are not annotated are one: log(p_0 + sum p_k).
+    """
+    if annotated is None:
+        return torch.where(truth, log_probability, 0.0).sum(1, keepdim=True)
+    merged = ~torch.cat([torch.zeros_like(annotated[:, :1]), annotated], dim=1)
+    rest = torch.where(merged, log_probability, -torch.inf).logsumexp(1, keepdim=True)
+    known = torch.where(truth & ~merged, log_probability, 0.0).sum(1, keepdim=True)
+    return known + torch.where((truth & merged).any(1, keepdim=True), rest, 0.0)

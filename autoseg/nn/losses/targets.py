@@ -12,11 +12,14 @@ from planners.fingerprint import LabelSpec
 class Targets:
     """One-hot truth (B, K, *space) bool, one channel a head, and which voxels count (B, 1, *space) bool; None: all.
 
-    With plain labels the channels exclude each other and the first is background; regions may overlap.
+    With plain labels the channels exclude each other and the first is background; regions may overlap. `annotated_BK` is
+    False where nobody annotated a head in a sample, background left out; None: all were. The truth of such a head is
+    unknown, whatever its channel holds; among plain labels it may be where the truth is background.
     """
 
     truth_BKDHW: torch.Tensor
     counted_B1DHW: torch.Tensor | None
+    annotated_BK: torch.Tensor | None = None
 
 
 class TargetEncoder:
@@ -30,10 +33,10 @@ class TargetEncoder:
         self._table_VK = table_VK.to(device)
         self._ignore = labels.ignore
 
-    def __call__(self, label_BDHW: torch.Tensor) -> Targets:
+    def __call__(self, label_BDHW: torch.Tensor, annotated_BK: torch.Tensor | None = None) -> Targets:
         truth = self._table_VK[label_BDHW.long()].movedim(-1, 1)
         counted = None if self._ignore is None else (label_BDHW != self._ignore)[:, None]
-        return Targets(truth, counted)
+        return Targets(truth, counted, annotated_BK)
 
 
 def downsampled(label_BDHW: torch.Tensor, shape: torch.Size) -> torch.Tensor:

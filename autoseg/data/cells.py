@@ -1,0 +1,122 @@
+"""Cells of a clinical table as people write them: what counts as missing, numbers, categories, dates."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from decimal import Decimal
+
+_MISSING = frozenset({"", "n/a", "na", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "none", "null", "unknown", "missing",
+                      "not available", "."})
+_STROKES = re.compile(r"[-‐‑‒–—―−]+|\?+")
+_SPACES = re.compile(r"\s+")
+
+_COMPARED = re.compile(r"(?:[<>]=?|[=≤≥~≈]|ca\.?(?=[\s\d])|approx\.?(?=[\s\d]))\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"(?P<sign>[+-]?)\s?(?P<body>\d[\d.,' ]*|[.,]\d+)(?P<power>e[+-]?\d+)?\s*(?P<unit>\D.*)?",
+                     re.IGNORECASE)
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:[' ]\d{3})+(?=[.,]|$)")  # 1 234, 1'234
+# The two ways to write a number; both hold without separators and for one separator before three digits.
+_POINT = re.compile(r"\d+\.?\d*|\.\d+|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
+_COMMA = re.compile(r"\d+,?\d*|,\d+|[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?")
+
+# Both signs of the micro are folded to the Greek letter, as `casefold` does.
+_UNITS = {**dict.fromkeys(("y", "yr", "yrs", "year", "years", "yo", "y/o"), "years"),
+          **dict.fromkeys(("mo", "month", "months"), "months"), **dict.fromkeys(("wk", "week", "weeks"), "weeks"),
+          **dict.fromkeys(("d", "day", "days"), "days"),
+          **{unit: unit for unit in (
+              "%", "kg", "g", "mg", "μg", "ug", "ng", "pg", "l", "dl", "ml", "μl", "cc", "m", "cm", "mm", "cm2", "mm2",
+              "cm3", "mm3", "kg/m2", "mmhg", "bpm", "u/l", "iu/l", "u/ml", "iu/ml", "iu", "ng/ml", "pg/ml", "μg/l", "ug/l",
+              "mg/dl", "mg/l", "g/dl", "g/l", "mmol/l", "μmol/l", "umol/l", "suv", "hu", "gy", "°c")}}
+
+_PLAIN = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
+_DATE = re.compile(r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|(?:19|20)\d\d(?:0[1-9]|1[0-2])"
+                   r"(?:0[1-9]|[12]\d|3[01])|\d{1,2}[-. ]?[a-zä]{3,9}[-. ,]*\d{2,4}|[a-zä]{3,9}[-. ]\d{1,2},? \d{4})"
+                   r"(?:[ T]\d{1,2}:\d\d.*)?", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """A text in composed Unicode, its white space single and none at its ends."""
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", text).replace("\ufeff", "")).strip()
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says that nothing is known; case, brackets and kinds of dashes do not matter.
+
+    >>> [is_missing(text) for text in ("", "--", "N/A", "[Unknown]", "0", "no")]
+    [True, True, True, True, False, False]
+    """
+    word = clean(text).strip("[]()").casefold()
+    return word in _MISSING or _STROKES.fullmatch(word) is not None
+
+
+def read_numbers(cells: Sequence[str], decimal_comma: bool = False) -> list[float | None]:
+    """The numbers of a column's filled cells; None where a cell is none, or could be two.
+
+    `>=90`, `<5` and `~3` are the number that they name. `1,234` is ambiguous: where another cell of the column has a
+    decimal point (`3.5`) it is 1234, where one has a decimal comma (`3,5`) or cells of the file are separated by `;`
+    (`decimal_comma`) it is 1.234, else it is no number. A known unit may follow, the same in the whole column.
+
+    >>> read_numbers(["59 y", ">=90", "1.5", "1,200", "many"])
+    [59.0, 90.0, 1.5, 1200.0, None]
+    """
+    parts = [_parts(cell) for cell in cells]
+    units = {unit for _, _, unit in filter(None, parts)}
+    mixed_units = len(units - {""}) > 1 or {"", "%"} <= units
+    readings = [(None, None) if part is None or (mixed_units and part[2]) else _readings(*part[:2]) for part in parts]
+    point = any(one is not None and other is None for one, other in readings)
+    comma = any(one is None and other is not None for one, other in readings)
+    return [_chosen(one, other, point, comma, decimal_comma) for one, other in readings]
+
+
+def category_text(text: str) -> str:
+    """A category in one spelling: `1`, `1.0` and `01` are the same.
+
+    >>> [category_text(text) for text in ("1.0", " 01", "2,50", "T1  a")]
+    ['1', '1', '2.5', 'T1 a']
+    """
+    text = clean(text)
+    if _PLAIN.fullmatch(text) is None:
+        return text
+    number = Decimal(text.replace(",", "."))
+    return format(number.normalize(), "f") if number else "0"
+
+
+def is_date(text: str) -> bool:
+    """Whether a cell looks like a date, such as 2020-01-31, 31.1.20, 20200131 or 3 Feb 2020."""
+    return _DATE.fullmatch(clean(text)) is not None
+
+
+def _parts(cell: str) -> tuple[str, str, str] | None:
+    """Sign and digits of a cell, its power of ten, its unit; None where it is no number."""
+    text = clean(cell)
+    compared = _COMPARED.match(text)
+    text = re.sub(r"^[‐‑‒–−]", "-", text[compared.end():] if compared else text)
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    written = (match["unit"] or "").strip(" .").casefold()
+    if written and written not in _UNITS:
+        return None
+    body = match["body"].strip()
+    if _GROUPED.match(body):
+        body = re.sub("[' ]", "", body)
+    return match["sign"] + body, match["power"] or "", _UNITS.get(written, "")
+
+
+def _readings(digits: str, power: str) -> tuple[float | None, float | None]:
+    """The value with a decimal point, the value with a decimal comma; None where it cannot be written so."""
+    body, sign = digits.lstrip("+-"), -1.0 if digits.startswith("-") else 1.0
+    point = sign * float(body.replace(",", "") + power) if _POINT.fullmatch(body) else None
+    comma = sign * float(body.replace(".", "").replace(",", ".") + power) if _COMMA.fullmatch(body) else None
+    return tuple(None if value is None or abs(value) == float("inf") else value for value in (point, comma))
+
+
+def _chosen(point: float | None, comma: float | None, point_seen: bool, comma_seen: bool, decimal_comma: bool
+            ) -> float | None:
+    """One of two readings, by how the column's other cells are written."""
+    if point is None or comma is None or point == comma:
+        return comma if point is None else point
+    if abs(comma) > abs(point):  # 1.234
+        return None if comma_seen else point
+    if point_seen != comma_seen:
+        return point if point_seen else comma
+    return comma if decimal_comma and not point_seen else None

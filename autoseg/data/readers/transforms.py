@@ -1,0 +1,90 @@
+"""What registration found for each case, on the disk.
+
+    CASE.json                        transforms, stages and metrics of its channels, and of what they were made; written last
+    CASE_CCCC.displacement.npy       the lattice of a deformable one: (3, D, H, W), mm
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.base.workspace import read_model, write_atomically, write_json
+from autoseg.data.geometry import Geometry
+from autoseg.data.transform import Registered, Stage, Transform
+from planners.base import Frozen
+from planners.fingerprint import Registration
+
+Row = tuple[float, float, float, float]
+
+
+class ChannelRecord(Frozen):
+    """One channel: what was asked for, which stage was kept, and the map of the reference's world points to its own.
+
+    `stages`, `likeness` and `reason` are those of `Registered`. `lattice` is the grid of its displacements, if it has any.
+    """
+
+    channel: str
+    asked: Registration
+    kept: str
+    matrix: tuple[Row, Row, Row]
+    lattice: Geometry | None = None
+    stages: tuple[Stage, ...] = ()
+    likeness: float | None = None
+    reason: str = ""
+
+
+class CaseRecord(Frozen):
+    """One case: its registered channels by number, and the digest of the files and wishes that they were made of."""
+
+    schema_version: int = 1
+    case: str
+    made_of: str
+    channels: dict[int, ChannelRecord]
+
+
+def write_transforms(folder: Path, case: str, found: Mapping[int, Registered], names: Mapping[int, str], made_of: str
+                     ) -> None:
+    """Write what was found for the channels of a case, each file atomically. `made_of` is a digest of the inputs."""
+    for number, one in found.items():
+        if one.transform.displacement_mm is not None:
+            lattice_3DHW = one.transform.displacement_mm
+            write_atomically(_lattice(folder, case, number), lambda path, array=lattice_3DHW: np.save(path, array))
+    channels = {number: ChannelRecord(channel=names[number], asked=one.asked, kept=one.kept,
+                                      matrix=tuple(map(tuple, one.transform.matrix.tolist())),
+                                      lattice=one.transform.lattice, stages=one.stages, likeness=one.likeness,
+                                      reason=one.reason) for number, one in found.items()}
+    write_json(_json(folder, case), CaseRecord(case=case, made_of=made_of, channels=channels))
+
+
+def read_record(folder: Path, case: str) -> CaseRecord | None:
+    """What was written of a case, or None."""
+    path = _json(folder, case)
+    return read_model(path, CaseRecord) if path.is_file() else None
+
+
+def read_transforms(folder: Path, case: str) -> dict[int, Transform]:
+    """The transform of each registered channel; empty where nothing was written. A damaged file is a UserError."""
+    record = read_record(folder, case)
+    return {} if record is None else {number: _transform(folder, case, number, one)
+                                      for number, one in record.channels.items()}
+
+
+def _transform(folder: Path, case: str, number: int, record: ChannelRecord) -> Transform:
+    if record.lattice is None:
+        return Transform(np.array(record.matrix))
+    path = _lattice(folder, case, number)
+    try:
+        return Transform(np.array(record.matrix), np.load(path, allow_pickle=False), record.lattice)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError("the displacements of a registered channel cannot be read", where=path, found=error,
+                        do=f"remove {_json(folder, case)}, so that the case is registered again") from None
+
+
+def _json(folder: Path, case: str) -> Path:
+    return folder / f"{case}.json"
+
+
+def _lattice(folder: Path, case: str, number: int) -> Path:
+    return folder / f"{case}_{number:04}.displacement.npy"

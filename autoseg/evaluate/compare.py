@@ -1,0 +1,131 @@
+"""Is one thing better than another on the same cases? Paired differences with bootstrap intervals and a rank test.
+
+A value that is None or NaN is not defined (a Dice of two empty masks): its pair is left out, and counted.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from planners.base import Frozen
+
+N_RESAMPLES = 10_000
+# With fewer pairs not even differences that all have one sign are significant: 2 * 0.5^5 > 0.05 > 2 * 0.5^6.
+FEWEST_PAIRS = 6
+# What a difference of Dice must exceed to matter.
+MARGIN = 0.01
+
+_CONFIDENCE = 0.95
+_BLOCK = 2**21  # resampled values that are held at a time
+_DIGITS = 12  # equal differences differ by rounding errors, which would break ties between ranks
+
+# What an interval says: above 0, below 0, all of it nearer to 0 than the margin, none of these, of too few pairs.
+Verdict = Literal["better", "worse", "same", "unclear", "few"]
+
+
+class BootstrapMean(Frozen):
+    """The mean of `n` values with its 95 % interval; None where there are too few (a mean of 1, an interval of 2)."""
+
+    n: int
+    n_left_out: int
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class PairedDifference(Frozen):
+    """The mean of a - b over `n` pairs with its 95 % interval, and the p-value of Wilcoxon's signed-rank test.
+
+    The means are over the same pairs. What is not defined, for lack of pairs, is None: a mean needs 1, an interval 2.
+    """
+
+    n: int
+    n_left_out: int
+    mean_a: float | None
+    mean_b: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_wilcoxon: float | None  # two-sided, not corrected for the number of comparisons
+
+
+def paired_difference(a: Sequence[float | None], b: Sequence[float | None], seed: int = 0,
+                      n_resamples: int = N_RESAMPLES) -> PairedDifference:
+    """Compare two measurements of the same cases, in the same order.
+
+    >>> one = paired_difference([0.9, 0.8, None], [0.8, 0.7, 0.5])
+    >>> one.n, one.n_left_out, round(one.difference, 6), round(one.low, 6)
+    (2, 1, 0.1, 0.1)
+    """
+    if len(a) != len(b):
+        raise ValueError(f"pairs need as many values of both, got {len(a)} and {len(b)}")
+    a_N, b_N = _numbers(a), _numbers(b)
+    defined_N = ~(np.isnan(a_N) | np.isnan(b_N))
+    a_N, b_N = a_N[defined_N], b_N[defined_N]
+    of = bootstrap_mean(a_N - b_N, seed, n_resamples)
+    return PairedDifference(n=of.n, n_left_out=len(a) - of.n, mean_a=_mean(a_N), mean_b=_mean(b_N), difference=of.mean,
+                            low=of.low, high=of.high, p_wilcoxon=_p_wilcoxon(a_N - b_N))
+
+
+def bootstrap_mean(values: Sequence[float | None] | np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES
+                   ) -> BootstrapMean:
+    """The mean of the values that are defined, with its bootstrap interval; the same seed gives the same interval.
+
+    The interval is the expanded percentile interval (Hesterberg 2015, The American Statistician 69:371): percentiles of
+    the resampled means, further out the fewer values there are, since means of few spread too little. Of ten normal values
+    it holds the true mean in 94.5 % of 2000 draws, the plain percentiles in 90.6 %; of six in 92.7 and 84.9 %.
+    """
+    known_N = _numbers(values)
+    n_all, known_N = len(known_N), known_N[~np.isnan(known_N)]
+    n, low, high = len(known_N), None, None
+    if n > 1:
+        tail = 100 * _tail(n)
+        low, high = map(float, np.percentile(_resampled_means(known_N, seed, n_resamples), (tail, 100 - tail)))
+    return BootstrapMean(n=n, n_left_out=n_all - n, mean=_mean(known_N), low=low, high=high)
+
+
+def judge(of: PairedDifference, margin: float = MARGIN) -> Verdict:
+    """What the interval of a - b says of a. An interval within the margin is `same`, on whichever side of 0 it lies."""
+    if of.n < FEWEST_PAIRS:
+        return "few"
+    if -margin <= of.low and of.high <= margin:
+        return "same"
+    if of.low > 0:
+        return "better"
+    return "worse" if of.high < 0 else "unclear"
+
+
+def _numbers(values: Sequence[float | None] | np.ndarray) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def _mean(values_N: np.ndarray) -> float | None:
+    return float(values_N.mean()) if len(values_N) else None
+
+
+def _tail(n: int) -> float:
+    """Share of the resampled means beyond each end: the normal's beyond Student's t times sqrt(n / (n - 1)), which
+    makes good that a bootstrap's variance divides by n."""
+    t = stats.t.ppf(0.5 + _CONFIDENCE / 2, n - 1)
+    return NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t))
+
+
+def _resampled_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
+    """Means of `n_resamples` draws with replacement, each of as many values."""
+    rng, n = np.random.default_rng(seed), len(values_N)
+    rows = max(1, _BLOCK // n)
+    blocks = [values_N[rng.integers(n, size=(min(rows, n_resamples - start), n))].mean(axis=1)
+              for start in range(0, n_resamples, rows)]
+    return np.concatenate(blocks)
+
+
+def _p_wilcoxon(difference_N: np.ndarray) -> float | None:
+    """None of no pair; 1 where no pair differs, of which the test says nothing."""
+    rounded_N = np.round(difference_N, _DIGITS)
+    if not len(rounded_N):
+        return None
+    return float(stats.wilcoxon(rounded_N).pvalue) if rounded_N.any() else 1.0

@@ -1,0 +1,73 @@
+"""What conditioners share: reading only what is known, one vector a patient, scaling and shifting of features."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from autoseg.preprocess.conditions import Layout
+
+BAG_WIDTH = 16  # features of a token bag in a patient's vector
+RECTIFIED = 2**0.5  # gain of a layer before a rectifier, which halves the variance (He et al. 2015)
+
+
+def known_values(conditions: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoded columns and vectors (B, K), 0 where they are not known, and which are (B, K) bool."""
+    known_BK = conditions["known"]
+    return torch.where(known_BK, conditions["values"], 0.0), known_BK
+
+
+def known_tokens(conditions: Mapping[str, torch.Tensor], bag: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens of a bag (B, T, E), 0 where they are not known, and which are (B, T) bool."""
+    known_BT = conditions[f"known:{bag}"]
+    return torch.where(known_BT[..., None], conditions[f"tokens:{bag}"], 0.0), known_BT
+
+
+class PatientVector(nn.Module):
+    """All that is known of a patient as one vector (B, width), and whether anything is (B,) bool.
+
+    The vector is [values; known] of columns and vectors, and of each bag a projection of the mean of its known tokens
+    and whether it has any.
+    """
+
+    def __init__(self, layout: Layout):
+        super().__init__()
+        self.bags = tuple(bag.name for bag in layout.bags)
+        self.projections = nn.ModuleList(nn.Linear(bag.width, BAG_WIDTH, bias=False) for bag in layout.bags)
+        self.width = 2 * layout.n_values + (BAG_WIDTH + 1) * len(self.bags)
+
+    def forward(self, conditions: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        values_BK, known_BK = known_values(conditions)
+        parts, anything_B = [values_BK, known_BK], known_BK.any(1)
+        for bag, project in zip(self.bags, self.projections, strict=True):
+            tokens_BTE, known_BT = known_tokens(conditions, bag)
+            count_B1 = known_BT.sum(1, keepdim=True)
+            parts += [project(tokens_BTE.sum(1) / count_B1.clamp(min=1)), count_B1 > 0]
+            anything_B = anything_B | known_BT.any(1)
+        return torch.cat([part.to(values_BK.dtype) for part in parts], dim=1), anything_B
+
+
+def zero_linear(n_inputs: int, n_outputs: int) -> nn.Linear:
+    """A linear layer without bias that gives 0 until it is trained; its gradient is not 0."""
+    layer = nn.Linear(n_inputs, n_outputs, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+def keep_variance(module: nn.Module, gain: float = 1.0) -> None:
+    """Weights of all linear layers by their fan-in, biases 0: what goes in at unit variance comes out so.
+
+    torch's own start gives a third of the variance a layer; what stands behind several layers and a gate at zero would
+    be learned later than the image by heart.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=gain * part.in_features**-0.5)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def modulated(features: torch.Tensor, gamma_beta_B2C: torch.Tensor) -> torch.Tensor:
+    """features * (1 + gamma) + beta, channel by channel (Perez et al. 2018, with the scale written as 1 + gamma)."""
+    gamma, beta = gamma_beta_B2C.to(features.dtype)[(..., *[None] * (features.ndim - 2))].chunk(2, dim=1)
+    return torch.addcmul(beta, features, 1 + gamma)

@@ -1,0 +1,137 @@
+"""Cross-attention: places of the bottleneck look at what is known of the patient, and take what they need."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from autoseg.base.errors import UserError
+from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.conditioning.patient import keep_variance, known_tokens, known_values, zero_linear
+from autoseg.preprocess.conditions import Layout
+from planners.base import Frozen
+
+MAX_QUERIES = 512
+MIN_WIDTH = 64  # narrower ones learn late or never
+_POOL = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+_MODE = {2: "bilinear", 3: "trilinear"}
+
+
+class TokensOptions(Frozen):
+    """`width` of the tokens, None: half of the bottleneck's channels, at least 64; a multiple of `heads`."""
+
+    width: int | None = Field(default=None, gt=0)
+    layers: int = Field(default=2, gt=0)
+    heads: int = Field(default=8, gt=0)
+
+
+@CONDITIONERS.register("tokens", TokensOptions)
+class Tokens(nn.Module):
+    """Cross-attention of the bottleneck, pooled to at most 512 places, over the patient's tokens (Vaswani et al. 2017).
+
+    There is a token for each column and vector, one for each token of a bag, and a null token, so that no place attends
+    to nothing. What attention gives becomes, by a layer that starts at zero, a scale and a shift of every channel at
+    every place, brought back to the bottleneck's resolution. A shift alone is learned late: most of it falls to the
+    normalisation that follows.
+    """
+
+    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int, width: int | None = None,
+                 layers: int = 2, heads: int = 8):
+        super().__init__()
+        width = width or heads * (max(MIN_WIDTH, channels[-1] // 2) // heads)
+        if width % heads:
+            raise UserError("the width of conditioning by tokens is not a multiple of its heads",
+                            where="conditioning.options", found=f"{width} and {heads}")
+        self.layout, self.dimensions = layout, dimensions
+        self.to_query = nn.Linear(channels[-1], width)
+        self.patient = PatientTokens(layout, width)
+        self.layers = nn.ModuleList(CrossAttention(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        keep_variance(self)
+        self.gate = zero_linear(width, 2 * channels[-1])
+
+    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
+                ) -> list[torch.Tensor]:
+        if conditions is None or not self.layout.inputs:
+            return features
+        bottleneck = features[-1]
+        tokens_BSW, readable_BS, anything_B = self.patient(conditions)
+        shape = pooled_shape(bottleneck.shape[2:])
+        x_BQW = self.to_query(_POOL[self.dimensions](bottleneck, shape).flatten(2).transpose(1, 2))
+        for layer in self.layers:
+            x_BQW = layer(x_BQW, tokens_BSW, readable_BS)
+        affine = self.gate(self.norm(x_BQW)).transpose(1, 2).unflatten(2, shape).to(bottleneck.dtype)
+        affine = torch.where(anything_B[(..., *[None] * (affine.ndim - 1))], affine, 0.0)
+        if affine.shape[2:] != bottleneck.shape[2:]:
+            affine = F.interpolate(affine, size=bottleneck.shape[2:], mode=_MODE[self.dimensions])
+        gamma, beta = affine.chunk(2, dim=1)
+        return [*features[:-1], torch.addcmul(beta, bottleneck, 1 + gamma)]
+
+
+class PatientTokens(nn.Module):
+    """All that is known of a patient as tokens (B, S, W), which of them may be read (B, S), and if anything is known (B,).
+
+    The first is the null token. A column or vector is a linear map of its values and of which are known, plus what tells
+    its type; a missing one, and a missing bag, have a learned token of their own.
+    """
+
+    def __init__(self, layout: Layout, width: int):
+        super().__init__()
+        self.inputs = layout.inputs
+        self.maps = nn.ModuleList(nn.Linear(one.width * (1 if one.start is None else 2), width, bias=False)
+                                  for one in layout.inputs)
+        self.null = nn.Parameter(torch.randn(width))
+        self.types = nn.Parameter(torch.randn(len(layout.inputs), width))
+        self.missing = nn.Parameter(torch.randn(len(layout.inputs), width))
+
+    def forward(self, conditions: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        values_BK, known_BK = known_values(conditions)
+        tokens = [self.null.expand(len(values_BK), 1, -1)]
+        readable = [known_BK.new_ones(len(values_BK), 1)]
+        anything_B = known_BK.any(1)
+        for index, (one, to_token) in enumerate(zip(self.inputs, self.maps, strict=True)):
+            if one.start is None:
+                entries_BTE, known_BT = known_tokens(conditions, one.name)
+            else:
+                place = slice(one.start, one.start + one.width)
+                entries_BTE = torch.cat([values_BK[:, None, place], known_BK[:, None, place].to(values_BK.dtype)], dim=2)
+                known_BT = known_BK[:, place].any(1, keepdim=True)
+            lacking_B1 = ~known_BT.any(1, keepdim=True)
+            tokens += [to_token(entries_BTE) + self.types[index], self.missing[index].expand(len(values_BK), 1, -1)]
+            readable += [known_BT, lacking_B1]
+            anything_B = anything_B | ~lacking_B1[:, 0]
+        return torch.cat([token.to(self.null.dtype) for token in tokens], dim=1), torch.cat(readable, dim=1), anything_B
+
+
+class CrossAttention(nn.Module):
+    """A transformer's layer without attention among the queries: each normalises, looks, and thinks.
+
+    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one a row.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm_queries, self.norm_tokens, self.norm_hidden = (nn.LayerNorm(width) for _ in range(3))
+        self.to_query, self.to_result = nn.Linear(width, width), nn.Linear(width, width)
+        self.to_key_value = nn.Linear(width, 2 * width)
+        self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x_BQW: torch.Tensor, tokens_BSW: torch.Tensor, readable_BS: torch.Tensor) -> torch.Tensor:
+        keys, values = self.to_key_value(self.norm_tokens(tokens_BSW)).chunk(2, dim=2)
+        query, keys, values = (one.unflatten(2, (self.heads, -1)).transpose(1, 2)
+                               for one in (self.to_query(self.norm_queries(x_BQW)), keys, values))
+        looked = F.scaled_dot_product_attention(query, keys, values, attn_mask=readable_BS[:, None, None])
+        x_BQW = x_BQW + self.to_result(looked.transpose(1, 2).flatten(2))
+        return x_BQW + self.hidden(self.norm_hidden(x_BQW))
+
+
+def pooled_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with its longest axes halved (rounded up) until it has at most MAX_QUERIES places."""
+    pooled = list(shape)
+    while torch.Size(pooled).numel() > MAX_QUERIES:
+        axis = pooled.index(max(pooled))
+        pooled[axis] = -(-pooled[axis] // 2)
+    return tuple(pooled)
