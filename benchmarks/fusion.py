@@ -119,7 +119,7 @@ def hidden(generator: torch.Generator, shape: tuple[int, int], probability: floa
 
 
 def plan_of(fusion: str, n_channels: int, topology: Topology, iterations: int, patch: Sequence[int] = (EDGE,) * 3) -> Plan:
-    schedule = Schedule(learning_rate=3e-3, iterations=iterations, decay="cosine", warmup_iterations=20, ema=0.98,
+    schedule = Schedule(learning_rate=6e-3, iterations=iterations, decay="cosine", warmup_iterations=20, ema=0.98,
                         optimizer=Part(name="adamw"))
     configuration = Configuration(
         spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True, topology=topology,

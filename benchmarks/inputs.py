@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set it
 CONFIGURATION = "3d_fullres"
 COLUMNS = {"Age": {"kind": "number"}, "Sex": {"kind": "category"}, "MSKCC type": {"kind": "category"},
            "Grade": {"kind": "category"}, "Site of primary STS": {"kind": "category"}}
+ABLATED = ["ct_pet_mr", "ct_pet_mr_unhidden", "ct_pet_mr_table", "random_columns"]
 NO_HIDING = ("--set", "hiding.channels=[0,0,0]")
 
 
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--budget", required=True, help="of a fold, such as 20m")
     parser.add_argument("--home", type=Path, required=True, help="workspace, kept")
     parser.add_argument("--variants", nargs="+", help="only these")
+    parser.add_argument("--ablate", nargs="*", default=ABLATED,
+                        help="variants whose inputs are left out in turn (default: %(default)s)")
     options = parser.parse_args()
     variants = {"sts": sts_variants, "columns": column_variants}[options.comparison](options)
     rows = [trained(options, name, *variant) for name, variant in variants.items()
@@ -100,7 +103,7 @@ def trained(options: argparse.Namespace, name: str, dataset: str, changes: tuple
     start = time.monotonic()
     run("train", dataset, CONFIGURATION, "0", *changes, *common)
     seconds = time.monotonic() - start
-    if name not in ("ct", "plain"):
+    if name in options.ablate:
         run("ablate", dataset, CONFIGURATION, "0", *common)
     return row(options, name, dataset, seconds)
 

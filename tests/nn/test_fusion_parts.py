@@ -1,4 +1,4 @@
-"""Masked statistics, shared stems and weights of fusions, on numbers that a reader can check."""
+"""Masked statistics, shared stems, weights and attention of fusions, on numbers that a reader can check."""
 
 import math
 
@@ -10,15 +10,17 @@ from autoseg.nn.fusion.masking import masked_mean
 from autoseg.nn.fusion.stem import SharedStem
 
 
-def as_they_are(image_BCDHW, available):
+class OwnValues(torch.nn.Module):
     """A stem whose single feature is the image."""
-    return image_BCDHW.unsqueeze(2)
+
+    def forward(self, image_BCDHW, available):
+        return image_BCDHW.unsqueeze(2)
 
 
 def make(name, n_channels, **options):
     """A 2D fusion of the channels' own values."""
     fusion = FUSIONS.get(name)(n_channels, 2, **dict(FUSIONS.options(name, {"features": 1, **options})))
-    fusion.stem = as_they_are
+    fusion.stem = OwnValues()
     return fusion
 
 
@@ -94,8 +96,22 @@ def test_a_voxel_takes_its_own_availability():
     assert make("hemis", 2)(image, seen)[0, :, 0].tolist() == [[3, 1], [4, 0]]
 
 
-@pytest.mark.parametrize(("name", "options"), [("attention", {"features": 6, "heads": 4}), ("window", {"width": 6, "heads": 4}),
-                                               ("hemis", {"features": 0}), ("weighted", {"heads": 2})])
+def test_two_channels_attend_to_each_other_as_on_paper():
+    fusion = make("attention", 2, heads=1)
+    with torch.no_grad():
+        fusion.gate.fill_(1.0)
+        for layer in (fusion.to_qkv, fusion.project):  # queries, keys and values are the image
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+    image = channels(0.0, 1.0)
+    # the first asks with 0 and weighs both alike; the second weighs e^0 and e^1; what comes out is the mean of the two
+    answer = (0.5 + math.e / (1 + math.e)) / 2
+    assert fusion(image, None).item() == pytest.approx(0.5 + answer)
+    assert fusion(image, available(False, True)).item() == pytest.approx(1 + 1)
+
+
+@pytest.mark.parametrize(("name", "options"), [("attention", {"features": 6, "heads": 4}), ("hemis", {"features": 0}),
+                                               ("window", {"width": 6, "heads": 4}), ("weighted", {"heads": 2})])
 def test_options_that_cannot_be_are_refused(name, options):
     with pytest.raises(ValueError, match=r"share|greater than 0|Extra inputs"):
         FUSIONS.options(name, options)

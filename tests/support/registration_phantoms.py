@@ -91,6 +91,25 @@ def offset_pair(seed: int, moving_grid: Geometry | None = None, degrees: float =
     return (fixed_DHW, fixed, moving_DHW, moving), matrix
 
 
+def bump(points_N3_mm: np.ndarray, amplitude_mm: float) -> np.ndarray:
+    """A smooth displacement (N, 3) of that length at (8, -10, 5), about 50 mm wide."""
+    direction = np.array([1.0, -1.0, 0.5]) / 1.5
+    distance2 = ((points_N3_mm - np.array([8.0, -10.0, 5.0])) ** 2).sum(axis=1)
+    return amplitude_mm * np.exp(-distance2 / (2 * 22.0**2))[:, None] * direction
+
+
+def bumped_pair(seed: int, amplitude_mm: float):
+    """(fixed_DHW, fixed, moving_DHW, moving) of the anatomy three times as large, in voxels of 3 mm, and the anatomy.
+
+    The moving image shows at q what the fixed one shows at q + bump(q).
+    """
+    anatomy, grid = Anatomy(seed), cube(144, (3.0, 3.0, 3.0))
+    fixed_DHW = picture(grid, lambda p: first_contrast(anatomy.density(p / 3)), 20, seed)
+    moving_DHW = picture(
+        grid, lambda q: second_contrast(anatomy.density((q + bump(q, amplitude_mm)) / 3)), 8, seed + 1000)
+    return (fixed_DHW, grid, moving_DHW, grid), anatomy
+
+
 def _soft(points_N3_mm: np.ndarray, centre: np.ndarray, radii: np.ndarray, edge_mm: float = 1.0) -> np.ndarray:
     """About 1 inside an ellipsoid, 0 outside, with an edge of about a voxel."""
     distance = np.sqrt((((points_N3_mm - centre) / radii) ** 2).sum(axis=1))

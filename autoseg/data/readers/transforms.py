@@ -12,6 +12,7 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.base.workspace import read_model, write_atomically, write_json
 from autoseg.data.geometry import Geometry
+from autoseg.data.readers.files import digest
 from autoseg.data.transform import Registered, Stage, Transform
 from planners.base import Frozen
 from planners.fingerprint import Registration
@@ -22,7 +23,8 @@ Row = tuple[float, float, float, float]
 class ChannelRecord(Frozen):
     """One channel: what was asked for, which stage was kept, and the map of the reference's world points to its own.
 
-    `stages`, `likeness` and `reason` are those of `Registered`. `lattice` is the grid of its displacements, if it has any.
+    `stages`, `likeness` and `reason` are those of `Registered`. `lattice` is the grid of its displacements, if it has any,
+    and `lattice_digest` the digest of their file.
     """
 
     channel: str
@@ -30,6 +32,7 @@ class ChannelRecord(Frozen):
     kept: str
     matrix: tuple[Row, Row, Row]
     lattice: Geometry | None = None
+    lattice_digest: str = ""
     stages: tuple[Stage, ...] = ()
     likeness: float | None = None
     reason: str = ""
@@ -46,16 +49,26 @@ class CaseRecord(Frozen):
 
 def write_transforms(folder: Path, case: str, found: Mapping[int, Registered], names: Mapping[int, str], made_of: str
                      ) -> None:
-    """Write what was found for the channels of a case, each file atomically. `made_of` is a digest of the inputs."""
-    for number, one in found.items():
-        if one.transform.displacement_mm is not None:
-            lattice_3DHW = one.transform.displacement_mm
-            write_atomically(_lattice(folder, case, number), lambda path, array=lattice_3DHW: np.save(path, array))
+    """Write what was found for the channels of a case, each file atomically. `made_of` is a digest of the inputs; `names`
+    are those of all channels.
+    """
+    digests = {number: _write_lattice(_lattice(folder, case, number), found[number].transform if number in found else None)
+               for number in names}
     channels = {number: ChannelRecord(channel=names[number], asked=one.asked, kept=one.kept,
                                       matrix=tuple(map(tuple, one.transform.matrix.tolist())),
-                                      lattice=one.transform.lattice, stages=one.stages, likeness=one.likeness,
-                                      reason=one.reason) for number, one in found.items()}
+                                      lattice=one.transform.lattice, lattice_digest=digests[number], stages=one.stages,
+                                      likeness=one.likeness, reason=one.reason) for number, one in found.items()}
     write_json(_json(folder, case), CaseRecord(case=case, made_of=made_of, channels=channels))
+
+
+def is_current(folder: Path, case: str, made_of: str) -> bool:
+    """Whether what was written of a case was made of these inputs and is undamaged."""
+    try:
+        record = read_record(folder, case)
+        read_transforms(folder, case)
+    except UserError:
+        return False
+    return record is not None and record.made_of == made_of
 
 
 def read_record(folder: Path, case: str) -> CaseRecord | None:
@@ -72,14 +85,27 @@ def read_transforms(folder: Path, case: str) -> dict[int, Transform]:
 
 
 def _transform(folder: Path, case: str, number: int, record: ChannelRecord) -> Transform:
-    if record.lattice is None:
-        return Transform(np.array(record.matrix))
-    path = _lattice(folder, case, number)
+    path = _json(folder, case)
     try:
+        if record.lattice is None:
+            return Transform(np.array(record.matrix))
+        path = _lattice(folder, case, number)
+        if record.lattice_digest and digest(path) != record.lattice_digest:
+            raise ValueError("a file that does not match its digest")
         return Transform(np.array(record.matrix), np.load(path, allow_pickle=False), record.lattice)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError("the displacements of a registered channel cannot be read", where=path, found=error,
+        what = "matrix" if record.lattice is None else "displacements"
+        raise UserError(f"the {what} of a registered channel cannot be read", where=path, found=error,
                         do=f"remove {_json(folder, case)}, so that the case is registered again") from None
+
+
+def _write_lattice(path: Path, transform: Transform | None) -> str:
+    """The digest of the displacements that were written; nothing where there are none, nor a file of earlier ones then."""
+    if transform is None or transform.displacement_mm is None:
+        path.unlink(missing_ok=True)
+        return ""
+    write_atomically(path, lambda temporary: np.save(temporary, transform.displacement_mm))
+    return digest(path)
 
 
 def _json(folder: Path, case: str) -> Path:

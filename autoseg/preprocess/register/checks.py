@@ -8,13 +8,18 @@ from autoseg.preprocess.register.images import Volume
 
 _LARGEST_ROTATION_DEGREES = 45.0
 _STRETCHES = (0.75, 1.33)  # of an affine map, along any direction
+_LARGEST_DISPLACEMENT_MM = 30.0  # what breathing moves a liver by
 _SLAB_VOXELS = 1 << 19
 
 
 def implausible(transform: Transform, start: Transform, fixed: Volume, moving: Volume) -> str:
-    """What of the linear part cannot be, in words, or nothing: a rotation beyond 45 degrees, a shift of more than half the
-    longest edge of the smaller field of view (both from where the images began), a stretch beyond 0.75 to 1.33.
+    """What cannot be, in words, or nothing: a rotation beyond 45 degrees, a shift of more than half the longest edge of the
+    smaller field of view (both from where the images began), a stretch beyond 0.75 to 1.33, a displacement beyond 30 mm.
     """
+    if transform.displacement_mm is not None:
+        longest_mm = float(np.linalg.norm(transform.displacement_mm, axis=0).max())
+        if longest_mm > _LARGEST_DISPLACEMENT_MM:
+            return f"it displaces by {longest_mm:.0f} mm"
     linear = transform.matrix[:, :3] @ np.linalg.inv(start.matrix[:, :3])
     left, stretches, right = np.linalg.svd(linear)
     if np.linalg.det(linear) <= 0 or stretches.min() < _STRETCHES[0] or stretches.max() > _STRETCHES[1]:

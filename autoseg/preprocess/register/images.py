@@ -1,5 +1,6 @@
 """Images as registration uses them: clipped, cropped to what both see, averaged to coarser grids."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,3 +112,11 @@ def common_part(volume: Volume, other: Volume, to_volume: Transform, margin_mm: 
     if (stops <= starts).any():
         return volume
     return cropped(volume, tuple(zip(starts.tolist(), stops.tolist(), strict=True)))
+
+
+def padded(volume: Volume, margin_mm: float) -> Volume:
+    """The image continued by its edge on every side."""
+    widths = [math.ceil(margin_mm / step) for step in volume.geometry.spacing_mm]
+    image_DHW = np.pad(volume.image_DHW, [(width, width) for width in widths], mode="edge")
+    first = points_of(volume.geometry, -np.array([widths], dtype=np.float64))[0]
+    return Volume(image_DHW, replace(volume.geometry, shape=image_DHW.shape, origin_mm=tuple(first.tolist())))
