@@ -169,8 +169,10 @@ def compared(task: Task, labels: LabelSpec, arguments: argparse.Namespace) -> No
 
 
 def cost(arguments: argparse.Namespace) -> None:
-    """Five columns. The parts take turns and the fastest step of each counts, in the processor's time (of all threads):
-    what else runs then tells least.
+    """Parameters, and the processor time (of all threads) of a part's own forward and backward pass, for five columns.
+
+    The difference of two whole steps would drown in what else runs. The fastest of all rounds counts, of the part and of
+    the plain network's step; the update of the part's few parameters is left out.
     """
     shape, batch_size, names = (40, 56, 40), 2, [f"column_{i}" for i in range(5)]
     table = ConditionTable(specs=tuple(ConditionSpec(name=name, kind="category") for name in names))
@@ -181,25 +183,41 @@ def cost(arguments: argparse.Namespace) -> None:
     label = torch.randint(0, 3, (batch_size, *shape), generator=generator)
     batch = Batch(image, label, torch.ones(batch_size, 1, dtype=torch.bool),
                   collate([encode(encoder, one) for one in told[:batch_size]]))
-    header("channels", "conditioning", "parameters", "added", "processor s a step", "added")
-    for features in ((16, 64, 128, 256), (32, 64, 128, 256)):
-        states = {}
-        for part in dict.fromkeys(("none", *arguments.parts)):
-            layout = NO_CONDITIONS if part == "none" else encoder.layout
-            states[part] = (*state_of(plan_of(part, TWINS, unet(features), 10**4, shape), layout, 0), [])
-        for _ in range(arguments.rounds):
-            for state, loss, seconds in states.values():
-                begun = time.process_time()
-                train_step(state, state.model, loss, batch, RUNTIME)
-                seconds.append(time.process_time() - begun)
-        plain = parameters(states["none"][0]), min(states["none"][2])
-        for part, (state, _, seconds) in states.items():
-            row("-".join(map(str, features)), part, parameters(state), f"{parameters(state) / plain[0] - 1:.1%}",
-                min(seconds), f"{min(seconds) / plain[1] - 1:.1%}")
+    header("channels", "conditioning", "parameters", "added", "processor ms a step", "added")
+    for channels in ((16, 64, 128, 256), (32, 64, 128, 256)):
+        plan = plan_of("none", TWINS, unet(channels), 10**4, shape)
+        state, loss = state_of(plan, NO_CONDITIONS, 0)
+        step = fastest(lambda: train_step(state, state.model, loss, batch, RUNTIME), arguments.rounds)  # noqa: B023
+        with torch.no_grad(), RUNTIME.autocast():
+            features = [stage.requires_grad_() for stage in state.model.network.encode(image)]
+        plain, name = parameters(state.model), "-".join(map(str, channels))
+        row(name, "none", plain, "", f"{1000 * step:.0f}", "")
+        for part in (one for one in arguments.parts if one != "none"):
+            conditioner = CONDITIONERS.get(part)(channels, encoder.layout, 3)
+            own = fastest(lambda: there_and_back(conditioner, features, batch), 2 * arguments.rounds)  # noqa: B023
+            row(name, part, parameters(conditioner), f"{parameters(conditioner) / plain:.1%}", f"{1000 * own:.0f}",
+                f"{own / step:.1%}")
 
 
-def parameters(state: TrainState) -> int:
-    return sum(parameter.numel() for parameter in state.model.parameters())
+def there_and_back(conditioner: torch.nn.Module, features: list[torch.Tensor], batch: Batch) -> None:
+    with RUNTIME.autocast():
+        changed = conditioner(features, batch.conditions)
+    wanted = [stage for stage, was in zip(changed, features, strict=True) if stage is not was]
+    torch.autograd.backward(wanted, [stage.detach() for stage in wanted])
+
+
+def fastest(run: Callable[[], object], rounds: int) -> float:
+    """Processor seconds."""
+    taken = []
+    for _ in range(rounds):
+        begun = time.process_time()
+        run()
+        taken.append(time.process_time() - begun)
+    return min(taken)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 TASKS = {"decides": functools.partial(compared, the_table_decides, TWINS),

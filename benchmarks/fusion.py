@@ -41,15 +41,15 @@ RUNTIME = Runtime(torch.device("cpu"), torch.float32)
 Task = Callable[[torch.Generator, int], tuple[torch.Tensor, torch.Tensor]]
 
 
-def unet(features: Sequence[int], context: bool = True) -> Topology:
-    """A plain U-Net; without `context` it has kernels and strides of 1 and sees one voxel at a time."""
+def unet(features: Sequence[int], convolutions: int = 2, context: bool = True) -> Topology:
+    """A plain U-Net of so many `convolutions` a stage; without `context` it sees one voxel at a time."""
     n = len(features)
     stride, kernel = ((2,) * 3, (3,) * 3) if context else ((1,) * 3, (1,) * 3)
     return Topology(strides=((1, 1, 1), *(stride,) * (n - 1)), kernel_sizes=(kernel,) * n, features=tuple(features),
-                    blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
+                    blocks_encoder=(convolutions,) * n, convs_decoder=(convolutions,) * (n - 1))
 
 
-SMALL = unet((8, 16, 32))
+SMALL = unet((16, 16, 32), convolutions=1)
 
 
 def ball(centre_B3: torch.Tensor, radius_B: torch.Tensor) -> torch.Tensor:
@@ -246,7 +246,7 @@ def parameters(state: TrainState) -> int:
     return sum(parameter.numel() for parameter in state.model.parameters())
 
 
-TASKS = {"missing": (missing, 1000), "alone": (alone, 300), "displaced": (displacement, 500), "cost": (cost, 1)}
+TASKS = {"missing": (missing, 800), "alone": (alone, 300), "displaced": (displacement, 500), "cost": (cost, 1)}
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ _SIGNAL = {
     "pancreas": (108, 92, 85, 190), "gallbladder": (8, 8, 8, 820), "bowel": (42, 55, 55, 240), "gas": (-900, -900, -900, 5),
 }
 # Lesion less liver. The last one is a tumour in a cirrhotic liver only.
-_LESIONS = {"washout": (62, -48, -42, 110), "venous": (0, -62, -30, 140), "arterial": (66, 0, 0, 0)}
+_LESIONS = {"washout": (72, -58, -50, 130), "venous": (0, -72, -40, 160), "arterial": (78, 0, 0, 0)}
 _AMBIGUOUS = "arterial"
 
 Field = np.ndarray  # signed distance to a solid's surface in mm, about; negative inside
@@ -310,7 +310,7 @@ def _paint_lesions(scene: _Scene, liver: Field, *, cirrhotic: bool) -> Field:
     kinds = [*random.choice(sure, random.integers(1, 3), replace=False), *[_AMBIGUOUS] * (random.random() < 0.7)]
     lesions, tumours = (np.full(scene.geometry.shape, np.inf) for _ in range(2))
     for kind in kinds:
-        radius = random.uniform(13, 27)
+        radius = random.uniform(15, 28)
         # Deep enough to be mostly inside, and apart from the others.
         fitting = (liver < -0.6 * radius) & (lesions > radius + 6)
         if not fitting.any():

@@ -1,22 +1,26 @@
 """A picture of what registration did to a channel: reference and channel over each other, before and after."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import AutosegError
 from autoseg.base.workspace import write_atomically
 from autoseg.data.case import Case, CaseFiles
 from autoseg.data.raw import load_case
 from autoseg.data.readers.transforms import ChannelRecord, read_record, read_transforms
+from autoseg.report.contact_sheet import shown_range
 from planners.fingerprint import ChannelSpec
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PLANES = ("axial", "coronal", "sagittal")
+_PLANES = ("sagittal", "coronal", "axial")  # across the patient's x, y and z
 _SQUARES = 8  # of the chequerboard along the longer side
 
 
@@ -29,37 +33,45 @@ def draw_registration(folder: Path, files: CaseFiles, channels: Sequence[Channel
     record = read_record(folder, files.name)
     if record is None or not record.channels:
         return []
-    after = load_case(files, channels, transforms=read_transforms(folder, files.name))
+    try:
+        after = load_case(files, channels, transforms=read_transforms(folder, files.name))
+    except AutosegError as error:  # what was rejected may cover nothing; whoever measures the case says so in full
+        log.warning("%s: registration is not drawn: %s", files.name, error)
+        return []
     try:
         before = load_case(files, channels)
-    except UserError:  # the files' own frames have nothing in common
+    except AutosegError:  # the files' own frames have nothing in common
         before = after
     reference = next((n for n, channel in enumerate(channels) if channel.reference), int(after.present_C.argmax()))
     paths = []
     for number, found in record.channels.items():
         path = folder / f"{files.name}_{number:04}.png"
-        _draw(path, (before, after), reference, number, found)
+        _draw(path, (before, after), (reference, number), channels, found)
         paths.append(path)
     return paths
 
 
-def _draw(path: Path, cases: tuple[Case, Case], reference: int, number: int, found: ChannelRecord) -> None:
+def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels: Sequence[ChannelSpec],
+          found: ChannelRecord) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6.4), dpi=100, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 3)
-    middle = _middle(cases[1], number)
+    middle = _middle(cases[1], shown[1])
+    ranges = [shown_range(_available(cases[1], number), channels[number]) for number in shown]
+    directions = np.abs(np.array(cases[1].geometry.direction).reshape(3, 3))
     for row, case in zip(axes, cases, strict=True):
         for axis, ax in enumerate(row):
-            _draw_plane(ax, case, (reference, number), axis, middle[axis])
-            ax.set_title(_PLANES[axis], fontsize=8)
+            _draw_plane(ax, case, shown, ranges, (axis, middle[axis]))
+            ax.set_title(_PLANES[int(directions[:, 2 - axis].argmax())], fontsize=8)
     stages = ", ".join(f"{stage.kind} {'kept' if stage.accepted else 'not kept'}"
                        + (f" ({stage.before:.3f} to {stage.after:.3f})" if stage.before and stage.after else "")
                        for stage in found.stages)
-    figure.suptitle(f"{cases[0].name}, {found.channel}: above as the files say, below {found.kept}\n"
-                    f"shared information: {stages or 'no stage'}{'; ' + found.reason if found.reason else ''}", fontsize=8)
+    reason = f"\n{found.reason}" if found.reason else ""
+    figure.suptitle(f"{cases[0].name}, {found.channel} in {channels[shown[0]].name}: above as the files say, below "
+                    f"{found.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8)
     write_atomically(path, figure.savefig)
 
 
@@ -73,11 +85,20 @@ def _middle(case: Case, number: int) -> tuple[int, ...]:
     return tuple(middles)
 
 
-def _draw_plane(ax: "Axes", case: Case, channels: tuple[int, int], axis: int, index: int) -> None:
-    planes = [_scaled(case.image_CDHW[channel].take(index, axis)) for channel in channels]
+def _available(case: Case, channel: int) -> np.ndarray:
+    """The voxels (N,) that a channel has."""
+    image_DHW = case.image_CDHW[channel]
+    return image_DHW.ravel() if case.absent_CDHW is None else image_DHW[~case.absent_CDHW[channel]]
+
+
+def _draw_plane(ax: "Axes", case: Case, shown: tuple[int, int], ranges: Sequence[tuple[float, float]],
+                place: tuple[int, int]) -> None:
+    axis, index = place
+    planes = [np.clip((case.image_CDHW[channel].take(index, axis) - low) / (high - low), 0, 1)
+              for channel, (low, high) in zip(shown, ranges, strict=True)]
     absent_HW = np.zeros(planes[0].shape, bool)
     if case.absent_CDHW is not None:
-        absent_HW = case.absent_CDHW[channels[1]].take(index, axis)
+        absent_HW = case.absent_CDHW[shown[1]].take(index, axis)
     spacing = [mm for other, mm in enumerate(case.geometry.spacing_mm) if other != axis]
     extent = [n * mm for n, mm in zip(planes[0].shape, spacing, strict=True)]
     edge = max(extent) / _SQUARES
@@ -87,8 +108,3 @@ def _draw_plane(ax: "Axes", case: Case, channels: tuple[int, int], axis: int, in
     ax.imshow(shown_HW, cmap="gray", vmin=0, vmax=1, aspect=spacing[0] / spacing[1],
               origin="upper" if axis == 0 else "lower")
     ax.set_axis_off()
-
-
-def _scaled(plane_HW: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(plane_HW, (1, 99))
-    return np.clip((plane_HW - low) / max(high - low, 1e-6), 0, 1)

@@ -3,6 +3,15 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+from autoseg.data.geometry import Geometry
+from autoseg.data.transform import Transform
+from autoseg.preprocess.register import register_channel
+from autoseg.preprocess.register.checks import implausible, least_jacobian
+from autoseg.preprocess.register.deform import Spline, deformable_stage
+from autoseg.preprocess.register.images import Volume, clipped, padded, pyramid, shrunk
+from autoseg.preprocess.register.metric import Comparison, Score
+from autoseg.preprocess.register.optimise import one_thread
 from registration_phantoms import (
     Anatomy,
     bump,
@@ -16,15 +25,6 @@ from registration_phantoms import (
     rotation,
     second_contrast,
 )
-
-from autoseg.data.geometry import Geometry
-from autoseg.data.transform import Transform
-from autoseg.preprocess.register import register_channel
-from autoseg.preprocess.register.checks import implausible, least_jacobian
-from autoseg.preprocess.register.deform import Spline, deformable_stage
-from autoseg.preprocess.register.images import Volume, clipped, padded, pyramid, shrunk
-from autoseg.preprocess.register.metric import Comparison, Score
-from autoseg.preprocess.register.optimise import one_thread
 
 
 def body_points(anatomy: Anatomy, scale: float = 1.0) -> np.ndarray:
@@ -55,8 +55,6 @@ def test_a_deformable_stage_recovers_most_of_a_bump_and_folds_nothing():
     assert found.kept == "deformable"
     assert left[far].mean() < 0.5 * np.linalg.norm(points - truth, axis=1)[far].mean()
     assert least_jacobian(found.transform, pair[1]) > 0.5
-    again = register_channel(*pair, kind="deformable")
-    np.testing.assert_array_equal(found.transform.displacement_mm, again.transform.displacement_mm)
 
 
 def test_a_deformable_stage_of_an_aligned_pair_is_not_kept():
@@ -130,9 +128,9 @@ def test_jacobians_do_not_depend_on_the_slabs(monkeypatch):
 
 
 def test_an_image_shares_all_with_itself_and_little_with_noise():
-    grid = cube(32)
+    grid = cube()
     image = clipped(picture(grid, lambda p: first_contrast(Anatomy(0).density(p)), 20, 0), grid)
-    noise = clipped(np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid)
+    noise = clipped(np.random.default_rng(5).normal(size=grid.shape).astype(np.float32), grid)
     assert Comparison(image, image).score(Transform.identity()).information > 0.95
     assert Comparison(image, noise).score(Transform.identity()).information < 0.05
     away = Transform(np.column_stack([np.eye(3), [500.0, 0, 0]]))
@@ -166,11 +164,12 @@ def test_splines_of_equal_coefficients_displace_all_alike():
     assert lattice.origin_mm[0] < -inside and lattice.corner_mm()[0] > inside
 
 
-def test_a_displacement_of_noise_stays_small():
+def test_a_displacement_of_noise_stays_small_and_is_found_again():
     grid = cube(144, (6.0, 6.0, 6.0))
     noise = [clipped(np.random.default_rng(seed).normal(size=grid.shape).astype(np.float32), grid) for seed in (0, 1)]
-    found = deformable_stage(pyramid(*noise), Transform.identity(), 0)
+    found, again = (deformable_stage(pyramid(*noise), Transform.identity(), 0) for _ in range(2))
     assert np.linalg.norm(found.displacement_mm, axis=0).max() < 12
+    np.testing.assert_array_equal(found.displacement_mm, again.displacement_mm)
 
 
 def test_the_number_of_threads_is_given_back():

@@ -99,11 +99,11 @@ def bump(points_N3_mm: np.ndarray, amplitude_mm: float) -> np.ndarray:
 
 
 def bumped_pair(seed: int, amplitude_mm: float):
-    """(fixed_DHW, fixed, moving_DHW, moving) of the anatomy three times as large, in voxels of 3 mm, and the anatomy.
+    """(fixed_DHW, fixed, moving_DHW, moving) of the anatomy three times as large, in voxels of 4 mm, and the anatomy.
 
     The moving image shows at q what the fixed one shows at q + bump(q).
     """
-    anatomy, grid = Anatomy(seed), cube(144, (3.0, 3.0, 3.0))
+    anatomy, grid = Anatomy(seed), cube(144, (4.0, 4.0, 4.0))
     fixed_DHW = picture(grid, lambda p: first_contrast(anatomy.density(p / 3)), 20, seed)
     moving_DHW = picture(
         grid, lambda q: second_contrast(anatomy.density((q + bump(q, amplitude_mm)) / 3)), 8, seed + 1000)

@@ -84,6 +84,11 @@ def read_transforms(folder: Path, case: str) -> dict[int, Transform]:
                                       for number, one in record.channels.items()}
 
 
+def forget(folder: Path, case: str) -> None:
+    """Remove what was written of a case, so that what is out of date does not outlive a failure."""
+    _json(folder, case).unlink(missing_ok=True)
+
+
 def _transform(folder: Path, case: str, number: int, record: ChannelRecord) -> Transform:
     path = _json(folder, case)
     try:

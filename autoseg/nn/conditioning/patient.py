@@ -70,4 +70,4 @@ def keep_variance(module: nn.Module, gain: float = 1.0) -> None:
 def modulated(features: torch.Tensor, gamma_beta_B2C: torch.Tensor) -> torch.Tensor:
     """features * (1 + gamma) + beta, channel by channel (Perez et al. 2018, with the scale written as 1 + gamma)."""
     gamma, beta = gamma_beta_B2C.to(features.dtype)[(..., *[None] * (features.ndim - 2))].chunk(2, dim=1)
-    return torch.addcmul(beta, features, 1 + gamma)
+    return features * (1 + gamma) + beta

@@ -57,17 +57,23 @@ class Tokens(nn.Module):
         if conditions is None or not self.layout.inputs:
             return features
         bottleneck = features[-1]
+        # Small matrices, of which single precision costs little, and in which small differences between patients count.
+        with torch.autocast(bottleneck.device.type, enabled=False):
+            gamma, beta = self.affine(bottleneck.float(), conditions).to(bottleneck.dtype).chunk(2, dim=1)
+        return [*features[:-1], bottleneck * (1 + gamma) + beta]
+
+    def affine(self, bottleneck: torch.Tensor, conditions: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Scales and shifts (B, 2 C, *space) of a bottleneck (B, C, *space); 0 where nothing is known of a patient."""
         tokens_BSW, readable_BS, anything_B = self.patient(conditions)
         shape = pooled_shape(bottleneck.shape[2:])
         x_BQW = self.to_query(_POOL[self.dimensions](bottleneck, shape).flatten(2).transpose(1, 2))
         for layer in self.layers:
             x_BQW = layer(x_BQW, tokens_BSW, readable_BS)
-        affine = self.gate(self.norm(x_BQW)).transpose(1, 2).unflatten(2, shape).to(bottleneck.dtype)
+        affine = self.gate(self.norm(x_BQW)).transpose(1, 2).unflatten(2, shape)
         affine = torch.where(anything_B[(..., *[None] * (affine.ndim - 1))], affine, 0.0)
-        if affine.shape[2:] != bottleneck.shape[2:]:
-            affine = F.interpolate(affine, size=bottleneck.shape[2:], mode=_MODE[self.dimensions])
-        gamma, beta = affine.chunk(2, dim=1)
-        return [*features[:-1], torch.addcmul(beta, bottleneck, 1 + gamma)]
+        if shape == tuple(bottleneck.shape[2:]):
+            return affine
+        return F.interpolate(affine, size=bottleneck.shape[2:], mode=_MODE[self.dimensions])
 
 
 class PatientTokens(nn.Module):

@@ -95,14 +95,15 @@ def _start(fixed: Volume, moving: Volume, comparison: Comparison) -> tuple[Trans
     """Where the search begins: the world frame as the files say, or, where these look much less alike, the centres of the
     fields of view or the centres of mass laid on one another.
     """
-    best, best_score, stages = Transform.identity(), comparison.score(Transform.identity()), []
+    best, as_said = Transform.identity(), comparison.score(Transform.identity())
+    best_score, stages = as_said, []
     centres = [volume.corners_N3_mm.mean(axis=0) for volume in (fixed, moving)]
     masses = [volume.centre_of_mass_mm() for volume in (fixed, moving)]
     for name, (here, there) in (("centres", centres), ("moments", masses)):
         other = Transform(np.column_stack([np.eye(3), there - here]))
         score = comparison.score(other)
         if _promise(score) > _START_GAIN * _promise(best_score):
-            stages = [Stage(kind=name, before=best_score.information, after=score.information, accepted=True)]
+            stages = [Stage(kind=name, before=as_said.information, after=score.information, accepted=True)]
             best, best_score = other, score
     return best, best_score, stages
 

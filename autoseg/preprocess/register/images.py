@@ -84,13 +84,13 @@ def cropped(volume: Volume, box: tuple[tuple[int, int], ...]) -> Volume:
 
 def pyramid(fixed: Volume, moving: Volume) -> list[tuple[Volume, Volume]]:
     """Both images averaged to about 4, 2 and 1 times the finest working spacing (each axis by its own factor), and
-    smoothed by 2, 1 and 0 times that spacing; a level that a small image cannot be averaged to is left out.
+    smoothed by 2, 1 and 0 times that spacing; the middle one is left out where a small image is averaged no less for it.
     """
     finest_mm = working_spacing(fixed)
     levels: list[tuple[Volume, Volume]] = []
     for factor, sigma in ((4, 2), (2, 1), (1, 0)):
         level = shrunk(fixed, factor * finest_mm)
-        if not levels or level.geometry.shape != levels[-1][0].geometry.shape:
+        if factor != 2 or level.geometry.shape != levels[-1][0].geometry.shape:
             levels.append((smoothed(level, sigma * finest_mm),
                            smoothed(shrunk(moving, factor * finest_mm), sigma * finest_mm)))
     return levels

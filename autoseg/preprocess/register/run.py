@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
@@ -14,7 +14,7 @@ from autoseg.data.manifest import Manifest
 from autoseg.data.parallel import each_case
 from autoseg.data.raw import find_training_cases
 from autoseg.data.readers.files import combined_digest, digest
-from autoseg.data.readers.transforms import is_current, read_record, write_transforms
+from autoseg.data.readers.transforms import forget, is_current, read_record, write_transforms
 from autoseg.preprocess.register.case import register_case
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,9 @@ def _outcomes(work: Callable[[CaseFiles], _Outcome], cases: Sequence[CaseFiles],
     for case in cases[len(outcomes):]:
         with worker_pool(1) as pool:
             try:
-                outcomes.append(pool.submit(work, case).result())
+                outcome = pool.submit(work, case).result()
+                # What is current now may have been made by the pool that broke, after its last word.
+                outcomes.append(replace(outcome, done=not outcome.fault))
             except BrokenProcessPool:
                 outcomes.append(_Outcome(done=False, fault="its worker process died, working alone (the memory may be too "
                                                            "small)"))
@@ -87,6 +89,7 @@ def _attempt(files: CaseFiles, manifest: Manifest, target: Path) -> _Outcome:
         made_of = combined_digest([_VERSION, *wanted, *("" if path is None else digest(path) for path in files.images)])
         if is_current(target, files.name, made_of):
             return _Outcome(done=False)
+        forget(target, files.name)
         names = {number: channel.name for number, channel in enumerate(manifest.channels)}
         write_transforms(target, files.name, register_case(files, manifest.channels), names, made_of)
     except AutosegError as error:
