@@ -12,7 +12,7 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import cores, open_runtime
-from autoseg.base.workspace import FoldFolder, Workspace, read_model, read_records, write_json
+from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.data.integrity import Report
 from autoseg.data.integrity import verify as verify_folder
 from autoseg.data.manifest import Manifest, read_manifest
@@ -24,7 +24,7 @@ from autoseg.evaluate.types import Summary
 from autoseg.nn.probe import probe_hardware
 from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
-from autoseg.report.curves import plot_curves
+from autoseg.report.curves import LiveCurves
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
 from autoseg.train.ablate import ablate_fold
@@ -170,7 +170,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
                                                                        seconds_per_fold=budget_seconds), device)
     planned = settle_plan(planned, configuration, changes)
     result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
-                      on_epoch=lambda folder: plot_curves(folder.curves, read_records(folder.metrics)))
+                      on_epoch=LiveCurves())
     folder = FoldFolder(workspace.fold(name, planner, configuration, fold))
     if result.scores is not None and not folder.sheet.is_file():
         _draw_validation(workspace, name, folder, result.scores)

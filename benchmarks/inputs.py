@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set it
 
 CONFIGURATION = "3d_fullres"
 COLUMNS = {"Age": {"kind": "number"}, "Sex": {"kind": "category"}, "MSKCC type": {"kind": "category"},

@@ -1,7 +1,7 @@
 """Times a training step of the plain U-Net 16-32-64-128 on the CPU: precision, memory layout, waiting OpenMP threads.
 
     python benchmarks/step.py            # bf16 and float32, contiguous and channels last
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/step.py
+    GOMP_SPINCOUNT=1000 python benchmarks/step.py
 
 Batch 2 of 40x56x40, one channel, three labels; forward, loss, backward, clip, AdamW. Median of five steps.
 """

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set it
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("-p", "--planner", default="budgeted")
     parser.add_argument("--budget", help="such as 30m; without it the plan's own length is trained")
     parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--seed", default="0")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace, home: Path) -> None:
     name = options.dataset.name
     preparing = timed("plan_and_preprocess", "-d", name, "-c", options.configuration, *budget, *common)
     changes = [part for change in options.changes for part in ("--set", change)]
-    training = timed("train", name, options.configuration, options.fold, *changes, *common)
+    training = timed("train", name, options.configuration, options.fold, "--seed", options.seed, *changes, *common)
     report(options, home, preparing, training)
 
 

@@ -14,6 +14,7 @@ from autoseg.base.workspace import Workspace, write_json
 from autoseg.data.manifest import read_manifest
 from autoseg.data.readers import read_label, write_array, write_label
 from autoseg.predict.folder import predict_folder
+from autoseg.predict.models import FoldModel
 from autoseg.predict.predictor import Predictor
 from autoseg.preprocess.run import preprocess_dataset
 from autoseg.train.run import run_fold
@@ -165,7 +166,7 @@ def test_paired_sides_are_swapped_when_a_prediction_is_mirrored(workspace):
     class OneSided(torch.nn.Module):
         """Calls the half of the image at low x left, the other right, as an anatomist would."""
 
-        def forward(self, image, present=None, conditions=None):
+        def forward(self, image, present=None, conditions=None, absent=None):
             logits = torch.zeros(len(image), 3, *image.shape[2:])
             half = image.shape[-1] // 2
             logits[:, 1, ..., :half] = 1
@@ -173,7 +174,7 @@ def test_paired_sides_are_swapped_when_a_prediction_is_mirrored(workspace):
             return logits
 
     case = sphere_case("x", 0, (16, 16, 16))
-    seen = Predictor(predictor.plan, "3d_fullres", [OneSided()], CPU).predict(case).label_DHW
+    seen = Predictor(predictor.plan, "3d_fullres", [FoldModel(OneSided())], CPU).predict(case).label_DHW
     assert (seen[..., :8] == 1).all() and (seen[..., 8:] == 2).all()
 
 

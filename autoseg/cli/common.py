@@ -79,11 +79,11 @@ def positive(text: str) -> int:
 def _set_environment() -> None:
     """What torch reads when it is imported.
 
-    OpenMP's threads sleep, not spin, at a barrier: beside one other busy process a training step on two cores takes
-    0.52 s asleep and 0.70 s spinning (benchmarks/step.py); on an idle machine they differ by a few per cent. What Apple's
-    GPUs have no kernel for (some of three dimensions, depending on the version of torch) runs on the CPU.
+    OpenMP's threads spin for a moment at a barrier before they sleep (benchmarks/step.py): sleeping at once slows a
+    training step on an idle machine, spinning for long slows it beside another busy process. What Apple's GPUs have no
+    kernel for (some of three dimensions, depending on the version of torch) runs on the CPU.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 

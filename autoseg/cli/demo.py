@@ -19,8 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     made = common.parser("Make synthetic patients (CT phases, MR, a clinical table), then measure, plan, prepare, train, "
                          "predict and score them.",
                          "example: autoseg_demo\nWithout --home everything is written to ./autoseg_demo.")
-    made.add_argument("--budget", type=common.seconds, default=200.0, metavar="TIME",
-                      help="training time, validation included (default: 200s)")
+    made.add_argument("--budget", type=common.seconds, default=215.0, metavar="TIME",
+                      help="training time, validation included (default: 215s)")
     made.add_argument("--seed", type=int, default=0, help="of the phantoms and of the training (default: 0)")
     common.add_device(made)
     return common.run(_run, made, argv)

@@ -1,14 +1,33 @@
 """Training curves as a PNG: loss, validation Dice and learning rate over the iterations."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoseg.base.progress import duration
-from autoseg.base.workspace import write_atomically
+from autoseg.base.workspace import FoldFolder, read_records, write_atomically
 from autoseg.report.contact_sheet import COLOURS
 
 Record = Mapping[str, Any]
+
+# Of a training's time, what its curves may take: an epoch of a short training is over in seconds.
+_SHARE = 0.02
+
+
+class LiveCurves:
+    """Draws the curves of a fold as it trains, as often as a small share of the time allows, and after its last epoch."""
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    def __call__(self, folder: FoldFolder) -> None:
+        begun, records = time.monotonic(), read_records(folder.metrics)
+        if not records or (begun < self._not_before and records[-1]["iteration"] < records[-1]["iterations"]):
+            return
+        plot_curves(folder.curves, records)
+        now = time.monotonic()
+        self._not_before = now + (now - begun) / _SHARE
 
 
 def plot_curves(path: Path, records: Sequence[Record]) -> None:

@@ -12,6 +12,7 @@ from autoseg.base.workspace import FoldFolder, write_json
 from autoseg.data.readers import write_array
 from autoseg.nn.model import build_model
 from autoseg.predict.folder import predict_folder
+from autoseg.predict.models import FoldModel
 from autoseg.predict.predictor import Predictor
 from planners.base import Part
 from tests_support import small_plan, sphere_case
@@ -52,7 +53,7 @@ def test_masks_never_replace_images(tmp_path):
     image = tmp_path / "images" / "ball.nii.gz"
     write_array(image, case.image_CDHW, case.geometry)
     before = image.read_bytes()
-    predictor = Predictor(plan, "3d_fullres", [build_model(plan, plan.configurations["3d_fullres"]).eval()], CPU)
+    predictor = Predictor(plan, "3d_fullres", [FoldModel(build_model(plan, plan.configurations["3d_fullres"]).eval())], CPU)
     with pytest.raises(UserError, match=r"replace the images.*ball\.nii\.gz.*-o"):
         predict_folder(predictor, image, tmp_path / "images")
     assert image.read_bytes() == before

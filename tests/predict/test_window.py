@@ -243,7 +243,7 @@ def test_presence_and_conditions_reach_the_model_with_every_batch():
     image = np.full((2, 4, 4, 9), np.nan, np.float32)
     image[0] = 1
     logits = predict_logits(Told(), image, configuration((4, 4, 4), n_channels=2), CPU,
-                            present_C=np.array([True, False]), conditions={"table": torch.tensor([[7.0, 8.0]])})
+                            present_C=np.array([True, False]), conditions=[{"table": torch.tensor([[7.0, 8.0]])}])
     torch.testing.assert_close(logits[:, 0, 0, 0], torch.tensor([1.0, 8.0]))
 
 

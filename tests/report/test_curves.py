@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from autoseg.report.curves import plot_curves
+from autoseg.base.workspace import FoldFolder, write_records
+from autoseg.report import curves
+from autoseg.report.curves import LiveCurves, plot_curves
 
 
 def record(epoch, dice=0.5, **more):
@@ -36,3 +38,14 @@ def test_one_epoch_is_seen(tmp_path):
 def test_no_record_gives_no_file(tmp_path):
     plot_curves(tmp_path / "curves.png", [])
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_curves_that_cost_more_than_their_share_wait_but_for_the_last(tmp_path, monkeypatch):
+    folder, drawn = FoldFolder(tmp_path), []
+    monkeypatch.setattr(curves, "plot_curves", lambda path, records: drawn.append(len(records)))
+    monkeypatch.setattr(curves.time, "monotonic", iter([0, 1, 10, 60, 61, 70, 71]).__next__)
+    live = LiveCurves()
+    for epoch in range(1, 5):
+        write_records(folder.metrics, [record(e, iterations=40) for e in range(1, epoch + 1)])
+        live(folder)
+    assert drawn == [1, 3, 4]  # one second of drawing buys fifty: at 10 it is too soon, and the fourth is the last
