@@ -11,7 +11,8 @@ AUTOSEG = sorted((ROOT / "autoseg").rglob("*.py"))
 ALL = PLANNERS + AUTOSEG
 
 # From the ground up; a room imports from its own folder and from lower floors only.
-FLOORS = ("base", "data", "preprocess", "batches", "nn", "evaluate", "predict", "train", "report", "pipeline", "cli")
+FLOORS = ("base", "data", "preprocess", "batches", "nn", "evaluate", "predict", "train", "select", "report", "pipeline",
+          "orchestrate", "cli")
 DISK = {"data/readers", "base/workspace.py", "base/checkpoint.py"}
 
 

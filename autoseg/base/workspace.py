@@ -181,6 +181,17 @@ class Workspace:
     def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> Path:
         return self.model(dataset, planner, configuration) / f"fold_{fold}"
 
+    def inference(self, dataset: str) -> Path:
+        """What predictions of this dataset use, as cross-validation decided."""
+        return self.home / "models" / dataset / "inference.json"
+
+    def selection(self, dataset: str) -> Path:
+        """What was compared to decide it."""
+        return self.home / "models" / dataset / "selection.json"
+
+    def report(self, dataset: str) -> Path:
+        return self.home / "models" / dataset / "report.html"
+
     def model_plan(self, dataset: str, planner: str, configuration: str) -> Path:
         """The plan that the folds of a model were trained with."""
         return self.model(dataset, planner, configuration) / "plan.json"
@@ -231,6 +242,10 @@ class FoldFolder:
     def validation(self) -> Path:
         """Folder of the predicted validation cases."""
         return self.path / "validation"
+
+    def probabilities(self, name: str) -> Path:
+        """The probabilities of a validation case, written where they were asked for."""
+        return self.path / "probabilities" / f"{name}.b2nd"
 
     def ablation(self, ending: str) -> Path:
         """What each input contributes: .json, .md to read, and .jsonl with a record a prediction."""

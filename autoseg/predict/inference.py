@@ -1,0 +1,52 @@
+"""What a prediction uses: which models together, what is done to their masks, and how far a case is to be trusted."""
+
+from pydantic import Field
+
+from planners.base import Frozen
+
+
+class Member(Frozen):
+    """The folds of one configuration, whose logits are averaged."""
+
+    planner: str
+    configuration: str
+    folds: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.configuration} ({self.planner})"
+
+
+class Postprocessing(Frozen):
+    """What is done to a label map, in this order; names are those of the foreground. Nothing by default."""
+
+    keep_largest_of_all: bool = False  # of the whole foreground, the largest component
+    keep_largest: tuple[str, ...] = ()  # of each of these, the largest component
+    fill_holes: tuple[str, ...] = ()
+    minimum_ml: dict[str, float] = Field(default_factory=dict)  # name -> smaller components become background
+
+
+class Trust(Frozen):
+    """How the Dice of a case is predicted without its truth, and below what it should be looked at.
+
+    predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from its
+    probabilities, calibrated by `temperature`.
+    """
+
+    temperature: float = Field(gt=0)  # of the softmax: logits are divided by it
+    intercept: float
+    slope: float
+    look_below: float  # a predicted Dice under it raises the flag
+    correlation: float | None  # of predicted and true Dice over the cross-validation cases (Pearson)
+    n: int
+
+
+class Inference(Frozen):
+    """`inference.json`: the answer of a dataset's cross-validation to how new cases are to be predicted."""
+
+    schema_version: int = 1
+    dataset: str
+    members: tuple[Member, ...] = Field(min_length=1)
+    postprocessing: Postprocessing = Postprocessing()
+    trust: Trust | None = None
+    reasons: tuple[str, ...] = ()
