@@ -19,7 +19,7 @@ class Candidate(Frozen):
 
 
 class Comparison(Frozen):
-    """Whether `challenger`, dearer than `holder` or an extra step, takes its place: only where it is significantly better."""
+    """Whether `challenger`, dearer than `holder` or with a step more, takes its place: only if significantly better."""
 
     holder: str
     challenger: str
