@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from autoseg.predict.predictor import Predictor
 
 DATASET = "Dataset001_AbdomenPhantom"
-_TRAINING_CASES, _TEST_CASES = 15, 4
+_TRAINING_CASES, _TEST_CASES = 26, 4
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -39,6 +39,7 @@ _SIGNAL = {
 # Lesion less liver. The last one is a tumour in a cirrhotic liver only.
 _LESIONS = {"washout": (72, -58, -50, 130), "venous": (0, -72, -40, 160), "arterial": (78, 0, 0, 0)}
 _AMBIGUOUS = "arterial"
+_P_AMBIGUOUS = {True: 0.85, False: 0.4}  # by whether the liver is cirrhotic, where such nodules are common
 
 Field = np.ndarray  # signed distance to a solid's surface in mm, about; negative inside
 
@@ -307,7 +308,7 @@ def _paint_lesions(scene: _Scene, liver: Field, *, cirrhotic: bool) -> Field:
     """One or two sure tumours and often an ambiguous nodule, of all sizes, in the liver; the solid of what is a tumour."""
     random = scene.random
     sure = [kind for kind in _LESIONS if kind != _AMBIGUOUS]
-    kinds = [*random.choice(sure, random.integers(1, 3), replace=False), *[_AMBIGUOUS] * (random.random() < 0.7)]
+    kinds = [*random.choice(sure, random.integers(1, 3), replace=False), *[_AMBIGUOUS] * (random.random() < _P_AMBIGUOUS[cirrhotic])]
     lesions, tumours = (np.full(scene.geometry.shape, np.inf) for _ in range(2))
     for kind in kinds:
         radius = random.uniform(15, 28)
