@@ -111,10 +111,10 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-def table(caption: str, head: tuple[str, ...], rows: list[tuple[str | Cell, ...]], *, numbers: bool = True,
+def table(caption: str, head: tuple[str, ...], rows: list[tuple[str | Cell, ...]], *, texts: tuple[int, ...] = (),
           limit: int = 200) -> Table:
-    """A table of texts: all but the first column are numbers, unless said otherwise; `limit` rows at most are shown."""
-    made = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell, numbers and column > 0)
+    """A table: all but the first column and those of `texts` are numbers; `limit` rows at most are shown."""
+    made = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell, column not in (0, *texts))
                        for column, cell in enumerate(row)) for row in rows[:limit])
     more = f" {len(rows) - limit} more rows are not shown." if len(rows) > limit else ""
     return Table(caption + more, head, made)

@@ -50,9 +50,8 @@ def chosen_cases(cases: tuple[CaseScore, ...]) -> tuple[tuple[str, CaseScore], .
     """Best, median and worst by the mean Dice over labels; as many of them as there are cases that have one."""
     ranked = sorted((case for case in cases if case.mean_dice is not None), key=lambda case: (-case.mean_dice, case.name))
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
-    if len(ranked) < 3:
-        places.pop("median")
-    return tuple((rank, ranked[place]) for rank, place in places.items() if place >= 0)[:len(ranked)]
+    wanted = {0: (), 1: ("best",), 2: ("best", "worst")}.get(len(ranked), tuple(places))
+    return tuple((rank, ranked[places[rank]]) for rank in wanted)
 
 
 def _mean_dice(model: Model) -> float:

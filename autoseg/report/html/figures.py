@@ -25,7 +25,7 @@ SERIES = (COLOURS[6], COLOURS[1], COLOURS[2], COLOURS[4], COLOURS[5], COLOURS[0]
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _POINTS = 300  # of a line: more than a picture of this size shows
 
-SIZE = (4.3, 2.9)  # inches; text of 9 points is readable where a picture is as wide as a phone
+SIZE = (3.8, 2.6)  # inches; text of 9 points is readable where a picture is as wide as a phone
 
 
 def drawn(draw: Callable[["Axes"], None], alt: str, caption: str, *, size: tuple[float, float] = SIZE) -> Figure:

@@ -106,9 +106,13 @@ def _by_axis(values_NA: np.ndarray, axes_names: Sequence[str], what: str, unit: 
         low, high = float(values_NA.min()), float(values_NA.max())
         pad = 0.02 * (high - low) or max(abs(high), 1) * 0.05
         bins = np.linspace(low - pad, high + pad, 25)
-        for column, name in enumerate(axes_names):
-            axes.hist(values_NA[:, column], bins, histtype="stepfilled", alpha=0.5, color=SERIES[column],
-                      label=f"axis {name}", edgecolor=SERIES[column], linewidth=1.2)
+        alike: dict[bytes, list[int]] = {}  # axes of equal values share a colour, which would hide each other
+        for column in range(len(axes_names)):
+            alike.setdefault(values_NA[:, column].tobytes(), []).append(column)
+        for columns in alike.values():
+            names = " and ".join(axes_names[column] for column in columns)
+            axes.hist(values_NA[:, columns[0]], bins, histtype="stepfilled", alpha=0.5, color=SERIES[columns[0]],
+                      label=f"ax{'e' if len(columns) > 1 else 'i'}s {names}", edgecolor=SERIES[columns[0]], linewidth=1.2)
         axes.set_xlabel("Edge length (voxels)" if unit == "voxels" else f"{what} ({unit})")
         axes.set_ylabel("Cases")
         axes.yaxis.get_major_locator().set_params(integer=True)
@@ -136,4 +140,4 @@ def _log_where_wide(axes, values: Sequence[float]) -> None:
 
 def _tall(n_rows: int) -> tuple[float, float]:
     """As high as its rows need, up to three times the usual height."""
-    return SIZE[0], float(np.clip(1.1 + 0.22 * n_rows, SIZE[1], 3 * SIZE[1]))
+    return SIZE[0], float(np.clip(0.9 + 0.24 * n_rows, 1.5, 3 * SIZE[1]))

@@ -41,7 +41,7 @@ def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -
     return drawn(draw, f"Dice of each case, {title}. {told}.",
                  f"{title}: Dice (0 to 1) of each validation case; bar: quartiles, line: median. "
                  f"{counted(len(cases), 'case')}.{more}",
-                 size=(SIZE[0], float(np.clip(1.0 + 0.28 * len(shown), SIZE[1], 2.6 * SIZE[1]))))
+                 size=(SIZE[0], float(np.clip(0.9 + 0.28 * len(shown), 1.5, 3 * SIZE[1]))))
 
 
 def calibration_figure(of: Calibration) -> Figure:
@@ -109,7 +109,7 @@ def ablation_figure(of: Ablation) -> Figure | None:
                  "Paired difference of Dice (with all inputs less the row's), mean and 95 % bootstrap interval over cases; "
                  f"right of 0 what is withheld helps; grey: within 0.01. "
                  f"n: {_range([row.difference.n for row in rows])} cases.",
-                 size=(1.35 * SIZE[0], float(np.clip(1.0 + 0.26 * len(rows), 2.2, 2.6 * SIZE[1]))))
+                 size=(1.35 * SIZE[0], float(np.clip(0.9 + 0.26 * len(rows), 1.5, 3 * SIZE[1]))))
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -100,7 +100,8 @@ def _channels(of: Fingerprint):
                        if stats else ("–",) * 4)))
     return table("Channels. Presence: share of the cases; coverage: share of the grid; intensities of foreground voxels, in "
                  f"the image's own unit. n = {len(of.cases)} cases.",
-                 ("Channel", "Modality", "Needed", "Grid", "Presence", "Coverage", "Mean", "SD", "0.5 %", "99.5 %"), rows)
+                 ("Channel", "Modality", "Needed", "Grid", "Presence", "Coverage", "Mean", "SD", "0.5 %", "99.5 %"), rows,
+                 texts=(1, 2, 3))
 
 
 def _labels(of: Fingerprint):
@@ -113,7 +114,8 @@ def _labels(of: Fingerprint):
                                       str(one.components), short(one.component_ml_percentiles[2])) if one
                                      else ("–",) * 5)))
     return table(f"Labels. Volumes in mL; components are connected over 26 neighbours. n = {len(of.cases)} cases.",
-                 ("Label", "Values", "Cases", "Volume, all", "Volume a case", "Components", "Median component"), rows)
+                 ("Label", "Values", "Cases", "Volume, all", "Volume a case", "Components", "Median component"), rows,
+                 texts=(1,))
 
 
 def _conditions(of: Fingerprint):
@@ -125,7 +127,7 @@ def _conditions(of: Fingerprint):
                      percent(one.missing) if one else "–", str(one.distinct) if one and one.distinct else "–",
                      number(one.mean) if one else "–", number(one.std) if one else "–"))
     return table(f"Conditions. Mean and standard deviation after the transform. n = {len(of.cases)} cases.",
-                 ("Condition", "Kind", "Known at", "Missing", "Values", "Mean", "SD"), rows)
+                 ("Condition", "Kind", "Known at", "Missing", "Values", "Mean", "SD"), rows, texts=(1, 2))
 
 
 def _configurations(plan: Plan):
@@ -134,7 +136,7 @@ def _configurations(plan: Plan):
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]] if columns else []
     return table("Configurations. Sizes in voxels and spacings in mm, in the plan's order of axes "
                  f"(file's axes {', '.join('zyx'[axis] for axis in plan.transpose)}).",
-                 ("Decision", *plan.configurations), rows, numbers=False)
+                 ("Decision", *plan.configurations), rows, texts=tuple(range(1, len(columns) + 1)))
 
 
 def _described(plan: Plan, of: Configuration) -> dict[str, str]:

@@ -51,7 +51,7 @@ def _versions() -> Table:
     if not torch.cuda.is_available():
         rows.append(("GPU", "Apple (mps)" if torch.backends.mps.is_available() else "none that torch can use"))
     return table("The machine and the packages that wrote this report; folds may have been trained elsewhere.",
-                 ("What", "Version"), rows, numbers=False)
+                 ("What", "Version"), rows, texts=(1,))
 
 
 def _version(package: str) -> str:
@@ -77,15 +77,15 @@ def _seeds(of: Gathered) -> Text | Table:
             for model in of.models for result in model.finished]
     if not rows:
         return Text("No fold is finished: no seed is known.")
-    return table("Seed of each finished fold, and the version of autoseg that finished it. Bootstrap intervals of this report "
-                 "use seed 0.", ("Configuration", "Fold", "Seed", "autoseg"), rows)
+    return table("Seed of each finished fold, and the version of autoseg that finished it. Bootstrap intervals of this "
+                 "report use seed 0.", ("Configuration", "Fold", "Seed", "autoseg"), rows)
 
 
 def _files(of: Gathered) -> Text | Table:
     if not of.digests:
         return Text("No file was read.")
     return table("Files that this report was made from, with the BLAKE2b digest (128 bits) of their content.",
-                 ("File", "Digest"), [(name, value) for name, value in of.digests], numbers=False)
+                 ("File", "Digest"), [(name, value) for name, value in of.digests], texts=(1,), limit=1000)
 
 
 def _commands(of: Gathered) -> list[Block]:
@@ -96,15 +96,16 @@ def _commands(of: Gathered) -> list[Block]:
         memory = f" --memory {plan.memory_bytes / 2**20:g}M" if plan.memory_bytes else ""
         lines.append(f"autoseg_plan_and_preprocess -d {of.number} -p {shlex.quote(planner)}{budget}{memory}")
     for model in of.models:
+        whose = f"{shlex.quote(model.configuration)} {{}} -p {shlex.quote(model.planner)} --seed {{}}"
         sets = "".join(f" --set {shlex.quote(change)}" for change in changes(of, model))
-        lines += [f"autoseg_train {of.number} {shlex.quote(model.configuration)} {result.fold} -p {shlex.quote(model.planner)}"
-                  f" --seed {result.seed}{sets}" for result in model.finished]
-        lines += [f"autoseg_ablate {of.number} {shlex.quote(model.configuration)} {fold.name} -p {shlex.quote(model.planner)}"
-                  f" --seed {fold.ablation.seed}{' --mirroring on' if fold.ablation.mirroring else ''}"
+        lines += [f"autoseg_train {of.number} {whose.format(result.fold, result.seed)}{sets}" for result in model.finished]
+        lines += [f"autoseg_ablate {of.number} {whose.format(fold.name, fold.ablation.seed)}"
+                  + (" --mirroring on" if fold.ablation.mirroring else "")
                   for fold in model.folds if fold.ablation is not None]
     if of.selection is not None:
         lines.append(f"autoseg_find_best_configuration {of.number}")
     lines.append(f"autoseg_report {of.number}")
     return [Commands(tuple(lines)), Text(
-        "A plan made on another machine, or with another measured speed, may differ: to repeat a training exactly, copy the "
-        "plan files named above. What a training with `--set` or `--budget` changed of the plan is written out.", quiet=True)]
+        "A plan made on another machine, or with another measured speed, may differ: to repeat a training exactly, copy "
+        "the plan files named above. What a training with `--set` or `--budget` changed of the plan is written out.",
+        quiet=True)]
