@@ -9,7 +9,7 @@ from autoseg.data.readers import write_array, write_label
 from autoseg.evaluate.compare import paired_difference
 from autoseg.evaluate.score import score_case, summarize
 from autoseg.predict.inference import Inference, Member, Postprocessing, Trust
-from autoseg.select.types import Calibration, CalibrationBin, Candidate, CaseTrust, Comparison, Selection
+from autoseg.select.types import Calibration, Candidate, CaseTrust, Comparison, Selection
 from autoseg.train.validate import FoldResult
 from planners.fingerprint import (
     CaseMeasure,
@@ -81,7 +81,7 @@ def selection(workspace: Workspace) -> Selection:
     one = Member(planner="budgeted", configuration="3d_fullres", folds=("0", "1"))
     other = Member(planner="budgeted", configuration="2d", folds=("0", "1"))
     dice = [case.mean_dice for case in scores.cases]
-    bins = tuple(CalibrationBin(low=low, high=low + 0.5, n=50, confidence=low + 0.2, accuracy=low + 0.3) for low in (0, 0.5))
+    bins = [{"low": low, "high": low + 0.5, "n": 50, "confidence": low + 0.2, "accuracy": low + 0.3} for low in (0, 0.5)]
     trust = Trust(temperature=1.3, intercept=0.05, slope=0.9, look_below=0.6, correlation=0.71, n=4)
     return Selection(
         dataset=DATASET, n_cases=4,
@@ -91,8 +91,9 @@ def selection(workspace: Workspace) -> Selection:
                                 difference=paired_difference(dice, dice), accepted=False),),
         postprocessing=(Comparison(holder="nothing", challenger="keep the largest sphere",
                                    difference=paired_difference([0.9] * 8, [0.8] * 8), accepted=True),),
-        calibration=Calibration(temperature=1.3, error_before=0.12, error_after=0.03, bins_before=bins, bins_after=bins,
-                                n_voxels=100),
+        calibration=Calibration.model_validate({
+            "temperature": 1.3, "error_before": 0.12, "error_after": 0.03, "bins_before": bins, "bins_after": bins,
+            "n_voxels": 100}),
         cases=tuple(CaseTrust(name=name, predicted_dice=0.5 + 0.1 * i, true_dice=0.9, look=i == 0)
                     for i, name in enumerate(CASES)),
         final=scores, notes=(f"3d_lowres: folds 1, 2 are not finished {EVIL}",),

@@ -14,7 +14,7 @@ from autoseg.report.contact_sheet import colours_of
 from autoseg.report.html.blocks import Figure
 from autoseg.report.html.figures import png_uri
 from autoseg.report.html.gather import Gathered, Model
-from autoseg.report.html.words import number
+from autoseg.report.html.words import number, short
 from autoseg.report.overlay import Plane, Shown, picture_of, planes_of, seen
 
 MODELS_SHOWN = 4  # configurations; so that no report grows beyond a few megabytes
@@ -101,4 +101,4 @@ def _figure(plane: Plane, shown: Shown, case: str, rank: str, told: str) -> Figu
            f"the prediction (dashed). Dice {told}.")
     low, high = plane.limits
     return Figure(png_uri(picture_of(plane, shown.labels)), alt,
-                  f"{place[0].upper()}{place[1:]}; {shown.channel.name}, grey from {low:.4g} to {high:.4g}.")
+                  f"{place[0].upper()}{place[1:]}; {shown.channel.name}, grey from {short(low)} to {short(high)}.")

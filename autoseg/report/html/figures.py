@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Stand-ins in the drawing for the text and the lines of the scheme.
 INK, FAINT = "#010203", "#040506"
-_SCHEME = ("<style>:root{color:#1f2933;--faint:#d5dae0}"
-           "@media (prefers-color-scheme:dark){:root{color:#d6dce3;--faint:#3c454f}}</style>")
+_SCHEME = ("<style>:root{color:#1f2933;--faint:#d5dae0;--main:#0072b2}"
+           "@media (prefers-color-scheme:dark){:root{color:#d6dce3;--faint:#3c454f;--main:#5bb0ea}}</style>")
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Told apart by colour-blind people, and on light and dark alike: without the yellow of the pictures.
 SERIES = (COLOURS[6], COLOURS[1], COLOURS[2], COLOURS[4], COLOURS[5], COLOURS[0])
@@ -86,7 +86,10 @@ def named(name: str, length: int = 26) -> str:
 
 def _themed(svg: str) -> str:
     """The drawing in the scheme's colours and the reader's own fonts."""
-    svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--faint)").replace("'DejaVu Sans'", _FONTS)
+    # The first colour of a series is too dark for a dark ground.
+    themes = {INK: "currentColor", FAINT: "var(--faint)", SERIES[0].lower(): "var(--main)", "'DejaVu Sans'": _FONTS}
+    for drawn_as, shown_as in themes.items():
+        svg = svg.replace(drawn_as, shown_as)
     start = svg.index(">", svg.index("<svg ")) + 1
     return svg[svg.index("<svg "):start] + _SCHEME + svg[start:]
 

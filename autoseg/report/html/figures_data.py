@@ -66,7 +66,7 @@ def volumes_figure(volumes_ml: dict[str, Sequence[float]]) -> Figure:
         rng = np.random.default_rng(0)
         for row, values in enumerate(volumes_ml.values()):
             jitter = rng.uniform(-0.18, 0.18, len(values))
-            axes.plot(values, row + jitter, "o", color=SERIES[0], markersize=3, alpha=0.6, markeredgewidth=0)
+            axes.plot(values, row + jitter, "o", color=SERIES[0], markersize=3, alpha=0.75, markeredgewidth=0)
             if len(values):
                 axes.plot([np.median(values)] * 2, [row - 0.3, row + 0.3], color=SERIES[1], linewidth=2)
         _rows(axes, list(volumes_ml))

@@ -28,7 +28,7 @@ def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -
             q25, q50, q75 = np.percentile(values, (25, 50, 75))
             axes.plot([q25, q75], [row, row], color=SERIES[5], linewidth=11, alpha=0.5, solid_capstyle="butt")
             axes.plot([q50] * 2, [row - 0.3, row + 0.3], color=SERIES[1], linewidth=2)
-            axes.plot(values, row + rng.uniform(-0.2, 0.2, len(values)), "o", color=SERIES[0], markersize=3, alpha=0.5,
+            axes.plot(values, row + rng.uniform(-0.2, 0.2, len(values)), "o", color=SERIES[0], markersize=3, alpha=0.75,
                       markeredgewidth=0)
         axes.set_yticks(range(len(shown)), [named(name, 16) for name in shown], fontsize=8)
         axes.set_ylim(len(shown) - 0.5, -0.5)

@@ -107,5 +107,5 @@ def _commands(of: Gathered) -> list[Block]:
     lines.append(f"autoseg_report {of.number}")
     return [Commands(tuple(lines)), Text(
         "A plan made on another machine, or with another measured speed, may differ: to repeat a training exactly, copy "
-        "the plan files named above. What a training with `--set` or `--budget` changed of the plan is written out.",
+        "the plan files named above. What a training with --set or --budget changed of the plan is written out.",
         quiet=True)]

@@ -54,10 +54,11 @@ def selection_section(of: Gathered) -> Section:
                                                    "was decided.", _command(of)),))
     blocks: list[Block] = [_candidates(selection)]
     if selection.comparisons:
-        blocks.append(_comparisons("Comparisons: the dearer challenger takes the holder's place only where it is "
-                                   "significantly better. Difference: challenger less holder, of the mean foreground Dice "
-                                   "of each case, with its 95 % bootstrap interval; p of Wilcoxon's signed-rank test, not "
-                                   "corrected for the number of rows.", selection.comparisons))
+        blocks.append(_comparisons(
+            "Comparisons: the dearer challenger takes the holder's place only where it is significantly better. Difference: "
+            "challenger less holder, of the mean foreground Dice of each case (a label that is rightly absent counts 1), "
+            "with its 95 % bootstrap interval; p of Wilcoxon's signed-rank test, not corrected for the number of rows.",
+            selection.comparisons))
     else:
         blocks.append(Text("There was one candidate: nothing to compare."))
     blocks.append(Heading("Postprocessing"))
@@ -95,7 +96,7 @@ def trust_section(of: Gathered) -> Section:
         blocks.append(Figures(tuple(figures), columns=2))
     if trust is not None:
         blocks.append(Text(f"Predicted Dice = {trust.intercept:.3f} + {trust.slope:.3f} × expected Dice, clipped to 0 to 1; "
-                           f"below {trust.look_below:.3f} a case is flagged `look at this one` (n = {trust.n})."))
+                           f"below {trust.look_below:.3f} a case is flagged “look at this one” (n = {trust.n})."))
     flagged = sorted((case for case in selection.cases if case.look), key=lambda case: case.predicted_dice)
     if flagged:
         blocks.append(table(f"Cases flagged for a look: {len(flagged)} of {len(selection.cases)}, the least trusted first.",

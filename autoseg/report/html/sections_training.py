@@ -64,7 +64,7 @@ def _row(name: str, fold: Fold | None) -> tuple[str | Cell, ...]:
 def _unfinished(of: Gathered, model: Model) -> list[Block]:
     finished = {fold.name for fold in model.folds if fold.result is not None}
     if "all" in finished and len(finished) == 1:
-        return [Text("The fold `all` trains on every case: it has none left to validate on, and so no score.")]
+        return [Text("The fold “all” trains on every case: it has none left to validate on, and so no score.")]
     waiting = [str(n) for n in range(of.n_folds) if str(n) not in finished]
     if not waiting:
         return []

@@ -1,12 +1,13 @@
 """Numbers and choices as the report writes them."""
 
 from autoseg.evaluate.compare import BootstrapMean, PairedDifference, judge
-from autoseg.evaluate.types import Metric
 
-METRICS: dict[Metric, str] = {
+METRICS = {
     "dice": "Dice", "iou": "IoU", "precision": "Precision", "sensitivity": "Sensitivity",
     "volume_error_ml": "Volume error (mL)", "hd_mm": "HD (mm)", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)",
-    "nsd": "NSD"}
+    "nsd": "NSD", "truth_ml": "Truth (mL)", "predicted_ml": "Predicted (mL)",
+    "relative_volume_error": "Relative volume error", "lesion_f1": "Lesion F1", "lesion_recall": "Lesion recall",
+    "lesion_precision": "Lesion precision", "false_lesions": "False lesions a case"}
 
 VERDICTS = {"better": "better", "worse": "worse", "same": "the same within 0.01", "unclear": "no difference seen",
             "few": "too few cases"}
@@ -21,7 +22,7 @@ def number(value: float | None, digits: int = 3) -> str:
     >>> number(0.81651), number(None)
     ('0.817', '–')
     """
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
