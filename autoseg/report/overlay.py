@@ -121,8 +121,8 @@ def overlay(path: Path, shown: Shown, title: str) -> None:
     FigureCanvasAgg(figure)
     for ax, plane in zip(figure.subplots(1, len(planes), squeeze=False, width_ratios=widths)[0], planes, strict=True):
         draw_plane(ax, plane, shown.labels)
-        ax.set_title(f"{plane.name}, {plane.position} of {plane.of}", fontsize=9)
-    figure.suptitle(title, fontsize=10, parse_math=False)
+        ax.set_title(f"{plane.name}, {plane.position} of {plane.of}", fontsize=12)
+    figure.suptitle(title, fontsize=13, parse_math=False)
     _legend(figure, planes, shown.labels)
     write_atomically(path, figure.savefig)
 
@@ -148,7 +148,7 @@ def _legend(figure, planes: Sequence[Plane], labels: LabelSpec) -> None:
     lines.append((Line2D([], [], color="0.2", linewidth=1.6), "line: truth"))
     if any(plane.predicted_HW is not None for plane in planes):
         lines.append((Line2D([], [], color="0.2", linewidth=1.4, linestyle=(0, (2.2, 1.6))), "dashed: prediction"))
-    legend = figure.legend(*zip(*lines, strict=True), loc="outside lower center", ncols=min(len(lines), 6), fontsize=9,
+    legend = figure.legend(*zip(*lines, strict=True), loc="outside lower center", ncols=min(len(lines), 6), fontsize=11,
                            frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -1,5 +1,7 @@
 """Parts of the report: numbers in words, tables that end, an ablation, labels by the dozen."""
 
+import base64
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ from autoseg.evaluate.compare import BootstrapMean
 from autoseg.evaluate.types import CaseScore, LabelScore
 from autoseg.report.html.blocks import Cell, table
 from autoseg.report.html.figures import named, png_uri, thinned
+from autoseg.report.html.figures_data import volumes_figure
 from autoseg.report.html.figures_scores import ablation_figure, dice_figure
 from autoseg.report.html.gather import gather
 from autoseg.report.html.sections_inputs import inputs_section
@@ -68,6 +71,23 @@ def ablation():
             row_of("without PET", "channels", ("PET",), dict.fromkeys(full, 0.7), full, 0))
     return Ablation(dataset=DATASET, planner="budgeted", configuration="3d_fullres", fold=0, seed=3, mirroring=False,
                     every_subset=True, permutations=0, rows=rows, findings=findings_of(rows, 0), unscored=("case 9: gone",))
+
+
+def test_volumes_of_any_range_have_plain_ticks():
+    figure = volumes_figure({"liver": [1200.0, 1500.0], "_tumour": [0.02, 30.0], "absent": []})
+    drawing = base64.b64decode(figure.uri.partition(",")[2]).decode()
+    assert "mathdefault" not in drawing
+    assert ">0.1<" in drawing.replace("\n", "")
+    assert "absent: no case" in figure.alt
+    assert "_tumour 2, absent 0" in figure.caption
+
+
+def test_drawings_follow_the_scheme_of_the_reader():
+    drawing = base64.b64decode(volumes_figure({"liver": [1.0, 2.0]}).uri.partition(",")[2]).decode()
+    assert "prefers-color-scheme:dark" in drawing
+    assert "currentColor" in drawing
+    assert "#010203" not in drawing
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", drawing).replace("http://www.w3.org", "")
 
 
 def test_an_ablation_is_told_with_its_rows_and_findings(tmp_path, ablation):

@@ -34,7 +34,7 @@ def intensity_figure(of: Fingerprint) -> Figure:
             axes.errorbar(stats.mean, row, xerr=stats.std, fmt="o", color=INK, markersize=4, linewidth=1.2, capsize=3)
             axes.plot([stats.median] * 2, [row - 0.25, row + 0.25], color=SERIES[0], linewidth=2)
         _rows(axes, names)
-        axes.set_xlabel("Intensity of foreground voxels (the image's own unit)")
+        axes.set_xlabel("Intensity (image's own unit)")
 
     told = "; ".join(f"{name}: mean {short(s.mean)}, standard deviation {short(s.std)}, median {short(s.median)}"
                      for name, s in zip(names, of.intensities, strict=False))
@@ -49,11 +49,10 @@ def shares_figure(names: Sequence[str], shares: Sequence[float], what: str, capt
     def draw(axes) -> None:
         axes.barh(range(len(names)), [100 * share for share in shares], height=0.5, color=SERIES[0])
         for row, share in enumerate(shares):
-            inside = share > 0.8
-            axes.text(100 * share + (-2 if inside else 2), row, percent(share), va="center", fontsize=8,
-                      ha="right" if inside else "left", color="white" if inside else INK)
+            axes.text(100 * share + 2, row, percent(share), va="center", fontsize=8)
         _rows(axes, names)
-        axes.set_xlim(0, 100)
+        axes.set_xlim(0, 118)
+        axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel(what)
 
     told = "; ".join(f"{name} {percent(share)}" for name, share in zip(names, shares, strict=True))
@@ -136,6 +135,9 @@ def _log_where_wide(axes, values: Sequence[float]) -> None:
     known = [value for value in values if value > 0]
     if known and max(known) > 100 * min(known):
         axes.set_xscale("log")
+        # The usual labels are formulas, which text of users must never become, and so nothing here is.
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
 
 
 def _tall(n_rows: int) -> tuple[float, float]:
