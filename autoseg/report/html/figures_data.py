@@ -32,7 +32,7 @@ def intensity_figure(of: Fingerprint) -> Figure:
             axes.barh(row, stats.percentile_99_5 - stats.percentile_00_5, left=stats.percentile_00_5, height=0.5,
                       color=SERIES[5], alpha=0.55)
             axes.errorbar(stats.mean, row, xerr=stats.std, fmt="o", color=INK, markersize=4, linewidth=1.2, capsize=3)
-            axes.plot([stats.median] * 2, [row - 0.25, row + 0.25], color=SERIES[0], linewidth=2)
+            axes.plot([stats.median] * 2, [row - 0.25, row + 0.25], color=SERIES[1], linewidth=2)
         _rows(axes, names)
         axes.set_xlabel("Intensity (image's own unit)")
 
@@ -87,7 +87,7 @@ def lesions_figure(stats: Sequence[LabelStats]) -> Figure:
             p05, p25, p50, p75, p95 = of.component_ml_percentiles
             axes.plot([p05, p95], [row, row], color=INK, linewidth=1)
             axes.plot([p25, p75], [row, row], color=SERIES[5], linewidth=9, solid_capstyle="butt")
-            axes.plot([p50] * 2, [row - 0.25, row + 0.25], color=SERIES[0], linewidth=2.5)
+            axes.plot([p50] * 2, [row - 0.25, row + 0.25], color=SERIES[1], linewidth=2.5)
         _rows(axes, [of.name for of in stats])
         _log_where_wide(axes, [value for of in stats for value in of.component_ml_percentiles])
         axes.set_xlabel("Volume of a component (mL)")
