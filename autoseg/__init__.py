@@ -14,8 +14,9 @@ __version__ = "0.1.0"
 
 # Looked up when first used, so that `import autoseg` and every `--help` answer at once.
 _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", "preprocess": "pipeline",
-           "train": "pipeline", "evaluate": "pipeline", "ablate": "pipeline", "Predictor": "predict.predictor",
-           "predict_folder": "predict.folder", "UserError": "base.errors", "load_plugin": "base.workers"}
+           "train": "pipeline", "evaluate": "pipeline", "ablate": "pipeline", "report": "pipeline", "overlay": "pipeline",
+           "Predictor": "predict.predictor", "predict_folder": "predict.folder", "UserError": "base.errors",
+           "load_plugin": "base.workers"}
 
 __all__ = ["__version__", *_PUBLIC]
 
@@ -35,7 +36,7 @@ class _Stage(ModuleType):
 
 
 # As soon as anything imports such a room, its name in this package is the room, and __getattr__ is not asked.
-for _verb in ("preprocess", "train", "evaluate"):
+for _verb in ("preprocess", "train", "evaluate", "report"):
     importlib.import_module(f"autoseg.{_verb}").__class__ = _Stage
 
 

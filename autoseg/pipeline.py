@@ -25,6 +25,8 @@ from autoseg.nn.probe import probe_hardware
 from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import LiveCurves
+from autoseg.report.html.render import write_report
+from autoseg.report.one_case import draw_case
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
 from autoseg.train.ablate import ablate_fold
@@ -224,6 +226,26 @@ def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path,
     """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean."""
     manifest = read_manifest(Path(dataset_json), allow_outcomes=True)
     return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores())
+
+
+def report(dataset: str | int, *, output: str | Path | None = None, home: str | Path | None = None) -> Path:
+    """Write all that is known of a dataset and its models as one HTML file; its path (default: models/DATASET/report.html).
+
+    Raises UserError where the package jinja2 is missing (extra `report`).
+    """
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    return write_report(workspace, name, Path(output) if output is not None else workspace.report(name))
+
+
+def overlay(image: str | Path, label: str | Path, output: str | Path, *, predicted: str | Path | None = None,
+            dataset_json: str | Path | None = None) -> Path:
+    """Draw an image in three planes with the contours of a label and of a prediction, as a PNG; its path.
+
+    `dataset_json` (a file, or a raw dataset's folder) says what label values mean; without it each value stands for itself.
+    """
+    manifest = None if dataset_json is None else read_manifest(Path(dataset_json), allow_outcomes=True)
+    return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)
 
 
 def read_plan(workspace: Workspace, dataset: str, planner: str) -> Plan:

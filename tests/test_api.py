@@ -8,7 +8,8 @@ import autoseg
 from autoseg.base.errors import UserError
 
 
-@pytest.mark.parametrize("arguments", [("fingerprint",), ("plan",), ("preprocess",), ("train", "3d_fullres", 0)])
+@pytest.mark.parametrize("arguments", [("fingerprint",), ("plan",), ("preprocess",), ("train", "3d_fullres", 0),
+                                       ("report",)])
 def test_every_stage_can_be_called_although_rooms_bear_the_same_names(tmp_path, arguments):
     importlib.import_module("autoseg.pipeline")  # and with it autoseg.preprocess, autoseg.train, autoseg.evaluate
     verb, *others = arguments

@@ -84,10 +84,18 @@ def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float], lab
     Each label counts by the share of its largest slice, so that a small one beside a large one is seen too.
     """
     axis = max(range(3), key=lambda a: round(spacing_mm[a], 2))  # the first of equal ones
+    return view_across(label_DHW, axis, spacing_mm, labels)
+
+
+def view_across(label_DHW: np.ndarray, axis: int, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:
+    """The slice with most foreground across an axis; the middle one where there is none."""
     others = tuple(a for a in range(3) if a != axis)
+    top = max(int(label_DHW.max(initial=0)), *labels.values) + 1
+    # One pass over the voxels, however many labels there are.
+    counts_NV = np.stack([np.bincount(slice_HW.ravel(), minlength=top) for slice_HW in np.moveaxis(label_DHW, axis, 0)])
     worth = np.zeros(label_DHW.shape[axis])
     for name in labels.foreground:
-        areas = np.isin(label_DHW, labels.names[name]).sum(axis=others)
+        areas = counts_NV[:, list(labels.names[name])].sum(axis=1)
         worth += areas / max(1, areas.max())
     index = int(worth.argmax()) if worth.any() else len(worth) // 2
     return View(axis, index, spacing_mm[others[0]] / spacing_mm[others[1]])
@@ -135,7 +143,7 @@ def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: Channe
 
 def _draw_contours(ax: "Axes", label_HW: np.ndarray, labels: LabelSpec) -> None:
     limits = ax.get_xlim(), ax.get_ylim()
-    for name, colour in _colours(labels).items():
+    for name, colour in colours_of(labels).items():
         mask_HW = np.isin(label_HW, labels.names[name])
         if mask_HW.any():
             # A border of background closes contours at the edge of the image.
@@ -153,13 +161,14 @@ def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: Lab
     shown = {int(value) for row, view in zip(rows, views, strict=True)
              for label_DHW in (row.truth_DHW, *(one.label_DHW for one in row.predictions))
              for value in np.unique(view.cut(label_DHW))}
-    lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _colours(labels).items()
+    lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in colours_of(labels).items()
              if shown & set(labels.names[name])]
     if lines:
         figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 5), fontsize=8, frameon=False)
 
 
-def _colours(labels: LabelSpec) -> dict[str, str]:
+def colours_of(labels: LabelSpec) -> dict[str, str]:
+    """The colour of each foreground name; they repeat where there are more than seven."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(labels.foreground)}
 
 
