@@ -83,9 +83,40 @@ def bootstrap_mean(values: Sequence[float | None] | np.ndarray, seed: int = 0, n
     n_all, known_N = len(known_N), known_N[~np.isnan(known_N)]
     n, low, high = len(known_N), None, None
     if n > 1:
-        tail = 100 * _tail(n)
-        low, high = map(float, np.percentile(_resampled_means(known_N, seed, n_resamples), (tail, 100 - tail)))
+        low, high = interval(_drawn_means(known_N, seed, n_resamples), n)
     return BootstrapMean(n=n, n_left_out=n_all - n, mean=_mean(known_N), low=low, high=high)
+
+
+def resampled_means(values_NX: np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+    """Means of many measurements (cases first, NaN: not defined) over the same draws of cases: (n_resamples, ...).
+
+    NaN where no case that was drawn has the value. Of fewer than two cases there is nothing to draw: no rows.
+    """
+    n = len(values_NX)
+    if n < 2:
+        return np.zeros((0, *values_NX.shape[1:]))
+    values_NK = values_NX.reshape(n, -1)
+    known_NK = ~np.isnan(values_NK)
+    both_NK = np.concatenate([np.where(known_NK, values_NK, 0), known_NK], axis=1)
+    rng, rows = np.random.default_rng(seed), max(1, _BLOCK // n)
+    means = []
+    for start in range(0, n_resamples, rows):
+        size = min(rows, n_resamples - start)
+        drawn_RN = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        times_RN = np.bincount(drawn_RN.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        total_RK, n_RK = np.split(times_RN @ both_NK, 2, axis=1)
+        means.append(np.divide(total_RK, n_RK, out=np.full_like(total_RK, np.nan), where=n_RK > 0))
+    return np.concatenate(means).reshape(n_resamples, *values_NX.shape[1:])
+
+
+def interval(resampled_R: np.ndarray, n: int) -> tuple[float | None, float | None]:
+    """The expanded percentile interval of resampled means of `n` values; what is not defined is left out."""
+    known_R = resampled_R[~np.isnan(resampled_R)]
+    if n < 2 or not len(known_R):
+        return None, None
+    tail = 100 * _tail(n)
+    low, high = np.percentile(known_R, (tail, 100 - tail))
+    return float(low), float(high)
 
 
 def judge(of: PairedDifference, margin: float = MARGIN) -> Verdict:
@@ -114,7 +145,7 @@ def _tail(n: int) -> float:
     return NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t))
 
 
-def _resampled_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
+def _drawn_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
     """Means of `n_resamples` draws with replacement, each of as many values."""
     rng, n = np.random.default_rng(seed), len(values_N)
     rows = max(1, _BLOCK // n)
