@@ -9,7 +9,8 @@ from autoseg.cli import common, scoring
 
 def main(argv: list[str] | None = None) -> int:
     made = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
-                         "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json.",
+                         "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which is "
+                         "compared as it was\nscored: options of scoring are for folders.",
                          "examples: autoseg_compare ours theirs -r labelsTs -d 4\n"
                          "          autoseg_compare ours/summary.json theirs/summary.json")
     made.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")

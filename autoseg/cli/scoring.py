@@ -51,15 +51,22 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
     from autoseg.base.errors import UserError
     from autoseg.evaluate.types import DetectionRule, scoring_of
 
+    groups = GROUPS if "all" in options.metrics else options.metrics
     rule = {"min_iou": options.lesion_iou, "min_mm3": options.lesion_min_mm3, "sizes_ml": options.lesion_sizes_ml}
+    given = {key: value for key, value in rule.items() if value is not None}
+    for group, asked, option in (("surface", options.nsd_tolerance, "--nsd_tolerance"),
+                                 ("detection", given, "--lesion_...")):
+        if asked and group not in groups:
+            raise UserError(f"{option} says how to measure what is not measured", found=f"--metrics {' '.join(groups)}",
+                            do=f"add {group} to --metrics")
     try:
-        detection = DetectionRule(**{key: value for key, value in rule.items() if value is not None})
+        detection = DetectionRule(**given)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UserError("the options of detection are not valid", found=faults) from None
     tolerances = dict(options.nsd_tolerance)
     general = {"nsd_tolerance_mm": tolerances.pop(None)} if None in tolerances else {}
-    return scoring_of(GROUPS if "all" in options.metrics else options.metrics, empty=options.empty, detection=detection,
+    return scoring_of(groups, empty=options.empty, detection=detection,
                       nsd_tolerance_mm_of=tolerances, **general)
 
 

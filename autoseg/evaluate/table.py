@@ -65,9 +65,9 @@ def _lesions(summary: Summary) -> list[str]:
 
 def _lesions_of(label: LabelSummary) -> str:
     of = label.detection
-    sizes = ", ".join(f"{_limits(size.low_ml, size.high_ml)} {size.found} of {size.n}" for size in of.sizes)
+    sizes = ", ".join(f"{_limits(size.low_ml, size.high_ml)} {size.found} of {size.n}" for size in of.sizes if size.n)
     return (f"{label.name}, lesions of all cases: {of.true_positives} of {of.true_positives + of.false_negatives} found, "
-            f"{of.false_positives} false; found by size: {sizes}")
+            f"{of.false_positives} false" + (f"; found by size: {sizes}" if sizes else ""))
 
 
 def _limits(low_ml: float, high_ml: float | None) -> str:

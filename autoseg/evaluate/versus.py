@@ -2,7 +2,8 @@
 
 Pairs are of a case and label that both sets define. The row `mean` compares, case by case, the means over the labels that
 both define there. Volume errors are compared without their sign. A verdict needs a 95 % bootstrap interval of the
-difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions a case, nothing of mL) it is `same`.
+difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions a case, of mL 1 % of the true volume) it is
+`same`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from planners.base import Frozen
 _SMALLER_IS_BETTER = {"hd_mm", "hd95_mm", "assd_mm", "volume_error_ml", "relative_volume_error", "false_lesions"}
 _WITHOUT_SIGN = {"volume_error_ml": "error mL, absolute", "relative_volume_error": "relative error, absolute"}
 _NOT_COMPARED = {"truth_ml", "predicted_ml"}  # larger is not better
-_MARGINS = {"hd_mm": 0.1, "hd95_mm": 0.1, "assd_mm": 0.1, "volume_error_ml": 0.0, "false_lesions": 0.1}
+_MARGINS = {"hd_mm": 0.1, "hd95_mm": 0.1, "assd_mm": 0.1, "false_lesions": 0.1}
 MEAN = "mean"
 
 
@@ -66,37 +67,45 @@ def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "
         raise UserError("no case is in both", where=f"{name_a} and {name_b}",
                         found=f"{_some(of_a)} against {_some(of_b)}", do="compare predictions of the same cases")
     rows = []
+    truth_ml_L = np.nan_to_num([_values(of_a[case], names, "truth_ml") for case in cases]).mean(0)
     for metric in scoring.metrics:
+        margin_L = MARGIN * truth_ml_L if metric == "volume_error_ml" else np.full(len(names), _MARGINS.get(metric, MARGIN))
         a_NL, b_NL = (np.array([_values(of[case], names, metric) for case in cases]) for of in (of_a, of_b))
-        rows += [_row(metric, label, a_NL[:, index], b_NL[:, index], seed) for index, label in enumerate(names)]
+        rows += [_row(metric, label, paired_difference(a_NL[:, index], b_NL[:, index], seed), margin_L[index],
+                      _n_one_defined(a_NL[:, index], b_NL[:, index])) for index, label in enumerate(names)]
         if len(names) > 1:
             both_NL = ~(np.isnan(a_NL) | np.isnan(b_NL))
-            rows.append(_row(metric, MEAN, _mean_over_labels(a_NL, both_NL), _mean_over_labels(b_NL, both_NL), seed))
+            of = paired_difference(_mean_over_labels(a_NL, both_NL), _mean_over_labels(b_NL, both_NL), seed)
+            rows.append(_row(metric, MEAN, of, float(margin_L.mean()), 0))
     return Versus(a=name_a, b=name_b, seed=seed, scoring=scoring, n_cases=len(cases), rows=tuple(rows),
                   only_a=tuple(name for name in of_a if name not in of_b),
                   only_b=tuple(name for name in of_b if name not in of_a))
 
 
-def _row(metric: Metric, label: str, a_N: np.ndarray, b_N: np.ndarray, seed: int) -> Row:
-    of = paired_difference(a_N, b_N, seed)
-    verdict = _verdict(metric, of)
-    return Row(metric=metric, label=label, difference=of, verdict=verdict, sentence=_sentence(metric, label, verdict, of),
-               n_one_defined=int((np.isnan(a_N) != np.isnan(b_N)).sum()))
-
-
-def _verdict(metric: Metric, of: PairedDifference) -> Verdict:
+def _row(metric: Metric, label: str, of: PairedDifference, margin: float, n_one_defined: int) -> Row:
+    oriented = of
     if metric in _SMALLER_IS_BETTER and of.low is not None:
-        of = of.model_copy(update={"low": -of.high, "high": -of.low})
-    return judge(of, _MARGINS.get(metric, MARGIN))
+        oriented = of.model_copy(update={"low": -of.high, "high": -of.low})
+    verdict = judge(oriented, margin)
+    return Row(metric=metric, label=label, difference=of, verdict=verdict, sentence=_sentence(metric, label, verdict, of),
+               n_one_defined=n_one_defined)
+
+
+def _n_one_defined(a_N: np.ndarray, b_N: np.ndarray) -> int:
+    return int((np.isnan(a_N) != np.isnan(b_N)).sum())
 
 
 def _sentence(metric: Metric, label: str, verdict: Verdict, of: PairedDifference) -> str:
     what = f"{_title(metric)} of {label}" if label != MEAN else f"{_title(metric)}, mean over labels"
     if verdict == "few":
         return f"{what}: {of.n} case{'s' if of.n != 1 else ''} are too few to say, {FEWEST_PAIRS} are needed"
-    measured = f"A - B {of.difference:+.3f}, 95 % interval {of.low:+.3f} to {of.high:+.3f}, {of.n} cases"
+    measured = f"A - B {_signed(of.difference)}, 95 % interval {_signed(of.low)} to {_signed(of.high)}, {of.n} cases"
     return {"better": f"{what}: A is better", "worse": f"{what}: B is better", "same": f"{what}: A and B are equally good",
             "unclear": f"{what}: no difference was seen, but these cases cannot exclude one"}[verdict] + f" ({measured})"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
 
 
 def _title(metric: Metric) -> str:
@@ -186,5 +195,5 @@ def _cells(row: Row) -> list[str]:
     words = {"better": "better", "worse": "worse", "same": "as good", "unclear": "unclear", "few": "too few"}[row.verdict]
     means = ["-" if value is None else f"{value:.3f}" for value in (of.mean_a, of.mean_b)]
     return [_title(row.metric), row.label, f"{of.n} ({row.n_one_defined})" if row.n_one_defined else str(of.n), *means,
-            "-" if of.difference is None else f"{of.difference:+.3f}",
-            "-" if of.low is None else f"{of.low:+.3f} to {of.high:+.3f}", p, words]
+            "-" if of.difference is None else _signed(of.difference),
+            "-" if of.low is None else f"{_signed(of.low)} to {_signed(of.high)}", p, words]

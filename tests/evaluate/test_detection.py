@@ -10,7 +10,7 @@ from autoseg.data.components import components
 from autoseg.evaluate.detection import Candidates, detect, match, no_lesions, summed
 from autoseg.evaluate.score import score_case, summarize
 from autoseg.evaluate.table import table
-from autoseg.evaluate.types import DETECTION_METRICS, DetectionRule, Scoring
+from autoseg.evaluate.types import DETECTION_METRICS, DetectionRule, Scoring, Summary
 from planners.fingerprint import LabelSpec
 
 LABELS = LabelSpec(names={"background": (0,), "lesion": (1,)})
@@ -160,6 +160,7 @@ def test_a_summary_has_the_lesions_of_all_cases_and_false_ones_a_case():
     assert (label.means["lesion_recall"].value, label.means["lesion_recall"].n) == (pytest.approx(5 / 6), 2)
     assert ("lesion, lesions of all cases: 5 of 6 found, 6 false; found by size: below 0.1 mL 2 of 2, 0.1 to 1 mL 3 of 4"
             in table(summary))
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
     assert summed([no_lesions(DetectionRule()), cases[0].labels[0].detection]) == cases[0].labels[0].detection
 
 

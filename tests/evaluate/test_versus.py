@@ -59,6 +59,18 @@ def test_smaller_distances_and_volume_errors_are_better_whatever_their_sign():
     assert ("truth_ml", "liver") not in rows
 
 
+def test_volume_errors_within_a_hundredth_of_the_true_volume_are_as_good():
+    def scores(missed):
+        truth = np.full((10, 20, 20), 1, np.int16)
+        predicted = truth.copy()
+        predicted.flat[:missed] = 0
+        labels = LabelSpec(names={"background": (0,), "liver": (1,)})
+        return summarize([score_case(truth, predicted, labels, (1.0, 1.0, 1.0), f"c{i}") for i in range(7)], labels)
+
+    for missed, verdict in ((39, "same"), (41, "worse")):
+        assert rows_of(compare_summaries(scores(missed), scores(0)))["volume_error_ml", "liver"].verdict == verdict
+
+
 def test_cases_are_paired_by_name_and_those_of_one_side_are_left_out():
     a, b = summary_of(10, 9, ["p", "q", "only"]), summary_of(10, 9, ["q", "p", "x", "y"])
     of = compare_summaries(a, b)
@@ -177,8 +189,10 @@ def test_the_command_takes_tolerances_by_label_and_the_policy_of_empty_masks(set
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    (["--nsd_tolerance", "spleen=3"], "found: spleen; expected: liver, tumour"),
-    (["--lesion_iou", "2"], "the options of detection are not valid (found: min_iou")])
+    (["--metrics", "surface", "--nsd_tolerance", "spleen=3"], "found: spleen; expected: liver, tumour"),
+    (["--nsd_tolerance", "3"], "add surface to --metrics"),
+    (["--lesion_iou", "0.5"], "add detection to --metrics"),
+    (["--metrics", "all", "--lesion_iou", "2"], "the options of detection are not valid (found: min_iou")])
 def test_options_that_do_not_fit_are_users_errors(sets, capsys, options, words):
     assert compared(sets, *options) == 2
     assert words in capsys.readouterr().err
