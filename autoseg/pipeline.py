@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import cores, open_runtime
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
@@ -19,8 +19,9 @@ from autoseg.data.manifest import Manifest, read_manifest
 from autoseg.data.measure import measure, raw_digest
 from autoseg.data.raw import find_training_cases
 from autoseg.evaluate.ablation import Ablation
-from autoseg.evaluate.score import evaluate_folders
-from autoseg.evaluate.types import Summary
+from autoseg.evaluate.folders import PREDICTION_MISSING, evaluate_folders
+from autoseg.evaluate.types import Scoring, Summary
+from autoseg.evaluate.versus import Versus, compare_summaries
 from autoseg.nn.probe import probe_hardware
 from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
@@ -221,11 +222,37 @@ def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: 
                                       "reasons": made.reasons, "memory_bytes": made.memory_bytes})
 
 
-def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None
-             ) -> Summary:
+def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,
+             scoring: Scoring | None = None) -> Summary:
     """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean."""
     manifest = read_manifest(Path(dataset_json), allow_outcomes=True)
-    return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores())
+    return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores(),
+                            scoring=scoring)
+
+
+def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None, dataset_json: str | Path | None = None,
+            scoring: Scoring | None = None, seed: int = 0, workers: int | None = None) -> Versus:
+    """Compare two sets of predictions of the same cases, each a folder of masks or a summary.json.
+
+    Folders need `truth` and `dataset_json`. Raises ManyFaults where a case of a folder cannot be scored: on a part of
+    the cases nobody asked which is better.
+    """
+    def scored(of: Path) -> Summary:
+        if of.suffix == ".json":
+            return read_model(of, Summary)
+        if truth is None or dataset_json is None:
+            raise UserError("a folder is compared by its masks, but the true labels are not given", where=of,
+                            do="name them with -r and -d or --dataset_json, or give the folder's summary.json")
+        return evaluate(truth, of, dataset_json, workers=workers, scoring=scoring)
+
+    summaries = {}
+    for of in (Path(a), Path(b)):
+        summaries[of] = scored(of)
+        # A case that one of the two lacks is left out and said; one that cannot be scored is a fault.
+        faults = [fault for fault in summaries[of].faults if PREDICTION_MISSING not in fault]
+        if faults:
+            raise ManyFaults(of, faults)
+    return compare_summaries(summaries[Path(a)], summaries[Path(b)], str(a), str(b), seed=seed)
 
 
 def report(dataset: str | int, *, output: str | Path | None = None, home: str | Path | None = None) -> Path:

@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.base.progress import duration
     from autoseg.base.workspace import Workspace
     from autoseg.data.phantom import write_phantoms
-    from autoseg.evaluate.score import table
+    from autoseg.evaluate.table import table
     from autoseg.predict.folder import predict_folder
     from autoseg.predict.predictor import Predictor
 

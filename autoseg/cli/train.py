@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.evaluate.score import table
+    from autoseg.evaluate.table import table
 
     result = pipeline.train(options.dataset, options.configuration, options.fold, planner=options.planner,
                             budget_seconds=options.budget, memory_bytes=options.memory, changes=options.changes,

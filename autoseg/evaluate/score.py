@@ -1,46 +1,40 @@
-"""Scores a case, a set of cases, and two folders of label files. Volume-wise, never a slice at a time."""
+"""Scores a case, and sums up a set of cases. Volume-wise, never a slice at a time."""
 
-import logging
 import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-from autoseg.base.errors import AutosegError, UserError
-from autoseg.base.progress import progress
-from autoseg.base.workers import worker_pool
+from autoseg.base.errors import UserError
 from autoseg.data.geometry import Geometry
-from autoseg.data.readers import read_label
-from autoseg.data.readers.files import is_folder, list_files
 from autoseg.evaluate import metrics
+from autoseg.evaluate.compare import bootstrap_mean, interval, resampled_means
+from autoseg.evaluate.detection import detect, no_lesions, summed
+from autoseg.evaluate.masks import Box, cropped_masks, label_boxes, occupied
 from autoseg.evaluate.metrics import Overlap
 from autoseg.evaluate.surface import surface_distances
 from autoseg.evaluate.types import (
+    DETECTION_METRICS,
     SURFACE_METRICS,
+    AccuracySummary,
     CaseScore,
+    Detection,
     LabelScore,
     LabelSummary,
+    Mean,
     Metric,
     Scoring,
     Summary,
+    VoxelAccuracy,
     mean,
 )
 from planners.fingerprint import LabelSpec
 
-logger = logging.getLogger(__name__)
-
-# Starting processes takes a second or two: two hundred hippocampi are scored sooner without.
-_SECONDS_WORTH_PROCESSES = 6.0
-
 _OVERLAPS = {"dice": metrics.dice, "iou": metrics.iou, "precision": metrics.precision,
-             "sensitivity": metrics.sensitivity}
-_BEST = {"dice": 1.0, "iou": 1.0, "precision": 1.0, "sensitivity": 1.0, "hd_mm": 0.0, "hd95_mm": 0.0, "assd_mm": 0.0,
-         "nsd": 1.0}
+             "sensitivity": metrics.sensitivity, "relative_volume_error": metrics.relative_volume_error}
+_BEST = {"dice": 1.0, "iou": 1.0, "precision": 1.0, "sensitivity": 1.0, "relative_volume_error": 0.0, "hd_mm": 0.0,
+         "hd95_mm": 0.0, "assd_mm": 0.0, "nsd": 1.0, "lesion_f1": 1.0, "lesion_recall": 1.0, "lesion_precision": 1.0}
 
 
 def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec,
@@ -56,102 +50,114 @@ def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSp
     if truth_DHW.shape != predicted_DHW.shape:
         raise UserError("the prediction has another shape than the truth", where=name, found=predicted_DHW.shape,
                         expected=truth_DHW.shape)
-    shape, voxel_ml = truth_DHW.shape, _voxel_ml(truth_DHW.shape, spacing_mm)
-    window = _occupied(truth_DHW, predicted_DHW)
-    truth_DHW, predicted_DHW = truth_DHW[window], predicted_DHW[window]
-    counts = _Counts.of(truth_DHW, predicted_DHW, labels, name)
-    boxes = _boxes(truth_DHW, predicted_DHW) if set(scoring.metrics) & set(SURFACE_METRICS) else {}
-    scores = []
-    for label in labels.foreground:
-        values = labels.names[label]
-        known = annotated is None or label in annotated
-        of = counts.overlap(values) if known else Overlap(0, 0, 0)
-        found = {metric: measure(of) for metric, measure in _OVERLAPS.items()}
-        if boxes and not of.is_empty:
-            masks = _cropped_masks(truth_DHW, predicted_DHW, values, labels.ignore, boxes)
-            found |= _surface_metrics(masks, of, shape, spacing_mm, scoring, label)
-        if of.is_empty and known and scoring.empty == "one":
-            found = dict(_BEST)
-        defined = {metric: value for metric, value in found.items()
-                   if metric in scoring.metrics and not math.isnan(value)}
-        scores.append(LabelScore(
-            name=label, true_positives=of.tp, false_positives=of.fp, false_negatives=of.fn,
-            truth_ml=(of.tp + of.fn) * voxel_ml, predicted_ml=(of.tp + of.fp) * voxel_ml,
-            volume_error_ml=(of.fp - of.fn) * voxel_ml, **defined))
-    return CaseScore(name=name, labels=tuple(scores))
+    window = occupied(truth_DHW, predicted_DHW)
+    pair = _Pair(truth_DHW[window], predicted_DHW[window], truth_DHW.shape, spacing_mm, labels.ignore, scoring)
+    counts = _Counts.of(pair.truth_DHW, pair.predicted_DHW, labels, name)
+    needs_masks = set(scoring.metrics) & {*SURFACE_METRICS, *DETECTION_METRICS}
+    boxes = label_boxes(pair.truth_DHW, pair.predicted_DHW) if needs_masks else {}
+    scores = [_score_label(pair, label, labels.names[label], counts, boxes)
+              if annotated is None or label in annotated else _not_annotated(label) for label in labels.foreground]
+    voxels = None
+    if scoring.voxel_accuracy and (annotated is None or set(annotated) >= set(labels.foreground)):
+        voxels = counts.accuracy(truth_DHW.size - pair.truth_DHW.size)
+    return CaseScore(name=name, labels=tuple(scores), voxels=voxels)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Truth and prediction, cut down to where either has anything; `shape` is that of the whole image."""
+
+    truth_DHW: np.ndarray
+    predicted_DHW: np.ndarray
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, float, float]
+    ignore: int | None
+    scoring: Scoring
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel; the one slice of a 2D image, known by its spacing, counts as 1 mm thick (see Geometry)."""
+        flat = self.shape[0] == 1 and self.spacing_mm[0] >= 900 * max(self.spacing_mm[1:])
+        return Geometry(self.shape, self.spacing_mm, dimensions=2 if flat else 3).voxel_ml()
+
+
+def _score_label(pair: _Pair, label: str, values: tuple[int, ...], counts: "_Counts", boxes: dict[int, list[Box]]
+                 ) -> LabelScore:
+    of, scoring = counts.overlap(values), pair.scoring
+    found = {metric: measure(of) for metric, measure in _OVERLAPS.items()}
+    detection = None
+    masks: tuple[np.ndarray, ...] = ()
+    if boxes and not of.is_empty:
+        masks = cropped_masks(pair.truth_DHW, pair.predicted_DHW, values, pair.ignore, boxes)
+    if masks and set(scoring.metrics) & set(SURFACE_METRICS):
+        found |= _surface_metrics(pair, masks, of, label)
+    if set(scoring.metrics) & set(DETECTION_METRICS):
+        detection = detect(*masks, pair.voxel_ml, scoring.detection) if masks else no_lesions(scoring.detection)
+        found |= _detection_metrics(detection)
+    if of.is_empty and scoring.empty == "one":
+        found |= _BEST
+    defined = {metric: value for metric, value in found.items() if metric in scoring.metrics and not math.isnan(value)}
+    return LabelScore(
+        name=label, true_positives=of.tp, false_positives=of.fp, false_negatives=of.fn,
+        truth_ml=(of.tp + of.fn) * pair.voxel_ml, predicted_ml=(of.tp + of.fp) * pair.voxel_ml,
+        volume_error_ml=(of.fp - of.fn) * pair.voxel_ml, detection=detection, **defined)
+
+
+def _not_annotated(label: str) -> LabelScore:
+    return LabelScore(name=label, true_positives=0, false_positives=0, false_negatives=0, truth_ml=0, predicted_ml=0,
+                      volume_error_ml=0, annotated=False)
 
 
 def summarize(cases: Sequence[CaseScore], labels: LabelSpec, scoring: Scoring | None = None, *,
               faults: Iterable[str] = (), warnings: Iterable[str] = ()) -> Summary:
     """Means over cases of each label, and over labels; how many values each mean has stands beside it."""
     scoring = scoring or Scoring()
+    values_NLM = np.array([[[_value(label, metric) for metric in scoring.metrics] for label in case.labels]
+                           for case in cases], np.float64).reshape(len(cases), len(labels.foreground), len(scoring.metrics))
+    resampled_RLM = resampled_means(values_NLM)
     summaries = []
     for index, name in enumerate(labels.foreground):
-        of_cases = [case.labels[index] for case in cases]
+        of_cases = [case.labels[index] for case in cases if case.labels[index].annotated]
+        detections = [score.detection for score in of_cases if score.detection is not None]
         summaries.append(LabelSummary(
             name=name, n_empty=sum(score.is_empty for score in of_cases),
-            means={metric: mean([getattr(score, metric) for score in of_cases]) for metric in scoring.metrics}))
-    foreground = {metric: mean([label.means[metric].value for label in summaries]) for metric in scoring.metrics}
-    return Summary(scoring=scoring, n_cases=len(cases), foreground_means=foreground, labels=tuple(summaries),
-                   cases=tuple(cases), faults=tuple(faults), warnings=tuple(warnings))
+            means={metric: _mean(values_NLM[:, index, m], resampled_RLM[:, index, m])
+                   for m, metric in enumerate(scoring.metrics)},
+            detection=summed(detections) if detections else None))
+    foreground = {metric: _mean_of_labels([label.means[metric] for label in summaries], values_NLM[..., m],
+                                          resampled_RLM[..., m]) for m, metric in enumerate(scoring.metrics)}
+    return Summary(scoring=scoring, n_cases=len(cases), foreground_means=foreground, voxels=_mean_accuracy(cases),
+                   labels=tuple(summaries), cases=tuple(cases), faults=tuple(faults), warnings=tuple(warnings))
 
 
-def evaluate_folders(truth_folder: Path, predicted_folder: Path, labels: LabelSpec, file_ending: str, workers: int = 1,
-                     *, scoring: Scoring | None = None) -> Summary:
-    """Score every label file of a folder against the prediction of the same name.
-
-    A case without a prediction, on another grid or with undeclared values is listed in the summary's `faults`, a
-    prediction without a label in its `warnings`. Raises UserError where a folder is missing or holds no label.
-    """
-    truths = _files(truth_folder, file_ending)
-    predictions = _files(predicted_folder, file_ending)
-    if not truths:
-        raise UserError("the folder holds no label file", where=truth_folder, expected=f"CASE{file_ending}")
-    faults = [f"case {name}: the prediction is missing ({predicted_folder / path.name})"
-              for name, path in truths.items() if name not in predictions]
-    warnings = [f"{path}: a prediction without a label, left aside"
-                for name, path in predictions.items() if name not in truths]
-    for warning in warnings:
-        logger.warning("%s", warning)
-    pairs = [_Pair(name, path, predictions[name], labels, scoring or Scoring())
-             for name, path in truths.items() if name in predictions]
-    results = list(progress(_mapped(pairs, workers), "scoring", len(pairs)))
-    faults += [result for result in results if isinstance(result, str)]
-    return summarize([result for result in results if isinstance(result, CaseScore)], labels, scoring, faults=faults,
-                     warnings=warnings)
+def _value(label: LabelScore, metric: Metric) -> float:
+    value = getattr(label, metric) if label.annotated else None
+    return math.nan if value is None else value
 
 
-def table(summary: Summary) -> str:
-    """The summary as a text table: a row a label, then their mean, then what could not be scored.
-
-    `n` counts the cases of the first metric's mean; a mean of another number of cases says so in brackets.
-    """
-    head = ["label", "n", "empty", *(_TITLES[metric] for metric in summary.scoring.metrics)]
-    rows = []
-    for label in summary.labels:
-        n = label.means[summary.scoring.metrics[0]].n
-        rows.append([label.name, str(n), str(label.n_empty), *(_cell(mean_, n) for mean_ in label.means.values())])
-    if len(rows) > 1:
-        rows.append(["mean", "", "", *(_cell(mean_, len(rows)) for mean_ in summary.foreground_means.values())])
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                       for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-             for row in [head, *rows]]
-    lines.insert(1, "-" * max(map(len, lines)))
-    lines.append(f"{summary.n_cases} case{'s' if summary.n_cases != 1 else ''} scored")
-    if summary.faults:
-        lines += [f"{len(summary.faults)} not scored:", *(f"  - {fault}" for fault in summary.faults)]
-    return "\n".join(lines)
+def _mean(values_N: np.ndarray, resampled_R: np.ndarray) -> Mean:
+    known = values_N[~np.isnan(values_N)].tolist()
+    low, high = interval(resampled_R, len(known))
+    return mean(known).model_copy(update={"low": low, "high": high})
 
 
-_TITLES: dict[Metric, str] = {
-    "dice": "Dice", "iou": "IoU", "precision": "precision", "sensitivity": "sensitivity",
-    "volume_error_ml": "volume error mL", "hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "nsd": "NSD"}
+def _mean_of_labels(means: Sequence[Mean], values_NL: np.ndarray, resampled_RL: np.ndarray) -> Mean:
+    """Resampled as wholes, cases vary in all labels at once."""
+    defined_RL = ~np.isnan(resampled_RL)
+    n_R = defined_RL.sum(1)
+    low, high = interval(np.where(defined_RL, resampled_RL, 0).sum(1)[n_R > 0] / n_R[n_R > 0],
+                         int((~np.isnan(values_NL)).any(1).sum()))
+    return mean([of.value for of in means]).model_copy(update={"low": low, "high": high})
 
 
-def _cell(mean_, n: int) -> str:
-    text = "-" if mean_.value is None else f"{mean_.value:.3f}"
-    return text if mean_.n == n else f"{text} ({mean_.n})"
+def _mean_accuracy(cases: Sequence[CaseScore]) -> AccuracySummary | None:
+    known = [case.voxels for case in cases if case.voxels is not None]
+    if not known:
+        return None
+    accuracy, baseline = (Mean(value=of.mean, n=of.n, low=of.low, high=of.high)
+                          for of in (bootstrap_mean([one.accuracy for one in known]),
+                                     bootstrap_mean([one.background_only for one in known])))
+    return AccuracySummary(accuracy=accuracy, background_only=baseline)
 
 
 @dataclass(frozen=True)
@@ -188,103 +194,26 @@ class _Counts:
         tp = int(self.confusion[np.ix_(rows, rows)].sum())
         return Overlap(tp, int(self.confusion[:, rows].sum()) - tp, int(self.confusion[rows].sum()) - tp)
 
-
-def _voxel_ml(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> float:
-    """Volume of a voxel; the one slice of a 2D image, known by its spacing, counts as 1 mm thick (see Geometry)."""
-    flat = shape[0] == 1 and spacing_mm[0] >= 900 * max(spacing_mm[1:])
-    return Geometry(shape, spacing_mm, dimensions=2 if flat else 3).voxel_ml()
-
-
-Box = tuple[slice, ...]
-
-
-def _occupied(*label_maps: np.ndarray) -> Box:
-    """The box beyond which all label maps are background, which is most of many images."""
-    box = []
-    for axis in range(label_maps[0].ndim):
-        others = tuple(other for other in range(label_maps[0].ndim) if other != axis)
-        used = np.flatnonzero(np.any([label_map.any(axis=others) for label_map in label_maps], axis=0))
-        box.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1))
-    return tuple(box)
+    def accuracy(self, n_outside: int) -> VoxelAccuracy | None:
+        """With `n_outside` more voxels that are background in both; None where every voxel is ignored."""
+        n = int(self.confusion.sum()) + n_outside
+        if n == 0:
+            return None
+        return VoxelAccuracy(accuracy=(int(np.trace(self.confusion)) + n_outside) / n,
+                             background_only=(int(self.confusion[self.row_of[0]].sum()) + n_outside) / n)
 
 
-def _boxes(truth_DHW: np.ndarray, predicted_DHW: np.ndarray) -> dict[int, list[Box]]:
-    """Bounding boxes of each label value in the truth and in the prediction."""
-    boxes: dict[int, list[Box]] = {}
-    for label_DHW in (truth_DHW, predicted_DHW):
-        for value, box in enumerate(ndimage.find_objects(label_DHW), start=1):
-            if box is not None:
-                boxes.setdefault(value, []).append(box)
-    return boxes
-
-
-def _cropped_masks(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, values: tuple[int, ...], ignore: int | None,
-                   boxes: dict[int, list[Box]]) -> tuple[np.ndarray, np.ndarray]:
-    """Both masks of a name within the box that holds both; `surfels` adds the voxel around it."""
-    found = [box for value in values for box in boxes.get(value, ())]
-    window = tuple(slice(min(box[axis].start for box in found), max(box[axis].stop for box in found))
-                   for axis in range(truth_DHW.ndim))
-    truth, predicted = (np.isin(label_DHW[window], values) for label_DHW in (truth_DHW, predicted_DHW))
-    if ignore is not None:
-        predicted &= truth_DHW[window] != ignore
-    return truth, predicted
-
-
-def _surface_metrics(masks: tuple[np.ndarray, np.ndarray], of: Overlap, shape: tuple[int, ...],
-                     spacing_mm: tuple[float, float, float], scoring: Scoring, label: str) -> dict[str, float]:
+def _surface_metrics(pair: _Pair, masks: tuple[np.ndarray, np.ndarray], of: Overlap, label: str) -> dict[str, float]:
     if of.tp + of.fn == 0 or of.tp + of.fp == 0:
-        far = metrics.diagonal_mm(shape, spacing_mm)
+        far = metrics.diagonal_mm(pair.shape, pair.spacing_mm)
         return {"hd_mm": far, "hd95_mm": far, "assd_mm": far, "nsd": 0.0}
-    distances = surface_distances(*masks, spacing_mm)
-    tolerance = scoring.nsd_tolerance_mm_of.get(label, scoring.nsd_tolerance_mm)
+    distances = surface_distances(*masks, pair.spacing_mm)
+    tolerance = pair.scoring.nsd_tolerance_mm_of.get(label, pair.scoring.nsd_tolerance_mm)
     return {"hd_mm": metrics.hausdorff_mm(distances), "hd95_mm": metrics.hausdorff_mm(distances, 95),
             "assd_mm": metrics.assd_mm(distances), "nsd": metrics.nsd(distances, tolerance)}
 
 
-def _files(folder: Path, file_ending: str) -> dict[str, Path]:
-    if not is_folder(folder):
-        raise UserError("the folder is missing", where=folder)
-    return {path.name.removesuffix(file_ending): path for path in list_files(folder) if path.name.endswith(file_ending)}
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """One case to score in a worker."""
-
-    name: str
-    truth: Path
-    predicted: Path
-    labels: LabelSpec
-    scoring: Scoring
-
-
-def _score_pair(pair: _Pair) -> CaseScore | str:
-    """The score, or what is wrong with the case: one bad case never ends the others."""
-    try:
-        truth_DHW, geometry = read_label(pair.truth)
-        predicted_DHW, predicted_geometry = read_label(pair.predicted)
-        difference = geometry.difference(predicted_geometry)
-        if difference:
-            raise UserError("truth and prediction lie on different grids", where=f"case {pair.name}", found=difference,
-                            do="predict from the image that the label was drawn on")
-        return score_case(truth_DHW, predicted_DHW, pair.labels, geometry.spacing_mm, f"case {pair.name}",
-                          scoring=pair.scoring).model_copy(update={"name": pair.name})
-    except AutosegError as error:
-        return str(error)
-
-
-def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:
-    """Scores in order. The second case tells the pace: the first one loads what reading needs."""
-    yield from map(_score_pair, pairs[:1])
-    started = time.monotonic()
-    yield from map(_score_pair, pairs[1:2])
-    rest = pairs[2:]
-    if workers < 2 or (time.monotonic() - started) * len(rest) < _SECONDS_WORTH_PROCESSES:
-        yield from map(_score_pair, rest)
-        return
-    with worker_pool(min(workers, len(rest))) as pool:
-        try:
-            yield from pool.map(_score_pair, rest)
-        except BrokenProcessPool as error:
-            raise UserError("a scoring process was ended by the system, most likely for lack of memory",
-                            do="use --workers 1") from error
+def _detection_metrics(detection: Detection) -> dict[str, float]:
+    of = Overlap(detection.true_positives, detection.false_positives, detection.false_negatives)
+    return {"lesion_f1": metrics.dice(of), "lesion_recall": metrics.sensitivity(of),
+            "lesion_precision": metrics.precision(of), "false_lesions": of.fp}

@@ -89,6 +89,17 @@ def test_the_p_value_is_that_of_wilcoxon_and_rounding_errors_do_not_break_ties()
     assert of.p_wilcoxon == pytest.approx(stats.wilcoxon([0.1, 0.1, -0.2, 0.3, 0.4, 0.3]).pvalue)
 
 
+@pytest.mark.parametrize("n", [5, 20, 50])
+def test_the_p_value_of_ranks_without_ties_is_scipys(n):
+    difference = np.random.default_rng(n).normal(0.3, 1, n)
+    assert paired_difference(difference, np.zeros(n)).p_wilcoxon == pytest.approx(stats.wilcoxon(difference).pvalue)
+
+
+def test_the_p_value_of_tied_ranks_can_be_counted():
+    # Ranks 1.5, 1.5, 3: of 8 sums of signs (0, 1.5, 1.5, 3, 3, 4.5, 4.5, 6) two are at least as far as 4.5 on its side.
+    assert paired_difference([0.1, -0.1, 0.2, 0.0], [0.0] * 4).p_wilcoxon == pytest.approx(2 * 3 / 8)
+
+
 def test_six_pairs_of_one_sign_are_the_fewest_that_the_rank_test_finds():
     assert paired_difference(TEN[1:7], [0] * 6).p_wilcoxon == pytest.approx(2 * 0.5**6)
     assert 2 * 0.5**FEWEST_PAIRS < 0.05 < 2 * 0.5 ** (FEWEST_PAIRS - 1)

@@ -8,15 +8,16 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.base.workspace import read_model, write_json
-from autoseg.data.geometry import Geometry
-from autoseg.data.readers import read_label, write_label
-from autoseg.evaluate.score import evaluate_folders, score_case, summarize, table
-from autoseg.evaluate.types import OVERLAP_METRICS, SURFACE_METRICS, Scoring, Summary
+from autoseg.data.readers import read_label
+from autoseg.evaluate.compare import bootstrap_mean
+from autoseg.evaluate.score import score_case, summarize
+from autoseg.evaluate.table import table
+from autoseg.evaluate.types import DETECTION_METRICS, OVERLAP_METRICS, SURFACE_METRICS, VOLUME_METRICS, Scoring, Summary
 from planners.fingerprint import LabelSpec
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
 REGIONS = LabelSpec(names={"background": (0,), "liver": (1, 2), "tumour": (2,)}, region_order=(1, 2))
-ALL = Scoring(metrics=OVERLAP_METRICS + SURFACE_METRICS)
+ALL = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS)
 MM = (1.0, 1.0, 1.0)
 
 
@@ -170,93 +171,103 @@ def test_a_summary_is_written_as_strict_json_and_read_back(tmp_path):
     assert read_model(tmp_path / "summary.json", Summary) == summary
 
 
-def test_the_table_shows_means_counts_and_faults():
-    text = table(summarize(cases_with_one_empty_tumour(), LABELS, Scoring(metrics=("dice", "volume_error_ml")),
+def test_the_table_shows_means_intervals_counts_and_faults():
+    text = table(summarize(cases_with_one_empty_tumour(), LABELS, Scoring(metrics=("dice", "iou", "predicted_ml")),
                            faults=["case c: the prediction is missing"]))
     lines = text.splitlines()
-    assert lines[0].split() == ["label", "n", "empty", "Dice", "volume", "error", "mL"]
-    assert lines[2].split() == ["liver", "2", "0", "0.900", "0.001"]
-    assert lines[3].split() == ["tumour", "1", "1", "0.500", "0.000", "(2)"]
-    assert lines[4].split() == ["mean", "0.700", "0.001"]
-    assert "2 cases scored" in text
+    assert lines[0].split() == ["label", "n", "empty", "Dice", "IoU"]
+    assert lines[2].split() == ["liver", "2", "0", "0.900", "[0.800", "to", "1.000]", "0.833"]
+    assert lines[3].split() == ["tumour", "1", "1", "0.500", "0.333"]
+    assert lines[4].split()[:2] == ["mean", "0.700"]
+    assert lines[6].split() == ["label", "n", "empty", "predicted", "mL"]
+    assert lines[9].split() == ["tumour", "2", "1", "0.001"]
+    assert "2 cases scored; two empty masks are left out of means" in text
     assert "case c: the prediction is missing" in text
 
 
-GRID = Geometry(shape=(1, 4, 6), spacing_mm=(3.0, 1.0, 1.0))
+def test_a_mean_of_another_number_of_cases_says_so():
+    scoring = Scoring(metrics=("volume_error_ml", "relative_volume_error"))
+    text = table(summarize(cases_with_one_empty_tumour(), LABELS, scoring))
+    assert text.splitlines()[3].split()[-2:] == ["0.000", "(1)"]
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """Truths a, b, c; predictions of a and b."""
-    for name in "abc":
-        write_label(tmp_path / "truth" / f"{name}.nii.gz", TRUTH, GRID)
-    for name in "ab":
-        write_label(tmp_path / "predicted" / f"{name}.nii.gz", PREDICTED, GRID)
-    return tmp_path / "truth", tmp_path / "predicted"
+def test_the_interval_of_a_mean_is_that_of_resampled_cases():
+    cases = [score_case(TRUTH, PREDICTED, LABELS, MM, "a"), score_case(TRUTH, TRUTH, LABELS, MM, "b")] * 20
+    summary = summarize(cases, LABELS)
+    tumour = summary.labels[1].means["dice"]
+    expected = bootstrap_mean([0.5, 1.0] * 20)
+    assert (tumour.low, tumour.high) == (pytest.approx(expected.low, abs=0.01), pytest.approx(expected.high, abs=0.01))
+    # Both labels are better in the same cases, and so vary together: the interval of their mean is not narrower.
+    mean = summary.foreground_means["dice"]
+    liver = summary.labels[0].means["dice"]
+    assert mean.high - mean.low == pytest.approx((tumour.high - tumour.low + liver.high - liver.low) / 2, rel=0.02)
 
 
-def test_folders_are_scored_case_by_case(folders):
-    truth, predicted = folders
-    write_label(predicted / "c.nii.gz", TRUTH, GRID)
-    summary = evaluate_folders(truth, predicted, LABELS, ".nii.gz")
-    assert [case.name for case in summary.cases] == ["a", "b", "c"]
-    assert summary.n_cases == 3
-    assert summary.labels[1].means["dice"].value == pytest.approx((0.5 + 0.5 + 1) / 3)
-    assert summary.faults == summary.warnings == ()
+def test_a_mean_of_one_case_has_no_interval():
+    mean = summarize(cases_with_one_empty_tumour()[:1], LABELS).labels[0].means["dice"]
+    assert mean.value is not None and mean.low is mean.high is None
 
 
-def test_a_missing_prediction_is_listed_and_the_others_are_scored(folders):
-    summary = evaluate_folders(*folders, LABELS, ".nii.gz")
-    assert summary.n_cases == 2
-    assert len(summary.faults) == 1
-    assert summary.faults[0].startswith("case c: the prediction is missing")
+def test_volume_errors_are_also_shares_of_the_truth():
+    liver, tumour = score_case(TRUTH, PREDICTED, LABELS, (1.0, 10.0, 10.0), "a").labels
+    assert (liver.volume_error_ml, liver.relative_volume_error) == (pytest.approx(0.2), pytest.approx(0.5))  # 6 for 4
+    assert tumour.relative_volume_error == 0
+    nothing = np.zeros_like(TRUTH)
+    assert score_case(nothing, TRUTH, LABELS, MM, "a").labels[0].relative_volume_error is None
+    assert score_case(TRUTH, nothing, LABELS, MM, "a").labels[0].relative_volume_error == -1
 
 
-def test_a_prediction_without_a_label_is_a_warning(folders):
-    truth, predicted = folders
-    (truth / "c.nii.gz").unlink()
-    (truth / "b.nii.gz").unlink()
-    summary = evaluate_folders(truth, predicted, LABELS, ".nii.gz")
-    assert summary.n_cases == 1
-    assert summary.faults == ()
-    assert "b.nii.gz" in summary.warnings[0]
+def test_voxel_accuracy_stands_beside_that_of_background_alone():
+    scoring = Scoring(voxel_accuracy=True)
+    score = score_case(TRUTH, np.zeros_like(TRUTH), LABELS, MM, "a", scoring=scoring)
+    assert score.voxels.accuracy == score.voxels.background_only == pytest.approx(18 / 24)
+    score = score_case(np.pad(TRUTH, 1), np.pad(PREDICTED, 1), LABELS, MM, "a", scoring=scoring)
+    assert (score.voxels.accuracy, score.voxels.background_only) == (pytest.approx(141 / 144), pytest.approx(138 / 144))
+    text = table(summarize([score] * 2, LABELS, scoring))
+    assert "voxel accuracy 0.9792, of background alone 0.9583 (n 2)" in text
+    assert score_case(TRUTH, PREDICTED, LABELS, MM, "a").voxels is None
 
 
-def test_another_grid_is_listed_for_its_case(folders):
-    truth, predicted = folders
-    write_label(predicted / "c.nii.gz", TRUTH, Geometry(shape=GRID.shape, spacing_mm=(3.0, 1.0, 2.0)))
-    summary = evaluate_folders(truth, predicted, LABELS, ".nii.gz")
-    assert summary.n_cases == 2
-    assert "case c" in summary.faults[0] and "spacing" in summary.faults[0]
+def test_voxel_accuracy_leaves_out_ignored_voxels():
+    labels = LabelSpec(names={"background": (0,), "liver": (1,)}, ignore=9)
+    scoring = Scoring(voxel_accuracy=True)
+    score = score_case(drawn("11.9", "...9"), drawn("1.11", "...."), labels, MM, "a", scoring=scoring)
+    assert (score.voxels.accuracy, score.voxels.background_only) == (pytest.approx(4 / 6), pytest.approx(4 / 6))
+    assert score_case(drawn("99"), drawn("11"), labels, MM, "a", scoring=scoring).voxels is None
 
 
-def test_a_damaged_file_and_undeclared_values_are_listed_for_their_cases(folders):
-    truth, predicted = folders
-    (predicted / "b.nii.gz").write_bytes((predicted / "b.nii.gz").read_bytes()[:40])
-    write_label(predicted / "c.nii.gz", TRUTH * 5, GRID)
-    summary = evaluate_folders(truth, predicted, LABELS, ".nii.gz")
-    assert [case.name for case in summary.cases] == ["a"]
-    assert len(summary.faults) == 2
-    assert "b.nii.gz" in summary.faults[0]
-    assert "5, 10" in summary.faults[1]
+def test_labels_that_nobody_annotated_are_part_of_no_mean():
+    everything = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS + DETECTION_METRICS, voxel_accuracy=True,
+                         empty="one")
+    cases = [score_case(TRUTH, PREDICTED, LABELS, MM, "a", scoring=everything),
+             score_case(np.where(TRUTH == 2, 0, TRUTH), PREDICTED, LABELS, MM, "b", scoring=everything, annotated=["liver"])]
+    assert cases[1].voxels is None
+    liver, tumour = summarize(cases, LABELS, everything).labels
+    assert {mean.n for mean in liver.means.values()} == {2}
+    assert {mean.n for mean in tumour.means.values()} == {1} and tumour.n_empty == 0
 
 
-def test_folders_without_labels_are_users_errors(folders, tmp_path):
-    truth, _ = folders
-    with pytest.raises(UserError, match="folder is missing"):
-        evaluate_folders(truth, tmp_path / "nowhere", LABELS, ".nii.gz")
-    with pytest.raises(UserError, match="no label file"):
-        evaluate_folders(truth, truth, LABELS, ".nrrd")
+def test_a_prediction_of_nothing_has_a_value_for_every_metric():
+    everything = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS + DETECTION_METRICS)
+    for label in score_case(TRUTH, np.zeros_like(TRUTH), LABELS, MM, "a", scoring=everything).labels:
+        assert all(getattr(label, metric) is not None for metric in everything.metrics)
+        assert (label.lesion_f1, label.lesion_recall, label.lesion_precision, label.false_lesions) == (0, 0, 0, 0)
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_scores_of_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("autoseg.evaluate.score._SECONDS_WORTH_PROCESSES", 0.0)
-    for number in range(6):
-        write_label(tmp_path / "truth" / f"{number:02}.nii.gz", TRUTH, GRID)
-        write_label(tmp_path / "predicted" / f"{number:02}.nii.gz", PREDICTED, GRID)
-    args = (tmp_path / "truth", tmp_path / "predicted", LABELS, ".nii.gz")
-    assert evaluate_folders(*args, 2) == evaluate_folders(*args, 1)
+@pytest.mark.parametrize("axes", [(0, 2, 1), (2, 0, 1), (1, 2, 0)])
+def test_no_metric_depends_on_the_order_of_the_axes(axes):
+    generator = np.random.default_rng(3)
+    truth, predicted = (np.where(generator.random((9, 11, 12)) < 0.15, generator.integers(1, 3, (9, 11, 12)), 0)
+                        .astype(np.int16) for _ in range(2))
+    everything = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS + DETECTION_METRICS, voxel_accuracy=True)
+    spacing = (3.0, 1.0, 0.5)
+    straight = score_case(truth, predicted, LABELS, spacing, "a", scoring=everything)
+    turned = score_case(truth.transpose(axes), predicted.transpose(axes), LABELS, tuple(spacing[axis] for axis in axes), "a",
+                        scoring=everything)
+    assert turned.voxels == straight.voxels
+    for label, other in zip(straight.labels, turned.labels, strict=True):
+        assert other.detection == label.detection
+        assert other.model_dump(exclude={"detection"}) == pytest.approx(label.model_dump(exclude={"detection"}))
 
 
 def test_an_all_zero_prediction_of_real_hippocampi_scores_zero(shared_data):

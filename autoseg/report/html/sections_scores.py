@@ -59,7 +59,7 @@ def label_rows(cases: tuple[CaseScore, ...], names: list[str], metrics: tuple[Me
     rows = []
     for name in names:
         scores = [label for case in cases for label in case.labels if label.name == name
-                  and getattr(label, "annotated", True)]  # where nobody looked for it, it is part of no mean
+                  and label.annotated]  # where nobody looked for it, it is part of no mean
         cells = []
         for metric in metrics:
             values = [getattr(score, metric) for score in scores]

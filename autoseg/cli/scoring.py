@@ -1,0 +1,83 @@
+"""The options that say what is measured and how, for every command that scores."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoseg.evaluate.types import Scoring
+
+GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
+DEFAULT_GROUPS = ("overlap", "volume", "accuracy")
+
+
+def add_labels(made: argparse.ArgumentParser) -> None:
+    """Where the meaning of the labels stands."""
+    made.add_argument("-d", "--dataset", metavar="D", help="dataset whose labels these are")
+    made.add_argument("--dataset_json", type=Path, metavar="FILE", help="its dataset.json, instead of -d")
+
+
+def add_scoring(made: argparse.ArgumentParser) -> None:
+    """The metrics and their settings."""
+    made.add_argument("--metrics", nargs="+", choices=(*GROUPS, "all"), default=list(DEFAULT_GROUPS), metavar="GROUP",
+                      help=f"of {', '.join(GROUPS)}, or all (default: {' '.join(DEFAULT_GROUPS)}; surface takes up to a "
+                      "hundred times longer, detection is for labels that come in several pieces, such as lesions)")
+    made.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
+                      help="of the surface Dice, in mm; LABEL=MM for one label (default: 2)")
+    made.add_argument("--empty", choices=("nan", "one"), default="nan",
+                      help="what two empty masks score: nothing, left out of means and counted, or one (default: nan)")
+    made.add_argument("--lesion_iou", type=float, metavar="IOU", help="from which a lesion may be found (default: 0.1)")
+    made.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions do not count (default: 0)")
+    made.add_argument("--lesion_sizes_ml", nargs="+", type=float, metavar="ML",
+                      help="limits between the sizes in which recall is given (default: 0.1 1 10)")
+
+
+def tolerance(text: str) -> tuple[str | None, float]:
+    """Label (None: every other) and millimetres, from `2` or `tumour=3`."""
+    label, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf") or (not label and "=" in text):
+        raise argparse.ArgumentTypeError(f"expected millimetres such as 2, or LABEL=MM such as tumour=3, found {text!r}")
+    return label or None, value
+
+
+def scoring_from(options: argparse.Namespace) -> "Scoring":
+    """What the options ask for; a UserError where they do not fit together."""
+    from pydantic import ValidationError
+
+    from autoseg.base.errors import UserError
+    from autoseg.evaluate.types import DetectionRule, scoring_of
+
+    groups = GROUPS if "all" in options.metrics else options.metrics
+    rule = {"min_iou": options.lesion_iou, "min_mm3": options.lesion_min_mm3, "sizes_ml": options.lesion_sizes_ml}
+    given = {key: value for key, value in rule.items() if value is not None}
+    for group, asked, option in (("surface", options.nsd_tolerance, "--nsd_tolerance"),
+                                 ("detection", given, "--lesion_...")):
+        if asked and group not in groups:
+            raise UserError(f"{option} says how to measure what is not measured", found=f"--metrics {' '.join(groups)}",
+                            do=f"add {group} to --metrics")
+    try:
+        detection = DetectionRule(**given)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UserError("the options of detection are not valid", found=faults) from None
+    tolerances = dict(options.nsd_tolerance)
+    general = {"nsd_tolerance_mm": tolerances.pop(None)} if None in tolerances else {}
+    return scoring_of(groups, empty=options.empty, detection=detection,
+                      nsd_tolerance_mm_of=tolerances, **general)
+
+
+def described(options: argparse.Namespace) -> Path:
+    """The dataset.json, or the folder that has it."""
+    from autoseg.base.errors import UserError
+    from autoseg.base.workspace import Workspace
+
+    if options.dataset_json is not None:
+        return options.dataset_json
+    if options.dataset is None:
+        raise UserError("the meaning of the labels is not given", do="name the dataset with -d, or --dataset_json FILE")
+    workspace = Workspace.open(options.home)
+    return workspace.raw(workspace.dataset(options.dataset))
