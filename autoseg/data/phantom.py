@@ -308,7 +308,8 @@ def _paint_lesions(scene: _Scene, liver: Field, *, cirrhotic: bool) -> Field:
     """One or two sure tumours and often an ambiguous nodule, of all sizes, in the liver; the solid of what is a tumour."""
     random = scene.random
     sure = [kind for kind in _LESIONS if kind != _AMBIGUOUS]
-    kinds = [*random.choice(sure, random.integers(1, 3), replace=False), *[_AMBIGUOUS] * (random.random() < _P_AMBIGUOUS[cirrhotic])]
+    ambiguous = [_AMBIGUOUS] * (random.random() < _P_AMBIGUOUS[cirrhotic])
+    kinds = [*random.choice(sure, random.integers(1, 3), replace=False), *ambiguous]
     lesions, tumours = (np.full(scene.geometry.shape, np.inf) for _ in range(2))
     for kind in kinds:
         radius = random.uniform(15, 28)
