@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
                          "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which is "
                          "compared as it was\nscored: options of scoring are for folders.",
                          "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
-                         "          autoseg_compare ours/summary.json theirs/summary.json")
+                         "         autoseg_compare ours/summary.json theirs/summary.json")
     made.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
     made.add_argument("b", type=Path, metavar="B", help="the same of what it is compared with")
     made.add_argument("-r", "--reference", type=Path, metavar="DIR", help="folder with the true labels, for folders")
