@@ -109,7 +109,7 @@ def test_changes_that_the_begun_plan_has_already_go_on_with_it(workspace, traini
 
 def test_the_time_of_a_training_is_known_after_its_validation_was_interrupted(workspace, monkeypatch):
     validate = run_module.validate_fold
-    monkeypatch.setattr(run_module, "validate_fold", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(run_module, "validate_fold", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(workspace)
     monkeypatch.setattr(run_module, "validate_fold", validate)
