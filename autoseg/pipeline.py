@@ -27,6 +27,8 @@ from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import LiveCurves
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
+from autoseg.select.run import find_best as select_best
+from autoseg.select.types import Selection
 from autoseg.train.ablate import ablate_fold
 from autoseg.train.assemble import assemble
 from autoseg.train.run import begun_plan, run_fold, settle_plan
@@ -177,6 +179,12 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     if result.scores is not None and not folder.sheet.is_file():
         _draw_validation(workspace, name, folder, result.scores)
     return result
+
+
+def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:
+    """Choose by cross-validation how new cases are predicted: which configurations, with which postprocessing."""
+    workspace = Workspace.open(home)
+    return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
 
 
 def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER, seed: int = 0,

@@ -34,7 +34,7 @@ class Ensemble:
 
     def __init__(self, members: Sequence[Predictor], postprocessing: Postprocessing | None = None,
                  trust: Trust | None = None):
-        if len({member.plan.labels.model_dump_json() for member in members}) != 1:
+        if not all(member.plan.labels.means_the_same_as(members[0].plan.labels) for member in members):
             raise ValueError("the members of an ensemble have the same labels")
         self.members, self.trust = tuple(members), trust
         self.postprocessing = postprocessing or Postprocessing()
