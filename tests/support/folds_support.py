@@ -50,6 +50,15 @@ def balls_plan(configuration: str = "3d_fullres", planner: str = "budgeted", **c
                                    "configurations": {configuration: plan.configurations["3d_fullres"]}})
 
 
+_WIDE = small_plan().configurations["3d_fullres"].topology.model_copy(update={"features": (16, 32)})
+LARGE = balls_plan("3d_large", topology=_WIDE)  # dearer
+
+
+def near(index: int) -> np.ndarray:
+    """A ball that is a little too large or too small, more or less."""
+    return ball(3.5 + (0.9, -0.5, 0.3)[index % 3] * (1 + index % 4) / 4, 0.2 + index % 3 / 4)
+
+
 @dataclass(frozen=True)
 class Balls:
     """A workspace whose cases are all the same ball; case i belongs to fold i % FOLDS."""
