@@ -1,6 +1,5 @@
 """Workspaces of balls, written once and copied."""
 
-import os
 import shutil
 from collections.abc import Callable
 
@@ -8,14 +7,6 @@ import pytest
 
 from autoseg.base.workspace import Workspace
 from folds_support import FOLDS, Balls, near, write_balls
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_flush():
-    """Hundreds of small files are written here: waiting for the disk at each takes most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="session")
