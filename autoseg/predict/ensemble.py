@@ -18,7 +18,7 @@ from autoseg.predict.export import make_certain_outside, probability_slabs, rest
 from autoseg.predict.inference import Inference, Postprocessing, Trust
 from autoseg.predict.models import FoldModel
 from autoseg.predict.postprocess import apply
-from autoseg.predict.predictor import CasesToPredict, Prediction, Predictor
+from autoseg.predict.predictor import CasesToPredict, Prediction, Predictor, only_case
 from autoseg.predict.soft import decided
 from autoseg.predict.uncertainty import Votes
 from planners.plan import Plan
@@ -84,6 +84,10 @@ class Ensemble:
         """As `Predictor.find`, by a member that conditions need, if there is one."""
         told = [member for member in self.members if member.configuration.conditioning.name != "none"]
         return (told or self.members)[0].find(path, table)
+
+    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
+        """As `Predictor.predict_file`."""
+        return self.predict(self.load(*only_case(self.find(path, table), path)), probabilities)
 
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """As `Predictor.load`."""

@@ -50,6 +50,13 @@ class CasesToPredict:
     conditions: Mapping[str, CaseConditions]
 
 
+def only_case(found: CasesToPredict, path: str | Path) -> tuple[CaseFiles, Mapping[str, CaseConditions]]:
+    """The one case that was found, and what is known beside the images; a UserError where there are more."""
+    if len(found.files) != 1:
+        raise UserError("one case was expected", where=path, found=f"{len(found.files)} cases")
+    return found.files[0], found.conditions
+
+
 class Predictor:
     """An ensemble of folds. Open one with `Predictor.open(...)`; it never trains.
 
@@ -131,10 +138,7 @@ class Predictor:
 
         `table` is as in `find`.
         """
-        found = self.find(path, table)
-        if len(found.files) != 1:
-            raise UserError("one case was expected", where=path, found=f"{len(found.files)} cases")
-        return self.predict(self.load(found.files[0], found.conditions), probabilities)
+        return self.predict(self.load(*only_case(self.find(path, table), path)), probabilities)
 
     def find(self, path: str | Path, table: str | Path | None = None) -> "CasesToPredict":
         """The cases of a folder, or the one of a file, and what is known of them beside the images.

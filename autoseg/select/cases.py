@@ -68,7 +68,7 @@ def mean_label(soft: Sequence[SavedProbabilities], labels: LabelSpec) -> np.ndar
                         do="train the folds again")
     out = np.zeros(soft[0].shape, np.int16)
     box = joint_box([one.box for one in soft])
-    total = sum(one.within(box).astype(np.int32) for one in soft)
+    total = sum(one.within(box).astype(np.uint16) for one in soft)
     out[box] = decided(total, labels, threshold=LEVELS * len(soft) / 2)
     return out
 

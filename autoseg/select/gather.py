@@ -112,8 +112,8 @@ def _contender(folder: Path, dataset: Dataset) -> Contender | str:
         return f"{title}: {fault}"
     cases = {case.name: (fold, case) for fold, result in results.items() for case in result.scores.cases}
     digests = tuple(digest(FoldFolder(folder / f"fold_{fold}").checkpoint) for fold in finished)
-    found = Contender(Member(planner=plan.planner, configuration=folder.name, folds=tuple(finished), digests=digests), plan,
-                      folder, {name: cases[name][0] for name in dataset.truths},
+    found = Contender(Member(planner=folder.parent.name, configuration=folder.name, folds=tuple(finished), digests=digests),
+                      plan, folder, {name: cases[name][0] for name in dataset.truths},
                       {name: cases[name][1] for name in dataset.truths})
     lost = [name for name in dataset.truths if not found.mask(name).is_file()]
     if lost:

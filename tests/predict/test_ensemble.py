@@ -153,6 +153,16 @@ def test_a_folder_gets_its_quality_and_its_maps(tmp_path):
     assert json.loads((masks / "quality.json").read_text()) == quality
 
 
+def test_a_single_file_is_predicted_as_a_folder_is(tmp_path):
+    image = tmp_path / "ball_0000.nii.gz"
+    write_array(image, CASE.image_CDHW, CASE.geometry)
+    alone = predictor_of()
+    assert np.array_equal(Ensemble([alone]).predict_file(image).label_DHW, alone.predict_file(image).label_DHW)
+    write_array(tmp_path / "other_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
+    with pytest.raises(UserError, match="one case was expected.*2 cases"):
+        Ensemble([alone]).predict_file(tmp_path)
+
+
 def test_without_trust_no_quality_is_written(tmp_path):
     write_array(tmp_path / "images" / "ball_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
     predict_folder(predictor_of(), tmp_path / "images", tmp_path / "masks")

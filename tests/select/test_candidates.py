@@ -1,16 +1,20 @@
 """Which candidate is chosen, and what each costs."""
 
+import pickle
+from functools import partial
+
 import numpy as np
 import pytest
 
 from autoseg.data.geometry import Geometry
 from autoseg.data.readers.probabilities import read_probabilities, write_probabilities
 from autoseg.evaluate.types import CaseScore, LabelScore
-from autoseg.predict.inference import Member
+from autoseg.predict.inference import Member, Postprocessing
 from autoseg.select.candidates import choose, score_candidates
-from autoseg.select.cases import decision_dice, mean_label
+from autoseg.select.cases import cases_of, decision_dice, mean_label
 from autoseg.select.costs import prediction_cost
 from autoseg.select.gather import gather, read_dataset
+from autoseg.select.steps import _dice_of
 from folds_support import BALL, DATASET, LARGE, ball, balls_plan
 from planners.base import Part
 
@@ -103,3 +107,11 @@ def test_a_network_of_a_plugin_has_the_cost_of_a_plain_one():
     member = Member(planner="budgeted", configuration="3d_fullres", folds=("0",))
     mine, plain = balls_plan(network=Part(name="mine")), balls_plan()
     assert prediction_cost(mine, member, GRID) == prediction_cost(plain, member, GRID)
+
+
+def test_the_work_on_a_case_can_be_sent_to_another_process(trained):
+    dataset = read_dataset(trained.workspace, DATASET)
+    cases = cases_of(dataset, gather(trained.workspace, dataset)[0])
+    work = partial(_dice_of, base=Postprocessing(), options=(Postprocessing(fill_holes=("ball",)),))
+    again, case = pickle.loads(pickle.dumps((work, cases[3])))
+    assert again(case) == work(cases[3])

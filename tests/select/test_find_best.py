@@ -10,12 +10,16 @@ from autoseg.base.errors import ManyFaults
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.cli import find_best_configuration, predict, train
 from autoseg.data.manifest import read_manifest
+from autoseg.data.readers import read_label
+from autoseg.data.readers.probabilities import read_probabilities
 from autoseg.predict.inference import Inference
 from autoseg.preprocess.run import preprocess_dataset
+from autoseg.select.cases import mean_label
 from autoseg.select.types import Selection
 from autoseg.train import run as run_module
 from autoseg.train.state import new_state
 from folds_support import DATASET, LARGE, ball
+from tests_support import SPHERES as TWO_BALLS
 from tests_support import small_plan, write_spheres
 
 SPHERES, NAME = "Dataset001_Spheres", "3d_fullres"
@@ -91,6 +95,9 @@ def test_probabilities_of_finished_folds_are_added_where_they_are_missing(home, 
     saved = sorted(path.name for folder in folders for path in folder.probabilities("x").parent.iterdir())
     assert saved == [f"ball_{i:02}.b2nd" for i in range(10)]
     assert [folder.checkpoint.read_bytes() for folder in folders] == before
+    name, owner = "ball_00", next(one for one in folders if one.probabilities("ball_00").is_file())
+    label = mean_label([read_probabilities(owner.probabilities(name))], TWO_BALLS)
+    assert (label == read_label(owner.validation / f"{name}.nii.gz")[0]).mean() > 0.98  # but for ties of a level
     monkeypatch.setattr(run_module, "load_model", lambda *_: pytest.fail("nothing is missing any more"))
     pipeline.train(1, NAME, 0, save_probabilities=True, home=home, device="cpu")
 

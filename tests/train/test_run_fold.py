@@ -118,6 +118,13 @@ def test_the_time_of_a_training_is_known_after_its_validation_was_interrupted(wo
     assert SECONDS <= result.total_seconds < SECONDS + 60  # written to a tenth of a second
 
 
+def test_probabilities_are_saved_where_they_are_asked_for(workspace):
+    result = train(workspace, 0, save_probabilities=True)
+    train(workspace, 1)
+    assert all(folder(workspace, 0).probabilities(case.name).is_file() for case in result.scores.cases)
+    assert not folder(workspace, 1).probabilities("x").parent.exists()
+
+
 def test_a_fold_does_not_validate_what_it_was_trained_on(workspace):
     write_json(workspace.raw(DATASET) / "splits_final.json", [
         {"train": ["ball_00", "ball_01"], "val": ["ball_02"]}])
