@@ -17,8 +17,9 @@ from autoseg.base.workspace import write_atomically
 
 LEVELS = 255
 
-# Level 5 of ZSTD halves the file of level 1; bytes have nothing to shuffle.
-_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.NOFILTER]}
+# On smooth random classes of 1.3 MB: level 1 leaves 0.64 MB in 6 ms, level 5 0.60 MB in 45 ms, level 9 0.58 MB in
+# 0.57 s. Bytes have nothing to shuffle.
+_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.NOFILTER]}
 
 Box = tuple[slice, slice, slice]
 
