@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 # Looked up when first used, so that `import autoseg` and every `--help` answer at once.
 _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", "preprocess": "pipeline",
            "train": "pipeline", "evaluate": "pipeline", "compare": "pipeline", "ablate": "pipeline",
-           "report": "pipeline", "overlay": "pipeline", "Predictor": "predict.predictor",
-           "predict_folder": "predict.folder", "UserError": "base.errors", "load_plugin": "base.workers"}
+           "find_best": "pipeline", "report": "pipeline", "overlay": "pipeline", "Predictor": "predict.predictor",
+           "Ensemble": "predict.ensemble", "predict_folder": "predict.folder", "UserError": "base.errors",
+           "load_plugin": "base.workers"}
 
 __all__ = ["__version__", *_PUBLIC]
 

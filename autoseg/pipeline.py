@@ -30,6 +30,8 @@ from autoseg.report.html.render import write_report
 from autoseg.report.one_case import draw_case
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
+from autoseg.select.run import find_best as select_best
+from autoseg.select.types import Selection
 from autoseg.train.ablate import ablate_fold
 from autoseg.train.assemble import assemble
 from autoseg.train.run import begun_plan, run_fold, settle_plan
@@ -154,11 +156,13 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
-          restart: bool = False, home: str | Path | None = None, device: str = "auto") -> FoldResult:
+          restart: bool = False, save_probabilities: bool = False, home: str | Path | None = None,
+          device: str = "auto") -> FoldResult:
     """Train a fold, or go on with it, or read the result of a finished one.
 
     A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
     begun keeps its plan, where nothing else is asked for: planning again could answer otherwise, as speed is measured.
+    With `save_probabilities` those of the validation cases are written too, of a finished fold what is missing of them.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -173,11 +177,17 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
                                                                        seconds_per_fold=budget_seconds), device)
     planned = settle_plan(planned, configuration, changes)
     result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
-                      on_epoch=LiveCurves())
+                      save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = FoldFolder(workspace.fold(name, planner, configuration, fold))
     if result.scores is not None and not folder.sheet.is_file():
         _draw_validation(workspace, name, folder, result.scores)
     return result
+
+
+def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:
+    """Choose by cross-validation how new cases are predicted: which configurations, with which postprocessing."""
+    workspace = Workspace.open(home)
+    return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
 
 
 def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER, seed: int = 0,

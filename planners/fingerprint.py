@@ -96,6 +96,11 @@ class LabelSpec(Frozen):
         """Output channels of a network: one a region (sigmoid), or one a label with background (softmax)."""
         return len(self.foreground) if self.has_regions else len(self.names)
 
+    def means_the_same_as(self, other: "LabelSpec") -> bool:
+        """Whether heads and label maps of one can be read as those of the other."""
+        return (list(self.names.items()) == list(other.names.items()) and self.region_order == other.region_order
+                and self.ignore == other.ignore)
+
     @property
     def values(self) -> tuple[int, ...]:
         """Every label value that a file may hold, background first, ignore last."""

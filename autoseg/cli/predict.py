@@ -8,17 +8,21 @@ from autoseg.cli import common
 
 
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Segment every case of a folder, or one file, with all finished folds as an ensemble.",
+    made = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
+                         "or with all\nfinished folds of the best configuration as an ensemble.",
                          "example: autoseg_predict -i imgs -o masks")
     made.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
                       help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
     made.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
     made.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
-    made.add_argument("-c", "--configuration", metavar="C", help="default: the best by validation Dice")
-    made.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: the best by validation Dice)")
+    made.add_argument("-c", "--configuration", metavar="C", help="default: what inference.json says, else the best by "
+                      "validation Dice")
+    made.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: likewise)")
     made.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
     made.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
     made.add_argument("--save_probabilities", action="store_true", help="also write CASE_probabilities, a channel a class")
+    made.add_argument("--save_uncertainty", action="store_true",
+                      help="also write CASE_entropy and CASE_disagreement, both from 0 to 1")
     made.add_argument("--mirroring", choices=("on", "off"), default="on",
                       help="average mirrored predictions where training mirrored (default: on)")
     made.add_argument("--table", type=Path, metavar="FILE",
@@ -29,14 +33,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from autoseg.predict.ensemble import Ensemble
     from autoseg.predict.folder import predict_folder
-    from autoseg.predict.predictor import Predictor
 
-    predictor = Predictor.open(dataset=options.dataset, configuration=options.configuration, planner=options.planner,
-                               folds=options.folds, folder=options.model, home=options.home, device=options.device,
-                               mirroring=options.mirroring == "on")
+    predictor = Ensemble.open(dataset=options.dataset, configuration=options.configuration, planner=options.planner,
+                              folds=options.folds, folder=options.model, home=options.home, device=options.device,
+                              mirroring=options.mirroring == "on")
     masks = predict_folder(predictor, options.input, options.output, probabilities=options.save_probabilities,
-                           keep_existing=options.keep_existing, table=options.table)
+                           uncertainty=options.save_uncertainty, keep_existing=options.keep_existing, table=options.table)
     print(f"{len(masks)} masks written to {options.output}")
 
 

@@ -20,6 +20,9 @@ def main(argv: list[str] | None = None) -> int:
                       help="change a value of the plan: schedule.iterations=5000; may be repeated")
     made.add_argument("--seed", type=int, default=0, help="of weights, sampling and augmentation (default: 0)")
     made.add_argument("--restart", action="store_true", help="throw away what this fold has and begin anew")
+    made.add_argument("--save_probabilities", action="store_true",
+                      help="also write those of the validation cases, compressed; of a finished fold, what is missing of "
+                           "them. Ensembles are compared and uncertainty is calibrated by them")
     common.add_device(made)
     return common.run(_run, made, argv)
 
@@ -30,7 +33,8 @@ def _run(options: argparse.Namespace) -> None:
 
     result = pipeline.train(options.dataset, options.configuration, options.fold, planner=options.planner,
                             budget_seconds=options.budget, memory_bytes=options.memory, changes=options.changes,
-                            seed=options.seed, restart=options.restart, home=options.home, device=options.device)
+                            seed=options.seed, restart=options.restart,
+                            save_probabilities=options.save_probabilities, home=options.home, device=options.device)
     print(f"{result.dataset} {result.configuration} fold {result.fold}: {result.schedule.iterations} iterations, "
           f"{result.total_seconds / 60:.1f} min")
     if result.scores is not None:

@@ -17,6 +17,8 @@ from autoseg.preprocess.vote import corners, grid_taps, settle
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration, Plan
 
+Window = tuple[slice, slice, slice]
+
 # Resampled logits that are held at a time.
 _SLAB_BYTES = 2**28
 
@@ -44,22 +46,39 @@ def restore_label(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan,
     return np.ascontiguousarray(out.transpose(np.argsort(prepared.transpose)))
 
 
-@torch.inference_mode()
 def restore_probabilities(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, configuration: Configuration,
                           dtype: np.dtype | type = np.float16) -> np.ndarray:
     """The probability of each head (K, z, y, x) in the file's own grid: softmax over labels, sigmoid of each region.
 
     Outside of the crop background is certain.
     """
-    resize = _resize_back(logits_KDHW, prepared, plan, configuration)
-    out = np.zeros((len(logits_KDHW), *_transposed_shape(prepared)), dtype=dtype)
+    out_KDHW = np.zeros((len(logits_KDHW), *prepared.geometry.shape), dtype=dtype)
+    for window, slab in probability_slabs(logits_KDHW, prepared, plan, configuration):
+        out_KDHW[(slice(None), *window)] = slab
     if not plan.labels.has_regions:
-        out[0] = 1
-    crop = out[(slice(None), *_window(prepared))]
+        make_certain_outside(out_KDHW[0], prepared)
+    return out_KDHW
+
+
+@torch.inference_mode()
+def probability_slabs(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, configuration: Configuration
+                      ) -> Iterator[tuple[Window, np.ndarray]]:
+    """The probabilities within the crop, a slab at a time: where it lies in the file's grid, and (K, d, h, w) float32."""
+    resize = _resize_back(logits_KDHW, prepared, plan, configuration)
+    back = np.argsort(prepared.transpose)
+    z, y, x = _window(prepared)
     for start, stop, logits in _logit_slabs(logits_KDHW, resize):
+        window = (slice(z.start + start, z.start + stop), y, x)
         probabilities = logits.sigmoid_() if plan.labels.has_regions else logits.softmax(0)
-        crop[:, start:stop] = probabilities.cpu().numpy()
-    return np.ascontiguousarray(out.transpose(0, *(np.argsort(prepared.transpose) + 1)))
+        yield tuple(window[axis] for axis in back), probabilities.cpu().numpy().transpose(0, *(back + 1))
+
+
+def make_certain_outside(background_DHW: np.ndarray, prepared: PreparedCase, probability: float = 1.0) -> None:
+    """Add `probability` to that of background outside of the crop, in place; axes are those of the file."""
+    view = background_DHW.transpose(prepared.transpose)
+    inside = np.array(view[_window(prepared)])
+    background_DHW += np.asarray(probability, background_DHW.dtype)
+    view[_window(prepared)] = inside
 
 
 def _resize_back(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, configuration: Configuration) -> Resize:

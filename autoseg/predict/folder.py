@@ -1,33 +1,41 @@
-"""Predicts a folder of cases and writes the masks, with a sidecar that says what the values mean."""
+"""Predicts a folder of cases and writes the masks, with a sidecar that says what the values mean, and what is known of
+their quality.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
-from autoseg.base.workspace import write_json
+from autoseg.base.workspace import read_model, write_json
 from autoseg.data.case import CaseFiles
 from autoseg.data.readers import write_array, write_label
-from autoseg.predict.predictor import Predictor
+from autoseg.predict.ensemble import Ensemble
+from autoseg.predict.inference import Trust
+from autoseg.predict.predictor import Prediction, Predictor
+from autoseg.predict.uncertainty import CaseQuality, QualityReport
 from planners.fingerprint import LabelSpec
 
 logger = logging.getLogger(__name__)
 
 SIDECAR = "labels.json"
+QUALITY = "quality.json"
 
 
-def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
-                   keep_existing: bool = False, table: str | Path | None = None) -> list[Path]:
+def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: str | Path, *, probabilities: bool = False,
+                   uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None) -> list[Path]:
     """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
 
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
     Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel a
-    head. With `keep_existing`, cases that have a mask already are left alone. One bad case never ends the others: all
-    faults are raised together as ManyFaults when the rest is done.
+    head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is known
+    of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
+    alone. One bad case never ends the others: all faults are raised together as ManyFaults when the rest is done.
     """
+    predictor = predictor if isinstance(predictor, Ensemble) else Ensemble([predictor])
     plan, source, target = predictor.plan, Path(source), Path(target)
     found = predictor.find(source, table)
     files = found.files
@@ -40,10 +48,10 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
             continue
         try:
             case = predictor.load(case_files, found.conditions)
-            prediction = predictor.predict(case, probabilities)
-            if prediction.probabilities_KDHW is not None:
-                soft = target / f"{case_files.name}_probabilities{_soft_ending(plan.file_ending)}"
-                write_array(soft, prediction.probabilities_KDHW, case.geometry)
+            prediction = predictor.predict(case, probabilities, uncertainty)
+            _write_soft(target, plan.file_ending, prediction)
+            if prediction.quality is not None:  # before the mask, which says that the case is done
+                _write_quality(target / QUALITY, predictor.trust, prediction.quality, {one.name for one in files})
             write_label(mask, prediction.label_DHW, case.geometry)
             written.append(mask)
         except AutosegError as error:
@@ -56,6 +64,26 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     return written
 
 
+def _write_soft(target: Path, ending: str, prediction: Prediction) -> None:
+    """Everything beside the mask that was asked for."""
+    case = prediction.case
+    for what, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
+                        ("disagreement", prediction.disagreement_DHW)):
+        if array is not None:
+            write_array(target / f"{case.name}_{what}{_soft_ending(ending)}", array if array.ndim == 4 else array[None],
+                        case.geometry)
+
+
+def _write_quality(path: Path, trust: Trust | None, quality: CaseQuality, names: Collection[str]) -> None:
+    """Write what is known of a case beside what was known of others of `names`."""
+    known = read_model(path, QualityReport).cases if path.is_file() else ()
+    cases = {one.name: one for one in (*known, quality) if one.name in names}
+    write_json(path, QualityReport(look_below=trust and trust.look_below, correlation=trust and trust.correlation,
+                                   n=trust and trust.n, cases=tuple(cases[name] for name in sorted(cases))))
+    if quality.look:
+        logger.warning("%s: look at this one, its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
+
+
 def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
     """A UserError where a mask would replace an image: names of single channels need no `_0000`."""
     images = {image.resolve() for case_files in files for image in case_files.images if image is not None}
@@ -65,11 +93,12 @@ def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
                         do="name another folder for the masks with -o")
 
 
-def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
+def _sidecar(predictor: Ensemble, masks: Sequence[Path]) -> dict:
     labels = predictor.plan.labels
-    return {"autoseg_version": __version__, "dataset": predictor.plan.dataset, "planner": predictor.plan.planner,
+    planners = " + ".join(dict.fromkeys(member.plan.planner for member in predictor.members))
+    return {"autoseg_version": __version__, "dataset": predictor.plan.dataset, "planner": planners,
             "configuration": predictor.name, "folds": len(predictor.models), "labels": _written_values(labels),
-            "masks": [mask.name for mask in masks]}
+            "postprocessing": predictor.postprocessing.model_dump(mode="json"), "masks": [mask.name for mask in masks]}
 
 
 def _written_values(labels: LabelSpec) -> dict[str, int]:

@@ -6,11 +6,15 @@ from planners.base import Frozen
 
 
 class Member(Frozen):
-    """The folds of one configuration, whose logits are averaged."""
+    """The folds of one configuration, whose logits are averaged.
+
+    `digests` are of the folds' weights, in their order, so that a fold that was trained again since is noticed.
+    """
 
     planner: str
     configuration: str
     folds: tuple[str, ...]
+    digests: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -18,7 +22,9 @@ class Member(Frozen):
 
 
 class Postprocessing(Frozen):
-    """What is done to a label map, in this order; names are those of the foreground. Nothing by default."""
+    """What is done to a label map, in this order (`predict.postprocess`); names are those of the foreground. Nothing by
+    default.
+    """
 
     keep_largest_of_all: bool = False  # of the whole foreground, the largest component
     keep_largest: tuple[str, ...] = ()  # of each of these, the largest component
@@ -30,7 +36,8 @@ class Trust(Frozen):
     """How the Dice of a case is predicted without its truth, and below what it should be looked at.
 
     predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from its
-    probabilities, calibrated by `temperature`.
+    probabilities, calibrated by `temperature` (`predict.uncertainty`). Of several models each has its own, and their
+    mean counts. `correlation` is of cases that the rule never saw; docs/decisions/0013-trust.md.
     """
 
     temperature: float = Field(gt=0)  # of the softmax: logits are divided by it

@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.base.workspace import Workspace
-from autoseg.data.case import Case, CaseConditions, CaseFiles
+from autoseg.data.case import Case, CaseConditions, CaseFiles, PreparedCase
 from autoseg.data.conditions import read_conditions_to_predict
 from autoseg.data.raw import find_cases, load_case
 from autoseg.data.readers.files import is_folder
 from autoseg.predict.export import restore_label, restore_probabilities
 from autoseg.predict.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
 from autoseg.predict.prepared import predict_prepared
+from autoseg.predict.uncertainty import CaseQuality
 from autoseg.preprocess.cascade import with_previous
 from autoseg.preprocess.normalize import NORMALIZERS
 from autoseg.preprocess.prepare import prepare
@@ -28,11 +30,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prediction:
-    """A case's labels (z, y, x) on the file's grid, and its probabilities (K, z, y, x) where they were asked for."""
+    """A case's labels (z, y, x) on the file's grid; the others where they were asked for: probabilities (K, z, y, x),
+    what the models say of the case as a whole, their entropy and their disagreement (z, y, x).
+    """
 
     case: Case
     label_DHW: np.ndarray
     probabilities_KDHW: np.ndarray | None = None
+    quality: CaseQuality | None = None
+    entropy_DHW: np.ndarray | None = None
+    disagreement_DHW: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,13 @@ class CasesToPredict:
 
     files: tuple[CaseFiles, ...]
     conditions: Mapping[str, CaseConditions]
+
+
+def only_case(found: CasesToPredict, path: str | Path) -> tuple[CaseFiles, Mapping[str, CaseConditions]]:
+    """The one case that was found, and what is known beside the images; a UserError where there are more."""
+    if len(found.files) != 1:
+        raise UserError("one case was expected", where=path, found=f"{len(found.files)} cases")
+    return found.files[0], found.conditions
 
 
 class Predictor:
@@ -101,24 +115,30 @@ class Predictor:
 
     def predict(self, case: Case, probabilities: bool = False) -> Prediction:
         """The segmentation of a case, on its own grid."""
-        prepared = prepare(case, self.plan, self.configuration, self.runtime.device)
-        if self.previous is not None:
-            prepared = with_previous(prepared, self.previous.predict(case).label_DHW, self.configuration)
-        logits = predict_prepared(self.models, prepared, self.plan, self.configuration, self.runtime,
-                                  mirroring=self.mirroring, conditions=case.conditions)
+        prepared = self.prepared(case)
+        logits = self.logits(prepared, case)
         label = restore_label(logits, prepared, self.plan, self.configuration)
         soft = restore_probabilities(logits, prepared, self.plan, self.configuration) if probabilities else None
         return Prediction(case, label, soft)
+
+    def prepared(self, case: Case) -> PreparedCase:
+        """The case as the models see it, with the earlier stage's prediction where the plan is a cascade's."""
+        prepared = prepare(case, self.plan, self.configuration, self.runtime.device)
+        if self.previous is None:
+            return prepared
+        return with_previous(prepared, self.previous.predict(case).label_DHW, self.configuration)
+
+    def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
+        """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
+        return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
+                                mirroring=self.mirroring, conditions=case.conditions)
 
     def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
         """The segmentation of the one case that a file, or a folder with its channels, holds.
 
         `table` is as in `find`.
         """
-        found = self.find(path, table)
-        if len(found.files) != 1:
-            raise UserError("one case was expected", where=path, found=f"{len(found.files)} cases")
-        return self.predict(self.load(found.files[0], found.conditions), probabilities)
+        return self.predict(self.load(*only_case(self.find(path, table), path)), probabilities)
 
     def find(self, path: str | Path, table: str | Path | None = None) -> "CasesToPredict":
         """The cases of a folder, or the one of a file, and what is known of them beside the images.

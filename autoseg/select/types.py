@@ -1,5 +1,6 @@
 """What was compared to choose a model, and with which result: `selection.json`."""
 
+from autoseg.evaluate.calibration import Calibration
 from autoseg.evaluate.compare import PairedDifference
 from autoseg.evaluate.types import Summary
 from autoseg.predict.inference import Inference, Member
@@ -19,37 +20,22 @@ class Candidate(Frozen):
 
 
 class Comparison(Frozen):
-    """Whether `challenger`, dearer than `holder` or with a step more, takes its place: only if significantly better."""
+    """Whether `challenger`, dearer than `holder` or with a step more, takes its place: only if it is `better`.
+
+    `difference` is of the mean foreground Dice of each case, in which a label that is rightly absent counts 1.
+    """
 
     holder: str
     challenger: str
-    difference: PairedDifference  # challenger less holder, of the mean foreground Dice of each case
+    difference: PairedDifference  # challenger less holder
     accepted: bool
 
 
-class CalibrationBin(Frozen):
-    """Voxels whose confidence (the probability of the label they were given) lies between two limits."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float | None  # their mean
-    accuracy: float | None  # the share of them that is right
-
-
-class Calibration(Frozen):
-    """Expected calibration error over the voxels near a foreground, before and after the temperature."""
-
-    temperature: float
-    error_before: float
-    error_after: float
-    bins_before: tuple[CalibrationBin, ...]
-    bins_after: tuple[CalibrationBin, ...]
-    n_voxels: int
-
-
 class CaseTrust(Frozen):
-    """A cross-validation case: the Dice that was predicted for it by a rule that never saw it, and its true Dice."""
+    """A cross-validation case: the Dice that was predicted for it by a rule that never saw its fold, and its true Dice.
+
+    `true_dice` counts a label that is rightly absent as 1.
+    """
 
     name: str
     predicted_dice: float

@@ -19,7 +19,7 @@ from autoseg.train.assemble import assemble, check_training
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
 from autoseg.train.optimizers import OPTIMIZERS
-from autoseg.train.validate import FoldResult, validate_fold
+from autoseg.train.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
 from planners.base import Part
 from planners.override import override
 from planners.plan import Configuration, Plan, Schedule
@@ -100,15 +100,22 @@ def _same_model(one: Plan, other: Plan, configuration: str) -> bool:
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
-             *, seed: int = 0, restart: bool = False, on_epoch=lambda folder: None) -> FoldResult:
-    """Train and validate one fold, or go on with it, or read its result if it is finished."""
+             *, seed: int = 0, restart: bool = False, save_probabilities: bool = False,
+             on_epoch=lambda folder: None) -> FoldResult:
+    """Train and validate one fold, or go on with it, or read its result if it is finished.
+
+    With `save_probabilities` those of the validation cases are written too, of a finished fold what is missing of them.
+    """
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
     _check_others(workspace, planned, configuration, folder, restart)
     if folder.result.is_file() and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
-        return read_model(folder.result, FoldResult)
+        result = read_model(folder.result, FoldResult)
+        if save_probabilities:
+            _add_probabilities(workspace, planned, configuration, fold, runtime)
+        return result
     job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
     # From here on something is removed or written: whatever could be refused was.
     if restart:
@@ -122,7 +129,8 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(planned, job.configuration, folder.checkpoint, runtime)
     schedule = read_model(folder.schedule, Schedule)
-    summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring)
+    summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
+                                      save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
     result = FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
                         seed=seed, schedule=schedule, training_seconds=round(trained, 1),
@@ -130,6 +138,17 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
                         mean_dice=mean_dice, scores=summary, unscored=unscored)
     write_json(folder.result, result)
     return result
+
+
+def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime) -> None:
+    """Save the probabilities of a finished fold's validation cases, as far as they are missing."""
+    job, _ = assemble(workspace, planned, configuration, fold)
+    if not without_probabilities(job.folder, job.validation):
+        return
+    check_training(job)
+    model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
+    schedule = read_model(job.folder.schedule, Schedule)
+    save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
 
 
 def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:

@@ -1,20 +1,21 @@
 """Predicts a fold's validation cases at full size, writes the masks and scores them against the raw labels."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
 from autoseg.base.runtime import Runtime
-from autoseg.base.workspace import write_json
+from autoseg.base.workspace import FoldFolder, write_json
 from autoseg.data.case import CaseConditions
 from autoseg.data.readers import read_label, write_label
 from autoseg.data.readers.prepared import open_prepared
+from autoseg.data.readers.probabilities import write_probabilities
 from autoseg.evaluate.score import score_case, summarize
 from autoseg.evaluate.types import Summary
-from autoseg.predict.export import restore_label
+from autoseg.predict.export import restore_label, restore_probabilities
 from autoseg.predict.models import FoldModel
 from autoseg.predict.prepared import predict_prepared
 from autoseg.train.job import FoldJob
@@ -42,20 +43,20 @@ class FoldResult(Frozen):
     unscored: tuple[str, ...] = ()
 
 
-def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool
-                  ) -> tuple[Summary | None, tuple[str, ...]]:
+def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool, *,
+                  save_probabilities: bool = False) -> tuple[Summary | None, tuple[str, ...]]:
     """Predict, write and score every validation case; a mask that is there already is only scored.
 
-    `truths` are the raw label files. One bad case never ends the others: the second value says what went wrong.
+    `truths` are the raw label files. One bad case never ends the others: the second value says what went wrong. With
+    `save_probabilities` each case's are written too, on the grid of its file.
     """
     if not job.validation:
         return None, ()
     scores, faults = [], []
     for name in progress(job.validation, f"validating fold {job.fold}", len(job.validation)):
         try:
-            mask = job.folder.validation / f"{name}{job.plan.file_ending}"
-            if not mask.is_file():
-                _predict_to(mask, job, name, model, runtime, mirroring)
+            _predict_missing(job, name, model, runtime, mirroring, save_probabilities)
+            mask = _mask(job, name)
             truth, geometry = read_label(truths[name])
             predicted, grid = read_label(mask)
             if geometry.difference(grid):
@@ -73,8 +74,40 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     return summary, tuple(faults)
 
 
-def _predict_to(mask: Path, job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
+def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]:
+    """The cases of a fold whose probabilities were not saved."""
+    return [name for name in names if not folder.probabilities(name).is_file()]
+
+
+def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
+    """Write the probabilities of the validation cases that have none. One bad case never ends the others: ManyFaults."""
+    missing, faults = without_probabilities(job.folder, job.validation), []
+    for name in progress(missing, f"probabilities of fold {job.fold}", len(missing)):
+        try:
+            _predict_missing(job, name, model, runtime, mirroring, True)
+        except AutosegError as error:
+            logger.warning("%s has no probabilities: %s", name, error)
+            faults.append(f"{name}: {error}")
+    if faults:
+        raise ManyFaults(job.title, faults)
+
+
+def _mask(job: FoldJob, name: str) -> Path:
+    return job.folder.validation / f"{name}{job.plan.file_ending}"
+
+
+def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool,
+                     save_probabilities: bool) -> None:
+    """Write the mask of a case, and its probabilities where they are asked for; what is there is kept."""
+    mask, soft = _mask(job, name), job.folder.probabilities(name)
+    wants_soft = save_probabilities and not soft.is_file()
+    if mask.is_file() and not wants_soft:
+        return
     prepared = open_prepared(job.cases, name)
     logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
                               conditions=job.conditions.get(name, CaseConditions()))
-    write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)
+    if wants_soft:
+        write_probabilities(soft, restore_probabilities(logits, prepared, job.plan, job.configuration),
+                            job.plan.labels.has_regions)
+    if not mask.is_file():
+        write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)

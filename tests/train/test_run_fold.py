@@ -109,13 +109,20 @@ def test_changes_that_the_begun_plan_has_already_go_on_with_it(workspace, traini
 
 def test_the_time_of_a_training_is_known_after_its_validation_was_interrupted(workspace, monkeypatch):
     validate = run_module.validate_fold
-    monkeypatch.setattr(run_module, "validate_fold", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(run_module, "validate_fold", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(workspace)
     monkeypatch.setattr(run_module, "validate_fold", validate)
     result = train(workspace)
     assert result.training_seconds == SECONDS
     assert SECONDS <= result.total_seconds < SECONDS + 60  # written to a tenth of a second
+
+
+def test_probabilities_are_saved_where_they_are_asked_for(workspace):
+    result = train(workspace, 0, save_probabilities=True)
+    train(workspace, 1)
+    assert all(folder(workspace, 0).probabilities(case.name).is_file() for case in result.scores.cases)
+    assert not folder(workspace, 1).probabilities("x").parent.exists()
 
 
 def test_a_fold_does_not_validate_what_it_was_trained_on(workspace):

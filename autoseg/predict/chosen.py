@@ -1,0 +1,44 @@
+"""Whether cross-validation has decided how to predict a dataset, and whether what it decided on is still there."""
+
+from autoseg.base.errors import UserError
+from autoseg.base.workspace import FoldFolder, Workspace, read_model
+from autoseg.data.readers.files import digest
+from autoseg.predict.inference import Inference
+from autoseg.predict.models import all_models
+
+
+def chosen_inference(workspace: Workspace, dataset: str | None = None) -> Inference | None:
+    """What `inference.json` of a dataset says (default: of the only one with a model); None where there is none.
+
+    Raises UserError where a fold that it names is gone or was trained again.
+    """
+    if dataset is None:
+        decided = {path.parent.name for path in (workspace.home / "models").glob("Dataset*/inference.json")}
+        names = {model.dataset for model in all_models(workspace)} | decided
+        if len(names) != 1:
+            return None
+        name = names.pop()
+    else:
+        name = workspace.dataset(dataset)
+    path = workspace.inference(name)
+    if not path.is_file():
+        return None
+    inference = read_model(path, Inference)
+    check_current(workspace, inference)
+    return inference
+
+
+def check_current(workspace: Workspace, inference: Inference) -> None:
+    """Raises UserError where a fold that `inference` names is gone, unfinished, or has other weights than it was given."""
+    for member in inference.members:
+        for index, fold in enumerate(member.folds):
+            folder = FoldFolder(workspace.fold(inference.dataset, member.planner, member.configuration, fold))
+            if not (folder.result.is_file() and folder.checkpoint.is_file()):
+                raise _stale(workspace, inference, f"fold {fold} of {member.title} is not finished, or is gone")
+            if member.digests and digest(folder.checkpoint) != member.digests[index]:
+                raise _stale(workspace, inference, f"fold {fold} of {member.title} was trained again since")
+
+
+def _stale(workspace: Workspace, inference: Inference, found: str) -> UserError:
+    return UserError("the choice of models is out of date", where=workspace.inference(inference.dataset), found=found,
+                     do=f"choose again with autoseg_find_best_configuration {inference.dataset}, or name a model with -c")

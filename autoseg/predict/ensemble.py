@@ -1,0 +1,147 @@
+"""Several configurations as one predictor: their probabilities are averaged on the file's own grid.
+
+It is used for a single configuration too, wherever masks are postprocessed or models are asked how far they agree.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autoseg.base.runtime import open_runtime
+from autoseg.base.workspace import Workspace
+from autoseg.data.case import Case, CaseConditions, CaseFiles, PreparedCase
+from autoseg.predict.chosen import chosen_inference
+from autoseg.predict.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
+from autoseg.predict.inference import Inference, Postprocessing, Trust
+from autoseg.predict.models import FoldModel
+from autoseg.predict.postprocess import apply
+from autoseg.predict.predictor import CasesToPredict, Prediction, Predictor, only_case
+from autoseg.predict.soft import decided
+from autoseg.predict.uncertainty import Votes
+from planners.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+class Ensemble:
+    """Configurations of one dataset, each with its folds; it finds, loads and predicts as a `Predictor` does.
+
+    Within a configuration logits are averaged, between configurations probabilities.
+    """
+
+    def __init__(self, members: Sequence[Predictor], postprocessing: Postprocessing | None = None,
+                 trust: Trust | None = None):
+        if not all(member.plan.labels.means_the_same_as(members[0].plan.labels) for member in members):
+            raise ValueError("the members of an ensemble have the same labels")
+        self.members, self.trust = tuple(members), trust
+        self.postprocessing = postprocessing or Postprocessing()
+
+    @classmethod
+    def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
+             folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
+             home: str | Path | None = None, device: str = "auto", mirroring: bool = True) -> "Ensemble":
+        """What `inference.json` says, where nothing but the dataset is named; else as `Predictor.open`.
+
+        Raises UserError where the choice is not clear, or `inference.json` is out of date.
+        """
+        if configuration is None and planner is None and folds is None and folder is None:
+            workspace = Workspace.open(home)
+            inference = chosen_inference(workspace, None if dataset is None else str(dataset))
+            if inference is not None:
+                return cls.of(workspace, inference, device=device, mirroring=mirroring)
+        return cls([Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds,
+                                   folder=folder, home=home, device=device, mirroring=mirroring)])
+
+    @classmethod
+    def of(cls, workspace: Workspace, inference: Inference, *, device: str = "auto", mirroring: bool = True) -> "Ensemble":
+        """The models that `inference` names, with its postprocessing and its trust."""
+        logger.info("as %s says: %s", workspace.inference(inference.dataset),
+                    " + ".join(member.title for member in inference.members))
+        runtime = open_runtime(device)
+        folders = [workspace.model(inference.dataset, member.planner, member.configuration)
+                   for member in inference.members]
+        members = [Predictor.open(folder=folder, folds=member.folds, device=str(runtime.device), mirroring=mirroring)
+                   for folder, member in zip(folders, inference.members, strict=True)]
+        return cls(members, inference.postprocessing, inference.trust)
+
+    @property
+    def plan(self) -> Plan:
+        """The first member's: what it says of channels, labels and files holds for all."""
+        return self.members[0].plan
+
+    @property
+    def name(self) -> str:
+        return " + ".join(member.name for member in self.members)
+
+    @property
+    def models(self) -> tuple[FoldModel, ...]:
+        return tuple(model for member in self.members for model in member.models)
+
+    def find(self, path: str | Path, table: str | Path | None = None) -> CasesToPredict:
+        """As `Predictor.find`, by a member that conditions need, if there is one."""
+        told = [member for member in self.members if member.configuration.conditioning.name != "none"]
+        return (told or self.members)[0].find(path, table)
+
+    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
+        """As `Predictor.predict_file`."""
+        return self.predict(self.load(*only_case(self.find(path, table), path)), probabilities)
+
+    def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
+        """As `Predictor.load`."""
+        return self.members[0].load(files, conditions)
+
+    def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
+        """The segmentation of a case on its own grid, postprocessed, with its quality where that is known.
+
+        `uncertainty` adds the entropy and the disagreement of the models. Of several configurations one array of all heads
+        is held on the file's grid, as float16; for `uncertainty` another.
+        """
+        labels, shape = self.plan.labels, case.geometry.shape
+        votes = None
+        if uncertainty or self.trust is not None:
+            temperature = 1.0 if self.trust is None else self.trust.temperature
+            votes = Votes(labels, shape, len(self.models), temperature, uncertainty)
+        if len(self.members) == 1:
+            label, soft = _alone(self.members[0], case, probabilities, votes)
+        else:
+            soft = np.zeros((labels.n_heads, *shape), np.float16)
+            for member in self.members:
+                _add(soft, member, case, 1 / len(self.members), votes)
+            label = decided(soft, labels)
+            label = label.astype(np.uint8) if label.max() <= 255 else label
+        label = apply(self.postprocessing, label, labels, case.geometry)
+        entropy, disagreement = votes.images() if uncertainty else (None, None)
+        return Prediction(case, label, soft if probabilities else None,
+                          None if votes is None else votes.quality(case.name, self.trust), entropy, disagreement)
+
+
+def _logits(member: Predictor, prepared: PreparedCase, case: Case, votes: Votes | None) -> torch.Tensor:
+    """Mean logits of a member; where votes are asked for, model by model, which costs one resampling each."""
+    if votes is None:
+        return member.logits(prepared, case)
+    total = None
+    for model in member.models:
+        logits = member.logits(prepared, case, [model])
+        votes.add(probability_slabs(logits, prepared, member.plan, member.configuration))
+        total = logits if total is None else total.add_(logits)
+    return total.div_(len(member.models))
+
+
+def _alone(member: Predictor, case: Case, probabilities: bool, votes: Votes | None) -> tuple[np.ndarray, np.ndarray | None]:
+    prepared = member.prepared(case)
+    logits = _logits(member, prepared, case, votes)
+    arguments = (logits, prepared, member.plan, member.configuration)
+    return restore_label(*arguments), restore_probabilities(*arguments) if probabilities else None
+
+
+def _add(soft_KDHW: np.ndarray, member: Predictor, case: Case, share: float, votes: Votes | None) -> None:
+    """Add a member's share of the probabilities, in place."""
+    prepared = member.prepared(case)
+    logits = _logits(member, prepared, case, votes)
+    for window, slab in probability_slabs(logits, prepared, member.plan, member.configuration):
+        soft_KDHW[(slice(None), *window)] += (slab * share).astype(np.float16)
+    if not member.plan.labels.has_regions:
+        make_certain_outside(soft_KDHW[0], prepared, share)

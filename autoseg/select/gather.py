@@ -1,0 +1,158 @@
+"""Which configurations have finished folds that together validated every case exactly once, and what others lack."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.base.errors import ManyFaults, UserError
+from autoseg.base.workspace import FoldFolder, Workspace, read_model
+from autoseg.data.conditions import annotated_names, group_of
+from autoseg.data.manifest import read_manifest
+from autoseg.data.raw import find_training_cases
+from autoseg.data.readers.files import digest
+from autoseg.evaluate.types import CaseScore
+from autoseg.predict.inference import Member
+from autoseg.train.splits import read_splits
+from autoseg.train.validate import FoldResult
+from planners.fingerprint import LabelSpec
+from planners.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cross-validation cases of a dataset in the order of their names. `annotated` holds the names that were
+    annotated in the cases that are labelled in part; `n_folds` is the number of folds it is split into.
+    """
+
+    name: str
+    truths: Mapping[str, Path]
+    labels: LabelSpec
+    annotated: Mapping[str, tuple[str, ...]]
+    n_folds: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One configuration whose folds cover every case: by case its fold and its scores."""
+
+    member: Member
+    plan: Plan
+    folder: Path
+    fold_of: Mapping[str, str]
+    scores: Mapping[str, CaseScore]
+
+    def mask(self, case: str) -> Path:
+        return self._fold(case).validation / f"{case}{self.plan.file_ending}"
+
+    def probabilities(self, case: str) -> Path:
+        return self._fold(case).probabilities(case)
+
+    def folds_without_probabilities(self) -> list[str]:
+        """The folds that lack those of any case."""
+        return sorted({fold for case, fold in self.fold_of.items() if not self.probabilities(case).is_file()}, key=int)
+
+    def how_to_save_probabilities(self) -> str:
+        """The commands that write what is missing."""
+        return _commands(self.plan, self.member.configuration, self.folds_without_probabilities(), " --save_probabilities")
+
+    def _fold(self, case: str) -> FoldFolder:
+        return FoldFolder(self.folder / f"fold_{self.fold_of[case]}")
+
+
+def read_dataset(workspace: Workspace, dataset: str) -> Dataset:
+    """The cases that cross-validation is about."""
+    raw = workspace.raw(dataset)
+    manifest = read_manifest(raw, allow_outcomes=True)
+    truths = {case.name: case.label for case in find_training_cases(raw, manifest)}
+    names = sorted(truths)
+    splits = read_splits(workspace, dataset, names, *group_of(raw, manifest, names))
+    return Dataset(dataset, {name: truths[name] for name in names}, manifest.labels,
+                   annotated_names(raw, manifest, names) or {}, len(splits))
+
+
+def gather(workspace: Workspace, dataset: Dataset) -> tuple[list[Contender], list[str]]:
+    """The contenders, and what is wrong with the configurations that are none: each with the commands that finish it.
+
+    Raises UserError where nothing was trained, ManyFaults where no configuration covers every case.
+    """
+    contenders, faults = [], []
+    folders = sorted(path.parent for path in (workspace.home / "models" / dataset.name).glob("*/*/plan.json"))
+    begun = [folder for folder in folders if any(FoldFolder(fold).begun for fold in folder.glob("fold_*"))]
+    if not begun:
+        raise UserError("nothing was trained", where=dataset.name, do=f"train all folds with autoseg_train {dataset.name}")
+    for folder in begun:
+        found = _contender(folder, dataset)
+        if isinstance(found, Contender):
+            contenders.append(found)
+        else:
+            faults.append(found)
+            logger.warning("left out: %s", found)
+    if not contenders:
+        raise ManyFaults(f"{dataset.name}: no configuration was validated on every case", faults)
+    return contenders, faults
+
+
+def _contender(folder: Path, dataset: Dataset) -> Contender | str:
+    plan = read_model(folder / "plan.json", Plan)
+    title = f"{folder.name} ({plan.planner})"
+    if not plan.labels.means_the_same_as(dataset.labels):
+        return f"{title}: it was trained with other labels than dataset.json declares"
+    numbers = sorted((path.name[5:] for path in folder.glob("fold_*") if path.name[5:].isdecimal()), key=int)
+    finished = [fold for fold in numbers if FoldFolder(folder / f"fold_{fold}").result.is_file()]
+    missing = [str(fold) for fold in range(dataset.n_folds) if str(fold) not in finished]
+    if missing:
+        return (f"{title}: fold {', '.join(missing)} is not finished; finish with "
+                f"{_commands(plan, folder.name, missing)}")
+    results = {fold: read_model(FoldFolder(folder / f"fold_{fold}").result, FoldResult) for fold in finished}
+    fault = _coverage_fault(results, dataset.truths, folder)
+    if fault:
+        return f"{title}: {fault}"
+    cases = {case.name: (fold, case) for fold, result in results.items() for case in result.scores.cases}
+    digests = tuple(digest(FoldFolder(folder / f"fold_{fold}").checkpoint) for fold in finished)
+    found = Contender(Member(planner=folder.parent.name, configuration=folder.name, folds=tuple(finished), digests=digests),
+                      plan, folder, {name: cases[name][0] for name in dataset.truths},
+                      {name: cases[name][1] for name in dataset.truths})
+    lost = [name for name in dataset.truths if not found.mask(name).is_file()]
+    if lost:
+        return f"{title}: the masks of {_listed(lost)} are missing; {_validate_again(folder, {cases[n][0] for n in lost})}"
+    return found
+
+
+def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path], folder: Path) -> str:
+    """What keeps these folds from covering every case exactly once; empty where nothing does."""
+    folds_of: dict[str, list[str]] = {}
+    for fold, result in results.items():
+        for case in result.scores.cases if result.scores else ():
+            folds_of.setdefault(case.name, []).append(fold)
+    twice = [name for name, folds in folds_of.items() if len(folds) > 1]
+    if twice:
+        return (f"{_listed(twice)} were validated by more than one fold (fold {', '.join(folds_of[twice[0]])}); let each "
+                "case be validated once, and train the folds again")
+    strange = sorted(set(folds_of) - set(truths))
+    if strange:
+        return f"{_listed(strange)} were validated, but are no training cases any more; train the folds again"
+    unscored = {fold: result.unscored for fold, result in results.items() if result.unscored}
+    if unscored:
+        said = "; ".join(fault for faults in unscored.values() for fault in faults)
+        return f"cases could not be scored ({said}); correct them, then {_validate_again(folder, unscored)}"
+    missing = sorted(set(truths) - set(folds_of))
+    if missing:
+        return (f"{_listed(missing)} were validated by no fold; make the folds cover every case (splits_final.json) and "
+                "train them")
+    return ""
+
+
+def _validate_again(folder: Path, folds: Sequence[str]) -> str:
+    paths = ", ".join(str(FoldFolder(folder / f"fold_{fold}").result) for fold in sorted(folds))
+    return f"remove {paths} and run autoseg_train of the fold again, which then only validates"
+
+
+def _commands(plan: Plan, configuration: str, folds: Sequence[str], options: str = "") -> str:
+    return "; ".join(f"autoseg_train {plan.dataset} {configuration} {fold} -p {plan.planner}{options}" for fold in folds)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
