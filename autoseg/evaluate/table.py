@@ -22,12 +22,17 @@ def table(summary: Summary) -> str:
     blocks = [_block(summary, [metric for metric in summary.scoring.metrics if metric in group])
               for group in GROUPS.values()]
     lines = [line for block in blocks if block for line in (*block, "")]
-    notes = [*_lesions(summary), *_voxels(summary)]
+    notes = remarks(summary)
     lines += [*notes, ""] if notes else []
     lines.append(f"{summary.n_cases} case{'s' if summary.n_cases != 1 else ''} scored; {_settings(summary)}")
     if summary.faults:
         lines += [f"{len(summary.faults)} not scored:", *(f"  - {fault}" for fault in summary.faults)]
     return "\n".join(lines)
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What no mean over cases says: lesions counted over all cases, and voxels beside the baseline of background alone."""
+    return [*(_lesions_of(label) for label in summary.labels if label.detection is not None), *_voxels(summary)]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -57,10 +62,6 @@ def _cell(of: Mean, metric: Metric, n: int) -> str:
     if metric in _WITH_INTERVAL and of.low is not None:
         text += f" [{of.low:.3f} to {of.high:.3f}]"
     return text if of.n == n else f"{text} ({of.n})"
-
-
-def _lesions(summary: Summary) -> list[str]:
-    return [_lesions_of(label) for label in summary.labels if label.detection is not None]
 
 
 def _lesions_of(label: LabelSummary) -> str:

@@ -1,6 +1,8 @@
 """The headline, and what selection decided: comparisons, postprocessing, calibration, trust."""
 
 from autoseg.evaluate.compare import bootstrap_mean
+from autoseg.evaluate.table import remarks
+from autoseg.evaluate.types import GROUPS
 from autoseg.predict.inference import Postprocessing
 from autoseg.report.html.blocks import (
     Absent,
@@ -66,7 +68,7 @@ def selection_section(of: Gathered) -> Section:
         blocks.append(_comparisons("Steps of postprocessing, each tried on top of those accepted before it; read as above.",
                                    selection.postprocessing))
     blocks.append(Text(f"Decided: {_postprocessing(selection.inference.postprocessing)}."))
-    blocks += [Heading("Scores of what was chosen"), _final(selection)]
+    blocks += [Heading("Scores of what was chosen"), *_final(selection)]
     if selection.notes:
         blocks += [Text("What could not be compared, and why:"), Bullets(selection.notes)]
     return Section("selection", title, tuple(blocks))
@@ -128,12 +130,19 @@ def _comparisons(caption: str, comparisons: tuple[Comparison, ...]) -> Table:
     return table(caption, ("Challenger", "Holder", "n", "Difference (95 %)", "p", "Verdict", "Decision"), rows)
 
 
-def _final(of: Selection) -> Table:
-    metrics = of.final.scoring.metrics
+def _final(of: Selection) -> list[Block]:
+    """A table a group of metrics, then what was counted over all cases."""
     names = [label.name for label in of.final.labels]
-    return table(f"Chosen members, postprocessing included: mean over n cases a label, in brackets 95 % intervals. "
-                 f"{counted(of.final.n_cases, 'case')}.", ("Label", "n", "Empty", *map(metric_title, metrics)),
-                 label_rows(of.final.cases, names, metrics))
+    blocks: list[Block] = []
+    for group, members in GROUPS.items():
+        metrics = tuple(metric for metric in of.final.scoring.metrics if metric in members)
+        if metrics:
+            blocks.append(table(f"{group.capitalize()} of the chosen members, postprocessing included: mean over n cases a "
+                                f"label, in brackets 95 % intervals. {counted(of.final.n_cases, 'case')}.",
+                                ("Label", "n", "Empty", *map(metric_title, metrics)),
+                                label_rows(of.final.cases, names, metrics)))
+    counts = remarks(of.final)
+    return [*blocks, Bullets(tuple(counts))] if counts else blocks
 
 
 def _postprocessing(of: Postprocessing) -> str:
