@@ -8,10 +8,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -78,6 +79,20 @@ def read_records(path: Path) -> list[dict]:
         except json.JSONDecodeError:
             continue
     return records
+
+
+@contextmanager
+def appended(path: Path) -> Iterator[IO[bytes]]:
+    """A log file that a process writes to as it runs, after what is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        yield file
+
+
+def tail(path: Path, n_lines: int) -> list[str]:
+    """The last lines of a log; of a progress bar's line what it showed last."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return [line.rsplit("\r", 1)[-1] for line in lines if line.strip()][-n_lines:]
 
 
 def read_json(path: Path) -> Any:
@@ -250,6 +265,11 @@ class FoldFolder:
     def ablation(self, ending: str) -> Path:
         """What each input contributes: .json, .md to read, and .jsonl with a record a prediction."""
         return self.path / f"ablation{ending}"
+
+    @property
+    def log(self) -> Path:
+        """What the process said that trained this fold beside others."""
+        return self.path / "log.txt"
 
     @property
     def result(self) -> Path:

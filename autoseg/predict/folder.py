@@ -1,7 +1,7 @@
 """Predicts a folder of cases and writes the masks, with a sidecar that says what the values mean."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from autoseg import __version__
@@ -19,8 +19,9 @@ SIDECAR = "labels.json"
 
 
 def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
-                   keep_existing: bool = False, table: str | Path | None = None) -> list[Path]:
-    """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
+                   keep_existing: bool = False, table: str | Path | None = None,
+                   only: Collection[str] | None = None) -> list[Path]:
+    """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks' paths.
 
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
@@ -30,7 +31,7 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     """
     plan, source, target = predictor.plan, Path(source), Path(target)
     found = predictor.find(source, table)
-    files = found.files
+    files = [files for files in found.files if only is None or files.name in only]
     masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
     _spare_images(files, masks)
     written, faults = [], []

@@ -1,0 +1,160 @@
+"""Folds, preprocessing and prediction over the machines of a Ray cluster that share the workspace's folder.
+
+Tasks carry names, never data, and leave files that are written whole or not at all: a task that is done again, because its
+machine died, finds what is finished and goes on with the rest. What is reported is counted from what lies on the disk.
+Ray is imported only where a cluster is asked for (the extra `cluster`).
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autoseg import pipeline
+from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.workers import load_plugin, loaded_plugins
+from autoseg.base.workspace import Workspace
+from autoseg.data.manifest import read_manifest
+from autoseg.data.raw import find_training_cases
+from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
+from autoseg.predict.folder import predict_folder
+from autoseg.predict.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+_RETRIES = 5  # of a task whose machine died; a fault of the task itself is not tried again
+_CHUNKS_PER_NODE = 4  # so that the fast ones help the slow ones
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """What a connected cluster offers: machines, GPUs in all, and the cores of its smallest machine."""
+
+    n: int
+    n_gpus: int
+    cores: int
+
+    @property
+    def n_folds_at_once(self) -> int:
+        return self.n_gpus or self.n
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a fold takes: a GPU, or a machine where there is none."""
+        return {"num_gpus": 1, "num_cpus": 1} if self.n_gpus else {"num_cpus": self.cores}
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Nodes | None]:
+    """The cluster of an address (`auto`, `ray://HOST:PORT` or `HOST:PORT`) within this context; None where none is given."""
+    if address is None:
+        yield None
+        return
+    ray = _ray()
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError("the cluster cannot be reached", where=address, found=str(error).splitlines()[0],
+                        do="start it with `ray start --head`, and name its address") from error
+    try:
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        if not alive:
+            raise UserError("the cluster has no machine that works", where=address)
+        nodes = Nodes(len(alive), int(sum(node.get("GPU", 0) for node in alive)), int(min(node["CPU"] for node in alive)))
+        logger.info("cluster of %d machines, %d GPUs", nodes.n, nodes.n_gpus)
+        yield nodes
+    finally:
+        ray.shutdown()
+
+
+def train(nodes: Nodes, tasks: Sequence[FoldTask], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
+    """Train folds, one a GPU or a machine; outcomes in the order of their end. A fold whose machine dies goes on
+    elsewhere from its last saved epoch.
+    """
+    for task, outcome in spread(partial(attempt, device="auto", home=home, seed=seed), tasks, nodes.resources):
+        yield Outcome(task, None, outcome) if isinstance(outcome, str) else outcome
+
+
+def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequence[str], workspace: Workspace) -> None:
+    """Prepare the cases of a planned dataset in chunks. `pipeline.preprocess` afterwards checks all of them, prepares what
+    was lost and raises what is wrong.
+    """
+    raw = workspace.raw(dataset)
+    names = [case.name for case in find_training_cases(raw, read_manifest(raw, allow_outcomes=True))]
+    work = partial(_prepare, dataset=dataset, planner=planner, configurations=list(configurations), home=workspace.home)
+    for chunk, fault in spread(work, _chunks(names, nodes), {"num_cpus": nodes.cores}):
+        if fault:
+            logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], fault)
+
+
+def predict(nodes: Nodes, source: Path, target: Path, *, keep_existing: bool = False, table: Path | None = None,
+            **chosen: Any) -> list[Path]:
+    """As `predict_folder` with `Predictor.open(**chosen)`, in chunks over the machines; `source` and `target` lie on the
+    shared disk. What no machine could predict is predicted here at the end, or raised.
+    """
+    source, target = source.absolute(), target.absolute()
+    names = [files.name for files in Predictor.open(**chosen).find(source, table).files]
+    work = partial(_predict, source=source, target=target, keep_existing=keep_existing, table=table, chosen=chosen)
+    missing = set(names)
+    for chunk, done in spread(work, _chunks(names, nodes), nodes.resources):
+        if isinstance(done, str):
+            logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], done)
+        else:
+            missing -= set(done)
+    logger.info("%d of %d cases were predicted on the cluster", len(names) - len(missing), len(names))
+    return predict_folder(Predictor.open(**chosen), source, target, keep_existing=True, table=table)
+
+
+def spread(work: Callable[[Any], Any], items: Sequence[Any], resources: dict[str, float]) -> Iterator[tuple[Any, Any]]:
+    """`work(item)` of every item somewhere in the cluster, each once, in the order of their end.
+
+    Where a machine dies its items are done again on another. The result is a sentence where the work could not be done.
+    """
+    ray = _ray()
+    # Exceptions of the work are answers of `_answer`; what is left to retry are machines and processes that died.
+    remote = ray.remote(max_retries=_RETRIES, **resources)(_answer)
+    waiting = {remote.remote(work, item, loaded_plugins()): item for item in items}
+    while waiting:
+        for done in ray.wait(list(waiting), num_returns=1)[0]:
+            item = waiting.pop(done)
+            try:
+                yield item, ray.get(done)
+            except ray.exceptions.RayError as error:
+                yield item, f"its machines died {_RETRIES + 1} times ({type(error).__name__})"
+
+
+def _answer(work: Callable[[Any], Any], item: Any, plugins: Sequence[str]) -> Any:
+    for plugin in plugins:
+        load_plugin(plugin)
+    try:
+        return work(item)
+    except AutosegError as error:
+        return str(error)
+
+
+def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations: list[str], home: Path) -> None:
+    pipeline.preprocess(dataset, planner=planner, configurations=configurations, home=home, only=names)
+
+
+def _predict(names: Sequence[str], *, source: Path, target: Path, keep_existing: bool, table: Path | None,
+             chosen: dict[str, Any]) -> list[str]:
+    predict_folder(Predictor.open(**chosen), source, target, keep_existing=keep_existing, table=table, only=names)
+    return list(names)
+
+
+def _chunks(names: Sequence[str], nodes: Nodes) -> list[list[str]]:
+    """The names in order, in a few chunks a machine."""
+    size = max(1, -(-len(names) // (_CHUNKS_PER_NODE * nodes.n)))
+    return [list(names[first : first + size]) for first in range(0, len(names), size)]
+
+
+def _ray():
+    try:
+        import ray
+    except ImportError:
+        raise UserError("a cluster needs Ray, which is not installed",
+                        do="pip install 'autoseg-pipeline[cluster]' on every machine") from None
+    return ray
