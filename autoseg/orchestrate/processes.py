@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -54,13 +55,13 @@ def side_by_side(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Pat
     free: SimpleQueue[str] = SimpleQueue()
     for device in devices:
         free.put(device)
-    running: set[subprocess.Popen] = set()
+    running = _Running()
     environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(devices))), **os.environ}
 
     def work(task: FoldTask) -> Outcome:
         device = free.get()
         try:
-            return _finished(task, _wait(task, _command(task, device, home, seed), environment, running))
+            return _finished(task, running.run(_command(task, device, home, seed), environment, task.folder.log))
         finally:
             free.put(device)
 
@@ -73,19 +74,40 @@ def side_by_side(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Pat
         finally:
             for future in futures:
                 future.cancel()
-            _stop(running)
+            running.stop()
 
 
-def _wait(task: FoldTask, command: list[str], environment: dict[str, str], running: set[subprocess.Popen]) -> int:
-    """The exit status of the fold's process."""
-    with appended(task.folder.log) as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   env=environment, start_new_session=True)
-        running.add(process)
-        try:
+class _Running:
+    """The processes that run, until they are stopped: from then on none begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: list[subprocess.Popen] = []
+        self._stopped = False
+
+    def run(self, command: Sequence[str], environment: dict[str, str], log: Path) -> int:
+        """Run a command whose output goes to a log; its exit status, that of SIGTERM where it was not begun."""
+        with appended(log) as file:
+            with self._lock:
+                if self._stopped:
+                    return -signal.SIGTERM
+                process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                           env=environment, start_new_session=True)
+                self._processes.append(process)
             return process.wait()
-        finally:
-            running.discard(process)
+
+    def stop(self) -> None:
+        """End the processes; a training may end at any moment, and goes on from its last saved epoch."""
+        with self._lock:
+            self._stopped = True
+        left = [process for process in self._processes if process.poll() is None]
+        for process in left:
+            process.terminate()
+        for process in left:
+            try:
+                process.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
@@ -103,15 +125,3 @@ def _finished(task: FoldTask, status: int) -> Outcome:
         f"    {line}" for line in tail(task.folder.log, _TAIL_LINES))
     logger.warning("%s: %s", task.title, fault)
     return Outcome(task, None, fault)
-
-
-def _stop(running: set[subprocess.Popen]) -> None:
-    """Ask the processes to stop, as Ctrl-C does, and end those that do not."""
-    left = list(running)
-    for process in left:
-        process.send_signal(signal.SIGINT)
-    for process in left:
-        try:
-            process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from autoseg import pipeline
 from autoseg.base.checkpoint import save_weights
 from autoseg.base.errors import UserError
 from autoseg.base.workspace import Workspace, append_record, write_json
@@ -36,6 +37,7 @@ def pretend_to_train(monkeypatch: pytest.MonkeyPatch, bad: tuple = ()) -> list:
         done.append((job.name, job.fold))
 
     monkeypatch.setattr(run_module, "train_fold", written)
+    monkeypatch.setattr(pipeline, "_draw_validation", lambda *_: None)
     return done
 
 

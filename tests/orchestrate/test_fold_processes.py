@@ -4,14 +4,14 @@ import sys
 import time
 
 import pytest
+from orchestrate_folds import NAME, prepared_spheres, tasks_of
+from test_folds_chosen import result
 
 from autoseg.base.errors import UserError
 from autoseg.base.workspace import write_json
 from autoseg.cli import train
 from autoseg.orchestrate import processes
 from autoseg.orchestrate.processes import devices_of, side_by_side
-from orchestrate_folds import NAME, prepared_spheres, tasks_of
-from test_folds_chosen import result
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def tasks(spheres):
 
 
 def test_folds_share_the_devices_and_a_failed_one_shows_the_end_of_its_log(spheres, tasks, monkeypatch):
-    begun = acting(monkeypatch, {0: FINISH, 1: "print('out of luck'); os._exit(3)", 2: FINISH})
+    begun = acting(monkeypatch, {0: FINISH, 1: "print('out of luck'); raise SystemExit(3)", 2: FINISH})
     outcomes = {outcome.task.fold: outcome for outcome in side_by_side(tasks, ["cpu", "cpu"], home=spheres[0].home)}
     assert {fold: bool(outcome.fault) for fold, outcome in outcomes.items()} == {0: False, 1: True, 2: False}
     assert "ended with status 3" in outcomes[1].fault and "out of luck" in outcomes[1].fault

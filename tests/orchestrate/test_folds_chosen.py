@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from orchestrate_folds import DATASET, NAME, prepared_spheres, pretend_to_train, tasks_of
 
 from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, join
@@ -10,7 +11,6 @@ from autoseg.cli import train
 from autoseg.evaluate.types import CaseScore, LabelScore, LabelSummary, Mean, Scoring, Summary
 from autoseg.orchestrate.folds import Outcome, choose_folds, fold_table
 from autoseg.train.validate import FoldResult
-from orchestrate_folds import DATASET, NAME, prepared_spheres, pretend_to_train, tasks_of
 from planners.plan import Schedule
 
 
