@@ -61,16 +61,16 @@ def _one(options: argparse.Namespace, device: str, fold: int | str):
 
 
 def _several(options: argparse.Namespace, device: str, folds: list, workspace) -> int:
-    from autoseg.orchestrate import cluster
     from autoseg.orchestrate.folds import begin_folds, failures, fold_table
     from autoseg.orchestrate.processes import devices_of
     from autoseg.orchestrate.progress import Overview, shown
     from autoseg.orchestrate.run import Means, train_tasks
+    from autoseg.orchestrate.spread import connected
 
     means = Means(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
     tasks = begin_folds(workspace, _settled(options, means.devices[0]), options.configuration, folds,
                         restart=options.restart)
-    with cluster.connected(means.cluster) as nodes:
+    with connected(means.cluster) as nodes:
         overview = Overview(tasks, len(means.devices) if nodes is None else nodes.n_folds_at_once)
         with shown(overview):
             outcomes = list(train_tasks(tasks, overview, means, workspace.home, nodes))

@@ -15,6 +15,7 @@ from autoseg.orchestrate import cluster
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, in_turn
 from autoseg.orchestrate.processes import side_by_side
 from autoseg.orchestrate.progress import Overview, shown
+from autoseg.orchestrate.spread import Nodes, connected
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 
@@ -55,7 +56,7 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     stages = in_stages(planned, configurations)
     chosen = choose_folds(workspace, name, folds)
     every = [configuration for stage in stages for configuration in stage]
-    with cluster.connected(means.cluster) as nodes:
+    with connected(means.cluster) as nodes:
         if nodes is not None:
             cluster.preprocess(nodes, name, planner, every, workspace)
         pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=means.workers)
@@ -77,7 +78,7 @@ def conclude(dataset: str, home: Path) -> Path:
 
 
 def train_tasks(tasks: Sequence[FoldTask], overview: Overview, means: Means, home: Path,
-                nodes: "cluster.Nodes | None" = None) -> Iterator[Outcome]:
+                nodes: Nodes | None = None) -> Iterator[Outcome]:
     """Train folds where `means` say; the overview learns of failures."""
     if nodes is not None:
         outcomes = cluster.train(nodes, tasks, home=home, seed=means.seed)
@@ -127,7 +128,7 @@ def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None
 
 
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
-           means: Means, nodes: "cluster.Nodes | None") -> list[Outcome]:
+           means: Means, nodes: Nodes | None) -> list[Outcome]:
     """Every fold of every configuration, a stage after the other; a cascade without its earlier stage is not begun."""
     of = {}
     for configuration in (one for stage in stages for one in stage):
