@@ -2,7 +2,6 @@
 
 Tasks carry names, never data, and leave files that are written whole or not at all: a task that is done again, because its
 machine died, finds what is finished and goes on with the rest. What is reported is counted from what lies on the disk.
-Ray is imported only where a cluster is asked for (the extra `cluster`).
 """
 
 import logging
@@ -45,14 +44,19 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], fault)
 
 
-def predict(nodes: Nodes, source: Path, target: Path, *, keep_existing: bool = False, table: Path | None = None,
-            **chosen: Any) -> list[Path]:
+def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = False, keep_existing: bool = False,
+            table: Path | None = None, **chosen: Any) -> list[Path]:
     """As `predict_folder` with `Predictor.open(**chosen)`, in chunks over the machines; `source` and `target` lie on the
     shared disk. What no machine could predict is predicted here at the end, or raised.
     """
     source, target = source.absolute(), target.absolute()
-    names = [files.name for files in Predictor.open(**chosen).find(source, table).files]
-    work = partial(_predict, source=source, target=target, keep_existing=keep_existing, table=table, chosen=chosen)
+    chosen["home"] = Workspace.open(chosen.get("home")).home  # other machines have another environment
+    if chosen.get("folder") is not None:
+        chosen["folder"] = Path(chosen["folder"]).absolute()
+    options = {"probabilities": probabilities, "table": table and table.absolute()}
+    predictor = Predictor.open(**chosen)
+    names = [files.name for files in predictor.find(source, table).files]
+    work = partial(_predict, source=source, target=target, chosen=chosen, keep_existing=keep_existing, options=options)
     missing = set(names)
     for chunk, done in spread(work, _chunks(names, nodes), nodes.resources):
         if isinstance(done, str):
@@ -60,16 +64,18 @@ def predict(nodes: Nodes, source: Path, target: Path, *, keep_existing: bool = F
         else:
             missing -= set(done)
     logger.info("%d of %d cases were predicted on the cluster", len(names) - len(missing), len(names))
-    return predict_folder(Predictor.open(**chosen), source, target, keep_existing=True, table=table)
+    if missing:
+        predict_folder(predictor, source, target, keep_existing=keep_existing, only=missing, **options)
+    return predict_folder(predictor, source, target, keep_existing=True, **options)
 
 
 def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations: list[str], home: Path) -> None:
     pipeline.preprocess(dataset, planner=planner, configurations=configurations, home=home, only=names)
 
 
-def _predict(names: Sequence[str], *, source: Path, target: Path, keep_existing: bool, table: Path | None,
-             chosen: dict[str, Any]) -> list[str]:
-    predict_folder(Predictor.open(**chosen), source, target, keep_existing=keep_existing, table=table, only=names)
+def _predict(names: Sequence[str], *, source: Path, target: Path, chosen: dict[str, Any], keep_existing: bool,
+             options: dict[str, Any]) -> list[str]:
+    predict_folder(Predictor.open(**chosen), source, target, keep_existing=keep_existing, only=names, **options)
     return list(names)
 
 

@@ -83,6 +83,9 @@ def _answer(work: Callable[[Any], Any], item: Any, plugins: Sequence[str]) -> An
         return work(item)
     except AutosegError as error:
         return str(error)
+    except Exception as error:  # for one answer of many; the traceback is in the worker's log
+        logger.error("the work failed", exc_info=True)
+        return f"{type(error).__name__}: {error}"
 
 
 def _ray():

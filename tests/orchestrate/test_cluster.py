@@ -5,9 +5,11 @@ from cluster_nodes import two_machines
 from orchestrate_folds import DATASET, NAME, prepared_spheres
 
 from autoseg import pipeline
+from autoseg.data.case import CaseFiles
 from autoseg.data.readers.prepared import prepared_names
 from autoseg.orchestrate import cluster
 from autoseg.orchestrate.spread import Nodes, spread
+from autoseg.predict.predictor import CasesToPredict
 
 N_CASES = 6
 
@@ -41,3 +43,35 @@ def test_chunks_hold_every_case_once():
     chunks = cluster._chunks(names, Nodes(2, 0, 4))
     assert [len(chunk) for chunk in chunks] == [3] * 7 and [name for chunk in chunks for name in chunk] == names
     assert cluster._chunks(names[:1], Nodes(2, 0, 4)) == [["case_0"]]
+
+
+class Cases:
+    """A predictor that finds cases and nothing else."""
+
+    def find(self, source, table):
+        return CasesToPredict(tuple(CaseFiles(name, ()) for name in ("a", "b", "c")), {})
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """What `predict_folder` was asked for: which cases, and whether masks that are there are kept."""
+    asked = []
+
+    def predict_folder(predictor, source, target, *, keep_existing, only=None, **_):
+        asked.append((None if only is None else sorted(only), keep_existing))
+        return []
+
+    monkeypatch.setattr(cluster.Predictor, "open", lambda **_: Cases())
+    monkeypatch.setattr(cluster, "predict_folder", predict_folder)
+    return asked
+
+
+def test_cases_that_no_machine_predicted_are_predicted_here_even_where_an_old_mask_lies(predicted, monkeypatch, tmp_path):
+    def dying(work, chunks, resources):
+        for chunk in chunks:
+            yield chunk, work(chunk) if chunk != ["b"] else "its machines died"
+
+    monkeypatch.setattr(cluster, "spread", dying)
+    cluster.predict(Nodes(2, 0, 1), tmp_path, tmp_path / "masks")
+    # in chunks, then what is missing, and at last all that is there, which writes what the masks mean
+    assert predicted == [(["a"], False), (["c"], False), (["b"], False), (None, True)]
