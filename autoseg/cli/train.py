@@ -37,13 +37,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace, device: str) -> int:
-    from autoseg.base.ranks import is_first
+    from autoseg.base.ranks import is_first, ranks
     from autoseg.base.workspace import Workspace
     from autoseg.orchestrate.folds import choose_folds
 
     workspace = Workspace.open(options.home)
     folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
-    if len(folds) > 1 or options.cluster is not None:
+    if ranks().n == 1 and (len(folds) > 1 or options.cluster or options.devices):
         return _several(options, device, folds, workspace)
     result = _one(options, device, folds[0])
     if is_first():

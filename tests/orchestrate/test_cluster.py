@@ -1,8 +1,8 @@
-"""Preprocessing over machines, one of which is killed half-way."""
+"""Preprocessing over machines, one of which is killed half-way; folds and predictions over machines."""
 
 import pytest
 from cluster_nodes import two_machines
-from orchestrate_folds import DATASET, NAME, prepared_spheres
+from orchestrate_folds import DATASET, NAME, prepared_spheres, tasks_of
 
 from autoseg import pipeline
 from autoseg.data.case import CaseFiles
@@ -36,6 +36,20 @@ def test_cases_are_prepared_over_machines_one_of_which_dies(tmp_path, monkeypatc
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     pipeline.preprocess(1, home=tmp_path, workers=1)  # finds nothing to do
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_folds_are_trained_and_cases_predicted_over_machines(tmp_path):
+    pytest.importorskip("ray")
+    workspace, plan = prepared_spheres(tmp_path)
+    with two_machines() as (nodes, _):
+        outcomes = list(cluster.train(nodes, tasks_of(workspace, plan, (0, 7)), home=tmp_path))
+        masks = cluster.predict(nodes, workspace.raw(DATASET) / "imagesTr", tmp_path / "masks", home=tmp_path)
+    of = {outcome.task.fold: outcome for outcome in outcomes}
+    assert of[0].result.fold == 0 and "unknown fold 7" in of[7].fault
+    assert sorted(mask.name for mask in masks) == [f"ball_{number:02}.nii.gz" for number in range(5)]
+    assert all(mask.is_file() for mask in masks)
 
 
 def test_chunks_hold_every_case_once():
