@@ -4,13 +4,14 @@ Every function takes a dataset by number or name and the workspace's home, and r
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.progress import progress_bar
+from autoseg.base.ranks import agreed, is_first
 from autoseg.base.runtime import cores, open_runtime
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.data.integrity import Report
@@ -130,8 +131,10 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
-               home: str | Path | None = None, workers: int | None = None) -> list[Path]:
-    """Prepare the cases of each configuration (default: all of the plan); cases that are ready are kept.
+               home: str | Path | None = None, workers: int | None = None, only: Collection[str] | None = None
+               ) -> list[Path]:
+    """Prepare the cases of each configuration (default: all of the plan), or `only` those named; cases that are ready
+    are kept.
 
     Raises ManyFaults for the cases that failed when all are done.
     """
@@ -145,10 +148,11 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     results = []
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)
-        with progress_bar(f"preparing {configuration}", count_cases(folder, manifest)) as bar:
+        n_cases = count_cases(folder, manifest) if only is None else len(only)
+        with progress_bar(f"preparing {configuration}", n_cases) as bar:
             results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
                                               workers=workers or cores(), progress=bar.update,
-                                              transforms=registered(workspace, name, manifest)))
+                                              transforms=registered(workspace, name, manifest), only=only))
     for result in results:
         result.raise_faults()
     return [result.folder for result in results]
@@ -156,13 +160,34 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
-          restart: bool = False, save_probabilities: bool = False, home: str | Path | None = None,
-          device: str = "auto") -> FoldResult:
+          restart: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
+          home: str | Path | None = None, device: str = "auto") -> FoldResult:
     """Train a fold, or go on with it, or read the result of a finished one.
+
+    It is trained by the plan that `settle` gives, or by `planned`, which is settled already. With `save_probabilities` those
+    of the validation cases are written too, of a finished fold what is missing of them. Several processes train it together
+    within `train.distributed.joined`.
+    """
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    if planned is None:
+        planned = agreed(settle(dataset, configuration, planner=planner, budget_seconds=budget_seconds,
+                                memory_bytes=memory_bytes, changes=changes, restart=restart, home=home, device=device))
+    result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
+                      save_probabilities=save_probabilities, on_epoch=LiveCurves())
+    folder = FoldFolder(workspace.fold(name, planned.planner, configuration, fold))
+    if is_first() and result.scores is not None and not folder.sheet.is_file():
+        _draw_validation(workspace, name, folder, result.scores)
+    return result
+
+
+def settle(dataset: str | int, configuration: str, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
+           memory_bytes: int | None = None, changes: Sequence[str] = (), restart: bool = False,
+           home: str | Path | None = None, device: str = "auto") -> Plan:
+    """The plan that the folds of a configuration are to be trained by; nothing is written.
 
     A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
     begun keeps its plan, where nothing else is asked for: planning again could answer otherwise, as speed is measured.
-    With `save_probabilities` those of the validation cases are written too, of a finished fold what is missing of them.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -175,13 +200,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     elif budget_seconds is not None or memory_bytes is not None:
         planned = _replanned(workspace, planned, configuration, Budget(memory_bytes=memory_bytes,
                                                                        seconds_per_fold=budget_seconds), device)
-    planned = settle_plan(planned, configuration, changes)
-    result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
-                      save_probabilities=save_probabilities, on_epoch=LiveCurves())
-    folder = FoldFolder(workspace.fold(name, planner, configuration, fold))
-    if result.scores is not None and not folder.sheet.is_file():
-        _draw_validation(workspace, name, folder, result.scores)
-    return result
+    return settle_plan(planned, configuration, changes)
 
 
 def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:

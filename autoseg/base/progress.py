@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from autoseg.base.ranks import is_first
+
 T = TypeVar("T")
 
 # A log file gets a line now and then instead of a thousand.
@@ -17,7 +19,7 @@ _SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 20.0
 def progress_bar(label: str, total: int, unit: str = "case", start: int = 0) -> Iterator[tqdm]:
     """A bar to `update()`; what is logged meanwhile appears above it."""
     with tqdm(total=total, initial=start, desc=label, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, dynamic_ncols=True,
-              smoothing=0.1) as bar:
+              smoothing=0.1, disable=not is_first()) as bar:
         yield bar
 
 

@@ -26,6 +26,11 @@ def load_plugin(name: str) -> None:
         _plugins.append(name)
 
 
+def loaded_plugins() -> tuple[str, ...]:
+    """The modules that `load_plugin` imported here."""
+    return tuple(_plugins)
+
+
 def worker_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
     """Processes that know this one's plug-ins; with `threads`, torch uses that many in each."""
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (tuple(_plugins), threads))

@@ -8,10 +8,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -80,6 +81,20 @@ def read_records(path: Path) -> list[dict]:
     return records
 
 
+@contextmanager
+def appended(path: Path) -> Iterator[IO[bytes]]:
+    """A log file that a process writes to as it runs, after what is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        yield file
+
+
+def tail(path: Path, n_lines: int) -> list[str]:
+    """The last lines of a log; of a progress bar's line what it showed last."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return [line.rsplit("\r", 1)[-1] for line in lines if line.strip()][-n_lines:]
+
+
 def read_json(path: Path) -> Any:
     """The JSON data of a file; a missing or malformed file is a UserError with the line."""
     try:
@@ -101,6 +116,12 @@ def read_model(path: Path, model: type[M]) -> M:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UserError(f"the file is not a valid {model.__name__}", where=path, found=faults,
                         do="correct these keys or make the file anew") from None
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    if path.exists():
+        shutil.rmtree(path)
 
 
 @dataclass(frozen=True)
@@ -252,14 +273,18 @@ class FoldFolder:
         return self.path / f"ablation{ending}"
 
     @property
+    def log(self) -> Path:
+        """What the process said that trained this fold beside others."""
+        return self.path / "log.txt"
+
+    @property
     def result(self) -> Path:
         """The scores; its presence says that the fold is finished."""
         return self.path / "result.json"
 
     def clear(self) -> None:
         """Remove what an earlier training left."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        remove_folder(self.path)
 
 
 def _umask() -> int:

@@ -35,6 +35,19 @@ class Batch:
                        present_BC=moved(self.present_BC), conditions=conditions, absent_BCDHW=moved(self.absent_BCDHW),
                        annotated_BK=moved(self.annotated_BK))
 
+    def part(self, number: int, n: int) -> "Batch":
+        """The samples of one of `n` equal parts, numbered from 0; a view."""
+        size = len(self.image_BCDHW) // n
+        chosen = slice(number * size, (number + 1) * size)
+
+        def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor[chosen]
+
+        conditions = self.conditions and {name: value[chosen] for name, value in self.conditions.items()}
+        return replace(self, image_BCDHW=cut(self.image_BCDHW), label_BDHW=cut(self.label_BDHW),
+                       present_BC=cut(self.present_BC), conditions=conditions, absent_BCDHW=cut(self.absent_BCDHW),
+                       annotated_BK=cut(self.annotated_BK))
+
 
 def padding_label(labels: LabelSpec) -> int:
     """The label of voxels outside the image: background, or the ignore label where the dataset has one.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from autoseg.base.ranks import ranks
 from autoseg.batches.augment import augment, build_augmentation
 from autoseg.batches.batch import Batch
 from autoseg.batches.hiding import hide
@@ -26,8 +27,10 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
     """Augmented batches of a configuration on `device`, with inputs hidden as it says; `layout` is of the conditions.
 
     For batches as they lie on the disk give a configuration whose `augmentation` is `Part(name="none")` and whose
-    `hiding` is `Hiding()`.
+    `hiding` is `Hiding()`. Of several processes that train together each gets its part of the batch that one alone would
+    get: coins are drawn a batch, so that all of it is drawn and augmented everywhere.
     """
+    part = ranks()
     hiding = configuration.hiding
     augmentation = build_augmentation(configuration.augmentation, configuration, labels, device)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
@@ -35,7 +38,8 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
-        return hide(augment(batch, augmentation, generator), hiding, generator, layout)
+        whole = hide(augment(batch, augmentation, generator), hiding, generator, layout)
+        return whole if part.n == 1 else whole.part(part.rank, part.n)
 
     return BatchStream(sampler, change, generator, torch.device(device), ahead=0 if store.resident else _AHEAD)
 

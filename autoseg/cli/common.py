@@ -28,6 +28,21 @@ def add_device(made: argparse.ArgumentParser) -> None:
                       help="auto, cpu, cuda, cuda:N or mps (default: auto, the GPU where there is one)")
 
 
+def add_devices(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--devices", metavar="LIST",
+                      help="run a fold on each of these at a time, in a process each: 0,1 or cuda:0,cuda:1 "
+                           "(default: all GPUs, where --device is auto and there are several)")
+    made.add_argument("--cluster", metavar="ADDRESS",
+                      help="run folds on a Ray cluster whose machines share the workspace: auto, or ray://HOST:PORT")
+
+
+def list_faults(faults: list[str]) -> int:
+    """Print what went wrong, each on its own; the exit status: 2 where there is anything."""
+    if faults:
+        print(f"{len(faults)} failed:\n" + "\n".join(f"  - {fault}" for fault in faults), file=sys.stderr)
+    return 2 if faults else 0
+
+
 def add_workers(made: argparse.ArgumentParser) -> None:
     made.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core, as memory allows)")
 

@@ -28,19 +28,28 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--table", type=Path, metavar="FILE",
                       help="clinical table of the cases (default: the training table's name in the input folder)")
     made.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
+    made.add_argument("--cluster", metavar="ADDRESS",
+                      help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_device(made)
     return common.run(_run, made, argv)
 
 
 def _run(options: argparse.Namespace) -> None:
+    from autoseg.orchestrate import cluster
+    from autoseg.orchestrate.spread import connected
     from autoseg.predict.ensemble import Ensemble
     from autoseg.predict.folder import predict_folder
 
-    predictor = Ensemble.open(dataset=options.dataset, configuration=options.configuration, planner=options.planner,
-                              folds=options.folds, folder=options.model, home=options.home, device=options.device,
-                              mirroring=options.mirroring == "on")
-    masks = predict_folder(predictor, options.input, options.output, probabilities=options.save_probabilities,
-                           uncertainty=options.save_uncertainty, keep_existing=options.keep_existing, table=options.table)
+    chosen = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
+              "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
+              "mirroring": options.mirroring == "on"}
+    how = {"probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
+           "keep_existing": options.keep_existing, "table": options.table}
+    with connected(options.cluster) as nodes:
+        if nodes is not None:
+            masks = cluster.predict(nodes, options.input, options.output, **how, **chosen)
+        else:
+            masks = predict_folder(Ensemble.open(**chosen), options.input, options.output, **how)
     print(f"{len(masks)} masks written to {options.output}")
 
 

@@ -1,4 +1,4 @@
-"""autoseg_train: one fold of one configuration."""
+"""autoseg_train: one fold of one configuration, or several."""
 
 import argparse
 import sys
@@ -7,34 +7,100 @@ from autoseg.cli import common
 
 
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Train one fold. The same command again resumes it, or says that it is finished.",
-                         "example: autoseg_train 1 3d_fullres 0 --budget 30m")
+    made = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
+                         "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
+                         "         autoseg_train 1 3d_fullres all-folds\n"
+                         "         torchrun --nproc_per_node 2 -m autoseg.cli.train 1 3d_fullres 0")
     made.add_argument("dataset", help="by number or name: 1 or Dataset001_Name")
     made.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres")
-    made.add_argument("fold", help="0, 1, 2, ... or all (train on every case, validate none)")
+    made.add_argument("folds", nargs="+", metavar="fold",
+                      help="0, or several: 0 1 2 or 0,1,2 or all-folds; or all (train on every case, validate none)")
     made.add_argument("-p", "--planner", default="budgeted", metavar="NAME", help="whose plan (default: budgeted)")
     made.add_argument("--budget", type=common.seconds, metavar="TIME",
-                      help="plan this training anew for so much time: 90s, 30m, 4h, validation included")
+                      help="plan this training anew for so much time a fold: 90s, 30m, 4h, validation included")
     made.add_argument("--memory", type=common.memory, metavar="SIZE", help="plan it anew for so much memory: 8G")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                       help="change a value of the plan: schedule.iterations=5000; may be repeated")
+    made.add_argument("--plan", metavar="FILE", help="train by this plan, with --set, instead of the planner's")
     made.add_argument("--seed", type=int, default=0, help="of weights, sampling and augmentation (default: 0)")
-    made.add_argument("--restart", action="store_true", help="throw away what this fold has and begin anew")
+    made.add_argument("--restart", action="store_true", help="throw away what these folds have and begin anew")
     made.add_argument("--save_probabilities", action="store_true",
                       help="also write those of the validation cases, compressed; of a finished fold, what is missing of "
                            "them. Ensembles are compared and uncertainty is calibrated by them")
     common.add_device(made)
+    common.add_devices(made)
     return common.run(_run, made, argv)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
+    from autoseg.train.distributed import joined
+
+    with joined(options.device) as device:
+        return _train(options, device)
+
+
+def _train(options: argparse.Namespace, device: str) -> int:
+    from autoseg.base.ranks import is_first, ranks
+    from autoseg.base.workspace import Workspace
+    from autoseg.orchestrate.folds import choose_folds
+
+    workspace = Workspace.open(options.home)
+    folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
+    if ranks().n == 1 and (len(folds) > 1 or options.cluster or options.devices):
+        return _several(options, device, folds, workspace)
+    result = _one(options, device, folds[0])
+    if is_first():
+        _show(result)
+    return 0
+
+
+def _one(options: argparse.Namespace, device: str, fold: int | str):
     from autoseg import pipeline
+
+    planned = None if options.plan is None else _settled(options, device)
+    return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner, planned=planned,
+                          budget_seconds=options.budget, memory_bytes=options.memory, changes=options.changes,
+                          seed=options.seed, restart=options.restart, save_probabilities=options.save_probabilities,
+                          home=options.home, device=device)
+
+
+def _several(options: argparse.Namespace, device: str, folds: list, workspace) -> int:
+    from autoseg.orchestrate.folds import begin_folds, failures, fold_table
+    from autoseg.orchestrate.processes import devices_of
+    from autoseg.orchestrate.progress import Overview, shown
+    from autoseg.orchestrate.run import Means, train_tasks
+    from autoseg.orchestrate.spread import connected
+
+    means = Means(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
+    tasks = begin_folds(workspace, _settled(options, means.devices[0]), options.configuration, folds,
+                        restart=options.restart, save_probabilities=options.save_probabilities)
+    with connected(means.cluster) as nodes:
+        overview = Overview(tasks, len(means.devices) if nodes is None else nodes.n_folds_at_once)
+        with shown(overview):
+            outcomes = list(train_tasks(tasks, overview, means, workspace.home, nodes))
+    outcomes.sort(key=lambda outcome: tasks.index(outcome.task))
+    print(fold_table(outcomes))
+    return common.list_faults(failures(outcomes))
+
+
+def _settled(options: argparse.Namespace, device: str):
+    from pathlib import Path
+
+    from autoseg import pipeline
+    from autoseg.base.workspace import read_model
+    from autoseg.train.run import settle_plan
+    from planners.plan import Plan
+
+    if options.plan is not None:
+        return settle_plan(read_model(Path(options.plan), Plan), options.configuration, options.changes)
+    return pipeline.settle(options.dataset, options.configuration, planner=options.planner, changes=options.changes,
+                           budget_seconds=options.budget, memory_bytes=options.memory, restart=options.restart,
+                           home=options.home, device=device)
+
+
+def _show(result) -> None:
     from autoseg.evaluate.table import table
 
-    result = pipeline.train(options.dataset, options.configuration, options.fold, planner=options.planner,
-                            budget_seconds=options.budget, memory_bytes=options.memory, changes=options.changes,
-                            seed=options.seed, restart=options.restart,
-                            save_probabilities=options.save_probabilities, home=options.home, device=options.device)
     print(f"{result.dataset} {result.configuration} fold {result.fold}: {result.schedule.iterations} iterations, "
           f"{result.total_seconds / 60:.1f} min")
     if result.scores is not None:

@@ -3,15 +3,16 @@ their quality.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
-from autoseg.base.workspace import read_model, write_json
+from autoseg.base.workspace import read_model, remove_folder, write_json
 from autoseg.data.case import CaseFiles
 from autoseg.data.readers import write_array, write_label
+from autoseg.data.readers.files import is_folder, list_files
 from autoseg.predict.ensemble import Ensemble
 from autoseg.predict.inference import Trust
 from autoseg.predict.predictor import Prediction, Predictor
@@ -22,11 +23,13 @@ logger = logging.getLogger(__name__)
 
 SIDECAR = "labels.json"
 QUALITY = "quality.json"
+QUALITY_OF_CASES = "quality"  # a folder
 
 
 def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: str | Path, *, probabilities: bool = False,
-                   uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None) -> list[Path]:
-    """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
+                   uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
+                   only: Collection[str] | None = None) -> list[Path]:
+    """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks' paths.
 
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
@@ -38,9 +41,11 @@ def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: 
     predictor = predictor if isinstance(predictor, Ensemble) else Ensemble([predictor])
     plan, source, target = predictor.plan, Path(source), Path(target)
     found = predictor.find(source, table)
-    files = found.files
+    files = [files for files in found.files if only is None or files.name in only]
     masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
     _spare_images(files, masks)
+    if only is None:
+        _collect_quality(target, predictor.trust, files)
     written, faults = [], []
     for case_files, mask in progress(list(zip(files, masks, strict=True)), "predicting", len(files)):
         if keep_existing and mask.is_file():
@@ -51,7 +56,7 @@ def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: 
             prediction = predictor.predict(case, probabilities, uncertainty)
             _write_soft(target, plan.file_ending, prediction)
             if prediction.quality is not None:  # before the mask, which says that the case is done
-                _write_quality(target / QUALITY, predictor.trust, prediction.quality, {one.name for one in files})
+                _note_quality(target, predictor.trust, prediction.quality, files, alone=only is None)
             write_label(mask, prediction.label_DHW, case.geometry)
             written.append(mask)
         except AutosegError as error:
@@ -74,14 +79,35 @@ def _write_soft(target: Path, ending: str, prediction: Prediction) -> None:
                         case.geometry)
 
 
-def _write_quality(path: Path, trust: Trust | None, quality: CaseQuality, names: Collection[str]) -> None:
-    """Write what is known of a case beside what was known of others of `names`."""
-    known = read_model(path, QualityReport).cases if path.is_file() else ()
-    cases = {one.name: one for one in (*known, quality) if one.name in names}
-    write_json(path, QualityReport(look_below=trust and trust.look_below, correlation=trust and trust.correlation,
-                                   n=trust and trust.n, cases=tuple(cases[name] for name in sorted(cases))))
+def _note_quality(target: Path, trust: Trust | None, quality: CaseQuality, files: Sequence[CaseFiles], *, alone: bool
+                  ) -> None:
+    """Write what is known of a case: to the report of all cases or, where other processes predict the others, to a file of
+    its own, which whoever predicts them all collects.
+    """
+    if alone:
+        _write_quality(target / QUALITY, trust, [quality], files)
+    else:
+        write_json(target / QUALITY_OF_CASES / f"{quality.name}.json", quality)
     if quality.look:
         logger.warning("%s: look at this one, its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
+
+
+def _collect_quality(target: Path, trust: Trust | None, files: Sequence[CaseFiles]) -> None:
+    """Bring what several processes have noted into one report; the notes are removed, as they grow old."""
+    folder = target / QUALITY_OF_CASES
+    notes = [read_model(path, CaseQuality) for path in list_files(folder)] if is_folder(folder) else []
+    if notes:
+        _write_quality(target / QUALITY, trust, notes, files)
+        remove_folder(folder)
+
+
+def _write_quality(path: Path, trust: Trust | None, qualities: Iterable[CaseQuality], files: Sequence[CaseFiles]) -> None:
+    """Write what is known of some cases beside what was known of the others."""
+    names = {one.name for one in files}
+    known = read_model(path, QualityReport).cases if path.is_file() else ()
+    cases = {one.name: one for one in (*known, *qualities) if one.name in names}
+    write_json(path, QualityReport(look_below=trust and trust.look_below, correlation=trust and trust.correlation,
+                                   n=trust and trust.n, cases=tuple(cases[name] for name in sorted(cases))))
 
 
 def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -64,9 +64,10 @@ class Preprocessed:
 
 
 def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configuration: str, folder: Path, *,
-                       workers: int = 1, progress: Callable[[], object] | None = None, transforms: Path | None = None
-                       ) -> Preprocessed:
-    """Prepare every training case into `folder`; cases that are already there, undamaged and up to date, are kept.
+                       workers: int = 1, progress: Callable[[], object] | None = None, transforms: Path | None = None,
+                       only: Collection[str] | None = None) -> Preprocessed:
+    """Prepare every training case, or `only` those named, into `folder`; cases that are already there, undamaged and up to
+    date, are kept.
 
     `workers` processes (1: this one) are used, or as many as the memory allows. `progress` is called once a case.
     `transforms` is the folder of what registration found. Faults of single cases are in the result, not raised.
@@ -74,7 +75,8 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
     chosen = plan.configurations[configuration]
     for part in chosen.normalizers:
         check_part(NORMALIZERS, part, f"{plan.dataset} {configuration}")
-    jobs = [Job(files, plan, chosen, folder, transforms) for files in find_training_cases(raw_folder, manifest)]
+    jobs = [Job(files, plan, chosen, folder, transforms) for files in find_training_cases(raw_folder, manifest)
+            if only is None or files.name in only]
     with ThreadPoolExecutor(min(8, cores())) as threads:  # reading and checksums release the interpreter's lock
         checked = list(threads.map(_with_provenance, jobs))
         waiting = [job for job, current in checked if not current]

@@ -10,7 +10,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.workspace import FoldFolder, Workspace, read_model
 from autoseg.data.case import CaseConditions
 from autoseg.data.conditions import annotated_names, group_of, read_conditions
-from autoseg.data.manifest import read_manifest
+from autoseg.data.manifest import Manifest, read_manifest
 from autoseg.data.raw import find_training_cases
 from autoseg.data.readers.prepared import prepared_names, provenance_of
 from autoseg.preprocess.conditions import ConditionEncoder, fit_encoder
@@ -19,6 +19,7 @@ from autoseg.train.cascade import add_previous
 from autoseg.train.job import FoldJob
 from autoseg.train.splits import choose_fold, read_splits
 from planners.plan import Configuration, Plan
+from planners.splits import Split
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     manifest = read_manifest(raw, allow_outcomes=True)  # the plan was made with them or without
     files = {case.name: case for case in find_training_cases(raw, manifest)}
     names = sorted(files)
-    groups, strata = group_of(raw, manifest, names)
-    split = choose_fold(read_splits(workspace, planned.dataset, names, groups, strata), fold, names)
+    split = choose_fold(_splits(workspace, planned.dataset, manifest, names), fold, names)
     chosen = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
     cases = workspace.cases(planned.dataset, planned.planner, chosen.data or configuration)
@@ -57,6 +57,18 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
                   annotated=annotated_names(raw, manifest, names) or {})
     return job, {name: case.label for name, case in files.items()}
+
+
+def known_folds(workspace: Workspace, dataset: str) -> list[int]:
+    """The numbers of a dataset's folds, none where it has too few cases."""
+    manifest = read_manifest(workspace.raw(dataset), allow_outcomes=True)
+    names = sorted(case.name for case in find_training_cases(workspace.raw(dataset), manifest))
+    return list(range(len(_splits(workspace, dataset, manifest, names))))
+
+
+def _splits(workspace: Workspace, dataset: str, manifest: Manifest, names: list[str]) -> tuple[Split, ...]:
+    groups, strata = group_of(workspace.raw(dataset), manifest, names)
+    return read_splits(workspace, dataset, names, groups, strata)
 
 
 def check_training(job: FoldJob) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from autoseg.base.checkpoint import load_state, save_state, save_weights
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration, progress_bar
+from autoseg.base.ranks import agreed, is_first, ranks
 from autoseg.base.runtime import Runtime, free_host_bytes
 from autoseg.base.workspace import append_record, read_records, write_json, write_records
 from autoseg.batches.batch import Batch
@@ -42,7 +43,7 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
 
     `started` is the `time.monotonic()` at which the budget began to run; `on_epoch` is called when the records of an
     epoch are written. Interrupted at any moment, the same call goes on from the last saved epoch. Raises AutosegError
-    where the loss is not finite.
+    where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
     store = _store(job, job.training, runtime, _resident_bytes(runtime))
     stream = _stream(job, store, runtime, job.seed)
@@ -61,12 +62,15 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
         started -= state.seconds
         logger.info("%s goes on from iteration %d", job.title, state.iteration)
     else:
-        state.schedule = resolve(state.schedule, pace, time.monotonic() - started)
+        state.schedule = resolve(state.schedule, pace, agreed(time.monotonic() - started))
         if state.schedule.budget_seconds and state.schedule.iterations == 1:
             logger.warning("%s: a budget of %s is too short to train here, and will not be kept", job.title,
                            duration(state.schedule.budget_seconds))
-        _save(job, state, stream)
-    write_records(job.folder.metrics, [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
+        if is_first():
+            _save(job, state, stream)
+    if is_first():
+        write_records(job.folder.metrics,
+                      [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     forward = torch.compile(state.model) if compiled else state.model
@@ -78,7 +82,8 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     finally:
         stream.close()
     state.seconds = time.monotonic() - started
-    _finish(job, state)
+    if is_first():
+        _finish(job, state)
 
 
 def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStream, pace: Pace, runtime: Runtime,
@@ -103,13 +108,14 @@ def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStr
                                    f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
             dice = _patch_scores(job, state, patches, steps, runtime)
             state.epoch += 1
-            state.seconds = time.monotonic() - started
-            pace = _followed(pace, (time.monotonic() - begun) / (state.iteration - first))
+            state.seconds, taken = agreed((time.monotonic() - started, time.monotonic() - begun))
+            pace = _followed(pace, taken / (state.iteration - first))
             _adapt(state, pace, bar)
-            _log(job, state, mean_loss, rate, dice, watchdog, pace.seconds_per_iteration)
-            _save(job, state, stream)
-            bar.set_postfix_str(_postfix(mean_loss, dice))
-            on_epoch()
+            if is_first():
+                _log(job, state, mean_loss, rate, dice, watchdog, pace.seconds_per_iteration)
+                _save(job, state, stream)
+                bar.set_postfix_str(_postfix(mean_loss, dice))
+                on_epoch()
 
 
 def _followed(pace: Pace, latest_seconds: float) -> Pace:
@@ -189,7 +195,7 @@ def _opened(job: FoldJob) -> list[PreparedCase]:
 def _resident_bytes(runtime: Runtime) -> int:
     if runtime.device.type == "cuda":
         return int(torch.cuda.mem_get_info(runtime.device)[0] * _RESIDENT_SHARE)
-    return int(free_host_bytes() * _RESIDENT_SHARE)
+    return int(free_host_bytes() * _RESIDENT_SHARE / ranks().n_local)
 
 
 def _postfix(loss: float, dice: dict[str, float | None]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from autoseg.base.ranks import agreed, share_of
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream
@@ -39,8 +40,10 @@ def measure_pace(job: FoldJob, stream: BatchStream, validation: Sequence[Prepare
                  compiled: bool) -> Pace:
     """Seconds of an iteration, and of all that must happen after the last one.
 
-    Steps are taken on a twin of the model that is thrown away, so that measuring does not change the training.
+    Steps are taken on a twin of the model that is thrown away, so that measuring does not change the training. Several
+    processes share the validation cases, and agree on what the first one measured.
     """
+    validation = share_of(validation)
     configuration = job.configuration
     twin = _twin(job, runtime)
     step = median_step_seconds(twin, torch.compile(twin.model) if compiled else twin.model, job, stream, runtime)
@@ -52,7 +55,7 @@ def measure_pace(job: FoldJob, stream: BatchStream, validation: Sequence[Prepare
                 mirrored_passes=2 ** len(configuration.mirror_axes))
     logger.info("one iteration takes %.0f ms here, predicting the validation cases %.0f s", 1000 * step,
                 pace.reserve_seconds(mirroring=True))
-    return pace
+    return agreed(pace)
 
 
 def median_step_seconds(state: TrainState, forward: Forward, job: FoldJob, stream: BatchStream, runtime: Runtime
@@ -65,7 +68,7 @@ def median_step_seconds(state: TrainState, forward: Forward, job: FoldJob, strea
         start = time.perf_counter()
         train_step(state, forward, loss, next(stream), runtime)
         _wait(runtime)
-        return time.perf_counter() - start
+        return agreed(time.perf_counter() - start)
 
     step()
     taken: list[float] = []

@@ -3,10 +3,12 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
+from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.batches.augment import AUGMENTATIONS
@@ -16,6 +18,7 @@ from autoseg.nn.losses import LOSSES
 from autoseg.nn.networks import NETWORKS
 from autoseg.predict.models import load_model
 from autoseg.train.assemble import assemble, check_training
+from autoseg.train.distributed import check_shareable
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
 from autoseg.train.optimizers import OPTIMIZERS
@@ -80,14 +83,31 @@ def begun_plan(workspace: Workspace, dataset: str, planner: str, configuration: 
     return read_model(path, Plan) if begun and path.is_file() else None
 
 
-def _check_others(workspace: Workspace, planned: Plan, configuration: str, folder: FoldFolder, restart: bool) -> None:
+def begin_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
+                restart: bool = False) -> Path:
+    """Write the plan that several folds are to be trained by, before the first of them begins; its file.
+
+    With `restart` what these folds have is thrown away, once nothing is left that could be refused.
+    """
+    folders = [FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)) for fold in folds]
+    _check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
+    if restart:
+        assemble(workspace, planned, configuration, folds[0], restart=True)
+        for folder in folders:
+            folder.clear()
+    path = workspace.model_plan(planned.dataset, planned.planner, configuration)
+    write_json(path, planned)
+    return path
+
+
+def _check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path]) -> None:
     """All folds of a model share a plan: a UserError where folds exist that were begun with another one.
 
-    The fold itself does not count where it is begun anew.
+    Those that begin anew do not count.
     """
     path = workspace.model_plan(planned.dataset, planned.planner, configuration)
     begun = sorted(other.name for other in path.parent.glob("fold_*")
-                   if FoldFolder(other).begun and not (restart and other == folder.path))
+                   if FoldFolder(other).begun and other not in restarted)
     if begun and path.is_file() and not _same_model(read_model(path, Plan), planned, configuration):
         raise UserError("folds of this model were begun with another plan", where=path, found=", ".join(begun),
                         do="train with the same options, remove these folders, or use --restart for the only one")
@@ -105,26 +125,28 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     """Train and validate one fold, or go on with it, or read its result if it is finished.
 
     With `save_probabilities` those of the validation cases are written too, of a finished fold what is missing of them.
+    Several processes do it together where they have joined (`train.distributed`); all of them have the result.
     """
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
-    _check_others(workspace, planned, configuration, folder, restart)
+    _check_others(workspace, planned, configuration, [folder.path] if restart else ())
     if folder.result.is_file() and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
         result = read_model(folder.result, FoldResult)
-        if save_probabilities:
+        if save_probabilities and is_first():
             _add_probabilities(workspace, planned, configuration, fold, runtime)
         return result
-    job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
+    check_shareable(planned.configurations[configuration], str(folder.path))
+    with first_goes_first():
+        job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
     # From here on something is removed or written: whatever could be refused was.
-    if restart:
-        folder.clear()
-    write_json(workspace.model_plan(planned.dataset, planned.planner, configuration), planned)
-    if job.encoder is not None:
-        write_json(folder.encoder, job.encoder)
+    if is_first():
+        _begin(workspace, job, restart)
+    wait_for_all()
     if not folder.checkpoint.is_file():
         _train(job, runtime, started, lambda: on_epoch(folder))
+        wait_for_all()
     began = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(planned, job.configuration, folder.checkpoint, runtime)
@@ -132,11 +154,12 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
-    result = FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
-                        seed=seed, schedule=schedule, training_seconds=round(trained, 1),
-                        total_seconds=round(trained + time.monotonic() - began, 1),
-                        mean_dice=mean_dice, scores=summary, unscored=unscored)
-    write_json(folder.result, result)
+    result = agreed(FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
+                               seed=seed, schedule=schedule, training_seconds=round(trained, 1),
+                               total_seconds=round(trained + time.monotonic() - began, 1),
+                               mean_dice=mean_dice, scores=summary, unscored=unscored))
+    if is_first():
+        write_json(folder.result, result)
     return result
 
 
@@ -149,6 +172,14 @@ def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, 
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_model(job.folder.schedule, Schedule)
     save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
+
+
+def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
+    if restart:
+        job.folder.clear()
+    write_json(workspace.model_plan(job.plan.dataset, job.plan.planner, job.name), job.plan)
+    if job.encoder is not None:
+        write_json(job.folder.encoder, job.encoder)
 
 
 def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:

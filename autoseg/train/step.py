@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from autoseg.base.ranks import total
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.nn.losses.deep import DeepSupervision
 from autoseg.nn.losses.targets import TargetEncoder
+from autoseg.train.distributed import sum_gradients
 from autoseg.train.schedule import learning_rate
 from autoseg.train.state import TrainState
 from planners.fingerprint import LabelSpec
@@ -30,6 +32,7 @@ def train_step(state: TrainState, forward: Forward, loss: DeepSupervision, batch
     value = loss(logits, batch.label_BDHW, batch.annotated_BK)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(value).backward()
+    sum_gradients(state.model.parameters())
     state.scaler.unscale_(state.optimizer)
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), state.schedule.clip_norm)
     state.scaler.step(state.optimizer)
@@ -83,7 +86,7 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         axes = (0, *range(2, truth.ndim))
         overlap = overlap + (predicted & truth).sum(axes)
         size = size + predicted.sum(axes) + truth.sum(axes)
-    scores = (2 * overlap / size).tolist()
+    scores = (2 * total(overlap) / total(size)).tolist()
     return {name: None if score != score else score for name, score in zip(labels.foreground, scores, strict=True)}
 
 

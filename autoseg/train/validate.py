@@ -7,6 +7,7 @@ from pathlib import Path
 from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
+from autoseg.base.ranks import gathered, is_first, share_of
 from autoseg.base.runtime import Runtime
 from autoseg.base.workspace import FoldFolder, write_json
 from autoseg.data.case import CaseConditions
@@ -48,12 +49,14 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     """Predict, write and score every validation case; a mask that is there already is only scored.
 
     `truths` are the raw label files. One bad case never ends the others: the second value says what went wrong. With
-    `save_probabilities` each case's are written too, on the grid of its file.
+    `save_probabilities` each case's are written too, on the grid of its file. Several processes share the cases, and all
+    of them have the result.
     """
     if not job.validation:
         return None, ()
     scores, faults = [], []
-    for name in progress(job.validation, f"validating fold {job.fold}", len(job.validation)):
+    names = share_of(job.validation)
+    for name in progress(names, f"validating fold {job.fold}", len(names)):
         try:
             _predict_missing(job, name, model, runtime, mirroring, save_probabilities)
             mask = _mask(job, name)
@@ -67,10 +70,13 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
         except AutosegError as error:
             logger.warning("%s was not scored: %s", name, error)
             faults.append(f"{name}: {error}")
+    place = {name: number for number, name in enumerate(job.validation)}
+    scores, faults = sorted(gathered(scores), key=lambda score: place[score.name]), gathered(faults)
     if not scores:
         raise ManyFaults(job.title, faults)
     summary = summarize(scores, job.plan.labels)
-    write_json(job.folder.validation / "summary.json", summary)
+    if is_first():
+        write_json(job.folder.validation / "summary.json", summary)
     return summary, tuple(faults)
 
 

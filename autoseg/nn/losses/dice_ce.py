@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from autoseg.base.ranks import average, total
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.targets import Targets
 from planners.base import Frozen
@@ -24,7 +25,11 @@ class DiceCrossEntropy:
     samples'. Voxels that do not count are left out of both terms; if none counts the loss is 0. A sample is left out of
     the Dice of what was not annotated in it. The cross-entropy leaves such regions out; such plain labels it takes for
     one class with background, whose probability is their sum (the marginal loss of Shi et al. 2021).
+
+    Where several processes share a batch, each computes the loss of the whole of it.
     """
+
+    sums_over_processes = True
 
     def __init__(self, options: DiceCrossEntropyOptions, regions: bool, batch_dice: bool):
         self.options, self.regions, self.batch_dice = options, regions, batch_dice
@@ -46,12 +51,12 @@ class DiceCrossEntropy:
             first = 1  # background is scored by the cross-entropy alone
         dice = self._dice(probability[:, first:], targets.truth_BKDHW[:, first:], counted, targets.annotated_BK)
         if scored is None:
-            mean_entropy = entropy.mean()
+            mean_entropy = average(entropy.mean())
         else:
             kept = torch.where(scored, entropy, 0.0)
-            mean_entropy = kept.sum() / scored.expand_as(kept).sum().clamp(min=1)
+            mean_entropy = total(kept.sum()) / total(scored.expand_as(kept).sum()).clamp(min=1)
         loss = self.options.dice_weight * (1 - dice) + self.options.ce_weight * mean_entropy
-        return loss if scored is None else torch.where(scored.any(), loss, logits.sum() * 0)
+        return loss if scored is None else torch.where(_anywhere(scored.any()), loss, logits.sum() * 0)
 
     def _dice(self, probability: torch.Tensor, truth: torch.Tensor, counted: torch.Tensor | None,
               annotated_BK: torch.Tensor | None) -> torch.Tensor:
@@ -65,13 +70,25 @@ class DiceCrossEntropy:
         if annotated_BK is not None:
             overlap, size = torch.where(annotated_BK, overlap, 0.0), torch.where(annotated_BK, size, 0.0)
         if self.batch_dice:
-            overlap, size = overlap.sum(0), size.sum(0)
-            annotated_BK = None if annotated_BK is None else annotated_BK.any(0)
+            overlap, size = total(overlap.sum(0)), total(size.sum(0))
+            annotated_BK = None if annotated_BK is None else _anywhere(annotated_BK.any(0))
         smooth = self.options.smooth
         dice = (2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)
+        summed, averaged = (_same, _same) if self.batch_dice else (total, average)
         if annotated_BK is None:
-            return dice.mean()
-        return 1 - torch.where(annotated_BK, 1 - dice, 0.0).sum() / annotated_BK.sum().clamp(min=1)
+            return averaged(dice.mean())
+        missed = torch.where(annotated_BK, 1 - dice, 0.0).sum()
+        return 1 - summed(missed) / summed(annotated_BK.sum()).clamp(min=1)
+
+
+def _same(of_the_batch: torch.Tensor) -> torch.Tensor:
+    """What all processes have alike is summed already."""
+    return of_the_batch
+
+
+def _anywhere(here: torch.Tensor) -> torch.Tensor:
+    """Whether it is so in any process."""
+    return total(here.int()) > 0
 
 
 def _broadcast(annotated_BK: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:

@@ -1,0 +1,135 @@
+"""Which folds are to be trained, how each ended, and the table over them. On one device they run in turn."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg import pipeline
+from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.progress import duration
+from autoseg.base.ranks import ranks
+from autoseg.base.workspace import FoldFolder, Workspace
+from autoseg.evaluate.compare import bootstrap_mean
+from autoseg.evaluate.types import LabelSummary
+from autoseg.train.assemble import known_folds
+from autoseg.train.run import begin_model
+from autoseg.train.validate import FoldResult
+from planners.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+ALL_FOLDS = "all-folds"
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """A fold to train by a settled plan, which also lies in a file."""
+
+    planned: Plan
+    plan_file: Path
+    configuration: str
+    fold: int | str
+    folder: FoldFolder
+    save_probabilities: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.configuration} fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a fold ended: with its result, or with what went wrong."""
+
+    task: FoldTask
+    result: FoldResult | None
+    fault: str = ""
+
+
+def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> list[int | str]:
+    """The folds that words such as `all-folds`, `0 1 2`, `0,1,2` or `all` name, each once.
+
+    `all` is the one training on every case. Raises UserError for a fold that the dataset does not have.
+    """
+    words = [word for text in asked for word in text.split(",") if word]
+    if words == ["all"]:
+        return ["all"]
+    known = known_folds(workspace, dataset)
+    chosen: list[int | str] = []
+    for word in words:
+        found = known if word == ALL_FOLDS else ["all"] if word == "all" else [int(word)] if word.isdecimal() else None
+        if found is None or not set(found) <= {*known, "all"}:
+            raise UserError(f"unknown fold {word!r}", where=dataset, found=f"folds {', '.join(map(str, known))}",
+                            expected=f"some of these, {ALL_FOLDS}, or all (train on every case)")
+        chosen += [fold for fold in found if fold not in chosen]
+    if not chosen:
+        raise UserError("the dataset has too few cases for folds", where=dataset, do="train on all of them: the fold all")
+    if len(chosen) > 1 and ranks().n > 1:
+        raise UserError("several processes train one fold at a time", found=", ".join(map(str, chosen)),
+                        do="start torchrun once a fold, or let --devices run a fold a GPU")
+    return chosen
+
+
+def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
+                restart: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
+    """The tasks of a configuration, whose plan is written; a UserError where folds were begun with another one."""
+    path = begin_model(workspace, planned, configuration, folds, restart=restart)
+    return [FoldTask(planned, path, configuration, fold,
+                     FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)), save_probabilities)
+            for fold in folds]
+
+
+def in_turn(tasks: Iterable[FoldTask], device: str, *, home: Path, seed: int = 0) -> Iterator[Outcome]:
+    """Train one fold after the other in this process; a fault of one does not end the others."""
+    for task in tasks:
+        yield attempt(task, device, home, seed)
+
+
+def attempt(task: FoldTask, device: str, home: Path, seed: int) -> Outcome:
+    """Train one fold, or go on with it, or read its result; whatever goes wrong is in the outcome."""
+    try:
+        result = pipeline.train(task.planned.dataset, task.configuration, task.fold, planner=task.planned.planner,
+                                planned=task.planned, seed=seed, save_probabilities=task.save_probabilities, home=home,
+                                device=device)
+        return Outcome(task, result)
+    except AutosegError as error:
+        fault = str(error)
+    except Exception as error:  # a bug of one fold must not cost a night of others; its traceback is kept
+        logger.error("%s failed", task.title, exc_info=True)
+        fault = f"{type(error).__name__}: {error}"
+    logger.warning("%s: %s", task.title, fault)
+    return Outcome(task, None, fault)
+
+
+def failures(outcomes: Iterable[Outcome]) -> list[str]:
+    return [f"{outcome.task.title}: {outcome.fault}" for outcome in outcomes if outcome.fault]
+
+
+def fold_table(outcomes: Sequence[Outcome]) -> str:
+    """Validation Dice of the finished folds of a configuration, a column a label, and the mean over all their cases with
+    its 95 % bootstrap interval; empty where no fold was validated.
+    """
+    scored = [outcome.result for outcome in outcomes if outcome.result is not None and outcome.result.scores is not None]
+    if not scored:
+        return ""
+    labels = [label.name for label in scored[0].scores.labels]
+    rows = [["fold", "cases", *labels, "mean", "time"]]
+    for result in scored:
+        rows.append([str(result.fold), str(result.scores.n_cases), *map(_dice, result.scores.labels),
+                     _number(result.mean_dice), duration(result.total_seconds)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    of = bootstrap_mean([case.mean_dice for result in scored for case in result.scores.cases])
+    interval = "" if of.low is None else f" (95 % interval {of.low:.3f} to {of.high:.3f})"
+    lines.append(f"mean over all {of.n} cases: Dice {_number(of.mean)}{interval}"
+                 + (f"; {of.n_left_out} cases without foreground are left out" if of.n_left_out else ""))
+    return "\n".join(lines)
+
+
+def _dice(label: LabelSummary) -> str:
+    return _number(label.means["dice"].value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,127 @@
+"""Folds side by side, one a device: each is a process of its own, whose output goes to a log in the fold's folder.
+
+A process, not a thread: a crash of CUDA, or the system that takes memory back, ends one fold and not the others.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+
+from autoseg.base.errors import UserError
+from autoseg.base.runtime import cores, open_runtime
+from autoseg.base.workers import loaded_plugins
+from autoseg.base.workspace import appended, read_model, tail
+from autoseg.orchestrate.folds import FoldTask, Outcome
+from autoseg.train.validate import FoldResult
+
+logger = logging.getLogger(__name__)
+
+_TAIL_LINES = 12  # of a failed fold's log, that its fault shows
+_SECONDS_TO_STOP = 20.0  # until a process that was asked to stop is ended
+
+
+def devices_of(asked: str | None, device: str) -> list[str]:
+    """The devices that folds are spread over: those named, `cpu,cpu` or `0,1`; else every GPU where `device` is auto.
+
+    Raises UserError for one that this machine does not have.
+    """
+    if asked is not None:
+        named = [f"cuda:{word}" if word.isdecimal() else word for word in asked.replace(" ", "").split(",") if word]
+        for one in named:
+            open_runtime(one)
+        if not named:
+            raise UserError("no device is named", found=asked, expected="a list such as cuda:0,cuda:1")
+        return named
+    import torch
+
+    if device == "auto" and torch.cuda.is_available() and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [device]
+
+
+def side_by_side(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
+    """Train folds, one at a time a device, in processes of their own; outcomes in the order of their end.
+
+    A process that fails is reported with the end of its log, and the others go on. Whoever stops iterating, or is
+    interrupted, stops all processes: what they saved is gone on with.
+    """
+    free: SimpleQueue[str] = SimpleQueue()
+    for device in devices:
+        free.put(device)
+    running = _Running()
+    environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(devices))), **os.environ}
+
+    def work(task: FoldTask) -> Outcome:
+        device = free.get()
+        try:
+            return _finished(task, running.run(_command(task, device, home, seed), environment, task.folder.log))
+        finally:
+            free.put(device)
+
+    logger.info("%d folds on %s; each logs to its folder", len(tasks), ", ".join(devices))
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = [pool.submit(work, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+            running.stop()
+
+
+class _Running:
+    """The processes that run, until they are stopped: from then on none begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: list[subprocess.Popen] = []
+        self._stopped = False
+
+    def run(self, command: Sequence[str], environment: dict[str, str], log: Path) -> int:
+        """Run a command whose output goes to a log; its exit status, that of SIGTERM where it was not begun."""
+        with appended(log) as file:
+            with self._lock:
+                if self._stopped:
+                    return -signal.SIGTERM
+                process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                           env=environment, start_new_session=True)
+                self._processes.append(process)
+            return process.wait()
+
+    def stop(self) -> None:
+        """End the processes; a training may end at any moment, and goes on from its last saved epoch."""
+        with self._lock:
+            self._stopped = True
+        left = [process for process in self._processes if process.poll() is None]
+        for process in left:
+            process.terminate()
+        for process in left:
+            try:
+                process.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
+    plugins = [argument for name in loaded_plugins() for argument in ("--plugin", name)]
+    return [sys.executable, "-m", "autoseg.cli.train", task.planned.dataset, task.configuration, str(task.fold),
+            "--planner", task.planned.planner, "--plan", str(task.plan_file), "--home", str(home), "--device", device,
+            "--seed", str(seed), *(["--save_probabilities"] if task.save_probabilities else []), *plugins]
+
+
+def _finished(task: FoldTask, status: int) -> Outcome:
+    if status == 0 and task.folder.result.is_file():
+        return Outcome(task, read_model(task.folder.result, FoldResult))
+    ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    fault = f"{ended}; the end of {task.folder.log}:\n" + "\n".join(
+        f"    {line}" for line in tail(task.folder.log, _TAIL_LINES))
+    logger.warning("%s: %s", task.title, fault)
+    return Outcome(task, None, fault)

@@ -1,0 +1,152 @@
+"""From a raw dataset to a report: fingerprint, plan, preprocess, every fold of every configuration, selection, report.
+
+Everything that is done is kept: the same call again goes on where the last one was stopped.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg import pipeline
+from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.workspace import Workspace, read_model
+from autoseg.orchestrate import cluster
+from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, in_turn
+from autoseg.orchestrate.processes import side_by_side
+from autoseg.orchestrate.progress import Overview, shown
+from autoseg.orchestrate.spread import Nodes, connected
+from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where folds run and how: on which devices of this machine, or on a Ray cluster of an address."""
+
+    devices: tuple[str, ...] = ("auto",)
+    cluster: str | None = None
+    workers: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How every fold ended, and the report; `faults` names what else went wrong."""
+
+    outcomes: tuple[Outcome, ...]
+    report: Path | None = None
+    faults: tuple[str, ...] = ()
+
+
+def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
+        folds: Sequence[str] = (ALL_FOLDS,), budget_seconds: float | None = None, memory_bytes: int | None = None,
+        means: Means | None = None, home: str | Path | None = None, allow_outcomes: bool = False) -> Ran:
+    """Do everything for a dataset, unattended. `budget_seconds` is granted to each fold.
+
+    By default every configuration of the plan is trained; a cascade after its earlier stage. A fold that fails does not
+    end the others; what can be said without it is said.
+    """
+    means = means or Means()
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    planned = _planned(workspace, name, planner, budget_seconds, memory_bytes, means, allow_outcomes)
+    stages = in_stages(planned, configurations)
+    chosen = choose_folds(workspace, name, folds)
+    every = [configuration for stage in stages for configuration in stage]
+    with connected(means.cluster) as nodes:
+        if nodes is not None:
+            cluster.preprocess(nodes, name, planner, every, workspace)
+        pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=means.workers)
+        outcomes = _train(workspace, planned, stages, chosen, means, nodes)
+    failed = any(outcome.fault for outcome in outcomes)
+    try:
+        return Ran(tuple(outcomes), conclude(name, workspace.home))
+    except AutosegError as error:
+        if not failed:
+            raise
+        return Ran(tuple(outcomes), None, (str(error),))
+
+
+def conclude(dataset: str, home: Path) -> Path:
+    """Choose between what was trained, and write the report; its file."""
+    pipeline.find_best(dataset, home=home)
+    pipeline.report(dataset, home=home)
+    return Workspace.open(home).report(dataset)
+
+
+def train_tasks(tasks: Sequence[FoldTask], overview: Overview, means: Means, home: Path,
+                nodes: Nodes | None = None) -> Iterator[Outcome]:
+    """Train folds where `means` say; the overview learns of failures."""
+    if nodes is not None:
+        outcomes = cluster.train(nodes, tasks, home=home, seed=means.seed)
+    elif len(means.devices) > 1:
+        outcomes = side_by_side(tasks, means.devices, home=home, seed=means.seed)
+    else:
+        outcomes = in_turn(tasks, means.devices[0], home=home, seed=means.seed)
+    for outcome in outcomes:
+        if outcome.fault:
+            overview.failed.add(outcome.task.title)
+        yield outcome
+
+
+def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[str]]:
+    """The configurations to train: first those that stand alone, then the cascades, which need an earlier one finished.
+
+    Raises UserError for one that is not planned, and for a cascade without its earlier stage.
+    """
+    chosen = list(dict.fromkeys(configurations or planned.configurations))
+    for one in chosen:
+        pipeline.check_configuration(planned, one)
+        earlier = planned.configurations[one].previous
+        if earlier and earlier not in chosen:
+            raise UserError(f"{one} needs the predictions of {earlier}", where=planned.dataset,
+                            do=f"name both: -c {' '.join([earlier, *chosen])}")
+    later = [one for one in chosen if planned.configurations[one].previous]
+    return [stage for stage in ([one for one in chosen if one not in later], later) if stage]
+
+
+def _planned(workspace: Workspace, dataset: str, planner: str, budget_seconds: float | None, memory_bytes: int | None,
+             means: Means, allow_outcomes: bool) -> Plan:
+    """The dataset's plan: the one that is there while it is of this dataset, budget and memory, as speed is measured."""
+    measured = pipeline.fingerprint(dataset, home=workspace.home, workers=means.workers, allow_outcomes=allow_outcomes)
+    if workspace.plan(dataset, planner).is_file():
+        known = read_model(workspace.plan(dataset, planner), Plan)
+        if _is_current(known, measured, budget_seconds, memory_bytes):
+            logger.info("%s: the plan is kept", dataset)
+            return known
+    return pipeline.plan(dataset, planner=planner, budget_seconds=budget_seconds, memory_bytes=memory_bytes,
+                         home=workspace.home, device=means.devices[0])
+
+
+def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None, memory_bytes: int | None) -> bool:
+    budgets = {configuration.schedule.budget_seconds for configuration in known.configurations.values()}
+    return (known.fingerprint_digest == measured.digest and (budget_seconds is None or budgets == {budget_seconds})
+            and (memory_bytes is None or known.memory_bytes == memory_bytes))
+
+
+def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
+           means: Means, nodes: Nodes | None) -> list[Outcome]:
+    """Every fold of every configuration, a stage after the other; a cascade without its earlier stage is not begun."""
+    of = {}
+    for configuration in (one for stage in stages for one in stage):
+        settled = pipeline.settle(planned.dataset, configuration, planner=planned.planner, home=workspace.home)
+        of[configuration] = begin_folds(workspace, settled, configuration, folds, save_probabilities=True)
+    overview = Overview([task for tasks in of.values() for task in tasks],
+                        n_devices=len(means.devices) if nodes is None else nodes.n_folds_at_once)
+    outcomes: list[Outcome] = []
+    with shown(overview):
+        for stage in stages:
+            unfinished = {outcome.task.configuration for outcome in outcomes if outcome.fault}
+            tasks = []
+            for task in (task for configuration in stage for task in of[configuration]):
+                earlier = planned.configurations[task.configuration].previous
+                if earlier in unfinished:
+                    outcomes.append(Outcome(task, None, f"not begun, as folds of {earlier} failed"))
+                    overview.failed.add(task.title)
+                else:
+                    tasks.append(task)
+            outcomes += train_tasks(tasks, overview, means, workspace.home, nodes)
+    return outcomes

@@ -1,0 +1,91 @@
+"""Folds side by side in processes of their own, a device each; here the processes only claim to train."""
+
+import sys
+import time
+
+import pytest
+from orchestrate_folds import NAME, prepared_spheres, tasks_of
+from test_folds_chosen import result
+
+from autoseg.base.errors import UserError
+from autoseg.base.workspace import write_json
+from autoseg.cli import train
+from autoseg.orchestrate import processes
+from autoseg.orchestrate.processes import devices_of, side_by_side
+
+
+@pytest.fixture(scope="module")
+def spheres(tmp_path_factory):
+    return prepared_spheres(tmp_path_factory.mktemp("spheres"))
+
+
+def acting(monkeypatch, scripts: dict) -> list:
+    """Let the process of each fold run a line of Python; the list of (fold, device) as they began."""
+    begun = []
+
+    def command(task, device, home, seed):
+        begun.append((task.fold, device))
+        write_json(task.folder.path / "ready.json", result(task.fold, 0.5))
+        return [sys.executable, "-I", "-S", "-c", f"import os, time; folder = {str(task.folder.path)!r}; "
+                                                  + scripts[task.fold]]
+
+    monkeypatch.setattr(processes, "_command", command)
+    return begun
+
+
+FINISH = "print('done'); os.rename(folder + '/ready.json', folder + '/result.json')"
+
+
+@pytest.fixture
+def tasks(spheres):
+    made = tasks_of(*spheres)
+    yield made
+    for task in made:
+        task.folder.clear()
+
+
+def test_folds_share_the_devices_and_a_failed_one_shows_the_end_of_its_log(spheres, tasks, monkeypatch):
+    begun = acting(monkeypatch, {0: FINISH, 1: "print('out of luck'); raise SystemExit(3)", 2: FINISH})
+    outcomes = {outcome.task.fold: outcome for outcome in side_by_side(tasks, ["cpu", "cpu"], home=spheres[0].home)}
+    assert {fold: bool(outcome.fault) for fold, outcome in outcomes.items()} == {0: False, 1: True, 2: False}
+    assert "ended with status 3" in outcomes[1].fault and "out of luck" in outcomes[1].fault
+    assert outcomes[0].result.mean_dice == 0.5
+    assert [fold for fold, _ in begun] == [0, 1, 2] and tasks[0].folder.log.read_text() == "done\n"
+
+
+def test_two_devices_work_at_the_same_time(spheres, tasks, monkeypatch):
+    other = f"{tasks[1].folder.path}/result.json"
+    acting(monkeypatch, {0: f"[time.sleep(.02) for _ in range(2000) if not os.path.exists({other!r})]; " + FINISH,
+                         1: FINISH})
+    outcomes = list(side_by_side(tasks[:2], ["cpu", "cpu"], home=spheres[0].home))
+    assert [outcome.task.fold for outcome in outcomes] == [1, 0]  # fold 0 waits for fold 1, which runs beside it
+
+
+def test_who_stops_stops_the_processes(spheres, tasks, monkeypatch):
+    begun = acting(monkeypatch, {0: FINISH, 1: "time.sleep(60)", 2: "time.sleep(60)"})
+    started = time.monotonic()
+    outcomes = side_by_side(tasks, ["cpu", "cpu"], home=spheres[0].home)
+    assert next(outcomes).task.fold == 0
+    outcomes.close()
+    assert time.monotonic() - started < 30 and len(begun) <= 3
+
+
+def test_a_process_is_told_the_plan_that_all_folds_share(spheres, tasks):
+    words = processes._command(tasks[1], "cuda:1", spheres[0].home, 7)
+    assert words[1:3] == ["-m", "autoseg.cli.train"]
+    assert words[words.index("--plan") + 1] == str(tasks[1].plan_file) and words[words.index("--device") + 1] == "cuda:1"
+    assert tasks[1].plan_file.is_file()
+
+
+def test_devices_are_named_by_a_list():
+    assert devices_of("cpu,cpu", "auto") == ["cpu", "cpu"] and devices_of(None, "cpu") == ["cpu"]
+    for unusable in ("", "tpu", "99"):
+        with pytest.raises(UserError, match="device|GPU"):
+            devices_of(unusable, "auto")
+
+
+@pytest.mark.slow
+def test_two_folds_are_trained_in_two_real_processes(tmp_path, capsys):
+    workspace, _ = prepared_spheres(tmp_path)
+    assert train.main(["1", NAME, "0,1", "--devices", "cpu,cpu", "--home", str(workspace.home)]) == 0
+    assert "mean over all 2 cases" in capsys.readouterr().out

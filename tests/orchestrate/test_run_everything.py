@@ -1,0 +1,110 @@
+"""One command from a raw dataset to the report; what was done is kept, and a cascade waits for its earlier stage."""
+
+
+import pytest
+from orchestrate_folds import DATASET, pretend_to_train
+
+from autoseg import pipeline
+from autoseg.base.errors import UserError
+from autoseg.base.workspace import Workspace, write_text
+from autoseg.cli import run
+from autoseg.orchestrate import run as run_module
+from autoseg.orchestrate.run import in_stages
+from planners.hardware import Hardware
+from tests_support import small_plan, write_spheres
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A raw dataset, for which a plan of tiny networks is made and whose selection and report are only noted."""
+    write_spheres(tmp_path / "raw" / DATASET, n_cases=5)
+    made = pipeline.make_plan
+
+    def tiny(*arguments):
+        measured = made(*arguments)
+        return measured.model_copy(update={"configurations": {
+            "3d_fullres": small_plan().configurations["3d_fullres"], "2d": small_plan(2).configurations["2d"]}})
+
+    monkeypatch.setattr(pipeline, "make_plan", tiny)
+    monkeypatch.setattr(pipeline, "probe_hardware", lambda runtime: Hardware(
+        device="cpu", memory_bytes=2**33, flops_per_s=1e11, cores=1))
+    concluded = []
+    monkeypatch.setattr(pipeline, "find_best", lambda dataset, *, home: concluded.append(dataset), raising=False)
+    monkeypatch.setattr(pipeline, "report", lambda dataset, *, home: write_text(
+        Workspace(home).report(dataset), f"{len(concluded)}"), raising=False)
+    return tmp_path
+
+
+def test_everything_is_done_and_the_same_command_goes_on(home, monkeypatch, capsys):
+    done = pretend_to_train(monkeypatch, bad=(1,))
+    command = ["1", "--folds", "0", "1", "--home", str(home), "--device", "cpu", "--workers", "1"]
+    assert run.main(command) == 2
+    said = capsys.readouterr()
+    assert "2 failed" in said.err and "3d_fullres fold 1" in said.err and "report.html" in said.out
+    assert done == [("3d_fullres", 0), ("2d", 0)]
+    planned = Workspace(home).plan(DATASET, "budgeted").stat().st_mtime_ns
+    again = pretend_to_train(monkeypatch)
+    assert run.main(command) == 0
+    said = capsys.readouterr()
+    assert again == [("3d_fullres", 1), ("2d", 1)]
+    assert Workspace(home).plan(DATASET, "budgeted").stat().st_mtime_ns == planned
+    assert said.out.count("mean over all 2 cases") == 2 and "folds 4/4 finished" in said.err
+
+
+def test_a_wrong_configuration_is_refused_before_anything_is_trained(home, monkeypatch, capsys):
+    pretend_to_train(monkeypatch)
+    assert run.main(["1", "-c", "4d", "--home", str(home), "--device", "cpu", "--workers", "1"]) == 2
+    assert "unknown configuration '4d'" in capsys.readouterr().err
+    assert not (home / "models").exists()
+
+
+def with_cascade():
+    plan = small_plan()
+    lowres = plan.configurations["3d_fullres"]
+    cascade = lowres.model_copy(update={"previous": "3d_lowres", "data": "3d_fullres"})
+    return plan.model_copy(update={"configurations": {"3d_cascade_fullres": cascade, "3d_fullres": lowres,
+                                                      "3d_lowres": lowres, "2d": lowres}})
+
+
+def test_a_cascade_is_trained_after_its_earlier_stage():
+    assert in_stages(with_cascade(), None) == [["3d_fullres", "3d_lowres", "2d"], ["3d_cascade_fullres"]]
+    assert in_stages(with_cascade(), ["2d"]) == [["2d"]]
+    with pytest.raises(UserError, match=r"needs the predictions of 3d_lowres.*-c 3d_lowres 3d_cascade_fullres"):
+        in_stages(with_cascade(), ["3d_cascade_fullres"])
+
+
+def test_a_cascade_is_not_begun_where_its_earlier_stage_failed(tmp_path, monkeypatch):
+    write_spheres(tmp_path / "raw" / DATASET, n_cases=5)
+    plan, begun = with_cascade(), []
+
+    def one(task, *_):
+        begun.append(task.title)
+        return run_module.Outcome(task, None, "bad" if task.configuration == "3d_lowres" else "")
+
+    monkeypatch.setattr(pipeline, "settle", lambda *_, **__: plan)
+    monkeypatch.setattr("autoseg.orchestrate.folds.attempt", one)
+    outcomes = run_module._train(Workspace(tmp_path), plan, [["3d_lowres"], ["3d_cascade_fullres"]], [0, 1],
+                                 run_module.Means(), None)
+    assert begun == ["3d_lowres fold 0", "3d_lowres fold 1"]
+    assert [outcome.fault for outcome in outcomes][2:] == ["not begun, as folds of 3d_lowres failed"] * 2
+
+
+def test_a_plan_of_another_budget_or_dataset_is_made_anew():
+    class Measured:
+        digest = ""
+
+    plan = small_plan()
+    budgeted = plan.configurations["3d_fullres"].model_copy(update={
+        "schedule": plan.configurations["3d_fullres"].schedule.model_copy(update={"budget_seconds": 60.0})})
+    plan = plan.model_copy(update={"configurations": {"3d_fullres": budgeted}})
+    assert run_module._is_current(plan, Measured, None, None) and run_module._is_current(plan, Measured, 60.0, None)
+    assert not run_module._is_current(plan, Measured, 90.0, None)
+    assert not run_module._is_current(plan, Measured, None, 2**30)
+    Measured.digest = "other"
+    assert not run_module._is_current(plan, Measured, None, None)
+
+
+def test_the_command_explains_itself(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--help"])
+    assert "example: autoseg_run" in capsys.readouterr().out
