@@ -31,6 +31,7 @@ def _run(options: argparse.Namespace) -> int:
     from autoseg.orchestrate.folds import failures, fold_table
     from autoseg.orchestrate.processes import devices_of
     from autoseg.orchestrate.run import Means, run
+    from autoseg.select.text import as_text
 
     means = Means(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers, options.seed)
     ran = run(options.dataset, planner=options.planner, configurations=options.configurations, folds=options.folds,
@@ -39,8 +40,9 @@ def _run(options: argparse.Namespace) -> int:
     for configuration in dict.fromkeys(outcome.task.configuration for outcome in ran.outcomes):
         table = fold_table([outcome for outcome in ran.outcomes if outcome.task.configuration == configuration])
         print(f"{configuration}:\n{table or 'no fold was validated'}")
-    if ran.report is not None:
-        print(f"report: {ran.report}")
+    if ran.selection is not None:
+        print(as_text(ran.selection))
+    print(f"report: {ran.report}")
     return common.list_faults([*failures(ran.outcomes), *ran.faults])
 
 

@@ -16,6 +16,7 @@ from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds,
 from autoseg.orchestrate.processes import side_by_side
 from autoseg.orchestrate.progress import Overview, shown
 from autoseg.orchestrate.spread import Nodes, connected
+from autoseg.select.types import Selection
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 
@@ -34,10 +35,11 @@ class Means:
 
 @dataclass(frozen=True)
 class Ran:
-    """How every fold ended, and the report; `faults` names what else went wrong."""
+    """How every fold ended, what was chosen, and the report; `faults` says why nothing was chosen."""
 
     outcomes: tuple[Outcome, ...]
-    report: Path | None = None
+    selection: Selection | None
+    report: Path
     faults: tuple[str, ...] = ()
 
 
@@ -61,20 +63,12 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
             cluster.preprocess(nodes, name, planner, every, workspace)
         pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=means.workers)
         outcomes = _train(workspace, planned, stages, chosen, means, nodes)
-    failed = any(outcome.fault for outcome in outcomes)
+    selection, faults = None, ()
     try:
-        return Ran(tuple(outcomes), conclude(name, workspace.home))
-    except AutosegError as error:
-        if not failed:
-            raise
-        return Ran(tuple(outcomes), None, (str(error),))
-
-
-def conclude(dataset: str, home: Path) -> Path:
-    """Choose between what was trained, and write the report; its file."""
-    pipeline.find_best(dataset, home=home)
-    pipeline.report(dataset, home=home)
-    return Workspace.open(home).report(dataset)
+        selection = pipeline.find_best(name, home=workspace.home, workers=means.workers)
+    except AutosegError as error:  # most often folds that are not finished; the report says what is there
+        faults = (str(error),)
+    return Ran(tuple(outcomes), selection, pipeline.report(name, home=workspace.home), faults)
 
 
 def train_tasks(tasks: Sequence[FoldTask], overview: Overview, means: Means, home: Path,

@@ -153,6 +153,21 @@ def test_a_folder_gets_its_quality_and_its_maps(tmp_path):
     assert json.loads((masks / "quality.json").read_text()) == quality
 
 
+def test_what_several_processes_note_is_collected_into_one_quality_report(tmp_path):
+    trained_home(tmp_path, 0, 1)
+    for name in ("ball", "other"):
+        write_array(tmp_path / "images" / f"{name}_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
+    opened, images, masks = Ensemble.open(home=tmp_path, device="cpu"), tmp_path / "images", tmp_path / "masks"
+    for name in ("ball", "other"):
+        predict_folder(opened, images, masks, only=[name])
+    assert not (masks / "quality.json").exists()
+    predict_folder(opened, images, masks, keep_existing=True)
+    together = json.loads((masks / "quality.json").read_text())
+    predict_folder(opened, images, tmp_path / "alone")
+    assert together == json.loads((tmp_path / "alone" / "quality.json").read_text())
+    assert not (masks / "quality").exists()
+
+
 def test_a_single_file_is_predicted_as_a_folder_is(tmp_path):
     image = tmp_path / "ball_0000.nii.gz"
     write_array(image, CASE.image_CDHW, CASE.geometry)
