@@ -78,6 +78,15 @@ def memory_bytes(device: torch.device) -> int:
     return int(free_host_bytes() * _CPU_MEMORY_SHARE)
 
 
+def used_bytes(device: torch.device) -> int:
+    """Memory in use: the most that tensors have held on a GPU so far, or what this process holds of the host now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
     text = str(error).lower()

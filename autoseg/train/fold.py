@@ -12,7 +12,7 @@ from autoseg.base.checkpoint import load_state, save_state, save_weights
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
-from autoseg.base.runtime import Runtime, free_host_bytes
+from autoseg.base.runtime import Runtime, free_host_bytes, used_bytes
 from autoseg.base.workspace import append_record, read_records, write_json, write_records
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
@@ -112,7 +112,9 @@ def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStr
             pace = _followed(pace, taken / (state.iteration - first))
             _adapt(state, pace, bar)
             if is_first():
-                _log(job, state, mean_loss, rate, dice, watchdog, pace.seconds_per_iteration)
+                left = (state.schedule.iterations - state.iteration) * pace.seconds_per_iteration
+                _log(job, state, dice, watchdog, train_loss=mean_loss, learning_rate=rate, seconds_left=left,
+                     memory_bytes=used_bytes(runtime.device))
                 _save(job, state, stream)
                 bar.set_postfix_str(_postfix(mean_loss, dice))
                 on_epoch()
@@ -133,15 +135,12 @@ def _adapt(state: TrainState, pace: Pace, bar: tqdm) -> None:
         bar.refresh()
 
 
-def _log(job: FoldJob, state: TrainState, loss: float, rate: float, dice: dict[str, float | None], watchdog: Watchdog,
-         per_iteration: float) -> None:
+def _log(job: FoldJob, state: TrainState, dice: dict[str, float | None], watchdog: Watchdog, **measured: float) -> None:
     known = [score for score in dice.values() if score is not None]
     mean = sum(known) / len(known) if known else None
-    remaining = state.schedule.iterations - state.iteration
     append_record(job.folder.metrics, {
-        "epoch": state.epoch, "iteration": state.iteration,
-        "iterations": state.schedule.iterations, "train_loss": loss, "learning_rate": rate, "validation_dice": mean,
-        "validation_dice_by_label": dice, "seconds": state.seconds, "seconds_left": remaining * per_iteration})
+        "epoch": state.epoch, "iteration": state.iteration, "iterations": state.schedule.iterations,
+        "seconds": state.seconds, "validation_dice": mean, "validation_dice_by_label": dice, **measured})
     complaint = watchdog.complaint(mean, state.iteration / state.schedule.iterations)
     if complaint:
         logger.warning("%s: %s", job.title, complaint)

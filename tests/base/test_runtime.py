@@ -6,7 +6,7 @@ import torch
 from autoseg.base import runtime
 from autoseg.base.errors import UserError
 from autoseg.base.progress import duration
-from autoseg.base.runtime import Runtime, cores, free_host_bytes, open_runtime
+from autoseg.base.runtime import Runtime, cores, free_host_bytes, open_runtime, used_bytes
 
 
 def test_the_cpu_is_always_there():
@@ -60,3 +60,10 @@ def test_memory_and_cores_are_positive():
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "60 s"), (754, "12 min 34 s"), (8100, "2 h 15 min")])
 def test_durations_are_for_people(seconds, text):
     assert duration(seconds) == text
+
+
+def test_memory_in_use_grows_with_what_is_held():
+    before = used_bytes(torch.device("cpu"))
+    held = torch.ones(2**26)  # 256 MiB
+    assert used_bytes(torch.device("cpu")) - before > 2**27
+    del held

@@ -38,7 +38,7 @@ def _folds_table(of: Gathered, model: Model) -> Table:
     memory = model.plan.memory_bytes
     asked = f"{memory / 2**30:.1f} GiB were asked for" if memory else "what the machine has was planned with"
     return table(f"Folds of {model.title}. Time: training, and with validation; of unfinished folds up to the latest epoch. "
-                 f"Memory: {asked}; the peak that training used, where it was recorded. "
+                 f"Memory: {asked}; the most that was used after an epoch of training, on a CPU by the whole process. "
                  "Dice: mean over labels of the mean over the fold's n cases, at full size.",
                  ("Fold", "State", "Iterations", "Training", "In all", "Still to come", "Peak memory", "n", "Dice"), rows)
 
@@ -47,7 +47,7 @@ def _row(name: str, fold: Fold | None) -> tuple[str | Cell, ...]:
     if fold is None:
         return (name, Cell("not begun", mark="bad"), *("–",) * 7)
     last = fold.records[-1] if fold.records else {}
-    memory = last.get("memory_bytes")
+    memory = max((record.get("memory_bytes", 0) for record in fold.records), default=0)
     peak = f"{memory / 2**30:.2f} GiB" if memory else "–"
     iterations = f"{last['iteration']} of {last['iterations']}" if "iterations" in last else "–"
     result = fold.result
