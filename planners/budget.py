@@ -9,6 +9,8 @@ EPOCHS_OF_A_BUDGET = 50
 SHORTEST_EPOCH_SECONDS = 10.0
 # What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
 PACE_TOLERANCE = 0.02
+# Of the latest epoch in the pace: one busy minute of the machine must not bend the schedule.
+LATEST_SHARE = 0.25
 # Kept free at the end for what no one can foresee; the budget is a promise.
 MARGIN = 0.02
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
@@ -52,6 +54,17 @@ def resolve(schedule: Schedule, pace: Pace, spent_seconds: float) -> Schedule:
     return schedule.model_copy(update={"iterations": iterations,
                                        "iterations_per_epoch": max(1, shortest, iterations // EPOCHS_OF_A_BUDGET),
                                        "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
+
+
+def follow(pace: Pace, latest_seconds: float) -> Pace:
+    """The pace, moved towards the seconds of an iteration of the latest epoch.
+
+    Predictions move with it: what the machine was busy with when they were measured slowed both alike.
+    """
+    seconds = (1 - LATEST_SHARE) * pace.seconds_per_iteration + LATEST_SHARE * latest_seconds
+    ratio = seconds / pace.seconds_per_iteration
+    return pace.model_copy(update={"seconds_per_iteration": seconds,
+                                   "validation_pass_seconds": ratio * pace.validation_pass_seconds})
 
 
 def revise(schedule: Schedule, pace: Pace, done: int, spent_seconds: float) -> Schedule:

@@ -27,7 +27,7 @@ from autoseg.train.state import TrainState, new_state
 from autoseg.train.step import AveragedWeights, Forward, patch_dice, train_step
 from autoseg.train.watchdog import Watchdog
 from planners.base import Part
-from planners.budget import Pace, resolve, revise
+from planners.budget import Pace, follow, resolve, revise
 from planners.plan import Hiding
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 # Share of the device's memory that the data may fill.
 _RESIDENT_SHARE = 1 / 3
 _PATCHES_PER_EPOCH = 1 / 20  # validation batches for each training batch
-_PACE_WEIGHT = 0.25  # of the latest epoch
 
 
 def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None] = lambda: None) -> None:
@@ -109,7 +108,7 @@ def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStr
             dice = _patch_scores(job, state, patches, steps, runtime)
             state.epoch += 1
             state.seconds, taken = agreed((time.monotonic() - started, time.monotonic() - begun))
-            pace = _followed(pace, taken / (state.iteration - first))
+            pace = follow(pace, taken / (state.iteration - first))
             _adapt(state, pace, bar)
             if is_first():
                 left = (state.schedule.iterations - state.iteration) * pace.seconds_per_iteration
@@ -118,12 +117,6 @@ def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStr
                 _save(job, state, stream)
                 bar.set_postfix_str(_postfix(mean_loss, dice))
                 on_epoch()
-
-
-def _followed(pace: Pace, latest_seconds: float) -> Pace:
-    """The pace, moved towards that of the latest epoch: one busy minute of the machine must not bend the schedule."""
-    seconds = (1 - _PACE_WEIGHT) * pace.seconds_per_iteration + _PACE_WEIGHT * latest_seconds
-    return pace.model_copy(update={"seconds_per_iteration": seconds})
 
 
 def _adapt(state: TrainState, pace: Pace, bar: tqdm) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planners.budget import Pace, granted, resolve, revise
+from planners.budget import Pace, follow, granted, resolve, revise
 from planners.plan import Schedule
 from tests_support import small_plan
 
@@ -55,6 +55,13 @@ def test_a_slower_machine_gets_fewer_iterations():
 def test_a_steady_machine_keeps_its_schedule():
     resolved = resolve(BUDGET, PACE, spent_seconds=10)
     assert revise(resolved, PACE, done=50, spent_seconds=10 + 25) is resolved
+
+
+def test_the_pace_follows_the_latest_epoch_and_predictions_follow_the_pace():
+    pace = follow(Pace(seconds_per_iteration=2.0, validation_pass_seconds=100.0, fixed_seconds=7.0, mirrored_passes=2), 1.0)
+    assert pace.seconds_per_iteration == 1.75
+    assert pace.validation_pass_seconds == 87.5
+    assert pace.fixed_seconds == 7.0
 
 
 def test_without_a_budget_nothing_is_revised():
