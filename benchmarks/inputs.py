@@ -1,11 +1,12 @@
 """What other inputs are worth on real data: trains one fold a variant of a dataset and compares the scores.
 
     python benchmarks/inputs.py sts ../shared/data/Dataset010_STS --budget 20m --home DIR
-    python benchmarks/inputs.py columns ../shared/data/Dataset004_Hippocampus --budget 10m --home DIR
+    python benchmarks/inputs.py columns ../shared/data/Dataset004_Hippocampus --budget 10m --iterations 1000 --home DIR
 
 `sts` trains CT alone, CT + PET, CT + PET + MR, the three with the clinical table, and the three without hiding channels,
 then scores the models with every subset of their channels (autoseg_ablate). `columns` trains without a table and with five
-columns of random numbers, which must change nothing. Images are linked, not copied. What is finished is not done again.
+columns of random numbers, which must change nothing. `--iterations` makes two trainings equally long on a machine that does
+other things, too. Images are linked, not copied. What is finished is not done again.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("comparison", choices=("sts", "columns"))
     parser.add_argument("dataset", type=Path, help="a raw dataset's folder")
     parser.add_argument("--budget", required=True, help="of a fold, such as 20m")
+    parser.add_argument("--iterations", type=int, help="of each training, instead of what the budget allows")
     parser.add_argument("--home", type=Path, required=True, help="workspace, kept")
     parser.add_argument("--variants", nargs="+", help="only these")
     parser.add_argument("--ablate", nargs="*", default=ABLATED,
@@ -99,6 +101,8 @@ def trained(options: argparse.Namespace, name: str, dataset: str, changes: tuple
     """Prepare, train and, where there is something to leave out, ablate; a row of the table."""
     common = ["--home", str(options.home)]
     run("plan_and_preprocess", "-d", dataset, "-c", CONFIGURATION, "--budget", options.budget, *common)
+    if options.iterations:
+        changes = (*changes, "--set", f"schedule.iterations={options.iterations}")
     start = time.monotonic()
     run("train", dataset, CONFIGURATION, "0", *changes, *common)
     seconds = time.monotonic() - start
