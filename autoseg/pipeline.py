@@ -14,6 +14,7 @@ from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
 from autoseg.base.runtime import cores, open_runtime
 from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
+from autoseg.data.conditions import annotated_names
 from autoseg.data.integrity import Report
 from autoseg.data.integrity import verify as verify_folder
 from autoseg.data.manifest import Manifest, read_manifest
@@ -177,7 +178,10 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = FoldFolder(workspace.fold(name, planned.planner, configuration, fold))
     if is_first() and result.scores is not None and not folder.sheet.is_file():
-        _draw_validation(workspace, name, folder, result.scores)
+        try:
+            _draw_validation(workspace, name, folder, result.scores)
+        except Exception as error:  # a picture is no reason to fail a fold that is finished
+            logger.warning("the validation cases could not be drawn: %s: %s", type(error).__name__, error)
     return result
 
 
@@ -253,10 +257,17 @@ def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: 
 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,
              scoring: Scoring | None = None) -> Summary:
-    """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean."""
-    manifest = read_manifest(Path(dataset_json), allow_outcomes=True)
+    """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean, and which of them
+    were annotated in cases that are labelled in part.
+    """
+    described = Path(dataset_json)
+    manifest = read_manifest(described, allow_outcomes=True)
+    annotated = manifest.labels_present
+    if manifest.labels_present_column:
+        raw = described if described.is_dir() else described.parent
+        annotated = annotated_names(raw, manifest, [case.name for case in find_training_cases(raw, manifest)])
     return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores(),
-                            scoring=scoring)
+                            scoring=scoring, annotated=annotated)
 
 
 def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None, dataset_json: str | Path | None = None,

@@ -118,6 +118,25 @@ def read_model(path: Path, model: type[M]) -> M:
                         do="correct these keys or make the file anew") from None
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder alone; a UserError where another process of this machine holds it. Windows has no such lock."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("another process works here", where=folder, do="wait for it, or end it") from None
+        except OSError:  # a disk without locks, as some that are shared
+            pass
+        yield
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it, if it is there."""
     if path.exists():

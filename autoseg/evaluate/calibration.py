@@ -1,7 +1,8 @@
 """Are probabilities what they say? Expected calibration error, and the temperature that makes it small.
 
 Probabilities come as levels of 1/255 (`data.readers.probabilities`). Level 0 stands for all below half a level, of which
-a quarter of a level is taken. Where background is certain to that precision it stays certain: far from everything
+a quarter of a level is taken; labels at level 0 of the same voxel share it, or a hundred of them would weigh as much as a
+doubt. Where background is certain to that precision it stays certain: far from everything
 there are so many such voxels that any softening would invent volume.
 
 Voxels are those within two steps (26-neighbours) of the foreground of the truth or of the prediction: of a whole image
@@ -22,10 +23,12 @@ from planners.fingerprint import LabelSpec
 
 N_BINS = 15  # equal widths of confidence from 0 to 1, as in Guo et al. 2017
 DILATION = 2
-SAMPLE = 20_000  # voxels of a case, evenly spaced among all of its zone
+SAMPLE = 20_000  # voxels of a case
+SAMPLE_OF_ALL = 2_000_000  # of all cases together: they are held in memory, with a number a label
 TEMPERATURES = (0.25, 8.0)  # the limits of the fit
 
-_LOG_OF_LEVEL = np.log(np.maximum(np.arange(LEVELS + 1), 0.25) / LEVELS).astype(np.float32)
+_OF_LEVEL_0 = 0.25
+_LOG_OF_LEVEL = np.log(np.maximum(np.arange(LEVELS + 1), _OF_LEVEL_0) / LEVELS).astype(np.float32)
 
 
 class CalibrationBin(Frozen):
@@ -72,7 +75,7 @@ def calibrated(levels_KN: np.ndarray, temperature: float, has_regions: bool) -> 
         out = 1 / (1 + np.exp(-logits))
         out[levels_KN == 0] = 0
         return out
-    out = np.exp(_LOG_OF_LEVEL[levels_KN] / np.float32(temperature))
+    out = np.exp(_log_labels(levels_KN) / np.float32(temperature))
     out /= out.sum(0)
     certain = levels_KN[0] == LEVELS
     out[:, certain] = 0
@@ -80,14 +83,14 @@ def calibrated(levels_KN: np.ndarray, temperature: float, has_regions: bool) -> 
     return out
 
 
-def sample_case(levels_KDHW: np.ndarray, truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec
-                ) -> CalibrationSample:
-    """At most SAMPLE voxels of a case's zone; the ignore label's are left out. All arrays lie on one grid."""
+def sample_case(levels_KDHW: np.ndarray, truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec,
+                most: int = SAMPLE) -> CalibrationSample:
+    """At most `most` voxels of a case's zone, evenly spaced; the ignore label's are left out. All arrays lie on one grid."""
     zone = (predicted_DHW != 0) | ((truth_DHW != 0) & (truth_DHW != labels.ignore))
     zone = scipy.ndimage.binary_dilation(zone, TOUCHING, iterations=DILATION) & (truth_DHW != labels.ignore)
     voxels = np.flatnonzero(zone)
-    if len(voxels) > SAMPLE:
-        voxels = voxels[np.linspace(0, len(voxels) - 1, SAMPLE).round().astype(np.int64)]
+    if len(voxels) > most:
+        voxels = voxels[np.linspace(0, len(voxels) - 1, most).round().astype(np.int64)]
     heads = labels.foreground if labels.has_regions else tuple(labels.names)
     values_N = truth_DHW.reshape(-1)[voxels]
     truth = np.stack([np.isin(values_N, labels.names[head]) for head in heads])
@@ -95,9 +98,10 @@ def sample_case(levels_KDHW: np.ndarray, truth_DHW: np.ndarray, predicted_DHW: n
 
 
 def fit_temperature(samples: Sequence[CalibrationSample], has_regions: bool) -> float:
-    """The temperature of least mean negative log likelihood (Guo et al. 2017, section 4.2); 1 where there is no voxel.
+    """The temperature of least mean negative log likelihood (Guo et al. 2017, section 4.2).
 
-    One number is sought between the limits of TEMPERATURES by Brent's method, so that the answer is always the same.
+    1 where there is no voxel, and where that temperature would make the expected calibration error larger. One number is
+    sought between the limits of TEMPERATURES by Brent's method, so that the answer is always the same.
     """
     levels, truth = _pooled(samples)
     if not truth.size:
@@ -105,7 +109,10 @@ def fit_temperature(samples: Sequence[CalibrationSample], has_regions: bool) -> 
     score = _regions_loss if has_regions else _labels_loss
     found = scipy.optimize.minimize_scalar(lambda log_t: score(levels, truth, float(np.exp(log_t))), method="bounded",
                                            bounds=tuple(np.log(TEMPERATURES)), options={"xatol": 1e-3})
-    return round(float(np.exp(found.x)), 4)
+    temperature = round(float(np.exp(found.x)), 4)
+    before, after = (_error(_bins(*_confidence(calibrated(levels, t, has_regions), truth, has_regions)))
+                     for t in (1.0, temperature))
+    return temperature if after <= before else 1.0
 
 
 def calibration(samples: Sequence[CalibrationSample], temperature: float, has_regions: bool) -> Calibration:
@@ -125,9 +132,16 @@ def _pooled(samples: Sequence[CalibrationSample]) -> tuple[np.ndarray, np.ndarra
 
 
 def _labels_loss(levels_KN: np.ndarray, truth_KN: np.ndarray, temperature: float) -> float:
-    logits = _LOG_OF_LEVEL[levels_KN] / np.float32(temperature)
+    logits = _log_labels(levels_KN) / np.float32(temperature)
     right = logits[truth_KN.argmax(0), np.arange(logits.shape[1])]
     return float(np.mean(np.log(np.exp(logits).sum(0)) - right, dtype=np.float64))
+
+
+def _log_labels(levels_KN: np.ndarray) -> np.ndarray:
+    """Logarithms of the labels' probabilities (K, ...; float32)."""
+    absent_KN = levels_KN == 0
+    n_N = np.maximum(absent_KN.sum(0), 1).astype(np.float32)
+    return np.where(absent_KN, np.log(np.float32(_OF_LEVEL_0 / LEVELS) / n_N), _LOG_OF_LEVEL[levels_KN])
 
 
 def _regions_loss(levels_KN: np.ndarray, truth_KN: np.ndarray, temperature: float) -> float:

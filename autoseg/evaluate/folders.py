@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,10 @@ _PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
 
 
 def evaluate_folders(truth_folder: Path, predicted_folder: Path, labels: LabelSpec, file_ending: str, workers: int = 1,
-                     *, scoring: Scoring | None = None) -> Summary:
+                     *, scoring: Scoring | None = None, annotated: Mapping[str, Sequence[str]] | None = None) -> Summary:
     """Score every label file of a folder against the prediction of the same name, in whatever format it is.
 
+    `annotated` holds the foreground names that were annotated in the cases that are labelled in part.
     A case without a prediction, on another grid or with undeclared values is listed in the summary's `faults`, a
     prediction without a label in its `warnings`. Raises UserError where a folder is missing or holds no label, two files
     are of one case, the predictions say that they have other labels, or a tolerance is of an unknown label.
@@ -48,7 +49,7 @@ def evaluate_folders(truth_folder: Path, predicted_folder: Path, labels: LabelSp
                 for name, path in predictions.items() if name not in truths]
     for warning in warnings:
         logger.warning("%s", warning)
-    pairs = [_Pair(name, path, predictions[name], labels, scoring)
+    pairs = [_Pair(name, path, predictions[name], labels, scoring, (annotated or {}).get(name))
              for name, path in truths.items() if name in predictions]
     results = list(progress(_mapped(pairs, workers), "scoring", len(pairs)))
     faults += [result for result in results if isinstance(result, str)]
@@ -116,6 +117,7 @@ class _Pair:
     predicted: Path
     labels: LabelSpec
     scoring: Scoring
+    annotated: Sequence[str] | None
 
 
 def _score_pair(pair: _Pair) -> CaseScore | str:
@@ -128,7 +130,7 @@ def _score_pair(pair: _Pair) -> CaseScore | str:
             raise UserError("truth and prediction lie on different grids", where=f"case {pair.name}", found=difference,
                             do="predict from the image that the label was drawn on")
         return score_case(truth_DHW, predicted_DHW, pair.labels, geometry.spacing_mm, f"case {pair.name}",
-                          scoring=pair.scoring).model_copy(update={"name": pair.name})
+                          scoring=pair.scoring, annotated=pair.annotated).model_copy(update={"name": pair.name})
     except AutosegError as error:
         return str(error)
 

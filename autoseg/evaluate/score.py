@@ -207,7 +207,7 @@ def _surface_metrics(pair: _Pair, masks: tuple[np.ndarray, np.ndarray], of: Over
     if of.tp + of.fn == 0 or of.tp + of.fp == 0:
         far = metrics.diagonal_mm(pair.shape, pair.spacing_mm)
         return {"hd_mm": far, "hd95_mm": far, "assd_mm": far, "nsd": 0.0}
-    distances = surface_distances(*masks, pair.spacing_mm)
+    distances = surface_distances(*masks, pair.spacing_mm, pair.shape)
     tolerance = pair.scoring.nsd_tolerance_mm_of.get(label, pair.scoring.nsd_tolerance_mm)
     return {"hd_mm": metrics.hausdorff_mm(distances), "hd95_mm": metrics.hausdorff_mm(distances, 95),
             "assd_mm": metrics.assd_mm(distances), "nsd": metrics.nsd(distances, tolerance)}

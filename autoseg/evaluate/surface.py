@@ -22,14 +22,16 @@ class SurfaceDistances:
     predicted_area: np.ndarray
 
 
-def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...]) -> SurfaceDistances:
+def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...],
+                      image_shape: tuple[int, ...] | None = None) -> SurfaceDistances:
     """Distances between two masks (bool, the same shape, 2D or 3D), neither of them empty.
 
-    Axes of one voxel have no extent: a volume of one slice is measured in 2D.
+    `image_shape` is that of the image which the masks were cut from (default: their own). Its axes of one voxel have no
+    extent: an image of one slice is measured in 2D, a lesion in one slice of many in 3D.
     """
     if not (truth.any() and predicted.any()):
         raise ValueError("the distance between surfaces is defined for two masks that are not empty")
-    axes = [axis for axis, size in enumerate(truth.shape) if size > 1]
+    axes = [axis for axis, size in enumerate(image_shape or truth.shape) if size > 1]
     if len(axes) < 2:
         axes = list(range(truth.ndim))[-2:]
     keep = tuple(slice(None) if axis in axes else 0 for axis in range(truth.ndim))

@@ -6,7 +6,7 @@ difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions a c
 `same`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -67,7 +67,9 @@ def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "
         raise UserError("no case is in both", where=f"{name_a} and {name_b}",
                         found=f"{_some(of_a)} against {_some(of_b)}", do="compare predictions of the same cases")
     rows = []
-    truth_ml_L = np.nan_to_num([_values(of_a[case], names, "truth_ml") for case in cases]).mean(0)
+    _check_truths(of_a, of_b, cases, names, f"{name_a} and {name_b}")
+    truth_ml_NL = np.array([_values(of_a[case], names, "truth_ml") for case in cases])
+    truth_ml_L = np.nan_to_num(truth_ml_NL).sum(0) / np.maximum((~np.isnan(truth_ml_NL)).sum(0), 1)
     for metric in scoring.metrics:
         margin_L = MARGIN * truth_ml_L if metric == "volume_error_ml" else np.full(len(names), _MARGINS.get(metric, MARGIN))
         a_NL, b_NL = (np.array([_values(of[case], names, metric) for case in cases]) for of in (of_a, of_b))
@@ -80,6 +82,17 @@ def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "
     return Versus(a=name_a, b=name_b, seed=seed, scoring=scoring, n_cases=len(cases), rows=tuple(rows),
                   only_a=tuple(name for name in of_a if name not in of_b),
                   only_b=tuple(name for name in of_b if name not in of_a))
+
+
+def _check_truths(of_a: Mapping[str, CaseScore], of_b: Mapping[str, CaseScore], cases: Sequence[str], names: Sequence[str],
+                  where: str) -> None:
+    """A UserError where the two were scored against different labels, as their true volumes tell."""
+    differing = [case for case in cases
+                 if not np.allclose(_values(of_a[case], names, "truth_ml"), _values(of_b[case], names, "truth_ml"),
+                                    equal_nan=True)]
+    if differing:
+        raise UserError("the two were scored against different labels", where=where, found=", ".join(differing[:5]),
+                        do="score both again with the same labels")
 
 
 def _row(metric: Metric, label: str, of: PairedDifference, margin: float, n_one_defined: int) -> Row:

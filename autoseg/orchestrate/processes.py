@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -66,7 +67,7 @@ def side_by_side(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Pat
             free.put(device)
 
     logger.info("%d folds on %s; each logs to its folder", len(tasks), ", ".join(devices))
-    with ThreadPoolExecutor(len(devices)) as pool:
+    with _ended_like_an_interruption(), ThreadPoolExecutor(len(devices)) as pool:
         futures = [pool.submit(work, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -75,6 +76,25 @@ def side_by_side(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Pat
             for future in futures:
                 future.cancel()
             running.stop()
+
+
+@contextmanager
+def _ended_like_an_interruption() -> Iterator[None]:
+    """Within this context a closed session (SIGHUP) and a plain `kill` (SIGTERM) are an interruption: by default they would
+    end this process alone, and its folds would go on unseen.
+    """
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        signals = []
+    before = [signal.signal(one, interrupt) for one in signals]
+    try:
+        yield
+    finally:
+        for one, handler in zip(signals, before, strict=True):
+            signal.signal(one, handler)
 
 
 class _Running:
@@ -118,9 +138,11 @@ def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
 
 
 def _finished(task: FoldTask, status: int) -> Outcome:
-    if status == 0 and task.folder.result.is_file():
-        return Outcome(task, read_model(task.folder.result, FoldResult))
     ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    if task.folder.result.is_file():
+        if status:
+            logger.warning("%s is finished, but its process %s; see %s", task.title, ended, task.folder.log)
+        return Outcome(task, read_model(task.folder.result, FoldResult))
     fault = f"{ended}; the end of {task.folder.log}:\n" + "\n".join(
         f"    {line}" for line in tail(task.folder.log, _TAIL_LINES))
     logger.warning("%s: %s", task.title, fault)

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.progress import duration
 from autoseg.base.workspace import Workspace, read_model
 from autoseg.orchestrate import cluster
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, in_turn
 from autoseg.orchestrate.processes import side_by_side
 from autoseg.orchestrate.progress import Overview, shown
 from autoseg.orchestrate.spread import Nodes, connected
+from autoseg.preprocess.run import recipe_digest
 from autoseg.select.types import Selection
+from autoseg.train.assemble import assemble
+from autoseg.train.run import begun_plan
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 
@@ -58,6 +62,7 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     stages = in_stages(planned, configurations)
     chosen = choose_folds(workspace, name, folds)
     every = [configuration for stage in stages for configuration in stage]
+    _check_begun(workspace, planned, every, budget_seconds, memory_bytes)
     with connected(means.cluster) as nodes:
         if nodes is not None:
             cluster.preprocess(nodes, name, planner, every, workspace)
@@ -67,13 +72,17 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     try:
         selection = pipeline.find_best(name, home=workspace.home, workers=means.workers)
     except AutosegError as error:  # most often folds that are not finished; the report says what is there
-        faults = (str(error),)
+        if set(choose_folds(workspace, name, [ALL_FOLDS])) <= set(chosen):
+            faults = (str(error),)
+        else:
+            logger.info("nothing is chosen yet, as not all folds were asked for: %s", error)
     return Ran(tuple(outcomes), selection, pipeline.report(name, home=workspace.home), faults)
 
 
 def train_tasks(tasks: Sequence[FoldTask], overview: Overview, means: Means, home: Path,
                 nodes: Nodes | None = None) -> Iterator[Outcome]:
     """Train folds where `means` say; the overview learns of failures."""
+    _join_stages(tasks, home)
     if nodes is not None:
         outcomes = cluster.train(nodes, tasks, home=home, seed=means.seed)
     elif len(means.devices) > 1:
@@ -84,6 +93,32 @@ def train_tasks(tasks: Sequence[FoldTask], overview: Overview, means: Means, hom
         if outcome.fault:
             overview.failed.add(outcome.task.title)
         yield outcome
+
+
+def _join_stages(tasks: Sequence[FoldTask], home: Path) -> None:
+    """Prepare what the folds of a cascade share before they run side by side and would each write it."""
+    of_cascade = {task.configuration: task for task in tasks if task.planned.configurations[task.configuration].previous}
+    for task in of_cascade.values():
+        try:
+            assemble(Workspace.open(home), task.planned, task.configuration, task.fold)
+        except AutosegError:  # each fold says what is wrong
+            logger.debug("%s cannot be prepared yet", task.title)
+
+
+def _check_begun(workspace: Workspace, planned: Plan, configurations: Sequence[str], budget_seconds: float | None,
+                 memory_bytes: int | None) -> None:
+    """A UserError where folds were begun in another way than is asked for now: what is finished would silently stay."""
+    for one in configurations:
+        begun = begun_plan(workspace, planned.dataset, planned.planner, one)
+        if begun is None:
+            continue
+        known, folder = begun.configurations[one], workspace.model(planned.dataset, planned.planner, one)
+        do = f"remove {folder}, or train its folds anew with autoseg_train {planned.dataset} {one} all-folds --restart"
+        if budget_seconds not in (None, known.schedule.budget_seconds) or memory_bytes not in (None, begun.memory_bytes):
+            raise UserError(f"{one} was begun with another budget or memory", where=folder,
+                            found=f"{duration(known.schedule.budget_seconds or 0)} a fold", do=f"leave both out, or {do}")
+        if recipe_digest(begun, known) != recipe_digest(planned, planned.configurations[one]):
+            raise UserError(f"{one} was begun with cases prepared in another way", where=folder, do=do)
 
 
 def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[str]]:

@@ -4,7 +4,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.workspace import FoldFolder, Workspace, read_model
 from autoseg.data.readers.files import digest
 from autoseg.predict.inference import Inference
-from autoseg.predict.models import all_models
+from autoseg.predict.models import all_models, trained_model
 
 
 def chosen_inference(workspace: Workspace, dataset: str | None = None) -> Inference | None:
@@ -29,8 +29,15 @@ def chosen_inference(workspace: Workspace, dataset: str | None = None) -> Infere
 
 
 def check_current(workspace: Workspace, inference: Inference) -> None:
-    """Raises UserError where a fold that `inference` names is gone, unfinished, or has other weights than it was given."""
-    for member in inference.members:
+    """Raises UserError where a fold that `inference` names is gone, unfinished, or has other weights than it was given, and
+    where the earlier stage of a cascade has other folds.
+    """
+    earlier = [member.previous for member in inference.members if member.previous is not None]
+    for member in earlier:
+        folder = workspace.model(inference.dataset, member.planner, member.configuration)
+        if trained_model(folder).folds != member.folds:
+            raise _stale(workspace, inference, f"{member.title} has other finished folds than when it was chosen")
+    for member in (*inference.members, *earlier):
         for index, fold in enumerate(member.folds):
             folder = FoldFolder(workspace.fold(inference.dataset, member.planner, member.configuration, fold))
             if not (folder.result.is_file() and folder.checkpoint.is_file()):

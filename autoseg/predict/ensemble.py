@@ -82,7 +82,7 @@ class Ensemble:
 
     def find(self, path: str | Path, table: str | Path | None = None) -> CasesToPredict:
         """As `Predictor.find`, by a member that conditions need, if there is one."""
-        told = [member for member in self.members if member.configuration.conditioning.name != "none"]
+        told = [member for member in self.members if member.is_told]
         return (told or self.members)[0].find(path, table)
 
     def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
@@ -126,8 +126,15 @@ def _logits(member: Predictor, prepared: PreparedCase, case: Case, votes: Votes 
     for model in member.models:
         logits = member.logits(prepared, case, [model])
         votes.add(probability_slabs(logits, prepared, member.plan, member.configuration))
-        total = logits if total is None else total.add_(logits)
+        # Where the device was too small for one of them, its logits are in the host's memory.
+        total = logits if total is None else _sum(total, logits)
     return total.div_(len(member.models))
+
+
+def _sum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a + b, on the CPU where one of them lies there."""
+    device = a.device if a.device == b.device else torch.device("cpu")
+    return a.to(device).add_(b.to(device))
 
 
 def _alone(member: Predictor, case: Case, probabilities: bool, votes: Votes | None) -> tuple[np.ndarray, np.ndarray | None]:

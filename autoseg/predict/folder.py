@@ -3,7 +3,7 @@ their quality.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from autoseg import __version__
@@ -45,7 +45,7 @@ def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: 
     masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
     _spare_images(files, masks)
     if only is None:
-        _collect_quality(target, predictor.trust, files)
+        _collect_quality(target, predictor.trust, plan.file_ending)
     written, faults = [], []
     for case_files, mask in progress(list(zip(files, masks, strict=True)), "predicting", len(files)):
         if keep_existing and mask.is_file():
@@ -56,7 +56,9 @@ def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: 
             prediction = predictor.predict(case, probabilities, uncertainty)
             _write_soft(target, plan.file_ending, prediction)
             if prediction.quality is not None:  # before the mask, which says that the case is done
-                _note_quality(target, predictor.trust, prediction.quality, files, alone=only is None)
+                _note_quality(mask, predictor.trust, prediction.quality, alone=only is None)
+            else:
+                _forget_quality(mask)
             write_label(mask, prediction.label_DHW, case.geometry)
             written.append(mask)
         except AutosegError as error:
@@ -79,35 +81,46 @@ def _write_soft(target: Path, ending: str, prediction: Prediction) -> None:
                         case.geometry)
 
 
-def _note_quality(target: Path, trust: Trust | None, quality: CaseQuality, files: Sequence[CaseFiles], *, alone: bool
-                  ) -> None:
+def _note_quality(mask: Path, trust: Trust | None, quality: CaseQuality, *, alone: bool) -> None:
     """Write what is known of a case: to the report of all cases or, where other processes predict the others, to a file of
     its own, which whoever predicts them all collects.
     """
     if alone:
-        _write_quality(target / QUALITY, trust, [quality], files)
+        _write_quality(mask.parent, trust, [quality], mask.name.removeprefix(quality.name))
     else:
-        write_json(target / QUALITY_OF_CASES / f"{quality.name}.json", quality)
+        write_json(mask.parent / QUALITY_OF_CASES / f"{quality.name}.json", quality)
     if quality.look:
         logger.warning("%s: look at this one, its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
 
 
-def _collect_quality(target: Path, trust: Trust | None, files: Sequence[CaseFiles]) -> None:
+def _collect_quality(target: Path, trust: Trust | None, ending: str) -> None:
     """Bring what several processes have noted into one report; the notes are removed, as they grow old."""
     folder = target / QUALITY_OF_CASES
     notes = [read_model(path, CaseQuality) for path in list_files(folder)] if is_folder(folder) else []
     if notes:
-        _write_quality(target / QUALITY, trust, notes, files)
+        _write_quality(target, trust, notes, ending)
         remove_folder(folder)
 
 
-def _write_quality(path: Path, trust: Trust | None, qualities: Iterable[CaseQuality], files: Sequence[CaseFiles]) -> None:
-    """Write what is known of some cases beside what was known of the others."""
-    names = {one.name for one in files}
-    known = read_model(path, QualityReport).cases if path.is_file() else ()
-    cases = {one.name: one for one in (*known, *qualities) if one.name in names}
-    write_json(path, QualityReport(look_below=trust and trust.look_below, correlation=trust and trust.correlation,
-                                   n=trust and trust.n, cases=tuple(cases[name] for name in sorted(cases))))
+def _write_quality(target: Path, trust: Trust | None, qualities: Sequence[CaseQuality], ending: str) -> None:
+    """Write what is known of some cases beside what the same rule said of others, of which there are masks."""
+    rule = QualityReport(look_below=trust and trust.look_below, correlation=trust and trust.correlation,
+                         n=trust and trust.n, cases=())
+    path = target / QUALITY
+    before = read_model(path, QualityReport) if path.is_file() else rule
+    known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
+    cases = {one.name: one for one in known if (target / f"{one.name}{ending}").is_file()}
+    cases |= {one.name: one for one in qualities}
+    write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
+
+
+def _forget_quality(mask: Path) -> None:
+    """Take a case out of the report: what was said of it was of another model's mask."""
+    path = mask.parent / QUALITY
+    if path.is_file():
+        report = read_model(path, QualityReport)
+        write_json(path, report.model_copy(update={"cases": tuple(
+            one for one in report.cases if not mask.name.startswith(f"{one.name}."))}))
 
 
 def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:

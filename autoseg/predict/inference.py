@@ -8,13 +8,15 @@ from planners.base import Frozen
 class Member(Frozen):
     """The folds of one configuration, whose logits are averaged.
 
-    `digests` are of the folds' weights, in their order, so that a fold that was trained again since is noticed.
+    `digests` are of the folds' weights, in their order, so that a fold that was trained again since is noticed. `previous`
+    is the earlier stage of a cascade, whose finished folds predict together, too.
     """
 
     planner: str
     configuration: str
     folds: tuple[str, ...]
     digests: tuple[str, ...] = ()
+    previous: "Member | None" = None
 
     @property
     def title(self) -> str:

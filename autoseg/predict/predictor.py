@@ -74,6 +74,12 @@ class Predictor:
     def configuration(self) -> Configuration:
         return self.plan.configurations[self.name]
 
+    @property
+    def is_told(self) -> bool:
+        """Whether anything but images conditions it, or the earlier stage of a cascade."""
+        return (self.configuration.conditioning.name != "none"
+                or (self.previous is not None and self.previous.is_told))
+
     @classmethod
     def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
              folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
@@ -148,7 +154,7 @@ class Predictor:
         """
         path = Path(path)
         files = find_cases(path, self.plan.channels, self.plan.file_ending)
-        if self.configuration.conditioning.name == "none":
+        if not self.is_told:
             if table is not None:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {})

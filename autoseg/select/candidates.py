@@ -28,7 +28,9 @@ class Scored:
 def score_candidates(dataset: Dataset, contenders: Sequence[Contender], workers: int) -> tuple[list[Scored], list[str]]:
     """All candidates, and notes on the pairs that could not be scored because probabilities were not saved."""
     grids = [read_header(path).geometry for path in dataset.truths.values()]
-    scored = [_scored(dataset, (one,), [one.scores[name] for name in dataset.truths], grids) for one in contenders]
+    # Not the scores that the folds wrote: labels may have been corrected since, and all must be judged by the same truth.
+    scored = [_scored(dataset, (one,), mapped(_score, cases_of(dataset, (one,)), workers, f"scoring {one.member.title}"),
+                      grids) for one in contenders]
     notes = []
     if len(contenders) > 1:
         without = [one for one in contenders if one.folds_without_probabilities()]

@@ -11,8 +11,8 @@ from autoseg.data.conditions import annotated_names, group_of
 from autoseg.data.manifest import read_manifest
 from autoseg.data.raw import find_training_cases
 from autoseg.data.readers.files import digest
-from autoseg.evaluate.types import CaseScore
 from autoseg.predict.inference import Member
+from autoseg.predict.models import trained_model
 from autoseg.train.splits import read_splits
 from autoseg.train.validate import FoldResult
 from planners.fingerprint import LabelSpec
@@ -24,25 +24,24 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Dataset:
     """The cross-validation cases of a dataset in the order of their names. `annotated` holds the names that were
-    annotated in the cases that are labelled in part; `n_folds` is the number of folds it is split into.
+    annotated in the cases that are labelled in part; `validation` are the cases of each fold that it is split into.
     """
 
     name: str
     truths: Mapping[str, Path]
     labels: LabelSpec
     annotated: Mapping[str, tuple[str, ...]]
-    n_folds: int
+    validation: tuple[frozenset[str], ...]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One configuration whose folds cover every case: by case its fold and its scores."""
+    """One configuration whose folds cover every case, and by case its fold."""
 
     member: Member
     plan: Plan
     folder: Path
     fold_of: Mapping[str, str]
-    scores: Mapping[str, CaseScore]
 
     def mask(self, case: str) -> Path:
         return self._fold(case).validation / f"{case}{self.plan.file_ending}"
@@ -70,7 +69,7 @@ def read_dataset(workspace: Workspace, dataset: str) -> Dataset:
     names = sorted(truths)
     splits = read_splits(workspace, dataset, names, *group_of(raw, manifest, names))
     return Dataset(dataset, {name: truths[name] for name in names}, manifest.labels,
-                   annotated_names(raw, manifest, names) or {}, len(splits))
+                   annotated_names(raw, manifest, names) or {}, tuple(frozenset(split.validation) for split in splits))
 
 
 def gather(workspace: Workspace, dataset: Dataset) -> tuple[list[Contender], list[str]]:
@@ -102,23 +101,28 @@ def _contender(folder: Path, dataset: Dataset) -> Contender | str:
         return f"{title}: it was trained with other labels than dataset.json declares"
     numbers = sorted((path.name[5:] for path in folder.glob("fold_*") if path.name[5:].isdecimal()), key=int)
     finished = [fold for fold in numbers if FoldFolder(folder / f"fold_{fold}").result.is_file()]
-    missing = [str(fold) for fold in range(dataset.n_folds) if str(fold) not in finished]
+    missing = [str(fold) for fold in range(len(dataset.validation)) if str(fold) not in finished]
     if missing:
         return (f"{title}: fold {', '.join(missing)} is not finished; finish with "
                 f"{_commands(plan, folder.name, missing)}")
     results = {fold: read_model(FoldFolder(folder / f"fold_{fold}").result, FoldResult) for fold in finished}
-    fault = _coverage_fault(results, dataset.truths, folder)
+    fault = _coverage_fault(results, dataset.truths, folder) or _splits_fault(results, dataset.validation)
     if fault:
         return f"{title}: {fault}"
-    cases = {case.name: (fold, case) for fold, result in results.items() for case in result.scores.cases}
-    digests = tuple(digest(FoldFolder(folder / f"fold_{fold}").checkpoint) for fold in finished)
-    found = Contender(Member(planner=folder.parent.name, configuration=folder.name, folds=tuple(finished), digests=digests),
-                      plan, folder, {name: cases[name][0] for name in dataset.truths},
-                      {name: cases[name][1] for name in dataset.truths})
+    fold_of = {case.name: fold for fold, result in results.items() for case in result.scores.cases}
+    earlier = plan.configurations[folder.name].previous
+    previous = _member(folder.with_name(earlier), trained_model(folder.with_name(earlier)).folds) if earlier else None
+    found = Contender(_member(folder, finished, previous), plan, folder, {name: fold_of[name] for name in dataset.truths})
     lost = [name for name in dataset.truths if not found.mask(name).is_file()]
     if lost:
-        return f"{title}: the masks of {_listed(lost)} are missing; {_validate_again(folder, {cases[n][0] for n in lost})}"
+        return f"{title}: the masks of {_listed(lost)} are missing; {_validate_again(folder, {fold_of[n] for n in lost})}"
     return found
+
+
+def _member(folder: Path, folds: Sequence[str], previous: Member | None = None) -> Member:
+    digests = tuple(digest(FoldFolder(folder / f"fold_{fold}").checkpoint) for fold in folds)
+    return Member(planner=folder.parent.name, configuration=folder.name, folds=tuple(folds), digests=digests,
+                  previous=previous)
 
 
 def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path], folder: Path) -> str:
@@ -143,6 +147,18 @@ def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path
         return (f"{_listed(missing)} were validated by no fold; make the folds cover every case (splits_final.json) and "
                 "train them")
     return ""
+
+
+def _splits_fault(results: Mapping[str, FoldResult], validation: Sequence[frozenset[str]]) -> str:
+    """What fold was trained on other splits than the dataset has now: its scores may be of cases, or of patients, that it
+    was trained on.
+    """
+    changed = [fold for fold, result in results.items() if int(fold) >= len(validation)
+               or {case.name for case in result.scores.cases} != validation[int(fold)]]
+    if not changed:
+        return ""
+    return (f"the splits were changed since fold {', '.join(changed)} was trained; restore them, or train again with "
+            "--restart")
 
 
 def _validate_again(folder: Path, folds: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 from autoseg.data.readers.probabilities import Box, joint_box
 from autoseg.evaluate.calibration import (
     DILATION,
+    SAMPLE,
+    SAMPLE_OF_ALL,
     Calibration,
     CalibrationSample,
     calibration,
@@ -60,7 +62,8 @@ def learn_trust(cases: Sequence[CandidateCase], fold_of: Sequence[str], true_dic
     Cases without a true Dice, or labelled in part, teach nothing.
     """
     has_regions = cases[0].labels.has_regions
-    samples = mapped(_samples, cases, workers, "calibration")
+    most = min(SAMPLE, SAMPLE_OF_ALL // len(cases))
+    samples = mapped(partial(_samples, most=most), cases, workers, "calibration")
     folds = sorted(set(fold_of))
     of_others = [fit_temperature(_pooled(samples, [other != fold for other in fold_of]), has_regions) for fold in folds]
     temperature = fit_temperature(_pooled(samples, [True] * len(cases)), has_regions)
@@ -143,7 +146,7 @@ def _pooled(samples: Sequence[Sequence[CalibrationSample]], chosen: Sequence[boo
     return [one for of_case, wanted in zip(samples, chosen, strict=True) if wanted for one in of_case]
 
 
-def _samples(case: CandidateCase) -> list[CalibrationSample]:
+def _samples(case: CandidateCase, most: int) -> list[CalibrationSample]:
     """A sample of each model that speaks of the case; none where the case is labelled in part."""
     if set(case.annotated) != set(case.labels.foreground):
         return []
@@ -152,7 +155,7 @@ def _samples(case: CandidateCase) -> list[CalibrationSample]:
     for soft in case.read_probabilities():
         box = joint_box([soft.box, _around(truth)]) if truth.any() else soft.box
         levels = soft.within(box)
-        samples.append(sample_case(levels, truth[box], decided(levels, case.labels, threshold=127.5), case.labels))
+        samples.append(sample_case(levels, truth[box], decided(levels, case.labels, threshold=127.5), case.labels, most))
     return samples
 
 

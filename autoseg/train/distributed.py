@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, is_first, join, ranks
-from autoseg.base.runtime import open_runtime
+from autoseg.base.runtime import cores, open_runtime
 from autoseg.nn.losses import LOSSES
 from planners.plan import Configuration
 
@@ -43,8 +43,8 @@ def joined(device: str = "auto") -> Iterator[str]:
     if cuda:
         open_runtime(chosen)  # says what is wrong where there is no such GPU
         torch.cuda.set_device(torch.device(chosen))
-    if not cuda and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // n_local))
+    if not cuda and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun says 1, whatever the machine has
+        torch.set_num_threads(max(1, cores() // n_local))
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     level = logging.getLogger("autoseg").level
     try:

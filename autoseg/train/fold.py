@@ -186,7 +186,9 @@ def _opened(job: FoldJob) -> list[PreparedCase]:
 
 def _resident_bytes(runtime: Runtime) -> int:
     if runtime.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(runtime.device)[0] * _RESIDENT_SHARE)
+        # What torch holds for tensors to come counts as used there: after a first fold that is most of the device.
+        held = torch.cuda.memory_reserved(runtime.device) - torch.cuda.memory_allocated(runtime.device)
+        return int((torch.cuda.mem_get_info(runtime.device)[0] + held) * _RESIDENT_SHARE)
     return int(free_host_bytes() * _RESIDENT_SHARE / ranks().n_local)
 
 

@@ -3,14 +3,15 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
-from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
+from autoseg.base.workspace import FoldFolder, Workspace, locked, read_model, write_json
 from autoseg.batches.augment import AUGMENTATIONS
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
@@ -134,40 +135,45 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     if folder.result.is_file() and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
         result = read_model(folder.result, FoldResult)
-        if save_probabilities and is_first():
+        names = [case.name for case in result.scores.cases] if result.scores is not None else []
+        if save_probabilities and is_first() and without_probabilities(folder, names):
             _add_probabilities(workspace, planned, configuration, fold, runtime)
         return result
     check_shareable(planned.configurations[configuration], str(folder.path))
-    with first_goes_first():
-        job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
-    # From here on something is removed or written: whatever could be refused was.
-    if is_first():
-        _begin(workspace, job, restart)
-    wait_for_all()
-    if not folder.checkpoint.is_file():
-        _train(job, runtime, started, lambda: on_epoch(folder))
+    with locked(folder.path) if is_first() else nullcontext():
+        with first_goes_first():
+            job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
+        # From here on something is removed or written: whatever could be refused was.
+        if is_first():
+            _begin(workspace, job, restart)
         wait_for_all()
+        if not folder.checkpoint.is_file():
+            _train(job, runtime, started, lambda: on_epoch(folder))
+            wait_for_all()
+        return _validated(job, truths, runtime, save_probabilities)
+
+
+def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool) -> FoldResult:
+    """Predict and score the validation cases of a trained fold, and write its result."""
     began = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
-    model = load_model(planned, job.configuration, folder.checkpoint, runtime)
-    schedule = read_model(folder.schedule, Schedule)
+    model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
+    schedule = read_model(job.folder.schedule, Schedule)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
-    result = agreed(FoldResult(dataset=planned.dataset, planner=planned.planner, configuration=configuration, fold=fold,
-                               seed=seed, schedule=schedule, training_seconds=round(trained, 1),
+    result = agreed(FoldResult(dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold,
+                               seed=job.seed, schedule=schedule, training_seconds=round(trained, 1),
                                total_seconds=round(trained + time.monotonic() - began, 1),
                                mean_dice=mean_dice, scores=summary, unscored=unscored))
     if is_first():
-        write_json(folder.result, result)
+        write_json(job.folder.result, result)
     return result
 
 
 def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime) -> None:
     """Save the probabilities of a finished fold's validation cases, as far as they are missing."""
     job, _ = assemble(workspace, planned, configuration, fold)
-    if not without_probabilities(job.folder, job.validation):
-        return
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_model(job.folder.schedule, Schedule)

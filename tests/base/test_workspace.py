@@ -10,6 +10,7 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.workspace import (
     Workspace,
     append_record,
+    locked,
     read_json,
     read_model,
     read_records,
@@ -115,3 +116,13 @@ def test_faults_travel_between_processes():
     error = ManyFaults("labelsTr", ["a is empty"])
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.faults) == (str(error), error.faults)
+
+
+def test_a_folder_that_another_process_holds_is_refused(tmp_path):
+    with locked(tmp_path / "fold_0"):
+        with pytest.raises(UserError, match="another process works here"), locked(tmp_path / "fold_0"):
+            pass
+        with locked(tmp_path / "fold_1"):
+            pass
+    with locked(tmp_path / "fold_0"):
+        pass

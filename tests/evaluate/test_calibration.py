@@ -31,6 +31,17 @@ def test_the_error_is_the_distance_of_accuracy_from_confidence():
     assert full.low < full.confidence <= full.high + 1e-6
 
 
+@pytest.mark.parametrize("n_labels", [3, 15, 105])
+def test_the_temperature_of_calibrated_probabilities_is_one_however_many_labels_there_are(n_labels):
+    rng = np.random.default_rng(0)
+    right = rng.random(20_000) < 0.8
+    probabilities = np.zeros((n_labels, len(right)), np.float32)
+    probabilities[1], probabilities[2] = 0.8, 0.2
+    truth = np.zeros(probabilities.shape, bool)
+    truth[1], truth[2] = right, ~right
+    assert fit_temperature([CalibrationSample(levels_of(probabilities), truth)], False) == pytest.approx(1, abs=0.05)
+
+
 def test_bins_weigh_by_their_voxels():
     of = calibration([two_labels(0.8, 100, 60), two_labels(0.6, 300, 180)], 1.0, False)
     assert of.error_before == pytest.approx(0.2 / 4, abs=1e-6)

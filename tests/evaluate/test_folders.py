@@ -127,6 +127,12 @@ def test_a_tolerance_of_an_unknown_label_is_refused(folders):
 
 
 @pytest.mark.slow
+def test_a_label_that_nobody_looked_for_in_a_case_is_part_of_no_mean(folders):
+    summary = evaluate_folders(*folders, LABELS, ".nii.gz", annotated={"a": ("liver",)})
+    assert [case.labels[1].annotated for case in summary.cases] == [False, True]
+    assert (summary.labels[0].means["dice"].n, summary.labels[1].means["dice"].n) == (2, 1)
+
+
 def test_two_processes_give_the_scores_of_one(tmp_path, monkeypatch):
     monkeypatch.setattr("autoseg.evaluate.folders._SECONDS_WORTH_PROCESSES", 0.0)
     for number in range(6):

@@ -139,6 +139,16 @@ def test_surface_metrics_agree_with_surface_distance(shape, spacing, expected):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_lesion_in_one_slice_of_a_volume_is_measured_in_three_dimensions():
+    volume = np.zeros((2, 3, 12, 12), bool)
+    volume[0, 1, 2:8, 2:8] = volume[1, 1, 2:8, 4:10] = True
+    whole = surface_distances(*volume, (5.0, 1.0, 1.0))
+    cut = surface_distances(*volume[:, 1:2], (5.0, 1.0, 1.0), volume.shape[1:])
+    flat = surface_distances(*volume[:, 1:2], (5.0, 1.0, 1.0))
+    assert metrics.assd_mm(cut) == pytest.approx(metrics.assd_mm(whole))
+    assert metrics.assd_mm(cut) < metrics.assd_mm(flat)  # the faces above and below lie upon each other
+
+
 def test_surface_metrics_do_not_depend_on_the_order_of_the_axes():
     generator = np.random.default_rng(1)
     truth, predicted = generator.random((6, 9, 8)) < 0.4, generator.random((6, 9, 8)) < 0.3

@@ -117,6 +117,13 @@ def test_a_label_that_only_one_of_the_two_has_is_refused():
         compare_summaries(summary_of(10, 9), summary_of(10, 9, labels=other))
 
 
+def test_scores_against_different_labels_are_refused():
+    longer = summarize([score_case(label_map(10, 12), label_map(10, 9), LABELS, (1.0, 1.0, 1.0), f"case_{i}")
+                        for i in range(N_CASES)], LABELS)
+    with pytest.raises(UserError, match=r"scored against different labels \(found: case_0, .*score both again"):
+        compare_summaries(summary_of(10, 9), longer)
+
+
 def test_scores_by_different_rules_are_refused():
     a, b = scoring_of(["surface"], nsd_tolerance_mm=1), scoring_of(["surface"], nsd_tolerance_mm=2)
     with pytest.raises(UserError, match=r"different rules \(found: nsd_tolerance_mm: 1.0 against 2.0"):

@@ -6,7 +6,7 @@ from orchestrate_folds import DATASET, pretend_to_train
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import Workspace
+from autoseg.base.workspace import Workspace, write_json
 from autoseg.cli import run
 from autoseg.orchestrate import run as run_module
 from autoseg.orchestrate.run import in_stages
@@ -86,6 +86,18 @@ def test_a_cascade_is_not_begun_where_its_earlier_stage_failed(tmp_path, monkeyp
                                  run_module.Means(), None)
     assert begun == ["3d_lowres fold 0", "3d_lowres fold 1"]
     assert [outcome.fault for outcome in outcomes][2:] == ["not begun, as folds of 3d_lowres failed"] * 2
+
+
+def test_another_budget_than_folds_were_begun_with_is_refused(home, monkeypatch, capsys):
+    pretend_to_train(monkeypatch)
+    workspace, plan = Workspace(home), small_plan()
+    begun = plan.configurations["3d_fullres"]
+    begun = begun.model_copy(update={"schedule": begun.schedule.model_copy(update={"budget_seconds": 60.0})})
+    write_json(workspace.model_plan(DATASET, "budgeted", "3d_fullres"),
+               plan.model_copy(update={"configurations": {"3d_fullres": begun}}))
+    write_json(workspace.fold(DATASET, "budgeted", "3d_fullres", 0) / "schedule.json", begun.schedule)
+    assert run.main(["1", "--budget", "90s", "--home", str(home), "--device", "cpu", "--workers", "1"]) == 2
+    assert "begun with another budget or memory" in capsys.readouterr().err
 
 
 def test_a_plan_of_another_budget_or_dataset_is_made_anew():

@@ -168,6 +168,21 @@ def test_what_several_processes_note_is_collected_into_one_quality_report(tmp_pa
     assert not (masks / "quality").exists()
 
 
+def test_what_was_said_of_a_mask_stays_with_it_and_goes_with_it(tmp_path):
+    trained_home(tmp_path, 0, 1)
+    for name in ("ball", "other"):
+        write_array(tmp_path / "images" / f"{name}_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
+    opened, masks = Ensemble.open(home=tmp_path, device="cpu"), tmp_path / "masks"
+    for name in ("ball", "other"):  # one file at a time into one folder
+        predict_folder(opened, tmp_path / "images" / f"{name}_0000.nii.gz", masks)
+    named = [one["name"] for one in json.loads((masks / "quality.json").read_text())["cases"]]
+    assert named == ["ball", "other"]
+    predict_folder(Ensemble.open(home=tmp_path, device="cpu", configuration=NAME), tmp_path / "images" / "ball_0000.nii.gz",
+                   masks)
+    named = [one["name"] for one in json.loads((masks / "quality.json").read_text())["cases"]]
+    assert named == ["other"]  # of the new mask of ball nothing is known
+
+
 def test_a_single_file_is_predicted_as_a_folder_is(tmp_path):
     image = tmp_path / "ball_0000.nii.gz"
     write_array(image, CASE.image_CDHW, CASE.geometry)

@@ -72,6 +72,15 @@ def test_a_case_that_could_not_be_scored_is_told_with_the_reason(untrained):
     assert "fold_0/result.json" in fault_of(untrained)
 
 
+def test_folds_of_other_splits_are_left_out_though_they_cover_every_case(untrained):
+    untrained.model(lambda _: ball(3.5))
+    names = [name_of(i) for i in range(10)]
+    pairs = [names[i : i + 2] for i in range(0, 10, 2)]
+    write_json(untrained.workspace.raw(DATASET) / "splits_final.json",
+               [{"train": sorted(set(names) - set(pair)), "val": pair} for pair in pairs])
+    assert "the splits were changed since fold 0, 1, 2, 3, 4 was trained" in fault_of(untrained)
+
+
 def test_a_mask_that_is_gone_is_told(untrained):
     untrained.model(lambda _: ball(3.5))
     (untrained.fold(1).validation / "case_01.nii.gz").unlink()

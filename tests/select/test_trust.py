@@ -11,12 +11,17 @@ from autoseg.select.trust import correlation, fit_rule, learn_trust, look_below
 from folds_support import BALL, DATASET, ball, truth
 
 
+def dice_of(cases):
+    truths = [case.read_truth() for case in cases]
+    return [score_case(truth, case.read_mask(), case.labels, geometry.spacing_mm, case.name).mean_dice
+            for case, (truth, geometry) in zip(cases, truths, strict=True)]
+
+
 def learned_of(balls):
     dataset = read_dataset(balls.workspace, DATASET)
     (one,), _ = gather(balls.workspace, dataset)
     cases = cases_of(dataset, [one])
-    dice = [one.scores[case.name].mean_dice for case in cases]
-    return learn_trust(cases, [one.fold_of[case.name] for case in cases], dice, 1)
+    return learn_trust(cases, [one.fold_of[case.name] for case in cases], dice_of(cases), 1)
 
 
 def shrinking(index: int) -> np.ndarray:
@@ -79,7 +84,7 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
     (one,), _ = gather(balls.workspace, dataset)
     cases = cases_of(dataset, [one])
     folds = [one.fold_of[case.name] for case in cases]
-    wrong = [0.1 if fold == "2" else one.scores[case.name].mean_dice for case, fold in zip(cases, folds, strict=True)]
+    wrong = [0.1 if fold == "2" else dice for dice, fold in zip(dice_of(cases), folds, strict=True)]
     after = learn_trust(cases, folds, wrong, 1)
     changed = [a.predicted_dice != b.predicted_dice for a, b in zip(before.cases, after.cases, strict=True)]
     assert changed == [fold != "2" for fold in folds]

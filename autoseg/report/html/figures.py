@@ -23,9 +23,16 @@ _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial,
 # Told apart by colour-blind people, and on light and dark alike: without the yellow of the pictures.
 SERIES = (COLOURS[6], COLOURS[1], COLOURS[2], COLOURS[4], COLOURS[5], COLOURS[0])
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_POINTS = 300  # of a line: more than a picture of this size shows
+_POINTS = 300  # of a line or a cloud: more than a picture of this size shows
+MANY = 24  # labels that one picture names
 
 SIZE = (3.8, 2.6)  # inches; text of 9 points is readable where a picture is as wide as a phone
+
+
+def ranked(values: Sequence[float]) -> np.ndarray:
+    """The values in order or, of many, so many evenly ranked ones that the picture stays small."""
+    values = np.sort(np.asarray(values, float))
+    return values if len(values) <= _POINTS else values[np.linspace(0, len(values) - 1, _POINTS).round().astype(int)]
 
 
 def drawn(draw: Callable[["Axes"], None], alt: str, caption: str, *, size: tuple[float, float] = SIZE) -> Figure:

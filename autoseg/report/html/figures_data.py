@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoseg.report.html.blocks import Figure
-from autoseg.report.html.figures import INK, SERIES, SIZE, drawn, named
+from autoseg.report.html.figures import INK, MANY, SERIES, SIZE, drawn, named, ranked
 from autoseg.report.html.words import counted, percent, short
 from planners.fingerprint import Fingerprint, LabelStats
 
@@ -60,12 +60,16 @@ def shares_figure(names: Sequence[str], shares: Sequence[float], what: str, capt
 
 
 def volumes_figure(volumes_ml: dict[str, Sequence[float]]) -> Figure:
-    """A strip a label: its true volume in each case that has it."""
+    """A strip a label: its true volume in each case that has it; of many cases evenly ranked ones are drawn."""
+    more = f" The first {MANY} of {len(volumes_ml)} labels." if len(volumes_ml) > MANY else ""
+    volumes_ml = dict(list(volumes_ml.items())[:MANY])
+
     def draw(axes) -> None:
         rng = np.random.default_rng(0)
         for row, values in enumerate(volumes_ml.values()):
-            jitter = rng.uniform(-0.18, 0.18, len(values))
-            axes.plot(values, row + jitter, "o", color=SERIES[0], markersize=3, alpha=0.75, markeredgewidth=0)
+            points = ranked(values)
+            axes.plot(points, row + rng.uniform(-0.18, 0.18, len(points)), "o", color=SERIES[0], markersize=3, alpha=0.75,
+                      markeredgewidth=0)
             if len(values):
                 axes.plot([np.median(values)] * 2, [row - 0.3, row + 0.3], color=SERIES[1], linewidth=2)
         _rows(axes, list(volumes_ml))
@@ -77,7 +81,7 @@ def volumes_figure(volumes_ml: dict[str, Sequence[float]]) -> Figure:
                      else f"{name}: no case" for name, values in volumes_ml.items())
     return drawn(draw, f"Label volumes. {told}.",
                  f"True volume of each label in a case, in mL: a point a validated case that has it, the line is the "
-                 f"median. Cases: {n}.", size=_tall(len(volumes_ml)))
+                 f"median. Cases: {n}.{more}", size=_tall(len(volumes_ml)))
 
 
 def lesions_figure(stats: Sequence[LabelStats]) -> Figure:

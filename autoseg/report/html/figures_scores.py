@@ -7,16 +7,14 @@ import numpy as np
 from autoseg.evaluate.ablation import Ablation
 from autoseg.evaluate.types import CaseScore
 from autoseg.report.html.blocks import Figure
-from autoseg.report.html.figures import FAINT, INK, SERIES, SIZE, drawn, named
+from autoseg.report.html.figures import FAINT, INK, MANY, SERIES, SIZE, drawn, named, ranked
 from autoseg.report.html.words import counted, difference, number
 from autoseg.select.types import Calibration, CaseTrust
-
-_MANY = 24  # labels that one picture names
 
 
 def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -> Figure:
     """Quartiles and points a label: the Dice of each case."""
-    shown = list(labels[:_MANY])
+    shown = list(labels[:MANY])
     dice = {name: [score.dice for case in cases for score in case.labels if score.name == name and score.dice is not None]
             for name in shown}
 
@@ -28,7 +26,8 @@ def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -
             q25, q50, q75 = np.percentile(values, (25, 50, 75))
             axes.plot([q25, q75], [row, row], color=SERIES[5], linewidth=11, alpha=0.5, solid_capstyle="butt")
             axes.plot([q50] * 2, [row - 0.3, row + 0.3], color=SERIES[1], linewidth=2)
-            axes.plot(values, row + rng.uniform(-0.2, 0.2, len(values)), "o", color=SERIES[0], markersize=3, alpha=0.75,
+            points = ranked(values)
+            axes.plot(points, row + rng.uniform(-0.2, 0.2, len(points)), "o", color=SERIES[0], markersize=3, alpha=0.75,
                       markeredgewidth=0)
         axes.set_yticks(range(len(shown)), [named(name, 16) for name in shown], fontsize=8)
         axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -37,7 +36,7 @@ def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -
         axes.set_xlabel("Dice of a case")
 
     told = "; ".join(f"{name}: median {number(float(np.median(v)) if v else None)}, n {len(v)}" for name, v in dice.items())
-    more = f" The first {_MANY} of {len(labels)} labels." if len(labels) > _MANY else ""
+    more = f" The first {MANY} of {len(labels)} labels." if len(labels) > MANY else ""
     return drawn(draw, f"Dice of each case, {title}. {told}.",
                  f"{title}: Dice (0 to 1) of each validation case; bar: quartiles, line: median. "
                  f"{counted(len(cases), 'case')}.{more}",
@@ -87,7 +86,7 @@ def trust_figure(cases: Sequence[CaseTrust], correlation: float | None, look_bel
 
 def ablation_figure(of: Ablation) -> Figure | None:
     """A line a row: the paired difference with its interval."""
-    rows = [row for row in of.rows if row.difference is not None and row.difference.difference is not None][:_MANY]
+    rows = [row for row in of.rows if row.difference is not None and row.difference.difference is not None][:MANY]
     if not rows:
         return None
 
