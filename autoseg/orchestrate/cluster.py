@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import pipeline
+from autoseg.base.errors import UserError
 from autoseg.base.workspace import Workspace
 from autoseg.data.manifest import read_manifest
 from autoseg.data.raw import find_training_cases
@@ -18,10 +19,22 @@ from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
 from autoseg.orchestrate.spread import Nodes, spread
 from autoseg.predict.ensemble import Ensemble
 from autoseg.predict.folder import predict_folder
+from planners.plan import Plan
 
 logger = logging.getLogger(__name__)
 
 _CHUNKS_PER_NODE = 4  # so that the fast ones help the slow ones
+
+
+def plan(nodes: Nodes, dataset: str, *, home: Path, **how: Any) -> Plan:
+    """The plan of a dataset, as `pipeline.plan` makes it on a machine that will train: this one may have no GPU.
+
+    Raises UserError where it cannot be made there.
+    """
+    ((_, made),) = spread(partial(_plan, home=home, how=how), [dataset], nodes.resources)
+    if isinstance(made, str):
+        raise UserError("the plan could not be made on the cluster", where=dataset, found=made)
+    return made
 
 
 def train(nodes: Nodes, tasks: Sequence[FoldTask], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
@@ -67,6 +80,10 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
     if missing:
         predict_folder(predictor, source, target, keep_existing=keep_existing, only=missing, **options)
     return predict_folder(predictor, source, target, keep_existing=True, **options)
+
+
+def _plan(dataset: str, *, home: Path, how: dict[str, Any]) -> Plan:
+    return pipeline.plan(dataset, home=home, device="auto", **how)
 
 
 def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations: list[str], home: Path) -> None:

@@ -22,6 +22,7 @@ from autoseg.select.types import Selection
 from autoseg.train.assemble import assemble
 from autoseg.train.run import begun_plan
 from planners.fingerprint import Fingerprint
+from planners.hardware import Budget
 from planners.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -58,12 +59,14 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     means = means or Means()
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    planned = _planned(workspace, name, planner, budget_seconds, memory_bytes, means, allow_outcomes)
-    stages = in_stages(planned, configurations)
-    chosen = choose_folds(workspace, name, folds)
-    every = [configuration for stage in stages for configuration in stage]
-    _check_begun(workspace, planned, every, budget_seconds, memory_bytes)
+    pipeline.fingerprint(name, home=workspace.home, workers=means.workers, allow_outcomes=allow_outcomes)
     with connected(means.cluster) as nodes:
+        planned = _planned(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds),
+                           means, nodes)
+        stages = in_stages(planned, configurations)
+        chosen = choose_folds(workspace, name, folds)
+        every = [configuration for stage in stages for configuration in stage]
+        _check_begun(workspace, planned, every, budget_seconds, memory_bytes)
         if nodes is not None:
             cluster.preprocess(nodes, name, planner, every, workspace)
         pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=means.workers)
@@ -137,17 +140,18 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
     return [stage for stage in ([one for one in chosen if one not in later], later) if stage]
 
 
-def _planned(workspace: Workspace, dataset: str, planner: str, budget_seconds: float | None, memory_bytes: int | None,
-             means: Means, allow_outcomes: bool) -> Plan:
+def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, means: Means, nodes: Nodes | None) -> Plan:
     """The dataset's plan: the one that is there while it is of this dataset, budget and memory, as speed is measured."""
-    measured = pipeline.fingerprint(dataset, home=workspace.home, workers=means.workers, allow_outcomes=allow_outcomes)
     if workspace.plan(dataset, planner).is_file():
         known = read_model(workspace.plan(dataset, planner), Plan)
-        if _is_current(known, measured, budget_seconds, memory_bytes):
+        measured = read_model(workspace.fingerprint(dataset), Fingerprint)
+        if _is_current(known, measured, budget.seconds_per_fold, budget.memory_bytes):
             logger.info("%s: the plan is kept", dataset)
             return known
-    return pipeline.plan(dataset, planner=planner, budget_seconds=budget_seconds, memory_bytes=memory_bytes,
-                         home=workspace.home, device=means.devices[0])
+    how = {"planner": planner, "budget_seconds": budget.seconds_per_fold, "memory_bytes": budget.memory_bytes}
+    if nodes is not None:
+        return cluster.plan(nodes, dataset, home=workspace.home, **how)
+    return pipeline.plan(dataset, home=workspace.home, device=means.devices[0], **how)
 
 
 def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None, memory_bytes: int | None) -> bool:

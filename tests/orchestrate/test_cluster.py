@@ -5,6 +5,7 @@ from cluster_nodes import two_machines
 from orchestrate_folds import DATASET, NAME, prepared_spheres, tasks_of
 
 from autoseg import pipeline
+from autoseg.base.errors import UserError
 from autoseg.data.case import CaseFiles
 from autoseg.data.readers.prepared import prepared_names
 from autoseg.orchestrate import cluster
@@ -89,3 +90,12 @@ def test_cases_that_no_machine_predicted_are_predicted_here_even_where_an_old_ma
     cluster.predict(Nodes(2, 0, 1), tmp_path, tmp_path / "masks")
     # in chunks, then what is missing, and at last all that is there, which writes what the masks mean
     assert predicted == [(["a"], False), (["c"], False), (["b"], False), (None, True)]
+
+
+def test_the_plan_is_made_on_a_machine_that_will_train(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(cluster.pipeline, "plan", lambda dataset, **how: asked.append((dataset, how)) or "the plan")
+    monkeypatch.setattr(cluster, "spread", lambda work, items, resources: ((item, work(item)) for item in items))
+    with pytest.raises(UserError, match="could not be made on the cluster.*the plan"):  # a sentence is what went wrong
+        cluster.plan(Nodes(2, 2, 1), DATASET, home=tmp_path, planner="budgeted")
+    assert asked == [(DATASET, {"home": tmp_path, "device": "auto", "planner": "budgeted"})]
