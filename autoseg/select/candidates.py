@@ -47,8 +47,8 @@ def score_candidates(dataset: Dataset, contenders: Sequence[Contender], workers:
 def choose(scored: Sequence[Scored], seed: int = 0) -> tuple[Scored, list[Comparison]]:
     """The cheapest candidate, unless a dearer one is better on the same cases; challengers come in the order of cost.
 
-    Better is what `evaluate.compare.judge` calls so: the 95 % interval of the paired difference to the holder lies above
-    0 and not within the margin (0.01). Of equal cost the one with the higher mean is asked first.
+    Better is what `evaluate.compare.judge` calls so without a margin: the 95 % interval of the paired difference to the
+    holder lies above 0. Of equal cost the one with the higher mean is asked first.
     """
     ranked = sorted(scored, key=lambda one: (one.candidate.cost, -_mean(one.dice), one.candidate.title))
     holder, comparisons = ranked[0], []
@@ -63,7 +63,8 @@ def compare(challenger: str, challenging: Sequence[float | None], holder: str, h
             seed: int = 0) -> Comparison:
     """Whether one takes the place of the other, by the Dice of each case."""
     difference = paired_difference(challenging, holding, seed)
-    return Comparison(holder=holder, challenger=challenger, difference=difference, accepted=judge(difference) == "better")
+    better = judge(difference, margin=0.0) == "better"
+    return Comparison(holder=holder, challenger=challenger, difference=difference, accepted=better)
 
 
 def _scored(dataset: Dataset, members: tuple[Contender, ...], scores: Sequence[CaseScore], grids: Sequence[Geometry]

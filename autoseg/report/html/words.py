@@ -9,7 +9,7 @@ METRICS = {
     "relative_volume_error": "Relative volume error", "lesion_f1": "Lesion F1", "lesion_recall": "Lesion recall",
     "lesion_precision": "Lesion precision", "false_lesions": "False lesions a case"}
 
-VERDICTS = {"better": "better", "worse": "worse", "same": "the same within 0.01", "unclear": "no difference seen",
+VERDICTS = {"better": "better", "worse": "worse", "same": "the same", "unclear": "no difference seen",
             "few": "too few cases"}
 
 
@@ -59,7 +59,8 @@ def difference(of: PairedDifference) -> str:
 
 
 def verdict(of: PairedDifference) -> str:
-    return VERDICTS[judge(of)]
+    """Of a choice, where any certain difference counts."""
+    return VERDICTS[judge(of, margin=0.0)]
 
 
 def p_value(p: float | None) -> str:
