@@ -10,7 +10,7 @@ from autoseg.data.geometry import Geometry
 from autoseg.data.readers.probabilities import read_probabilities, write_probabilities
 from autoseg.evaluate.types import CaseScore, LabelScore
 from autoseg.predict.inference import Member, Postprocessing
-from autoseg.select.candidates import choose, score_candidates
+from autoseg.select.candidates import choose, compare, score_candidates
 from autoseg.select.cases import cases_of, decision_dice, mean_label
 from autoseg.select.costs import prediction_cost
 from autoseg.select.gather import gather, read_dataset
@@ -40,6 +40,12 @@ def test_every_pair_is_an_ensemble(trained):
     single, large, both = (one.candidate.scores.foreground_means["dice"].value for one in scored)
     assert large == 1.0
     assert single < both < large
+
+
+def test_a_small_gain_that_is_certain_is_a_gain():
+    before = [0.80, 0.82, 0.85, 0.88, 0.90, 0.91, 0.93]
+    assert compare("b", [dice + 0.002 for dice in before], "a", before).accepted
+    assert not compare("b", [dice + (-1) ** i / 50 for i, dice in enumerate(before)], "a", before).accepted
 
 
 def test_a_dearer_candidate_that_is_better_is_chosen(trained):
