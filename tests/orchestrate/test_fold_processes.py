@@ -1,5 +1,7 @@
 """Folds side by side in processes of their own, a device each; here the processes only claim to train."""
 
+import os
+import signal
 import sys
 import time
 
@@ -89,3 +91,11 @@ def test_two_folds_are_trained_in_two_real_processes(tmp_path, capsys):
     workspace, _ = prepared_spheres(tmp_path)
     assert train.main(["1", NAME, "0,1", "--devices", "cpu,cpu", "--home", str(workspace.home)]) == 0
     assert "mean over all 2 cases" in capsys.readouterr().out
+
+
+def test_a_plain_kill_is_an_interruption_while_folds_run_and_what_it_was_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), processes._ended_like_an_interruption():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)  # the signal arrives between two steps of Python
+    assert signal.getsignal(signal.SIGTERM) is before

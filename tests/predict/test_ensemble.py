@@ -10,10 +10,11 @@ import torch
 from autoseg.base.checkpoint import save_weights
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.base.workspace import FoldFolder, Workspace, write_json
+from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.data.readers import read_image, write_array
 from autoseg.data.readers.files import digest
 from autoseg.nn.model import build_model
+from autoseg.predict.chosen import check_current
 from autoseg.predict.ensemble import Ensemble
 from autoseg.predict.folder import predict_folder
 from autoseg.predict.inference import Inference, Member, Postprocessing, Trust
@@ -131,6 +132,17 @@ def test_a_fold_that_is_gone_makes_the_choice_stale(tmp_path):
     FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 0)).clear()
     with pytest.raises(UserError, match=r"out of date.*fold 0 .* is gone"):
         Ensemble.open(home=tmp_path, device="cpu")
+
+
+def test_other_folds_of_a_cascades_earlier_stage_make_the_choice_stale(tmp_path):
+    workspace = trained_home(tmp_path, 0, 1)
+    (member,) = read_model(workspace.inference(DATASET), Inference).members
+    cascade = member.model_copy(update={"previous": member})
+    check_current(workspace, Inference(dataset=DATASET, members=(cascade,)))
+    FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 2)).path.mkdir(parents=True)
+    write_json(FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 2)).result, {"mean_dice": 0.5})
+    with pytest.raises(UserError, match="has other finished folds than when it was chosen"):
+        check_current(workspace, Inference(dataset=DATASET, members=(cascade,)))
 
 
 def test_a_folder_gets_its_quality_and_its_maps(tmp_path):
