@@ -7,13 +7,25 @@ Box = tuple[slice, ...]
 
 
 def occupied(*label_maps: np.ndarray) -> Box:
-    """The box beyond which all label maps are background."""
-    box = []
-    for axis in range(label_maps[0].ndim):
-        others = tuple(other for other in range(label_maps[0].ndim) if other != axis)
-        used = np.flatnonzero(np.any([label_map.any(axis=others) for label_map in label_maps], axis=0))
-        box.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1))
-    return tuple(box)
+    """The box beyond which all label maps, of whole numbers, are background."""
+    boxes = [box for box in map(_extent, label_maps) if box is not None]
+    if not boxes:
+        return (slice(0, 1),) * label_maps[0].ndim
+    return tuple(slice(min(side.start for side in sides), max(side.stop for side in sides))
+                 for sides in zip(*boxes, strict=True))
+
+
+def _extent(label_map: np.ndarray) -> Box | None:
+    """The box of what is not background; None where all is."""
+    if label_map.ndim == 1:
+        used = np.flatnonzero(label_map)
+        return (slice(int(used[0]), int(used[-1]) + 1),) if used.size else None
+    # One pass over the whole, a plane at a time, as memory has it; what is left to do lies within that plane's box.
+    rest = _extent(np.bitwise_or.reduce(label_map, axis=0))
+    if rest is None:
+        return None
+    inner = tuple(range(1, label_map.ndim))
+    return _extent(np.bitwise_or.reduce(label_map[(slice(None), *rest)], axis=inner)) + rest
 
 
 def label_boxes(truth_DHW: np.ndarray, predicted_DHW: np.ndarray) -> dict[int, list[Box]]:

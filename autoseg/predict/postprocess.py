@@ -16,6 +16,7 @@ import scipy.ndimage
 
 from autoseg.data.components import components
 from autoseg.data.geometry import Geometry
+from autoseg.evaluate.masks import occupied
 from autoseg.predict.inference import Postprocessing
 from planners.fingerprint import LabelSpec
 
@@ -51,15 +52,6 @@ def apply(steps: Postprocessing, label_DHW: np.ndarray, labels: LabelSpec, geome
     out_DHW = label_DHW.copy()
     out_DHW[window] = part
     return out_DHW
-
-
-def occupied(label_DHW: np.ndarray) -> tuple[slice, slice, slice]:
-    """The box around everything that is not background; there must be something."""
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(label_DHW.any(axis=tuple(other for other in range(3) if other != axis)))
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(box)
 
 
 def _foreground_values(labels: LabelSpec) -> list[int]:

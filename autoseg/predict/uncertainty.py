@@ -11,8 +11,8 @@ import numpy as np
 
 from autoseg.data.readers.probabilities import levels_of, uncertain
 from autoseg.evaluate.calibration import calibrated
+from autoseg.evaluate.masks import occupied
 from autoseg.predict.inference import Trust
-from autoseg.predict.postprocess import occupied
 from autoseg.predict.soft import decided
 from planners.base import Frozen
 from planners.fingerprint import LabelSpec

@@ -22,8 +22,8 @@ from autoseg.evaluate.calibration import (
     fit_temperature,
     sample_case,
 )
+from autoseg.evaluate.masks import occupied
 from autoseg.predict.inference import Trust
-from autoseg.predict.postprocess import occupied
 from autoseg.predict.soft import decided
 from autoseg.predict.uncertainty import expected_dice
 from autoseg.select.cases import CandidateCase, mapped
