@@ -13,7 +13,7 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
 from autoseg.base.runtime import cores, open_runtime
-from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
+from autoseg.base.workspace import FoldFolder, Workspace, read_json, read_model, write_json
 from autoseg.data.conditions import annotated_names
 from autoseg.data.integrity import Report
 from autoseg.data.integrity import verify as verify_folder
@@ -42,7 +42,7 @@ from planners import PLANNERS
 from planners.budget import granted
 from planners.fingerprint import Fingerprint
 from planners.hardware import Budget
-from planners.plan import Plan
+from planners.plan import Plan, seal_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +105,33 @@ def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path |
 
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
          memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto") -> Plan:
-    """Plan the training of a dataset that has a fingerprint, and write the plan."""
+    """Plan the training of a dataset that has a fingerprint, and write the plan.
+
+    A plan that is of no planner, a file that somebody made of another, is kept as it is. Raises UserError where it, or a
+    planner's plan that was edited, would have to be replaced.
+    """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    made = make_plan(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds), device)
-    write_json(workspace.plan(name, planner), made)
+    budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
+    path = workspace.plan(name, planner)
+    if path.is_file():
+        if planner not in PLANNERS.names():
+            return _own_plan(workspace, name, planner, budget)
+        if read_model(path, Plan).seal not in ("", seal_of(read_json(path))):
+            raise UserError("the plan was edited by hand, and would be replaced", where=path,
+                            do=f"name it and use that as a planner's name: mv {path} {workspace.plan(name, 'mine')} "
+                               f"&& autoseg_plan_and_preprocess -d {name} -p mine; or remove it")
+    made = make_plan(workspace, name, planner, budget, device).sealed()
+    write_json(path, made)
     return made
+
+
+def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget) -> Plan:
+    own = read_plan(workspace, dataset, planner)
+    if budget != Budget(memory_bytes=own.memory_bytes) and budget != Budget():
+        raise UserError("a plan of your own is not planned again for a budget or a memory",
+                        where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")
+    return own
 
 
 def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, device: str) -> Plan:
@@ -323,7 +344,8 @@ def read_plan(workspace: Workspace, dataset: str, planner: str) -> Plan:
     if not path.is_file():
         raise UserError(f"the dataset is not planned by {planner}", where=dataset,
                         do=f"run autoseg_plan_and_preprocess -d {dataset} -p {planner}")
-    return read_model(path, Plan)
+    # Models lie under the name that was asked for, which may be that of a file somebody made of another plan.
+    return read_model(path, Plan).model_copy(update={"planner": planner})
 
 
 def check_configuration(planned: Plan, configuration: str) -> bool:

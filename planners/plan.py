@@ -4,7 +4,9 @@ Axes are in the transposed order of the plan: `transpose` says which array axis 
 A 2D configuration has two axes, the last two of the transposed order.
 """
 
-from typing import Annotated, Literal
+import json
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -129,3 +131,14 @@ class Plan(Frozen):
     memory_bytes: int | None = None  # that was asked for; None: what the machine has
     reasons: tuple[str, ...] = ()  # why, in words
     configurations: dict[str, Configuration]
+    seal: str = ""  # of all the rest as the planner made it (`seal_of`)
+
+    def sealed(self) -> "Plan":
+        """The plan with its seal."""
+        return self.model_copy(update={"seal": seal_of(self.model_dump(mode="json"))})
+
+
+def seal_of(plan: dict[str, Any]) -> str:
+    """Digest of a plan as JSON data, but for its seal: another one than the plan bears says that somebody edited it."""
+    rest = {key: value for key, value in plan.items() if key != "seal"}
+    return blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
