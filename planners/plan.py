@@ -49,10 +49,10 @@ class Schedule(Frozen):
     """How long and how a fold trains. `iterations=None` means: as many as `budget_seconds` allows, once measured."""
 
     iterations: int | None = Field(default=None, gt=0)
-    budget_seconds: float | None = Field(default=None, gt=0)
+    budget_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     iterations_per_epoch: int = Field(default=250, gt=0)
     optimizer: Part = Part(name="sgd")
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     decay: Literal["poly", "cosine"] = "poly"
     warmup_iterations: int = Field(default=0, ge=0)
     clip_norm: float = Field(default=12.0, gt=0)
