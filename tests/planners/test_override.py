@@ -33,7 +33,8 @@ def test_options_of_a_part_may_be_new(configuration):
 @pytest.mark.parametrize(("assignment", "said"), [
     ("schedule.iteration=5", "did you mean 'iterations'"), ("nothing=1", "unknown key 'nothing'"),
     ("schedule", "key=value"), ("schedule.iterations=-1", "greater than 0"),
-    ("schedule.iterations=many", "valid integer"), ("schedule.learning_rate=Infinity", "finite"), ("batch.size=2", "unknown key 'size'")])
+    ("schedule.iterations=many", "valid integer"), ("schedule.learning_rate=Infinity", "finite"),
+    ("batch.size=2", "unknown key 'size'")])
 def test_a_wrong_assignment_says_what_is_wrong(configuration, assignment, said):
     with pytest.raises(ValueError, match=said):
         override(configuration, [assignment])
