@@ -39,6 +39,7 @@ def _run(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     home = Workspace.open(options.home or "autoseg_demo").home
+    _keep_apart(home, {"budget_seconds": options.budget, "seed": options.seed})
     raw = home / "raw" / DATASET
     if not (raw / "dataset.json").is_file():
         write_phantoms(raw, _TRAINING_CASES, options.seed, n_test=_TEST_CASES)
@@ -76,6 +77,18 @@ What to run next:
   the other folds       autoseg_train 1 3d_fullres 1 --home {home}
   a longer training     autoseg_train 1 3d_fullres 0 --budget 20m --restart --home {home}
   your own dataset      put it into ~/autoseg/raw/Dataset004_Name and run autoseg_plan_and_preprocess -d 4""")
+
+
+def _keep_apart(home: Path, settings: dict[str, float]) -> None:
+    """A UserError where the folder holds a demo with other settings: what is there already would pass for the new one."""
+    from autoseg.base.errors import UserError
+    from autoseg.base.workspace import read_json, write_json
+
+    path = home / "demo.json"
+    if path.is_file() and read_json(path) != settings:
+        raise UserError("this folder holds a demo with other settings", where=path, found=read_json(path), expected=settings,
+                        do=f"name another folder with --home, or remove {home}")
+    write_json(path, settings)
 
 
 def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> None:
