@@ -57,7 +57,8 @@ def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress
     n_tried, seconds = 0, 0.0
     workers = min(workers, len(cases))
     if workers > 1 and effort.tried:
-        for n_tried, case in enumerate(cases[:effort.tried], start=1):
+        for case in cases[:effort.tried]:
+            n_tried += 1
             begun = time.monotonic()
             yield _named(case, lambda case=case: work(case))
             seconds = time.monotonic() - begun  # the last: the first loads what reading needs
@@ -80,7 +81,8 @@ def _one_by_one(work: Callable[[C], T], cases: Sequence[C]) -> Iterator[T]:
 def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died: Callable[[C], T] | None) -> Iterator[T]:
     done = 0
     try:
-        for done, result in enumerate(_in_pool(work, cases, workers), start=1):
+        for result in _in_pool(work, cases, workers):
+            done += 1
             yield result
     except BrokenProcessPool:
         logger.warning("a worker process ended abruptly, most often for lack of memory; from case %s on one process works "

@@ -54,7 +54,9 @@ def ct(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | No
         raise UserError("the plan has no intensity statistics, which the normalizer 'ct' needs",
                         do="run autoseg_plan_and_preprocess again, or choose 'zscore'")
     image = np.clip(image_DHW, stats.percentile_00_5, stats.percentile_99_5).astype(np.float32, copy=False)
-    return (image - np.float32(stats.mean)) / np.float32(max(stats.std, _SMALLEST))
+    image -= np.float32(stats.mean)  # in place: clipping has made a copy
+    image /= np.float32(max(stats.std, _SMALLEST))
+    return image
 
 
 @NORMALIZERS.register("zscore")

@@ -107,8 +107,9 @@ def recipe_digest(plan: Plan, configuration: Configuration) -> str:
 
 
 def case_bytes(job: Job) -> int:
-    """Memory that preparing one case takes at most, beside the libraries: the channels as read and as normalised, the resampled ones, and the
-    products of one channel in float64. As if nothing could be cropped; 0 where a header cannot be read.
+    """Memory that preparing one case takes at most, beside the libraries: the channels as read and as normalised, the
+    resampled ones, and the products of one channel in float64. As if nothing could be cropped; 0 where a header cannot be
+    read.
 
     A channel on a grid of its own is read there (up to three copies at a time: as the file has it, as float32, and as
     brought half-way) and is marked where it is absent, in the case, in the crop and on the prepared grid.
