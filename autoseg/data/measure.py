@@ -205,13 +205,12 @@ def _coverage(cases: Sequence[Measured], c: int) -> float:
 
 def _channels(case: Case, inside: tuple[slice, ...], foreground_DHW: np.ndarray, n_ranks: int
               ) -> tuple[ChannelMeasure | None, ...]:
-    voxels = np.flatnonzero(foreground_DHW)
     measures: list[ChannelMeasure | None] = []
     for c, present in enumerate(case.present_C):
-        seen = voxels if present else voxels[:0]
+        seen_DHW = foreground_DHW & present
         if case.absent_CDHW is not None:
-            seen = seen[~case.absent_CDHW[c][inside].reshape(-1)[seen]]
-        values = np.sort(case.image_CDHW[c][inside].reshape(-1)[seen])
+            seen_DHW &= ~case.absent_CDHW[c][inside]
+        values = np.sort(case.image_CDHW[c][inside][seen_DHW])
         measures.append(_channel(values, n_ranks) if len(values) else None)
     return tuple(measures)
 

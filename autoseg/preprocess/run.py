@@ -108,7 +108,7 @@ def recipe_digest(plan: Plan, configuration: Configuration) -> str:
 
 def case_bytes(job: Job) -> int:
     """Memory that preparing one case takes at most, beside the libraries: the channels as read and as normalised, the
-    resampled ones, and the products of one channel in float64. As if nothing could be cropped; 0 where a header cannot be
+    resampled ones, and the products of one channel. As if nothing could be cropped; 0 where a header cannot be
     read.
 
     A channel on a grid of its own is read there (up to three copies at a time: as the file has it, as float32, and as
@@ -127,7 +127,8 @@ def case_bytes(job: Job) -> int:
     from_mm = tuple(geometry.spacing_mm[axis] for axis in job.plan.transpose)
     before = math.prod(shape)
     after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
-    values = len(channels) * (3 * before + 2 * after) + 8 * max(before, after)
+    products = 6 if any(part.name == "none" for part in job.configuration.normalizers) else 3  # of a wide range: float64
+    values = len(channels) * (3 * before + after) + products * max(before, after)
     brought = [place for place in found if place.is_brought]
     own = max((3 * place.n_channels * max(before, math.prod(place.geometry.shape)) for place in brought), default=0)
     marks = len(channels) * (2 * before + 2 * after) if brought else 0

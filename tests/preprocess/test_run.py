@@ -149,7 +149,7 @@ def test_the_memory_of_a_case_grows_with_its_resampled_size(raw):
     files = run.find_training_cases(raw, read_manifest(raw))[0]
     coarse, fine = (run.case_bytes(run.Job(files, plan, plan.configurations["tiny"], raw))
                     for plan in (tiny_plan(), tiny_plan((0.1, 0.1, 0.1))))
-    assert fine - coarse == 4 * (2 + 8) * 6 * 7 * 8 * 999
+    assert fine - coarse == 4 * (1 + 3) * 6 * 7 * 8 * 999
 
 
 @pytest.fixture
