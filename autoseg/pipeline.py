@@ -36,6 +36,7 @@ from autoseg.select.run import find_best as select_best
 from autoseg.select.types import Selection
 from autoseg.train.ablate import ablate_fold
 from autoseg.train.assemble import assemble
+from autoseg.train.need import check_training
 from autoseg.train.run import begun_plan, run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
@@ -174,7 +175,10 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     if planned is None:
         planned = agreed(settle(dataset, configuration, planner=planner, budget_seconds=budget_seconds,
                                 memory_bytes=memory_bytes, changes=changes, restart=restart, home=home, device=device))
-    result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
+    runtime = open_runtime(device)
+    if is_first():
+        check_training(planned, configuration, runtime)
+    result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = FoldFolder(workspace.fold(name, planned.planner, configuration, fold))
     if is_first() and result.scores is not None and not folder.sheet.is_file():

@@ -22,7 +22,7 @@ from autoseg.data.measure import case_digest, transforms_of
 from autoseg.data.raw import find_training_cases, load_case
 from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
-from autoseg.preprocess.normalize import NORMALIZERS
+from autoseg.preprocess.normalize import NORMALIZERS, round_to_step
 from autoseg.preprocess.prepare import prepare
 from autoseg.preprocess.resample import target_shape, target_spacing
 from planners.plan import Configuration, Plan
@@ -171,6 +171,8 @@ def _attempt(job: Job) -> str:
         found = transforms_of(job.transforms, job.files.name)
         case = load_case(job.files, job.plan.channels, job.plan.labels, found)
         prepared = prepare(case, job.plan, job.configuration)
+        del case  # as large as what was made of it, and of no more use
+        round_to_step(prepared.image_CDHW, job.configuration.normalizers)
         write_prepared(job.folder, replace(prepared, provenance=job.provenance), job.configuration.patch)
     except AutosegError as error:
         return str(error)
