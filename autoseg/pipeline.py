@@ -28,8 +28,6 @@ from autoseg.nn.probe import probe_hardware
 from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import LiveCurves
-from autoseg.report.html.render import write_report
-from autoseg.report.one_case import draw_case
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
 from autoseg.select.run import find_best as select_best
@@ -306,6 +304,8 @@ def report(dataset: str | int, *, output: str | Path | None = None, home: str | 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
+    from autoseg.report.html.render import write_report  # which no other stage should wait for
+
     return write_report(workspace, name, Path(output) if output is not None else workspace.report(name))
 
 
@@ -315,6 +315,8 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
 
     `dataset_json` (a file, or a raw dataset's folder) says what label values mean; without it each value stands for itself.
     """
+    from autoseg.report.one_case import draw_case
+
     manifest = None if dataset_json is None else read_manifest(Path(dataset_json), allow_outcomes=True)
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)
 
