@@ -28,14 +28,13 @@ from autoseg.nn.probe import probe_hardware
 from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import LiveCurves
-from autoseg.report.html.render import write_report
-from autoseg.report.one_case import draw_case
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
 from autoseg.select.run import find_best as select_best
 from autoseg.select.types import Selection
 from autoseg.train.ablate import ablate_fold
 from autoseg.train.assemble import assemble
+from autoseg.train.need import check_training
 from autoseg.train.run import begun_plan, run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
@@ -195,7 +194,10 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     if planned is None:
         planned = agreed(settle(dataset, configuration, planner=planner, budget_seconds=budget_seconds,
                                 memory_bytes=memory_bytes, changes=changes, restart=restart, home=home, device=device))
-    result = run_fold(workspace, planned, configuration, fold, open_runtime(device), seed=seed, restart=restart,
+    runtime = open_runtime(device)
+    if is_first():
+        check_training(planned, configuration, runtime)
+    result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = FoldFolder(workspace.fold(name, planned.planner, configuration, fold))
     if is_first() and result.scores is not None and not folder.sheet.is_file():
@@ -323,6 +325,8 @@ def report(dataset: str | int, *, output: str | Path | None = None, home: str | 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
+    from autoseg.report.html.render import write_report  # which no other stage should wait for
+
     return write_report(workspace, name, Path(output) if output is not None else workspace.report(name))
 
 
@@ -332,6 +336,8 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
 
     `dataset_json` (a file, or a raw dataset's folder) says what label values mean; without it each value stands for itself.
     """
+    from autoseg.report.one_case import draw_case
+
     manifest = None if dataset_json is None else read_manifest(Path(dataset_json), allow_outcomes=True)
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from autoseg.base.errors import UserError
+from autoseg.base.memory import free_host_bytes
 
 # Share of a host's free memory that a CPU training may plan with; the rest stays for the data and the system.
 _CPU_MEMORY_SHARE = 0.5
-# Where a container says its limit, its use, and how much of the use are files that were read and can be dropped.
-_CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-               ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
 
 
 @dataclass(frozen=True)
@@ -93,21 +91,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text or "alloc_failed" in text
-
-
-def free_host_bytes() -> int:
-    """Free memory of the machine, or of the container that limits this process."""
-    import psutil
-
-    free = psutil.virtual_memory().available
-    for folder, limit, used, cached in _CONTAINERS:
-        try:
-            with open(f"{folder}/{limit}") as a, open(f"{folder}/{used}") as b, open(f"{folder}/memory.stat") as c:
-                held = dict(line.split() for line in c).get(cached, 0)
-                free = min(free, int(a.read()) - int(b.read()) + int(held))
-        except (OSError, ValueError):
-            continue
-    return max(free, 0)
 
 
 def cores() -> int:

@@ -47,6 +47,8 @@ class Geometry:
 
     def difference(self, other: "Geometry") -> str:
         """What differs between two grids, in words; empty where they are the same within tolerance."""
+        if self == other:
+            return ""
         if self.shape != other.shape:
             return f"shape (z, y, x) {self.shape} against {other.shape}"
         if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):

@@ -13,8 +13,8 @@ from autoseg.data.case import CaseFiles
 from autoseg.data.conditions import annotated_names, group_of, read_conditions
 from autoseg.data.headers import attempt, check_headers, places, reference_of
 from autoseg.data.manifest import FILE_NAME, Manifest, read_manifest
-from autoseg.data.measure import foreground
-from autoseg.data.parallel import each_case
+from autoseg.data.measure import case_bytes, foreground
+from autoseg.data.parallel import Effort, each_case
 from autoseg.data.raw import checked_image, checked_label, distinct, scan_training_cases
 from autoseg.data.readers import Header
 from autoseg.data.readers.files import digest
@@ -60,7 +60,8 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
         return Report((str(error),))
     found = scan_training_cases(folder, manifest)
     faults = [*found.faults, *_wrong_count(folder, manifest, len(found.cases))]
-    reports = list(each_case(functools.partial(check_case, manifest=manifest), found.cases, workers, progress))
+    reports = list(each_case(functools.partial(check_case, manifest=manifest), found.cases, workers, progress,
+                             effort=Effort("checking", case_bytes(found.cases, manifest))))
     for report in reports:
         faults += report.faults
     warnings = [warning for report in reports for warning in report.warnings]

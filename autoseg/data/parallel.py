@@ -1,36 +1,98 @@
-"""The same work on every case, in worker processes; results come in the order of the cases."""
+"""The same work on every case, in worker processes where they pay and fit; results come in the order of the cases."""
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.memory import workers_that_fit
 from autoseg.base.workers import worker_pool
-from autoseg.data.case import CaseFiles
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 # Results that wait for an earlier one are few, however many cases there are.
 _AHEAD_PER_WORKER = 4
+DIED = "a worker process ended abruptly, working alone; most often the memory is too small"
 
 
-def each_case(work: Callable[[CaseFiles], T], cases: Sequence[CaseFiles], workers: int,
-              progress: Callable[[], object] | None = None) -> Iterator[T]:
+class Named(Protocol):
+    """What is worked on: a case, by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+C = TypeVar("C", bound=Named)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is known of the work before it begins: what it is called, and what a case takes.
+
+    `tried` cases are done in this process first: they tell the pace, and where the rest takes less than `worth_seconds`,
+    no process is started (0: processes at once).
+    """
+
+    what: str = "working on the cases"
+    need_bytes: int = 0
+    tried: int = 0
+    worth_seconds: float = 10.0
+
+
+def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress: Callable[[], object] | None = None, *,
+              effort: Effort = Effort(), died: Callable[[C], T] | None = None) -> Iterator[T]:
     """`work(case)` of every case, in order, with `progress()` after each; `workers=1` starts no process.
 
-    `work` must be picklable: a function of a module, or a `functools.partial` of one. What it raises names the case. A
-    worker that is killed, most often for its memory, is a UserError.
+    `work` must be picklable: a function of a module, or a `functools.partial` of one. What it raises names the case. No
+    more workers are started than fit the memory. Where one is killed, most often for its memory, the cases that are left
+    are done one at a time; what is killed even then is `died(case)`, or a UserError.
     """
     report = progress or (lambda: None)
-    if min(workers, len(cases)) <= 1:
-        for case in cases:
+    n_tried, seconds = 0, 0.0
+    workers = min(workers, len(cases))
+    if workers > 1 and effort.tried:
+        for case in cases[:effort.tried]:
+            n_tried += 1
+            begun = time.monotonic()
             yield _named(case, lambda case=case: work(case))
+            seconds = time.monotonic() - begun  # the last: the first loads what reading needs
             report()
-        return
-    with worker_pool(min(workers, len(cases))) as pool:
-        waiting: deque[tuple[CaseFiles, Future[T]]] = deque()
+        workers = min(workers, len(cases) - n_tried) if seconds * (len(cases) - n_tried) > effort.worth_seconds else 1
+    left = cases[n_tried:]
+    if workers > 1:
+        workers = workers_that_fit(effort.need_bytes, workers, effort.what)
+    here = workers <= 1
+    for result in _one_by_one(work, left) if here else _in_processes(work, left, workers, died):
+        yield result
+        report()
+
+
+def _one_by_one(work: Callable[[C], T], cases: Sequence[C]) -> Iterator[T]:
+    for case in cases:
+        yield _named(case, lambda case=case: work(case))
+
+
+def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died: Callable[[C], T] | None) -> Iterator[T]:
+    done = 0
+    try:
+        for result in _in_pool(work, cases, workers):
+            done += 1
+            yield result
+    except BrokenProcessPool:
+        logger.warning("a worker process ended abruptly, most often for lack of memory; from case %s on one process works "
+                       "alone", cases[done].name)
+        yield from _alone(work, cases[done:], died)
+
+
+def _in_pool(work: Callable[[C], T], cases: Sequence[C], workers: int) -> Iterator[T]:
+    with worker_pool(workers) as pool:
+        waiting: deque[tuple[C, Future[T]]] = deque()
         left = deque(cases)
         try:
             while waiting or left:
@@ -39,18 +101,32 @@ def each_case(work: Callable[[CaseFiles], T], cases: Sequence[CaseFiles], worker
                     waiting.append((case, pool.submit(work, case)))
                 case, future = waiting.popleft()
                 yield _named(case, future.result)
-                report()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _named(case: CaseFiles, result: Callable[[], T]) -> T:
+def _alone(work: Callable[[C], T], cases: Sequence[C], died: Callable[[C], T] | None) -> Iterator[T]:
+    """In one process at a time; a new one where it dies."""
+    left = deque(cases)
+    while left:
+        with worker_pool(1) as pool:
+            try:
+                while left:
+                    result = _named(left[0], pool.submit(work, left[0]).result)
+                    left.popleft()
+                    yield result
+                return
+            except BrokenProcessPool:
+                case = left.popleft()
+        if died is None:
+            raise UserError(DIED, where=f"case {case.name}", do="end other programs, or use a machine with more memory")
+        yield died(case)
+
+
+def _named(case: Named, result: Callable[[], T]) -> T:
     try:
         return result()
-    except BrokenProcessPool:
-        raise UserError("a worker process ended abruptly, most often for lack of memory",
-                        where=f"at or before case {case.name}", do="try again with fewer workers") from None
-    except AutosegError:
+    except (AutosegError, BrokenProcessPool):
         raise
     except Exception as error:
         raise RuntimeError(f"case {case.name}: {type(error).__name__}: {error}") from error

@@ -117,7 +117,11 @@ def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSp
         aligned = attempt(align, place, faults)
         if aligned is not None:
             own = slice(place.start, place.start + place.n_channels)
-            image_CDHW[own], absent_DHW = aligned
+            own_CDHW, absent_DHW = aligned
+            if own_CDHW.shape == image_CDHW.shape:
+                image_CDHW = own_CDHW
+            else:
+                image_CDHW[own] = own_CDHW
             present_C[own] = True
             if absent_DHW is not None:
                 absent_CDHW[own] = absent_DHW
@@ -163,9 +167,13 @@ def checked_label(path: Path, labels: LabelSpec) -> np.ndarray:
 
 
 def distinct(label_DHW: np.ndarray) -> list[int]:
-    """The values that an int16 label holds, sorted. One pass with a table: sorting voxels is a hundred times slower."""
+    """The values that an int16 label holds, sorted. One pass with a table: sorting voxels is a hundred times slower.
+
+    Slice by slice, because an index takes eight bytes a voxel.
+    """
     seen = np.zeros(1 << 16, dtype=bool)
-    seen[label_DHW.view(np.uint16)] = True
+    for label_HW in label_DHW:
+        seen[label_HW.view(np.uint16)] = True
     return sorted(np.flatnonzero(seen).astype(np.uint16).view(np.int16).tolist())
 
 

@@ -9,7 +9,6 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from planners.base import Frozen
 
@@ -142,6 +141,8 @@ def _mean(values_N: np.ndarray) -> float | None:
 def _tail(n: int) -> float:
     """Share of the resampled means beyond each end: the normal's beyond Student's t times sqrt(n / (n - 1)), which
     makes good that a bootstrap's variance divides by n."""
+    from scipy import stats  # half a second, which no other stage should wait for
+
     t = stats.t.ppf(0.5 + _CONFIDENCE / 2, n - 1)
     return NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t))
 
@@ -163,11 +164,17 @@ def _p_wilcoxon(difference_N: np.ndarray) -> float | None:
     rounded_N = rounded_N[rounded_N != 0]
     if not len(rounded_N):
         return 1.0
-    return _exact_p(rounded_N) if len(rounded_N) <= _MOST_EXACT else float(stats.wilcoxon(rounded_N).pvalue)
+    if len(rounded_N) <= _MOST_EXACT:
+        return _exact_p(rounded_N)
+    from scipy import stats
+
+    return float(stats.wilcoxon(rounded_N).pvalue)
 
 
 def _exact_p(difference_N: np.ndarray) -> float:
     """Two-sided p over all 2^n signs of the ranks; ties share a rank. (scipy takes seconds for the ties of 13 pairs.)"""
+    from scipy import stats
+
     twice_N = np.rint(2 * stats.rankdata(np.abs(difference_N))).astype(int)
     share = np.ones(1)  # of the signs, by twice the sum of the positive ranks
     for rank in twice_N:

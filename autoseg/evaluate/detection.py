@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 from autoseg.data.components import components
 from autoseg.evaluate.types import Detection, DetectionRule, SizeClass
@@ -75,6 +74,8 @@ def match(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
     predictions, column_K = np.unique(predicted_K[~alone_K], return_inverse=True)
     iou = np.zeros((len(truths), len(predictions)))
     iou[row_K, column_K] = candidates.iou_K[~alone_K]
+    from scipy.optimize import linear_sum_assignment  # slow to import, and not every score needs it
+
     rows, columns = linear_sum_assignment(iou, maximize=True)
     taken = iou[rows, columns] > 0
     return (np.concatenate([truth_K[alone_K], truths[rows[taken]]]),

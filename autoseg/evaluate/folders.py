@@ -1,16 +1,15 @@
 """Scores two folders of label files, one case at a time or in several processes."""
 
 import logging
-import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import progress
-from autoseg.base.workers import worker_pool
 from autoseg.base.workspace import read_json
+from autoseg.data.need import most_voxels
+from autoseg.data.parallel import DIED, Effort, each_case
 from autoseg.data.readers import known_ending, read_label
 from autoseg.data.readers.files import is_file, is_folder, list_files
 from autoseg.evaluate.score import score_case, summarize
@@ -21,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Starting processes takes a second or two: two hundred hippocampi are scored sooner without.
 _SECONDS_WORTH_PROCESSES = 6.0
+# Bytes a voxel that scoring holds at most: two label maps, and within the box of a label distances and their indices.
+BYTES_A_VOXEL = 40
 
 SIDECAR = "labels.json"  # what prediction writes beside its masks
 PREDICTION_MISSING = "the prediction is missing"
@@ -137,16 +138,6 @@ def _score_pair(pair: _Pair) -> CaseScore | str:
 
 def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:
     """Scores in order. The second case tells the pace: the first one loads what reading needs."""
-    yield from map(_score_pair, pairs[:1])
-    started = time.monotonic()
-    yield from map(_score_pair, pairs[1:2])
-    rest = pairs[2:]
-    if workers < 2 or (time.monotonic() - started) * len(rest) < _SECONDS_WORTH_PROCESSES:
-        yield from map(_score_pair, rest)
-        return
-    with worker_pool(min(workers, len(rest))) as pool:
-        try:
-            yield from pool.map(_score_pair, rest)
-        except BrokenProcessPool as error:
-            raise UserError("a scoring process was ended by the system, most likely for lack of memory",
-                            do="use --workers 1") from error
+    effort = Effort("scoring", most_voxels(pair.truth for pair in pairs) * BYTES_A_VOXEL, tried=2,
+                    worth_seconds=_SECONDS_WORTH_PROCESSES)
+    return each_case(_score_pair, pairs, workers, effort=effort, died=lambda pair: f"case {pair.name}: {DIED}")

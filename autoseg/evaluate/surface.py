@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,8 @@ def _contour_length(corners: np.ndarray, spacing_mm: tuple[float, ...]) -> float
 
 def _nearest(points: np.ndarray, area: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Surfels lie on a grid, where balancing a tree gains nothing.
+    from scipy.spatial import cKDTree  # slow to import, and not every score needs it
+
     distance_mm, _ = cKDTree(others, balanced_tree=False, compact_nodes=False).query(points)
     order = np.argsort(distance_mm)
     return distance_mm[order], area[order]

@@ -1,5 +1,6 @@
 """Normalisers: what turns an image's own unit into numbers near one. Each leaves its input unchanged."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,12 @@ from planners.registry import Registry
 
 # Smallest divisor: a constant channel becomes zero instead of infinite.
 _SMALLEST = 1e-8
+
+
+# What is stored of an image is rounded to multiples of this where its unit is known: that of these normalisers, whose values
+# lie near one. Half of the bytes, and a quarter of the difference that is promised at most (docs/decisions/0015).
+STEP = 2.0**-11
+_KNOWN_UNIT = ("ct", "zscore", "zscore_masked", "rescale01", "rgb")
 
 
 class Normalizer(Protocol):
@@ -44,6 +51,16 @@ def normalize(part: Part, image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: 
     return normalized_DHW
 
 
+def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
+    """Round, in place, each channel that a part of a known unit normalised to multiples of STEP; others stay as they are."""
+    for channel_DHW, part in zip(image_CDHW, parts, strict=True):
+        if part.name in _KNOWN_UNIT:
+            for image_HW in channel_DHW:  # a slice stays in the cache over all three operations, which are exact but one
+                image_HW /= np.float32(STEP)
+                np.rint(image_HW, out=image_HW)
+                image_HW *= np.float32(STEP)
+
+
 @NORMALIZERS.register("ct")
 def ct(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None, options: Frozen) -> np.ndarray:
     """Clip to the 0.5 and 99.5 percentile of the dataset's foreground, then z-score with its mean and deviation.
@@ -54,7 +71,9 @@ def ct(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | No
         raise UserError("the plan has no intensity statistics, which the normalizer 'ct' needs",
                         do="run autoseg_plan_and_preprocess again, or choose 'zscore'")
     image = np.clip(image_DHW, stats.percentile_00_5, stats.percentile_99_5).astype(np.float32, copy=False)
-    return (image - np.float32(stats.mean)) / np.float32(max(stats.std, _SMALLEST))
+    image -= np.float32(stats.mean)  # in place: clipping has made a copy
+    image /= np.float32(max(stats.std, _SMALLEST))
+    return image
 
 
 @NORMALIZERS.register("zscore")

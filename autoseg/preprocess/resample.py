@@ -95,15 +95,21 @@ def resample_image(image_CDHW: torch.Tensor, resize: Resize) -> torch.Tensor:
     """The image on the new grid, on its own device and in its own dtype; unchanged where the shapes are equal."""
     if resize.is_identity:
         return image_CDHW
+    if len(image_CDHW) == 1:
+        return _resample_channel(image_CDHW, resize)
     resampled = image_CDHW.new_empty((len(image_CDHW), *resize.shape_out))
     for c, channel in enumerate(image_CDHW):  # one at a time: the products in between are as large as the result
-        channel = channel[None]
-        limits = value_limits(channel, resize)
-        wide = float(limits[1].max() - limits[0].min()) > _WIDEST_FLOAT32_RANGE and channel.device.type != "mps"
-        dtype = torch.float64 if wide else torch.float32
-        limits = tuple(limit.to(dtype) for limit in limits)
-        resampled[c] = resample_rows(channel, resize, limits, 0, resize.shape_out[0])[0]
+        resampled[c] = _resample_channel(channel[None], resize)[0]
     return resampled
+
+
+def _resample_channel(channel: torch.Tensor, resize: Resize) -> torch.Tensor:
+    """Of one channel (1, D, H, W)."""
+    limits = value_limits(channel, resize)
+    wide = float(limits[1].max() - limits[0].min()) > _WIDEST_FLOAT32_RANGE and channel.device.type != "mps"
+    dtype = torch.float64 if wide else torch.float32
+    limits = tuple(limit.to(dtype) for limit in limits)
+    return resample_rows(channel, resize, limits, 0, resize.shape_out[0]).to(channel.dtype)
 
 
 def value_limits(image_CDHW: torch.Tensor, resize: Resize) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -9,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
-
 from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.memory import workers_that_fit
 from autoseg.base.parts import check_part
-from autoseg.base.runtime import cores, free_host_bytes
+from autoseg.base.runtime import cores
 from autoseg.base.workers import worker_pool
 from autoseg.data.case import CaseFiles
 from autoseg.data.headers import check_headers, places, reference_of
@@ -22,7 +22,7 @@ from autoseg.data.measure import case_digest, transforms_of
 from autoseg.data.raw import find_training_cases, load_case
 from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
-from autoseg.preprocess.normalize import NORMALIZERS
+from autoseg.preprocess.normalize import NORMALIZERS, round_to_step
 from autoseg.preprocess.prepare import prepare
 from autoseg.preprocess.resample import target_shape, target_spacing
 from planners.plan import Configuration, Plan
@@ -31,9 +31,11 @@ log = logging.getLogger(__name__)
 
 # Raised when prepared cases of an earlier version are no longer what this one would make.
 _RECIPE_VERSION = 1
-# What an interpreter with its libraries takes, and the share of free memory that workers may use together.
-_WORKER_BYTES = 400 * 2**20
-_MEMORY_SHARE = 0.8
+# Cases up to this size are prepared by threads of this process, which mostly wait for the disk; they are sooner done than
+# processes are started, or, where the first cases say otherwise, processes take the rest.
+_SMALL_BYTES = 64 * 2**20
+_THREADS_A_WORKER = 2
+_SECONDS_WORTH_PROCESSES = 20.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,8 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
     report = progress or (lambda: None)
     for _ in current:
         report()
-    workers = min(workers, len(waiting), _affordable_workers(sizes))
-    outcomes = _in_processes(waiting, workers) if workers > 1 else ((job, _attempt(job)) for job in waiting)
     done, faults = [], []
-    for job, fault in outcomes:
+    for job, fault in _outcomes(waiting, sizes, workers):
         if fault:
             log.warning("%s was not prepared: %s", job.files.name, fault)
         (faults if fault else done).append(f"{job.files.name}: {fault}" if fault else job.files.name)
@@ -107,8 +107,9 @@ def recipe_digest(plan: Plan, configuration: Configuration) -> str:
 
 
 def case_bytes(job: Job) -> int:
-    """Memory that preparing one case takes at most: the channels as read and as normalised, the resampled ones, and the
-    products of one channel in float64. As if nothing could be cropped; 0 where a header cannot be read.
+    """Memory that preparing one case takes at most, beside the libraries: the channels as read and as normalised, the
+    resampled ones, and the products of one channel. As if nothing could be cropped; 0 where a header cannot be
+    read.
 
     A channel on a grid of its own is read there (up to three copies at a time: as the file has it, as float32, and as
     brought half-way) and is marked where it is absent, in the case, in the crop and on the prepared grid.
@@ -126,20 +127,31 @@ def case_bytes(job: Job) -> int:
     from_mm = tuple(geometry.spacing_mm[axis] for axis in job.plan.transpose)
     before = math.prod(shape)
     after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
-    values = len(channels) * (3 * before + 2 * after) + 8 * max(before, after)
+    products = 6 if any(part.name == "none" for part in job.configuration.normalizers) else 3  # of a wide range: float64
+    values = len(channels) * (3 * before + after) + products * max(before, after)
     brought = [place for place in found if place.is_brought]
     own = max((3 * place.n_channels * max(before, math.prod(place.geometry.shape)) for place in brought), default=0)
     marks = len(channels) * (2 * before + 2 * after) if brought else 0
-    return 4 * (values + own) + marks + _WORKER_BYTES
+    return 4 * (values + own) + marks
 
 
-def _affordable_workers(sizes: list[int]) -> int:
-    """How many of the largest cases fit the free memory at once; at least one."""
-    together = np.cumsum(sorted(sizes, reverse=True))
-    fitting = max(1, int(np.count_nonzero(together <= free_host_bytes() * _MEMORY_SHARE)))
-    if fitting < min(len(sizes), cores()):
-        log.info("the memory allows %d cases at once", fitting)
-    return fitting
+def _outcomes(jobs: list[Job], sizes: list[int], workers: int) -> Iterator[tuple[Job, str]]:
+    """Each job with what went wrong, in the order of their end."""
+    if workers > 1 and max(sizes, default=0) <= _SMALL_BYTES:
+        n_tried = 2 * _THREADS_A_WORKER * workers
+        begun = time.process_time()  # threads hide what the disk takes
+        yield from _in_threads(jobs[:n_tried], workers)
+        jobs, sizes = jobs[n_tried:], sizes[n_tried:]
+        if (time.process_time() - begun) / n_tried * len(jobs) < _SECONDS_WORTH_PROCESSES:
+            yield from _in_threads(jobs, workers)
+            return
+    workers = workers_that_fit(sizes, workers, "preparing") if jobs else 1
+    yield from _in_processes(jobs, workers) if workers > 1 else ((job, _attempt(job)) for job in jobs)
+
+
+def _in_threads(jobs: list[Job], workers: int) -> Iterator[tuple[Job, str]]:
+    with ThreadPoolExecutor(_THREADS_A_WORKER * workers) as threads:
+        yield from zip(jobs, threads.map(_attempt, jobs), strict=True)
 
 
 def _with_provenance(job: Job) -> tuple[Job, bool]:
@@ -159,6 +171,8 @@ def _attempt(job: Job) -> str:
         found = transforms_of(job.transforms, job.files.name)
         case = load_case(job.files, job.plan.channels, job.plan.labels, found)
         prepared = prepare(case, job.plan, job.configuration)
+        del case  # as large as what was made of it, and of no more use
+        round_to_step(prepared.image_CDHW, job.configuration.normalizers)
         write_prepared(job.folder, replace(prepared, provenance=job.provenance), job.configuration.patch)
     except AutosegError as error:
         return str(error)

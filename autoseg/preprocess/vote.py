@@ -4,13 +4,14 @@ A weighted mean with non-negative weights cannot change an argmax, nor the sign 
 agree. So labels and predictions are interpolated only at the borders between classes, whatever the number of classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from autoseg.base.errors import UserError
+from autoseg.data.crop import bounding_box
 from autoseg.preprocess.resample import Resize, nearest_index
 
 # Voxels of a slab, and border voxels treated at a time: they bound the memory, not the result.
@@ -65,7 +66,7 @@ class Slab:
 
 def settle(decision_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> Iterator[Slab]:
     """The decisions on the new grid, slab by slab along the first axis."""
-    decision, agreed = decision_DHW, torch.ones_like(decision_DHW, dtype=torch.bool)
+    decision, agreed = decision_DHW, None
     for axis in (2, 1):
         decision, agreed = _meet(decision, agreed, taps[axis], axis)
     rows = max(1, _SLAB_VOXELS // (decision.shape[1] * decision.shape[2]))
@@ -78,12 +79,35 @@ def settle(decision_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> Iterato
         yield Slab(start, stop, decided, (~settled).nonzero())
 
 
-def _meet(decision: torch.Tensor, agreed: torch.Tensor, taps: Taps, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
-    low, low_agreed = decision.index_select(axis, taps.low), agreed.index_select(axis, taps.low)
+def _meet(decision: torch.Tensor, agreed: torch.Tensor | None, taps: Taps, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The decision along one more axis, and where all samples agree on it; `agreed` None: they did everywhere so far."""
+    low = decision.index_select(axis, taps.low)
+    low_agreed = torch.ones_like(low, dtype=torch.bool) if agreed is None else agreed.index_select(axis, taps.low)
     if taps.high is None:
         return low, low_agreed
-    high, high_agreed = decision.index_select(axis, taps.high), agreed.index_select(axis, taps.high)
-    return low, low_agreed & high_agreed & (low == high)
+    low_agreed &= low == decision.index_select(axis, taps.high)
+    if agreed is not None:
+        low_agreed &= agreed.index_select(axis, taps.high)
+    return low, low_agreed
+
+
+def touched(label_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> list[tuple[slice, slice]]:
+    """Along each axis the new samples that mix any row with a label that is not 0, and the old samples that they mix."""
+    sides = []
+    for box, tap in zip(bounding_box((label_DHW != 0).cpu().numpy()), taps, strict=True):
+        high = tap.low if tap.high is None else tap.high
+        hit = ((high >= box[0]) & (tap.low < box[1])).nonzero()
+        if not len(hit):  # a coarse grid that passes over a thin box
+            return [(slice(0, 0), slice(0, 0))] * 3
+        start, stop = int(hit[0]), int(hit[-1]) + 1
+        sides.append((slice(start, stop), slice(int(tap.low[start]), int(high[stop - 1]) + 1)))
+    return sides
+
+
+def _within(tap: Taps, new: slice, old: slice) -> Taps:
+    """The taps of a part of an axis, counted from where the part begins."""
+    return Taps(tap.low[new] - old.start, None if tap.high is None else tap.high[new] - old.start, tap.weight_low[new],
+                None if tap.weight_high is None else tap.weight_high[new])
 
 
 def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], shape_in: tuple[int, int, int]) -> Iterator[tuple]:
@@ -114,15 +138,26 @@ def resample_label(label_DHW: torch.Tensor, resize: Resize) -> torch.Tensor:
     taps = grid_taps(replace(resize, orders=orders), label_DHW.device, torch.float64)
     nearest = [torch.from_numpy(nearest_index(n, m)).to(label_DHW.device) for n, m in
                zip(resize.shape_in, resize.shape_out, strict=True)]
-    resampled = label_DHW.new_empty(resize.shape_out)
+    resampled = label_DHW.new_zeros(resize.shape_out)
+    window = touched(label_DHW, taps)  # beyond it all is background
+    inside = tuple(old for _, old in window)
+    taps = tuple(_within(tap, *side) for tap, side in zip(taps, window, strict=True))
+    nearest = [index[new] - old.start for index, (new, old) in zip(nearest, window, strict=True)]
+    _resample_within(label_DHW[inside].contiguous(), taps, nearest, resampled[tuple(new for new, _ in window)])
+    return resampled
+
+
+def _resample_within(label_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps], nearest: Sequence[torch.Tensor],
+                     resampled_DHW: torch.Tensor) -> None:
+    if not resampled_DHW.numel():
+        return
     flat = label_DHW.reshape(-1)
     for slab in settle(label_DHW, taps):
-        for voxels, index, weight in corners(slab, taps, resize.shape_in):
+        for voxels, index, weight in corners(slab, taps, tuple(label_DHW.shape)):
             z, y, x = voxels.unbind(1)
             closest = label_DHW[nearest[0][z + slab.start], nearest[1][y], nearest[2][x]]
             slab.decided_DHW[z, y, x] = _elect(flat[index], weight, closest)
-        resampled[slab.start:slab.stop] = slab.decided_DHW
-    return resampled
+        resampled_DHW[slab.start:slab.stop] = slab.decided_DHW
 
 
 def _elect(samples_NT: torch.Tensor, weight_NT: torch.Tensor, closest_N: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """A PNG that shows what was predicted: a row a case, with its channels, the true and the predicted contours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,18 @@ def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
         _draw_row(axes_of_row, row, view, manifest)
     _draw_legend(figure, rows, views, manifest.labels)
     write_atomically(path, figure.savefig)
+
+
+def only_shown(row: Row, labels: LabelSpec) -> Row:
+    """The row with no more than the slice that the sheet shows of it: whole cases are large, and a sheet shows several."""
+    view = best_view(row.truth_DHW, row.case.geometry.spacing_mm, labels)
+
+    def thin(volume: np.ndarray) -> np.ndarray:
+        return volume.take([view.index], view.axis + volume.ndim - 3)
+
+    geometry = replace(row.case.geometry, shape=thin(row.truth_DHW).shape)
+    case = replace(row.case, image_CDHW=thin(row.case.image_CDHW), geometry=geometry, label_DHW=None, absent_CDHW=None)
+    return Row(case, thin(row.truth_DHW), tuple(replace(one, label_DHW=thin(one.label_DHW)) for one in row.predictions))
 
 
 def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:

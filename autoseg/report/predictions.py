@@ -9,7 +9,7 @@ from autoseg.data.raw import load_case
 from autoseg.data.readers import read_label
 from autoseg.data.readers.transforms import read_transforms
 from autoseg.evaluate.score import score_case
-from autoseg.report.contact_sheet import Row, Shown, contact_sheet
+from autoseg.report.contact_sheet import Row, Shown, contact_sheet, only_shown
 
 
 def sheet_of_masks(path: Path, files: Sequence[CaseFiles], masks: Mapping[str, Path], manifest: Manifest,
@@ -27,5 +27,5 @@ def sheet_of_masks(path: Path, files: Sequence[CaseFiles], masks: Mapping[str, P
             predicted, _ = read_label(folder / f"{case_files.name}{manifest.file_ending}")
             score = score_case(case.label_DHW, predicted, manifest.labels, case.geometry.spacing_mm, case.name)
             shown.append(Shown(title, predicted, score))
-        rows.append(Row(case, case.label_DHW, tuple(shown)))
+        rows.append(only_shown(Row(case, case.label_DHW, tuple(shown)), manifest.labels))
     contact_sheet(path, rows, manifest)

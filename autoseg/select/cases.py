@@ -1,6 +1,5 @@
 """One cross-validation case of a candidate: its truth and its mask, read when they are needed and forgotten again."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.base.progress import progress_bar
 from autoseg.data.geometry import Geometry
-from autoseg.data.parallel import each_case
+from autoseg.data.need import most_voxels
+from autoseg.data.parallel import Effort, each_case
 from autoseg.data.readers import read_label
 from autoseg.data.readers.probabilities import LEVELS, SavedProbabilities, joint_box, read_probabilities
+from autoseg.evaluate.folders import BYTES_A_VOXEL
 from autoseg.evaluate.types import CaseScore, mean
 from autoseg.predict.soft import decided
 from autoseg.select.gather import Contender, Dataset
@@ -84,7 +85,14 @@ def decision_dice(score: CaseScore, annotated: Sequence[str]) -> float | None:
 def mapped(work: Callable[[CandidateCase], T], cases: Sequence[CandidateCase], workers: int, label: str) -> list[T]:
     """`work` of every case, in order; in processes where that is worth their start."""
     with progress_bar(label, len(cases)) as bar:
-        started = time.monotonic()
-        done = list(each_case(work, cases[:_TRIED], 1, bar.update))
-        left = (time.monotonic() - started) / _TRIED * (len(cases) - _TRIED)
-        return done + list(each_case(work, cases[_TRIED:], workers if left > _SECONDS_WORTH_PROCESSES else 1, bar.update))
+        return list(each_case(work, cases, workers, bar.update,
+                              effort=Effort(label, case_bytes(cases), _TRIED, _SECONDS_WORTH_PROCESSES)))
+
+
+def case_bytes(cases: Sequence[CandidateCase]) -> int:
+    """What the largest of some cases takes: its masks, and probabilities of each model as read and as summed (a byte and
+    two), in float64 while they are compared.
+    """
+    models = max((len(case.probabilities) for case in cases), default=0)
+    heads = len(cases[0].labels.names) if cases else 0
+    return most_voxels(case.truth for case in cases) * (BYTES_A_VOXEL + (3 * models + 8) * heads * (models > 0))

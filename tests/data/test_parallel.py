@@ -1,11 +1,14 @@
 import functools
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from autoseg.base import memory
 from autoseg.base.errors import UserError
+from autoseg.data import parallel
 from autoseg.data.case import CaseFiles
-from autoseg.data.parallel import each_case
+from autoseg.data.parallel import Effort, each_case
 
 CASES = tuple(CaseFiles(f"case{k}", ()) for k in range(9))
 
@@ -18,6 +21,10 @@ def failing(files: CaseFiles) -> str:
     if files.name == "case3":
         raise ZeroDivisionError("by nothing")
     return files.name
+
+
+def deadly(files: CaseFiles) -> str:
+    return os._exit(1) if files.name == "case1" else files.name
 
 
 def dying(files: CaseFiles) -> str:
@@ -40,8 +47,28 @@ def test_an_error_names_its_case_and_keeps_its_cause(workers):
 
 
 def test_a_worker_that_is_killed_is_a_users_error():
-    with pytest.raises(UserError, match="try again with fewer workers"):
-        list(each_case(dying, CASES, 2))
+    with pytest.raises(UserError, match="case0.*ended abruptly, working alone"):
+        list(each_case(dying, CASES[:2], 2))
+
+
+def test_what_kills_its_worker_costs_no_other_case():
+    results = list(each_case(deadly, CASES[:3], 2, died=lambda case: f"{case.name} is lost"))
+    assert results == ["case0", "case1 is lost", "case2"]
+
+
+def test_fewer_processes_than_asked_are_started_where_memory_is_short(monkeypatch, caplog):
+    started = []
+    monkeypatch.setattr(parallel, "worker_pool", lambda n: started.append(n) or ThreadPoolExecutor(n))
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: 4 * 2**30)
+    with caplog.at_level("INFO", "autoseg"):
+        list(each_case(failing, CASES[4:], 4, effort=Effort("measuring", need_bytes=2**30)))
+    assert started == [2]  # of 1.4 GiB each, in four fifths of 4 GiB
+    assert "measuring: 2 instead of 4 processes of about 1.4 GiB for 4.0 GiB free" in caplog.text
+
+
+def test_no_process_is_started_for_work_that_is_soon_done(monkeypatch):
+    monkeypatch.setattr(parallel, "worker_pool", lambda n: pytest.fail("a process was started"))
+    assert len(list(each_case(failing, CASES[4:], 4, effort=Effort(tried=2)))) == 5
 
 
 def test_no_case_is_no_result():

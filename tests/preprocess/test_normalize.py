@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.preprocess.normalize import NORMALIZERS, normalize
+from autoseg.preprocess.normalize import NORMALIZERS, STEP, normalize, round_to_step
 from planners.base import Part
 from planners.fingerprint import IntensityStats
 
@@ -93,3 +93,12 @@ def test_without_an_absent_voxel_not_a_bit_changes(name):
     inside = values > 40
     np.testing.assert_array_equal(normalize(Part(name=name), values, inside, STATS, np.zeros(values.shape, dtype=bool)),
                                   normalize(Part(name=name), values, inside, STATS))
+
+
+def test_what_is_stored_is_rounded_where_the_unit_is_known():
+    image_CDHW = np.random.default_rng(0).normal(0, 9, (2, 3, 4, 5)).astype(np.float32)
+    before = image_CDHW.copy()
+    round_to_step(image_CDHW, (Part(name="zscore"), Part(name="none")))
+    assert 0 < np.abs(image_CDHW[0] - before[0]).max() <= STEP / 2 < 1e-3 / 4
+    assert (image_CDHW[0] / STEP % 1 == 0).all()
+    np.testing.assert_array_equal(image_CDHW[1], before[1])

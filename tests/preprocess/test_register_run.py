@@ -53,7 +53,7 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, tmp_path, monkeypatch):
     calls = []
     result = register_dataset(raw, read_manifest(raw), tmp_path / "out", workers=2, progress=lambda: calls.append(1))
     assert result.registered == ("a", "c")
-    assert len(result.faults) == 1 and result.faults[0].startswith("b: its worker process died")
+    assert len(result.faults) == 1 and result.faults[0].startswith("b: a worker process ended abruptly, working alone")
     assert len(calls) == 3
 
 

@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 from preprocess_plans import tiny_plan
 
+from autoseg.base import memory
 from autoseg.base.errors import ManyFaults
 from autoseg.base.workers import load_plugin
 from autoseg.data.manifest import read_manifest
@@ -111,6 +112,7 @@ def test_an_unforeseen_fault_is_reported_with_its_kind(raw, monkeypatch):
 
 
 def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
+    monkeypatch.setattr(run, "_SMALL_BYTES", 0)
     warnings = []
     monkeypatch.setattr(run.log, "warning", lambda text, *values: warnings.append(text % values))
     (raw.parent / "deadly_plugin.py").write_text(PLUGIN)
@@ -123,18 +125,31 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
     assert any("died while b was prepared" in warning for warning in warnings)
 
 
-def test_workers_are_as_many_as_the_largest_cases_that_fit(monkeypatch):
-    monkeypatch.setattr(run, "free_host_bytes", lambda: 1000)
-    assert run._affordable_workers([300, 100, 400, 300]) == 2  # 400 + 300 of the 800 that may be used
-    assert run._affordable_workers([5000]) == 1
-    assert run._affordable_workers([]) == 1
+def test_fewer_workers_are_started_where_memory_is_short(raw, monkeypatch, caplog):
+    monkeypatch.setattr(run, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(run, "case_bytes", lambda job: 2**30)
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: 2**31)
+    monkeypatch.setattr(run, "worker_pool", lambda *_: pytest.fail("a process was started"))
+    with caplog.at_level("INFO", "autoseg"):
+        assert len(prepare_all(raw, workers=3).prepared) == 3
+    assert "preparing: 1 instead of 3 processes of about 1.4 GiB for 2.0 GiB free" in caplog.text
+
+
+def test_threads_prepare_small_cases_as_one_process_does(raw, monkeypatch):
+    monkeypatch.setattr(run, "worker_pool", lambda *_: pytest.fail("a process was started"))
+    alone = prepare_all(raw)
+    before = {path.name: path.read_bytes() for path in (raw.parent / "out").iterdir()}
+    for name in alone.prepared:
+        run.remove_prepared(raw.parent / "out", name)
+    assert prepare_all(raw, workers=2).prepared == alone.prepared
+    assert {path.name: path.read_bytes() for path in (raw.parent / "out").iterdir()} == before
 
 
 def test_the_memory_of_a_case_grows_with_its_resampled_size(raw):
     files = run.find_training_cases(raw, read_manifest(raw))[0]
     coarse, fine = (run.case_bytes(run.Job(files, plan, plan.configurations["tiny"], raw))
                     for plan in (tiny_plan(), tiny_plan((0.1, 0.1, 0.1))))
-    assert fine - coarse == 4 * (2 + 8) * 6 * 7 * 8 * 999
+    assert fine - coarse == 4 * (1 + 3) * 6 * 7 * 8 * 999
 
 
 @pytest.fixture

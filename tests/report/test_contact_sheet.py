@@ -8,7 +8,7 @@ from autoseg.data.case import Case
 from autoseg.data.geometry import Geometry
 from autoseg.data.manifest import Manifest
 from autoseg.evaluate.score import score_case
-from autoseg.report.contact_sheet import COLOURS, Row, Shown, best_view, contact_sheet, shown_range
+from autoseg.report.contact_sheet import COLOURS, Row, Shown, best_view, contact_sheet, only_shown, shown_range
 from planners.fingerprint import ChannelSpec, LabelSpec
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
@@ -52,6 +52,15 @@ def test_cases_of_every_shape_are_drawn(tmp_path):
     single = tmp_path / "one.png"
     contact_sheet(single, rows[:1], manifest("MR_T1", "MR_T2"))
     assert picture.shape[0] > 3 * imread(single).shape[0]
+
+
+def test_a_row_that_holds_one_slice_is_drawn_as_the_whole_case(tmp_path):
+    rows = [row((6, 14, 16), (5.0, 1.0, 1.0)), row((12, 14, 16), (1.0, 1.0, 6.0), name="sagittal")]
+    contact_sheet(tmp_path / "whole.png", rows, manifest("CT_a", "CT_b"))
+    thin = [only_shown(one, LABELS) for one in rows]
+    assert [one.case.image_CDHW.shape for one in thin] == [(2, 1, 14, 16), (2, 12, 14, 1)]
+    contact_sheet(tmp_path / "thin.png", thin, manifest("CT_a", "CT_b"))
+    assert (imread(tmp_path / "thin.png") == imread(tmp_path / "whole.png")).all()
 
 
 def test_a_sheet_of_nothing_is_refused(tmp_path):

@@ -37,6 +37,14 @@ def is_file(path: Path) -> bool:
     return path.is_file()
 
 
+def file_bytes(path: Path) -> int:
+    """The size of a file; 0 where it is missing."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def digest(path: Path) -> str:
     """BLAKE2b of a file's content, 32 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=16)

@@ -14,7 +14,7 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.base.workspace import write_atomically
 from autoseg.data.geometry import Geometry
-from autoseg.data.readers import READERS, Header, Reader
+from autoseg.data.readers import READERS, Header, Reader, header_of
 from autoseg.data.readers.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
 
 _GZIP = b"\x1f\x8b"
@@ -38,7 +38,7 @@ def nifti_header(path: Path) -> Header:
 
 def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x), scaled by the header's slope and intercept where it has them, and the grid."""
-    geometry = nifti_header(path).geometry
+    geometry = header_of(path).geometry
     content = _content(path)
     header = _header_of(content)
     dtype = header.get_data_dtype()

@@ -28,6 +28,8 @@ _BLOCK_BYTES = 128 * 1024
 # Float images shrink by about 1.6 at every level, but level 8 takes ten times as long as level 1.
 _COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
 _READ_BYTES = 2**20
+# Smaller arrays are compressed by one thread: starting others takes longer than they save.
+_BYTES_WORTH_THREADS = 2**24
 
 
 class PreparedRecord(Frozen):
@@ -160,7 +162,9 @@ def _write_array(path: Path, array: np.ndarray, patch: tuple[int, ...]) -> int:
     written = []
 
     def write(temporary: Path) -> None:
-        blosc2.asarray(array, urlpath=str(temporary), mode="w", chunks=chunks, blocks=blocks, cparams=_COMPRESSION)
+        threads = blosc2.nthreads if array.nbytes > _BYTES_WORTH_THREADS else 1
+        blosc2.asarray(array, urlpath=str(temporary), mode="w", chunks=chunks, blocks=blocks,
+                       cparams=_COMPRESSION | {"nthreads": threads})
         written.append(_checksum(temporary))
 
     write_atomically(path, write)

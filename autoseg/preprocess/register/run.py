@@ -2,25 +2,26 @@
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import AutosegError, ManyFaults, UserError
-from autoseg.base.workers import worker_pool
+from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.data.case import CaseFiles
 from autoseg.data.manifest import Manifest
-from autoseg.data.parallel import each_case
+from autoseg.data.need import most_voxels
+from autoseg.data.parallel import DIED, Effort, each_case
 from autoseg.data.raw import find_training_cases
 from autoseg.data.readers.files import combined_digest, digest
-from autoseg.data.readers.transforms import forget, is_current, read_record, write_transforms
+from autoseg.data.readers.transforms import forget, is_current, read_record, write_transforms, written
 from autoseg.preprocess.register.case import register_case
 
 log = logging.getLogger(__name__)
 
 # Raised when what was found by an earlier version is no longer what this one would find.
 _VERSION = "2"
+# Both images in float32 as read, in the optimiser's own copies and as they are compared.
+_BYTES_A_VOXEL = 2 * 4 * 4
 
 
 @dataclass(frozen=True)
@@ -46,60 +47,35 @@ def register_dataset(raw_folder: Path, manifest: Manifest, target: Path, *, work
     """
     cases = find_training_cases(raw_folder, manifest)
     work = functools.partial(_attempt, manifest=manifest, target=target)
-    outcomes = _outcomes(work, cases, workers, progress or (lambda: None))
-    for case, outcome in zip(cases, outcomes, strict=True):
-        if outcome.done:
-            _log(target, case.name)
-    return RegisteredDataset(target, tuple(case.name for case, outcome in zip(cases, outcomes, strict=True) if outcome.done),
-                             tuple(f"{case.name}: {outcome.fault}" for case, outcome in zip(cases, outcomes, strict=True)
-                                   if outcome.fault))
+    before = [written(target, case.name) for case in cases]
+    effort = Effort("registering", most_voxels(path for files in cases for path in files.images) * _BYTES_A_VOXEL)
+    faults = list(each_case(work, cases, workers, progress, effort=effort, died=lambda _: DIED))
+    done = tuple(case.name for case, fault, earlier in zip(cases, faults, before, strict=True)
+                 if not fault and written(target, case.name) != earlier)
+    for name in done:
+        _log(target, name)
+    return RegisteredDataset(target, done, tuple(f"{case.name}: {fault}" for case, fault in zip(cases, faults, strict=True)
+                                                 if fault))
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    done: bool
-    fault: str = ""
-
-
-def _outcomes(work: Callable[[CaseFiles], _Outcome], cases: Sequence[CaseFiles], workers: int,
-              progress: Callable[[], object]) -> list[_Outcome]:
-    """In the order of the cases. When a worker dies, each case that is left is tried alone in a process of its own."""
-    outcomes: list[_Outcome] = []
-    try:
-        for outcome in each_case(work, cases, workers, progress):
-            outcomes.append(outcome)
-    except UserError as error:  # faults of cases are in their outcomes
-        log.warning("%s; trying the other cases one by one", error)
-    for case in cases[len(outcomes):]:
-        with worker_pool(1) as pool:
-            try:
-                outcome = pool.submit(work, case).result()
-                # What is current now may have been made by the pool that broke, after its last word.
-                outcomes.append(replace(outcome, done=not outcome.fault))
-            except BrokenProcessPool:
-                outcomes.append(_Outcome(done=False, fault="its worker process died, working alone (the memory may be too "
-                                                           "small)"))
-        progress()
-    return outcomes
-
-
-def _attempt(files: CaseFiles, manifest: Manifest, target: Path) -> _Outcome:
+def _attempt(files: CaseFiles, manifest: Manifest, target: Path) -> str:
+    """Register one case, unless it is current; what went wrong, in words, or nothing."""
     try:
         wanted = [channel.model_dump_json() for channel in manifest.channels]
         made_of = combined_digest([_VERSION, *wanted, *("" if path is None else digest(path) for path in files.images)])
         if is_current(target, files.name, made_of):
-            return _Outcome(done=False)
+            return ""
         forget(target, files.name)
         names = {number: channel.name for number, channel in enumerate(manifest.channels)}
         write_transforms(target, files.name, register_case(files, manifest.channels), names, made_of)
     except AutosegError as error:
-        return _Outcome(done=False, fault=str(error))
+        return str(error)
     except MemoryError:
-        return _Outcome(done=False, fault="not enough memory")
+        return "not enough memory"
     except Exception as error:
         log.debug("%s", files.name, exc_info=True)
-        return _Outcome(done=False, fault=f"{type(error).__name__}: {error}")
-    return _Outcome(done=True)
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _log(target: Path, case: str) -> None:

@@ -1,0 +1,100 @@
+"""How much memory is free, and how many processes fit it: asked before every stage that starts any. Needs no torch."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# What an interpreter with its libraries takes, and the share of free memory that workers may use together.
+WORKER_BYTES = 400 * 2**20
+_SHARE = 0.8
+# Where a container says its limit, its use, and how much of the use are files that were read and can be dropped. The last
+# is the controller's name in /proc/self/cgroup: empty in version 2.
+_CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file", ""),
+               ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory"))
+_MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def free_host_bytes() -> int:
+    """Free memory of the machine, of the containers around this process, or what its own limits (ulimit) leave it."""
+    import psutil
+
+    return max(0, min([psutil.virtual_memory().available, *_left_in_containers(), *_left_of_own_limits()]))
+
+
+def workers_that_fit(need_bytes: int | Sequence[int], wanted: int, what: str) -> int:
+    """How many of the `wanted` processes fit the free memory at once; at least one. The choice is logged.
+
+    `need_bytes` is what one takes beside its libraries, or what each piece of work takes, of which the largest may meet.
+    """
+    needs = [need_bytes] * wanted if isinstance(need_bytes, int) else sorted(need_bytes, reverse=True)
+    wanted = max(1, min(wanted, len(needs)))
+    free = free_host_bytes()
+    largest = needs[0] if needs else 0
+    if wanted == 1:
+        check_fits(largest, what, free)
+        return 1
+    together = accumulate(need + WORKER_BYTES for need in needs[:wanted])
+    fitting = max(1, sum(used <= free * _SHARE for used in together))
+    logger.info("%s: %s of about %s for %s free", what,
+                f"{fitting} processes" if fitting == wanted else f"{fitting} instead of {wanted} processes",
+                size(largest + WORKER_BYTES), size(free))
+    if fitting == 1:
+        check_fits(largest, what, free)
+    return fitting
+
+
+def check_fits(need_bytes: int, what: str, free_bytes: int | None = None) -> bool:
+    """Whether the need fits what is free (default: now); where it does not, a warning says both."""
+    free = free_host_bytes() if free_bytes is None else free_bytes
+    if need_bytes <= free:
+        return True
+    logger.warning("%s takes about %s, but only %s are free: it may run out of memory", what, size(need_bytes), size(free))
+    return False
+
+
+def size(n_bytes: float) -> str:
+    """
+    >>> size(3 * 2**30), size(200 * 2**20)
+    ('3.0 GiB', '200 MiB')
+    """
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
+
+
+def _left_in_containers() -> Iterator[int]:
+    """What is left in each control group that this process is in, and in those around it."""
+    for mount, limit, used, cached, controller in _CONTAINERS:
+        for folder in _groups(Path(mount), controller):
+            try:
+                held = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines()).get(cached, 0)
+                yield int((folder / limit).read_text()) - int((folder / used).read_text()) + int(held)
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+
+
+def _groups(mount: Path, controller: str) -> list[Path]:
+    """The folder of this process's group and those above it; only the mount where the group is not visible from here."""
+    try:
+        lines = [line.split(":", 2) for line in _MEMBERSHIP.read_text().splitlines()]
+    except OSError:
+        lines = []
+    own = next((path for _, names, path in lines if controller in names.split(",")), "/")
+    group = mount / own.lstrip("/")
+    return [group, *(folder for folder in group.parents if folder.is_relative_to(mount))]
+
+
+def _left_of_own_limits() -> Iterator[int]:
+    """What RLIMIT_AS (`ulimit -v`) and RLIMIT_DATA (`ulimit -d`) leave this process, where they are set."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    import psutil
+
+    used = psutil.Process().memory_info()
+    for limit, held in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, getattr(used, "data", 0))):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY:
+            yield soft - held
