@@ -106,7 +106,7 @@ class Room:
         paths[0].write_text(json.dumps({"home": str(self.home), **job}), encoding="utf-8")
         try:
             usage = self._run([*interpreter, HERE / script, do, *paths], environment, f"{script}_{do}")
-            return {"process_seconds": usage.seconds, "peak_bytes": usage.peak_bytes,
+            return {"process_seconds": usage.seconds, "core_seconds": usage.core_seconds, "peak_bytes": usage.peak_bytes,
                     **json.loads(paths[1].read_text(encoding="utf-8"))}
         finally:
             for path in paths:

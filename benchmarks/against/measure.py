@@ -1,6 +1,7 @@
 """Runs a command and says how long it took and how much memory its whole process tree held at most."""
 
 import os
+import resource
 import statistics
 import subprocess
 import threading
@@ -21,9 +22,12 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True)
 class Usage:
-    """Wall seconds of a command, and the largest memory of its process tree in bytes, pages that are shared counted once."""
+    """Wall seconds of a command, the seconds that cores worked for it and its children, and the largest memory of its
+    process tree in bytes, pages that are shared counted once.
+    """
 
     seconds: float
+    core_seconds: float
     peak_bytes: int
 
 
@@ -31,7 +35,7 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], log: Pa
     """Run a command to its end, its output going to `log`; CommandFailed where it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), _children_seconds()
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=directory)
         peak = _Peak(process.pid)
@@ -40,14 +44,25 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], log: Pa
             status = process.wait()
         finally:
             peak.stopped.set()
-            if process.poll() is None:
-                process.kill()
+            _end(process)
         seconds = time.perf_counter() - start
     peak.join()
     if status:
         last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
         raise CommandFailed(f"{' '.join(map(str, command))} ended with {status} ({log}):\n{last}")
-    return Usage(seconds, peak.bytes)
+    return Usage(seconds, _children_seconds() - worked, peak.bytes)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process that still runs, as the measurement was interrupted, with all that it started."""
+    if process.poll() is None:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.kill()
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _Peak:

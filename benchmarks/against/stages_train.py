@@ -68,8 +68,8 @@ def dice(bench: Bench) -> list[Row]:
     ours = bench.once("dice", f"ours_{bench.budget}", train)
     a_step = min(row.theirs for row in step(bench))
     needed, how = _iterations_of_reference(bench.reference_log)
-    remark = (f"nnU-Net's is EXTRAPOLATED: {needed} iterations ({how}) of {a_step:.2f} s, its validation not counted; ours by the "
-              "Dice of validation patches after each epoch")
+    remark = (f"nnU-Net's is EXTRAPOLATED: {needed} iterations ({how}) of {a_step:.2f} s, its validation not counted; "
+              "ours by the Dice of validation patches after each epoch")
     whole = (f"likewise; mean Dice at full size {ours['mean_dice']:.3f}, {ours['iterations']} iterations"
              + ("" if ours["mean_dice"] >= DICE else f"; BELOW {DICE}"))
     shared = {"theirs": needed * a_step, "target": 1 / 5, "our_peak": ours["peak_bytes"]}

@@ -58,19 +58,16 @@ def _trainer(dataset: str):
 
 
 def plan(job: dict) -> dict:
-    """Seconds of planning from a fingerprint on the disk to a plan on the disk, by each planner."""
+    """Seconds of planning from a fingerprint on the disk to a plan on the disk."""
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
     from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners as residual
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
     planners = {"classic": ExperimentPlanner, "resenc_m": residual.nnUNetPlannerResEncM,
                 "resenc_l": residual.nnUNetPlannerResEncL, "resenc_xl": residual.nnUNetPlannerResEncXL}
-    each = {}
-    for name in job["planners"]:
-        start = time.perf_counter()
-        plan_experiment_dataset(job["number"], planners[name])
-        each[name] = time.perf_counter() - start
-    return {"seconds": sum(each.values()), "each": each}
+    start = time.perf_counter()
+    plan_experiment_dataset(job["number"], planners[job["planner"]])
+    return {"seconds": time.perf_counter() - start}
 
 
 def model(job: dict) -> dict:
