@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=list(STAGES), default=[*STAGES], metavar="STAGE")
     parser.add_argument("--again", action="store_true", help="measure the chosen stages anew")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--hippocampi", type=int, default=200, help="cases of `prepare`")
+    parser.add_argument("--hippocampi", type=int, default=200, help="cases of `prepare`, and of the stages that train")
     parser.add_argument("--ct-cases", type=int, default=8, help="cases of `ct`")
     parser.add_argument("--sarcomas", type=int, default=31, help="cases of `disk`")
     parser.add_argument("--predicted", type=int, default=60, help="cases of `predict`")

@@ -56,9 +56,9 @@ def disk(bench: Bench) -> list[Row]:
 
 
 def trained_on(bench: Bench) -> tuple[Room, str]:
-    """All hippocampi, prepared by both once, for the stages that train and predict."""
+    """Hippocampi, prepared by both once, for the stages that train and predict."""
     room = bench.room("train")
-    dataset = link_dataset(bench.data / HIPPOCAMPUS, room.raw, 200)
+    dataset = link_dataset(bench.data / HIPPOCAMPUS, room.raw, bench.hippocampi)
     if not (room.prepared(dataset) / "plan_classic.json").is_file():
         _prepare_ours(room, dataset)
     if not (room.preprocessed(dataset) / "gt_segmentations").is_dir():

@@ -53,7 +53,7 @@ def batch(bench: Bench) -> list[Row]:
 def dice(bench: Bench) -> list[Row]:
     """Time to a validation Dice; ours trained, nnU-Net's extrapolated from its seconds a step."""
     room = bench.room("dice")
-    dataset = link_dataset(bench.data / HIPPOCAMPUS, room.raw, 200)
+    dataset = link_dataset(bench.data / HIPPOCAMPUS, room.raw, bench.hippocampi)
     home = ("--home", str(room.home), "--device", "cpu")
 
     def train() -> Measured:
