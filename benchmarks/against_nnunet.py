@@ -38,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     reference = find_interpreter(options.reference, home / "nnunet")
     bench = Bench(home=home, data=options.data.absolute(), reference=reference, repeats=options.repeats,
                   hippocampi=options.hippocampi, ct_cases=options.ct_cases, sarcomas=options.sarcomas,
-                  predicted=options.predicted, small=options.small, threads=options.threads, budget=options.budget,
-                  reference_log=options.reference_log)
+                  predicted=options.predicted, small=options.small, threads=options.threads, steps=options.steps,
+                  budget=options.budget, reference_log=options.reference_log)
     failed = [name for name in options.only if not run(bench, name, again=options.again)]
     table = report(rows_of(home), facts_of(reference, options.repeats))
     (home / "table.md").write_text(table, encoding="utf-8")
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--predicted", type=int, default=60, help="cases of `predict`")
     parser.add_argument("--small", action="store_true", help="synthetic images of a quarter of each edge, to try it out")
     parser.add_argument("--threads", type=int, default=2, help="of `step`, in both")
+    parser.add_argument("--steps", type=int, default=5, help="of `step` in a process, after two that warm up")
     parser.add_argument("--budget", default="5m", help="of our training in `dice`")
     parser.add_argument("--reference-log", type=Path, metavar="FILE",
                         help="training_log_*.txt of nnU-Net on this fold, from any machine, for `dice`")
@@ -91,4 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")

@@ -29,6 +29,7 @@ class Bench:
     predicted: int = 60
     small: bool = False
     threads: int = 2
+    steps: int = 5
     budget: str = "5m"
     reference_log: Path | None = None
 

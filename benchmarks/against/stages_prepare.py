@@ -59,10 +59,8 @@ def trained_on(bench: Bench) -> tuple[Room, str]:
     """Hippocampi, prepared by both once, for the stages that train and predict."""
     room = bench.room("train")
     dataset = link_dataset(bench.data / HIPPOCAMPUS, room.raw, bench.hippocampi)
-    if not (room.prepared(dataset) / "plan_classic.json").is_file():
-        _prepare_ours(room, dataset)
-    if not (room.preprocessed(dataset) / "gt_segmentations").is_dir():
-        _prepare_theirs(room, dataset)
+    bench.once("train", "prepared_ours", lambda: _prepare_ours(room, dataset))
+    bench.once("train", "prepared_theirs", lambda: _prepare_theirs(room, dataset))
     return room, dataset
 
 

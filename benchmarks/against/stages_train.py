@@ -12,14 +12,13 @@ from .table import Row
 
 DICE = 0.85
 ITERATIONS_PER_EPOCH = 250  # nnU-Net's
-_STEPS = {"warm_up": 2, "steps": 5}
-_BATCHES = {"warm_up": 2, "steps": 9}
+_WARM_UP = 2
 
 
 def step(bench: Bench) -> list[Row]:
     """One training step with its batch; nnU-Net's batches made in its process, and by its worker processes."""
     room, dataset = trained_on(bench)
-    job = {"dataset": dataset, "threads": bench.threads, **_STEPS}
+    job = {"dataset": dataset, "threads": bench.threads, "warm_up": min(_WARM_UP, bench.steps), "steps": bench.steps}
     results = bench.in_turn(
         "step", ours=lambda: room.our_worker("step", **job),
         theirs=lambda: room.their_worker("step", {"nnUNet_n_proc_DA": "0"}, **job),
@@ -43,7 +42,7 @@ def _split(ours: list[Measured], theirs: list[Measured]) -> str:
 def batch(bench: Bench) -> list[Row]:
     """Loading and augmenting a batch on one core."""
     room, dataset = trained_on(bench)
-    job = {"dataset": dataset, **_BATCHES}
+    job = {"dataset": dataset, "warm_up": _WARM_UP, "steps": 2 * bench.steps}
     results = bench.in_turn("batch", ours=lambda: room.our_worker("batch", **job),
                             theirs=lambda: room.their_worker("batch", {"nnUNet_n_proc_DA": "0"}, **job))
     return [Row("loading and augmenting one batch of these, one core", middle(results["ours"]), middle(results["theirs"]),
