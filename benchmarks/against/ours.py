@@ -58,7 +58,7 @@ def step(job: dict[str, Any]) -> dict[str, Any]:
     counted = slice(job["warm_up"], None)
     return {"seconds": median(whole[counted]), "loading_seconds": median(loading[counted]), "each": whole,
             "batch": list(batch.image_BCDHW.shape), "precision": str(runtime.dtype).removeprefix("torch."),
-            "parameters": sum(p.numel() for p in state.model.parameters())}
+            "parameters": sum(p.numel() for p in state.model.network.parameters())}
 
 
 def batch(job: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _write_model(job: dict[str, Any], planned: Plan) -> dict[str, Any]:
     write_json(folder.result, FoldResult(
         dataset=planned.dataset, planner=planned.planner, configuration=NAME, fold=0, seed=0, training_seconds=0,
         schedule=configuration.schedule, total_seconds=0, mean_dice=None, scores=None))
-    return {"parameters": sum(p.numel() for p in made.parameters()), "planner": planned.planner,
+    return {"parameters": sum(p.numel() for p in made.network.parameters()), "planner": planned.planner,
             "patch": list(configuration.patch), "mirror_axes": list(configuration.mirror_axes)}
 
 

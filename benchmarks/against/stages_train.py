@@ -57,7 +57,7 @@ def dice(bench: Bench) -> list[Row]:
 
     def train() -> Measured:
         room.ours("plan_and_preprocess", "-d", dataset, "-c", "3d_fullres", "--budget", bench.budget, *home)
-        usage = room.ours("train", dataset, "3d_fullres", "0", "--budget", bench.budget, *home)
+        usage = room.ours("train", dataset, "3d_fullres", "0", "--restart", "--budget", bench.budget, *home)
         folder = room.home / "models" / dataset / "budgeted" / "3d_fullres" / "fold_0"
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
