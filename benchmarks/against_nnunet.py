@@ -15,6 +15,7 @@ stages anew. Exit status 1 where a stage failed. Run it on a machine that does n
 import argparse
 import json
 import shutil
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is being measured must not outlive this process
     try:
         sys.exit(main())
     except KeyboardInterrupt:

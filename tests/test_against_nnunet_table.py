@@ -1,7 +1,9 @@
 """The comparison with nnU-Net measures, keeps and shows figures rightly; none of this needs nnU-Net."""
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +109,22 @@ def test_the_time_to_a_dice_is_read_from_the_records_and_the_log():
     log = "x: Pseudo dice [np.float32(0.81), np.float32(0.8)]\nx: Pseudo dice [np.float32(0.9), nan]"
     assert epochs_to(0.85, log) == 2
     assert epochs_to(0.95, log) is None
+
+
+def test_an_interruption_ends_the_command_and_its_children(tmp_path, monkeypatch):
+    child = f"import time; time.sleep(1.5); open({str(tmp_path / 'survived')!r}, 'w')"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    wait = subprocess.Popen.wait
+
+    def interrupted(process, timeout=None):
+        if process.poll() is None and not (tmp_path / "interrupted").exists():
+            (tmp_path / "interrupted").touch()
+            time.sleep(0.7)
+            raise KeyboardInterrupt
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_measured([sys.executable, "-c", parent], {}, tmp_path / "log.txt", tmp_path)
+    time.sleep(2)
+    assert not (tmp_path / "survived").exists()

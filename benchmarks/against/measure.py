@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import threading
@@ -37,7 +38,8 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], log: Pa
     with open(log, "wb") as output:
         start, worked = time.perf_counter(), _children_seconds()
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=subprocess.STDOUT,
-                                   stdin=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=directory)
+                                   stdin=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=directory,
+                                   start_new_session=True)  # so that all of it can be ended together
         peak = _Peak(process.pid)
         peak.start()
         try:
@@ -56,8 +58,8 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], log: Pa
 def _end(process: subprocess.Popen) -> None:
     """End a process that still runs, as the measurement was interrupted, with all that it started."""
     if process.poll() is None:
-        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-            one.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _children_seconds() -> float:
