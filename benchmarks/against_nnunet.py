@@ -4,8 +4,9 @@
     python benchmarks/against_nnunet.py --home against --data ../shared/data --only prepare help --reference PYTHON
     python benchmarks/against_nnunet.py --home try --data ../shared/data --repeats 1 --hippocampi 5 --ct-cases 2 --small
 
-`--reference` is an interpreter that has nnunetv2; without it a virtual environment is made in --home, once (3 GB). DATA
-holds Dataset004_Hippocampus and Dataset010_STS. Stages: {stages}.
+`--reference` is an interpreter that has nnunetv2; without it a virtual environment is made in --home, once. DATA
+holds Dataset004_Hippocampus and Dataset010_STS. Stages:
+{stages}.
 
 Every measurement is kept under --home: the same command again goes on where it was stopped, and one with --only adds its
 rows to the table, HOME/table.md. Numbers of cases and repeats must stay the same for that; --again measures the chosen
