@@ -49,11 +49,11 @@ def test_a_row_survives_the_disk():
 
 
 def test_the_peak_counts_the_children_of_a_process(tmp_path):
-    child = "import time; held = bytearray(80_000_000); time.sleep(1.2)"
+    child = "import time; held = bytearray(80_000_000); time.sleep(1.5)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
     usage = run_measured([sys.executable, "-c", parent], {}, tmp_path / "log.txt", tmp_path)
     assert 80e6 < usage.peak_bytes < 200e6
-    assert 1.2 < usage.seconds < 60 and 0 < usage.core_seconds < 1.2
+    assert 1.2 < usage.seconds < 60 and 0 < usage.core_seconds < usage.seconds
 
 
 def test_a_command_that_fails_says_its_last_lines(tmp_path):

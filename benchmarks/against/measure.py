@@ -84,9 +84,9 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self.stopped.is_set():
-            start = time.perf_counter()
+            start = time.thread_time()
             self.bytes = max(self.bytes, tree_bytes(self._root))
-            taken = time.perf_counter() - start
+            taken = time.thread_time() - start
             self.stopped.wait(max(_INTERVAL_SECONDS, taken / _SHARE_OF_A_CORE))
 
 
