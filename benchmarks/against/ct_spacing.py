@@ -1,0 +1,16 @@
+"""A planner for the comparison on CT: the classic plan with 3d_fullres at TARGET_MM, as -overwrite_target_spacing does."""
+
+from planners import PLANNERS
+from planners.classic import classic
+from planners.fingerprint import Fingerprint
+from planners.hardware import Budget, Hardware
+from planners.plan import Plan
+
+TARGET_MM = (1.0, 0.7, 0.7)
+
+
+@PLANNERS.register("classic_at_target")
+def classic_at_target(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
+    plan = classic(fingerprint, hardware, budget)
+    full = plan.configurations["3d_fullres"].model_copy(update={"spacing_mm": TARGET_MM})
+    return plan.model_copy(update={"configurations": {**plan.configurations, "3d_fullres": full}})
