@@ -5,6 +5,7 @@ answered with less. Both are remembered from case to case, so that a folder is w
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,16 +59,16 @@ class Room:
         """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is room, else on the host, else float16;
         with `exact` never the last, which cannot hold the smallest weights of a tile.
 
-        Half precision leaves the mask of a trained network as it is but for some voxels in a million (benchmarks/prediction.py).
+        Half precision changes few voxels of a mask (benchmarks/prediction.py).
         """
-        n_voxels = int(torch.Size(shape).numel())
+        n_voxels = math.prod(shape)
         if place.type == "cuda" and 4 * n_heads * n_voxels > _DEVICE_SHARE * free_device_bytes(place):
-            self._tell(logging.INFO, f"{place} has no room for the logits of a whole case: they are collected in host memory")
+            self._tell(logging.INFO, f"{place} has no room for the logits of a whole case: they go to host memory")
             place = torch.device("cpu")
         dtype = torch.float32
         if place.type == "cpu":
             free = _HOST_SHARE * free_host_bytes()
-            if not exact and (4 * n_heads + _EXPORT_BYTES_PER_VOXEL) * n_voxels > free:
+            if not exact and bytes_of_logits(n_heads, shape) > free:
                 dtype = torch.float16
                 self._tell(logging.INFO, f"the logits of a whole case need {4 * n_heads * n_voxels / 2**30:.1f} GiB of the "
                                          f"{free / 2**30:.1f} that may be used: they are collected in half precision")
@@ -80,6 +81,11 @@ class Room:
         if kind not in self._told:
             self._told.add(kind)
             logger.log(level, "%s", what)
+
+
+def bytes_of_logits(n_heads: int, shape: tuple[int, ...]) -> int:
+    """Host memory that logits (K, D, H, W) need as float32, and their export."""
+    return (4 * n_heads + _EXPORT_BYTES_PER_VOXEL) * math.prod(shape)
 
 
 def halves(n: int) -> Iterator[int]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.predict.tiles import cover, gaussian, tile_starts
 from autoseg.predict.room import Room, Way
+from autoseg.predict.tiles import cover, gaussian, tile_starts
 from autoseg.predict.window import predict_logits
 from planners.base import Part
 from planners.plan import Configuration, Schedule, Topology
