@@ -20,7 +20,7 @@ from autoseg.predict.folder import predict_folder
 from autoseg.predict.inference import Inference, Member, Postprocessing, Trust
 from planners.fingerprint import LabelSpec
 from predict_phantoms import CASE, predictor_of
-from tests_support import small_plan
+from tests_support import SPHERES, small_plan
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 DATASET, NAME = "Dataset001_Spheres", "3d_fullres"
