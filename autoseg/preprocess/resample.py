@@ -95,14 +95,17 @@ def resample_image(image_CDHW: torch.Tensor, resize: Resize) -> torch.Tensor:
     """The image on the new grid, on its own device and in its own dtype; unchanged where the shapes are equal."""
     if resize.is_identity:
         return image_CDHW
-    resampled = image_CDHW.new_empty((len(image_CDHW), *resize.shape_out))
+    resampled = image_CDHW.new_empty((len(image_CDHW), *resize.shape_out)) if len(image_CDHW) > 1 else None
     for c, channel in enumerate(image_CDHW):  # one at a time: the products in between are as large as the result
         channel = channel[None]
         limits = value_limits(channel, resize)
         wide = float(limits[1].max() - limits[0].min()) > _WIDEST_FLOAT32_RANGE and channel.device.type != "mps"
         dtype = torch.float64 if wide else torch.float32
         limits = tuple(limit.to(dtype) for limit in limits)
-        resampled[c] = resample_rows(channel, resize, limits, 0, resize.shape_out[0])[0]
+        rows = resample_rows(channel, resize, limits, 0, resize.shape_out[0])
+        if resampled is None:
+            return rows.to(image_CDHW.dtype)
+        resampled[c] = rows[0]
     return resampled
 
 
@@ -127,11 +130,12 @@ def resample_rows(image_CDHW: torch.Tensor, resize: Resize, limits: tuple[torch.
     image = image_CDHW[:, low:high].to(limits[0].dtype)
     # Axes that shrink first: the later products are then smaller.
     growth = [m / n for n, m in zip(resize.shape_in, resize.shape_out, strict=True)]
+    given = image
     for axis in sorted((a for a in range(3) if a != resize.separate), key=growth.__getitem__):
         image = _along(image, matrices[axis], axis, resize)
     if resize.separate == 0:
         limits = tuple(limit[:, low:high] for limit in limits)
-    image = torch.clamp(image, *limits)
+    image = torch.clamp(image, *limits, out=None if image is given else image)  # never into the caller's image
     return image if resize.separate is None else _along(image, matrices[resize.separate], resize.separate, resize)
 
 
