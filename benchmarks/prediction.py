@@ -108,7 +108,7 @@ def trained(plan: Plan, seconds: float) -> torch.nn.Module:
     torch.manual_seed(0)
     configuration = plan.configurations[NAME]
     model, loss = build_model(plan, configuration), build_loss(plan.labels, configuration, "cpu")
-    optimizer, start, step = torch.optim.AdamW(model.parameters(), 3e-3), time.process_time(), 0
+    optimizer, start, step = torch.optim.AdamW(model.parameters(), 1e-2), time.process_time(), 0
     while time.process_time() - start < seconds:
         pairs = [phantom(10_000 + 2 * step + i, configuration.patch, (1.2, 5)) for i in range(8)]
         loss(model(torch.from_numpy(np.stack([image for image, _ in pairs]))),
