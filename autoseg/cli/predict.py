@@ -25,6 +25,10 @@ def main(argv: list[str] | None = None) -> int:
                       help="also write CASE_entropy and CASE_disagreement, both from 0 to 1")
     made.add_argument("--mirroring", choices=("on", "off"), default="on",
                       help="average mirrored predictions where training mirrored (default: on)")
+    made.add_argument("--skip_background", choices=("on", "off"), default="off",
+                      help="look at the whole image coarsely first, and predict in full only where that finds anything; "
+                           "faster for small structures in large images, but a lesion of a few voxels that the coarse "
+                           "look does not see at all is lost (default: off)")
     made.add_argument("--table", type=Path, metavar="FILE",
                       help="clinical table of the cases (default: the training table's name in the input folder)")
     made.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
@@ -42,7 +46,7 @@ def _run(options: argparse.Namespace) -> None:
 
     chosen = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
               "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
-              "mirroring": options.mirroring == "on"}
+              "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on"}
     how = {"probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
            "keep_existing": options.keep_existing, "table": options.table}
     with connected(options.cluster) as nodes:

@@ -4,7 +4,9 @@ It is used for a single configuration too, wherever masks are postprocessed or m
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from autoseg.base.runtime import open_runtime
 from autoseg.base.workspace import Workspace
 from autoseg.data.case import Case, CaseConditions, CaseFiles, PreparedCase
+from autoseg.data.readers import read_header
 from autoseg.predict.chosen import chosen_inference
 from autoseg.predict.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
 from autoseg.predict.inference import Inference, Postprocessing, Trust
@@ -24,6 +27,22 @@ from autoseg.predict.uncertainty import Votes
 from planners.plan import Plan
 
 logger = logging.getLogger(__name__)
+
+
+# Of a case whose voxels are no longer needed.
+_NO_VOXELS = np.zeros((0, 0, 0, 0), np.float32)
+
+
+class Ready:
+    """A case on its way to the models, and what they will see of it, if that is there already."""
+
+    def __init__(self, case: Case, prepared: PreparedCase | None = None):
+        self.case, self._prepared = case, prepared
+
+    def take(self) -> PreparedCase | None:
+        """What the models will see, once: whoever takes it can let it go."""
+        prepared, self._prepared = self._prepared, None
+        return prepared
 
 
 class Ensemble:
@@ -42,7 +61,8 @@ class Ensemble:
     @classmethod
     def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
              folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
-             home: str | Path | None = None, device: str = "auto", mirroring: bool = True) -> "Ensemble":
+             home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
+             skip_background: bool = False) -> "Ensemble":
         """What `inference.json` says, where nothing but the dataset is named; else as `Predictor.open`.
 
         Raises UserError where the choice is not clear, or `inference.json` is out of date.
@@ -51,19 +71,20 @@ class Ensemble:
             workspace = Workspace.open(home)
             inference = chosen_inference(workspace, None if dataset is None else str(dataset))
             if inference is not None:
-                return cls.of(workspace, inference, device=device, mirroring=mirroring)
+                return cls.of(workspace, inference, device=device, mirroring=mirroring, skip_background=skip_background)
         return cls([Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds,
-                                   folder=folder, home=home, device=device, mirroring=mirroring)])
+                                   folder=folder, home=home, device=device, mirroring=mirroring,
+                                   skip_background=skip_background)])
 
     @classmethod
-    def of(cls, workspace: Workspace, inference: Inference, *, device: str = "auto", mirroring: bool = True) -> "Ensemble":
-        """The models that `inference` names, with its postprocessing and its trust."""
+    def of(cls, workspace: Workspace, inference: Inference, *, device: str = "auto", **how: bool) -> "Ensemble":
+        """The models that `inference` names, with its postprocessing and its trust; `how` as in `Predictor.open`."""
         logger.info("as %s says: %s", workspace.inference(inference.dataset),
                     " + ".join(member.title for member in inference.members))
         runtime = open_runtime(device)
         folders = [workspace.model(inference.dataset, member.planner, member.configuration)
                    for member in inference.members]
-        members = [Predictor.open(folder=folder, folds=member.folds, device=str(runtime.device), mirroring=mirroring)
+        members = [Predictor.open(folder=folder, folds=member.folds, device=str(runtime.device), **how)
                    for folder, member in zip(folders, inference.members, strict=True)]
         return cls(members, inference.postprocessing, inference.trust)
 
@@ -93,19 +114,45 @@ class Ensemble:
         """As `Predictor.load`."""
         return self.members[0].load(files, conditions)
 
+    def ready(self, case: Case) -> "Ready":
+        """The case as far as it can be made ready without a model. What one model alone will see is prepared, and the
+        voxels of the file are let go.
+        """
+        member = self.members[0]
+        if len(self.members) > 1 or member.previous is not None:
+            return Ready(case)
+        return Ready(replace(case, image_CDHW=_NO_VOXELS, absent_CDHW=None), member.prepare(case))
+
+    def bytes_to_read(self, files: CaseFiles) -> int:
+        """Memory that reading and preparing a case needs, from its headers: of each voxel the float32 that is read, the one
+        that is checked and put in its channel, and the one that is normalised.
+        """
+        return sum(12 * header.n_channels * math.prod(header.geometry.shape)
+                   for header in (read_header(path) for path in files.images if path is not None))
+
+    def bytes_to_predict(self, files: CaseFiles) -> int:
+        """Memory that predicting a prepared case needs beside the image and the network, from its header."""
+        geometry = next(read_header(path).geometry for path in files.images if path is not None)
+        return max(member.bytes_to_predict(geometry) for member in self.members)
+
     def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
+        """As `predict_ready`."""
+        return self.predict_ready(Ready(case), probabilities, uncertainty)
+
+    def predict_ready(self, ready: "Ready", probabilities: bool = False, uncertainty: bool = False) -> Prediction:
         """The segmentation of a case on its own grid, postprocessed, with its quality where that is known.
 
         `uncertainty` adds the entropy and the disagreement of the models. Of several configurations one array of all heads
         is held on the file's grid, as float16; for `uncertainty` another.
         """
+        case = ready.case
         labels, shape = self.plan.labels, case.geometry.shape
         votes = None
         if uncertainty or self.trust is not None:
             temperature = 1.0 if self.trust is None else self.trust.temperature
             votes = Votes(labels, shape, len(self.models), temperature, uncertainty)
         if len(self.members) == 1:
-            label, soft = _alone(self.members[0], case, probabilities, votes)
+            label, soft = _alone(self.members[0], ready, probabilities, votes)
         else:
             soft = np.zeros((labels.n_heads, *shape), np.float16)
             for member in self.members:
@@ -137,9 +184,11 @@ def _sum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return a.to(device).add_(b.to(device))
 
 
-def _alone(member: Predictor, case: Case, probabilities: bool, votes: Votes | None) -> tuple[np.ndarray, np.ndarray | None]:
-    prepared = member.prepared(case)
-    logits = _logits(member, prepared, case, votes)
+def _alone(member: Predictor, ready: Ready, probabilities: bool, votes: Votes | None
+           ) -> tuple[np.ndarray, np.ndarray | None]:
+    prepared = ready.take() or member.prepared(ready.case)
+    logits = _logits(member, prepared, ready.case, votes)
+    prepared = replace(prepared, image_CDHW=_NO_VOXELS, absent_CDHW=None)  # export needs the room
     arguments = (logits, prepared, member.plan, member.configuration)
     return restore_label(*arguments), restore_probabilities(*arguments) if probabilities else None
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from autoseg.data.case import PreparedCase
 from autoseg.preprocess.resample import Resize, plan_resize, resample_rows, value_limits
-from autoseg.preprocess.vote import corners, grid_taps, settle
+from autoseg.preprocess.vote import corners, grid_taps, in_memory, settle
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration, Plan
 
@@ -113,10 +113,14 @@ def _decide(logits_KX: torch.Tensor, has_regions: bool) -> torch.Tensor:
 def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
                    has_regions: bool) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Decisions on the file's grid by linear or nearest resampling, slab by slab."""
+    if resize.is_identity:
+        for start, stop in _slabs(len(logits_KDHW), resize.shape_out):
+            yield start, stop, _decide(logits_KDHW[:, start:stop], has_regions)
+        return
     taps = grid_taps(resize, logits_KDHW.device, torch.float32)
-    flat_KN = logits_KDHW.reshape(len(logits_KDHW), -1)
-    for slab in settle(_decide(logits_KDHW, has_regions), taps):
-        for voxels, index, weight in corners(slab, taps, resize.shape_in):
+    flat_KN = in_memory(logits_KDHW)
+    for slab in settle(lambda start, stop: _decide(logits_KDHW[:, start:stop], has_regions), taps):
+        for voxels, index, weight in corners(slab, taps, logits_KDHW.stride()[1:]):
             # Neighbours share samples: fetching each once, its classes side by side, is four times faster.
             used, index = torch.unique(index, return_inverse=True)
             samples_UK = flat_KN[:, used].T.float().contiguous()
@@ -128,11 +132,15 @@ def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
 def _logit_slabs(logits_KDHW: torch.Tensor, resize: Resize) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Resampled logits (K, rows, H, W), float32, slab by slab along the first axis."""
     limits = tuple(limit.float() for limit in value_limits(logits_KDHW, resize))
-    depth, height, width = resize.shape_out
-    rows = max(1, _SLAB_BYTES // (4 * len(logits_KDHW) * height * width))
-    for start in range(0, depth, rows):
-        stop = min(depth, start + rows)
+    for start, stop in _slabs(len(logits_KDHW), resize.shape_out):
         yield start, stop, resample_rows(logits_KDHW, resize, limits, start, stop)
+
+
+def _slabs(n_heads: int, shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
+    """First and last row but one of each slab."""
+    depth, height, width = shape
+    rows = max(1, _SLAB_BYTES // (4 * n_heads * height * width))
+    return ((start, min(depth, start + rows)) for start in range(0, depth, rows))
 
 
 def _transposed_shape(prepared: PreparedCase) -> tuple[int, ...]:

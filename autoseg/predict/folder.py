@@ -3,19 +3,23 @@ their quality.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
+from autoseg.base.runtime import free_host_bytes
 from autoseg.base.workspace import read_model, remove_folder, write_json
 from autoseg.data.case import CaseFiles
 from autoseg.data.readers import write_array, write_label
 from autoseg.data.readers.files import is_folder, list_files
-from autoseg.predict.ensemble import Ensemble
+from autoseg.predict.ahead import ahead
+from autoseg.predict.ensemble import Ensemble, Ready
 from autoseg.predict.inference import Trust
-from autoseg.predict.predictor import Prediction, Predictor
+from autoseg.predict.predictor import CasesToPredict, Prediction, Predictor
 from autoseg.predict.uncertainty import CaseQuality, QualityReport
 from planners.fingerprint import LabelSpec
 
@@ -24,6 +28,11 @@ logger = logging.getLogger(__name__)
 SIDECAR = "labels.json"
 QUALITY = "quality.json"
 QUALITY_OF_CASES = "quality"  # a folder
+
+# Of the free memory, for a case that is predicted and one that is read beside it; estimates are rough.
+_SHARE = 0.7
+
+Task = tuple[CaseFiles, Path]  # a case and its mask
 
 
 def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: str | Path, *, probabilities: bool = False,
@@ -46,29 +55,80 @@ def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: 
     _spare_images(files, masks)
     if only is None:
         _collect_quality(target, predictor.trust, plan.file_ending)
-    written, faults = [], []
-    for case_files, mask in progress(list(zip(files, masks, strict=True)), "predicting", len(files)):
-        if keep_existing and mask.is_file():
-            written.append(mask)
-            continue
-        try:
-            case = predictor.load(case_files, found.conditions)
-            prediction = predictor.predict(case, probabilities, uncertainty)
-            _write_soft(target, plan.file_ending, prediction)
-            if prediction.quality is not None:  # before the mask, which says that the case is done
-                _note_quality(mask, predictor.trust, prediction.quality, alone=only is None)
-            else:
-                _forget_quality(mask)
-            write_label(mask, prediction.label_DHW, case.geometry)
-            written.append(mask)
-        except AutosegError as error:
-            logger.warning("%s was not predicted: %s", case_files.name, error)
-            faults.append(str(error))
+    tasks = [task for task in zip(files, masks, strict=True) if not (keep_existing and task[1].is_file())]
+    write = partial(_write, trust=predictor.trust, ending=plan.file_ending, alone=only is None)
+    done, faults = _predict_each(predictor, tasks, found, write, (probabilities, uncertainty))
+    undone = {mask for _, mask in tasks} - done
+    written = [mask for mask in masks if mask not in undone]
     if written:
         write_json(target / SIDECAR, _sidecar(predictor, written))
     if faults:
         raise ManyFaults(f"{len(written)} of {len(files)} cases predicted to {target}", faults)
     return written
+
+
+def _predict_each(predictor: Ensemble, tasks: Sequence[Task], found: CasesToPredict, write: Callable[..., None],
+                  wanted: tuple[bool, bool]) -> tuple[set[Path], list[str]]:
+    """The masks that were written, and the faults of the cases that were not.
+
+    While one case is predicted the next is read and prepared, if both fit into memory, and the mask of the one before is
+    written.
+    """
+    done, faults = set(), []
+
+    def settle(task: Task, outcome: Future | AutosegError) -> None:
+        try:
+            if isinstance(outcome, AutosegError):
+                raise outcome
+            outcome.result()
+            done.add(task[1])
+        except AutosegError as error:
+            logger.warning("%s was not predicted: %s", task[0].name, error)
+            faults.append(str(error))
+
+    made = ahead(tasks, lambda task: predictor.ready(predictor.load(task[0], found.conditions)),
+                 lambda this, following: _fit(predictor, this[0], following[0]))
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        before = ()
+        for task, ready in progress(made, "predicting", len(tasks)):
+            outcome = ready if isinstance(ready, AutosegError) else _predicted(predictor, ready, wanted)
+            if before:  # so that no more than one prediction waits to be written
+                settle(*before)
+            before = task, outcome if isinstance(outcome, AutosegError) else pool.submit(write, task[1], outcome)
+            del outcome
+        if before:
+            settle(*before)
+    return done, faults
+
+
+def _predicted(predictor: Ensemble, ready: Ready, wanted: tuple[bool, bool]) -> Prediction | AutosegError:
+    try:
+        return predictor.predict_ready(ready, *wanted)
+    except AutosegError as error:
+        return error
+
+
+def _fit(predictor: Ensemble, this: CaseFiles, following: CaseFiles) -> bool:
+    """Whether one case can be predicted while another is read. What cannot be known is waited for."""
+    try:
+        need = predictor.bytes_to_predict(this) + predictor.bytes_to_read(following)
+    except AutosegError:
+        return False  # it is said when its turn comes
+    free = free_host_bytes()
+    if need > _SHARE * free:
+        logger.info("%s is not read ahead: %.1f GiB are needed beside the case before it, %.1f are free", following.name,
+                    need / 2**30, free / 2**30)
+    return need <= _SHARE * free
+
+
+def _write(mask: Path, prediction: Prediction, *, trust: Trust | None, ending: str, alone: bool) -> None:
+    """Everything of a case; the mask last, which says that the case is done."""
+    _write_soft(mask.parent, ending, prediction)
+    if prediction.quality is not None:
+        _note_quality(mask, trust, prediction.quality, alone=alone)
+    else:
+        _forget_quality(mask)
+    write_label(mask, prediction.label_DHW, prediction.case.geometry)
 
 
 def _write_soft(target: Path, ending: str, prediction: Prediction) -> None:

@@ -14,15 +14,18 @@ from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.base.workspace import Workspace
 from autoseg.data.case import Case, CaseConditions, CaseFiles, PreparedCase
 from autoseg.data.conditions import read_conditions_to_predict
+from autoseg.data.geometry import Geometry
 from autoseg.data.raw import find_cases, load_case
 from autoseg.data.readers.files import is_folder
 from autoseg.predict.export import restore_label, restore_probabilities
 from autoseg.predict.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
 from autoseg.predict.prepared import predict_prepared
+from autoseg.predict.room import Room, bytes_of_logits
 from autoseg.predict.uncertainty import CaseQuality
 from autoseg.preprocess.cascade import with_previous
 from autoseg.preprocess.normalize import NORMALIZERS
 from autoseg.preprocess.prepare import prepare
+from autoseg.preprocess.resample import target_shape, target_spacing
 from planners.plan import Configuration, Plan
 
 logger = logging.getLogger(__name__)
@@ -66,9 +69,10 @@ class Predictor:
     """
 
     def __init__(self, plan: Plan, name: str, models: Sequence[FoldModel], runtime: Runtime, *,
-                 previous: "Predictor | None" = None, mirroring: bool = True):
+                 previous: "Predictor | None" = None, mirroring: bool = True, skip_background: bool = False):
         self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
-        self.previous, self.mirroring = previous, mirroring
+        self.previous, self.mirroring, self.skip_background = previous, mirroring, skip_background
+        self._room = Room()
 
     @property
     def configuration(self) -> Configuration:
@@ -83,20 +87,23 @@ class Predictor:
     @classmethod
     def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
              folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
-             home: str | Path | None = None, device: str = "auto", mirroring: bool = True) -> "Predictor":
+             home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
+             skip_background: bool = False) -> "Predictor":
         """The model of a folder, or of the workspace: the only dataset, the best configuration, all finished folds.
 
-        A cascade opens its earlier stage from the folder beside it. Raises UserError where the choice is not clear.
+        With `skip_background`, tiles that a coarse look shows to be background are not predicted again (`predict.collect`);
+        a structure that this look misses is missed. A cascade opens its earlier stage from the folder beside it. Raises
+        UserError where the choice is not clear.
         """
         if folder is not None:
             chosen = trained_model(Path(folder).resolve())  # its name is that of the configuration
         else:
             name = None if dataset is None else str(dataset)
             chosen = choose_model(Workspace.open(home), name, configuration, planner)
-        return cls._of(chosen, folds, open_runtime(device), mirroring)
+        return cls._of(chosen, folds, open_runtime(device), mirroring=mirroring, skip_background=skip_background)
 
     @classmethod
-    def _of(cls, chosen: TrainedModel, folds: Sequence[int | str] | None, runtime: Runtime, mirroring: bool
+    def _of(cls, chosen: TrainedModel, folds: Sequence[int | str] | None, runtime: Runtime, **how: bool
             ) -> "Predictor":
         plan = chosen.read_plan()
         if chosen.configuration not in plan.configurations:
@@ -114,10 +121,10 @@ class Predictor:
         previous = None
         if configuration.previous:
             before = trained_model(chosen.folder.with_name(configuration.previous))
-            previous = cls._of(before, None, runtime, mirroring)
+            previous = cls._of(before, None, runtime, **how)
         logger.info("%s %s (%s), fold %s on %s", chosen.dataset, chosen.configuration, chosen.planner,
                     ", ".join(wanted), runtime.device)
-        return cls(plan, chosen.configuration, models, runtime, previous=previous, mirroring=mirroring)
+        return cls(plan, chosen.configuration, models, runtime, previous=previous, **how)
 
     def predict(self, case: Case, probabilities: bool = False) -> Prediction:
         """The segmentation of a case, on its own grid."""
@@ -127,9 +134,19 @@ class Predictor:
         soft = restore_probabilities(logits, prepared, self.plan, self.configuration) if probabilities else None
         return Prediction(case, label, soft)
 
+    def bytes_to_predict(self, geometry: Geometry) -> int:
+        """Memory that the logits of a case on this grid need, and their export."""
+        shape, from_mm = (tuple(of[axis] for axis in self.plan.transpose) for of in (geometry.shape, geometry.spacing_mm))
+        return bytes_of_logits(self.plan.labels.n_heads,
+                               target_shape(shape, from_mm, target_spacing(self.configuration, from_mm)))
+
+    def prepare(self, case: Case) -> PreparedCase:
+        """The case transposed, cropped, normalised and resampled, which no model is needed for."""
+        return prepare(case, self.plan, self.configuration, self.runtime.device)
+
     def prepared(self, case: Case) -> PreparedCase:
         """The case as the models see it, with the earlier stage's prediction where the plan is a cascade's."""
-        prepared = prepare(case, self.plan, self.configuration, self.runtime.device)
+        prepared = self.prepare(case)
         if self.previous is None:
             return prepared
         return with_previous(prepared, self.previous.predict(case).label_DHW, self.configuration)
@@ -137,7 +154,8 @@ class Predictor:
     def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
         """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
         return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
-                                mirroring=self.mirroring, conditions=case.conditions)
+                                mirroring=self.mirroring, skip_background=self.skip_background, conditions=case.conditions,
+                                room=self._room)
 
     def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
         """The segmentation of the one case that a file, or a folder with its channels, holds.

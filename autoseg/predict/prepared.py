@@ -1,6 +1,7 @@
 """Predicts a prepared case: what the plan says of mirroring, pairs and cascades, handed to the sliding window."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,18 +9,24 @@ import torch
 from autoseg.base.runtime import Runtime
 from autoseg.data.case import CaseConditions, PreparedCase
 from autoseg.predict.models import FoldModel
+from autoseg.predict.room import Room
 from autoseg.predict.window import predict_logits
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration, Plan
 
 NOTHING_KNOWN = CaseConditions()
 
+# A tile is background for certain where no voxel of it is foreground with more than this probability, unmirrored.
+_SUSPICIOUS = 0.01
+
 
 def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: Plan, configuration: Configuration,
-                     runtime: Runtime, *, mirroring: bool, conditions: CaseConditions = NOTHING_KNOWN) -> torch.Tensor:
+                     runtime: Runtime, *, mirroring: bool, skip_background: bool = False,
+                     conditions: CaseConditions = NOTHING_KNOWN, room: Room | None = None) -> torch.Tensor:
     """Logits (K, D, H, W) of a prepared case, the mean of the models and, with `mirroring`, of the mirrored copies.
 
-    `conditions` are the patient's; each model encodes them as its own training cases taught it.
+    With `skip_background`, what a coarse look shows to be background is not predicted in full. `conditions` are the
+    patient's; each model encodes them as its own training cases taught it. `room` is kept from case to case.
     """
     image = np.asarray(prepared.image_CDHW[:])
     if configuration.previous:
@@ -29,7 +36,16 @@ def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: 
                           present_C=np.asarray(prepared.present_C, bool), absent_CDHW=absent,
                           conditions=[one.encoded(conditions) for one in models],
                           mirror_axes=None if mirroring else (), head_swap=_head_swap(plan.labels),
-                          pair_axis=configuration.pair_axis)
+                          pair_axis=configuration.pair_axis,
+                          maybe=maybe_foreground(plan.labels) if skip_background else None, room=room)
+
+
+def maybe_foreground(labels: LabelSpec) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Says of logits (K, ...) where (...) foreground is more probable than one in a hundred."""
+    least = math.log(_SUSPICIOUS / (1 - _SUSPICIOUS))
+    if labels.has_regions:
+        return lambda logits_KX: logits_KX.amax(0) > least
+    return lambda logits_KX: logits_KX[1:].logsumexp(0) - logits_KX[0] > least
 
 
 def _one_hot(prepared: PreparedCase, labels: LabelSpec) -> np.ndarray:

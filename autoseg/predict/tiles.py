@@ -25,6 +25,10 @@ class Tile:
     window: tuple[slice, slice, slice]
     factors: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
+    @property
+    def start(self) -> tuple[int, ...]:
+        return tuple(side.start for side in self.window)
+
     def weight_DHW(self, device: torch.device | str = "cpu") -> torch.Tensor:
         z, y, x = (factor.to(device) for factor in self.factors)
         return z[:, None, None] * y[:, None] * x
@@ -89,6 +93,23 @@ def tile_starts(extent: int, tile: int) -> tuple[int, ...]:
     # A tile of one voxel cannot move by half of one.
     n_steps = ceil(last / max(1.0, tile * TILE_STEP))
     return (0, *(round(last / n_steps * i) for i in range(1, n_steps + 1)))
+
+
+def coarse(tiling: Tiling) -> list[Tile]:
+    """The fewest tiles of a tiling that still cover all of it: about one tile's length apart instead of half of one."""
+    kept = [set(_fewest(starts, size)) for starts, size in zip(tiling.starts, tiling.size, strict=True)]
+    return [tile for tile in tiling if all(start in of_axis for start, of_axis in zip(tile.start, kept, strict=True))]
+
+
+def _fewest(starts: tuple[int, ...], size: int) -> list[int]:
+    """
+    >>> _fewest((0, 23, 46, 69), 64)
+    [0, 46, 69]
+    """
+    kept = [starts[0]]
+    while kept[-1] != starts[-1]:
+        kept.append(max(start for start in starts if start <= kept[-1] + size))
+    return kept
 
 
 def gaussian(tile: int) -> np.ndarray:

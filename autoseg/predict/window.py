@@ -1,10 +1,9 @@
 """Sliding-window prediction: a case in overlapping tiles, mirrored, by one model or several, blended by a Gaussian."""
 
-import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, islice
+from itertools import chain, combinations
 
 import numpy as np
 import torch
@@ -12,15 +11,13 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime, is_out_of_memory
-from autoseg.predict.tiles import Tile, Tiling, cover
+from autoseg.predict.collect import Progress, Work, collect
+from autoseg.predict.room import Room
+from autoseg.predict.tiles import cover
 from planners.plan import Configuration
-
-logger = logging.getLogger(__name__)
 
 # Voxels of the tiles that are predicted at once: enough to fill the device, a fraction of what training needs.
 _VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20, "cpu": 2**18}
-
-Progress = Callable[[int, int], None]
 
 
 def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarray | torch.Tensor,
@@ -29,8 +26,9 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
                    conditions: Sequence[Mapping[str, torch.Tensor] | None] | None = None,
                    mirror_axes: tuple[int, ...] | None = None,
                    head_swap: tuple[int, ...] | None = None, pair_axis: int | None = None, at_once: int | None = None,
+                   maybe: Callable[[torch.Tensor], torch.Tensor] | None = None, room: Room | None = None,
                    progress: Progress = lambda done, total: None) -> torch.Tensor:
-    """Logits (K, D, H, W), float32, of a prepared image (C, D, H, W) on the plan's grid.
+    """Logits (K, D, H, W), float32 or for lack of memory float16, of a prepared image (C, D, H, W) on the plan's grid.
 
     `models` are on the runtime's device and in evaluation mode; their logits are averaged. A 2D configuration predicts
     every slice along the first axis. `absent_CDHW` (bool, of the plan's channels) marks what lies outside a channel's
@@ -40,9 +38,13 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     mirrored copies are averaged. Where `pair_axis`, also of the patch, is mirrored, head k takes the logits of head
     `head_swap[k]`, and a cascade's input channels swap likewise: a left organ looks like a right one in a mirror.
 
-    The result lies on the device. Where that has too little memory, fewer passes at once are tried (from `at_once`),
-    then the result is collected in host memory, with one warning; a UserError where that fails too. Also a UserError:
-    logits that are not finite. `progress(done, total)` counts forward passes of single tiles.
+    With `maybe`, which says of logits (K, ...) where they may mean more than background (bool, (...)), the case is first
+    looked at with few tiles and without mirroring, and predicted in full only where that is suspicious.
+
+    The result lies on the device if there is room. Where that has too little memory, fewer passes at once are tried (from
+    `at_once`), then the result is collected in host memory; a UserError where that fails too. `room` remembers what worked
+    from case to case and warns once. Also a UserError: logits that are not finite. `progress(done, total)` counts forward
+    passes of single tiles.
     """
     models = [models] if isinstance(models, nn.Module) else list(models)
     image = torch.as_tensor(image_CDHW)
@@ -60,10 +62,11 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         image = torch.cat([image.float(), torch.as_tensor(absent_CDHW).float()])
     network = _Network(models, runtime, configuration.dimensions, told, swap)
     tiling = cover(image.shape[1:], configuration.patch)
-    work = _Work(network, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)))
+    work = Work(network, runtime.device, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)), maybe)
     fitting = _VOXELS_AT_ONCE[runtime.device.type] // math.prod(tiling.size)
-    logits = _within_memory(work, at_once or min(max(1, fitting), len(work)), progress)
-    if not all(bool(head.isfinite().all()) for head in logits):
+    logits = _within_memory(work, at_once or min(max(1, fitting), len(work)), room or Room(), progress)
+    # A sum shows what is not finite without a mask of the size of the case.
+    if not all(math.isfinite(float(head.sum(dtype=torch.float32))) for head in logits):
         raise UserError("the network's logits are not finite", do="train the fold again, with a lower learning rate")
     return tiling.unpadded(logits)
 
@@ -118,70 +121,24 @@ class _Network:
         return logits[:, :, None] if flat else logits
 
 
-@dataclass(frozen=True)
-class _Work:
-    """All forward passes of a case: every tile, mirrored in every way."""
-
-    network: _Network
-    image_CDHW: torch.Tensor  # padded
-    tiling: Tiling
-    flips: tuple[tuple[int, ...], ...]
-
-    def __len__(self) -> int:
-        return len(self.tiling) * len(self.flips)
-
-    def passes(self) -> Iterator[tuple[Tile, tuple[int, ...]]]:
-        return ((tile, flip) for tile in self.tiling for flip in self.flips)
-
-
-def _within_memory(work: _Work, at_once: int, progress: Progress) -> torch.Tensor:
-    device = work.network.runtime.device
-    attempts = list(_attempts(at_once, device))
-    for attempt, (n, place) in enumerate(attempts):
+def _within_memory(work: Work, at_once: int, room: Room, progress: Progress) -> torch.Tensor:
+    """The logits in the first way that the memory suffices for."""
+    failure = None
+    for way in room.ways(at_once, work.device):
         try:
-            logits = _collect(work, n, place, progress)
+            logits = collect(work, way.at_once, way.place, room, progress)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             failure = str(error).splitlines()[0]
         else:
-            if attempt:
-                logger.warning("%s has too little memory (%s): predicted %d tile%s at a time, logits collected on %s",
-                               device, failure, n, "s" if n > 1 else "", place)
+            room.worked(way, work.device, failure)
             return logits
         # Outside of the handler, whose traceback keeps the tensors alive.
-        if device.type == "cuda":
+        if work.device.type == "cuda":
             torch.cuda.empty_cache()
-    raise UserError(f"{device} has too little memory for a single tile", found=failure,
+    raise UserError(f"{work.device} has too little memory for a single tile", found=failure,
                     do="predict with --device cpu, or train with a smaller --memory")
-
-
-def _attempts(at_once: int, device: torch.device) -> Iterator[tuple[int, torch.device]]:
-    """How many passes at once, and where logits are collected, from the fastest to the most frugal."""
-    n = at_once
-    while n > 1:
-        yield n, device
-        n //= 2
-    yield 1, device
-    if device.type != "cpu":
-        yield 1, torch.device("cpu")
-
-
-def _collect(work: _Work, at_once: int, place: torch.device, progress: Progress) -> torch.Tensor:
-    image = work.image_CDHW.to(place)
-    passes, done, logits = work.passes(), 0, None
-    while batch := list(islice(passes, at_once)):
-        with torch.inference_mode():
-            tiles = torch.stack([image[(slice(None), *tile.window)] for tile, _ in batch])
-            predicted = work.network(tiles.to(work.network.runtime.device), [flip for _, flip in batch]).to(place)
-        if logits is None:
-            # Not an inference tensor: those refuse to be changed later.
-            logits = torch.zeros(predicted.shape[1], *image.shape[1:], device=place)
-        for (tile, _), one in zip(batch, predicted, strict=True):
-            logits[(slice(None), *tile.window)] += one * (tile.weight_DHW(place) / len(work.flips))
-        done += len(batch)
-        progress(done, len(work))
-    return logits
 
 
 def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) -> tuple[int, ...]:

@@ -80,7 +80,9 @@ def ct(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | No
 def zscore(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None, options: Frozen) -> np.ndarray:
     """Mean 0 and deviation 1 over the whole cropped image."""
     mean, std = _moments(image_DHW)
-    return (image_DHW.astype(np.float32, copy=False) - mean) / std
+    image = image_DHW.astype(np.float32, copy=False) - mean
+    image /= std
+    return image
 
 
 @NORMALIZERS.register("zscore_masked")
@@ -100,7 +102,8 @@ def rescale01(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensitySta
               options: Frozen) -> np.ndarray:
     """The smallest value becomes 0, the largest 1."""
     image = image_DHW.astype(np.float32, copy=False) - np.float32(image_DHW.min())
-    return image / np.float32(max(float(image.max()), _SMALLEST))
+    image /= np.float32(max(float(image.max()), _SMALLEST))
+    return image
 
 
 @NORMALIZERS.register("rgb")

@@ -63,6 +63,11 @@ def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_D
                 planned: tuple[Plan, Configuration]) -> np.ndarray:
     """Every present channel normalised by its own part; what is missing or absent is 0 and never read."""
     plan, configuration = planned
+    if len(present_C) == 1 and present_C[0]:  # the most frequent case, and the one of the largest images: no second copy
+        stats = plan.intensities[0] if plan.intensities else None
+        absent_DHW = None if absent_CDHW is None else absent_CDHW[0]
+        normalized_DHW = normalize(configuration.normalizers[0], image_CDHW[0], inside_DHW, stats, absent_DHW)
+        return np.ascontiguousarray(normalized_DHW, np.float32)[None]
     normalized = np.zeros(image_CDHW.shape, dtype=np.float32)
     for c, part in enumerate(configuration.normalizers):
         if present_C[c]:

@@ -133,11 +133,12 @@ def resample_rows(image_CDHW: torch.Tensor, resize: Resize, limits: tuple[torch.
     image = image_CDHW[:, low:high].to(limits[0].dtype)
     # Axes that shrink first: the later products are then smaller.
     growth = [m / n for n, m in zip(resize.shape_in, resize.shape_out, strict=True)]
+    given = image
     for axis in sorted((a for a in range(3) if a != resize.separate), key=growth.__getitem__):
         image = _along(image, matrices[axis], axis, resize)
     if resize.separate == 0:
         limits = tuple(limit[:, low:high] for limit in limits)
-    image = torch.clamp(image, *limits)
+    image = torch.clamp(image, *limits, out=None if image is given else image)  # never into the caller's image
     return image if resize.separate is None else _along(image, matrices[resize.separate], resize.separate, resize)
 
 

@@ -4,7 +4,8 @@ A weighted mean with non-negative weights cannot change an argmax, nor the sign 
 agree. So labels and predictions are interpolated only at the borders between classes, whatever the number of classes.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,19 +65,26 @@ class Slab:
     open_N3: torch.Tensor
 
 
-def settle(decision_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> Iterator[Slab]:
-    """The decisions on the new grid, slab by slab along the first axis."""
-    decision, agreed = decision_DHW, None
-    for axis in (2, 1):
-        decision, agreed = _meet(decision, agreed, taps[axis], axis)
-    rows = max(1, _SLAB_VOXELS // (decision.shape[1] * decision.shape[2]))
-    n = len(taps[0].low)
+def settle(decided: Callable[[int, int], torch.Tensor], taps: tuple[Taps, Taps, Taps]) -> Iterator[Slab]:
+    """The decisions on the new grid, slab by slab along the first axis.
+
+    `decided(start, stop)` gives those rows (rows, H, W) of the old grid. They are asked for as they are needed, so that
+    nothing of the size of either grid is held.
+    """
+    along, *in_plane = taps
+    rows = max(1, _SLAB_VOXELS // math.prod(len(tap.low) for tap in in_plane))
+    n = len(along.low)
     for start in range(0, n, rows):
         stop = min(n, start + rows)
-        first = Taps(taps[0].low[start:stop], None if taps[0].high is None else taps[0].high[start:stop],
-                     taps[0].weight_low, None)
-        decided, settled = _meet(decision, agreed, first, 0)
-        yield Slab(start, stop, decided, (~settled).nonzero())
+        low, high = along.low[start:stop], None if along.high is None else along.high[start:stop]
+        first = int(low[0])
+        decision = decided(first, int((low if high is None else high)[-1]) + 1)
+        agreed = None
+        for axis in (2, 1):
+            decision, agreed = _meet(decision, agreed, taps[axis], axis)
+        here = Taps(low - first, None if high is None else high - first, along.weight_low, None)
+        slab, settled = _meet(decision, agreed, here, 0)
+        yield Slab(start, stop, slab, (~settled).nonzero())
 
 
 def _meet(decision: torch.Tensor, agreed: torch.Tensor | None, taps: Taps, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,10 +118,11 @@ def _within(tap: Taps, new: slice, old: slice) -> Taps:
                 None if tap.weight_high is None else tap.weight_high[new])
 
 
-def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], shape_in: tuple[int, int, int]) -> Iterator[tuple]:
-    """The open voxels of a slab in chunks: (voxels (N, 3) in the slab, flat indices (N, T) of the old grid, weights).
+def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], stride: tuple[int, int, int]) -> Iterator[tuple]:
+    """The open voxels of a slab in chunks: (voxels (N, 3) in the slab, where their samples lie (N, T), weights).
 
-    Samples are in array order, the last axis fastest; weights (N, T) are products along z, y, x.
+    `stride` is that of the old grid in memory. Samples are in array order, the last axis fastest; weights (N, T) are
+    products along z, y, x.
     """
     for voxels in slab.open_N3.split(_CHUNK_VOXELS):
         index = torch.zeros((len(voxels), 1), dtype=torch.int64, device=voxels.device)
@@ -121,9 +130,18 @@ def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], shape_in: tuple[int, int,
         for axis, tap in enumerate(taps):
             at = voxels[:, axis] + (slab.start if axis == 0 else 0)
             sides = [(tap.low, tap.weight_low)] + ([] if tap.high is None else [(tap.high, tap.weight_high)])
-            index = torch.stack([index * shape_in[axis] + side[at][:, None] for side, _ in sides], 2).flatten(1)
+            index = torch.stack([index + side[at][:, None] * stride[axis] for side, _ in sides], 2).flatten(1)
             weight = torch.stack([weight * factor[at][:, None] for _, factor in sides], 2).flatten(1)
         yield voxels, index, weight
+
+
+def in_memory(array_XDHW: torch.Tensor) -> torch.Tensor:
+    """A view (..., N) of an array that may be a part of a larger one, without a copy: voxel (z, y, x) lies at the sum of
+    index times stride.
+    """
+    shape, stride = array_XDHW.shape, array_XDHW.stride()
+    last = sum((n - 1) * step for n, step in zip(shape[-3:], stride[-3:], strict=True))
+    return array_XDHW.as_strided((*shape[:-3], last + 1), (*stride[:-3], 1))
 
 
 def resample_label(label_DHW: torch.Tensor, resize: Resize) -> torch.Tensor:
@@ -151,9 +169,9 @@ def _resample_within(label_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps], nea
                      resampled_DHW: torch.Tensor) -> None:
     if not resampled_DHW.numel():
         return
-    flat = label_DHW.reshape(-1)
-    for slab in settle(label_DHW, taps):
-        for voxels, index, weight in corners(slab, taps, tuple(label_DHW.shape)):
+    flat = in_memory(label_DHW)
+    for slab in settle(lambda start, stop: label_DHW[start:stop], taps):
+        for voxels, index, weight in corners(slab, taps, label_DHW.stride()):
             z, y, x = voxels.unbind(1)
             closest = label_DHW[nearest[0][z + slab.start], nearest[1][y], nearest[2][x]]
             slab.decided_DHW[z, y, x] = _elect(flat[index], weight, closest)

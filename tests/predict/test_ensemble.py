@@ -18,24 +18,14 @@ from autoseg.predict.chosen import check_current
 from autoseg.predict.ensemble import Ensemble
 from autoseg.predict.folder import predict_folder
 from autoseg.predict.inference import Inference, Member, Postprocessing, Trust
-from autoseg.predict.models import FoldModel
-from autoseg.predict.predictor import Predictor
 from planners.fingerprint import LabelSpec
-from tests_support import SPHERES, small_plan, sphere_case
+from predict_phantoms import CASE, predictor_of
+from tests_support import SPHERES, small_plan
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 DATASET, NAME = "Dataset001_Spheres", "3d_fullres"
 REGIONS = LabelSpec(names={"background": (0,), "whole": (1, 2), "core": (2,)}, region_order=(1, 2))
 TRUST = Trust(temperature=1.5, intercept=0.0, slope=1.0, look_below=2.0, correlation=0.7, n=12)
-CASE = sphere_case("ball", 3)
-
-
-def predictor_of(seed=0, n_models=1, labels=SPHERES, **changes) -> Predictor:
-    """Networks that have learned nothing, each with weights of its own."""
-    plan = small_plan(labels=labels, mirror_axes=(), **changes)
-    torch.manual_seed(seed)
-    return Predictor(plan, NAME, [FoldModel(build_model(plan, plan.configurations[NAME]).eval()) for _ in range(n_models)],
-                     CPU)
 
 
 def trained_home(home, *folds):

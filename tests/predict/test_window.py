@@ -9,8 +9,9 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
+from autoseg.predict.room import Room, Way
 from autoseg.predict.tiles import cover, gaussian, tile_starts
-from autoseg.predict.window import _attempts, predict_logits
+from autoseg.predict.window import predict_logits
 from planners.base import Part
 from planners.plan import Configuration, Schedule, Topology
 
@@ -285,8 +286,8 @@ def test_the_logits_may_be_changed_in_place_afterwards():
 
 def test_before_host_memory_smaller_batches_are_tried():
     gpu, host = torch.device("cuda"), torch.device("cpu")
-    assert list(_attempts(4, gpu)) == [(4, gpu), (2, gpu), (1, gpu), (1, host)]
-    assert list(_attempts(3, host)) == [(3, host), (1, host)]
+    assert Room().ways(4, gpu) == [Way(4, gpu), Way(2, gpu), Way(1, gpu), Way(1, host)]
+    assert Room().ways(3, host) == [Way(3, host), Way(1, host)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,0 +1,108 @@
+"""The forward passes of a case, and the sum of their weighted logits."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from autoseg.predict.room import Room
+from autoseg.predict.tiles import Tile, Tiling, coarse
+
+Axes = tuple[int, ...]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """All forward passes of a case: every tile, mirrored in every way.
+
+    `network(tiles (B, C, d, h, w), axes of each)` gives logits (B, K, d, h, w). With `maybe`, which says of logits
+    (K, ...) where (...) they may mean more than background, only tiles of which a coarse look says so are predicted
+    in every way.
+    """
+
+    network: Callable[[torch.Tensor, Sequence[Axes]], torch.Tensor]
+    device: torch.device
+    image_CDHW: torch.Tensor  # padded
+    tiling: Tiling
+    flips: tuple[Axes, ...]
+    maybe: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tiling) * len(self.flips)
+
+
+def collect(work: Work, at_once: int, place: torch.device, room: Room, progress: Progress) -> torch.Tensor:
+    """Logits (K, D, H, W) of the padded image."""
+    with torch.inference_mode():
+        if work.maybe is None:
+            total = _Total(work, at_once, place, room, progress)
+            total.add((tile, flip) for tile in work.tiling for flip in work.flips)
+            return total.logits
+        return _coarse_then_fine(work, _Total(work, at_once, place, room, progress))
+
+
+def _coarse_then_fine(work: Work, total: "_Total") -> torch.Tensor:
+    """Few tiles without mirroring first, then whatever overlaps something suspicious in every way.
+
+    Every pass weighs alike. Where not all of them are done their weights do not add up to one, so they are divided by.
+    """
+    plain, *mirrored = work.flips
+    suspects_DHW = torch.zeros(work.image_CDHW.shape[1:], dtype=torch.bool)
+    first = coarse(work.tiling)
+
+    def look(tile: Tile, logits_KDHW: torch.Tensor) -> None:
+        suspects_DHW[tile.window] |= work.maybe(logits_KDHW).cpu()
+
+    total.add(((tile, plain) for tile in first), look)
+    seen = {tile.start for tile in first}
+    fine = [tile for tile in work.tiling if bool(suspects_DHW[tile.window].any())]
+    total.add((tile, flip) for tile in fine
+              for flip in (mirrored if tile.start in seen else work.flips))
+    weight_DHW = torch.zeros(work.image_CDHW.shape[1:], device=total.logits.device)
+    for tiles, n in ((first, 1), (fine, len(work.flips))):
+        for tile in tiles:
+            done = n - (tiles is fine and tile.start in seen)
+            weight_DHW[tile.window] += tile.weight_DHW(weight_DHW.device) * (done / len(work.flips))
+    for head_DHW in total.logits:
+        head_DHW /= weight_DHW
+    total.progress(len(work), len(work))
+    return total.logits
+
+
+class _Total:
+    """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition a tile."""
+
+    def __init__(self, work: Work, at_once: int, place: torch.device, room: Room, progress: Progress):
+        self._work, self._at_once, self._place, self._room, self.progress = work, at_once, place, room, progress
+        self._image = work.image_CDHW.to(place)
+        self._done = 0
+        self.logits: torch.Tensor | None = None
+
+    def add(self, passes: Iterator[tuple[Tile, Axes]],
+            look: Callable[[Tile, torch.Tensor], None] = lambda tile, logits: None) -> None:
+        """Predict and add; `look` sees the logits of every pass."""
+        current, copies_KDHW = None, None
+        while batch := list(islice(passes, self._at_once)):
+            tiles = torch.stack([self._image[(slice(None), *tile.window)] for tile, _ in batch])
+            predicted = self._work.network(tiles.to(self._work.device), [flip for _, flip in batch])
+            for (tile, _), one_KDHW in zip(batch, predicted.to(self._place), strict=True):
+                look(tile, one_KDHW)
+                if current is tile:
+                    copies_KDHW += one_KDHW
+                    continue
+                if current is not None:
+                    self._weigh(current, copies_KDHW)
+                current, copies_KDHW = tile, one_KDHW
+            self._done += len(batch)
+            self.progress(self._done, len(self._work))
+        if current is not None:
+            self._weigh(current, copies_KDHW)
+
+    def _weigh(self, tile: Tile, copies_KDHW: torch.Tensor) -> None:
+        if self.logits is None:
+            self.logits = self._room.logits(len(copies_KDHW), self._image.shape[1:], self._place,
+                                            exact=self._work.maybe is not None)
+        weight_DHW = tile.weight_DHW(self._place) / len(self._work.flips)
+        self.logits[(slice(None), *tile.window)] += (copies_KDHW * weight_DHW).to(self.logits.device)

@@ -1,0 +1,97 @@
+"""What memory allows, remembered from case to case."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from autoseg.data.readers import write_array
+from autoseg.predict import room as room_module
+from autoseg.predict.ensemble import _sum
+from autoseg.predict.folder import predict_folder
+from autoseg.predict.models import FoldModel
+from autoseg.predict.room import Room, Way, bytes_of_logits
+from predict_phantoms import CASE, predictor_of
+
+GPU, HOST = torch.device("cuda"), torch.device("cpu")
+
+
+class NeedsRoom(nn.Module):
+    """Runs out of memory with more than one tile at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def forward(self, image, present=None, conditions=None, absent=None):
+        self.batches.append(len(image))
+        if len(image) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return torch.cat([image, image, image], dim=1)
+
+
+def test_a_folder_is_warned_of_little_memory_once_and_later_cases_begin_with_what_worked(tmp_path, caplog):
+    for name in ("a", "b", "c"):
+        write_array(tmp_path / "images" / f"{name}_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
+    predictor, model = predictor_of(), NeedsRoom()
+    predictor.models = (FoldModel(model),)
+    with caplog.at_level(logging.WARNING):
+        predict_folder(predictor, tmp_path / "images", tmp_path / "masks")
+    assert len(caplog.records) == 1
+    assert "predicting 1 tile at a time, logits collected on cpu" in caplog.text
+    assert model.batches.count(1) == 3 * 4  # 20 x 18 x 16 voxels in tiles of 16: two along z, two along y
+    assert max(model.batches[3:]) == 1  # 4 and 2 at once failed, in the first case alone
+
+
+def test_after_a_gpu_was_too_small_for_the_logits_they_go_to_the_host_at_once():
+    room = Room()
+    room.worked(Way(1, HOST), GPU, "CUDA out of memory")
+    assert room.ways(4, GPU) == [Way(1, HOST)]
+
+
+def test_what_works_at_once_changes_nothing():
+    room = Room()
+    room.worked(Way(4, GPU), GPU, None)
+    assert room.ways(4, GPU)[0] == Way(4, GPU)
+
+
+def test_the_need_of_logits_by_hand():
+    assert bytes_of_logits(3, (10, 10, 10)) == (3 * 4 + 12) * 1000
+
+
+@pytest.mark.parametrize(("free", "dtype"), [(35_000, torch.float32), (33_000, torch.float16)])  # 24 000 are needed, of 70 %
+def test_logits_that_do_not_fit_are_collected_in_half_precision_and_this_is_logged(monkeypatch, caplog, free, dtype):
+    monkeypatch.setattr(room_module, "free_host_bytes", lambda: free)
+    room = Room()
+    with caplog.at_level(logging.INFO, logger="autoseg.predict.room"):
+        assert [room.logits(3, (10, 10, 10), HOST).dtype for _ in range(2)] == [dtype, dtype]
+    assert len(caplog.records) == (dtype == torch.float16)
+    assert room.logits(3, (10, 10, 10), HOST, exact=True).dtype == torch.float32
+
+
+def test_half_precision_keeps_the_masks(monkeypatch):
+    predictor = predictor_of()
+    whole = predictor.predict(CASE).label_DHW
+    monkeypatch.setattr(room_module, "free_host_bytes", lambda: 0)
+    assert (predictor_of().predict(CASE).label_DHW == whole).mean() > 0.999
+
+
+class Elsewhere:
+    """Stands for a tensor on a GPU."""
+
+    def __init__(self, value, device):
+        self.value, self.device = value, device
+
+    def to(self, device):
+        return Elsewhere(self.value, device)
+
+    def add_(self, other):
+        assert self.device == other.device
+        return Elsewhere(self.value + other.value, self.device)
+
+
+@pytest.mark.parametrize(("a", "b", "where"), [(GPU, GPU, GPU), (GPU, HOST, HOST), (HOST, GPU, HOST), (HOST, HOST, HOST)])
+def test_logits_of_members_on_different_devices_are_added_on_the_host(a, b, where):
+    total = _sum(Elsewhere(1, a), Elsewhere(2, b))
+    assert (total.value, total.device) == (3, where)
