@@ -5,7 +5,7 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.nn.networks import NETWORKS
-from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize
+from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize, voxelwise
 from planners.plan import Topology
 
 
@@ -33,7 +33,7 @@ class Decoder(nn.Module):
         for i, skip in enumerate(reversed(features[:-1])):
             x = self.stages[i](torch.cat([self.ups[i](x), skip], dim=1))
             if every_stage or i == len(self.stages) - 1:
-                logits.append(self.heads[i](x))
+                logits.append(voxelwise(self.heads[i], x))
         return logits[::-1]
 
 
