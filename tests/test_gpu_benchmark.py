@@ -25,7 +25,7 @@ sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, "benchmarks")
 import gpu
 
-gpu.main(["--device", "cpu", "--prepared", sys.argv[1], "--limit", "60s"])
+gpu.main(["--device", "cpu", "--prepared", sys.argv[1], "--limit", "1h"])
 gpu.main(["--device", "cpu", "--train", sys.argv[1], "--budget", "4s"])
 """
 
