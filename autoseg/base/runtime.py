@@ -1,6 +1,8 @@
 """The device a run uses: what it is, how precisely it computes, how much memory is there."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,13 +27,23 @@ class Runtime:
     def arranged(self, module_or_image, dimensions: int):
         """A module or an image on this device, in the memory layout whose convolutions are fastest there.
 
-        Tensor cores want channels last. On a CPU oneDNN has its own blocked layout, and the two given ones differ
-        little (0.27 s contiguous, 0.23 s channels last a bf16 step, benchmarks/step.py).
+        Tensor cores want channels last. On a CPU oneDNN's gradient of the weights takes a quarter to a third less time
+        with it (docs/decisions/0003).
         """
-        if self.device.type != "cuda":
+        if self.device.type not in ("cuda", "cpu"):
             return module_or_image.to(self.device)
         layout = torch.channels_last_3d if dimensions == 3 else torch.channels_last
         return module_or_image.to(self.device, memory_format=layout)
+
+    @contextmanager
+    def same_shapes(self) -> Iterator[None]:
+        """Within this context convolutions see the same shapes again and again: on CUDA cuDNN tries its algorithms once."""
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = self.device.type == "cuda" or before
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = before
 
     @property
     def needs_loss_scaling(self) -> bool:

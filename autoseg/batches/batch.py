@@ -35,6 +35,13 @@ class Batch:
                        present_BC=moved(self.present_BC), conditions=conditions, absent_BCDHW=moved(self.absent_BCDHW),
                        annotated_BK=moved(self.annotated_BK))
 
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of a batch that was made on another stream until this one has used it."""
+        known = () if self.conditions is None else self.conditions.values()
+        for tensor in (self.image_BCDHW, self.label_BDHW, self.present_BC, self.absent_BCDHW, self.annotated_BK, *known):
+            if tensor is not None:
+                tensor.record_stream(stream)
+
     def part(self, number: int, n: int) -> "Batch":
         """The samples of one of `n` equal parts, numbered from 0; a view."""
         size = len(self.image_BCDHW) // n

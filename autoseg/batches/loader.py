@@ -60,19 +60,38 @@ class BatchStream:
         self._ahead = ahead
         self._state = sampler.get_state()
         self._reader: _Reader | None = None
+        self._side = None
+        if device.type == "cuda":
+            self._side = torch.cuda.Stream(device)
+            self._side.wait_stream(torch.cuda.current_stream(device))  # which may still be loading the cases
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
+        with torch.no_grad():
+            return self._changed() if self._side is None else self._changed_aside()
+
+    def _changed(self) -> Batch:
         if not self._ahead:
             batch, self._state = _draw(self._sampler)
         else:
             if self._reader is None:
                 self._reader = _Reader(self._sampler, self._ahead)
             batch, self._state = self._reader.next()
-        with torch.no_grad():
-            return self._change(batch.to(self._device), self._generator)
+        return self._change(batch.to(self._device), self._generator)
+
+    def _changed_aside(self) -> Batch:
+        """The next batch, cut, copied and augmented beside the step that the device is still busy with.
+
+        The host asks for a batch while earlier steps are queued, so on a stream of its own this waits for none of them.
+        """
+        current = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._side):
+            batch = self._changed()
+        current.wait_stream(self._side)
+        batch.record_stream(current)
+        return batch
 
     def state_dict(self) -> dict:
         """Plain values and a byte tensor."""

@@ -1,5 +1,6 @@
 """Trains one fold: resolve the schedule, iterate, log, save; resumes where it was stopped."""
 
+import copy
 import logging
 import math
 import time
@@ -21,7 +22,7 @@ from autoseg.data.case import PreparedCase
 from autoseg.data.readers.prepared import open_prepared
 from autoseg.nn.losses.deep import build_loss
 from autoseg.train.job import FoldJob
-from autoseg.train.pace import compiles_faster, measure_pace
+from autoseg.train.pace import measure_pace
 from autoseg.train.schedule import learning_rate
 from autoseg.train.state import TrainState, new_state
 from autoseg.train.step import AveragedWeights, Forward, patch_dice, train_step
@@ -51,10 +52,7 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     if saved is not None and saved.get("training", list(job.training)) != list(job.training):
         raise UserError("the folds were changed since this training began", where=job.title,
                         do="restore the folds, or begin this one anew with --restart")
-    trial = _stream(job, store, runtime, job.seed + 1)
-    compiled = runtime.device.type == "cuda" and compiles_faster(job, trial, runtime)
-    pace = measure_pace(job, trial, _opened(job), runtime, compiled)
-    trial.close()
+    pace, forward = _measured(job, state, store, runtime)
     if saved is not None:
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
@@ -72,9 +70,9 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
                       [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
-    forward = torch.compile(state.model) if compiled else state.model
     try:
-        _iterate(job, state, forward, stream, pace, runtime, started, on_epoch)
+        with runtime.same_shapes():
+            _iterate(job, state, forward, stream, pace, runtime, started, on_epoch)
     except KeyboardInterrupt:
         logger.warning("stopped at iteration %d; the same command goes on from the last epoch", state.iteration)
         raise
@@ -83,6 +81,17 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     state.seconds = time.monotonic() - started
     if is_first():
         _finish(job, state)
+
+
+def _measured(job: FoldJob, state: TrainState, store: CaseStore, runtime: Runtime) -> tuple[Pace, Forward]:
+    """The pace here and the form of the model that trains fastest; the state is as it was."""
+    untrained = copy.deepcopy(state.to_plain())
+    trial = _stream(job, store, runtime, job.seed + 1)
+    with runtime.same_shapes():
+        measured = measure_pace(job, state, trial, _opened(job), runtime)
+    trial.close()
+    state.restore(untrained)
+    return measured
 
 
 def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStream, pace: Pace, runtime: Runtime,

@@ -39,6 +39,11 @@ class TrainState:
         """Take over what `to_plain` gave."""
         self.model.load_state_dict(plain["model"])
         self.optimizer.load_state_dict(plain["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                # A state saved before the layout changed; fused optimisers walk both through memory side by side.
+                if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                    moments[name] = torch.empty_like(parameter).copy_(value)
         self.average.updates = plain["average"]["updates"]
         for mine, saved in zip(self.average.values, plain["average"]["values"], strict=True):
             mine.copy_(saved)

@@ -26,11 +26,11 @@ def train_step(state: TrainState, forward: Forward, loss: DeepSupervision, batch
     rate = learning_rate(state.schedule, state.iteration)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
+    state.optimizer.zero_grad(set_to_none=True)  # before the forward pass: two sets of gradients never share the memory
     image = runtime.arranged(batch.image_BCDHW, batch.image_BCDHW.ndim - 2)
     with runtime.autocast():
         logits = forward(image, batch.present_BC, batch.conditions, batch.absent_BCDHW)
     value = loss(logits, batch.label_BDHW, batch.annotated_BK)
-    state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(value).backward()
     sum_gradients(state.model.parameters())
     state.scaler.unscale_(state.optimizer)

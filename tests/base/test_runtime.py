@@ -39,9 +39,17 @@ def test_single_precision_does_not_autocast():
         assert not torch.is_autocast_enabled("cpu")
 
 
-def test_a_cpu_keeps_images_as_they_are():
+def test_channels_come_last_where_convolutions_are_fastest_so():
     image = torch.zeros(1, 2, 4, 4, 4)
-    assert open_runtime("cpu").arranged(image, 3).is_contiguous()
+    assert open_runtime("cpu").arranged(image, 3).is_contiguous(memory_format=torch.channels_last_3d)
+    assert open_runtime("cpu").arranged(image[..., 0], 2).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_algorithms_are_tried_only_while_shapes_stay_the_same():
+    gpu = Runtime(torch.device("cuda"), torch.bfloat16)
+    with gpu.same_shapes():
+        assert torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_memory_and_cores_are_positive():

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoseg.nn.networks import NETWORKS
-from planners.cost import convolution_values, cost, stage_voxels
+from planners.cost import convolution_values, cost, stage_voxels, training_bytes
 from planners.plan import Topology
 from planners.topology import pooling, unet
 
@@ -29,6 +29,14 @@ def test_cost_of_a_batch_in_half_precision():
     assert four.training_flops == 4 * one.training_flops == 12 * one.forward_flops
     assert four.activation_bytes == 2 * one.activation_bytes
     assert (four.parameters, four.forward_flops) == (one.parameters, one.forward_flops)
+
+
+def test_memory_of_a_training_step_by_hand():
+    found = cost(SMALL, (8, 8), 1, 3, batch=2, bytes_per_value=2)
+    # weights, gradients, two moments, their average and the half-precision copy; 3 outputs and 2 features of 2 * 64 voxels
+    weights = (4 + 4 + 8 + 4 + 2) * found.parameters
+    assert training_bytes(SMALL, (8, 8), 1, 3, batch=2, bytes_per_value=2, moments=2, averaged=True) == (
+        found.activation_bytes + weights + 9 * 3 * 128 + max(8 * 3 * 128, 4 * 2 * 128 * 2))
 
 
 def test_values_that_convolutions_write_by_hand():

@@ -13,7 +13,8 @@ from autoseg.batches.source import store_cases
 from autoseg.preprocess.prepare import prepare
 from autoseg.train import pace as pace_module
 from autoseg.train.job import FoldJob
-from autoseg.train.pace import compiles_faster, measure_pace
+from autoseg.train.pace import fastest_forward, measure_pace
+from autoseg.train.state import new_state
 from tests_support import small_plan, sphere_case
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -32,37 +33,66 @@ def setting(tmp_path, monkeypatch):
     return job, stream, cases
 
 
+def state_of(job):
+    return new_state(job.plan, job.configuration, CPU, job.seed)
+
+
 def test_the_measured_pace_is_that_of_the_steps(setting, monkeypatch):
     job, stream, cases = setting
     monkeypatch.setattr(pace_module, "train_step", lambda *arguments: time.sleep(0.02))
-    measured = measure_pace(job, stream, cases, CPU, compiled=False)
+    state = state_of(job)
+    measured, forward = measure_pace(job, state, stream, cases, CPU)
     assert 0.02 <= measured.seconds_per_iteration < 0.06
     assert measured.mirrored_passes == 8
+    assert forward is state.model  # a CPU's budget has no time for a compiler
 
 
 def test_more_validation_cases_are_given_more_time(setting):
     job, stream, cases = setting
-    one, three = (measure_pace(job, stream, cases[:n], CPU, compiled=False) for n in (1, 3))
+    one, three = (measure_pace(job, state_of(job), stream, cases[:n], CPU)[0] for n in (1, 3))
     assert three.fixed_seconds > one.fixed_seconds
     assert three.reserve_seconds(mirroring=True) > three.reserve_seconds(mirroring=False)
 
 
-def test_a_compiler_that_fails_is_logged_and_left(setting, monkeypatch, caplog):
+@pytest.fixture
+def gpu(monkeypatch):
+    """A runtime that says it is a GPU, with a step that only takes time."""
+    monkeypatch.setattr(pace_module, "build_loss", lambda *arguments: None)
+    monkeypatch.setattr(pace_module, "_wait", lambda runtime: time.sleep(0.002))
+    return Runtime(torch.device("cuda"), torch.float32)
+
+
+def test_a_compiler_that_fails_is_logged_and_left(setting, gpu, monkeypatch, caplog):
     job, stream, _ = setting
 
-    def broken(model):
+    def broken(model, mode):
         raise RuntimeError("no C compiler found\nand a long trace")
 
     monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(pace_module, "train_step", lambda *arguments: None)
     monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
-    assert compiles_faster(job, stream, CPU) is False
+    state = state_of(job)
+    assert fastest_forward(job, state, stream, gpu)[0] is state.model
     assert "no C compiler found" in caplog.text and "long trace" not in caplog.text
 
 
-@pytest.mark.parametrize(("plain", "compiled", "answer"), [(0.030, 0.005, True), (0.005, 0.030, False)])
-def test_compiling_is_chosen_where_it_is_faster(setting, monkeypatch, plain, compiled, answer):
+@pytest.mark.parametrize(("plain", "compiled", "answer"), [(0.060, 0.005, True), (0.005, 0.060, False)])
+def test_compiling_is_chosen_where_it_is_faster(setting, gpu, monkeypatch, plain, compiled, answer):
     job, stream, _ = setting
-    monkeypatch.setattr(torch, "compile", lambda model: "compiled")
+    monkeypatch.setattr(torch, "compile", lambda model, mode: "compiled")
     monkeypatch.setattr(pace_module, "train_step",
                         lambda state, forward, *rest: time.sleep(compiled if forward == "compiled" else plain))
-    assert compiles_faster(job, stream, CPU) is answer
+    forward, seconds = fastest_forward(job, state_of(job), stream, gpu)
+    assert (forward == "compiled") is answer
+    assert seconds < 0.05
+
+
+@pytest.mark.parametrize(("queueing", "computing", "mode"), [(0.04, 0.0, "reduce-overhead"), (0.0, 0.04, "default")])
+def test_cuda_graphs_are_for_steps_that_wait_for_the_host(setting, gpu, monkeypatch, queueing, computing, mode):
+    job, stream, _ = setting
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda model, mode: asked.append(mode))
+    monkeypatch.setattr(pace_module, "train_step", lambda *arguments: time.sleep(queueing))
+    monkeypatch.setattr(pace_module, "_wait", lambda runtime: time.sleep(computing))
+    fastest_forward(job, state_of(job), stream, gpu)
+    assert asked == [mode]

@@ -22,26 +22,36 @@ class Mirror:
         self._pair_axis = None if pair_axis is None or not labels.paired else pair_axis % dimensions
         self._swapped_values = _swapped_values(labels).to(device)
         self._previous = channels.previous
-        self._swapped_names = _swapped_names(labels)
+        self._swapped_names = torch.tensor(_swapped_names(labels), dtype=torch.long, device=device)
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Image and label in place; a sample of which no axis is mirrored is not touched."""
         image_BCDHW, label_BDHW = batch.image_BCDHW, batch.label_BDHW
         annotated_BK = None if batch.annotated_BK is None else batch.annotated_BK.clone()
         coins = torch.rand(len(image_BCDHW), len(self._axes), generator=generator) < self._p
-        for sample, coins_of_sample in enumerate(coins.tolist()):
-            axes = [axis for axis, mirrored in zip(self._axes, coins_of_sample, strict=True) if mirrored]
-            if axes:
-                image_BCDHW[sample] = image_BCDHW[sample].flip([axis + 1 for axis in axes])
-                label_BDHW[sample] = label_BDHW[sample].flip(axes)
+        for axes, samples in self._alike(coins.tolist()).items():
+            index = torch.tensor(samples).to(image_BCDHW.device, non_blocking=True)
+            image = image_BCDHW.index_select(0, index).flip([axis + 2 for axis in axes])
+            label = label_BDHW.index_select(0, index).flip([axis + 1 for axis in axes])
             if self._pair_axis in axes:
-                label_BDHW[sample] = self._swapped_values[label_BDHW[sample].long()]
-                previous = image_BCDHW[sample, self._previous]
-                if len(previous):
-                    previous.copy_(previous[self._swapped_names])
+                label = self._swapped_values[label.long()]
+                previous = image[:, self._previous]
+                if previous.shape[1]:
+                    image[:, self._previous] = previous.index_select(1, self._swapped_names)
                 if annotated_BK is not None:
-                    annotated_BK[sample] = annotated_BK[sample][self._swapped_names]
+                    annotated_BK.index_copy_(0, index, annotated_BK.index_select(0, index)[:, self._swapped_names])
+            image_BCDHW.index_copy_(0, index, image)
+            label_BDHW.index_copy_(0, index, label)
         return replace(batch, annotated_BK=annotated_BK)
+
+    def _alike(self, coins: list[list[bool]]) -> dict[tuple[int, ...], list[int]]:
+        """For each set of axes the samples that are mirrored along them, which one pass mirrors together."""
+        samples: dict[tuple[int, ...], list[int]] = {}
+        for sample, coins_of_sample in enumerate(coins):
+            axes = tuple(axis for axis, mirrored in zip(self._axes, coins_of_sample, strict=True) if mirrored)
+            if axes:
+                samples.setdefault(axes, []).append(sample)
+        return samples
 
 
 def _swapped_values(labels: LabelSpec) -> torch.Tensor:

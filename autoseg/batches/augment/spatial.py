@@ -163,7 +163,7 @@ class Spatial:
         largest = draw_uniform(self._options.elastic_voxels, n, generator)
         smooth = blur(draw_noise(torch.empty(n, *shape, device=device), generator), sigma.clamp(min=1e-3))
         peak = smooth.flatten(1).abs().amax(1).clamp(min=1e-7)
-        return smooth * (largest.to(device) / peak).view(n, *[1] * n)
+        return smooth * (largest.to(device, non_blocking=True) / peak).view(n, *[1] * n)
 
     def _image_at(self, image_BCDHW: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         channels = image_BCDHW.flatten(1, 1 + self._n_stacked)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from autoseg.nn.networks.norm import InstanceNorm
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 SLOPE = 0.01  # of the leaky rectifier; also the `a` of the He initialisation
 
@@ -17,8 +19,37 @@ def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[i
     return CONV[len(kernel)](c_in, c_out, tuple(kernel), tuple(stride), [k // 2 for k in kernel], bias=bias)
 
 
-def normalization(channels: int, dimensions: int) -> nn.Module:
-    return NORM[dimensions](channels, eps=1e-5, affine=True)
+def voxelwise(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A convolution of kernel 1; on a CPU as a matrix product, which reads channels last as they are.
+
+    The result is contiguous, as losses and the sliding window want it.
+    """
+    if not _as_product(x):
+        return layer(x)
+    return F.linear(x.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1).contiguous()
+
+
+def upsampled(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A transposed convolution whose kernel is its stride: every voxel becomes a block of voxels.
+
+    On a CPU as a matrix product: with channels last, torch's gradient of the weights takes eight times as long.
+    """
+    if not _as_product(x):
+        return layer(x)
+    channels, *kernel = layer.weight.shape[1:]
+    n_samples, *space = x.shape[:1] + x.shape[2:]
+    n = len(space)
+    blocks = F.linear(x.movedim(1, -1), layer.weight.movedim(1, -1).flatten(1).t())
+    blocks = blocks.view(n_samples, *space, *kernel, channels)
+    interleaved = [0, *(axis for i in range(n) for axis in (1 + i, 1 + n + i)), 1 + 2 * n]
+    size = [edge * k for edge, k in zip(space, kernel, strict=True)]
+    result = blocks.permute(interleaved).reshape(n_samples, *size, channels) + layer.bias.to(blocks.dtype)
+    return result.movedim(-1, 1)
+
+
+def _as_product(x: torch.Tensor) -> bool:
+    """Whether a matrix product reads these maps as they lie: on a CPU, channels last."""
+    return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous()
 
 
 class ConvBlock(nn.Sequential):
@@ -26,7 +57,7 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None):
         stride = stride or [1] * len(kernel)
-        super().__init__(convolution(c_in, c_out, kernel, stride), normalization(c_out, len(kernel)),
+        super().__init__(convolution(c_in, c_out, kernel, stride), InstanceNorm(c_out),
                          nn.LeakyReLU(SLOPE, inplace=True))
 
 
@@ -42,12 +73,12 @@ class ResidualBlock(nn.Module):
         n = len(kernel)
         stride = tuple(stride or [1] * n)
         self.first = ConvBlock(c_in, c_out, kernel, stride)
-        self.second = nn.Sequential(convolution(c_out, c_out, kernel, [1] * n), normalization(c_out, n))
+        self.second = nn.Sequential(convolution(c_out, c_out, kernel, [1] * n), InstanceNorm(c_out))
         shortcut: list[nn.Module] = []
         if max(stride) > 1:
             shortcut.append(POOL[n](stride, stride))
         if c_in != c_out:
-            shortcut += [convolution(c_in, c_out, [1] * n, [1] * n, bias=False), normalization(c_out, n)]
+            shortcut += [convolution(c_in, c_out, [1] * n, [1] * n, bias=False), InstanceNorm(c_out)]
         self.shortcut = nn.Sequential(*shortcut)
         self.activation = nn.LeakyReLU(SLOPE, inplace=True)
 

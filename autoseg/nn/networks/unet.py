@@ -5,7 +5,7 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.nn.networks import NETWORKS
-from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize
+from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize, upsampled, voxelwise
 from planners.plan import Topology
 
 
@@ -31,9 +31,9 @@ class Decoder(nn.Module):
         x = features[-1]
         logits = []
         for i, skip in enumerate(reversed(features[:-1])):
-            x = self.stages[i](torch.cat([self.ups[i](x), skip], dim=1))
+            x = self.stages[i](torch.cat([upsampled(self.ups[i], x), skip], dim=1))
             if every_stage or i == len(self.stages) - 1:
-                logits.append(self.heads[i](x))
+                logits.append(voxelwise(self.heads[i], x))
         return logits[::-1]
 
 

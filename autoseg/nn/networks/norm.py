@@ -1,0 +1,73 @@
+"""Instance normalisation that keeps the memory layout of its input (Ulyanov et al. 2016).
+
+torch's own copies its input to contiguous memory, so that with channels last every convolution after it copies back.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class InstanceNorm(nn.Module):
+    """(B, C, *space) -> the same: each channel of each sample to mean 0 and variance 1, then scaled and shifted.
+
+    Statistics are float32 in half precision too. The state has the names of `torch.nn.InstanceNorm3d` with `affine`.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_compiling():  # a compiler fuses this, and reads x where the convolution left it
+            return _by_definition(x, self.weight, self.bias, self.eps)
+        if x.device.type == "cpu":
+            return _OnCpu.apply(x, self.weight, self.bias, self.eps)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def _by_definition(x: torch.Tensor, weight_C: torch.Tensor, bias_C: torch.Tensor, eps: float) -> torch.Tensor:
+    values = x.float()
+    variance, mean = torch.var_mean(values, _space(x), correction=0, keepdim=True)
+    normalized = (values - mean) * torch.rsqrt(variance + eps)
+    return (normalized * _as_channels(weight_C, x) + _as_channels(bias_C, x)).to(x.dtype)
+
+
+class _OnCpu(torch.autograd.Function):
+    """Group normalisation with a group a channel: four times as fast as torch's instance normalisation.
+
+    Its own backward pass is slow with channels last (62 ms for 2x32x40x56x40, of which this one takes 8).
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight_C, bias_C, eps):
+        n_samples, channels = x.shape[:2]
+        y, mean, rstd = torch.native_group_norm(x, weight_C, bias_C, n_samples, channels, x[0, 0].numel(), channels, eps)
+        shape = (n_samples, channels, *[1] * (x.ndim - 2))
+        ctx.save_for_backward(x, weight_C, mean.view(shape), rstd.view(shape))
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """With h = (x - mean) * rstd: dx = weight * rstd * (g - mean(g) - h * mean(g * h))."""
+        x, weight_C, mean, rstd = ctx.saved_tensors
+        space, size = _space(x), x[0, 0].numel()
+        wide = torch.promote_types(x.dtype, torch.float32)
+        product = x.to(wide) * gradient
+        sum_g = gradient.sum(space, keepdim=True, dtype=wide)
+        sum_gh = rstd * (product.sum(space, keepdim=True) - mean * sum_g)
+        scale = rstd * _as_channels(weight_C, x)
+        of_x = -scale * rstd * sum_gh / size
+        of_one = -scale * sum_g / size - of_x * mean
+        dx = torch.addcmul(of_one, x.to(wide), of_x, out=product).addcmul_(gradient.to(wide), scale)
+        return dx.to(x.dtype), sum_gh.sum(0).flatten().to(weight_C.dtype), sum_g.sum(0).flatten().to(weight_C.dtype), None
+
+
+def _space(x: torch.Tensor) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim))
+
+
+def _as_channels(values_C: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return values_C.view(1, -1, *[1] * (x.ndim - 2))

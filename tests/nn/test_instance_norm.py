@@ -1,0 +1,60 @@
+"""Instance normalisation: torch's values and gradients, in the layout of the input."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from autoseg.nn.networks.norm import InstanceNorm
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last_3d}
+
+
+@pytest.fixture
+def norm():
+    torch.manual_seed(0)
+    norm = InstanceNorm(3)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    return norm
+
+
+def with_gradients(run, norm, image):
+    result = run(image)
+    return result, *torch.autograd.grad(result, (image, norm.weight, norm.bias), torch.arange(result.numel()).view(
+        result.shape).to(result.dtype))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_values_and_gradients_are_those_of_torch(norm, layout):
+    norm.double()
+    image = (3 * torch.randn(2, 3, 4, 6, 5, dtype=torch.float64) + 2).to(memory_format=LAYOUTS[layout]).requires_grad_()
+    expected = with_gradients(lambda x: F.instance_norm(x, weight=norm.weight, bias=norm.bias), norm, image)
+    for mine, theirs in zip(with_gradients(norm, norm, image), expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_stays(norm, layout):
+    image = torch.randn(2, 3, 4, 6, 5).to(memory_format=LAYOUTS[layout]).requires_grad_()
+    result = norm(image)
+    result.backward(result.detach())
+    assert result.stride() == image.stride() == image.grad.stride()
+
+
+def test_in_half_precision_statistics_are_single(norm):
+    image = (torch.randn(1, 3, 8, 8) + 300).bfloat16().requires_grad_()  # 300 + 0.5 has no bfloat16
+    result = norm(image)
+    result.float().square().sum().backward()
+    assert result.dtype == image.grad.dtype == torch.bfloat16 and norm.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(result.float(), norm(image.detach().float()), atol=0.05, rtol=0.02)
+
+
+def test_what_is_compiled_computes_the_same(norm):
+    image = torch.randn(2, 3, 6, 6, requires_grad=True)
+    compiled = torch.compile(norm, backend="aot_eager")
+    for mine, theirs in zip(with_gradients(compiled, norm, image), with_gradients(norm, norm, image), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-4)
+
+
+def test_the_state_is_that_of_torchs_own():
+    assert list(InstanceNorm(2).state_dict()) == list(torch.nn.InstanceNorm3d(2, affine=True).state_dict())
