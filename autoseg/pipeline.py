@@ -24,7 +24,7 @@ from autoseg.evaluate.ablation import Ablation
 from autoseg.evaluate.folders import PREDICTION_MISSING, evaluate_folders
 from autoseg.evaluate.types import Scoring, Summary
 from autoseg.evaluate.versus import Versus, compare_summaries
-from autoseg.nn.probe import probe_hardware
+from autoseg.nn.probe import ProbedHardware
 from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import LiveCurves
@@ -139,7 +139,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     if not path.is_file():
         raise UserError("the dataset has no fingerprint", where=dataset,
                         do=f"run autoseg_plan_and_preprocess -d {dataset}")
-    hardware = probe_hardware(open_runtime(device))
+    hardware = ProbedHardware(open_runtime(device))
     try:
         make = PLANNERS.get(planner)
         made = make(read_model(path, Fingerprint), hardware, budget)

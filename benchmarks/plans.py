@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checko
 
 from planners import PLANNERS
 from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
-from planners.hardware import GIB, Budget, Hardware
+from planners.hardware import GIB, Budget, KnownHardware
 from planners.plan import Configuration, Plan
 
 PLANNER_OF = {"default": "classic", "ResEncM": "resenc_m", "ResEncL": "resenc_l", "ResEncXL": "resenc_xl"}
 NORMALIZATION_OF = {"ct": "CTNormalization", "zscore": "ZScoreNormalization", "zscore_masked": "ZScoreNormalization",
                     "rescale01": "RescaleTo01Normalization", "rgb": "RGBTo01Normalization", "none": "NoNormalization"}
-HARDWARE = Hardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=8)
+HARDWARE = KnownHardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=8)
 
 
 def fingerprint_of(facts: dict[str, Any]) -> Fingerprint:

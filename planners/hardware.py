@@ -1,5 +1,7 @@
 """What the machine offers and what the user grants, as data."""
 
+from typing import Protocol
+
 from pydantic import Field
 
 from planners.base import Frozen
@@ -7,8 +9,22 @@ from planners.base import Frozen
 GIB = 1024**3
 
 
-class Hardware(Frozen):
-    """The device that trains. `flops_per_s` is what convolutions reach when measured, not a data sheet's figure."""
+class Hardware(Protocol):
+    """The device that trains. `flops_per_s` is what convolutions reach when measured, not a data sheet's figure; measuring
+    takes a second, so a planner asks for it only where it plans to a time."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def flops_per_s(self) -> float: ...
+    @property
+    def cores(self) -> int: ...
+
+
+class KnownHardware(Frozen):
+    """Hardware of which everything is known."""
 
     device: str = "cpu"
     memory_bytes: int = Field(gt=0)

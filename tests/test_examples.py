@@ -22,7 +22,7 @@ from autoseg.preprocess.normalize import normalize
 from planners import PLANNERS
 from planners.base import Part
 from planners.fingerprint import CaseMeasure, Fingerprint, LabelStats
-from planners.hardware import Budget, Hardware
+from planners.hardware import Budget, KnownHardware
 from planners.plan import Plan
 from tests_support import SPHERES, small_plan, sphere_case, write_spheres
 
@@ -138,7 +138,7 @@ def test_the_planner_looks_at_foreground_more_often_where_lesions_are_small(medi
     (channel,) = small_plan().channels
     fingerprint = Fingerprint(dataset=DATASET, channels=(channel,), labels=SPHERES, label_stats=(stats,),
                               cases=(CaseMeasure(case="a", shape=(64, 64, 64), spacing_mm=(1, 1, 1)),))
-    plan = PLANNERS.get("small_lesions")(fingerprint, Hardware(memory_bytes=2**33, flops_per_s=1e11, cores=2),
+    plan = PLANNERS.get("small_lesions")(fingerprint, KnownHardware(memory_bytes=2**33, flops_per_s=1e11, cores=2),
                                          Budget(seconds_per_fold=600))
     assert plan.configurations["3d_fullres"].schedule.foreground_share == pytest.approx(share)
     assert any("components of core" in reason for reason in plan.reasons) == (share > 0.5)

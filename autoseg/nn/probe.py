@@ -1,21 +1,40 @@
 """How fast this device convolves, measured in a second: the figure that planning to a time budget starts from."""
 
 import time
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import nn
 
 from autoseg.base.runtime import Runtime, cores, memory_bytes
-from planners.hardware import Hardware
 
 _CHANNELS, _SIDE, _BATCH = 32, 32, 2
 _SECONDS = 1.0
 
 
-def probe_hardware(runtime: Runtime) -> Hardware:
-    """The hardware of a runtime; `flops_per_s` is of a 3x3x3 convolution's forward and backward pass on a U-Net's shape."""
-    return Hardware(device=runtime.device.type, memory_bytes=max(1, memory_bytes(runtime.device)),
-                    flops_per_s=_convolution_flops_per_s(runtime), cores=cores())
+@dataclass(frozen=True)
+class ProbedHardware:
+    """The hardware of a runtime (`planners.hardware.Hardware`); its speed is measured when it is first asked for."""
+
+    runtime: Runtime
+
+    @property
+    def device(self) -> str:
+        return self.runtime.device.type
+
+    @property
+    def memory_bytes(self) -> int:
+        return max(1, memory_bytes(self.runtime.device))
+
+    @property
+    def cores(self) -> int:
+        return cores()
+
+    @cached_property
+    def flops_per_s(self) -> float:
+        """Of a 3x3x3 convolution's forward and backward pass on a U-Net's shape."""
+        return _convolution_flops_per_s(self.runtime)
 
 
 def _convolution_flops_per_s(runtime: Runtime) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
+TARGET_MM = (1.0, 0.7, 0.7)  # what the CT are resampled to, in both programs
 ORGANS = {"background": 0, "liver": 1, "kidney": 2, "tumour": 3}
 _AIR, _OUTSIDE, _TISSUE = -1000.0, -1024, 40.0
 # Centre (z, y, x), radii and Hounsfield units, in shares of the half edges; lungs and spine have no label.

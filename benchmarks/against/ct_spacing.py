@@ -6,7 +6,7 @@ from planners.fingerprint import Fingerprint
 from planners.hardware import Budget, Hardware
 from planners.plan import Plan
 
-TARGET_MM = (1.0, 0.7, 0.7)
+from .cases import TARGET_MM
 
 
 @PLANNERS.register("classic_at_target")

@@ -34,7 +34,7 @@ from benchmarks.against_nnunet_preprocessing import nnunet_dataset, nnunet_plans
 from planners import PLANNERS
 from planners.base import Part
 from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, IntensityStats, LabelSpec
-from planners.hardware import Budget, Hardware
+from planners.hardware import Budget, KnownHardware
 from planners.plan import Configuration, Plan, Topology
 
 NAME = "3d_fullres"
@@ -90,7 +90,7 @@ def plan(job: dict[str, Any]) -> dict[str, Any]:
         pipeline.plan(job["dataset"], planner=name, home=job["home"], device="cpu")
     seconds = time.perf_counter() - start
     fingerprint = read_model(Workspace.open(job["home"]).fingerprint(job["dataset"]), Fingerprint)
-    hardware = Hardware(memory_bytes=8 * 2**30, flops_per_s=1e12, cores=2)
+    hardware = KnownHardware(memory_bytes=8 * 2**30, flops_per_s=1e12, cores=2)
     start = time.perf_counter()
     for name in job["planners"]:
         PLANNERS.get(name)(fingerprint, hardware, Budget())
@@ -148,7 +148,7 @@ def _write_model(job: dict[str, Any], planned: Plan) -> dict[str, Any]:
 
 def _made_plan(dataset: str, labels: dict[str, int], job: dict[str, Any]) -> Plan:
     measured = _fingerprint(dataset, labels, [job["shape"]] * 8, [job["spacing_mm"]] * 8)
-    planned = PLANNERS.get("classic")(measured, Hardware(memory_bytes=2**33, flops_per_s=1e12, cores=2), Budget())
+    planned = PLANNERS.get("classic")(measured, KnownHardware(memory_bytes=2**33, flops_per_s=1e12, cores=2), Budget())
     n = len(job["features"])
     topology = Topology(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n,
                         features=tuple(job["features"]), blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 from .bench import ROOT, Bench, Measured, Room, middle, plain
-from .cases import (
+from .cases import TARGET_MM, (
     ORGANS,
     anisotropic_measures,
     link_dataset,
@@ -15,7 +15,6 @@ from .cases import (
     write_manifest,
     write_volume,
 )
-from .ct_spacing import TARGET_MM
 from .measure import folder_bytes, median
 from .table import GB, Row
 

@@ -17,7 +17,7 @@ from autoseg.batches.loader import make_batches
 from autoseg.batches.source import store_cases
 from autoseg.data.case import PreparedCase
 from autoseg.nn.model import Model, build_model
-from autoseg.nn.probe import probe_hardware
+from autoseg.nn.probe import ProbedHardware
 from autoseg.predict.window import predict_logits
 from autoseg.train.fold import train_fold
 from autoseg.train.job import FoldJob
@@ -122,7 +122,7 @@ def _planned_here(prepared: Path, given: Plan, budget_seconds: float, runtime: R
     budget = {"iterations": None, "budget_seconds": budget_seconds}
     fingerprint = prepared / "fingerprint.json"
     if given.planner in PLANNERS.names() and given.planner == "budgeted" and fingerprint.is_file():
-        plan = PLANNERS.get("budgeted")(read_model(fingerprint, Fingerprint), probe_hardware(runtime),
+        plan = PLANNERS.get("budgeted")(read_model(fingerprint, Fingerprint), ProbedHardware(runtime),
                                         Budget(seconds_per_fold=budget_seconds))
         mine, theirs = plan.configurations.get(NAME), given.configurations[NAME]
         if mine is not None and plan.transpose == given.transpose and all(

@@ -13,14 +13,14 @@ from planners import PLANNERS
 from planners.base import Part
 from planners.classic import CLASSIC
 from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
-from planners.hardware import GIB, Budget, Hardware
+from planners.hardware import GIB, Budget, KnownHardware
 from planners.plan import Configuration, Plan, Schedule
 from planners.resenc import RESENC_L
 from planners.topology import pooling, unet
 
 NAME = "3d_fullres"
 HIPPOCAMPUS = LabelSpec(names={"background": (0,), "Anterior": (1,), "Posterior": (2,)})
-_HARDWARE = Hardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=8)
+_HARDWARE = KnownHardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=8)
 
 
 @dataclass(frozen=True)

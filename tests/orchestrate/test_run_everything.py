@@ -10,7 +10,7 @@ from autoseg.base.workspace import Workspace, write_json
 from autoseg.cli import run
 from autoseg.orchestrate import run as run_module
 from autoseg.orchestrate.run import in_stages
-from planners.hardware import Hardware
+from planners.hardware import KnownHardware
 from tests_support import small_plan, write_spheres
 
 
@@ -26,7 +26,7 @@ def home(tmp_path, monkeypatch):
             "3d_fullres": small_plan().configurations["3d_fullres"], "2d": small_plan(2).configurations["2d"]}})
 
     monkeypatch.setattr(pipeline, "make_plan", tiny)
-    monkeypatch.setattr(pipeline, "probe_hardware", lambda runtime: Hardware(
+    monkeypatch.setattr(pipeline, "ProbedHardware", lambda runtime: KnownHardware(
         device="cpu", memory_bytes=2**33, flops_per_s=1e11, cores=1))
     monkeypatch.setattr(pipeline, "report", lambda dataset, *, home: Workspace(home).report(dataset))
     return tmp_path

@@ -6,10 +6,10 @@ from planners import PLANNERS
 from planners.budgeted import WANTED_ITERATIONS
 from planners.cost import cost
 from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec, LabelStats
-from planners.hardware import GIB, Budget, Hardware
+from planners.hardware import GIB, Budget, KnownHardware
 
-LAPTOP = Hardware(device="cpu", memory_bytes=12 * GIB, flops_per_s=300e9, cores=2)
-GPU = Hardware(device="cuda", memory_bytes=24 * GIB, flops_per_s=30e12, cores=8)
+LAPTOP = KnownHardware(device="cpu", memory_bytes=12 * GIB, flops_per_s=300e9, cores=2)
+GPU = KnownHardware(device="cuda", memory_bytes=24 * GIB, flops_per_s=30e12, cores=8)
 
 
 def dataset(shape, spacing_mm=(1.0, 1.0, 1.0), n=40, paired=(), axes=None) -> Fingerprint:

@@ -8,11 +8,11 @@ import pytest
 
 from planners import PLANNERS
 from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, IntensityStats, LabelSpec
-from planners.hardware import GIB, Budget, Hardware
+from planners.hardware import GIB, Budget, KnownHardware
 from planners.plan import Plan
 
 FIXTURE = Path(__file__).with_name("published_plans.json")  # nnU-Net 2.8.1's answers to odd fingerprints
-HARDWARE = Hardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=4)
+HARDWARE = KnownHardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=4)
 PRESETS = ("classic", "resenc_m", "resenc_l", "resenc_xl")
 
 
