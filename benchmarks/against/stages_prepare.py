@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable
 
 from .bench import ROOT, Bench, Measured, Room, middle, plain
-from .cases import TARGET_MM, (
+from .cases import (
     ORGANS,
+    TARGET_MM,
     anisotropic_measures,
     link_dataset,
     make_ct_dataset,
