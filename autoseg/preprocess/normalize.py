@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.data.readers.prepared import STEP
 from planners.base import Frozen, Part
 from planners.fingerprint import IntensityStats
 from planners.registry import Registry
@@ -14,9 +15,8 @@ from planners.registry import Registry
 _SMALLEST = 1e-8
 
 
-# What is stored of an image is rounded to multiples of this where its unit is known: that of these normalisers, whose values
+# What is stored of an image is rounded to multiples of STEP where its unit is known: that of these normalisers, whose values
 # lie near one. Half of the bytes, and a quarter of the difference that is promised at most (docs/decisions/0015).
-STEP = 2.0**-11
 _KNOWN_UNIT = ("ct", "zscore", "zscore_masked", "rescale01", "rgb")
 
 

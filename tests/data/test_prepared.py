@@ -1,6 +1,7 @@
 """Prepared cases on the disk: what is written is read back, and nothing damaged is believed."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from autoseg.base.errors import UserError
 from autoseg.data.case import PreparedCase
 from autoseg.data.geometry import Geometry
 from autoseg.data.readers.prepared import (
+    STEP,
+    Steps,
     chunks_and_blocks,
     is_current,
     open_prepared,
@@ -159,3 +162,39 @@ def test_where_nothing_is_absent_there_is_no_file_of_it(tmp_path):
     assert not (tmp_path / "case_1.a.absent.b2nd").exists()
     remove_prepared(tmp_path, "case_1.a")
     assert not list(tmp_path.iterdir())
+
+
+def in_steps(shape=(5, 12, 9)) -> np.ndarray:
+    return np.random.default_rng(1).integers(-20000, 20000, (2, *shape)).astype(np.float32) * np.float32(STEP)
+
+
+def test_an_image_of_whole_steps_takes_two_bytes_a_voxel_and_comes_back_exactly(tmp_path):
+    case = make(image_CDHW=in_steps())
+    write_prepared(tmp_path, case)
+    back = open_prepared(tmp_path, case.name).image_CDHW
+    assert isinstance(back, Steps)
+    assert back.stored.dtype == np.int16
+    assert back[:].dtype == np.float32
+    np.testing.assert_array_equal(back[:], case.image_CDHW)
+    np.testing.assert_array_equal(back[:, 1:3, 4:9, 0:5], case.image_CDHW[:, 1:3, 4:9, 0:5])
+    write_prepared(tmp_path / "again", open_prepared(tmp_path, case.name))
+    np.testing.assert_array_equal(open_prepared(tmp_path / "again", case.name).image_CDHW[:], case.image_CDHW)
+
+
+@pytest.mark.parametrize("value", [16.5, STEP / 2, np.float32(0.1)])
+def test_an_image_with_one_other_value_is_stored_as_it_is(tmp_path, value):
+    image = in_steps()
+    image[1, 4, 11, 8] = value
+    write_prepared(tmp_path, make(image_CDHW=image))
+    back = open_prepared(tmp_path, "case_1.a").image_CDHW
+    assert not isinstance(back, Steps)
+    np.testing.assert_array_equal(back[:], image)
+
+
+def test_cases_from_before_there_were_steps_are_read(tmp_path):
+    write_prepared(tmp_path, make())
+    path = tmp_path / "case_1.a.json"
+    record = json.loads(path.read_text())
+    del record["image_step"]
+    path.write_text(json.dumps(record))
+    np.testing.assert_array_equal(open_prepared(tmp_path, "case_1.a").image_CDHW[:], make().image_CDHW)

@@ -1,7 +1,7 @@
 """Prepared cases on the disk: compressed arrays that can be read a patch at a time, and one JSON that vouches for them.
 
     CASE.json              geometry, crop, spacing, provenance and the checksum of every other file; written last
-    CASE.image.b2nd        float32 (C, D, H, W)
+    CASE.image.b2nd        float32 (C, D, H, W), or int16 multiples of STEP
     CASE.label.b2nd        int8 or int16 (D, H, W)
     CASE.foreground.b2nd   int32 (N, 5): class, z, y, x, component
     CASE.previous.b2nd     int8 or int16 (D, H, W), the earlier prediction of a cascade
@@ -12,7 +12,9 @@ A case without its JSON is not there. A case whose files do not have the checksu
 
 import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
@@ -27,6 +29,10 @@ from planners.base import Frozen
 _BLOCK_BYTES = 128 * 1024
 # Float images shrink by about 1.6 at every level, but level 8 takes ten times as long as level 1.
 _COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
+# Voxels that were never resampled have few distinct values, which bytes that are not shuffled show.
+_COMPRESSION_OF_FEW = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.NOFILTER]}
+# Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
+STEP = 2.0**-11
 _READ_BYTES = 2**20
 # Smaller arrays are compressed by one thread: starting others takes longer than they save.
 _BYTES_WORTH_THREADS = 2**24
@@ -47,13 +53,36 @@ class PreparedRecord(Frozen):
     classes: tuple[str, ...] = ()  # the foreground index numbers them in this order
     provenance: dict[str, str]
     files: dict[str, int]
+    image_step: float | None = None  # what the image's whole numbers are multiples of; None: it holds its values
     checksum: int = 0
 
     def signed(self) -> "PreparedRecord":
         return self.model_copy(update={"checksum": self.digest()})
 
     def digest(self) -> int:
-        return zlib.crc32(self.model_dump_json(exclude={"checksum"}).encode())
+        absent = {"image_step"} if self.image_step is None else set()  # as in records from before there were steps
+        return zlib.crc32(self.model_dump_json(exclude={"checksum"} | absent).encode())
+
+
+@dataclass(frozen=True)
+class Steps:
+    """An image that is stored as multiples of a step; what is sliced of it is float32."""
+
+    stored: blosc2.NDArray
+    step: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.stored.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        values = self.stored[key].astype(np.float32)
+        values *= np.float32(self.step)
+        return values
 
 
 def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] = (64, 64, 64)) -> None:
@@ -63,7 +92,9 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
     The arrays may be those of an opened case, but not of the one that is overwritten.
     """
     remove_prepared(folder, prepared.name)
-    arrays = {"image": np.ascontiguousarray(prepared.image_CDHW[:], dtype=np.float32)}
+    image_CDHW = np.ascontiguousarray(prepared.image_CDHW[:], dtype=np.float32)
+    steps = _as_steps(image_CDHW)
+    arrays = {"image": image_CDHW if steps is None else steps}
     for key, label_DHW in (("label", prepared.label_DHW), ("previous", prepared.previous_DHW)):
         if label_DHW is not None:
             arrays[key] = _narrow(label_DHW[:])
@@ -76,7 +107,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
         name=prepared.name, present=tuple(map(bool, prepared.present_C)), geometry=prepared.geometry,
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
         shape=tuple(prepared.image_CDHW.shape[1:]), spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
-        provenance=prepared.provenance, files=files)
+        provenance=prepared.provenance, files=files, image_step=None if steps is None else STEP)
     write_json(_json(folder, prepared.name), record.signed())
 
 
@@ -90,8 +121,9 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
     rows = arrays["foreground"][:] if "foreground" in arrays else np.zeros((0, 5), dtype=np.int32)
     ends = np.searchsorted(rows[:, 0], np.arange(len(record.classes) + 1))
     parts = {c: rows[ends[i]:ends[i + 1]] for i, c in enumerate(record.classes)}
+    image_CDHW = arrays["image"] if record.image_step is None else Steps(arrays["image"], record.image_step)
     return PreparedCase(
-        name=record.name, image_CDHW=arrays["image"], present_C=np.array(record.present), geometry=record.geometry,
+        name=record.name, image_CDHW=image_CDHW, present_C=np.array(record.present), geometry=record.geometry,
         transpose=record.transpose, box=record.box, cropped_shape=record.cropped_shape, spacing_mm=record.spacing_mm,
         label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"), absent_CDHW=arrays.get("absent"),
         foreground={c: part[:, 1:4].copy() for c, part in parts.items()},
@@ -150,6 +182,20 @@ def _narrow(label_DHW: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(label_DHW, dtype=np.int8 if fits else np.int16)
 
 
+def _as_steps(image_CDHW: np.ndarray) -> np.ndarray | None:
+    """The image as int16 multiples of STEP; None where it is not made of such."""
+    steps = np.empty(image_CDHW.shape, np.int16)
+    for number, image_DHW in enumerate(image_CDHW):
+        for z, image_HW in enumerate(image_DHW):  # what is computed of a slice stays in the cache
+            of_HW = image_HW / np.float32(STEP)
+            if not (np.abs(of_HW) <= np.iinfo(np.int16).max).all():
+                return None
+            steps[number, z] = of_HW
+            if not np.array_equal(steps[number, z], of_HW):
+                return None
+    return steps
+
+
 def _index_rows(prepared: PreparedCase) -> np.ndarray:
     rows = [np.column_stack((np.full(len(voxels), i), voxels, prepared.lesions[name]))
             for i, (name, voxels) in enumerate(prepared.foreground.items())]
@@ -164,11 +210,21 @@ def _write_array(path: Path, array: np.ndarray, patch: tuple[int, ...]) -> int:
     def write(temporary: Path) -> None:
         threads = blosc2.nthreads if array.nbytes > _BYTES_WORTH_THREADS else 1
         blosc2.asarray(array, urlpath=str(temporary), mode="w", chunks=chunks, blocks=blocks,
-                       cparams=_COMPRESSION | {"nthreads": threads})
+                       cparams=_compression(array) | {"nthreads": threads})
         written.append(_checksum(temporary))
 
     write_atomically(path, write)
     return written[0]
+
+
+def _compression(array: np.ndarray) -> dict[str, Any]:
+    """How an array is compressed: of two ways that which suits its middle slices."""
+    if array.dtype != np.int16 or array.ndim != 4:
+        return _COMPRESSION
+    depth = array.shape[1]
+    sample = np.ascontiguousarray(array[:, depth // 2:depth // 2 + 4])
+    return min((_COMPRESSION, _COMPRESSION_OF_FEW),
+               key=lambda way: len(blosc2.compress2(sample, typesize=sample.itemsize, **way)))
 
 
 def _read_record(folder: Path, name: str) -> PreparedRecord:
