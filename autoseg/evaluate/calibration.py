@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-import scipy.optimize
 
 from autoseg.data.components import TOUCHING
 from autoseg.data.readers.probabilities import LEVELS
@@ -103,12 +102,14 @@ def fit_temperature(samples: Sequence[CalibrationSample], has_regions: bool) -> 
     1 where there is no voxel, and where that temperature would make the expected calibration error larger. One number is
     sought between the limits of TEMPERATURES by Brent's method, so that the answer is always the same.
     """
+    from scipy.optimize import minimize_scalar  # a third of a second that every other command can do without
+
     levels, truth = _pooled(samples)
     if not truth.size:
         return 1.0
     score = _regions_loss if has_regions else _labels_loss
-    found = scipy.optimize.minimize_scalar(lambda log_t: score(levels, truth, float(np.exp(log_t))), method="bounded",
-                                           bounds=tuple(np.log(TEMPERATURES)), options={"xatol": 1e-3})
+    found = minimize_scalar(lambda log_t: score(levels, truth, float(np.exp(log_t))), method="bounded",
+                            bounds=tuple(np.log(TEMPERATURES)), options={"xatol": 1e-3})
     temperature = round(float(np.exp(found.x)), 4)
     before, after = (_error(_bins(*_confidence(calibrated(levels, t, has_regions), truth, has_regions)))
                      for t in (1.0, temperature))
