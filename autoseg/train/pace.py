@@ -16,6 +16,7 @@ from autoseg.batches.loader import BatchStream
 from autoseg.data.case import PreparedCase
 from autoseg.nn.losses.deep import build_loss
 from autoseg.predict.tiles import cover
+from autoseg.predict.window import tiles_at_once
 from autoseg.train.job import FoldJob
 from autoseg.train.state import TrainState
 from autoseg.train.step import Forward, train_step
@@ -118,18 +119,19 @@ def time_steps(job: FoldJob, state: TrainState, forward: Forward, stream: BatchS
 
 @torch.inference_mode()
 def _forward_seconds(state: TrainState, batch: Batch, runtime: Runtime) -> float:
-    """Median seconds to predict one patch."""
+    """Median seconds to predict one patch, of as many as a prediction takes at once."""
     model = state.model.eval()
-    image = runtime.arranged(batch.image_BCDHW[:1], batch.image_BCDHW.ndim - 2)
-    conditions = batch.conditions and {name: value[:1] for name, value in batch.conditions.items()}
-    absent = None if batch.absent_BCDHW is None else batch.absent_BCDHW[:1]
+    n = min(len(batch.image_BCDHW), tiles_at_once(batch.image_BCDHW.shape[2:], runtime.device))
+    image = runtime.arranged(batch.image_BCDHW[:n], batch.image_BCDHW.ndim - 2)
+    conditions = batch.conditions and {name: value[:n] for name, value in batch.conditions.items()}
+    absent = None if batch.absent_BCDHW is None else batch.absent_BCDHW[:n]
     taken = []
     for _ in range(1 + _STEPS[0]):
         start = time.perf_counter()
         with runtime.autocast():
-            model(image, batch.present_BC[:1], conditions, absent)
+            model(image, batch.present_BC[:n], conditions, absent)
         _wait(runtime)
-        taken.append(time.perf_counter() - start)
+        taken.append((time.perf_counter() - start) / n)
     return statistics.median(taken[1:])
 
 
