@@ -118,8 +118,8 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
             return _own_plan(workspace, name, planner, budget)
         if read_model(path, Plan).seal not in ("", seal_of(read_json(path))):
             raise UserError("the plan was edited by hand, and would be replaced", where=path,
-                            do=f"name it and use that as a planner's name: mv {path} {workspace.plan(name, 'mine')} "
-                               f"&& autoseg_plan_and_preprocess -d {name} -p mine; or remove it")
+                            do=f"give it a name of its own, such as mv -n {path} {workspace.plan(name, 'mine')}, and say "
+                               "-p mine in place of a planner; or remove it")
     made = make_plan(workspace, name, planner, budget, device).sealed()
     write_json(path, made)
     return made
@@ -130,6 +130,9 @@ def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget) 
     if budget != Budget(memory_bytes=own.memory_bytes) and budget != Budget():
         raise UserError("a plan of your own is not planned again for a budget or a memory",
                         where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")
+    if own.fingerprint_digest != read_model(workspace.fingerprint(dataset), Fingerprint).digest:
+        logger.warning("%s was made of other data than there are now; it is used as it is (the planner of a plug-in needs "
+                       "--plugin)", workspace.plan(dataset, planner))
     return own
 
 
@@ -350,8 +353,12 @@ def read_plan(workspace: Workspace, dataset: str, planner: str) -> Plan:
     if not path.is_file():
         raise UserError(f"the dataset is not planned by {planner}", where=dataset,
                         do=f"run autoseg_plan_and_preprocess -d {dataset} -p {planner}")
+    found = read_model(path, Plan)
+    if found.dataset != dataset:
+        raise UserError("the plan is of another dataset", where=path, found=found.dataset, expected=dataset,
+                        do=f"make one of this dataset's: autoseg_plan_and_preprocess -d {dataset}")
     # Models lie under the name that was asked for, which may be that of a file somebody made of another plan.
-    return read_model(path, Plan).model_copy(update={"planner": planner})
+    return found.model_copy(update={"planner": planner})
 
 
 def check_configuration(planned: Plan, configuration: str) -> bool:

@@ -53,14 +53,14 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=2, help="cases that are predicted")
     parser.add_argument("--declare", type=json.loads, default={}, metavar="JSON", help="added to dataset.json")
     parser.add_argument("--workers", default="2")
-    parser.add_argument("--only", nargs="+", default=[], metavar="STAGE", help="prepare, train, predict, evaluate")
+    parser.add_argument("--only", nargs="+", default=[], choices=("prepare", "train", "predict", "evaluate"))
     options = parser.parse_args()
     raw = options.home.resolve() / "raw" / options.dataset.name
-    if not raw.exists():
-        raw.mkdir(parents=True)
+    if not (raw / "dataset.json").is_file():
+        raw.mkdir(parents=True, exist_ok=True)
         for path in options.dataset.resolve().iterdir():
-            (raw / path.name).symlink_to(path)
-        (raw / "dataset.json").unlink()
+            if path.name != "dataset.json" and not (raw / path.name).is_symlink():
+                (raw / path.name).symlink_to(path)
         write_json(raw / "dataset.json", read_json(options.dataset / "dataset.json") | options.declare)
     how = "a systemd scope" if has_scopes() else "RLIMIT_DATA and this script"
     done = [watch(stage, command, options.limit) for stage, command in stages(options, raw).items()

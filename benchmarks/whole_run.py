@@ -50,19 +50,20 @@ def main() -> None:
 
 def link(source: Path, raw: Path, held_out: Path, n_held_out: int) -> None:
     """The dataset without the cases that are held out, and those beside it."""
-    if raw.exists():
+    if (raw / "dataset.json").is_file():
         return
     labels = sorted((source / "labelsTr").iterdir())
     at = {int(i) for i in np.linspace(0, len(labels) - 1, n_held_out)}
     manifest = read_json(source / "dataset.json")
-    write_json(raw / "dataset.json", {**manifest, "numTraining": len(labels) - len(at)})
     for index, label in enumerate(labels):
         case = label.name.removesuffix(manifest["file_ending"])
         root = held_out if index in at else raw
         for path in [label, *(source / "imagesTr").glob(f"{case}_[0-9][0-9][0-9][0-9]{manifest['file_ending']}")]:
             target = root / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
             target.symlink_to(path)
+    write_json(raw / "dataset.json", {**manifest, "numTraining": len(labels) - len(at)})  # last: now it is whole
 
 
 def command(name: str, *arguments: str) -> int:

@@ -9,7 +9,7 @@ import math
 
 from planners.base import Frozen, Part
 from planners.classic import CLASSIC, published_plan
-from planners.cost import cost
+from planners.cost import cost, training_bytes
 from planners.fingerprint import Fingerprint
 from planners.hardware import GIB, Budget, Hardware
 from planners.plan import Configuration, Plan, Schedule, Topology
@@ -105,7 +105,9 @@ class _Limits(Frozen):
     def iterations(self, shape: Pooling, size: Size, batch: int) -> float:
         """How many the budget allows; 0 where a batch does not fit the memory."""
         needed = cost(size.topology(shape), shape.patch, self.n_inputs, self.n_outputs, network=size.network, batch=batch)
-        if needed.activation_bytes + 16 * needed.parameters > self.memory_bytes:
+        held = training_bytes(size.topology(shape), shape.patch, self.n_inputs, self.n_outputs, network=size.network,
+                              batch=batch, moments=2, averaged=True)
+        if held > self.memory_bytes:
             return 0.0
         return self.seconds * TRAINING_SHARE * self.flops_per_s / needed.training_flops
 

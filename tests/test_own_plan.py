@@ -6,7 +6,8 @@ import pytest
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import Workspace, read_json, write_json
+from autoseg.base.workspace import FoldFolder, Workspace, read_json, write_json
+from autoseg.orchestrate.run import run
 from tests_support import write_spheres
 
 DATASET = "Dataset001_Spheres"
@@ -55,6 +56,24 @@ def test_an_edited_plan_under_its_own_name_is_used_as_it_is(workspace):
     assert folder.name == "mine_3d_fullres"
     with pytest.raises(UserError, match="a plan of your own is not planned again"):
         pipeline.plan(1, home=workspace.home, planner="mine", budget_seconds=60)
+
+
+def test_everything_is_run_with_an_own_plan(workspace):
+    edit(workspace, iterations=2, iterations_per_epoch=1)
+    copy = workspace.plan(DATASET, "mine")
+    copy.write_text(workspace.plan(DATASET, "classic").read_text())
+    ran = run(1, planner="mine", configurations=["3d_fullres"], folds=["0"], home=workspace.home)
+    assert [outcome.fault for outcome in ran.outcomes] == [""]
+    folder = FoldFolder(workspace.fold(DATASET, "mine", "3d_fullres", 0))
+    assert read_json(folder.schedule)["iterations"] == 2
+    assert not workspace.model(DATASET, "classic", "3d_fullres").exists()
+
+
+def test_a_plan_of_another_dataset_is_refused(workspace):
+    plan = read_json(workspace.plan(DATASET, "classic"))
+    write_json(workspace.plan(DATASET, "mine"), {**plan, "dataset": "Dataset002_Other"})
+    with pytest.raises(UserError, match="another dataset"):
+        pipeline.plan(1, home=workspace.home, planner="mine")
 
 
 def test_a_name_of_neither_a_planner_nor_a_plan_is_unknown(workspace):

@@ -12,8 +12,9 @@ WORKER_BYTES = 400 * 2**20
 _SHARE = 0.8
 # Where a container says its limit, its use, and how much of the use are files that were read and can be dropped. The last
 # is the controller's name in /proc/self/cgroup: empty in version 2.
-_CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file", ""),
-               ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory"))
+_CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", ("inactive_file", "active_file"), ""),
+               ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                ("total_inactive_file", "total_active_file"), "memory"))
 _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
@@ -24,10 +25,11 @@ def free_host_bytes() -> int:
     return max(0, min([psutil.virtual_memory().available, *_left_in_containers(), *_left_of_own_limits()]))
 
 
-def workers_that_fit(need_bytes: int | Sequence[int], wanted: int, what: str) -> int:
-    """How many of the `wanted` processes fit the free memory at once; at least one. The choice is logged.
+def workers_that_fit(need_bytes: int | Sequence[int], wanted: int, what: str, extra_bytes: int = WORKER_BYTES) -> int:
+    """How many of the `wanted` workers fit the free memory at once; at least one. The choice is logged.
 
     `need_bytes` is what one takes beside its libraries, or what each piece of work takes, of which the largest may meet.
+    `extra_bytes` are those of a worker's libraries: threads share theirs.
     """
     needs = [need_bytes] * wanted if isinstance(need_bytes, int) else sorted(need_bytes, reverse=True)
     wanted = max(1, min(wanted, len(needs)))
@@ -36,11 +38,11 @@ def workers_that_fit(need_bytes: int | Sequence[int], wanted: int, what: str) ->
     if wanted == 1:
         check_fits(largest, what, free)
         return 1
-    together = accumulate(need + WORKER_BYTES for need in needs[:wanted])
+    together = accumulate(need + extra_bytes for need in needs[:wanted])
     fitting = max(1, sum(used <= free * _SHARE for used in together))
     logger.info("%s: %s of about %s for %s free", what,
-                f"{fitting} processes" if fitting == wanted else f"{fitting} instead of {wanted} processes",
-                size(largest + WORKER_BYTES), size(free))
+                f"{fitting} workers" if fitting == wanted else f"{fitting} instead of {wanted} workers",
+                size(largest + extra_bytes), size(free))
     if fitting == 1:
         check_fits(largest, what, free)
     return fitting
@@ -68,8 +70,9 @@ def _left_in_containers() -> Iterator[int]:
     for mount, limit, used, cached, controller in _CONTAINERS:
         for folder in _groups(Path(mount), controller):
             try:
-                held = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines()).get(cached, 0)
-                yield int((folder / limit).read_text()) - int((folder / used).read_text()) + int(held)
+                known = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                held = sum(int(known.get(key, 0)) for key in cached)
+                yield int((folder / limit).read_text()) - int((folder / used).read_text()) + held
             except (OSError, ValueError):  # not there, or "max"
                 continue
 

@@ -26,6 +26,7 @@ from autoseg.data.manifest import Manifest
 from autoseg.data.need import most_voxels
 from autoseg.data.parallel import Effort, each_case
 from autoseg.data.raw import find_training_cases, load_case, raise_faults
+from autoseg.data.readers import files_of
 from autoseg.data.readers.arrays import ENDING
 from autoseg.data.readers.files import combined_digest, digest, is_file
 from autoseg.data.readers.transforms import read_transforms
@@ -152,7 +153,8 @@ def raw_digest(folder: Path, manifest: Manifest, transforms: Path | None = None)
 
 def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = None) -> str:
     """Digest of the content of a case's files, in the order of its channels, and of how channels were registered."""
-    content = ["" if path is None else digest(path) for path in (*files.images, files.label)]
+    content = [part for path in (*files.images, files.label)
+               for part in ([""] if path is None else map(digest, files_of(path)))]
     return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
 
 

@@ -143,7 +143,7 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
 def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, means: Means, nodes: Nodes | None) -> Plan:
     """The dataset's plan: the one that is there while it is of this dataset, budget and memory, as speed is measured."""
     if workspace.plan(dataset, planner).is_file():
-        known = read_model(workspace.plan(dataset, planner), Plan)
+        known = pipeline.read_plan(workspace, dataset, planner)
         measured = read_model(workspace.fingerprint(dataset), Fingerprint)
         if _is_current(known, measured, budget.seconds_per_fold, budget.memory_bytes):
             logger.info("%s: the plan is kept", dataset)

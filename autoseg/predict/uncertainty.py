@@ -41,7 +41,8 @@ class ExpectedDice:
     """The Dice that a model's own mask would have if its probabilities were right; slabs are added one by one.
 
     Of a label with mask M and probabilities p: 2 sum_M p / (|M| + sum p), the ratio of the expected intersection to the
-    expected size. An empty mask is right (Dice 1) if there is nothing, for which 1 - max p is taken.
+    expected size. An empty mask is right (Dice 1) if there is nothing, for which 1 - max p is taken. The probabilities are
+    the model's own: a temperature raises those of all that is nearly background, which then outweighs the borders.
     """
 
     def __init__(self, labels: LabelSpec):
@@ -49,8 +50,8 @@ class ExpectedDice:
         n = len(labels.foreground)
         self._inside, self._size, self._total, self._most = (np.zeros(n) for _ in range(4))
 
-    def add(self, levels_KN: np.ndarray, probabilities_KN: np.ndarray) -> None:
-        """Voxels that are not background for certain: their levels, and their calibrated probabilities."""
+    def add(self, levels_KN: np.ndarray) -> None:
+        """The levels (uint8) of voxels that are not background for certain."""
         if not levels_KN.shape[1]:
             return
         heads = self.labels.foreground if self.labels.has_regions else tuple(self.labels.names)
@@ -58,7 +59,7 @@ class ExpectedDice:
         for index, name in enumerate(self.labels.foreground):
             head = heads.index(name)
             mask = 2 * levels_KN[head].astype(np.int16) > 255 if best is None else best == head
-            of = probabilities_KN[head]
+            of = levels_KN[head] / np.float32(255)
             self._inside[index] += of[mask].sum(dtype=np.float64)
             self._size[index] += np.count_nonzero(mask)
             self._total[index] += of.sum(dtype=np.float64)
@@ -71,11 +72,10 @@ class ExpectedDice:
         return float(np.where(self._size > 0, dice, 1 - self._most).mean())
 
 
-def expected_dice(levels_KDHW: np.ndarray, temperature: float, labels: LabelSpec) -> float:
+def expected_dice(levels_KDHW: np.ndarray, labels: LabelSpec) -> float:
     """`ExpectedDice` of levels (K, z, y, x; uint8) that are held as a whole."""
-    levels_KN = levels_KDHW[:, uncertain(levels_KDHW, labels.has_regions)]
     expected = ExpectedDice(labels)
-    expected.add(levels_KN, calibrated(levels_KN, temperature, labels.has_regions))
+    expected.add(levels_KDHW[:, uncertain(levels_KDHW, labels.has_regions)])
     return expected.value()
 
 
@@ -138,10 +138,10 @@ class Votes:
             levels = levels_of(slab)
             soft = uncertain(levels, self.labels.has_regions)
             levels_KN = levels[:, soft]
-            told_KN = calibrated(levels_KN, self.temperature, self.labels.has_regions)
-            expected.add(levels_KN, told_KN)
+            expected.add(levels_KN)
             mask[window] = decided(slab, self.labels)
             if self._mean_KDHW is not None:
+                told_KN = calibrated(levels_KN, self.temperature, self.labels.has_regions)
                 self._mean_KDHW[(slice(None), *window)][:, soft] += (told_KN * self._share).astype(np.float16)
                 self._entropies_DHW[window][soft] += self._share * entropy(told_KN, self.labels.has_regions)
         self.expected.append(expected.value())

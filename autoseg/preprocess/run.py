@@ -35,6 +35,7 @@ _RECIPE_VERSION = 1
 # processes are started, or, where the first cases say otherwise, processes take the rest.
 _SMALL_BYTES = 64 * 2**20
 _THREADS_A_WORKER = 2
+_MOST_THREADS = 8  # the interpreter's lock leaves no work for more, and each has torch's threads of its own
 _SECONDS_WORTH_PROCESSES = 20.0
 
 
@@ -138,19 +139,20 @@ def case_bytes(job: Job) -> int:
 def _outcomes(jobs: list[Job], sizes: list[int], workers: int) -> Iterator[tuple[Job, str]]:
     """Each job with what went wrong, in the order of their end."""
     if workers > 1 and max(sizes, default=0) <= _SMALL_BYTES:
-        n_tried = 2 * _THREADS_A_WORKER * workers
+        n_threads = workers_that_fit(sizes, min(_MOST_THREADS, _THREADS_A_WORKER * workers), "preparing", extra_bytes=0)
+        n_tried = 2 * n_threads
         begun = time.process_time()  # threads hide what the disk takes
-        yield from _in_threads(jobs[:n_tried], workers)
+        yield from _in_threads(jobs[:n_tried], n_threads)
         jobs, sizes = jobs[n_tried:], sizes[n_tried:]
         if (time.process_time() - begun) / n_tried * len(jobs) < _SECONDS_WORTH_PROCESSES:
-            yield from _in_threads(jobs, workers)
+            yield from _in_threads(jobs, n_threads)
             return
     workers = workers_that_fit(sizes, workers, "preparing") if jobs else 1
     yield from _in_processes(jobs, workers) if workers > 1 else ((job, _attempt(job)) for job in jobs)
 
 
-def _in_threads(jobs: list[Job], workers: int) -> Iterator[tuple[Job, str]]:
-    with ThreadPoolExecutor(_THREADS_A_WORKER * workers) as threads:
+def _in_threads(jobs: list[Job], n_threads: int) -> Iterator[tuple[Job, str]]:
+    with ThreadPoolExecutor(n_threads) as threads:
         yield from zip(jobs, threads.map(_attempt, jobs), strict=True)
 
 

@@ -1,7 +1,7 @@
 """How far a new case is to be trusted: a temperature, a rule that predicts the Dice, and a limit below which to look.
 
-What is fitted is fitted twice: once on all cases, for new ones; and for each fold on the cases of the others, so that
-what is said of a cross-validation case comes from a rule that never saw its fold. The models that speak of a case are
+The rule is fitted twice: once on all cases, for new ones; and for each fold on the cases of the others, so that what
+is said of a cross-validation case comes from a rule that never saw its fold. The models that speak of a case are
 those that never saw it (docs/decisions/0013-trust.md).
 """
 
@@ -30,6 +30,7 @@ from autoseg.select.cases import CandidateCase, mapped
 from autoseg.select.types import CaseTrust
 
 FEWEST_CASES = 10  # of fewer no rule is learned
+MOST_FLAGGED = 0.25  # of the cases
 BAD_PERCENTILE = 10  # cases of a true Dice up to this percentile are those that should be looked at
 
 
@@ -65,19 +66,18 @@ def learn_trust(cases: Sequence[CandidateCase], fold_of: Sequence[str], true_dic
     most = min(SAMPLE, SAMPLE_OF_ALL // len(cases))
     samples = mapped(partial(_samples, most=most), cases, workers, "calibration")
     folds = sorted(set(fold_of))
-    of_others = [fit_temperature(_pooled(samples, [other != fold for other in fold_of]), has_regions) for fold in folds]
     temperature = fit_temperature(_pooled(samples, [True] * len(cases)), has_regions)
     error = calibration(_pooled(samples, [True] * len(cases)), temperature, has_regions)
-    rows = mapped(partial(_expected, temperatures=(temperature, *of_others)), cases, workers, "expected Dice")
+    expected_N = np.array(mapped(_expected, cases, workers, "expected Dice"))
     known_N = np.array([bool(sample) and dice is not None for sample, dice in zip(samples, true_dice, strict=True)])
     true_N = np.array([np.nan if dice is None else dice for dice in true_dice])
-    expected_NT, fold_N = np.array(rows), np.array(fold_of)
+    fold_N = np.array(fold_of)
     if known_N.sum() < FEWEST_CASES or any((known_N & (fold_N != fold)).sum() < 2 for fold in folds):
         note = f"{known_N.sum()} cases are too few to learn how Dice can be predicted; {FEWEST_CASES} are needed"
         return Learned(error, None, (), (note,))
-    held = _held_out(expected_NT, true_N, known_N, fold_N, folds)
+    held = _held_out(expected_N, true_N, known_N, fold_N, folds)
     r = correlation(np.array([held[i][0] for i in np.flatnonzero(known_N)]), true_N[known_N])
-    rule = fit_rule(expected_NT[known_N, 0], true_N[known_N])
+    rule = fit_rule(expected_N[known_N], true_N[known_N])
     trust = Trust(temperature=temperature, intercept=rule.intercept, slope=rule.slope, look_below=rule.look_below,
                   correlation=r, n=int(known_N.sum()))
     told = tuple(CaseTrust(name=case.name, predicted_dice=float(predicted), true_dice=dice, look=bool(look))
@@ -99,12 +99,14 @@ def fit_rule(expected_N: np.ndarray, true_N: np.ndarray) -> Rule:
 def look_below(predicted_N: np.ndarray, true_N: np.ndarray) -> float:
     """The limit of predicted Dice that best tells the bad cases: highest sensitivity less false alarms (Youden 1950).
 
-    Bad are cases up to the 10th percentile of true Dice. Of equal limits the lowest, which flags fewest. Where no limit
-    tells anything, the 10th percentile of the predictions.
+    Bad are cases up to the 10th percentile of true Dice. At most a quarter of the cases is flagged: who has to look at
+    more looks at none. Of equal limits the lowest, which flags fewest. Where no limit tells anything, the 10th percentile
+    of the predictions.
     """
     bad_N = true_N <= np.percentile(true_N, BAD_PERCENTILE)
     levels = np.unique(predicted_N)
     limits = (levels[:-1] + levels[1:]) / 2
+    limits = limits[(predicted_N < limits[:, None]).mean(1) <= MOST_FLAGGED]
     if len(limits) and not bad_N.all():
         flagged_LN = predicted_N < limits[:, None]
         gain_L = flagged_LN[:, bad_N].mean(1) - flagged_LN[:, ~bad_N].mean(1)
@@ -121,15 +123,15 @@ def correlation(a_N: np.ndarray, b_N: np.ndarray) -> float | None:
     return float(np.corrcoef(a_N, b_N)[0, 1])
 
 
-def _held_out(expected_NT: np.ndarray, true_N: np.ndarray, known_N: np.ndarray, fold_N: np.ndarray, folds: Sequence[str]
+def _held_out(expected_N: np.ndarray, true_N: np.ndarray, known_N: np.ndarray, fold_N: np.ndarray, folds: Sequence[str]
               ) -> list[tuple[float, bool]]:
-    """For each case what the rule of the other folds, with their temperature, says: predicted Dice, and whether to look."""
+    """For each case what the rule of the other folds says: predicted Dice, and whether to look."""
     held: list[tuple[float, bool]] = [(0.0, False)] * len(true_N)
-    for column, fold in enumerate(folds, start=1):
+    for fold in folds:
         others = known_N & (fold_N != fold)
-        rule = fit_rule(expected_NT[others, column], true_N[others])
+        rule = fit_rule(expected_N[others], true_N[others])
         for i in np.flatnonzero(fold_N == fold):
-            predicted = float(rule.predict(expected_NT[i, column]))
+            predicted = float(rule.predict(expected_N[i]))
             held[i] = (predicted, predicted < rule.look_below)
     return held
 
@@ -165,7 +167,6 @@ def _around(truth_DHW: np.ndarray) -> Box:
                  for side, n in zip(occupied(truth_DHW), truth_DHW.shape, strict=True))
 
 
-def _expected(case: CandidateCase, temperatures: Sequence[float]) -> list[float]:
-    """The mean of the models' expected Dice, at each temperature."""
-    soft = case.read_probabilities()
-    return [float(np.mean([expected_dice(one.levels_KDHW, t, case.labels) for one in soft])) for t in temperatures]
+def _expected(case: CandidateCase) -> float:
+    """The mean of the models' expected Dice."""
+    return float(np.mean([expected_dice(one.levels_KDHW, case.labels) for one in case.read_probabilities()]))

@@ -6,34 +6,28 @@ import torch
 
 from autoseg.base.memory import check_fits, free_host_bytes, size
 from autoseg.base.runtime import Runtime
-from planners.cost import NETWORKS, cost
+from planners.cost import NETWORKS, training_bytes
 from planners.plan import Plan
 
 logger = logging.getLogger(__name__)
 
-# Weights, their gradients, the optimiser's momentum and the averaged weights, in float32.
-_BYTES_A_PARAMETER = 16
 
-
-def training_bytes(plan: Plan, configuration: str, bytes_per_value: int = 4) -> int | None:
-    """Memory of a step: activations that wait for the backward pass, and what belongs to the weights; data excluded.
-
-    None for a network whose cost is not known.
-    """
+def step_bytes(plan: Plan, configuration: str, bytes_per_value: int = 4) -> int | None:
+    """Memory of a step (`planners.cost.training_bytes`), data excluded; None for a network whose cost is not known."""
     chosen = plan.configurations[configuration]
     if chosen.network.name not in NETWORKS:
         return None
     earlier = len(plan.labels.foreground) if chosen.previous else 0
-    needed = cost(chosen.topology, chosen.patch, len(chosen.normalizers) + earlier, plan.labels.n_heads,
-                  network=chosen.network.name, batch=chosen.batch, bytes_per_value=bytes_per_value)
-    return needed.activation_bytes + _BYTES_A_PARAMETER * needed.parameters
+    return training_bytes(chosen.topology, chosen.patch, len(chosen.normalizers) + earlier, plan.labels.n_heads,
+                          network=chosen.network.name, batch=chosen.batch, bytes_per_value=bytes_per_value,
+                          moments=2 if chosen.schedule.optimizer.name == "adamw" else 1, averaged=chosen.schedule.ema > 0)
 
 
 def check_training(plan: Plan, configuration: str, runtime: Runtime) -> bool:
     """Whether a step fits what is free on the device; where it does not, a warning says both. Data follow on their own:
     they stay on the disk where they do not fit.
     """
-    need = training_bytes(plan, configuration, 2 if runtime.dtype != torch.float32 else 4)
+    need = step_bytes(plan, configuration, 2 if runtime.dtype != torch.float32 else 4)
     if need is None or runtime.device.type not in ("cpu", "cuda"):
         return True
     on_gpu = runtime.device.type == "cuda"

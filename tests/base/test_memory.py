@@ -26,12 +26,13 @@ def group(tmp_path, monkeypatch):
     write_group(tmp_path / "outer", "500", "400", 30)
     (tmp_path / "membership").write_text("5:memory:/elsewhere\n0::/outer/inner\n")
     monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
-    monkeypatch.setattr(memory, "_CONTAINERS", ((str(tmp_path), "memory.max", "memory.current", "inactive_file", ""),))
+    monkeypatch.setattr(memory, "_CONTAINERS", ((str(tmp_path), "memory.max", "memory.current",
+                                                 ("inactive_file", "active_file"), ""),))
     return tmp_path
 
 
 def write_group(folder, limit, used, cached):
-    for name, text in (("max", limit), ("current", used), ("stat", f"anon 20\ninactive_file {cached}\n")):
+    for name, text in (("max", limit), ("current", used), ("stat", f"anon 20\ninactive_file {cached - cached // 3}\nactive_file {cached // 3}\n")):
         (folder / f"memory.{name}").write_text(text)
 
 
@@ -67,13 +68,13 @@ def test_something_is_free():
 def test_fewer_workers_than_wanted_are_chosen_and_said_so(free, caplog):
     with caplog.at_level("INFO", "autoseg"):
         assert workers_that_fit(GIB - WORKER_BYTES, 8, "measuring") == 3
-    assert caplog.messages == ["measuring: 3 instead of 8 processes of about 1.0 GiB for 4.0 GiB free"]
+    assert caplog.messages == ["measuring: 3 instead of 8 workers of about 1.0 GiB for 4.0 GiB free"]
 
 
 def test_all_workers_that_fit_are_taken(free, caplog):
     with caplog.at_level("INFO", "autoseg"):
         assert workers_that_fit(1000, 2, "measuring") == 2
-    assert caplog.messages == ["measuring: 2 processes of about 400 MiB for 4.0 GiB free"]
+    assert caplog.messages == ["measuring: 2 workers of about 400 MiB for 4.0 GiB free"]
 
 
 def test_the_largest_pieces_of_work_may_meet(free):

@@ -63,7 +63,7 @@ def test_fewer_processes_than_asked_are_started_where_memory_is_short(monkeypatc
     with caplog.at_level("INFO", "autoseg"):
         list(each_case(failing, CASES[4:], 4, effort=Effort("measuring", need_bytes=2**30)))
     assert started == [2]  # of 1.4 GiB each, in four fifths of 4 GiB
-    assert "measuring: 2 instead of 4 processes of about 1.4 GiB for 4.0 GiB free" in caplog.text
+    assert "measuring: 2 instead of 4 workers of about 1.4 GiB for 4.0 GiB free" in caplog.text
 
 
 def test_no_process_is_started_for_work_that_is_soon_done(monkeypatch):

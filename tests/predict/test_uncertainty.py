@@ -28,23 +28,23 @@ def votes_of(*soft, labels=BALL, images=True, temperature=1.0):
 
 
 def test_the_expected_dice_of_a_certain_mask_is_one():
-    assert expected_dice(levels_of(line(0, 1, 1)), 1.0, BALL) == 1.0
+    assert expected_dice(levels_of(line(0, 1, 1)), BALL) == 1.0
 
 
 def test_the_expected_dice_by_hand():
     """The mask is the voxels of 0.8 and 0.6; 2 * 1.4 / (2 + 1.6)."""
-    assert expected_dice(levels_of(line(0.8, 0.6, 0.2)), 1.0, BALL) == pytest.approx(2.8 / 3.6)
+    assert expected_dice(levels_of(line(0.8, 0.6, 0.2)), BALL) == pytest.approx(2.8 / 3.6)
 
 
 def test_an_empty_mask_is_right_if_nothing_is_there():
-    assert expected_dice(levels_of(line(0, 0, 0)), 1.0, BALL) == 1.0
-    assert expected_dice(levels_of(line(0.4, 0.2, 0)), 1.0, BALL) == pytest.approx(0.6)
+    assert expected_dice(levels_of(line(0, 0, 0)), BALL) == 1.0
+    assert expected_dice(levels_of(line(0.4, 0.2, 0)), BALL) == pytest.approx(0.6)
 
 
 def test_regions_have_each_their_mask():
     """Whole: 2 * 1.6 / (2 + 1.8); core: an empty mask, 0.4 at most."""
     soft = np.array([[[[0.8, 0.8, 0.2]]], [[[0.4, 0.0, 0.0]]]], np.float32)
-    assert expected_dice(levels_of(soft), 1.0, NESTED) == pytest.approx((3.2 / 3.8 + 0.6) / 2)
+    assert expected_dice(levels_of(soft), NESTED) == pytest.approx((3.2 / 3.8 + 0.6) / 2)
 
 
 def test_entropy_goes_from_nought_to_one():
@@ -70,7 +70,7 @@ def test_slabs_give_what_a_whole_gives():
     parts.add([((slice(z, z + 2), slice(0, 3), slice(0, 2)), soft[:, z:z + 2]) for z in (0, 2)])
     assert parts.expected == pytest.approx(whole.expected)
     assert np.array_equal(parts.masks[0], whole.masks[0])
-    assert whole.expected[0] == pytest.approx(expected_dice(levels_of(soft), 1.0, BALL))
+    assert whole.expected[0] == pytest.approx(expected_dice(levels_of(soft), BALL))
 
 
 def test_agreement_is_the_mean_dice_of_pairs():

@@ -132,7 +132,7 @@ def test_fewer_workers_are_started_where_memory_is_short(raw, monkeypatch, caplo
     monkeypatch.setattr(run, "worker_pool", lambda *_: pytest.fail("a process was started"))
     with caplog.at_level("INFO", "autoseg"):
         assert len(prepare_all(raw, workers=3).prepared) == 3
-    assert "preparing: 1 instead of 3 processes of about 1.4 GiB for 2.0 GiB free" in caplog.text
+    assert "preparing: 1 instead of 3 workers of about 1.4 GiB for 2.0 GiB free" in caplog.text
 
 
 def test_threads_prepare_small_cases_as_one_process_does(raw, monkeypatch):

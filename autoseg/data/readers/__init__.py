@@ -30,13 +30,14 @@ class Reader:
     """How one format is read and written; `read` and `header` raise UserError where the file is not what it should be.
 
     `read` returns the file's own number type, so that a label's fractions are seen; `lossless` says that a label
-    written is the label read.
+    written is the label read. `beside` names the file beside an image that says more of it, where a format has one.
     """
 
     header: Callable[[Path], Header]
     read: Callable[[Path], tuple[np.ndarray, Geometry]]  # CDHW
     write: Callable[[Path, np.ndarray, Geometry], None]  # CDHW
     lossless: bool = True
+    beside: Callable[[Path], Path] | None = None
 
 
 READERS: Registry[Reader] = Registry("file ending")
@@ -72,13 +73,19 @@ def read_header(path: Path) -> Header:
 
 def header_of(path: Path) -> Header:
     """The header of a file that is there, as it is. Read once: ITK takes two milliseconds, and a stage asks four times."""
-    state = path.stat()
-    return _header_of(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+    states = (file.stat() for file in files_of(path))
+    return _header_of(path, tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states))
 
 
 @functools.lru_cache(maxsize=_HEADERS_KEPT)
-def _header_of(path: Path, state: tuple[int, int, int]) -> Header:
+def _header_of(path: Path, states: tuple[tuple[int, int, int], ...]) -> Header:
     return _reader(path).header(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that an image or label is made of: its own, and one beside it that says more, if there is one."""
+    beside = _reader(path).beside
+    return [path, *([beside(path)] if beside is not None and beside(path).is_file() else [])]
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Geometry]:

@@ -224,7 +224,7 @@ def _compression(array: np.ndarray) -> dict[str, Any]:
     depth = array.shape[1]
     sample = np.ascontiguousarray(array[:, depth // 2:depth // 2 + 4])
     return min((_COMPRESSION, _COMPRESSION_OF_FEW),
-               key=lambda way: len(blosc2.compress2(sample, typesize=sample.itemsize, **way)))
+               key=lambda way: len(blosc2.compress2(sample, typesize=sample.itemsize, nthreads=1, **way)))
 
 
 def _read_record(folder: Path, name: str) -> PreparedRecord:

@@ -115,4 +115,4 @@ def _through_itk(path: Path, header: Header) -> np.ndarray:
 
 
 for _ending in (".tif", ".tiff"):
-    READERS.register(_ending)(Reader(tiff_header, read_tiff, write_tiff))
+    READERS.register(_ending)(Reader(tiff_header, read_tiff, write_tiff, beside=_spacing_file))

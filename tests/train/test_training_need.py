@@ -4,7 +4,7 @@ import torch
 
 from autoseg.base.runtime import Runtime
 from autoseg.train import need
-from autoseg.train.need import check_training, training_bytes
+from autoseg.train.need import check_training, step_bytes
 from planners.base import Part
 from planners.fingerprint import ChannelSpec, LabelSpec
 from planners.plan import Configuration, Plan, Schedule, Topology
@@ -23,14 +23,14 @@ def plan(network="plain_unet", batch=2) -> Plan:
 
 
 def test_activations_grow_with_the_batch_and_weights_do_not():
-    one, two, three = (training_bytes(plan(batch=batch), "tiny") for batch in (1, 2, 3))
+    one, two, three = (step_bytes(plan(batch=batch), "tiny") for batch in (1, 2, 3))
     assert three - two == two - one > 0
-    weights = 16 * (8 * 27 + 8 * 3)  # convolution, its bias and its normalisation; without a decoder there is no head
+    weights = 12 * (8 * 27 + 8 * 3)  # convolution, its bias and its normalisation; without a decoder there is no head
     assert one - (two - one) == weights
 
 
 def test_a_network_of_unknown_cost_is_not_estimated():
-    assert training_bytes(plan("mine"), "tiny") is None
+    assert step_bytes(plan("mine"), "tiny") is None
     assert check_training(plan("mine"), "tiny", CPU)
 
 
