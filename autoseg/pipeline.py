@@ -34,7 +34,7 @@ from autoseg.select.run import find_best as select_best
 from autoseg.select.types import Selection
 from autoseg.train.ablate import ablate_fold
 from autoseg.train.assemble import assemble
-from autoseg.train.need import check_training
+from autoseg.train.need import check_step
 from autoseg.train.run import begun_plan, run_fold, settle_plan
 from autoseg.train.validate import FoldResult
 from planners import PLANNERS
@@ -199,7 +199,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
                                 memory_bytes=memory_bytes, changes=changes, restart=restart, home=home, device=device))
     runtime = open_runtime(device)
     if is_first():
-        check_training(planned, configuration, runtime)
+        check_step(planned, configuration, runtime)
     result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = FoldFolder(workspace.fold(name, planned.planner, configuration, fold))

@@ -49,7 +49,8 @@ def test_no_part_fails(printed):
     assert printed.count("| what | measured | target or remark |") == 2
 
 
-@pytest.mark.parametrize("row", ["ours / plain, both without data", "ours with data / without", "streamed from the disk",
+@pytest.mark.parametrize("row", ["ours (fastest) / plain (not compiled), no data", "ours with data / without",
+                                 "streamed from the disk",
                                  "Dice in bf16 less float32", "fold 0, budget 4 s | mean Dice"])
 def test_every_figure_has_its_row(printed, row):
     assert row in printed

@@ -99,6 +99,12 @@ def used_bytes(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
+def free_device_bytes(device: torch.device) -> int:
+    """Memory of a GPU that this process can still have: what is free, and what torch holds and does not use."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
     text = str(error).lower()

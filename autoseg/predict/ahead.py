@@ -35,6 +35,7 @@ def _made(begun: "Future[R] | None", make: Callable[[], R]) -> R | AutosegError:
             except (MemoryError, RuntimeError) as error:  # beside a prediction there was no room; alone there may be
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise
+                error.__traceback__ = None  # its frames hold what the failed attempt had read
         return make()
     except AutosegError as error:
         return error

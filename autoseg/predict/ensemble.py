@@ -130,10 +130,13 @@ class Ensemble:
         return sum(12 * header.n_channels * math.prod(header.geometry.shape)
                    for header in (read_header(path) for path in files.images if path is not None))
 
-    def bytes_to_predict(self, files: CaseFiles) -> int:
-        """Memory that predicting a prepared case needs beside the image and the network, from its header."""
+    def bytes_to_predict(self, files: CaseFiles, *, soft: bool = False) -> int:
+        """Memory that predicting a prepared case needs beside the image and the network, from its header; `soft`: with
+        probabilities or uncertainty.
+        """
         geometry = next(read_header(path).geometry for path in files.images if path is not None)
-        return max(member.bytes_to_predict(geometry) for member in self.members)
+        of_all_heads = 2 * self.plan.labels.n_heads * math.prod(geometry.shape) if soft or len(self.members) > 1 else 0
+        return of_all_heads + max(member.bytes_to_predict(geometry) for member in self.members)
 
     def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
         """As `predict_ready`."""

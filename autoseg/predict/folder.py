@@ -11,7 +11,7 @@ from pathlib import Path
 from autoseg import __version__
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.progress import progress
-from autoseg.base.runtime import free_host_bytes
+from autoseg.base.runtime import free_device_bytes, free_host_bytes
 from autoseg.base.workspace import read_model, remove_folder, write_json
 from autoseg.data.case import CaseFiles
 from autoseg.data.readers import write_array, write_label
@@ -87,7 +87,7 @@ def _predict_each(predictor: Ensemble, tasks: Sequence[Task], found: CasesToPred
             faults.append(str(error))
 
     made = ahead(tasks, lambda task: predictor.ready(predictor.load(task[0], found.conditions)),
-                 lambda this, following: _fit(predictor, this[0], following[0]))
+                 lambda this, following: _fit(predictor, this[0], following[0], soft=any(wanted)))
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         before = ()
         for task, ready in progress(made, "predicting", len(tasks)):
@@ -96,6 +96,9 @@ def _predict_each(predictor: Ensemble, tasks: Sequence[Task], found: CasesToPred
                 settle(*before)
             before = task, outcome if isinstance(outcome, AutosegError) else pool.submit(write, task[1], outcome)
             del outcome
+            if any(wanted):  # arrays of all heads, of which writing makes copies: never beside a prediction
+                settle(*before)
+                before = ()
         if before:
             settle(*before)
     return done, faults
@@ -108,12 +111,16 @@ def _predicted(predictor: Ensemble, ready: Ready, wanted: tuple[bool, bool]) -> 
         return error
 
 
-def _fit(predictor: Ensemble, this: CaseFiles, following: CaseFiles) -> bool:
+def _fit(predictor: Ensemble, this: CaseFiles, following: CaseFiles, *, soft: bool) -> bool:
     """Whether one case can be predicted while another is read. What cannot be known is waited for."""
     try:
-        need = predictor.bytes_to_predict(this) + predictor.bytes_to_read(following)
+        read = predictor.bytes_to_read(following)
+        need = predictor.bytes_to_predict(this, soft=soft) + read
     except AutosegError:
         return False  # it is said when its turn comes
+    device = predictor.members[0].runtime.device
+    if device.type == "cuda" and read > _SHARE * free_device_bytes(device):
+        return False  # it is resampled there
     free = free_host_bytes()
     if need > _SHARE * free:
         logger.info("%s is not read ahead: %.1f GiB are needed beside the case before it, %.1f are free", following.name,

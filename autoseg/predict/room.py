@@ -1,7 +1,7 @@
 """What a prediction may take of the memory: how many passes at once, and where and how precisely logits are collected.
 
-The need is estimated before anything of the size of a case is allocated, and what a device refuses all the same is
-answered with less. Both are remembered from case to case, so that a folder is warned of once.
+The need of the logits is estimated before they are allocated, and what a device refuses all the same is answered with
+less. Both are remembered from case to case, so that a folder is warned of once.
 """
 
 import logging
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autoseg.base.runtime import free_host_bytes
+from autoseg.base.runtime import free_device_bytes, free_host_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +35,12 @@ class Room:
 
     def __init__(self) -> None:
         self._most: int | None = None
-        self._on_host = False
         self._told: set[str] = set()
 
     def ways(self, at_once: int, device: torch.device) -> list[Way]:
         """From the fastest that may still work to the most frugal."""
         host = torch.device("cpu")
         n = at_once if self._most is None else min(at_once, self._most)
-        if self._on_host:
-            return [Way(m, host) for m in halves(n)]
         ways = [Way(m, device) for m in halves(n)]
         return ways if device.type == "cpu" else [*ways, Way(1, host)]
 
@@ -51,33 +48,32 @@ class Room:
         """Remember the way that did; `failure` is what the one before died of, None where it was the first."""
         if failure is None:
             return
-        self._most, self._on_host = way.at_once, way.place.type != device.type
-        self._tell(logging.WARNING, f"{device} has too little memory ({failure}): predicting {way.at_once} "
+        if way.place.type == device.type:  # where logits go is decided for each case: one may fit that another does not
+            self._most = way.at_once
+        self._tell(logging.WARNING, f"passes {way}", f"{device} has too little memory ({failure}): predicting {way.at_once} "
                                     f"tile{'s' if way.at_once > 1 else ''} at a time, logits collected on {way.place}")
 
     def logits(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, exact: bool = False) -> torch.Tensor:
         """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is room, else on the host, else float16;
         with `exact` never the last, which cannot hold the smallest weights of a tile.
-
-        Half precision changes few voxels of a mask (benchmarks/prediction.py).
         """
         n_voxels = math.prod(shape)
         if place.type == "cuda" and 4 * n_heads * n_voxels > _DEVICE_SHARE * free_device_bytes(place):
-            self._tell(logging.INFO, f"{place} has no room for the logits of a whole case: they go to host memory")
+            self._tell(logging.INFO, "place", f"{place} has no room for the logits of a whole case: they go to host memory")
             place = torch.device("cpu")
         dtype = torch.float32
         if place.type == "cpu":
             free = _HOST_SHARE * free_host_bytes()
             if not exact and bytes_of_logits(n_heads, shape) > free:
                 dtype = torch.float16
-                self._tell(logging.INFO, f"the logits of a whole case need {4 * n_heads * n_voxels / 2**30:.1f} GiB of the "
-                                         f"{free / 2**30:.1f} that may be used: they are collected in half precision")
+                needed = 4 * n_heads * n_voxels / 2**30
+                self._tell(logging.INFO, "half", f"the logits of a case need {needed:.1f} GiB of {free / 2**30:.1f} that may "
+                                                 "be used: they are collected in half precision")
         with torch.inference_mode(False):  # an inference tensor would refuse to be changed later
             return torch.zeros(n_heads, *shape, dtype=dtype, device=place)
 
-    def _tell(self, level: int, what: str) -> None:
-        """Once for all cases."""
-        kind = what.split(":")[-1]
+    def _tell(self, level: int, kind: str, what: str) -> None:
+        """Each kind once for all cases."""
         if kind not in self._told:
             self._told.add(kind)
             logger.log(level, "%s", what)
@@ -94,9 +90,3 @@ def halves(n: int) -> Iterator[int]:
         yield n
         n //= 2
     yield 1
-
-
-def free_device_bytes(device: torch.device) -> int:
-    """Memory of a GPU that this process can still have, with what torch holds and does not use."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

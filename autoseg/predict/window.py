@@ -64,7 +64,8 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     tiling = cover(image.shape[1:], configuration.patch)
     work = Work(network, runtime.device, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)), maybe)
     fitting = min(tiles_at_once(tiling.size, runtime.device), len(work))
-    logits = _within_memory(work, at_once or fitting, room or Room(), progress)
+    with runtime.same_shapes():
+        logits = _within_memory(work, at_once or fitting, room or Room(), progress)
     # A sum shows what is not finite without a mask of the size of the case.
     if not all(math.isfinite(float(head.sum(dtype=torch.float32))) for head in logits):
         raise UserError("the network's logits are not finite", do="train the fold again, with a lower learning rate")

@@ -36,6 +36,7 @@ from autoseg.evaluate.types import Scoring, mean
 from autoseg.predict.export import restore_label
 from autoseg.predict.models import FoldModel, load_model
 from autoseg.predict.prepared import predict_prepared
+from autoseg.predict.room import Room
 from autoseg.preprocess.conditions import ConditionEncoder, encode
 from autoseg.train.assemble import check_training
 from autoseg.train.job import FoldJob
@@ -239,12 +240,12 @@ def _predicted(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, cases
     dice_of = {record["key"]: record["dice"] for record in read_records(records)}
     todo = {case.name: {view.key: view for row in asked for view in row.views.get(case.name, ())
                         if view.key not in dice_of} for case in cases}
-    faults = []
+    faults, room = [], Room()
     with progress_bar(f"ablating fold {job.fold}", sum(map(len, todo.values())), "prediction") as bar:
         for case in cases:
             try:
                 for key, view in todo[case.name].items():
-                    dice_of[key] = _dice(job, case, view, truths[case.name], runtime, mirroring)
+                    dice_of[key] = _dice(job, case, view, truths[case.name], runtime, mirroring, room=room)
                     append_record(records, {"case": case.name, "key": key, "dice": dice_of[key]})
                     bar.update()
             except AutosegError as error:
@@ -253,7 +254,8 @@ def _predicted(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, cases
     return dice_of, faults
 
 
-def _dice(job: FoldJob, case: _Case, view: _View, truth_path: Path, runtime: Runtime, mirroring: bool) -> float | None:
+def _dice(job: FoldJob, case: _Case, view: _View, truth_path: Path, runtime: Runtime, mirroring: bool, *,
+          room: Room) -> float | None:
     truth, geometry = read_label(truth_path)
     prepared = replace(case.prepared, present_C=np.array(view.present_C))
     difference = geometry.difference(prepared.geometry)
@@ -261,7 +263,7 @@ def _dice(job: FoldJob, case: _Case, view: _View, truth_path: Path, runtime: Run
         raise UserError("the label is not on the grid of the prepared case", where=truth_path, found=difference,
                         do="run autoseg_plan_and_preprocess again")
     logits = predict_prepared([case.model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
-                              conditions=view.conditions)
+                              conditions=view.conditions, room=room)
     predicted = restore_label(logits, prepared, job.plan, job.configuration)
     return score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, case.name, scoring=_DICE,
                       annotated=job.annotated.get(case.name)).mean_dice

@@ -13,7 +13,7 @@ from autoseg.base.checkpoint import load_state, save_state, save_weights
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
-from autoseg.base.runtime import Runtime, free_host_bytes, used_bytes
+from autoseg.base.runtime import Runtime, free_device_bytes, free_host_bytes, used_bytes
 from autoseg.base.workspace import append_record, read_records, write_json, write_records
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
@@ -195,9 +195,7 @@ def _opened(job: FoldJob) -> list[PreparedCase]:
 
 def _resident_bytes(runtime: Runtime) -> int:
     if runtime.device.type == "cuda":
-        # What torch holds for tensors to come counts as used there: after a first fold that is most of the device.
-        held = torch.cuda.memory_reserved(runtime.device) - torch.cuda.memory_allocated(runtime.device)
-        return int((torch.cuda.mem_get_info(runtime.device)[0] + held) * _RESIDENT_SHARE)
+        return int(free_device_bytes(runtime.device) * _RESIDENT_SHARE)
     return int(free_host_bytes() * _RESIDENT_SHARE / ranks().n_local)
 
 

@@ -5,7 +5,7 @@ import logging
 import torch
 
 from autoseg.base.memory import check_fits, free_host_bytes, size
-from autoseg.base.runtime import Runtime
+from autoseg.base.runtime import Runtime, free_device_bytes
 from planners.cost import NETWORKS, training_bytes
 from planners.plan import Plan
 
@@ -23,7 +23,7 @@ def step_bytes(plan: Plan, configuration: str, bytes_per_value: int = 4) -> int 
                           moments=2 if chosen.schedule.optimizer.name == "adamw" else 1, averaged=chosen.schedule.ema > 0)
 
 
-def check_training(plan: Plan, configuration: str, runtime: Runtime) -> bool:
+def check_step(plan: Plan, configuration: str, runtime: Runtime) -> bool:
     """Whether a step fits what is free on the device; where it does not, a warning says both. Data follow on their own:
     they stay on the disk where they do not fit.
     """
@@ -31,6 +31,6 @@ def check_training(plan: Plan, configuration: str, runtime: Runtime) -> bool:
     if need is None or runtime.device.type not in ("cpu", "cuda"):
         return True
     on_gpu = runtime.device.type == "cuda"
-    free = torch.cuda.mem_get_info(runtime.device)[0] if on_gpu else free_host_bytes()
+    free = free_device_bytes(runtime.device) if on_gpu else free_host_bytes()
     logger.info("training %s: about %s a step, %s free on %s", configuration, size(need), size(free), runtime.device)
     return check_fits(need, f"training {configuration}", free)

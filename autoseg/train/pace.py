@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from autoseg.base.errors import AutosegError
 from autoseg.base.ranks import agreed, share_of
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
@@ -87,6 +88,8 @@ def fastest_forward(job: FoldJob, state: TrainState, stream: BatchStream, runtim
     try:
         forward = torch.compile(state.model, mode=mode)
         compiled = time_steps(job, state, forward, stream, runtime)
+    except AutosegError:
+        raise
     except Exception as error:  # the compiler raises what its many backends raise
         logger.warning("torch.compile does not work here (%s: %s); training goes on without it",
                        type(error).__name__, str(error).splitlines()[0] if str(error) else "")
@@ -104,8 +107,10 @@ def time_steps(job: FoldJob, state: TrainState, forward: Forward, stream: BatchS
 
     def step() -> tuple[float, float]:
         start = time.perf_counter()
-        train_step(state, forward, loss, next(stream), runtime)
-        queued = time.perf_counter() - start
+        batch = next(stream)
+        drawn = time.perf_counter()
+        train_step(state, forward, loss, batch, runtime)
+        queued = time.perf_counter() - drawn
         _wait(runtime)
         return agreed((time.perf_counter() - start, queued))
 
@@ -119,7 +124,7 @@ def time_steps(job: FoldJob, state: TrainState, forward: Forward, stream: BatchS
 
 @torch.inference_mode()
 def _forward_seconds(state: TrainState, batch: Batch, runtime: Runtime) -> float:
-    """Median seconds to predict one patch, of as many as a prediction takes at once."""
+    """Median seconds to predict one patch, of as many as a prediction takes at once, at most a batch."""
     model = state.model.eval()
     n = min(len(batch.image_BCDHW), tiles_at_once(batch.image_BCDHW.shape[2:], runtime.device))
     image = runtime.arranged(batch.image_BCDHW[:n], batch.image_BCDHW.ndim - 2)

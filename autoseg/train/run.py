@@ -66,6 +66,8 @@ def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
     divisors = [math.prod(strides) for strides in zip(*topology.strides, strict=True)]
     if any(edge % divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
         faults.append(f"the patch {list(chosen.patch)} must be divisible by {divisors}, the product of its strides")
+    elif all(edge == divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
+        faults.append(f"the patch {list(chosen.patch)} leaves a single voxel to the deepest stage")
     if len(chosen.normalizers) != len(planned.channels):
         faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
     if any(axis not in range(n) for axis in chosen.mirror_axes):

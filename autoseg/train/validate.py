@@ -19,6 +19,7 @@ from autoseg.evaluate.types import Summary
 from autoseg.predict.export import restore_label, restore_probabilities
 from autoseg.predict.models import FoldModel
 from autoseg.predict.prepared import predict_prepared
+from autoseg.predict.room import Room
 from autoseg.train.job import FoldJob
 from planners.base import Frozen
 from planners.plan import Schedule
@@ -54,11 +55,11 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     """
     if not job.validation:
         return None, ()
-    scores, faults = [], []
+    scores, faults, room = [], [], Room()
     names = share_of(job.validation)
     for name in progress(names, f"validating fold {job.fold}", len(names)):
         try:
-            _predict_missing(job, name, model, runtime, mirroring, save_probabilities)
+            _predict_missing(job, name, model, runtime, mirroring, save_probabilities, room=room)
             mask = _mask(job, name)
             truth, geometry = read_label(truths[name])
             predicted, grid = read_label(mask)
@@ -87,10 +88,10 @@ def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]
 
 def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
     """Write the probabilities of the validation cases that have none. One bad case never ends the others: ManyFaults."""
-    missing, faults = without_probabilities(job.folder, job.validation), []
+    missing, faults, room = without_probabilities(job.folder, job.validation), [], Room()
     for name in progress(missing, f"probabilities of fold {job.fold}", len(missing)):
         try:
-            _predict_missing(job, name, model, runtime, mirroring, True)
+            _predict_missing(job, name, model, runtime, mirroring, True, room=room)
         except AutosegError as error:
             logger.warning("%s has no probabilities: %s", name, error)
             faults.append(f"{name}: {error}")
@@ -103,7 +104,7 @@ def _mask(job: FoldJob, name: str) -> Path:
 
 
 def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool,
-                     save_probabilities: bool) -> None:
+                     save_probabilities: bool, *, room: Room) -> None:
     """Write the mask of a case, and its probabilities where they are asked for; what is there is kept."""
     mask, soft = _mask(job, name), job.folder.probabilities(name)
     wants_soft = save_probabilities and not soft.is_file()
@@ -111,7 +112,7 @@ def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime
         return
     prepared = open_prepared(job.cases, name)
     logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
-                              conditions=job.conditions.get(name, CaseConditions()))
+                              conditions=job.conditions.get(name, CaseConditions()), room=room)
     if wants_soft:
         write_probabilities(soft, restore_probabilities(logits, prepared, job.plan, job.configuration),
                             job.plan.labels.has_regions)

@@ -32,7 +32,8 @@ def group(tmp_path, monkeypatch):
 
 
 def write_group(folder, limit, used, cached):
-    for name, text in (("max", limit), ("current", used), ("stat", f"anon 20\ninactive_file {cached - cached // 3}\nactive_file {cached // 3}\n")):
+    files = f"inactive_file {cached - cached // 3}\nactive_file {cached // 3}\n"
+    for name, text in (("max", limit), ("current", used), ("stat", f"anon 20\n{files}")):
         (folder / f"memory.{name}").write_text(text)
 
 

@@ -44,10 +44,14 @@ def test_a_folder_is_warned_of_little_memory_once_and_later_cases_begin_with_wha
     assert max(model.batches[3:]) == 1  # 4 and 2 at once failed, in the first case alone
 
 
-def test_after_a_gpu_was_too_small_for_the_logits_they_go_to_the_host_at_once():
+def test_a_case_that_was_too_large_for_a_gpu_does_not_slow_those_after_it(caplog):
     room = Room()
     room.worked(Way(1, HOST), GPU, "CUDA out of memory")
-    assert room.ways(4, GPU) == [Way(1, HOST)]
+    assert room.ways(4, GPU) == [Way(4, GPU), Way(2, GPU), Way(1, GPU), Way(1, HOST)]
+    room.worked(Way(2, GPU), GPU, "CUDA out of memory")
+    assert room.ways(4, GPU)[0] == Way(2, GPU)
+    assert "logits collected on cpu" in caplog.text
+    assert "predicting 2 tiles" in caplog.text
 
 
 def test_what_works_at_once_changes_nothing():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from autoseg.base.runtime import Runtime
+from autoseg.predict import prepared
 from autoseg.predict.prepared import maybe_foreground
 from autoseg.predict.tiles import coarse, cover
 from autoseg.predict.window import predict_logits
@@ -77,7 +78,13 @@ def test_suspicious_is_one_in_a_hundred():
     assert maybe_foreground(regions)(torch.stack([odds, torch.full((2,), -9.0)])).tolist() == [False, True]
 
 
-def test_the_switch_reaches_the_tiles():
+def test_the_switch_reaches_the_tiles(monkeypatch):
+    asked = []
+    monkeypatch.setattr(prepared, "predict_logits",
+                        lambda *args, maybe=None, **more: asked.append(maybe) or predict_logits(*args, maybe=maybe, **more))
     predictor = predictor_of()
     predictor.skip_background = True
-    assert (predictor.predict(CASE).label_DHW == predictor_of().predict(CASE).label_DHW).all()
+    label = predictor.predict(CASE).label_DHW
+    assert asked[0] is not None
+    assert (label == predictor_of().predict(CASE).label_DHW).all()
+    assert asked[1:] == [None]

@@ -4,7 +4,7 @@ import torch
 
 from autoseg.base.runtime import Runtime
 from autoseg.train import need
-from autoseg.train.need import check_training, step_bytes
+from autoseg.train.need import check_step, step_bytes
 from planners.base import Part
 from planners.fingerprint import ChannelSpec, LabelSpec
 from planners.plan import Configuration, Plan, Schedule, Topology
@@ -31,13 +31,13 @@ def test_activations_grow_with_the_batch_and_weights_do_not():
 
 def test_a_network_of_unknown_cost_is_not_estimated():
     assert step_bytes(plan("mine"), "tiny") is None
-    assert check_training(plan("mine"), "tiny", CPU)
+    assert check_step(plan("mine"), "tiny", CPU)
 
 
 def test_a_training_that_does_not_fit_is_warned_of(monkeypatch, caplog):
     monkeypatch.setattr(need, "free_host_bytes", lambda: 1000)
     with caplog.at_level("INFO", "autoseg"):
-        assert not check_training(plan(), "tiny", CPU)
+        assert not check_step(plan(), "tiny", CPU)
     assert "training tiny: about" in caplog.text and "it may run out of memory" in caplog.text
     monkeypatch.undo()
-    assert check_training(plan(), "tiny", CPU)
+    assert check_step(plan(), "tiny", CPU)

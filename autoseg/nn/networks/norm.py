@@ -1,6 +1,7 @@
-"""Instance normalisation that keeps the memory layout of its input (Ulyanov et al. 2016).
+"""Instance normalisation (Ulyanov et al. 2016) that keeps the memory layout of its input on CPUs and in compiled models.
 
-torch's own copies its input to contiguous memory, so that with channels last every convolution after it copies back.
+torch's own, which GPUs use where nothing is compiled, copies its input to contiguous memory, so that with channels last
+every convolution after it copies back.
 """
 
 import torch
