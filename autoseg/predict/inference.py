@@ -37,12 +37,12 @@ class Postprocessing(Frozen):
 class Trust(Frozen):
     """How the Dice of a case is predicted without its truth, and below what it should be looked at.
 
-    predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from its
-    probabilities, calibrated by `temperature` (`predict.uncertainty`). Of several models each has its own, and their
+    predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from the
+    probabilities of its model (`predict.uncertainty`). Of several models each has its own, and their
     mean counts. `correlation` is of cases that the rule never saw; docs/decisions/0013-trust.md.
     """
 
-    temperature: float = Field(gt=0)  # of the softmax: logits are divided by it
+    temperature: float = Field(gt=0)  # of calibrated probabilities, in entropy and disagreement: logits are divided by it
     intercept: float
     slope: float
     look_below: float  # a predicted Dice under it raises the flag
