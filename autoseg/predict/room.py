@@ -67,7 +67,7 @@ class Room:
             if not exact and bytes_of_logits(n_heads, shape) > free:
                 dtype = torch.float16
                 needed = 4 * n_heads * n_voxels / 2**30
-                what = (f"the logits of a case need {needed:.1f} GiB, of which {free / 2**30:.1f} may be used: they are collected "
+                what = (f"the logits of a case need {needed:.1f} GiB, {free / 2**30:.1f} may be used: they are collected "
                         "in half precision")
                 self._tell(logging.INFO, "half", what)
         with torch.inference_mode(False):  # an inference tensor would refuse to be changed later
