@@ -26,6 +26,7 @@ from autoseg.evaluate.compare import bootstrap_mean, paired_difference
 from autoseg.evaluate.folders import evaluate_folders
 from autoseg.evaluate.types import Summary
 from autoseg.predict.inference import Inference
+from autoseg.predict.uncertainty import QualityReport
 from autoseg.select.types import Selection
 
 
@@ -85,8 +86,9 @@ def cross_validation(home: Path, name: str) -> None:
         flagged = [case.true_dice for case in cases if case.look]
         others = [case.true_dice for case in cases if not case.look]
         print(f"\npredicted and true Dice of {trust.n} cases correlate by {trust.correlation:.3f}; {len(flagged)} flagged, "
-              f"mean Dice {np.mean(flagged) if flagged else np.nan:.4f}, others {np.mean(others):.4f}; "
-              f"{selection.calibration!r}")
+              f"mean Dice {np.mean(flagged) if flagged else np.nan:.4f}, others {np.mean(others):.4f}; calibration error "
+              f"{selection.calibration.error_before:.4f}, with temperature {selection.calibration.temperature:.2f} "
+              f"{selection.calibration.error_after:.4f}")
 
 
 def row(scores: Summary) -> str:
@@ -117,6 +119,10 @@ def on_held_out(home: Path, name: str, held_out: Path) -> None:
         mean = bootstrap_mean(dice[title])
         print(f"| {title} | {summary.n_cases} | {mean.mean:.4f} | {mean.low:.4f} to {mean.high:.4f} "
               f"| {seconds / summary.n_cases:.2f} |")
+    told = {case.name: case.predicted_dice for case in read_model(output / "quality.json", QualityReport).cases}
+    if None not in told.values():
+        foretold = [told[case.name] for case in summary.cases]
+        print(f"\npredicted and true Dice of the held-out cases correlate by {np.corrcoef(foretold, dice[title])[0, 1]:.3f}")
     single = np.mean([dice[title] for title in list(ways)[:len(first.folds)]], axis=0)
     for title in list(ways)[len(first.folds):]:
         gain = paired_difference(dice[title], list(single))
