@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+_POINTS_WORTH_THREADS = 20_000
+
 
 @dataclass(frozen=True)
 class SurfaceDistances:
@@ -87,9 +89,10 @@ def _contour_length(corners: np.ndarray, spacing_mm: tuple[float, ...]) -> float
 
 
 def _nearest(points: np.ndarray, area: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Surfels lie on a grid, where balancing a tree gains nothing.
     from scipy.spatial import cKDTree  # slow to import, and not every score needs it
 
-    distance_mm, _ = cKDTree(others, balanced_tree=False, compact_nodes=False).query(points)
+    # Surfels lie on a grid, where balancing a tree gains nothing.
+    tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+    distance_mm, _ = tree.query(points, workers=-1 if len(points) > _POINTS_WORTH_THREADS else 1)
     order = np.argsort(distance_mm)
     return distance_mm[order], area[order]
