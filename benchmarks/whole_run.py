@@ -119,8 +119,8 @@ def on_held_out(home: Path, name: str, held_out: Path) -> None:
         mean = bootstrap_mean(dice[title])
         print(f"| {title} | {summary.n_cases} | {mean.mean:.4f} | {mean.low:.4f} to {mean.high:.4f} "
               f"| {seconds / summary.n_cases:.2f} |")
-    told = {case.name: case.predicted_dice for case in read_model(output / "quality.json", QualityReport).cases}
-    if None not in told.values():
+    if inference.trust is not None:
+        told = {case.name: case.predicted_dice for case in read_model(output / "quality.json", QualityReport).cases}
         foretold = [told[case.name] for case in summary.cases]
         print(f"\npredicted and true Dice of the held-out cases correlate by {np.corrcoef(foretold, dice[title])[0, 1]:.3f}")
     single = np.mean([dice[title] for title in list(ways)[:len(first.folds)]], axis=0)

@@ -57,8 +57,8 @@ def training_bytes(topology: Topology, patch: Sequence[int], n_inputs: int, n_ou
     `moments` is how many values the optimiser keeps a parameter (SGD with momentum 1, AdamW 2); `averaged` adds a moving
     average. The most is held early in the backward pass: all that was kept (of every output float32 log-probabilities,
     probabilities and one-hot truth besides), and either two more float32 maps of every output, within the loss, or four
-    maps of the first stage, the gradients on either side of a normalisation and a rectifier. Counted in bf16 without
-    a device, the allocations of nine published plans are between 8 % less and 9 % more.
+    maps of the first stage, the gradients on either side of a normalisation and a rectifier. How near this is to what a
+    GPU allocates, benchmarks/gpu.py measures.
     """
     found = cost(topology, patch, n_inputs, n_outputs, network=network, batch=batch, bytes_per_value=bytes_per_value)
     a_parameter = 4 * (2 + moments + averaged) + (bytes_per_value if bytes_per_value < 4 else 0)  # half: a copy for autocast
