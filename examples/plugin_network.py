@@ -7,8 +7,8 @@ Run in the folder of this file (any module that Python can import will do):
     autoseg_predict -i imgs -o masks --plugin plugin_network
 
 (All folds of a model share one plan: give each the same values, or --restart.) A network is made by (topology, n_inputs,
-n_outputs, **options) for two and three dimensions alike. It gives `bottleneck_channels`, `encode` and `decode`; see
-`autoseg.nn.networks.Network`.
+n_outputs, **options) for two and three dimensions alike. It gives `bottleneck_channels`, `encode` and `decode`, and may
+name its last layers in `heads`; see `autoseg.nn.networks.Network`.
 """
 
 import torch
@@ -38,6 +38,10 @@ class SqueezingUNet(nn.Module):
         self.unet = NETWORKS.get("plain_unet")(topology, n_inputs, n_outputs)
         self.bottleneck_channels = self.unet.bottleneck_channels
         self.gates = nn.ModuleList(Gate(channels, reduction) for channels in topology.features)
+
+    @property
+    def heads(self) -> nn.ModuleList:
+        return self.unet.heads
 
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
         return [gate(stage) for gate, stage in zip(self.gates, self.unet.encode(image_BCDHW), strict=True)]

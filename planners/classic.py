@@ -11,6 +11,7 @@ from planners.inputs import InputPlan, input_plan
 from planners.mirroring import with_mirroring
 from planners.patch import MIN_BATCH, fit_patch, largest_batch
 from planners.plan import Configuration, Plan, Schedule
+from planners.prior import with_prior
 from planners.spacing import Grid, full_resolution, low_resolution
 from planners.topology import Pooling, unet
 
@@ -72,7 +73,7 @@ def published_plan(name: str, preset: Preset, fingerprint: Fingerprint, budget: 
                 intensities=fingerprint.intensities, conditions=fingerprint.conditions, transpose=order,
                 fingerprint_digest=fingerprint.digest,
                 reasons=tuple(reasons), configurations=configurations)
-    return with_mirroring(plan, fingerprint)
+    return with_mirroring(with_prior(plan, fingerprint), fingerprint)
 
 
 def n_labels_counted(fingerprint: Fingerprint) -> int:

@@ -10,6 +10,7 @@ from autoseg.base.errors import UserError
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS, Network
+from autoseg.nn.prior import start_at
 from autoseg.preprocess.conditions import NO_CONDITIONS, Layout
 from planners.base import Part
 from planners.plan import Configuration, Plan
@@ -59,6 +60,7 @@ def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CO
     except KeyError as error:
         raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0],
                         do="a part of your own is known only with --plugin MODULE") from error
+    start_at(network, configuration.prior, regions=plan.labels.has_regions)
     return Model(fusion, network, conditioning, n_channels)
 
 

@@ -70,6 +70,8 @@ def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
         faults.append(f"the patch {list(chosen.patch)} leaves a single voxel to the deepest stage")
     if len(chosen.normalizers) != len(planned.channels):
         faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
+    if len(chosen.prior) not in (0, len(planned.labels.foreground)):
+        faults.append(f"{len(chosen.prior)} values of prior for {len(planned.labels.foreground)} foreground names")
     if any(axis not in range(n) for axis in chosen.mirror_axes):
         faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
     if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:

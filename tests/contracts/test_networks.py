@@ -66,6 +66,18 @@ def test_the_same_seed_gives_the_same_model(network, n):
 
 
 @pytest.mark.parametrize(("network", "n"), EVERY)
+def test_logits_begin_around_the_prior_at_every_stage(network, n):
+    plan = make_plan(network, n)
+    torch.manual_seed(0)
+    even = build_model(plan, plan.configurations["c"])
+    torch.manual_seed(0)
+    model = build_model(plan, plan.configurations["c"].model_copy(update={"prior": (0.2, 0.05)}))
+    expected = torch.tensor([0.75, 0.2, 0.05]).log().view(1, 3, *[1] * n)
+    for stage, without in zip(model(image_of(n)), even(image_of(n)), strict=True):
+        assert torch.allclose(stage - without, expected.expand_as(stage), atol=1e-5)
+
+
+@pytest.mark.parametrize(("network", "n"), EVERY)
 def test_the_state_survives_a_round_trip(network, n):
     model = make_model(network, n).eval()
     other = make_model(network, n).eval()

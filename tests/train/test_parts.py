@@ -18,6 +18,7 @@ from tests_support import small_plan
     ("patch=[16,15,16]", "the patch [16, 15, 16] must be divisible by [2, 2, 2]"),
     ("patch=[16,16]", "must all have 2 axes"),
     ("normalizers=[]", "0 normalizers for 1 channels"),
+    ("prior=[0.1,0.1,0.1]", "3 values of prior for 2 foreground names"),
     ("mirror_axes=[0,3]", "from 0 to 2"),
     ("schedule.iterations=null", "neither iterations nor budget_seconds"),
     ("previous=3d_lowres", "no configuration '3d_lowres'")])

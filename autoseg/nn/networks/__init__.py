@@ -9,7 +9,10 @@ from planners.registry import Registry
 
 
 class Network(Protocol):
-    """What the rest of autoseg asks of a network; it knows neither modalities nor clinical tables."""
+    """What the rest of autoseg asks of a network; it knows neither modalities nor clinical tables.
+
+    One that names its last layers, `heads`, each with a bias of one value an output, has them begin at the plan's prior.
+    """
 
     bottleneck_channels: int
 

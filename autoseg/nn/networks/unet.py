@@ -47,6 +47,10 @@ class PlainUNet(nn.Module):
         self.decoder = Decoder(topology, n_outputs)
         initialize(self)
 
+    @property
+    def heads(self) -> nn.ModuleList:
+        return self.decoder.heads
+
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
         return _run_stages(self.encoder, image_BCDHW)
 
@@ -64,6 +68,10 @@ class ResidualUNet(nn.Module):
         self.encoder = _stages(ResidualBlock, topology, topology.features[0])
         self.decoder = Decoder(topology, n_outputs)
         initialize(self)
+
+    @property
+    def heads(self) -> nn.ModuleList:
+        return self.decoder.heads
 
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
         return _run_stages(self.encoder, self.stem(image_BCDHW))
