@@ -1,18 +1,20 @@
 """The order of the stages, for people who write Python: fingerprint, plan, preprocess, train, predict, evaluate.
 
 Every function takes a dataset by number or name and the workspace's home, and returns the boundary object that it wrote.
+What needs torch is imported by the stages that do: checking, measuring and scoring wait for nothing.
 """
 
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
-from autoseg.base.runtime import cores, open_runtime
+from autoseg.base.workers import cores
 from autoseg.base.workspace import FoldFolder, Workspace, read_json, read_model, write_json
 from autoseg.data.conditions import annotated_names
 from autoseg.data.integrity import Report
@@ -25,23 +27,19 @@ from autoseg.evaluate.folders import PREDICTION_MISSING, evaluate_folders
 from autoseg.evaluate.types import Scoring, Summary
 from autoseg.evaluate.versus import Versus, compare_summaries
 from autoseg.nn.probe import ProbedHardware
-from autoseg.predict.models import trained_model
 from autoseg.preprocess.run import preprocess_dataset, recipe_digest
 from autoseg.report.curves import LiveCurves
 from autoseg.report.predictions import sheet_of_masks
 from autoseg.report.registration import draw_registration
-from autoseg.select.run import find_best as select_best
 from autoseg.select.types import Selection
-from autoseg.train.ablate import ablate_fold
-from autoseg.train.assemble import assemble
-from autoseg.train.need import check_step
-from autoseg.train.run import begun_plan, run_fold, settle_plan
-from autoseg.train.validate import FoldResult
 from planners import PLANNERS
 from planners.budget import granted
 from planners.fingerprint import Fingerprint
 from planners.hardware import Budget
 from planners.plan import Plan, seal_of
+
+if TYPE_CHECKING:
+    from autoseg.train.validate import FoldResult
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +140,9 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     if not path.is_file():
         raise UserError("the dataset has no fingerprint", where=dataset,
                         do=f"run autoseg_plan_and_preprocess -d {dataset}")
-    hardware = ProbedHardware(open_runtime(device))
+    hardware = ProbedHardware(device)
+    if device != "auto":
+        _ = hardware.runtime  # a device that is not there is an error, whether the planner asks for it or not
     try:
         make = PLANNERS.get(planner)
         made = make(read_model(path, Fingerprint), hardware, budget)
@@ -185,13 +185,17 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
           restart: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
-          home: str | Path | None = None, device: str = "auto") -> FoldResult:
+          home: str | Path | None = None, device: str = "auto") -> "FoldResult":
     """Train a fold, or go on with it, or read the result of a finished one.
 
     It is trained by the plan that `settle` gives, or by `planned`, which is settled already. With `save_probabilities` those
     of the validation cases are written too, of a finished fold what is missing of them. Several processes train it together
     within `train.distributed.joined`.
     """
+    from autoseg.base.runtime import open_runtime
+    from autoseg.train.need import check_step
+    from autoseg.train.run import run_fold
+
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     if planned is None:
@@ -219,6 +223,8 @@ def settle(dataset: str | int, configuration: str, *, planner: str = DEFAULT_PLA
     A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
     begun keeps its plan, where nothing else is asked for: planning again could answer otherwise, as speed is measured.
     """
+    from autoseg.train.run import begun_plan, settle_plan
+
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
@@ -235,6 +241,8 @@ def settle(dataset: str | int, configuration: str, *, planner: str = DEFAULT_PLA
 
 def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:
     """Choose by cross-validation how new cases are predicted: which configurations, with which postprocessing."""
+    from autoseg.select.run import find_best as select_best
+
     workspace = Workspace.open(home)
     return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
 
@@ -242,6 +250,11 @@ def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = No
 def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER, seed: int = 0,
            mirroring: bool = False, home: str | Path | None = None, device: str = "auto") -> Ablation:
     """What each input of a finished fold contributes, on its validation cases."""
+    from autoseg.base.runtime import open_runtime
+    from autoseg.predict.models import trained_model
+    from autoseg.train.ablate import ablate_fold
+    from autoseg.train.assemble import assemble
+
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
@@ -263,6 +276,8 @@ def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, sco
 def _grants(begun: Plan, configuration: str, budget_seconds: float | None, memory_bytes: int | None,
             changes: Sequence[str]) -> bool:
     """Whether the plan of a model that was begun is already all that is asked for."""
+    from autoseg.train.run import settle_plan
+
     known = begun.configurations[configuration]
     return (budget_seconds in (None, known.schedule.budget_seconds) and memory_bytes in (None, begun.memory_bytes)
             and settle_plan(begun, configuration, changes).configurations[configuration] == known)

@@ -1,6 +1,5 @@
 """The device a run uses: what it is, how precisely it computes, how much memory is there."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,8 +108,3 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA, MPS and the CPU's allocator have no error type in common in every torch since 2.4."""
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text or "alloc_failed" in text
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

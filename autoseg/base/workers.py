@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
@@ -29,6 +30,11 @@ def load_plugin(name: str) -> None:
 def loaded_plugins() -> tuple[str, ...]:
     """The modules that `load_plugin` imported here."""
     return tuple(_plugins)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:

@@ -1,23 +1,29 @@
-"""How fast this device convolves, measured in a second: the figure that planning to a time budget starts from."""
+"""The hardware of this machine, each fact asked of torch when a planner asks for it: most planners do not."""
 
-import time
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from autoseg.base.workers import cores
 
-from autoseg.base.runtime import Runtime, cores, memory_bytes
-
-_CHANNELS, _SIDE, _BATCH = 32, 32, 2
-_SECONDS = 1.0
+if TYPE_CHECKING:
+    from autoseg.base.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class ProbedHardware:
-    """The hardware of a runtime (`planners.hardware.Hardware`); its speed is measured when it is first asked for."""
+    """The hardware of a device by its name, `auto`, `cpu`, `cuda`, `cuda:1` or `mps` (`planners.hardware.Hardware`).
 
-    runtime: Runtime
+    A UserError where the machine has no such device, when `runtime` or anything that needs it is first asked for.
+    """
+
+    name: str = "auto"
+
+    @cached_property
+    def runtime(self) -> "Runtime":
+        from autoseg.base.runtime import open_runtime
+
+        return open_runtime(self.name)
 
     @property
     def device(self) -> str:
@@ -25,6 +31,8 @@ class ProbedHardware:
 
     @property
     def memory_bytes(self) -> int:
+        from autoseg.base.runtime import memory_bytes
+
         return max(1, memory_bytes(self.runtime.device))
 
     @property
@@ -33,26 +41,7 @@ class ProbedHardware:
 
     @cached_property
     def flops_per_s(self) -> float:
-        """Of a 3x3x3 convolution's forward and backward pass on a U-Net's shape."""
-        return _convolution_flops_per_s(self.runtime)
+        """Measured, which takes a second."""
+        from autoseg.nn.speed import convolution_flops_per_s
 
-
-def _convolution_flops_per_s(runtime: Runtime) -> float:
-    side = _SIDE if runtime.device.type == "cpu" else 3 * _SIDE
-    layer = runtime.arranged(nn.Sequential(*[nn.Conv3d(_CHANNELS, _CHANNELS, 3, padding=1) for _ in range(2)]), 3)
-    image = runtime.arranged(torch.zeros(_BATCH, _CHANNELS, side, side, side), 3).requires_grad_()
-
-    def run() -> None:
-        with runtime.autocast():
-            total = layer(image).sum()
-        total.backward()
-        total.item()  # waits for the device
-
-    run()
-    begun, fastest = time.perf_counter(), float("inf")
-    while time.perf_counter() - begun < _SECONDS:
-        start = time.perf_counter()
-        run()
-        fastest = min(fastest, time.perf_counter() - start)  # what else the machine does slows the others
-    flops = 3 * 2 * len(layer) * 27 * _CHANNELS**2 * _BATCH * side**3
-    return flops / fastest
+        return convolution_flops_per_s(self.runtime)

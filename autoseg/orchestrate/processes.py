@@ -16,8 +16,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from autoseg.base.errors import UserError
-from autoseg.base.runtime import cores, open_runtime
-from autoseg.base.workers import loaded_plugins
+from autoseg.base.runtime import open_runtime
+from autoseg.base.workers import cores, loaded_plugins
 from autoseg.base.workspace import appended, read_model, tail
 from autoseg.orchestrate.folds import FoldTask, Outcome
 from autoseg.train.validate import FoldResult

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from autoseg.data.case import PreparedCase
-from autoseg.preprocess.resample import Resize, plan_resize, resample_rows, value_limits
+from autoseg.preprocess.resample import resample_rows, value_limits
+from autoseg.preprocess.resize import Resize, plan_resize
 from autoseg.preprocess.vote import corners, grid_taps, in_memory, settle
 from planners.fingerprint import LabelSpec
 from planners.plan import Configuration, Plan

@@ -25,7 +25,7 @@ from autoseg.predict.uncertainty import CaseQuality
 from autoseg.preprocess.cascade import with_previous
 from autoseg.preprocess.normalize import NORMALIZERS
 from autoseg.preprocess.prepare import prepare
-from autoseg.preprocess.resample import target_shape, target_spacing
+from autoseg.preprocess.resize import target_shape, target_spacing
 from planners.plan import Configuration, Plan
 
 logger = logging.getLogger(__name__)

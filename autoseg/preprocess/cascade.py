@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from autoseg.data.case import PreparedCase
-from autoseg.preprocess.resample import plan_resize
+from autoseg.preprocess.resize import plan_resize
 from autoseg.preprocess.vote import resample_label
 from planners.plan import Configuration
 

@@ -3,16 +3,19 @@
 Normalising comes before resampling: afterwards the non-zero region would no longer fit the image exactly.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from autoseg.data.case import Case, PreparedCase
 from autoseg.data.crop import bounding_box, nonzero_mask
 from autoseg.preprocess.foreground import case_generator, sample_foreground
 from autoseg.preprocess.normalize import normalize
-from autoseg.preprocess.resample import Resize, plan_resize, resample_image, target_shape, target_spacing
-from autoseg.preprocess.vote import resample_label
+from autoseg.preprocess.resize import Resize, plan_resize, target_shape, target_spacing
 from planners.plan import Configuration, Plan
+
+if TYPE_CHECKING:
+    import torch
 
 # Background outside the non-zero region is a label of its own while labels are resampled, as in nnU-Net: at its border
 # a thin structure then competes with two backgrounds, each of which weighs less.
@@ -21,8 +24,11 @@ _OUTSIDE = -1
 _HALF = 0.5 - 1e-5
 
 
-def prepare(case: Case, plan: Plan, configuration: Configuration, device: torch.device | str = "cpu") -> PreparedCase:
-    """The case as the network of `configuration` sees it. Images are resampled on `device`; the case is unchanged."""
+def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch.device | str" = "cpu") -> PreparedCase:
+    """The case as the network of `configuration` sees it. Images are resampled on `device`; the case is unchanged.
+
+    A case that has its grid already needs no torch, whose import would take longer than preparing a small dataset.
+    """
     axes = (0, *(axis + 1 for axis in plan.transpose))
     image_CDHW = case.image_CDHW.transpose(axes)
     absent_CDHW = None if case.absent_CDHW is None else case.absent_CDHW.transpose(axes)
@@ -43,20 +49,20 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: torch.
     cropped = image_CDHW.shape[1:]
     shapes = (cropped, target_shape(cropped, from_mm, to_mm))
     rules = configuration.resampling
-    image_CDHW = torch.from_numpy(_normalized(image_CDHW, absent_CDHW, inside_DHW, case.present_C, (plan, configuration)))
-    image_CDHW = resample_image(image_CDHW.to(device), plan_resize(shapes, from_mm, to_mm, rules.order_image, rules))
+    image_CDHW = _normalized(image_CDHW, absent_CDHW, inside_DHW, case.present_C, (plan, configuration))
+    image_CDHW = _resampled(image_CDHW, plan_resize(shapes, from_mm, to_mm, rules.order_image, rules), device)
     absent_CDHW = _resampled_absence(absent_CDHW, plan_resize(shapes, from_mm, to_mm, 1, rules), device)
     if absent_CDHW is not None:
-        image_CDHW.masked_fill_(absent_CDHW, 0)
+        image_CDHW = np.where(absent_CDHW, np.float32(0), image_CDHW)
     foreground, lesions = {}, {}
     if label_DHW is not None:
         resize = plan_resize(shapes, from_mm, to_mm, rules.order_label, rules)
-        label_DHW = np.maximum(resample_label(torch.from_numpy(label_DHW), resize).numpy(), 0)
+        label_DHW = np.maximum(_resampled_label(label_DHW, resize), 0)
         foreground, lesions = sample_foreground(label_DHW, plan.labels, case_generator(case.name))
-    return PreparedCase(name=case.name, image_CDHW=image_CDHW.cpu().numpy(), present_C=case.present_C.copy(),
+    return PreparedCase(name=case.name, image_CDHW=image_CDHW, present_C=case.present_C.copy(),
                         geometry=case.geometry, transpose=plan.transpose, box=box, cropped_shape=cropped,
                         spacing_mm=to_mm, label_DHW=label_DHW, foreground=foreground, lesions=lesions,
-                        absent_CDHW=None if absent_CDHW is None else absent_CDHW.cpu().numpy())
+                        absent_CDHW=absent_CDHW)
 
 
 def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, present_C: np.ndarray,
@@ -77,13 +83,32 @@ def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_D
     return normalized
 
 
-def _resampled_absence(absent_CDHW: np.ndarray | None, resize: Resize, device: torch.device | str) -> torch.Tensor | None:
+def _resampled(image_CDHW: np.ndarray, resize: Resize, device: "torch.device | str") -> np.ndarray:
+    if resize.is_identity:
+        return image_CDHW
+    import torch
+
+    from autoseg.preprocess.resample import resample_image
+
+    return resample_image(torch.from_numpy(image_CDHW).to(device), resize).cpu().numpy()
+
+
+def _resampled_label(label_DHW: np.ndarray, resize: Resize) -> np.ndarray:
+    if resize.is_identity:
+        return label_DHW
+    import torch
+
+    from autoseg.preprocess.vote import resample_label
+
+    return resample_label(torch.from_numpy(label_DHW), resize).numpy()
+
+
+def _resampled_absence(absent_CDHW: np.ndarray | None, resize: Resize, device: "torch.device | str") -> np.ndarray | None:
     """Absent voxels of the new grid: those of which absent ones weigh at least a half. None where there is none."""
     if absent_CDHW is None or not absent_CDHW.any():
         return None
-    resampled = torch.zeros(len(absent_CDHW), *resize.shape_out, dtype=torch.bool, device=device)
+    resampled = np.zeros((len(absent_CDHW), *resize.shape_out), dtype=bool)
     for c, absent_DHW in enumerate(absent_CDHW):
         if absent_DHW.any():
-            weight = torch.from_numpy(absent_DHW.astype(np.float32))[None].to(device)
-            resampled[c] = resample_image(weight, resize)[0] > _HALF
+            resampled[c] = _resampled(absent_DHW.astype(np.float32)[None], resize, device)[0] > _HALF
     return resampled if resampled.any() else None

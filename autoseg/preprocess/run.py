@@ -13,8 +13,7 @@ from pathlib import Path
 from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.base.memory import workers_that_fit
 from autoseg.base.parts import check_part
-from autoseg.base.runtime import cores
-from autoseg.base.workers import worker_pool
+from autoseg.base.workers import cores, worker_pool
 from autoseg.data.case import CaseFiles
 from autoseg.data.headers import check_headers, places, reference_of
 from autoseg.data.manifest import Manifest
@@ -24,7 +23,7 @@ from autoseg.data.readers.prepared import is_current, remove_prepared, write_pre
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
 from autoseg.preprocess.normalize import NORMALIZERS, round_to_step
 from autoseg.preprocess.prepare import prepare
-from autoseg.preprocess.resample import target_shape, target_spacing
+from autoseg.preprocess.resize import target_shape, target_spacing
 from planners.plan import Configuration, Plan
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.data.crop import bounding_box
-from autoseg.preprocess.resample import Resize, nearest_index
+from autoseg.preprocess.resize import Resize, nearest_index
 
 # Voxels of a slab, and border voxels treated at a time: they bound the memory, not the result.
 _SLAB_VOXELS = 2**22

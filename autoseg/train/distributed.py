@@ -16,7 +16,8 @@ import torch.distributed as dist
 
 from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, is_first, join, ranks
-from autoseg.base.runtime import cores, open_runtime
+from autoseg.base.runtime import open_runtime
+from autoseg.base.workers import cores
 from autoseg.nn.losses import LOSSES
 from planners.plan import Configuration
 

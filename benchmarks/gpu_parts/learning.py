@@ -122,7 +122,7 @@ def _planned_here(prepared: Path, given: Plan, budget_seconds: float, runtime: R
     budget = {"iterations": None, "budget_seconds": budget_seconds}
     fingerprint = prepared / "fingerprint.json"
     if given.planner in PLANNERS.names() and given.planner == "budgeted" and fingerprint.is_file():
-        plan = PLANNERS.get("budgeted")(read_model(fingerprint, Fingerprint), ProbedHardware(runtime),
+        plan = PLANNERS.get("budgeted")(read_model(fingerprint, Fingerprint), ProbedHardware(str(runtime.device)),
                                         Budget(seconds_per_fold=budget_seconds))
         mine, theirs = plan.configurations.get(NAME), given.configurations[NAME]
         if mine is not None and plan.transpose == given.transpose and all(

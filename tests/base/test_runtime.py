@@ -5,7 +5,8 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.base.progress import duration
-from autoseg.base.runtime import Runtime, cores, memory_bytes, open_runtime, used_bytes
+from autoseg.base.runtime import Runtime, memory_bytes, open_runtime, used_bytes
+from autoseg.base.workers import cores
 
 
 def test_the_cpu_is_always_there():

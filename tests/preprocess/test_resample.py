@@ -5,16 +5,8 @@ import pytest
 import torch
 from skimage.transform import resize as skimage_resize
 
-from autoseg.preprocess.resample import (
-    Resize,
-    axis_matrix,
-    plan_resize,
-    resample_image,
-    resample_rows,
-    separate_axis,
-    target_shape,
-    value_limits,
-)
+from autoseg.preprocess.resample import resample_image, resample_rows, value_limits
+from autoseg.preprocess.resize import Resize, axis_matrix, plan_resize, separate_axis, target_shape
 from planners.plan import Resampling
 
 RULES = Resampling()

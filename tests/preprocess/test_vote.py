@@ -7,7 +7,7 @@ from skimage.transform import resize as skimage_resize
 
 from autoseg.base.errors import UserError
 from autoseg.preprocess import vote
-from autoseg.preprocess.resample import Resize
+from autoseg.preprocess.resize import Resize
 from autoseg.preprocess.vote import resample_label
 
 

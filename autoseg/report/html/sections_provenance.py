@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from autoseg import __version__
-from autoseg.base.runtime import cores
+from autoseg.base.workers import cores
 from autoseg.report.html.blocks import Block, Cell, Commands, Heading, Section, Table, Text, table
 from autoseg.report.html.gather import Gathered, Model
 
