@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from batch_phantoms import make_batch, seeded
 
 from autoseg.batches.augment.nnunet import NnunetOptions
@@ -157,6 +158,22 @@ def test_labels_are_elected_by_interpolation_weight():
 @pytest.mark.parametrize(("nearest", "others"), [(1, 2), (2, 1)])
 def test_a_tie_of_labels_goes_to_the_nearest_voxel(nearest, others):
     assert elected([[nearest, others], [others, others]], 1 - math.sqrt(0.5)) == nearest
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_labels_are_those_of_the_largest_interpolated_one_hot_map(n):
+    generator = seeded()
+    coarse = torch.randint(0, 4, (2, 3, *(3,) * n), generator=generator).float()
+    label = F.interpolate(coarse.flatten(0, 1)[:, None], size=(12,) * n, mode="nearest")[:, 0].view(2, 3, *(12,) * n).short()
+    grid = torch.rand(2, *(15,) * n, n, generator=generator) * 2.4 - 1.2
+    sampled = sample_labels(label, grid, 1)
+    padded = F.pad(label, [4] * (2 * n), value=1)  # so far out that every position lies inside
+    one_hot = F.one_hot(padded.long(), 4).movedim(-1, 2).flatten(1, 2).float()
+    shares = F.grid_sample(one_hot, grid * (12 / 20), align_corners=False).unflatten(1, (3, 4))
+    best, second = shares.topk(2, dim=2).values.unbind(2)
+    clear = best - second > 1e-3  # the weight that decides ties
+    assert clear.float().mean() > 0.9
+    assert torch.equal(sampled[clear].long(), shares.argmax(2)[clear])
 
 
 def test_the_channels_of_an_earlier_prediction_are_resampled_as_labels():

@@ -5,6 +5,7 @@ labels by the largest linearly interpolated share, zeros outside, and in-plane o
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -190,20 +191,45 @@ def sample_labels(label_NM: torch.Tensor, grid_N: torch.Tensor, padding: int) ->
     n = grid_N.shape[-1]
     padded = F.pad(label_NM, [1, 1] * n, value=padding)
     table_VM = padded.movedim(1, -1).reshape(-1, n_maps)
-    lowest = torch.arange(n_samples, device=label_NM.device).view(-1, *[1] * n)
-    corners = [(0, grid_N.new_ones(()))]  # (steps in the table from the lowest corner, weight)
+    lowest = torch.arange(n_samples, device=label_NM.device).view(-1, *[1] * n)  # corner around each position, in the table
+    shares = []  # of the upper corners, an axis
     for axis, size in enumerate(padded.shape[2:]):
         # In voxels of the padded map; what lies beyond its border is as the border.
         position = ((grid_N[..., n - 1 - axis] + 1) * ((size - 2) / 2) + 0.5).clamp_(0, size - 1)
         floor = position.floor().clamp_(max=size - 2)
-        above = position.sub_(floor)
+        shares.append(position.sub_(floor).flatten())
         lowest = lowest * size + floor.long()
-        corners = [(steps * size + step, weight * share) for steps, weight in corners
-                   for step, share in ((0, 1 - above), (1, above))]
     rows = lowest.flatten()
-    found = [table_VM[steps:].index_select(0, rows) for steps, _ in corners]
-    elected = _elect(found, [weight.reshape(-1, 1) for _, weight in corners])
-    return elected.view(*grid_N.shape[:-1], n_maps).movedim(-1, 1)
+    if table_VM.device.type == "cpu":  # few positions lie between labels; elsewhere, counting them would wait for the device
+        sampled = table_VM.index_select(0, rows)
+        between = _between_labels(padded).flatten().index_select(0, rows).nonzero()[:, 0]
+        sampled[between] = _vote(table_VM, rows[between], [share[between] for share in shares], padded.shape[2:])
+    else:
+        sampled = _vote(table_VM, rows, shares, padded.shape[2:])
+    return sampled.view(*grid_N.shape[:-1], n_maps).movedim(-1, 1)
+
+
+def _between_labels(label_NM: torch.Tensor) -> torch.Tensor:
+    """Whether any map has more than one label in the block of two voxels along each axis that begins at a voxel.
+
+    (N, *space); False at the last voxels, where no block begins.
+    """
+    low = high = label_NM
+    for axis in range(2, label_NM.ndim):
+        n = low.shape[axis] - 1
+        low = torch.minimum(low.narrow(axis, 0, n), low.narrow(axis, 1, n))
+        high = torch.maximum(high.narrow(axis, 0, n), high.narrow(axis, 1, n))
+    return F.pad((low != high).any(1), [0, 1] * (label_NM.ndim - 2))
+
+
+def _vote(table_VM: torch.Tensor, rows_P: torch.Tensor, shares: list[torch.Tensor], sizes: Sequence[int]) -> torch.Tensor:
+    """The labels (P, M) of the positions whose lowest corners are rows of the table, by all their corners' weights."""
+    corners = [(0, torch.ones_like(shares[0]))]  # (steps in the table from the lowest corner, weight)
+    for size, share in zip(sizes, shares, strict=True):
+        corners = [(steps * size + step, weight * part) for steps, weight in corners
+                   for step, part in ((0, 1 - share), (1, share))]
+    found = [table_VM[steps:].index_select(0, rows_P) for steps, _ in corners]
+    return _elect(found, [weight[:, None] for _, weight in corners])
 
 
 def _elect(found: list[torch.Tensor], weights: list[torch.Tensor]) -> torch.Tensor:
