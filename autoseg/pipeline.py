@@ -140,9 +140,11 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     if not path.is_file():
         raise UserError("the dataset has no fingerprint", where=dataset,
                         do=f"run autoseg_plan_and_preprocess -d {dataset}")
+    if device not in ("auto", "cpu"):  # one that is not there is an error, whether the planner asks for it or not
+        from autoseg.base.runtime import open_runtime
+
+        open_runtime(device)
     hardware = ProbedHardware(device)
-    if device != "auto":
-        _ = hardware.runtime  # a device that is not there is an error, whether the planner asks for it or not
     try:
         make = PLANNERS.get(planner)
         made = make(read_model(path, Fingerprint), hardware, budget)

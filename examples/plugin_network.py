@@ -8,7 +8,7 @@ Run in the folder of this file (any module that Python can import will do):
 
 (All folds of a model share one plan: give each the same values, or --restart.) A network is made by (topology, n_inputs,
 n_outputs, **options) for two and three dimensions alike. It gives `bottleneck_channels`, `encode` and `decode`, and may
-name its last layers in `heads`; see `autoseg.nn.networks.Network`.
+name its last layers in `logit_layers`; see `autoseg.nn.networks.Network`.
 """
 
 import torch
@@ -40,8 +40,8 @@ class SqueezingUNet(nn.Module):
         self.gates = nn.ModuleList(Gate(channels, reduction) for channels in topology.features)
 
     @property
-    def heads(self) -> nn.ModuleList:
-        return self.unet.heads
+    def logit_layers(self) -> nn.ModuleList:
+        return self.unet.logit_layers
 
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
         return [gate(stage) for gate, stage in zip(self.gates, self.unet.encode(image_BCDHW), strict=True)]

@@ -5,26 +5,35 @@ from collections.abc import Sequence
 
 import torch
 
+from autoseg.base.errors import UserError
 from autoseg.nn.networks import Network
+
+_LEAST_BACKGROUND = 0.01
 
 
 def start_at(network: Network, prior: Sequence[float], *, regions: bool) -> None:
-    """Set the biases of the network's heads so that its logits begin around those of the `prior` of each foreground name.
+    """Set the biases of the network's `logit_layers` so that its logits begin around those of the `prior` of each
+    foreground name.
 
-    Of regions that is the logit of each; else background takes what the others leave. Without a prior, and in a network
-    that names no `heads`, nothing changes.
+    Of regions that is the logit of each; else background has what the others leave, at least one of a hundred. Without a
+    prior, and in a network that names no such layers, nothing changes. Raises UserError where such a layer has no bias of
+    one value an output.
 
-    A head that begins at even odds spends its first iterations on background, and with a momentum of .99 it goes on long
-    after there is nothing to gain: foreground is then so improbable that its Dice has no gradient left
+    A network that begins at even odds spends its first iterations on background, and with a momentum of .99 it goes on
+    long after there is nothing to gain: foreground is then so improbable that its Dice has no gradient left
     (docs/decisions/0016).
     """
     if not prior:
         return
     if regions:
-        bias_K = [math.log(p / (1 - p)) for p in prior]
+        bias_K = torch.tensor([math.log(p / (1 - p)) for p in prior])
     else:
-        rest = max(1 - sum(prior), min(prior))  # rounding, or labels that fill the whole image, leave something
-        bias_K = [math.log(p) for p in (rest, *prior)]
-    with torch.no_grad():
-        for head in getattr(network, "heads", ()):
-            head.bias.copy_(torch.tensor(bias_K))
+        bias_K = torch.tensor([max(1 - sum(prior), _LEAST_BACKGROUND), *prior]).log()
+    for layer in getattr(network, "logit_layers", ()):
+        bias = getattr(layer, "bias", None)
+        if not isinstance(bias, torch.Tensor) or bias.shape != bias_K.shape:
+            raise UserError("a layer of logits has no bias that could begin at the prior", where=type(network).__name__,
+                            found=layer, expected=f"a bias of {len(bias_K)} values",
+                            do="name other logit_layers, or train with --set 'prior=[]'")
+        with torch.no_grad():
+            bias.copy_(bias_K)

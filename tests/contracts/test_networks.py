@@ -1,6 +1,7 @@
 """Every registered network, in two and three dimensions, through the same contract."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -73,6 +74,19 @@ def test_logits_begin_around_the_prior_at_every_stage(network, n):
     torch.manual_seed(0)
     model = build_model(plan, plan.configurations["c"].model_copy(update={"prior": (0.2, 0.05)}))
     expected = torch.tensor([0.75, 0.2, 0.05]).log().view(1, 3, *[1] * n)
+    for stage, without in zip(model(image_of(n)), even(image_of(n)), strict=True):
+        assert torch.allclose(stage - without, expected.expand_as(stage), atol=1e-5)
+
+
+@pytest.mark.parametrize(("network", "n"), EVERY)
+def test_logits_of_regions_begin_around_theirs(network, n):
+    labels = LabelSpec(names={"background": (0,), "organ": (1, 2), "tumour": (2,)}, region_order=(1, 2))
+    plan = make_plan(network, n).model_copy(update={"labels": labels})
+    torch.manual_seed(0)
+    even = build_model(plan, plan.configurations["c"])
+    torch.manual_seed(0)
+    model = build_model(plan, plan.configurations["c"].model_copy(update={"prior": (0.5, 0.05)}))
+    expected = torch.tensor([0.0, math.log(0.05 / 0.95)]).view(1, 2, *[1] * n)
     for stage, without in zip(model(image_of(n)), even(image_of(n)), strict=True):
         assert torch.allclose(stage - without, expected.expand_as(stage), atol=1e-5)
 

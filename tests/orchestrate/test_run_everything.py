@@ -26,7 +26,7 @@ def home(tmp_path, monkeypatch):
             "3d_fullres": small_plan().configurations["3d_fullres"], "2d": small_plan(2).configurations["2d"]}})
 
     monkeypatch.setattr(pipeline, "make_plan", tiny)
-    monkeypatch.setattr(pipeline, "ProbedHardware", lambda runtime: KnownHardware(
+    monkeypatch.setattr(pipeline, "ProbedHardware", lambda device: KnownHardware(
         device="cpu", memory_bytes=2**33, flops_per_s=1e11, cores=1))
     monkeypatch.setattr(pipeline, "report", lambda dataset, *, home: Workspace(home).report(dataset))
     return tmp_path

@@ -11,7 +11,8 @@ from planners.registry import Registry
 class Network(Protocol):
     """What the rest of autoseg asks of a network; it knows neither modalities nor clinical tables.
 
-    One that names its last layers, `heads`, each with a bias of one value an output, has them begin at the plan's prior.
+    One that names the layers that give logits, `logit_layers`, each with a bias of one value an output, has them begin at
+    the plan's prior.
     """
 
     bottleneck_channels: int

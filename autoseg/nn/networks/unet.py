@@ -48,7 +48,7 @@ class PlainUNet(nn.Module):
         initialize(self)
 
     @property
-    def heads(self) -> nn.ModuleList:
+    def logit_layers(self) -> nn.ModuleList:
         return self.decoder.heads
 
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
@@ -70,7 +70,7 @@ class ResidualUNet(nn.Module):
         initialize(self)
 
     @property
-    def heads(self) -> nn.ModuleList:
+    def logit_layers(self) -> nn.ModuleList:
         return self.decoder.heads
 
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
