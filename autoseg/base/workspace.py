@@ -119,8 +119,10 @@ def read_model(path: Path, model: type[M]) -> M:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder alone; a UserError where another process of this machine holds it. Windows has no such lock."""
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder alone. Where another process of this machine holds it: a UserError, or `wait` for its end. Windows has
+    no such lock.
+    """
     try:
         import fcntl
     except ImportError:
@@ -129,7 +131,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError("another process works here", where=folder, do="wait for it, or end it") from None
         except OSError:  # a disk without locks, as some that are shared

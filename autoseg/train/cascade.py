@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.base.progress import progress
-from autoseg.base.workspace import FoldFolder, Workspace
+from autoseg.base.workspace import FoldFolder, Workspace, locked
 from autoseg.data.readers import read_label
 from autoseg.data.readers.files import digest
 from autoseg.data.readers.prepared import is_current, open_prepared, write_prepared
@@ -30,10 +30,11 @@ def add_previous(workspace: Workspace, planned: Plan, configuration: str, cases:
                         found=f"{len(missing)} cases without: " + ", ".join(missing[:5]),
                         do=f"train every fold of it first: autoseg_train {planned.dataset} {chosen.previous} 0 (1, 2, ...)")
     target = workspace.cases(planned.dataset, planned.planner, configuration)
-    for name in progress(names, "joining the earlier stage", len(names)):
-        prepared = open_prepared(cases, name)
-        provenance = {**prepared.provenance, "previous": digest(masks[name])}
-        if not is_current(target, name, provenance):
-            joined = with_previous(prepared, read_label(masks[name])[0], chosen)
-            write_prepared(target, replace(joined, provenance=provenance), chosen.patch)
+    with locked(target, wait=True):  # folds that begin at once join the same cases
+        for name in progress(names, "joining the earlier stage", len(names)):
+            prepared = open_prepared(cases, name)
+            provenance = {**prepared.provenance, "previous": digest(masks[name])}
+            if not is_current(target, name, provenance):
+                joined = with_previous(prepared, read_label(masks[name])[0], chosen)
+                write_prepared(target, replace(joined, provenance=provenance), chosen.patch)
     return target

@@ -49,9 +49,8 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     stream = _stream(job, store, runtime, job.seed)
     state = new_state(job.plan, job.configuration, runtime, job.seed, job.layout)
     saved = load_state(job.folder.state)
-    if saved is not None and saved.get("training", list(job.training)) != list(job.training):
-        raise UserError("the folds were changed since this training began", where=job.title,
-                        do="restore the folds, or begin this one anew with --restart")
+    if saved is not None:
+        _check_goes_on(job, saved)
     pace, forward = _measured(job, state, store, runtime)
     if saved is not None:
         state.restore(saved["train"])
@@ -81,6 +80,16 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
     state.seconds = time.monotonic() - started
     if is_first():
         _finish(job, state)
+
+
+def _check_goes_on(job: FoldJob, saved: dict) -> None:
+    """A UserError where what was saved is of another training. States of earlier versions say less."""
+    if saved.get("training", list(job.training)) != list(job.training):
+        raise UserError("the folds were changed since this training began", where=job.title,
+                        do="restore the folds, or begin this one anew with --restart")
+    if saved.get("seed", job.seed) != job.seed:
+        raise UserError("this training began with another seed", where=job.title, found=saved["seed"], expected=job.seed,
+                        do=f"go on with --seed {saved['seed']}, or begin it anew with --restart")
 
 
 def _measured(job: FoldJob, state: TrainState, store: CaseStore, runtime: Runtime) -> tuple[Pace, Forward]:
@@ -150,7 +159,7 @@ def _log(job: FoldJob, state: TrainState, dice: dict[str, float | None], watchdo
 
 def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
     save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
-                                 "training": list(job.training)})
+                                 "training": list(job.training), "seed": job.seed})
     write_json(job.folder.schedule, state.schedule)
 
 

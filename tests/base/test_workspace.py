@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import sys
+import threading
 
 import pytest
 
@@ -126,3 +128,21 @@ def test_a_folder_that_another_process_holds_is_refused(tmp_path):
             pass
     with locked(tmp_path / "fold_0"):
         pass
+
+
+def test_whoever_waits_for_a_folder_gets_it_when_it_is_free(tmp_path):
+    done = []
+
+    def wait():
+        with locked(tmp_path / "cases", wait=True):
+            done.append("second")
+
+    with locked(tmp_path / "cases"):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.2)
+        if sys.platform != "win32":  # which has no such lock
+            assert waiting.is_alive()
+            done.append("first")
+    waiting.join(10)
+    assert done[-1] == "second" and len(done) == (1 if sys.platform == "win32" else 2)

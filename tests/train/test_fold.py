@@ -96,6 +96,13 @@ def test_a_training_goes_on_with_its_own_cases_only(job_of):
         train(replace(job, training=NAMES[1:], validation=NAMES[:1]))
 
 
+def test_a_training_goes_on_with_its_own_seed_only(job_of):
+    job = job_of("fold_0")
+    train(job)
+    with pytest.raises(AutosegError, match=r"another seed.*found: 3; expected: 4.*--seed 3.*--restart"):
+        train(replace(job, seed=4))
+
+
 def test_a_state_of_a_device_without_loss_scaling_goes_on_where_it_is_needed(job_of):
     job = job_of("fold_0")
     state = new_state(job.plan, job.configuration, CPU, 0)
