@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_refused(fresh, tmp_path, capsys):
 
 def test_a_damaged_prepared_case_is_named_and_prepared_again(fresh, capsys):
     folder = fresh / "prepared" / DATASET / "budgeted_3d_fullres"
-    damaged = next(path for path in sorted(folder.iterdir()) if path.suffix == ".b2nd" and "ball_00" in path.name)
+    damaged = next(path for path in sorted(folder.iterdir()) if path.suffix == ".arrays" and "ball_00" in path.name)
     damaged.write_bytes(damaged.read_bytes()[:-7])
     fails(train.main, ["1", "3d_fullres", "0", "--restart", *TINY, "--home", str(fresh)], capsys, "ball_00")
     assert plan_and_preprocess.main(["-d", "1", "-c", "3d_fullres", "--budget", "60s", "--home", str(fresh)]) == 0

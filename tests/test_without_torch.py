@@ -43,7 +43,7 @@ def test_a_dataset_is_checked_measured_planned_and_prepared(home):
         done = command(*arguments, "--home", str(home))
         assert done.returncode == 0, done.stderr
     prepared = home / "prepared" / "Dataset001_Spheres" / "classic_3d_fullres"
-    assert len(list(prepared.glob("*.image.b2nd"))) == 3
+    assert len(list(prepared.glob("*.arrays"))) == 3
 
 
 def test_masks_are_scored(home, tmp_path):

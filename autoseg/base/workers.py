@@ -1,4 +1,8 @@
-"""Worker processes, safe under `spawn`: each imports the plug-ins that its parent loaded."""
+"""Worker processes, safe under `spawn`: each imports the plug-ins that its parent loaded.
+
+On Linux they are forked from a server of Python's own, which has imported what most of them need and nothing that could
+not be forked: a worker is there in some milliseconds, where a new interpreter takes a second.
+"""
 
 import importlib
 import multiprocessing
@@ -8,6 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 from autoseg.base.errors import UserError
 
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+_IMPORTED_BEFORE = ["autoseg.preprocess.run", "autoseg.evaluate.folders", "nibabel"]  # nothing of torch or ITK
+
+_is_served = False
 _plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them
 
 
@@ -37,13 +45,37 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
-    """Processes that know this one's plug-ins; with `threads`, torch uses that many in each."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (tuple(_plugins), threads))
+def expect_workers() -> None:
+    """Workers will be asked for soon: what they need is imported beside what this process imports."""
+    if cores() > 1:
+        _serve()
 
 
-def _start(plugins: tuple[str, ...], threads: int | None) -> None:
-    if threads is not None:
+def start_at_once() -> bool:
+    """Whether a worker is there in milliseconds."""
+    return _is_served
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that know this one's plug-ins and share its cores."""
+    _serve()
+    start = _start, (tuple(_plugins), max(1, cores() // workers))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context(_METHOD), *start)
+
+
+def _serve() -> None:
+    global _is_served
+    if _METHOD == "forkserver" and not _is_served:
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(_IMPORTED_BEFORE)
+        forkserver.ensure_running()
+        _is_served = True
+
+
+def _start(plugins: tuple[str, ...], threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it, if ever it is imported
+    if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The names of all files, and the one way to write them: to a temporary name, fsync, rename.
+"""The names of all files, and the one way to write them: to a temporary name, fsync (but for prepared cases), rename.
 
 AUTOSEG_HOME (default ~/autoseg) holds `raw/`, `prepared/` and `models/`. Raw datasets are also found under `nnUNet_raw`.
 """
@@ -28,6 +28,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
     The temporary name keeps the ending of `path`, because writers choose a format by it.
     """
+    def write_and_flush(temporary: Path) -> None:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+
+    _write_renamed(path, write_and_flush)
+
+
+def write_unflushed(path: Path, content: bytes) -> None:
+    """Write a file all or nothing, unless the machine itself fails: for what its readers check, and can be made again."""
+    _write_renamed(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
     descriptor, name = tempfile.mkstemp(prefix=".partial_", suffix=ending, dir=path.parent)
@@ -35,12 +49,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

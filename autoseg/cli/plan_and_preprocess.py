@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from autoseg.base.workers import expect_workers
 from autoseg.cli import common
 
 
@@ -26,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.workers != 1:
+        expect_workers()
     from autoseg import pipeline
 
     for dataset in options.dataset:

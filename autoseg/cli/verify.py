@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from autoseg.base.workers import expect_workers
 from autoseg.cli import common
 
 
@@ -15,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.workers != 1:
+        expect_workers()
     from autoseg import pipeline
     from autoseg.base.errors import ManyFaults
 

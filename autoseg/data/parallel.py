@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.memory import workers_that_fit
-from autoseg.base.workers import worker_pool
+from autoseg.base.workers import start_at_once, worker_pool
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Effort:
-    """What is known of the work before it begins: what it is called, and what a case takes.
+    """What is known of the work before it begins: what it is called, and what a case takes, the largest or each.
 
-    `tried` cases are done in this process first: they tell the pace, and where the rest takes less than `worth_seconds`,
-    no process is started (0: processes at once).
+    Where processes do not start at once, `tried` cases are done in this one first: they tell the pace, and where the rest
+    takes less than `worth_seconds`, no other is started (0: processes in any case).
     """
 
     what: str = "working on the cases"
-    need_bytes: int = 0
+    need_bytes: int | Sequence[int] = 0
     tried: int = 0
     worth_seconds: float = 10.0
 
@@ -50,13 +50,13 @@ def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress
     """`work(case)` of every case, in order, with `progress()` after each; `workers=1` starts no process.
 
     `work` must be picklable: a function of a module, or a `functools.partial` of one. What it raises names the case. No
-    more workers are started than fit the memory. Where one is killed, most often for its memory, the cases that are left
-    are done one at a time; what is killed even then is `died(case)`, or a UserError.
+    more workers are started than fit the memory. Where one is killed, most often for its memory, the cases that were
+    in work are done again, one at a time; what is killed even then is `died(case)`, or a UserError.
     """
     report = progress or (lambda: None)
     n_tried, seconds = 0, 0.0
     workers = min(workers, len(cases))
-    if workers > 1 and effort.tried:
+    if workers > 1 and effort.tried and not start_at_once():
         for case in cases[:effort.tried]:
             n_tried += 1
             begun = time.monotonic()
@@ -65,8 +65,9 @@ def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress
             report()
         workers = min(workers, len(cases) - n_tried) if seconds * (len(cases) - n_tried) > effort.worth_seconds else 1
     left = cases[n_tried:]
-    if workers > 1:
-        workers = workers_that_fit(effort.need_bytes, workers, effort.what)
+    if left:
+        need = effort.need_bytes
+        workers = workers_that_fit(need if isinstance(need, int) else need[n_tried:], workers, effort.what)
     here = workers <= 1
     for result in _one_by_one(work, left) if here else _in_processes(work, left, workers, died):
         yield result
@@ -79,15 +80,20 @@ def _one_by_one(work: Callable[[C], T], cases: Sequence[C]) -> Iterator[T]:
 
 
 def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died: Callable[[C], T] | None) -> Iterator[T]:
-    done = 0
-    try:
-        for result in _in_pool(work, cases, workers):
-            done += 1
-            yield result
-    except BrokenProcessPool:
-        logger.warning("a worker process ended abruptly, most often for lack of memory; from case %s on one process works "
-                       "alone", cases[done].name)
-        yield from _alone(work, cases[done:], died)
+    left = cases
+    while left:
+        done = 0
+        try:
+            for result in _in_pool(work, left, workers):
+                done += 1
+                yield result
+            return
+        except BrokenProcessPool:
+            suspects = left[done:done + _AHEAD_PER_WORKER * workers]
+            logger.warning("a worker process died, most often for lack of memory; the cases from %s to %s are done one at a "
+                           "time", suspects[0].name, suspects[-1].name)
+            yield from _alone(work, suspects, died)
+            left = left[done + len(suspects):]
 
 
 def _in_pool(work: Callable[[C], T], cases: Sequence[C], workers: int) -> Iterator[T]:

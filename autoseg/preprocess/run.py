@@ -2,22 +2,20 @@
 
 import logging
 import math
-import time
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, ManyFaults
-from autoseg.base.memory import workers_that_fit
 from autoseg.base.parts import check_part
-from autoseg.base.workers import cores, worker_pool
+from autoseg.base.workers import cores
 from autoseg.data.case import CaseFiles
 from autoseg.data.headers import check_headers, places, reference_of
 from autoseg.data.manifest import Manifest
 from autoseg.data.measure import case_digest, transforms_of
+from autoseg.data.parallel import DIED, Effort, each_case
 from autoseg.data.raw import find_training_cases, load_case
 from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
@@ -30,11 +28,7 @@ log = logging.getLogger(__name__)
 
 # Raised when prepared cases of an earlier version are no longer what this one would make.
 _RECIPE_VERSION = 1
-# Cases up to this size are prepared by threads of this process, which mostly wait for the disk; they are sooner done than
-# processes are started, or, where the first cases say otherwise, processes take the rest.
-_SMALL_BYTES = 64 * 2**20
-_THREADS_A_WORKER = 2
-_MOST_THREADS = 8  # the interpreter's lock leaves no work for more, and each has torch's threads of its own
+_TRIED = 2  # cases that tell the pace
 _SECONDS_WORTH_PROCESSES = 20.0
 
 
@@ -48,6 +42,10 @@ class Job:
     folder: Path
     transforms: Path | None = None  # the folder of what registration found
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.files.name
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,9 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
     for _ in current:
         report()
     done, faults = [], []
-    for job, fault in _outcomes(waiting, sizes, workers):
+    effort = Effort("preparing", sizes, _TRIED, _SECONDS_WORTH_PROCESSES)
+    outcomes = each_case(_attempt, waiting, workers, effort=effort, died=lambda _: DIED)
+    for job, fault in zip(waiting, outcomes, strict=True):
         if fault:
             log.warning("%s was not prepared: %s", job.files.name, fault)
         (faults if fault else done).append(f"{job.files.name}: {fault}" if fault else job.files.name)
@@ -135,26 +135,6 @@ def case_bytes(job: Job) -> int:
     return 4 * (values + own) + marks
 
 
-def _outcomes(jobs: list[Job], sizes: list[int], workers: int) -> Iterator[tuple[Job, str]]:
-    """Each job with what went wrong, in the order of their end."""
-    if workers > 1 and max(sizes, default=0) <= _SMALL_BYTES:
-        n_threads = workers_that_fit(sizes, min(_MOST_THREADS, _THREADS_A_WORKER * workers), "preparing", extra_bytes=0)
-        n_tried = 2 * n_threads
-        begun = time.process_time()  # threads hide what the disk takes
-        yield from _in_threads(jobs[:n_tried], n_threads)
-        jobs, sizes = jobs[n_tried:], sizes[n_tried:]
-        if (time.process_time() - begun) / n_tried * len(jobs) < _SECONDS_WORTH_PROCESSES:
-            yield from _in_threads(jobs, n_threads)
-            return
-    workers = workers_that_fit(sizes, workers, "preparing") if jobs else 1
-    yield from _in_processes(jobs, workers) if workers > 1 else ((job, _attempt(job)) for job in jobs)
-
-
-def _in_threads(jobs: list[Job], n_threads: int) -> Iterator[tuple[Job, str]]:
-    with ThreadPoolExecutor(n_threads) as threads:
-        yield from zip(jobs, threads.map(_attempt, jobs), strict=True)
-
-
 def _with_provenance(job: Job) -> tuple[Job, bool]:
     """The job with the digests of what it depends on, and whether the prepared case is current."""
     try:
@@ -183,32 +163,3 @@ def _attempt(job: Job) -> str:
         log.debug("%s", job.files.name, exc_info=True)
         return f"{type(error).__name__}: {error}"
     return ""
-
-
-def _in_processes(jobs: list[Job], workers: int) -> Iterator[tuple[Job, str]]:
-    """Outcomes in the order of their end. When a worker dies, the cases that were in work are tried again one by one,
-    each alone in a process of its own: most often the memory was short, and then the case itself is sound.
-    """
-    waiting, suspects = list(reversed(jobs)), []
-    while waiting:
-        with worker_pool(workers, max(1, cores() // workers)) as pool:
-            running = {}
-            try:
-                while waiting or running:
-                    while waiting and len(running) < workers:
-                        job = waiting[-1]
-                        running[pool.submit(_attempt, job)] = job
-                        waiting.pop()
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        fault = future.result()
-                        yield running.pop(future), fault
-            except BrokenProcessPool:
-                suspects += running.values()
-    for job in suspects:
-        log.warning("a worker process died while %s was prepared; trying this case again, alone", job.files.name)
-        with worker_pool(1, cores()) as pool:
-            try:
-                fault = pool.submit(_attempt, job).result()
-            except BrokenProcessPool:
-                fault = "its worker process died twice, the second time working alone (the memory may be too small)"
-        yield job, fault

@@ -102,6 +102,6 @@ def test_cases_on_the_disk_give_the_patches_of_the_cases_that_were_written(tmp_p
 
 def test_a_damaged_case_is_named(tmp_path):
     write_prepared(tmp_path, make_case(np.zeros((4, 4, 4)), "case_5"))
-    (tmp_path / "case_5.image.b2nd").write_bytes(b"")
+    (tmp_path / "case_5.arrays").write_bytes(b"")
     with pytest.raises(UserError, match="case_5"):
         open_cases(tmp_path, ["case_5"], "cpu", 10**9)

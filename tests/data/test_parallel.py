@@ -27,6 +27,10 @@ def deadly(files: CaseFiles) -> str:
     return os._exit(1) if files.name == "case1" else files.name
 
 
+def pid(files: CaseFiles) -> int:
+    return os.getpid()
+
+
 def dying(files: CaseFiles) -> str:
     os._exit(1)
 
@@ -67,8 +71,25 @@ def test_fewer_processes_than_asked_are_started_where_memory_is_short(monkeypatc
 
 
 def test_no_process_is_started_for_work_that_is_soon_done(monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: False)
     monkeypatch.setattr(parallel, "worker_pool", lambda n: pytest.fail("a process was started"))
     assert len(list(each_case(failing, CASES[4:], 4, effort=Effort(tried=2)))) == 5
+
+
+def test_processes_that_start_at_once_are_taken_for_any_work(monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)
+    pids = list(each_case(pid, CASES, 2, effort=Effort(tried=2)))
+    assert os.getpid() not in pids
+
+
+def test_after_a_death_processes_go_on(monkeypatch):
+    monkeypatch.setattr(parallel, "_AHEAD_PER_WORKER", 1)
+    started = []
+    pool = parallel.worker_pool
+    monkeypatch.setattr(parallel, "worker_pool", lambda n: started.append(n) or pool(n))
+    results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost"))
+    assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
+    assert started[0] == started[-1] == 2 and 1 in started
 
 
 def test_no_case_is_no_result():

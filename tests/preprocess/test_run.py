@@ -8,6 +8,7 @@ from preprocess_plans import tiny_plan
 from autoseg.base import memory
 from autoseg.base.errors import ManyFaults
 from autoseg.base.workers import load_plugin
+from autoseg.data import parallel
 from autoseg.data.manifest import read_manifest
 from autoseg.data.readers.prepared import open_prepared, prepared_names
 from autoseg.data.transform import Transform
@@ -70,7 +71,7 @@ def test_a_changed_file_is_prepared_again_and_the_others_are_kept(raw):
 
 def test_a_damaged_case_is_prepared_again(raw):
     prepare_all(raw)
-    file = raw.parent / "out" / "c.label.b2nd"
+    file = raw.parent / "out" / "c.arrays"
     file.write_bytes(file.read_bytes()[:-3])
     assert prepare_all(raw).prepared == ("c",)
     assert open_prepared(raw.parent / "out", "c").label_DHW[2, 2, 3] == 2
@@ -112,31 +113,27 @@ def test_an_unforeseen_fault_is_reported_with_its_kind(raw, monkeypatch):
 
 
 def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
-    monkeypatch.setattr(run, "_SMALL_BYTES", 0)
-    warnings = []
-    monkeypatch.setattr(run.log, "warning", lambda text, *values: warnings.append(text % values))
     (raw.parent / "deadly_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(raw.parent))
     write_case(raw, "b", mark=666.0)
     load_plugin("deadly_plugin")
     result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2)
     assert result.prepared == ("a", "c")
-    assert len(result.faults) == 1 and result.faults[0].startswith("b: its worker process died twice")
-    assert any("died while b was prepared" in warning for warning in warnings)
+    assert len(result.faults) == 1 and result.faults[0].startswith("b: a worker process ended abruptly, working alone")
 
 
 def test_fewer_workers_are_started_where_memory_is_short(raw, monkeypatch, caplog):
-    monkeypatch.setattr(run, "_SMALL_BYTES", 0)
     monkeypatch.setattr(run, "case_bytes", lambda job: 2**30)
     monkeypatch.setattr(memory, "free_host_bytes", lambda: 2**31)
-    monkeypatch.setattr(run, "worker_pool", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)
+    monkeypatch.setattr(parallel, "worker_pool", lambda _: pytest.fail("a process was started"))
     with caplog.at_level("INFO", "autoseg"):
         assert len(prepare_all(raw, workers=3).prepared) == 3
     assert "preparing: 1 instead of 3 workers of about 1.4 GiB for 2.0 GiB free" in caplog.text
 
 
-def test_threads_prepare_small_cases_as_one_process_does(raw, monkeypatch):
-    monkeypatch.setattr(run, "worker_pool", lambda *_: pytest.fail("a process was started"))
+def test_workers_prepare_cases_as_one_process_does(raw, monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)
     alone = prepare_all(raw)
     before = {path.name: path.read_bytes() for path in (raw.parent / "out").iterdir()}
     for name in alone.prepared:

@@ -21,12 +21,26 @@ _GZIP = b"\x1f\x8b"
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 # ITK's own limit is near: beyond it, it refuses to read an affine.
 _ORTHONORMAL = 1e-4
+# NIfTI-1, little-endian; only what says where the voxels lie (nifti1.h).
+_HEADER = np.dtype({"names": ("sizeof_hdr", "dim", "datatype", "pixdim", "xyzt_units", "qform_code", "sform_code",
+                              "quatern", "offset", "srow", "magic"),
+                    "formats": ("<i4", ("<i2", 8), "<i2", ("<f4", 8), "u1", "<i2", "<i2", ("<f4", 3), ("<f4", 3),
+                                ("<f4", (3, 4)), "S4"),
+                    "offsets": (0, 40, 70, 76, 123, 252, 254, 256, 268, 280, 344), "itemsize": 348})
+_SCALARS = (2, 4, 8, 16, 64, 256, 512, 768)  # codes of 8 to 32 bits and float64
+_MILLIMETRES = 2
+# Quaternions (b, c, d) of no turn and of half a turn about one axis, and which axes they reverse.
+_HALF_TURNS = {(0.0, 0.0, 0.0): (1, 1, 1), (1.0, 0.0, 0.0): (1, -1, -1), (0.0, 1.0, 0.0): (-1, 1, -1),
+               (0.0, 0.0, 1.0): (-1, -1, 1)}
 
 
 def nifti_header(path: Path) -> Header:
     """Grid and channels. An affine with shear, which ITK refuses, is kept as it is through nibabel."""
+    plain = plain_geometry(path)
+    if plain is not None:
+        return Header(plain, 1)
     try:
-        return itk_header(path)
+        return itk_header(path, "NiftiImageIO")
     except UserError:
         _content(path)  # says so where gzip is what is wrong
         header = _nibabel_header(path)
@@ -87,6 +101,35 @@ def _header_of(content: bytes) -> Any:
     is_second = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
     kind, size = (Nifti2Header, 540) if is_second else (Nifti1Header, 348)
     return kind(content[:size], check=False)
+
+
+def plain_geometry(path: Path) -> Geometry | None:
+    """The grid of a volume along the axes of the body, of which qform and sform say the same; None of any other file.
+
+    ITK answers alike, but takes a millisecond, and its import a hundred.
+    """
+    try:
+        with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
+            content = file.read(_HEADER.itemsize)
+    except (OSError, EOFError, zlib.error):
+        return None
+    if len(content) < _HEADER.itemsize:
+        return None
+    header = np.frombuffer(content, _HEADER)[0]
+    size, spacing = header["dim"][1:4], header["pixdim"][1:4]
+    rotation = tuple(header["quatern"].tolist())
+    if (header["sizeof_hdr"] != _HEADER.itemsize or header["magic"] != b"n+1" or header["dim"][0] != 3
+            or header["datatype"] not in _SCALARS or header["xyzt_units"] & 7 not in (0, _MILLIMETRES)
+            or not (header["qform_code"] and header["sform_code"] and rotation in _HALF_TURNS
+                    and header["pixdim"][0] in (1, -1) and (size > 0).all()
+                    and (spacing > 0).all() and np.isfinite(header["srow"]).all())):
+        return None
+    signs = np.array(_HALF_TURNS[rotation]) * (1, 1, header["pixdim"][0])
+    if not np.array_equal(header["srow"], np.column_stack((np.diag(signs * spacing), header["offset"]))):
+        return None
+    return Geometry(shape=tuple(map(int, size[::-1])), spacing_mm=tuple(map(float, spacing[::-1])),
+                    origin_mm=tuple(map(float, _RAS_TO_LPS @ header["offset"])),
+                    direction=tuple(map(float, (_RAS_TO_LPS @ np.diag(signs)).ravel())), dimensions=3)
 
 
 def _nibabel_header(path: Path) -> Any:

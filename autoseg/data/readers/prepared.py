@@ -1,47 +1,37 @@
-"""Prepared cases on the disk: compressed arrays that can be read a patch at a time, and one JSON that vouches for them.
+"""Prepared cases on the disk: arrays that can be read a patch at a time, and a JSON that vouches for them.
 
-    CASE.json              geometry, crop, spacing, provenance and the checksum of every other file; written last
-    CASE.image.b2nd        float32 (C, D, H, W), or int16 multiples of STEP
-    CASE.label.b2nd        int8 or int16 (D, H, W)
-    CASE.foreground.b2nd   int32 (N, 5): class, z, y, x, component
-    CASE.previous.b2nd     int8 or int16 (D, H, W), the earlier prediction of a cascade
-    CASE.absent.b2nd       bool (C, D, H, W), True outside a channel's field of view; not there where nothing is absent
+    CASE.json     geometry, crop, spacing, provenance, where each array lies, and the checksum of their file; written last
+    CASE.arrays   image       float32 (C, D, H, W), or int16 multiples of STEP
+                  label       int8 or int16 (D, H, W)
+                  previous    int8 or int16 (D, H, W), the earlier prediction of a cascade
+                  absent      bool (C, D, H, W), True outside a channel's field of view; not there where nothing is absent
+                  foreground  int32 (N, 5): class, z, y, x, component
 
-A case without its JSON is not there. A case whose files do not have the checksums that its JSON names is damaged.
+A case without its JSON is not there. One whose arrays do not have the checksum that its JSON names is damaged.
 """
 
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import read_model, write_atomically, write_json
+from autoseg.base.workspace import read_model, write_unflushed
 from autoseg.data.case import PreparedCase
 from autoseg.data.geometry import Geometry
+from autoseg.data.readers.packed import PackedArray, checksum, open_packed, write_packed
 from planners.base import Frozen
 
-# A block is what is decompressed at least: it should fit a core's second-level cache.
-_BLOCK_BYTES = 128 * 1024
-# Float images shrink by about 1.6 at every level, but level 8 takes ten times as long as level 1.
-_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
-# Voxels that were never resampled have few distinct values, which bytes that are not shuffled show.
-_COMPRESSION_OF_FEW = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.NOFILTER]}
 # Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
 STEP = 2.0**-11
-_READ_BYTES = 2**20
-# Smaller arrays are compressed by one thread: starting others takes longer than they save.
-_BYTES_WORTH_THREADS = 2**24
 
 
 class PreparedRecord(Frozen):
-    """What the JSON of a prepared case says. `files` maps each array to its checksum, `checksum` is of the record."""
+    """What the JSON of a prepared case says. `content` is the checksum of the arrays' file, `checksum` is of the record."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     name: str
     present: tuple[bool, ...]
     geometry: Geometry
@@ -52,7 +42,8 @@ class PreparedRecord(Frozen):
     spacing_mm: tuple[float, float, float]
     classes: tuple[str, ...] = ()  # the foreground index numbers them in this order
     provenance: dict[str, str]
-    files: dict[str, int]
+    arrays: dict[str, PackedArray]
+    content: int
     image_step: float | None = None  # what the image's whole numbers are multiples of; None: it holds its values
     checksum: int = 0
 
@@ -60,15 +51,14 @@ class PreparedRecord(Frozen):
         return self.model_copy(update={"checksum": self.digest()})
 
     def digest(self) -> int:
-        absent = {"image_step"} if self.image_step is None else set()  # as in records from before there were steps
-        return zlib.crc32(self.model_dump_json(exclude={"checksum"} | absent).encode())
+        return zlib.crc32(self.model_dump_json(exclude={"checksum"}).encode())
 
 
 @dataclass(frozen=True)
 class Steps:
     """An image that is stored as multiples of a step; what is sliced of it is float32."""
 
-    stored: blosc2.NDArray
+    stored: Any
     step: float
 
     @property
@@ -86,12 +76,12 @@ class Steps:
 
 
 def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] = (64, 64, 64)) -> None:
-    """Write all files of a case, each atomically; it is complete once its JSON is there.
+    """Write both files of a case; it is complete once its JSON is there.
 
-    Arrays are cut into chunks of about a `patch` (two axes: of single slices), because that is how training reads them.
-    The arrays may be those of an opened case, but not of the one that is overwritten.
+    Nothing waits for the disk: what a machine that failed did not keep has not the checksum that its JSON names. Training
+    reads about a `patch` at a time. The arrays may be those of an opened case, but not of the one that is overwritten.
     """
-    remove_prepared(folder, prepared.name)
+    _json(folder, prepared.name).unlink(missing_ok=True)
     image_CDHW = np.ascontiguousarray(prepared.image_CDHW[:], dtype=np.float32)
     steps = _as_steps(image_CDHW)
     arrays = {"image": image_CDHW if steps is None else steps}
@@ -102,22 +92,26 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
         arrays["absent"] = np.ascontiguousarray(prepared.absent_CDHW[:], dtype=bool)
     if prepared.foreground:
         arrays["foreground"] = _index_rows(prepared)
-    files = {key: _write_array(_path(folder, prepared.name, key), array, patch) for key, array in arrays.items()}
+    places, content = write_packed(_arrays(folder, prepared.name), arrays, patch)
     record = PreparedRecord(
         name=prepared.name, present=tuple(map(bool, prepared.present_C)), geometry=prepared.geometry,
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
         shape=tuple(prepared.image_CDHW.shape[1:]), spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
-        provenance=prepared.provenance, files=files, image_step=None if steps is None else STEP)
-    write_json(_json(folder, prepared.name), record.signed())
+        provenance=prepared.provenance, arrays=places, content=content,
+        image_step=None if steps is None else STEP)
+    write_unflushed(_json(folder, prepared.name), f"{record.signed().model_dump_json(indent=2)}\n".encode())
 
 
 def open_prepared(folder: Path, name: str) -> PreparedCase:
-    """The case, its checksums verified; images and labels are blosc2 arrays that are read where they are sliced.
+    """The case, its checksums verified; images and labels are arrays that are read where they are sliced.
 
     Raises UserError where the case is missing or damaged.
     """
     record = _read_record(folder, name)
-    arrays = {key: _open_checked(_path(folder, name, key), checksum) for key, checksum in record.files.items()}
+    path = _arrays(folder, name)
+    if not _is_whole(path, record):
+        raise _damaged(path)
+    arrays = {key: open_packed(path, place) for key, place in record.arrays.items()}
     rows = arrays["foreground"][:] if "foreground" in arrays else np.zeros((0, 5), dtype=np.int32)
     ends = np.searchsorted(rows[:, 0], np.arange(len(record.classes) + 1))
     parts = {c: rows[ends[i]:ends[i + 1]] for i, c in enumerate(record.classes)}
@@ -139,10 +133,9 @@ def is_current(folder: Path, name: str, provenance: dict[str, str]) -> bool:
     """Whether the case is there, undamaged, and made from what `provenance` says."""
     try:
         record = _read_record(folder, name)
-        return record.provenance == provenance and all(
-            _checksum(_path(folder, name, key)) == checksum for key, checksum in record.files.items())
     except (UserError, OSError):
         return False
+    return record.provenance == provenance and _is_whole(_arrays(folder, name), record)
 
 
 def provenance_of(folder: Path, name: str) -> dict[str, str]:
@@ -153,27 +146,15 @@ def provenance_of(folder: Path, name: str) -> dict[str, str]:
 def remove_prepared(folder: Path, name: str) -> None:
     """Remove a case, its JSON first, so that what is left of an interrupted removal is not taken for a case."""
     _json(folder, name).unlink(missing_ok=True)
-    for key in ("image", "label", "foreground", "previous", "absent"):
-        _path(folder, name, key).unlink(missing_ok=True)
-
-
-def chunks_and_blocks(shape: tuple[int, ...], patch: tuple[int, ...], itemsize: int) -> tuple[tuple, tuple]:
-    """Chunk and block shape of an array whose last axes are cut into patches; other axes are cut into single items."""
-    chunk = [min(n, p) for n, p in zip(shape[-len(patch):], patch, strict=True)]
-    block = list(chunk)
-    while np.prod(block) * itemsize > _BLOCK_BYTES:
-        longest = block.index(max(block))
-        block[longest] = (block[longest] + 1) // 2
-    lead = (1,) * (len(shape) - len(patch))
-    return (*lead, *chunk), (*lead, *block)
+    _arrays(folder, name).unlink(missing_ok=True)
 
 
 def _json(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
-def _path(folder: Path, name: str, key: str) -> Path:
-    return folder / f"{name}.{key}.b2nd"
+def _arrays(folder: Path, name: str) -> Path:
+    return folder / f"{name}.arrays"
 
 
 def _narrow(label_DHW: np.ndarray) -> np.ndarray:
@@ -202,31 +183,6 @@ def _index_rows(prepared: PreparedCase) -> np.ndarray:
     return np.concatenate(rows).astype(np.int32)
 
 
-def _write_array(path: Path, array: np.ndarray, patch: tuple[int, ...]) -> int:
-    """Write one array and return the checksum of its file."""
-    chunks, blocks = chunks_and_blocks(array.shape, patch, array.itemsize) if array.ndim > 2 else (None, None)
-    written = []
-
-    def write(temporary: Path) -> None:
-        threads = blosc2.nthreads if array.nbytes > _BYTES_WORTH_THREADS else 1
-        blosc2.asarray(array, urlpath=str(temporary), mode="w", chunks=chunks, blocks=blocks,
-                       cparams=_compression(array) | {"nthreads": threads})
-        written.append(_checksum(temporary))
-
-    write_atomically(path, write)
-    return written[0]
-
-
-def _compression(array: np.ndarray) -> dict[str, Any]:
-    """How an array is compressed: of two ways that which suits its middle slices."""
-    if array.dtype != np.int16 or array.ndim != 4:
-        return _COMPRESSION
-    depth = array.shape[1]
-    sample = np.ascontiguousarray(array[:, depth // 2:depth // 2 + 4])
-    return min((_COMPRESSION, _COMPRESSION_OF_FEW),
-               key=lambda way: len(blosc2.compress2(sample, typesize=sample.itemsize, nthreads=1, **way)))
-
-
 def _read_record(folder: Path, name: str) -> PreparedRecord:
     path = _json(folder, name)
     record = read_model(path, PreparedRecord)
@@ -235,21 +191,10 @@ def _read_record(folder: Path, name: str) -> PreparedRecord:
     return record
 
 
-def _open_checked(path: Path, checksum: int) -> blosc2.NDArray:
-    if not path.is_file() or _checksum(path) != checksum:
-        raise _damaged(path)
-    # A mapped file cannot be replaced on Windows.
-    return blosc2.open(str(path), mode="r", mmap_mode=None if os.name == "nt" else "r")
+def _is_whole(path: Path, record: PreparedRecord) -> bool:
+    return path.is_file() and checksum(path) == record.content
 
 
 def _damaged(path: Path) -> UserError:
     return UserError("the prepared case is damaged", where=path, found="a file that does not match its checksum",
                      do="run autoseg_plan_and_preprocess again: it makes this case anew")
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with open(path, "rb") as file:
-        while block := file.read(_READ_BYTES):
-            value = zlib.crc32(block, value)
-    return value

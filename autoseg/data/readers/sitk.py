@@ -14,11 +14,15 @@ from autoseg.data.readers import READERS, Header, Reader
 FLAT_SPACING = 999.0
 
 
-def itk_header(path: Path) -> Header:
-    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored."""
+def itk_header(path: Path, image_io: str = "") -> Header:
+    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored.
+
+    Without the name of an `image_io` ITK asks all that it has, which takes as long again.
+    """
     import SimpleITK as sitk
 
     file = sitk.ImageFileReader()
+    file.SetImageIO(image_io)
     file.SetFileName(str(path))
     try:
         file.ReadImageInformation()
