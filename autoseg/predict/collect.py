@@ -39,7 +39,7 @@ def collect(work: Work, at_once: int, place: torch.device, room: Room, progress:
         if work.maybe is None:
             total = _Total(work, at_once, place, room, progress)
             total.add((tile, flip) for tile in work.tiling for flip in work.flips)
-            return total.logits
+            return total.finished()
         return _coarse_then_fine(work, _Total(work, at_once, place, room, progress))
 
 
@@ -72,13 +72,18 @@ def _coarse_then_fine(work: Work, total: "_Total") -> torch.Tensor:
 
 
 class _Total:
-    """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition a tile."""
+    """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition a tile.
+
+    Logits in half precision are rounded once: rows that tiles still add to are summed in float32. Tiles then come in the
+    order of their first rows.
+    """
 
     def __init__(self, work: Work, at_once: int, place: torch.device, room: Room, progress: Progress):
         self._work, self._at_once, self._place, self._room, self.progress = work, at_once, place, room, progress
         self._image = work.image_CDHW.to(place)
         self._done = 0
         self.logits: torch.Tensor | None = None
+        self._rows: _Rows | None = None
 
     def add(self, passes: Iterator[tuple[Tile, Axes]],
             look: Callable[[Tile, torch.Tensor], None] = lambda tile, logits: None) -> None:
@@ -104,5 +109,44 @@ class _Total:
         if self.logits is None:
             self.logits = self._room.logits(len(copies_KDHW), self._image.shape[1:], self._place,
                                             exact=self._work.maybe is not None)
-        weight_DHW = tile.weight_DHW(self._place) / len(self._work.flips)
-        self.logits[(slice(None), *tile.window)] += (copies_KDHW * weight_DHW).to(self.logits.device)
+            if self.logits.dtype == torch.float16:
+                self._rows = _Rows(self.logits, self._work.tiling.size[0])
+        weighted_KDHW = (copies_KDHW * (tile.weight_DHW(self._place) / len(self._work.flips))).to(self.logits.device)
+        if self._rows is None:
+            self.logits[(slice(None), *tile.window)] += weighted_KDHW
+        else:
+            self._rows.add(tile.window, weighted_KDHW)
+
+    def finished(self) -> torch.Tensor:
+        """The logits of all that was added."""
+        if self._rows is not None:
+            self._rows.close(self.logits.shape[1])
+        return self.logits
+
+
+class _Rows:
+    """Sums values in float32 along the first axis of space, and writes each row in half precision when it is complete."""
+
+    def __init__(self, complete_KDHW: torch.Tensor, depth: int):
+        self._complete = complete_KDHW
+        heads, _, height, width = complete_KDHW.shape
+        self._open_KDHW = torch.zeros(heads, depth, height, width, device=complete_KDHW.device)
+        self._first = 0  # row of the image that the first open one is
+
+    def add(self, window: tuple[slice, slice, slice], values_KDHW: torch.Tensor) -> None:
+        """`values` of as many rows as are open; what comes later begins at the same row or after it."""
+        rows, y, x = window
+        self.close(rows.start)
+        self._open_KDHW[:, :, y, x] += values_KDHW
+
+    def close(self, until: int) -> None:
+        """Rows before `until` are complete."""
+        depth = self._open_KDHW.shape[1]
+        done = min(until - self._first, depth)
+        if done <= 0:
+            return
+        for complete_DHW, open_DHW in zip(self._complete, self._open_KDHW, strict=True):
+            complete_DHW[self._first:self._first + done] = open_DHW[:done]
+            open_DHW[:depth - done] = open_DHW[done:].clone()
+            open_DHW[depth - done:] = 0
+        self._first += done

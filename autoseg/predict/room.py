@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from autoseg.base.memory import size
 from autoseg.base.runtime import free_device_bytes, free_host_bytes
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ _DEVICE_SHARE = 0.5
 # Of the host's free memory: export needs some 12 bytes a voxel beside the logits, and other processes grow, too.
 _HOST_SHARE = 0.7
 _EXPORT_BYTES_PER_VOXEL = 12
+# Logits of a case beyond this are kept in half precision on a host, whatever is free: other programs want memory, too.
+_LARGE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Room:
                                     f"tile{'s' if way.at_once > 1 else ''} at a time, logits collected on {way.place}")
 
     def logits(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, exact: bool = False) -> torch.Tensor:
-        """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is room, else on the host, else float16;
-        with `exact` never the last, which cannot hold the smallest weights of a tile.
+        """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is room, else on the host, there as float16
+        where they are large or do not fit; with `exact` never the last, which cannot hold the smallest weights of a tile.
         """
         n_voxels = math.prod(shape)
         if place.type == "cuda" and 4 * n_heads * n_voxels > _DEVICE_SHARE * free_device_bytes(place):
@@ -63,13 +66,12 @@ class Room:
             place = torch.device("cpu")
         dtype = torch.float32
         if place.type == "cpu":
-            free = _HOST_SHARE * free_host_bytes()
-            if not exact and bytes_of_logits(n_heads, shape) > free:
+            need, free = bytes_of_logits(n_heads, shape), _HOST_SHARE * free_host_bytes()
+            is_large = _are_large(n_heads, shape)
+            if not exact and (is_large or need > free):
                 dtype = torch.float16
-                needed = 4 * n_heads * n_voxels / 2**30
-                what = (f"the logits of a case need {needed:.1f} GiB, {free / 2**30:.1f} may be used: they are collected "
-                        "in half precision")
-                self._tell(logging.INFO, "half", what)
+                why = "they are large" if is_large else f"with export they take {size(need)}, {size(free)} may be used"
+                self._tell(logging.INFO, "half", f"the logits of a case are kept in half precision: {why}")
         with torch.inference_mode(False):  # an inference tensor would refuse to be changed later
             return torch.zeros(n_heads, *shape, dtype=dtype, device=place)
 
@@ -81,8 +83,13 @@ class Room:
 
 
 def bytes_of_logits(n_heads: int, shape: tuple[int, ...]) -> int:
-    """Host memory that logits (K, D, H, W) need as float32, and their export."""
-    return (4 * n_heads + _EXPORT_BYTES_PER_VOXEL) * math.prod(shape)
+    """Host memory that logits (K, D, H, W) need, and their export: as float32, or where they are large as float16."""
+    bytes_a_logit = 2 if _are_large(n_heads, shape) else 4
+    return (bytes_a_logit * n_heads + _EXPORT_BYTES_PER_VOXEL) * math.prod(shape)
+
+
+def _are_large(n_heads: int, shape: tuple[int, ...]) -> bool:
+    return 4 * n_heads * math.prod(shape) > _LARGE_BYTES
 
 
 def halves(n: int) -> Iterator[int]:

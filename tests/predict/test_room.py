@@ -8,10 +8,12 @@ from torch import nn
 
 from autoseg.data.readers import write_array
 from autoseg.predict import room as room_module
+from autoseg.predict.collect import _Rows
 from autoseg.predict.ensemble import _sum
 from autoseg.predict.folder import predict_folder
 from autoseg.predict.models import FoldModel
 from autoseg.predict.room import Room, Way, bytes_of_logits
+from autoseg.predict.tiles import cover
 from predict_phantoms import CASE, predictor_of
 
 GPU, HOST = torch.device("cuda"), torch.device("cpu")
@@ -99,3 +101,37 @@ class Elsewhere:
 def test_logits_of_members_on_different_devices_are_added_on_the_host(a, b, where):
     total = _sum(Elsewhere(1, a), Elsewhere(2, b))
     assert (total.value, total.device) == (3, where)
+
+
+def test_large_logits_are_kept_in_half_precision_whatever_is_free(monkeypatch):
+    monkeypatch.setattr(room_module, "free_host_bytes", lambda: 2**50)
+    assert Room().logits(3, (10, 10, 10), HOST).dtype == torch.float32
+    monkeypatch.setattr(room_module, "_LARGE_BYTES", 4 * 3 * 1000 - 1)
+    assert Room().logits(3, (10, 10, 10), HOST).dtype == torch.float16
+    assert Room().logits(3, (10, 10, 10), HOST, exact=True).dtype == torch.float32
+    assert bytes_of_logits(3, (10, 10, 10)) == (3 * 2 + 12) * 1000
+
+
+def test_half_precision_rounds_once(monkeypatch):
+    predictor = predictor_of()
+    prepared = predictor.prepared(CASE)
+    whole = predictor.logits(prepared, CASE)
+    monkeypatch.setattr(room_module, "_LARGE_BYTES", 0)
+    kept = predictor_of().logits(prepared, CASE)
+    assert kept.dtype == torch.float16
+    assert torch.equal(kept, whole.half())
+
+
+@pytest.mark.parametrize("patch", [(4, 6, 5), (6, 5), (30, 6, 5)])
+def test_rows_are_summed_exactly_until_they_are_complete(patch):
+    tiling = cover((17, 13, 11), patch)
+    rng = torch.Generator().manual_seed(0)
+    exact = torch.zeros(3, *tiling.padded_shape)
+    kept = torch.zeros(3, *tiling.padded_shape, dtype=torch.float16)
+    rows = _Rows(kept, tiling.size[0])
+    for tile in tiling:
+        values = torch.rand(3, *tiling.size, generator=rng)
+        exact[(slice(None), *tile.window)] += values
+        rows.add(tile.window, values)
+    rows.close(kept.shape[1])
+    assert torch.equal(kept, exact.half())
