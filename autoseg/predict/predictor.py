@@ -20,7 +20,7 @@ from autoseg.data.readers.files import is_folder
 from autoseg.predict.export import restore_label, restore_probabilities
 from autoseg.predict.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
 from autoseg.predict.prepared import predict_prepared
-from autoseg.predict.room import Room, bytes_of_logits
+from autoseg.predict.room import Room, bytes_of_logits, compact
 from autoseg.predict.uncertainty import CaseQuality
 from autoseg.preprocess.cascade import with_previous
 from autoseg.preprocess.normalize import NORMALIZERS
@@ -142,7 +142,7 @@ class Predictor:
 
     def prepare(self, case: Case) -> PreparedCase:
         """The case transposed, cropped, normalised and resampled, which no model is needed for."""
-        return prepare(case, self.plan, self.configuration, self.runtime.device)
+        return compact(prepare(case, self.plan, self.configuration, self.runtime.device))
 
     def prepared(self, case: Case) -> PreparedCase:
         """The case as the models see it, with the earlier stage's prediction where the plan is a cascade's."""

@@ -111,7 +111,7 @@ class _Network:
         n_images = tiles_BCDHW.shape[1] - self.told.n_absent
         swapped = [self.swap is not None and self.swap.axis in axes for axes in flips]
         image = torch.stack([_flipped(torch.cat([tile[list(self.swap.channels)], tile[n_images:]]) if swaps else tile, axes)
-                             for tile, axes, swaps in zip(tiles_BCDHW, flips, swapped, strict=True)])
+                             for tile, axes, swaps in zip(tiles_BCDHW.float(), flips, swapped, strict=True)])
         logits = self._forward(image[:, :n_images], image[:, n_images:] > 0 if self.told.n_absent else None)
         return torch.stack([_flipped(one[list(self.swap.heads)] if swaps else one, axes)
                             for one, axes, swaps in zip(logits, flips, swapped, strict=True)])

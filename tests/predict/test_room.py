@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -120,6 +121,15 @@ def test_half_precision_rounds_once(monkeypatch):
     kept = predictor_of().logits(prepared, CASE)
     assert kept.dtype == torch.float16
     assert torch.equal(kept, whole.half())
+
+
+def test_a_large_image_is_kept_in_half_precision_and_the_mask_is_the_same(monkeypatch):
+    whole = predictor_of().predict(CASE).label_DHW
+    monkeypatch.setattr(room_module, "_LARGE_IMAGE_BYTES", 0)
+    assert predictor_of().prepare(CASE).image_CDHW.dtype == np.float16
+    assert (predictor_of().predict(CASE).label_DHW == whole).mean() > 0.999
+    monkeypatch.setattr(room_module, "_LARGEST_VALUE", 0.1)  # as if rounding would lose what the values mean
+    assert predictor_of().prepare(CASE).image_CDHW.dtype == np.float32
 
 
 @pytest.mark.parametrize("patch", [(4, 6, 5), (6, 5), (30, 6, 5)])
