@@ -14,7 +14,7 @@ import numpy as np
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
-from autoseg.base.workers import cores
+from autoseg.base.workers import Crew, cores
 from autoseg.base.workspace import FoldFolder, Workspace, read_json, read_model, write_json
 from autoseg.data.conditions import annotated_names
 from autoseg.data.integrity import Report
@@ -55,10 +55,11 @@ def verify(dataset: str | int, *, home: str | Path | None = None, workers: int |
 
 
 def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
-                allow_outcomes: bool = False) -> Fingerprint:
+                allow_outcomes: bool = False, crew: Crew | None = None) -> Fingerprint:
     """Register the channels that ask for it, measure a raw dataset and write its fingerprint.
 
     What is there and still true is kept. A condition that looks like an outcome is refused, unless outcomes are allowed.
+    A `crew` that is given to `preprocess` afterwards remembers small cases.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -73,7 +74,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
             return known
     with progress_bar("measuring", count_cases(folder, manifest)) as bar:
         measured = measure(folder, manifest, name, workers or cores(), bar.update,
-                           transforms=registered(workspace, name, manifest))
+                           transforms=registered(workspace, name, manifest), crew=crew)
     write_json(path, measured)
     return measured
 
@@ -157,8 +158,8 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
-               home: str | Path | None = None, workers: int | None = None, only: Collection[str] | None = None
-               ) -> list[Path]:
+               home: str | Path | None = None, workers: int | None = None, only: Collection[str] | None = None,
+               crew: Crew | None = None) -> list[Path]:
     """Prepare the cases of each configuration (default: all of the plan), or `only` those named; cases that are ready
     are kept.
 
@@ -178,7 +179,7 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
         with progress_bar(f"preparing {configuration}", n_cases) as bar:
             results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
                                               workers=workers or cores(), progress=bar.update,
-                                              transforms=registered(workspace, name, manifest), only=only))
+                                              transforms=registered(workspace, name, manifest), only=only, crew=crew))
     for result in results:
         result.raise_faults()
     return [result.folder for result in results]

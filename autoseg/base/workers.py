@@ -56,11 +56,34 @@ def start_at_once() -> bool:
     return _is_served
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that know this one's plug-ins and share its cores."""
+def worker_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
+    """Processes that know this one's plug-ins and share its cores, or take `threads` each."""
     _serve()
-    start = _start, (tuple(_plugins), max(1, cores() // workers))
+    start = _start, (tuple(_plugins), threads or max(1, cores() // workers))
     return ProcessPoolExecutor(workers, multiprocessing.get_context(_METHOD), *start)
+
+
+class Crew:
+    """Worker processes that stay from stage to stage, each with cases of its own, of which it may remember something."""
+
+    def __init__(self, workers: int):
+        self._pools = [worker_pool(1, max(1, cores() // workers)) for _ in range(workers)]
+        self._whose: dict[str, int] = {}
+        self.is_broken = False  # a worker has died
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def pool_of(self, name: str) -> ProcessPoolExecutor:
+        """The worker that a case belongs to: they take turns, and keep what they got."""
+        return self._pools[self._whose.setdefault(name, len(self._whose) % len(self))]
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _serve() -> None:

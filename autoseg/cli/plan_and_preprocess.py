@@ -2,9 +2,13 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
-from autoseg.base.workers import expect_workers
 from autoseg.cli import common
+
+if TYPE_CHECKING:
+    from autoseg.base.workers import Crew
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,26 +31,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.workers != 1:
+    from autoseg.base.workers import Crew, cores, expect_workers
+
+    workers = options.workers or cores()
+    if workers > 1:
         expect_workers()
+    with Crew(workers) if workers > 1 else nullcontext() as crew:
+        for dataset in options.dataset:
+            _prepare(dataset, options, crew)
+
+
+def _prepare(dataset: str, options: argparse.Namespace, crew: "Crew | None") -> None:
     from autoseg import pipeline
 
-    for dataset in options.dataset:
-        pipeline.fingerprint(dataset, home=options.home, workers=options.workers,
-                             allow_outcomes=options.allow_outcome_conditions)
-        plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
-                             memory_bytes=options.memory, home=options.home, device=options.device)
-        print(f"{plan.dataset}, planned by {plan.planner}:")
-        for reason in plan.reasons:
-            print(f"  {reason}")
-        folders = pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
-                                      home=options.home, workers=options.workers)
-        for folder in folders:
-            print(f"prepared: {folder}")
-        first = "3d_fullres" if "3d_fullres" in plan.configurations else next(iter(plan.configurations))
-        chosen = options.configurations[0] if options.configurations else first
-        planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
-        print(f"next: autoseg_train {dataset} {chosen} 0{planner}")
+    how = {"home": options.home, "workers": options.workers, "crew": crew}
+    pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, **how)
+    plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
+                         memory_bytes=options.memory, home=options.home, device=options.device)
+    print(f"{plan.dataset}, planned by {plan.planner}:")
+    for reason in plan.reasons:
+        print(f"  {reason}")
+    for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations, **how):
+        print(f"prepared: {folder}")
+    first = "3d_fullres" if "3d_fullres" in plan.configurations else next(iter(plan.configurations))
+    chosen = options.configurations[0] if options.configurations else first
+    planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
+    print(f"next: autoseg_train {dataset} {chosen} 0{planner}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-from autoseg.base.workers import expect_workers
 from autoseg.cli import common
 
 
@@ -16,6 +15,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from autoseg.base.workers import expect_workers
+
     if options.workers != 1:
         expect_workers()
     from autoseg import pipeline

@@ -18,10 +18,12 @@ import numpy as np
 import scipy.ndimage
 
 from autoseg.base.errors import ManyFaults, UserError
+from autoseg.base.workers import Crew
 from autoseg.data.case import Case, CaseFiles
 from autoseg.data.components import component_voxels
 from autoseg.data.conditions import condition_stats, read_conditions, with_widths
 from autoseg.data.crop import anything, bounding_box
+from autoseg.data.kept import load_kept
 from autoseg.data.manifest import Manifest
 from autoseg.data.need import most_voxels
 from autoseg.data.parallel import Effort, each_case
@@ -86,20 +88,22 @@ class Measured:
 
 
 def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
-            progress: Callable[[], object] | None = None, *, transforms: Path | None = None) -> Fingerprint:
+            progress: Callable[[], object] | None = None, *, transforms: Path | None = None,
+            crew: Crew | None = None) -> Fingerprint:
     """The fingerprint of a raw dataset; `progress()` is called after each case.
 
-    `transforms` is the folder of what registration found. Raises UserError or ManyFaults with the faults of all cases,
-    where there are any.
+    `transforms` is the folder of what registration found. A `crew` keeps small cases for preparing. Raises UserError or
+    ManyFaults with the faults of all cases, where there are any.
     """
     cases = find_training_cases(folder, manifest)
     known = read_conditions(folder, manifest.conditions, [files.name for files in cases])
     for warning in known.warnings:
         logger.warning("%s", warning)
     n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
-    work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks, transforms=transforms)
+    work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks, transforms=transforms,
+                             load=load_case if crew is None else load_kept)
     effort = Effort("measuring", case_bytes(cases, manifest), _TRIED)
-    measured = list(each_case(work, cases, workers, progress, effort=effort))
+    measured = list(each_case(work, cases, workers, progress, effort=effort, crew=crew))
     raise_faults(folder, [fault for case in measured for fault in case.faults])
     names = [channel.name for channel in manifest.channels]
     return Fingerprint(
@@ -123,11 +127,12 @@ def case_bytes(cases: Sequence[CaseFiles], manifest: Manifest) -> int:
     return images * (4 * len(manifest.channels) * (2 if brought else 1) + _BYTES_A_VOXEL)
 
 
-def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int, transforms: Path | None = None) -> Measured:
+def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int, transforms: Path | None = None,
+                 load: Callable[..., Case] = load_case) -> Measured:
     """Read one case once and measure it; a fault of the case is part of the result."""
     try:
         found = transforms_of(transforms, files.name)
-        case = load_case(files, manifest.channels, manifest.labels, found)
+        case = load(files, manifest.channels, manifest.labels, found)
     except ManyFaults as error:
         return Measured(files.name, faults=error.faults)
     except UserError as error:

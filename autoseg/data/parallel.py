@@ -4,19 +4,21 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.memory import workers_that_fit
-from autoseg.base.workers import start_at_once, worker_pool
+from autoseg.base.workers import Crew, start_at_once, worker_pool
 
 logger = logging.getLogger(__name__)
 
 # Results that wait for an earlier one are few, however many cases there are.
 _AHEAD_PER_WORKER = 4
+# A crew works on cases up to this size: of larger ones nothing is remembered, and whoever is free should take the next.
+_SMALL_BYTES = 2**26
 DIED = "a worker process ended abruptly, working alone; most often the memory is too small"
 
 
@@ -46,12 +48,13 @@ class Effort:
 
 
 def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress: Callable[[], object] | None = None, *,
-              effort: Effort = Effort(), died: Callable[[C], T] | None = None) -> Iterator[T]:
+              effort: Effort = Effort(), died: Callable[[C], T] | None = None, crew: Crew | None = None) -> Iterator[T]:
     """`work(case)` of every case, in order, with `progress()` after each; `workers=1` starts no process.
 
     `work` must be picklable: a function of a module, or a `functools.partial` of one. What it raises names the case. No
     more workers are started than fit the memory. Where one is killed, most often for its memory, the cases that were
-    in work are done again, one at a time; what is killed even then is `died(case)`, or a UserError.
+    in work are done again, one at a time; what is killed even then is `died(case)`, or a UserError. Small cases are given to
+    the `crew`, each to the worker that had it before.
     """
     report = progress or (lambda: None)
     n_tried, seconds = 0, 0.0
@@ -66,10 +69,13 @@ def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress
         workers = min(workers, len(cases) - n_tried) if seconds * (len(cases) - n_tried) > effort.worth_seconds else 1
     left = cases[n_tried:]
     if left:
-        need = effort.need_bytes
-        workers = workers_that_fit(need if isinstance(need, int) else need[n_tried:], workers, effort.what)
+        need = effort.need_bytes if isinstance(effort.need_bytes, int) else effort.need_bytes[n_tried:]
+        workers = workers_that_fit(need, workers, effort.what)
+        largest = need if isinstance(need, int) else max(need)
+        if crew is not None and (crew.is_broken or workers < min(len(crew), len(left)) or largest > _SMALL_BYTES):
+            crew = None
     here = workers <= 1
-    for result in _one_by_one(work, left) if here else _in_processes(work, left, workers, died):
+    for result in _one_by_one(work, left) if here else _in_processes(work, left, workers, died, crew):
         yield result
         report()
 
@@ -79,12 +85,13 @@ def _one_by_one(work: Callable[[C], T], cases: Sequence[C]) -> Iterator[T]:
         yield _named(case, lambda case=case: work(case))
 
 
-def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died: Callable[[C], T] | None) -> Iterator[T]:
+def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died: Callable[[C], T] | None,
+                  crew: Crew | None) -> Iterator[T]:
     left = cases
     while left:
         done = 0
         try:
-            for result in _in_pool(work, left, workers):
+            for result in _in_pool(work, left, workers) if crew is None else _in_turn(work, left, workers, crew.pool_of):
                 done += 1
                 yield result
             return
@@ -92,23 +99,29 @@ def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died
             suspects = left[done:done + _AHEAD_PER_WORKER * workers]
             logger.warning("a worker process died, most often for lack of memory; the cases from %s to %s are done one at a "
                            "time", suspects[0].name, suspects[-1].name)
+            if crew is not None:
+                crew.is_broken, crew = True, None
             yield from _alone(work, suspects, died)
             left = left[done + len(suspects):]
 
 
 def _in_pool(work: Callable[[C], T], cases: Sequence[C], workers: int) -> Iterator[T]:
     with worker_pool(workers) as pool:
-        waiting: deque[tuple[C, Future[T]]] = deque()
-        left = deque(cases)
         try:
-            while waiting or left:
-                while left and len(waiting) < _AHEAD_PER_WORKER * workers:
-                    case = left.popleft()
-                    waiting.append((case, pool.submit(work, case)))
-                case, future = waiting.popleft()
-                yield _named(case, future.result)
+            yield from _in_turn(work, cases, workers, lambda _: pool)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_turn(work: Callable[[C], T], cases: Sequence[C], workers: int, pool_of: Callable[[str], Executor]) -> Iterator[T]:
+    waiting: deque[tuple[C, Future[T]]] = deque()
+    left = deque(cases)
+    while waiting or left:
+        while left and len(waiting) < _AHEAD_PER_WORKER * workers:
+            case = left.popleft()
+            waiting.append((case, pool_of(case.name).submit(work, case)))
+        case, future = waiting.popleft()
+        yield _named(case, future.result)
 
 
 def _alone(work: Callable[[C], T], cases: Sequence[C], died: Callable[[C], T] | None) -> Iterator[T]:

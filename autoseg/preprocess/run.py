@@ -5,14 +5,16 @@ import math
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.base.parts import check_part
-from autoseg.base.workers import cores
-from autoseg.data.case import CaseFiles
+from autoseg.base.workers import Crew, cores
+from autoseg.data.case import Case, CaseFiles
 from autoseg.data.headers import check_headers, places, reference_of
+from autoseg.data.kept import load_kept
 from autoseg.data.manifest import Manifest
 from autoseg.data.measure import case_digest, transforms_of
 from autoseg.data.parallel import DIED, Effort, each_case
@@ -65,12 +67,13 @@ class Preprocessed:
 
 def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configuration: str, folder: Path, *,
                        workers: int = 1, progress: Callable[[], object] | None = None, transforms: Path | None = None,
-                       only: Collection[str] | None = None) -> Preprocessed:
+                       only: Collection[str] | None = None, crew: Crew | None = None) -> Preprocessed:
     """Prepare every training case, or `only` those named, into `folder`; cases that are already there, undamaged and up to
     date, are kept.
 
     `workers` processes (1: this one) are used, or as many as the memory allows. `progress` is called once a case.
-    `transforms` is the folder of what registration found. Faults of single cases are in the result, not raised.
+    `transforms` is the folder of what registration found. A `crew` may remember what it measured. Faults of single cases
+    are in the result, not raised.
     """
     chosen = plan.configurations[configuration]
     for part in chosen.normalizers:
@@ -89,7 +92,8 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
         report()
     done, faults = [], []
     effort = Effort("preparing", sizes, _TRIED, _SECONDS_WORTH_PROCESSES)
-    outcomes = each_case(_attempt, waiting, workers, effort=effort, died=lambda _: DIED)
+    attempt = partial(_attempt, load=load_case if crew is None else load_kept)
+    outcomes = each_case(attempt, waiting, workers, effort=effort, died=lambda _: DIED, crew=crew)
     for job, fault in zip(waiting, outcomes, strict=True):
         if fault:
             log.warning("%s was not prepared: %s", job.files.name, fault)
@@ -145,12 +149,12 @@ def _with_provenance(job: Job) -> tuple[Job, bool]:
     return job, is_current(job.folder, job.files.name, job.provenance)
 
 
-def _attempt(job: Job) -> str:
+def _attempt(job: Job, load: Callable[..., Case] = load_case) -> str:
     """Prepare one case; what went wrong, in words, or nothing."""
     try:
         remove_prepared(job.folder, job.files.name)  # what is out of date must not outlive a failure
         found = transforms_of(job.transforms, job.files.name)
-        case = load_case(job.files, job.plan.channels, job.plan.labels, found)
+        case = load(job.files, job.plan.channels, job.plan.labels, found)
         prepared = prepare(case, job.plan, job.configuration)
         del case  # as large as what was made of it, and of no more use
         round_to_step(prepared.image_CDHW, job.configuration.normalizers)

@@ -6,6 +6,7 @@ import pytest
 
 from autoseg.base import memory
 from autoseg.base.errors import UserError
+from autoseg.base.workers import Crew
 from autoseg.data import parallel
 from autoseg.data.case import CaseFiles
 from autoseg.data.parallel import Effort, each_case
@@ -90,6 +91,33 @@ def test_after_a_death_processes_go_on(monkeypatch):
     results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost"))
     assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
     assert started[0] == started[-1] == 2 and 1 in started
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)
+    with Crew(2) as made:
+        yield made
+
+
+def test_a_crew_keeps_its_cases_from_stage_to_stage(crew):
+    first = dict(zip(CASES, each_case(pid, CASES, 2, crew=crew), strict=True))
+    assert len(set(first.values())) == 2 and os.getpid() not in first.values()
+    some = CASES[1::3]
+    assert list(each_case(pid, some, 2, crew=crew)) == [first[case] for case in some]
+
+
+def test_large_cases_and_too_little_memory_are_not_for_a_crew(crew, monkeypatch):
+    monkeypatch.setattr(crew, "pool_of", lambda name: pytest.fail("the crew was asked"))
+    assert len(list(each_case(pid, CASES, 2, effort=Effort(need_bytes=2**27), crew=crew))) == 9
+    assert len(list(each_case(pid, CASES, 1, crew=crew))) == 9
+
+
+def test_a_crew_of_which_one_died_is_not_asked_again(crew):
+    results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost", crew=crew))
+    assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
+    assert crew.is_broken
+    assert len(list(each_case(pid, CASES, 2, crew=crew))) == 9
 
 
 def test_no_case_is_no_result():

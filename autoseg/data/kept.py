@@ -1,0 +1,58 @@
+"""What a worker has read of its cases, kept for the next stage: the files of a small dataset are read once."""
+
+from collections.abc import Mapping, Sequence
+
+from autoseg.base.memory import free_host_bytes
+from autoseg.data.case import Case, CaseFiles
+from autoseg.data.raw import load_case
+from autoseg.data.readers import files_of
+from autoseg.data.transform import Transform
+from planners.fingerprint import ChannelSpec, LabelSpec
+
+# Cases are kept up to this, and up to this share of what memory is free at the first, in each worker.
+_MOST_BYTES = 2**28
+_SHARE = 1 / 32
+
+State = list[tuple[int, int, int]]
+
+
+class KeptCases:
+    """Cases as they were read, each for as long as its files are the same, in no more than `max_bytes`."""
+
+    def __init__(self, max_bytes: int):
+        self._left_bytes = max_bytes
+        self._kept: dict[str, tuple[State, Case]] = {}
+
+    def load(self, files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec) -> Case:
+        """As `load_case`, or what was read before; nobody may change it."""
+        state = _state(files)
+        known = self._kept.get(files.name)
+        if known is not None and known[0] == state:
+            return known[1]
+        case = load_case(files, channels, labels)
+        n_bytes = sum(array.nbytes for array in (case.image_CDHW, case.label_DHW, case.absent_CDHW) if array is not None)
+        if known is None and n_bytes <= self._left_bytes:
+            self._left_bytes -= n_bytes
+            self._kept[files.name] = state, case
+        return case
+
+
+_of_this_worker: KeptCases | None = None
+
+
+def load_kept(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec, transforms: Mapping[int, Transform]
+              ) -> Case:
+    """As `load_case`; a case without `transforms` is kept in this process, or was. For workers, whose life is short."""
+    global _of_this_worker
+    if transforms:
+        return load_case(files, channels, labels, transforms)
+    if _of_this_worker is None:
+        _of_this_worker = KeptCases(min(_MOST_BYTES, int(_SHARE * free_host_bytes())))
+    return _of_this_worker.load(files, channels, labels)
+
+
+def _state(files: CaseFiles) -> State:
+    """What changes with the content of a case's files."""
+    found = [file.stat() for path in (*files.images, files.label) if path is not None and path.exists()
+             for file in files_of(path)]
+    return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
