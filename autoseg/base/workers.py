@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from autoseg.base.errors import UserError
 
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-_IMPORTED_BEFORE = ["autoseg.preprocess.run", "autoseg.evaluate.folders", "nibabel"]  # nothing of torch or ITK
+_IMPORTED_BEFORE = ["autoseg.preprocess.run", "autoseg.evaluate.folders", "nibabel", "blosc2"]  # nothing of torch or ITK
 
 _is_served = False
 _plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.data.readers.prepared import STEP
+from autoseg.data.readers.prepared import STEP, in_cache
 from planners.base import Frozen, Part
 from planners.fingerprint import IntensityStats
 from planners.registry import Registry
@@ -55,10 +55,10 @@ def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
     """Round, in place, each channel that a part of a known unit normalised to multiples of STEP; others stay as they are."""
     for channel_DHW, part in zip(image_CDHW, parts, strict=True):
         if part.name in _KNOWN_UNIT:
-            for image_HW in channel_DHW:  # a slice stays in the cache over all three operations, which are exact but one
-                image_HW /= np.float32(STEP)
-                np.rint(image_HW, out=image_HW)
-                image_HW *= np.float32(STEP)
+            for image_dHW in in_cache(channel_DHW[None]):  # of the three operations two are exact
+                image_dHW /= np.float32(STEP)
+                np.rint(image_dHW, out=image_dHW)
+                image_dHW *= np.float32(STEP)
 
 
 @NORMALIZERS.register("ct")

@@ -1,4 +1,7 @@
-"""Several arrays in one file, one after the other; large ones can be read a patch at a time."""
+"""Several arrays in one file, one after the other; large ones can be read a patch at a time.
+
+blosc2 is imported on first use: it takes a tenth of a second, and who only asks whether a case is current needs none of it.
+"""
 
 import os
 import zlib
@@ -7,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import blosc2
 import numpy as np
 
 from autoseg.base.workspace import write_unflushed
@@ -15,10 +17,6 @@ from planners.base import Frozen
 
 # A block is what is decompressed at least: it should fit a core's second-level cache.
 _BLOCK_BYTES = 128 * 1024
-# Float images shrink by about 1.6 at every level, but level 8 takes ten times as long as level 1.
-_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
-# Voxels that were never resampled have few distinct values, which bytes that are not shuffled show.
-_COMPRESSION_OF_FEW = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.NOFILTER]}
 _READ_BYTES = 2**20
 # Up to this an array is decompressed as a whole: a frame of blosc2 starts threads, which wait where all cores are busy.
 _WHOLE_BYTES = 2**18
@@ -49,6 +47,8 @@ class Whole:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
+        import blosc2
+
         values = np.empty(self.shape, self.dtype)
         if values.size:
             blosc2.decompress2(self.content, dst=values)
@@ -80,6 +80,8 @@ def open_packed(path: Path, place: PackedArray) -> Any:
         with open(path, "rb") as file:
             file.seek(place.offset)
             return Whole(file.read(place.size), np.dtype(place.dtype), place.shape)
+    import blosc2
+
     # A mapped file cannot be replaced on Windows.
     return blosc2.open(str(path), mode="r", offset=place.offset, mmap_mode=None if os.name == "nt" else "r")
 
@@ -105,6 +107,8 @@ def chunks_and_blocks(shape: tuple[int, ...], patch: tuple[int, ...], itemsize: 
 
 
 def _frame(array: np.ndarray, patch: tuple[int, ...]) -> bytes:
+    import blosc2
+
     chunks, blocks = chunks_and_blocks(array.shape, patch, array.itemsize)
     threads = blosc2.nthreads if array.nbytes > _BYTES_WORTH_THREADS else 1
     return blosc2.asarray(array, chunks=chunks, blocks=blocks,
@@ -112,14 +116,24 @@ def _frame(array: np.ndarray, patch: tuple[int, ...]) -> bytes:
 
 
 def _whole(array: np.ndarray) -> bytes:
+    import blosc2
+
     return blosc2.compress2(array, typesize=array.itemsize, nthreads=1, **_compression(array)) if array.size else b""
 
 
 def _compression(array: np.ndarray) -> dict[str, Any]:
-    """How an array is compressed: of two ways that which suits its middle slices."""
+    """How an array is compressed: of two ways that which suits the middle slices of an image of whole numbers.
+
+    Float images shrink by about 1.6 at every level, but level 8 takes ten times as long as level 1. Voxels that were never
+    resampled have few distinct values, which bytes that are not shuffled show.
+    """
+    import blosc2
+
+    of_many = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
+    of_few = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.NOFILTER]}
     if array.dtype != np.int16 or array.ndim != 4:
-        return _COMPRESSION
+        return of_many
     depth = array.shape[1]
     sample = np.ascontiguousarray(array[:, depth // 2:depth // 2 + 4])
-    return min((_COMPRESSION, _COMPRESSION_OF_FEW),
+    return min((of_many, of_few),
                key=lambda way: len(blosc2.compress2(sample, typesize=sample.itemsize, nthreads=1, **way)))

@@ -10,7 +10,9 @@
 A case without its JSON is not there. One whose arrays do not have the checksum that its JSON names is damaged.
 """
 
+import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from planners.base import Frozen
 
 # Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
 STEP = 2.0**-11
+_VOXELS_IN_CACHE = 2**16
 
 
 class PreparedRecord(Frozen):
@@ -166,15 +169,22 @@ def _narrow(label_DHW: np.ndarray) -> np.ndarray:
 def _as_steps(image_CDHW: np.ndarray) -> np.ndarray | None:
     """The image as int16 multiples of STEP; None where it is not made of such."""
     steps = np.empty(image_CDHW.shape, np.int16)
-    for number, image_DHW in enumerate(image_CDHW):
-        for z, image_HW in enumerate(image_DHW):  # what is computed of a slice stays in the cache
-            of_HW = image_HW / np.float32(STEP)
-            if not (np.abs(of_HW) <= np.iinfo(np.int16).max).all():
-                return None
-            steps[number, z] = of_HW
-            if not np.array_equal(steps[number, z], of_HW):
-                return None
+    for stored_dHW, image_dHW in zip(in_cache(steps), in_cache(image_CDHW), strict=True):
+        of_dHW = image_dHW / np.float32(STEP)
+        if not (np.abs(of_dHW) <= np.iinfo(np.int16).max).all():
+            return None
+        stored_dHW[:] = of_dHW
+        if not np.array_equal(stored_dHW, of_dHW):
+            return None
     return steps
+
+
+def in_cache(image_CDHW: np.ndarray) -> Iterator[np.ndarray]:
+    """A few slices of a channel at a time, as views: what is computed of them stays in the cache."""
+    rows = max(1, _VOXELS_IN_CACHE // max(1, math.prod(image_CDHW.shape[2:])))
+    for image_DHW in image_CDHW:
+        for first in range(0, len(image_DHW), rows):
+            yield image_DHW[first:first + rows]
 
 
 def _index_rows(prepared: PreparedCase) -> np.ndarray:
