@@ -13,7 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from autoseg.base.errors import UserError
 
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-_IMPORTED_BEFORE = ["autoseg.preprocess.run", "autoseg.evaluate.folders", "nibabel", "blosc2"]  # nothing of torch or ITK
+# Nothing of torch or ITK, which may not be forked.
+_IMPORTED_BEFORE = ["autoseg.preprocess.run", "autoseg.evaluate.folders", "scipy.ndimage", "nibabel", "blosc2"]
 
 _is_served = False
 _plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them

@@ -1,7 +1,7 @@
 """Connected components of a mask; sharing a corner is enough (26-connected; 8-connected in one slice)."""
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 

@@ -1,7 +1,7 @@
 """The part of an image that holds anything: what is zero in every channel, and reaches the border, is cut away."""
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.workers import Crew

@@ -6,7 +6,7 @@ World points are x, y, z in mm, in the LPS frame of the files; lattices are in a
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from autoseg.data.geometry import Geometry
 from planners.base import Frozen

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from autoseg.data.components import TOUCHING
 from autoseg.data.readers.probabilities import LEVELS

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from autoseg.data.components import components
 from autoseg.evaluate.types import Detection, DetectionRule, SizeClass
@@ -85,8 +85,8 @@ def match(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
 def _candidates(truth_V: np.ndarray, predicted_V: np.ndarray, truth_T: np.ndarray, predicted_P: np.ndarray,
                 min_iou: float) -> Candidates:
     """From the component numbers (from 1) of the voxels that both masks have, and the voxels of each component."""
-    shared = sparse.coo_matrix((np.ones(len(truth_V), np.int64), (truth_V - 1, predicted_V - 1)),
-                               shape=(len(truth_T), len(predicted_P))).tocsr().tocoo()
+    shared = scipy.sparse.coo_matrix((np.ones(len(truth_V), np.int64), (truth_V - 1, predicted_V - 1)),
+                                     shape=(len(truth_T), len(predicted_P))).tocsr().tocoo()
     iou_K = shared.data / (truth_T[shared.row] + predicted_P[shared.col] - shared.data)
     near_K = iou_K >= min_iou
     return Candidates(shared.row[near_K], shared.col[near_K], iou_K[near_K])

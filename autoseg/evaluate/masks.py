@@ -1,7 +1,7 @@
 """Cutting label maps down to the boxes that matter: most of most images is background."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 Box = tuple[slice, ...]
 
@@ -32,7 +32,7 @@ def label_boxes(truth_DHW: np.ndarray, predicted_DHW: np.ndarray) -> dict[int, l
     """Bounding boxes of each label value in the truth and in the prediction."""
     boxes: dict[int, list[Box]] = {}
     for label_DHW in (truth_DHW, predicted_DHW):
-        for value, box in enumerate(ndimage.find_objects(label_DHW), start=1):
+        for value, box in enumerate(scipy.ndimage.find_objects(label_DHW), start=1):
             if box is not None:
                 boxes.setdefault(value, []).append(box)
     return boxes

@@ -3,7 +3,7 @@
 import hashlib
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from autoseg.data.components import components
 from planners.fingerprint import LabelSpec

@@ -8,7 +8,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from planners.plan import Configuration, Resampling
 

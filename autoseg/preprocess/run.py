@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
 from autoseg.base.errors import AutosegError, ManyFaults
 from autoseg.base.parts import check_part
@@ -19,6 +20,7 @@ from autoseg.data.manifest import Manifest
 from autoseg.data.measure import case_digest, transforms_of
 from autoseg.data.parallel import DIED, Effort, each_case
 from autoseg.data.raw import find_training_cases, load_case
+from autoseg.data.readers.files import file_bytes
 from autoseg.data.readers.prepared import is_current, remove_prepared, write_prepared
 from autoseg.preprocess.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
 from autoseg.preprocess.normalize import NORMALIZERS, round_to_step
@@ -27,9 +29,11 @@ from autoseg.preprocess.resize import target_shape, target_spacing
 from planners.plan import Configuration, Plan
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Raised when prepared cases of an earlier version are no longer what this one would make.
 _RECIPE_VERSION = 1
+_LARGE_FILE = 2**22
 _TRIED = 2  # cases that tell the pace
 _SECONDS_WORTH_PROCESSES = 20.0
 
@@ -80,10 +84,9 @@ def preprocess_dataset(raw_folder: Path, manifest: Manifest, plan: Plan, configu
         check_part(NORMALIZERS, part, f"{plan.dataset} {configuration}")
     jobs = [Job(files, plan, chosen, folder, transforms) for files in find_training_cases(raw_folder, manifest)
             if only is None or files.name in only]
-    with ThreadPoolExecutor(min(8, cores())) as threads:  # reading and checksums release the interpreter's lock
-        checked = list(threads.map(_with_provenance, jobs))
-        waiting = [job for job, current in checked if not current]
-        sizes = list(threads.map(case_bytes, waiting))
+    checked = _looked_at(_with_provenance, jobs)
+    waiting = [job for job, current in checked if not current]
+    sizes = _looked_at(case_bytes, waiting)
     current = tuple(job.files.name for job, current in checked if current)
     if current:
         log.info("%d of %d cases are already prepared", len(current), len(jobs))
@@ -137,6 +140,16 @@ def case_bytes(job: Job) -> int:
     own = max((3 * place.n_channels * max(before, math.prod(place.geometry.shape)) for place in brought), default=0)
     marks = len(channels) * (2 * before + 2 * after) if brought else 0
     return 4 * (values + own) + marks
+
+
+def _looked_at(look: Callable[[Job], T], jobs: list[Job]) -> list[T]:
+    """`look(job)` of each: by threads where files are large, because reading and checksums then release the interpreter's
+    lock for so long that it pays.
+    """
+    if max((file_bytes(path) for job in jobs[:1] for path in job.files.images if path is not None), default=0) < _LARGE_FILE:
+        return list(map(look, jobs))
+    with ThreadPoolExecutor(min(8, cores())) as threads:
+        return list(threads.map(look, jobs))
 
 
 def _with_provenance(job: Job) -> tuple[Job, bool]:

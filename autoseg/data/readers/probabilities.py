@@ -9,7 +9,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import blosc2
 import numpy as np
 
 from autoseg.base.errors import UserError
@@ -19,7 +18,6 @@ LEVELS = 255
 
 # On smooth random classes of 1.3 MB: level 1 leaves 0.64 MB in 6 ms, level 5 0.60 MB in 45 ms, level 9 0.58 MB in
 # 0.57 s. Bytes have nothing to shuffle.
-_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.NOFILTER]}
 
 Box = tuple[slice, slice, slice]
 
@@ -68,6 +66,8 @@ def joint_box(boxes: list[Box]) -> Box:
 
 def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions: bool) -> None:
     """Write the probability of each head (K, z, y, x; 0 to 1), atomically. For plain labels the first is background's."""
+    import blosc2  # which takes a tenth of a second
+
     levels = np.stack([levels_of(head) for head in probabilities_KDHW])
     box = _box(uncertain(levels, has_regions))
     kept = np.ascontiguousarray(levels[(slice(None), *box)])
@@ -75,7 +75,8 @@ def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions:
              "checksum": zlib.crc32(kept)}
 
     def write(temporary: Path) -> None:
-        array = blosc2.asarray(kept, urlpath=str(temporary), mode="w", cparams=_COMPRESSION)
+        compression = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.NOFILTER]}
+        array = blosc2.asarray(kept, urlpath=str(temporary), mode="w", cparams=compression)
         array.schunk.vlmeta["autoseg"] = facts
 
     write_atomically(path, write)
@@ -83,6 +84,8 @@ def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions:
 
 def read_probabilities(path: Path) -> SavedProbabilities:
     """What was written; a UserError where it is missing or damaged."""
+    import blosc2
+
     if not path.is_file():
         raise UserError("the probabilities are missing", where=path,
                         do="run autoseg_train of this fold again with --save_probabilities")
