@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from autoseg.base.memory import free_host_bytes
+from autoseg.base.workers import cores
 from autoseg.data.case import Case, CaseFiles
 from autoseg.data.raw import load_case
 from autoseg.data.readers import files_of
 from autoseg.data.transform import Transform
 from planners.fingerprint import ChannelSpec, LabelSpec
 
-# Cases are kept up to this, and up to this share of what memory is free at the first, in each worker.
+# Cases are kept up to this in each worker, and in all of them up to this share of what memory is free at the first.
 _MOST_BYTES = 2**28
-_SHARE = 1 / 32
+_SHARE = 1 / 4
 
-State = list[tuple[int, int, int]]
+State = tuple  # all that decides what is read
 
 
 class KeptCases:
@@ -25,7 +26,7 @@ class KeptCases:
 
     def load(self, files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec) -> Case:
         """As `load_case`, or what was read before; nobody may change it."""
-        state = _state(files)
+        state = (_files_state(files), tuple(channels), labels)
         known = self._kept.get(files.name)
         if known is not None and known[0] == state:
             return known[1]
@@ -47,12 +48,12 @@ def load_kept(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSp
     if transforms:
         return load_case(files, channels, labels, transforms)
     if _of_this_worker is None:
-        _of_this_worker = KeptCases(min(_MOST_BYTES, int(_SHARE * free_host_bytes())))
+        _of_this_worker = KeptCases(min(_MOST_BYTES, int(_SHARE * free_host_bytes() / cores())))
     return _of_this_worker.load(files, channels, labels)
 
 
-def _state(files: CaseFiles) -> State:
-    """What changes with the content of a case's files."""
-    found = [file.stat() for path in (*files.images, files.label) if path is not None and path.exists()
+def _files_state(files: CaseFiles) -> list[tuple]:
+    """What changes with the content of a case's files, or where others take their place."""
+    found = [(file, file.stat()) for path in (*files.images, files.label) if path is not None and path.exists()
              for file in files_of(path)]
-    return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
+    return [(file, one.st_ino, one.st_size, one.st_mtime_ns) for file, one in found]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autoseg.base.errors import UserError
 from autoseg.cli import plan_and_preprocess
 from autoseg.data import kept
 from autoseg.data.kept import KeptCases, load_kept
@@ -36,6 +37,16 @@ def test_a_case_is_read_once_until_its_files_change(raw, reads):
     label_DHW, geometry = read_label(cases[1].label)
     write_label(cases[1].label, np.zeros_like(label_DHW), geometry)
     assert not known.load(cases[1], manifest.channels, manifest.labels).label_DHW.any()
+
+
+def test_a_case_of_other_declarations_is_read_again(raw, reads):
+    manifest = read_manifest(raw)
+    files, known = find_training_cases(raw, manifest)[0], KeptCases(2**30)
+    known.load(files, manifest.channels, manifest.labels)
+    fewer = manifest.labels.model_copy(update={"names": dict(list(manifest.labels.names.items())[:1])})
+    with pytest.raises(UserError, match="label values are not declared"):
+        known.load(files, manifest.channels, fewer)
+    assert len(reads) == 2
 
 
 def test_no_more_is_kept_than_fits(raw, reads):
