@@ -13,6 +13,7 @@ from planners.fingerprint import ChannelSpec, LabelSpec
 # Cases are kept up to this in each worker, and in all of them up to this share of what memory is free at the first.
 _MOST_BYTES = 2**28
 _SHARE = 1 / 4
+_LARGEST_CASE_BYTES = 2**24  # of larger ones reading is a small part of the work
 
 State = tuple  # all that decides what is read
 
@@ -32,7 +33,7 @@ class KeptCases:
             return known[1]
         case = load_case(files, channels, labels)
         n_bytes = sum(array.nbytes for array in (case.image_CDHW, case.label_DHW, case.absent_CDHW) if array is not None)
-        if known is None and n_bytes <= self._left_bytes:
+        if known is None and n_bytes <= min(self._left_bytes, _LARGEST_CASE_BYTES):
             self._left_bytes -= n_bytes
             self._kept[files.name] = state, case
         return case

@@ -60,6 +60,14 @@ def test_no_more_is_kept_than_fits(raw, reads):
     assert reads == [cases[0].name, cases[1].name, cases[1].name]
 
 
+def test_a_large_case_is_not_kept(raw, reads, monkeypatch):
+    monkeypatch.setattr(kept, "_LARGEST_CASE_BYTES", 1)
+    manifest, known = read_manifest(raw), KeptCases(2**30)
+    for _ in range(2):
+        known.load(find_training_cases(raw, manifest)[0], manifest.channels, manifest.labels)
+    assert len(reads) == 2
+
+
 def test_registered_cases_are_not_kept(raw, reads):
     manifest = read_manifest(raw)
     for _ in range(2):

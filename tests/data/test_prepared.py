@@ -122,7 +122,7 @@ def test_a_damaged_record_is_found_out(tmp_path, change):
     file = tmp_path / "case_1.a.json"
     file.write_text(file.read_text().replace(*change, 1))
     assert not is_current(tmp_path, "case_1.a", MADE_FROM)
-    with pytest.raises(UserError, match=file.name):
+    with pytest.raises(UserError, match=f"{file.name}.*run autoseg_plan_and_preprocess again"):
         open_prepared(tmp_path, "case_1.a")
 
 

@@ -195,7 +195,13 @@ def _index_rows(prepared: PreparedCase) -> np.ndarray:
 
 def _read_record(folder: Path, name: str) -> PreparedRecord:
     path = _json(folder, name)
-    record = read_model(path, PreparedRecord)
+    try:
+        record = read_model(path, PreparedRecord)
+    except UserError as error:
+        if not path.is_file():
+            raise
+        raise UserError("the prepared case is damaged, or another version made it", where=path,
+                        do="run autoseg_plan_and_preprocess again: it makes this case anew") from error
     if record.checksum != record.digest() or record.name != name:
         raise _damaged(path)
     return record
