@@ -1,20 +1,27 @@
 """Worker processes, safe under `spawn`: each imports the plug-ins that its parent loaded.
 
 On Linux they are forked from a server of Python's own, which has imported what most of them need and nothing that could
-not be forked: a worker is there in some milliseconds, where a new interpreter takes a second.
+not be forked: a worker is there in some milliseconds, where a new interpreter takes a second. Such a worker sees the
+environment as it was when the server started.
 """
 
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 
 from autoseg.base.errors import UserError
 
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 # Nothing of torch or ITK, which may not be forked.
 _IMPORTED_BEFORE = ["autoseg.preprocess.run", "autoseg.evaluate.folders", "scipy.ndimage", "nibabel", "blosc2"]
+
+_LARGEST_CREW = 32  # a pool of one takes nine file descriptors
 
 _is_served = False
 _plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them
@@ -68,22 +75,32 @@ class Crew:
     """Worker processes that stay from stage to stage, each with cases of its own, of which it may remember something."""
 
     def __init__(self, workers: int):
-        self._pools = [worker_pool(1, max(1, cores() // workers)) for _ in range(workers)]
+        self._n = min(workers, _LARGEST_CREW)
+        self._pools: dict[int, ProcessPoolExecutor] = {}
         self._whose: dict[str, int] = {}
         self.is_broken = False  # a worker has died
 
     def __len__(self) -> int:
-        return len(self._pools)
+        return self._n
 
     def pool_of(self, name: str) -> ProcessPoolExecutor:
         """The worker that a case belongs to: they take turns, and keep what they got."""
-        return self._pools[self._whose.setdefault(name, len(self._whose) % len(self))]
+        number = self._whose.setdefault(name, len(self._whose) % self._n)
+        if number not in self._pools:
+            self._pools[number] = worker_pool(1, max(1, cores() // self._n))
+        return self._pools[number]
+
+    def give_up(self) -> None:
+        """One of them has died: the others end what they do, and are asked no more."""
+        self.is_broken = True
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> "Crew":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in self._pools:
+        for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -93,11 +110,31 @@ def _serve() -> None:
         from multiprocessing import forkserver
 
         forkserver.set_forkserver_preload(_IMPORTED_BEFORE)
-        forkserver.ensure_running()
+        with _as_the_server_should_be():
+            forkserver.ensure_running()
         _is_served = True
 
 
+@contextmanager
+def _as_the_server_should_be() -> Iterator[None]:
+    """What a process that is started now inherits: it imports nothing from the working directory, and ignores Ctrl-C."""
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    in_main = threading.current_thread() is threading.main_thread()  # no other may set signals
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
+
+
 def _start(plugins: tuple[str, ...], threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a worker does stop, and says nothing
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it, if ever it is imported
     if "torch" in sys.modules:
         import torch

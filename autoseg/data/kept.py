@@ -10,7 +10,7 @@ from autoseg.data.readers import files_of
 from autoseg.data.transform import Transform
 from planners.fingerprint import ChannelSpec, LabelSpec
 
-# Cases are kept up to this in each worker, and in all of them up to this share of what memory is free at the first.
+# Cases are kept up to this in each worker, and in one a core together up to this share of what memory is free at the first.
 _MOST_BYTES = 2**28
 _SHARE = 1 / 4
 _LARGEST_CASE_BYTES = 2**24  # of larger ones reading is a small part of the work

@@ -100,7 +100,8 @@ def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died
             logger.warning("a worker process died, most often for lack of memory; the cases from %s to %s are done one at a "
                            "time", suspects[0].name, suspects[-1].name)
             if crew is not None:
-                crew.is_broken, crew = True, None
+                crew.give_up()
+                crew = None
             yield from _alone(work, suspects, died)
             left = left[done + len(suspects):]
 

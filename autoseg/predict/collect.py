@@ -6,7 +6,7 @@ from itertools import islice
 
 import torch
 
-from autoseg.predict.room import Room
+from autoseg.predict.room import Room, rows_pay
 from autoseg.predict.tiles import Tile, Tiling, coarse
 
 Axes = tuple[int, ...]
@@ -74,8 +74,8 @@ def _coarse_then_fine(work: Work, total: "_Total") -> torch.Tensor:
 class _Total:
     """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition a tile.
 
-    Logits in half precision are rounded once: rows that tiles still add to are summed in float32. Tiles then come in the
-    order of their first rows.
+    Logits in half precision are rounded once, unless the memory is too short even for that: rows that tiles still add to are
+    summed in float32. Tiles then come in the order of their first rows.
     """
 
     def __init__(self, work: Work, at_once: int, place: torch.device, room: Room, progress: Progress):
@@ -107,10 +107,11 @@ class _Total:
 
     def _weigh(self, tile: Tile, copies_KDHW: torch.Tensor) -> None:
         if self.logits is None:
-            self.logits = self._room.logits(len(copies_KDHW), self._image.shape[1:], self._place,
+            depth = self._work.tiling.size[0]
+            self.logits = self._room.logits(len(copies_KDHW), self._image.shape[1:], self._place, depth=depth,
                                             exact=self._work.maybe is not None)
-            if self.logits.dtype == torch.float16:
-                self._rows = _Rows(self.logits, self._work.tiling.size[0])
+            if self.logits.dtype == torch.float16 and rows_pay(depth, self._image.shape[1:]):
+                self._rows = _Rows(self.logits, depth)
         weighted_KDHW = (copies_KDHW * (tile.weight_DHW(self._place) / len(self._work.flips))).to(self.logits.device)
         if self._rows is None:
             self.logits[(slice(None), *tile.window)] += weighted_KDHW

@@ -176,9 +176,10 @@ def _logits(member: Predictor, prepared: PreparedCase, case: Case, votes: Votes 
     for model in member.models:
         logits = member.logits(prepared, case, [model])
         votes.add(probability_slabs(logits, prepared, member.plan, member.configuration))
+        logits.div_(len(member.models))  # before they are added: half precision has a largest value
         # Where the device was too small for one of them, its logits are in the host's memory.
         total = logits if total is None else _sum(total, logits)
-    return total.div_(len(member.models))
+    return total
 
 
 def _sum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

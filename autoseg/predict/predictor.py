@@ -137,8 +137,10 @@ class Predictor:
     def bytes_to_predict(self, geometry: Geometry) -> int:
         """Memory that the logits of a case on this grid need, and their export."""
         shape, from_mm = (tuple(of[axis] for axis in self.plan.transpose) for of in (geometry.shape, geometry.spacing_mm))
+        depth = self.configuration.patch[0] if self.configuration.dimensions == 3 else 1
         return bytes_of_logits(self.plan.labels.n_heads,
-                               target_shape(shape, from_mm, target_spacing(self.configuration, from_mm)))
+                               target_shape(shape, from_mm, target_spacing(self.configuration, from_mm)), depth,
+                               exact=self.skip_background)
 
     def prepare(self, case: Case) -> PreparedCase:
         """The case transposed, cropped, normalised and resampled, which no model is needed for."""

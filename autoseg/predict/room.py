@@ -61,7 +61,8 @@ class Room:
         self._tell(logging.WARNING, f"passes {way}", f"{device} has too little memory ({failure}): predicting {way.at_once} "
                                     f"tile{'s' if way.at_once > 1 else ''} at a time, logits collected on {way.place}")
 
-    def logits(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, exact: bool = False) -> torch.Tensor:
+    def logits(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, depth: int = 0, exact: bool = False
+               ) -> torch.Tensor:
         """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is room, else on the host, there as float16
         where they are large or do not fit; with `exact` never the last, which cannot hold the smallest weights of a tile.
         """
@@ -71,8 +72,8 @@ class Room:
             place = torch.device("cpu")
         dtype = torch.float32
         if place.type == "cpu":
-            need, free = bytes_of_logits(n_heads, shape), _HOST_SHARE * free_host_bytes()
-            is_large = _are_large(n_heads, shape)
+            need, free = bytes_of_logits(n_heads, shape, depth), _HOST_SHARE * free_host_bytes()
+            is_large = _are_large(n_heads, shape) and rows_pay(depth, shape)
             if not exact and (is_large or need > free):
                 dtype = torch.float16
                 why = "they are large" if is_large else f"with export they take {size(need)}, {size(free)} may be used"
@@ -98,10 +99,22 @@ def compact(prepared: PreparedCase) -> PreparedCase:
     return replace(prepared, image_CDHW=image_CDHW.astype(np.float16))
 
 
-def bytes_of_logits(n_heads: int, shape: tuple[int, ...]) -> int:
-    """Host memory that logits (K, D, H, W) need, and their export: as float32, or where they are large as float16."""
-    bytes_a_logit = 2 if _are_large(n_heads, shape) else 4
-    return (bytes_a_logit * n_heads + _EXPORT_BYTES_PER_VOXEL) * math.prod(shape)
+def bytes_of_logits(n_heads: int, shape: tuple[int, ...], depth: int = 0, *, exact: bool = False) -> int:
+    """Host memory that logits (K, D, H, W) need, and the larger of what summing tiles of a `depth` and exporting takes: as
+    float32, or where they are large, and need not be `exact`, as float16.
+    """
+    n_voxels = math.prod(shape)
+    if exact or not rows_pay(depth, shape) or not _are_large(n_heads, shape):
+        return (4 * n_heads + _EXPORT_BYTES_PER_VOXEL) * n_voxels
+    summed = 4 * n_heads * depth * n_voxels // shape[0]
+    return 2 * n_heads * n_voxels + max(summed, _EXPORT_BYTES_PER_VOXEL * n_voxels)
+
+
+def rows_pay(depth: int, shape: tuple[int, ...]) -> bool:
+    """Whether rows that tiles of a `depth` still add to may be summed in float32 beside all rows in half precision: together
+    they then take less than all in float32.
+    """
+    return 2 * depth < shape[0]
 
 
 def _are_large(n_heads: int, shape: tuple[int, ...]) -> bool:

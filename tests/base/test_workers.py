@@ -1,7 +1,9 @@
 """Worker processes: there at once, without torch until it is needed, and with their share of the cores."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +36,14 @@ def test_a_worker_has_what_it_needs_and_no_torch():
 def test_workers_share_the_cores(n):
     with worker_pool(n) as pool:
         assert pool.submit(threads).result() == max(1, cores() // n)
+
+
+def test_the_server_imports_nothing_from_the_working_directory(tmp_path):
+    (tmp_path / "nibabel.py").write_text("raise RuntimeError('of somebody else')")
+    script = tmp_path / "script.py"
+    script.write_text("import os\nfrom autoseg.base.workers import worker_pool\nif __name__ == '__main__':\n"
+                      "    with worker_pool(1) as pool:\n        print(pool.submit(os.getpid).result())\n")
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-P", str(script)], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(root)})
+    assert done.returncode == 0 and "somebody else" not in done.stderr, done.stderr

@@ -1,6 +1,8 @@
 import functools
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +120,26 @@ def test_a_crew_of_which_one_died_is_not_asked_again(crew):
     assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
     assert crew.is_broken
     assert len(list(each_case(pid, CASES, 2, crew=crew))) == 9
+
+
+def alone_at_it(files: CaseFiles, folder: str) -> str:
+    """A case that is worked on twice at once says so."""
+    if files.name == "case1":
+        os._exit(1)
+    marker = Path(folder) / files.name
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        (Path(folder) / "twice").touch()
+    time.sleep(0.05)
+    marker.unlink(missing_ok=True)
+    return files.name
+
+
+def test_after_a_death_in_a_crew_no_case_is_worked_on_twice_at_once(crew, tmp_path):
+    work = functools.partial(alone_at_it, folder=str(tmp_path))
+    assert len(list(each_case(work, CASES, 2, died=lambda case: "lost", crew=crew))) == len(CASES)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_case_is_no_result():

@@ -1,12 +1,14 @@
 """What memory allows, remembered from case to case."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from autoseg.data.case import Case
 from autoseg.data.readers import write_array
 from autoseg.predict import room as room_module
 from autoseg.predict.collect import _Rows
@@ -113,14 +115,32 @@ def test_large_logits_are_kept_in_half_precision_whatever_is_free(monkeypatch):
     assert bytes_of_logits(3, (10, 10, 10)) == (3 * 2 + 12) * 1000
 
 
+def long_case() -> Case:
+    """Three times as many slices."""
+    shape = (3 * CASE.geometry.shape[0], *CASE.geometry.shape[1:])
+    return replace(CASE, image_CDHW=np.concatenate([CASE.image_CDHW] * 3, axis=1), label_DHW=None,
+                   geometry=replace(CASE.geometry, shape=shape))
+
+
 def test_half_precision_rounds_once(monkeypatch):
-    predictor = predictor_of()
-    prepared = predictor.prepared(CASE)
-    whole = predictor.logits(prepared, CASE)
+    predictor, case = predictor_of(), long_case()
+    prepared = predictor.prepared(case)
+    whole = predictor.logits(prepared, case)
     monkeypatch.setattr(room_module, "_LARGE_BYTES", 0)
-    kept = predictor_of().logits(prepared, CASE)
+    kept = predictor_of().logits(prepared, case)
     assert kept.dtype == torch.float16
     assert torch.equal(kept, whole.half())
+
+
+def test_where_a_tile_is_half_of_the_case_half_precision_is_for_short_memory_alone(monkeypatch):
+    monkeypatch.setattr(room_module, "_LARGE_BYTES", 0)
+    assert Room().logits(3, (10, 10, 10), HOST, depth=5).dtype == torch.float32
+    assert bytes_of_logits(3, (10, 10, 10), 5) == (3 * 4 + 12) * 1000
+    assert bytes_of_logits(3, (100, 10, 10), 49, exact=True) == (3 * 4 + 12) * 10_000
+    assert bytes_of_logits(3, (100, 10, 10), 49) == 3 * 2 * 10_000 + 12 * 10_000
+    assert bytes_of_logits(30, (100, 10, 10), 49) == 30 * 2 * 10_000 + 30 * 4 * 4900
+    monkeypatch.setattr(room_module, "free_host_bytes", lambda: 0)
+    assert Room().logits(3, (10, 10, 10), HOST, depth=5).dtype == torch.float16
 
 
 def test_a_large_image_is_kept_in_half_precision_and_the_mask_is_the_same(monkeypatch):

@@ -22,11 +22,11 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 # ITK's own limit is near: beyond it, it refuses to read an affine.
 _ORTHONORMAL = 1e-4
 # NIfTI-1, little-endian; only what says where the voxels lie (nifti1.h).
-_HEADER = np.dtype({"names": ("sizeof_hdr", "dim", "datatype", "pixdim", "xyzt_units", "qform_code", "sform_code",
-                              "quatern", "offset", "srow", "magic"),
-                    "formats": ("<i4", ("<i2", 8), "<i2", ("<f4", 8), "u1", "<i2", "<i2", ("<f4", 3), ("<f4", 3),
+_HEADER = np.dtype({"names": ("sizeof_hdr", "dim", "intent_code", "datatype", "pixdim", "xyzt_units", "qform_code",
+                              "sform_code", "quatern", "offset", "srow", "magic"),
+                    "formats": ("<i4", ("<i2", 8), "<i2", "<i2", ("<f4", 8), "u1", "<i2", "<i2", ("<f4", 3), ("<f4", 3),
                                 ("<f4", (3, 4)), "S4"),
-                    "offsets": (0, 40, 70, 76, 123, 252, 254, 256, 268, 280, 344), "itemsize": 348})
+                    "offsets": (0, 40, 68, 70, 76, 123, 252, 254, 256, 268, 280, 344), "itemsize": 348})
 _SCALARS = (2, 4, 8, 16, 64, 256, 512, 768)  # codes of 8 to 32 bits and float64
 _MILLIMETRES = 2
 # Quaternions (b, c, d) of no turn and of half a turn about one axis, and which axes they reverse.
@@ -118,11 +118,11 @@ def plain_geometry(path: Path) -> Geometry | None:
     header = np.frombuffer(content, _HEADER)[0]
     size, spacing = header["dim"][1:4], header["pixdim"][1:4]
     rotation = tuple(header["quatern"].tolist())
-    if (header["sizeof_hdr"] != _HEADER.itemsize or header["magic"] != b"n+1" or header["dim"][0] != 3
-            or header["datatype"] not in _SCALARS or header["xyzt_units"] & 7 not in (0, _MILLIMETRES)
-            or not (header["qform_code"] and header["sform_code"] and rotation in _HALF_TURNS
-                    and header["pixdim"][0] in (1, -1) and (size > 0).all()
-                    and (spacing > 0).all() and np.isfinite(header["srow"]).all())):
+    is_plain = (header["sizeof_hdr"] == _HEADER.itemsize and header["magic"] == b"n+1" and header["dim"][0] == 3
+                and not header["intent_code"] and header["datatype"] in _SCALARS
+                and header["xyzt_units"] & 7 in (0, _MILLIMETRES))
+    is_along_axes = header["qform_code"] and header["sform_code"] and rotation in _HALF_TURNS and header["pixdim"][0] in (1, -1)
+    if not (is_plain and is_along_axes and (size > 0).all() and (spacing > 0).all() and np.isfinite(header["srow"]).all()):
         return None
     signs = np.array(_HALF_TURNS[rotation]) * (1, 1, header["pixdim"][0])
     if not np.array_equal(header["srow"], np.column_stack((np.diag(signs * spacing), header["offset"]))):

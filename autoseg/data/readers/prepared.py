@@ -136,9 +136,9 @@ def is_current(folder: Path, name: str, provenance: dict[str, str]) -> bool:
     """Whether the case is there, undamaged, and made from what `provenance` says."""
     try:
         record = _read_record(folder, name)
+        return record.provenance == provenance and _is_whole(_arrays(folder, name), record)
     except (UserError, OSError):
         return False
-    return record.provenance == provenance and _is_whole(_arrays(folder, name), record)
 
 
 def provenance_of(folder: Path, name: str) -> dict[str, str]:
