@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 
 from autoseg.base.errors import UserError
 
@@ -135,6 +136,7 @@ def _as_the_server_should_be() -> Iterator[None]:
 
 def _start(plugins: tuple[str, ...], threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a worker does stop, and says nothing
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it, if ever it is imported
     if "torch" in sys.modules:
         import torch
@@ -142,3 +144,9 @@ def _start(plugins: tuple[str, ...], threads: int) -> None:
         torch.set_num_threads(threads)
     for plugin in plugins:
         load_plugin(plugin)
+
+
+def _end_with_the_parent() -> None:
+    """A worker that waits for work holds the pipe that it waits at, and would not notice that its parent was killed."""
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autoseg.base import workers
@@ -47,3 +48,18 @@ def test_the_server_imports_nothing_from_the_working_directory(tmp_path):
     done = subprocess.run([sys.executable, "-P", str(script)], cwd=tmp_path, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(root)})
     assert done.returncode == 0 and "somebody else" not in done.stderr, done.stderr
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import os, time\nfrom autoseg.base.workers import worker_pool\nif __name__ == '__main__':\n"
+                      "    print(worker_pool(1).submit(os.getpid).result(), flush=True)\n    time.sleep(60)\n")
+    root = Path(__file__).resolve().parents[2]
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONPATH": str(root)})
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    psutil.wait_procs([worker], timeout=20)
+    assert not worker.is_running()

@@ -121,7 +121,8 @@ def plain_geometry(path: Path) -> Geometry | None:
     is_plain = (header["sizeof_hdr"] == _HEADER.itemsize and header["magic"] == b"n+1" and header["dim"][0] == 3
                 and not header["intent_code"] and header["datatype"] in _SCALARS
                 and header["xyzt_units"] & 7 in (0, _MILLIMETRES))
-    is_along_axes = header["qform_code"] and header["sform_code"] and rotation in _HALF_TURNS and header["pixdim"][0] in (1, -1)
+    is_along_axes = (header["qform_code"] and header["sform_code"] and rotation in _HALF_TURNS
+                     and header["pixdim"][0] in (1, -1))
     if not (is_plain and is_along_axes and (size > 0).all() and (spacing > 0).all() and np.isfinite(header["srow"]).all()):
         return None
     signs = np.array(_HALF_TURNS[rotation]) * (1, 1, header["pixdim"][0])
