@@ -53,7 +53,8 @@ def test_the_server_imports_nothing_from_the_working_directory(tmp_path):
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import os, time\nfrom autoseg.base.workers import worker_pool\nif __name__ == '__main__':\n"
-                      "    print(worker_pool(1).submit(os.getpid).result(), flush=True)\n    time.sleep(60)\n")
+                      "    pool = worker_pool(1)\n    print(pool.submit(os.getpid).result(), flush=True)\n"
+                      "    time.sleep(60)\n")
     root = Path(__file__).resolve().parents[2]
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
                               env={**os.environ, "PYTHONPATH": str(root)})
