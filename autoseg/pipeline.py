@@ -12,34 +12,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoseg.base.errors import ManyFaults, UserError
+from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
-from autoseg.base.workers import Crew, cores
-from autoseg.base.workspace import FoldFolder, Workspace, read_json, read_model, write_json
-from autoseg.data.conditions import annotated_names
-from autoseg.data.integrity import Report
-from autoseg.data.integrity import verify as verify_folder
-from autoseg.data.manifest import Manifest, read_manifest
-from autoseg.data.measure import measure, raw_digest
-from autoseg.data.raw import find_training_cases
-from autoseg.evaluate.ablation import Ablation
-from autoseg.evaluate.folders import PREDICTION_MISSING, evaluate_folders
-from autoseg.evaluate.types import Scoring, Summary
-from autoseg.evaluate.versus import Versus, compare_summaries
-from autoseg.nn.probe import ProbedHardware
-from autoseg.preprocess.run import preprocess_dataset, recipe_digest
-from autoseg.report.curves import LiveCurves
-from autoseg.report.predictions import sheet_of_masks
-from autoseg.report.registration import draw_registration
-from autoseg.select.types import Selection
+from autoseg.datasets.declared_columns import annotated_names
+from autoseg.datasets.integrity import Report
+from autoseg.datasets.integrity import verify as verify_folder
+from autoseg.datasets.manifest import Manifest, read_manifest
+from autoseg.datasets.measure import measure, raw_digest
+from autoseg.datasets.raw import find_training_cases
+from autoseg.evaluation.comparison import PairedComparison, compare_summaries
+from autoseg.evaluation.folders import PREDICTION_MISSING, evaluate_folders
+from autoseg.evaluation.types import Scoring, Summary
+from autoseg.explain.ablation import Ablation
+from autoseg.planning.probe import ProbedHardware
+from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
+from autoseg.reporting.curves import LiveCurves
+from autoseg.reporting.predictions import sheet_of_masks
+from autoseg.reporting.registration import draw_registration
+from autoseg.selection.types import Selection
+from autoseg.workspace.files import read_json, read_model, write_json
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
 from planners import PLANNERS
-from planners.budget import granted
-from planners.fingerprint import Fingerprint
-from planners.hardware import Budget
-from planners.plan import Plan, seal_of
+from planners.rules.budget import with_budget
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget
+from planners.schema.plan import Plan, content_hash_of
 
 if TYPE_CHECKING:
-    from autoseg.train.validate import FoldResult
+    from autoseg.training.validate import FoldResult
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +57,11 @@ def verify(dataset: str | int, *, home: str | Path | None = None, workers: int |
 
 
 def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
-                allow_outcomes: bool = False, crew: Crew | None = None) -> Fingerprint:
+                allow_outcomes: bool = False, worker_pool: WorkerPool | None = None) -> Fingerprint:
     """Register the channels that ask for it, measure a raw dataset and write its fingerprint.
 
     What is there and still true is kept. A condition that looks like an outcome is refused, unless outcomes are allowed.
-    A `crew` that is given to `preprocess` afterwards remembers small cases.
+    A `worker_pool` that is given to `preprocess` afterwards remembers small cases.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -74,7 +76,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
             return known
     with progress_bar("measuring", count_cases(folder, manifest)) as bar:
         measured = measure(folder, manifest, name, workers or cores(), bar.update,
-                           transforms=registered(workspace, name, manifest), crew=crew)
+                           transforms=registered(workspace, name, manifest), worker_pool=worker_pool)
     write_json(path, measured)
     return measured
 
@@ -84,7 +86,9 @@ def register(workspace: Workspace, dataset: str, manifest: Manifest, workers: in
     target = registered(workspace, dataset, manifest)
     if target is None:
         return
-    from autoseg.preprocess.register import register_dataset  # and with it SimpleITK, which a training machine may lack
+    from autoseg.preprocessing.registration import (
+        register_dataset,
+    )  # and with it SimpleITK, which a training machine may lack
 
     folder = workspace.raw(dataset)
     with progress_bar("registering", count_cases(folder, manifest)) as bar:
@@ -115,11 +119,11 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     if path.is_file():
         if planner not in PLANNERS.names():
             return _own_plan(workspace, name, planner, budget)
-        if read_model(path, Plan).seal not in ("", seal_of(read_json(path))):
+        if read_model(path, Plan).content_hash not in ("", content_hash_of(read_json(path))):
             raise UserError("the plan was edited by hand, and would be replaced", where=path,
                             do=f"give it a name of its own, such as mv -n {path} {workspace.plan(name, 'mine')}, and say "
                                "-p mine in place of a planner; or remove it")
-    made = make_plan(workspace, name, planner, budget, device).sealed()
+    made = make_plan(workspace, name, planner, budget, device).with_content_hash()
     write_json(path, made)
     return made
 
@@ -153,13 +157,13 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
         raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
     ending = read_manifest(workspace.raw(dataset), allow_outcomes=True).file_ending
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
-    return granted(made.model_copy(update={"file_ending": ending, "planner": planner,
+    return with_budget(made.model_copy(update={"file_ending": ending, "planner": planner,
                                             "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
                home: str | Path | None = None, workers: int | None = None, only: Collection[str] | None = None,
-               crew: Crew | None = None) -> list[Path]:
+               worker_pool: WorkerPool | None = None) -> list[Path]:
     """Prepare the cases of each configuration (default: all of the plan), or `only` those named; cases that are ready
     are kept.
 
@@ -179,7 +183,7 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
         with progress_bar(f"preparing {configuration}", n_cases) as bar:
             results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
                                               workers=workers or cores(), progress=bar.update,
-                                              transforms=registered(workspace, name, manifest), only=only, crew=crew))
+                                              transforms=registered(workspace, name, manifest), only=only, worker_pool=worker_pool))
     for result in results:
         result.raise_faults()
     return [result.folder for result in results]
@@ -196,8 +200,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     within `train.distributed.joined`.
     """
     from autoseg.base.runtime import open_runtime
-    from autoseg.train.need import check_step
-    from autoseg.train.run import run_fold
+    from autoseg.training.memory_estimate import check_step
+    from autoseg.training.run import run_fold
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -226,12 +230,12 @@ def settle(dataset: str | int, configuration: str, *, planner: str = DEFAULT_PLA
     A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
     begun keeps its plan, where nothing else is asked for: planning again could answer otherwise, as speed is measured.
     """
-    from autoseg.train.run import begun_plan, settle_plan
+    from autoseg.training.run import apply_changes, started_plan
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
-    begun = None if restart else begun_plan(workspace, name, planner, configuration)
+    begun = None if restart else started_plan(workspace, name, planner, configuration)
     if begun is not None and _grants(begun, configuration, budget_seconds, memory_bytes, changes):
         if begun.configurations[configuration] != planned.configurations.get(configuration):
             logger.info("%s %s keeps the plan that it was begun with", name, configuration)
@@ -239,12 +243,12 @@ def settle(dataset: str | int, configuration: str, *, planner: str = DEFAULT_PLA
     elif budget_seconds is not None or memory_bytes is not None:
         planned = _replanned(workspace, planned, configuration, Budget(memory_bytes=memory_bytes,
                                                                        seconds_per_fold=budget_seconds), device)
-    return settle_plan(planned, configuration, changes)
+    return apply_changes(planned, configuration, changes)
 
 
 def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:
     """Choose by cross-validation how new cases are predicted: which configurations, with which postprocessing."""
-    from autoseg.select.run import find_best as select_best
+    from autoseg.selection.run import find_best as select_best
 
     workspace = Workspace.open(home)
     return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
@@ -254,9 +258,9 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
            mirroring: bool = False, home: str | Path | None = None, device: str = "auto") -> Ablation:
     """What each input of a finished fold contributes, on its validation cases."""
     from autoseg.base.runtime import open_runtime
-    from autoseg.predict.models import trained_model
-    from autoseg.train.ablate import ablate_fold
-    from autoseg.train.assemble import assemble
+    from autoseg.explain.ablate import ablate_fold
+    from autoseg.prediction.models import trained_model
+    from autoseg.training.assemble import assemble
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -279,11 +283,11 @@ def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, sco
 def _grants(begun: Plan, configuration: str, budget_seconds: float | None, memory_bytes: int | None,
             changes: Sequence[str]) -> bool:
     """Whether the plan of a model that was begun is already all that is asked for."""
-    from autoseg.train.run import settle_plan
+    from autoseg.training.run import apply_changes
 
     known = begun.configurations[configuration]
     return (budget_seconds in (None, known.schedule.budget_seconds) and memory_bytes in (None, begun.memory_bytes)
-            and settle_plan(begun, configuration, changes).configurations[configuration] == known)
+            and apply_changes(begun, configuration, changes).configurations[configuration] == known)
 
 
 def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: Budget, device: str) -> Plan:
@@ -315,7 +319,7 @@ def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path,
 
 
 def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None, dataset_json: str | Path | None = None,
-            scoring: Scoring | None = None, seed: int = 0, workers: int | None = None) -> Versus:
+            scoring: Scoring | None = None, seed: int = 0, workers: int | None = None) -> PairedComparison:
     """Compare two sets of predictions of the same cases, each a folder of masks or a summary.json.
 
     Folders need `truth` and `dataset_json`. Raises ManyFaults where a case of a folder cannot be scored: on a part of
@@ -346,7 +350,7 @@ def report(dataset: str | int, *, output: str | Path | None = None, home: str | 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    from autoseg.report.html.render import write_report  # which no other stage should wait for
+    from autoseg.reporting.html.render import write_report  # which no other stage should wait for
 
     return write_report(workspace, name, Path(output) if output is not None else workspace.report(name))
 
@@ -357,7 +361,7 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
 
     `dataset_json` (a file, or a raw dataset's folder) says what label values mean; without it each value stands for itself.
     """
-    from autoseg.report.one_case import draw_case
+    from autoseg.reporting.one_case import draw_case
 
     manifest = None if dataset_json is None else read_manifest(Path(dataset_json), allow_outcomes=True)
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)

@@ -22,15 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autoseg.base.workspace import write_atomically
-from autoseg.data.case import Case
-from autoseg.data.geometry import Geometry
-from autoseg.data.readers import read_image, read_label, write_array, write_label
-from autoseg.predict.export import restore_label, restore_probabilities
-from autoseg.preprocess.prepare import prepare
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, IntensityStats, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from autoseg.datasets.case import Case
+from autoseg.formats import read_image, read_label, write_array, write_label
+from autoseg.grids.geometry import Geometry
+from autoseg.prediction.export import restore_label, restore_probabilities
+from autoseg.preprocessing.prepare import prepare
+from autoseg.workspace.files import write_atomically
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import IntensityStats
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures" / "nnunet_preprocessed"

@@ -7,7 +7,7 @@
     python benchmarks/conditioning.py decides --parts film tokens --iterations 300 --seed 1
 
 Volumes of 24^3 are made afresh for every step, from a seed; 64 others test. A small plain U-Net, with the project's encoder,
-model, hiding, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and labels.
+model, input_dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and labels.
 
 In `decides` the other ball has a label of its own, so that the image alone is right in half of the cases at best. In
 `foreground` it is background: there, whoever calls both balls the lesion has a Dice of 2/3 without knowing which is.
@@ -26,20 +26,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from autoseg.base.runtime import open_runtime
 from autoseg.batches.batch import Batch
-from autoseg.batches.hiding import hide
-from autoseg.data.case import CaseConditions
+from autoseg.batches.input_dropout import hide
+from autoseg.clinical.conditions import CaseConditions
+from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, collate, encode, fit_encoder
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.losses.deep import build_loss
-from autoseg.preprocess.conditions import NO_CONDITIONS, ConditionEncoder, Layout, collate, encode, fit_encoder
-from autoseg.train.state import TrainState, new_state
-from autoseg.train.step import AveragedWeights, train_step
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, ConditionSpec, ConditionTable, LabelSpec
-from planners.plan import Configuration, Hiding, Plan, Schedule, Topology
+from autoseg.training.state import TrainState, new_state
+from autoseg.training.step import AveragedWeights, train_step
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.conditions import ConditionSpec, ConditionTable
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, InputDropout, Plan, Schedule, Topology
 
 EDGE, BATCH = 24, 8
 N_TEST, TEST_SEED = 64, 999
-HIDING = Hiding(row=0.3, column=0.15)  # as the planners set it
+HIDING = InputDropout(row=0.3, column=0.15)  # as the planners set it
 TWINS = LabelSpec(names={"background": (0,), "lesion": (1,), "twin": (2,)})
 LESION = LabelSpec(names={"background": (0,), "lesion": (1,)})
 RUNTIME = open_runtime("cpu")
@@ -101,7 +103,7 @@ def plan_of(part: str, labels: LabelSpec, topology: Topology, iterations: int, p
     configuration = Configuration(
         spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True, topology=topology,
         network=Part(name="plain_unet"), normalizers=(Part(name="zscore"),), conditioning=Part(name=part),
-        hiding=HIDING if part != "none" else Hiding(), augmentation=Part(name="none"), schedule=schedule)
+        input_dropout=HIDING if part != "none" else InputDropout(), augmentation=Part(name="none"), schedule=schedule)
     return Plan(dataset="conditioning", planner="none", channels=(ChannelSpec(name="MR"),), labels=labels,
                 transpose=(0, 1, 2), configurations={"3d_fullres": configuration})
 
@@ -126,7 +128,7 @@ def trained(part: str, task: Task, labels: LabelSpec, arguments: argparse.Namesp
     while not state.finished:
         image, label, told = task(generator, BATCH)
         batch = Batch(image, label, torch.ones(BATCH, 1, dtype=torch.bool), collate([encode(encoder, one) for one in told]))
-        batch = hide(batch, plan.configurations["3d_fullres"].hiding, coins, encoder.layout)
+        batch = hide(batch, plan.configurations["3d_fullres"].input_dropout, coins, encoder.layout)
         train_step(state, state.model, loss, batch, RUNTIME)
     return state, time.perf_counter() - begun
 

@@ -26,11 +26,12 @@ from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.losses.deep import build_loss
-from autoseg.train.state import TrainState, new_state
-from autoseg.train.step import AveragedWeights, train_step
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from autoseg.training.state import TrainState, new_state
+from autoseg.training.step import AveragedWeights, train_step
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 EDGE, BATCH = 24, 2
 N_TEST, TEST_SEED = 64, 999

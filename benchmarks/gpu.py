@@ -24,8 +24,8 @@ from gpu_parts.plans import Setting, given_setting, hippocampus_plan, large_plan
 from gpu_parts.steps import Effort, measure_compiled_plain, measure_speed
 from gpu_parts.table import Table
 
+from autoseg.base.processes import cores
 from autoseg.base.runtime import Runtime, open_runtime
-from autoseg.base.workers import cores
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 

@@ -3,7 +3,7 @@
     python benchmarks/inputs.py sts ../shared/data/Dataset010_STS --budget 20m --home DIR
     python benchmarks/inputs.py columns ../shared/data/Dataset004_Hippocampus --budget 10m --iterations 1000 --home DIR
 
-`sts` trains CT alone, CT + PET, CT + PET + MR, the three with the clinical table, and the three without hiding channels,
+`sts` trains CT alone, CT + PET, CT + PET + MR, the three with the clinical table, and the three without input dropout,
 then scores the models with every subset of their channels (autoseg_ablate). `columns` trains without a table and with five
 columns of random numbers, which must change nothing. `--iterations` makes two trainings equally long on a machine that does
 other things, too. Images are linked, not copied. What is finished is not done again.
@@ -25,7 +25,7 @@ CONFIGURATION = "3d_fullres"
 COLUMNS = {"Age": {"kind": "number"}, "Sex": {"kind": "category"}, "MSKCC type": {"kind": "category"},
            "Grade": {"kind": "category"}, "Site of primary STS": {"kind": "category"}}
 ABLATED = ["ct_pet_mr", "ct_pet_mr_unhidden", "ct_pet_mr_table", "random_columns"]
-NO_HIDING = ("--set", "hiding.channels=[0,0,0]")
+NO_HIDING = ("--set", "input_dropout.channels=[0,0,0]")
 
 
 def main() -> None:
@@ -118,8 +118,10 @@ def run(command: str, *arguments: str) -> None:
 
 
 def row(options: argparse.Namespace, name: str, dataset: str, seconds: float) -> str:
-    from autoseg.base.workspace import FoldFolder, Workspace, read_model
-    from autoseg.train.validate import FoldResult
+    from autoseg.training.validate import FoldResult
+    from autoseg.workspace.files import read_model
+    from autoseg.workspace.folders import FoldFolder
+    from autoseg.workspace.names import Workspace
 
     folder = Workspace(options.home).fold(dataset, "budgeted", CONFIGURATION, 0)
     result = read_model(FoldFolder(folder).result, FoldResult)

@@ -22,10 +22,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from autoseg.base.workspace import read_json, write_json
 from autoseg.cli.common import memory
-from autoseg.data.manifest import read_manifest
-from autoseg.data.raw import find_training_cases
+from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.raw import find_training_cases
+from autoseg.workspace.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS_BETWEEN_LOOKS = 0.1

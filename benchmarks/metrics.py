@@ -25,11 +25,11 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from autoseg.data.readers import read_label, write_label
-from autoseg.evaluate.folders import evaluate_folders
-from autoseg.evaluate.score import score_case
-from autoseg.evaluate.types import GROUPS, Scoring, scoring_of
-from planners.fingerprint import LabelSpec
+from autoseg.evaluation.folders import evaluate_folders
+from autoseg.evaluation.score import score_case
+from autoseg.evaluation.types import GROUPS, Scoring, scoring_of
+from autoseg.formats import read_label, write_label
+from planners.schema.labels import LabelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE, SPACING_MM = (400, 512, 512), (1.0, 0.8, 0.8)  # z, y, x
@@ -97,8 +97,8 @@ def smooth_noise(generator: np.random.Generator, shape: tuple[int, ...], coarsen
     factor = [n / (c - 3) for n, c in zip(shape, coarse.shape, strict=True)]
     noise = coarse
     for axis, (n, step) in enumerate(zip(shape, factor, strict=True)):
-        spread = np.repeat(noise, int(np.ceil(step)), axis=axis)
-        noise = np.take(ndimage.uniform_filter1d(spread, int(np.ceil(step)), axis=axis), range(n), axis=axis)
+        distribute = np.repeat(noise, int(np.ceil(step)), axis=axis)
+        noise = np.take(ndimage.uniform_filter1d(distribute, int(np.ceil(step)), axis=axis), range(n), axis=axis)
     return (noise - noise.mean()) / noise.std()
 
 

@@ -17,9 +17,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout runs without being installed
 
 from planners import PLANNERS
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
-from planners.hardware import GIB, Budget, KnownHardware
-from planners.plan import Configuration, Plan
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.hardware import GIB, Budget, KnownHardware
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan
 
 PLANNER_OF = {"default": "classic", "ResEncM": "resenc_m", "ResEncL": "resenc_l", "ResEncXL": "resenc_xl"}
 NORMALIZATION_OF = {"ct": "CTNormalization", "zscore": "ZScoreNormalization", "zscore_masked": "ZScoreNormalization",

@@ -24,20 +24,24 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from autoseg.base.checkpoint import save_weights
 from autoseg.base.runtime import Runtime
-from autoseg.base.workspace import FoldFolder, Workspace, write_json
-from autoseg.data.case import PreparedCase
-from autoseg.data.geometry import Geometry
-from autoseg.data.readers import write_array
+from autoseg.datasets.case import PreparedCase
+from autoseg.formats import write_array
+from autoseg.grids.geometry import Geometry
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
-from autoseg.predict.export import restore_label
-from autoseg.predict.prepared import maybe_foreground
-from autoseg.predict.window import predict_logits
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, IntensityStats, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from autoseg.prediction.export import restore_label
+from autoseg.prediction.prepared import maybe_foreground
+from autoseg.prediction.window import predict_logits
+from autoseg.workspace.checkpoint import save_weights
+from autoseg.workspace.files import write_json
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import IntensityStats
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 NAME, DATASET = "3d_fullres", "Dataset001_Prediction"
 CPU = Runtime(torch.device("cpu"), torch.float32)

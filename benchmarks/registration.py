@@ -19,10 +19,10 @@ import scipy.ndimage
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from autoseg.data.geometry import Geometry
-from autoseg.data.readers import read_image
-from autoseg.data.transform import Registered, Transform, indices_of, points_of
-from autoseg.preprocess.register import register_channel
+from autoseg.formats import read_image
+from autoseg.grids.geometry import Geometry
+from autoseg.grids.transform import Registered, Transform, indices_of, points_of
+from autoseg.preprocessing.registration import register_channel
 from registration_phantoms import (
     Anatomy,
     bump,

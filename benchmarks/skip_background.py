@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from autoseg.predict.predictor import Predictor
+from autoseg.prediction.predictor import Predictor
 
 
 def main() -> None:

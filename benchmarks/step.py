@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 PATCH, BATCH, FEATURES = (40, 56, 40), 2, (16, 32, 64, 128)
 LABELS = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})

@@ -60,8 +60,10 @@ def timed(command: str, *arguments: str) -> float:
 
 
 def report(options: argparse.Namespace, home: Path, preparing: float, training: float) -> None:
-    from autoseg.base.workspace import FoldFolder, Workspace, read_model
-    from autoseg.train.validate import FoldResult
+    from autoseg.training.validate import FoldResult
+    from autoseg.workspace.files import read_model
+    from autoseg.workspace.folders import FoldFolder
+    from autoseg.workspace.names import Workspace
 
     folder = Workspace(home).fold(options.dataset.name, options.planner, options.configuration, options.fold)
     result = read_model(FoldFolder(folder).result, FoldResult)

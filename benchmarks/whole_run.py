@@ -20,14 +20,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
 
-from autoseg.base.workspace import Workspace, append_record, read_json, read_model, read_records, write_json
-from autoseg.data.manifest import read_manifest
-from autoseg.evaluate.compare import bootstrap_mean, paired_difference
-from autoseg.evaluate.folders import evaluate_folders
-from autoseg.evaluate.types import Summary
-from autoseg.predict.inference import Inference
-from autoseg.predict.uncertainty import QualityReport
-from autoseg.select.types import Selection
+from autoseg.datasets.manifest import read_manifest
+from autoseg.evaluation.folders import evaluate_folders
+from autoseg.evaluation.statistics import bootstrap_mean, paired_difference
+from autoseg.evaluation.types import Summary
+from autoseg.prediction.inference_settings import InferenceSettings
+from autoseg.prediction.uncertainty import QualityReport
+from autoseg.selection.types import Selection
+from autoseg.workspace.files import append_record, read_json, read_model, read_records, write_json
+from autoseg.workspace.names import Workspace
 
 
 def main() -> None:
@@ -81,11 +82,11 @@ def cross_validation(home: Path, name: str) -> None:
     for candidate in selection.candidates:
         print(f"| {candidate.title} | {row(candidate.scores)} |")
     print(f"| as chosen | {row(selection.final)} |")
-    trust, cases = selection.inference.trust, [case for case in selection.cases if case.true_dice is not None]
-    if trust is not None and selection.calibration is not None:
+    quality_control, cases = selection.inference.quality_control, [case for case in selection.cases if case.true_dice is not None]
+    if quality_control is not None and selection.calibration is not None:
         flagged = [case.true_dice for case in cases if case.look]
         others = [case.true_dice for case in cases if not case.look]
-        print(f"\npredicted and true Dice of {trust.n} cases correlate by {trust.correlation:.3f}; {len(flagged)} flagged, "
+        print(f"\npredicted and true Dice of {quality_control.n} cases correlate by {quality_control.correlation:.3f}; {len(flagged)} flagged, "
               f"mean Dice {np.mean(flagged) if flagged else np.nan:.4f}, others {np.mean(others):.4f}; calibration error "
               f"{selection.calibration.error_before:.4f}, with temperature {selection.calibration.temperature:.2f} "
               f"{selection.calibration.error_after:.4f}")
@@ -102,15 +103,15 @@ def row(scores: Summary) -> str:
 
 def on_held_out(home: Path, name: str, held_out: Path) -> None:
     workspace = Workspace(home)
-    inference = read_model(workspace.inference(name), Inference)
+    inference = read_model(workspace.inference(name), InferenceSettings)
     manifest = read_manifest(workspace.raw(name))
     first = inference.members[0]
     one = ["-d", name, "-p", first.planner, "-c", first.configuration]
-    ways = {f"{first.title}, fold {fold}": [*one, "-f", str(fold)] for fold in first.folds}
-    ways |= {f"{first.title}, all folds": [*one, "-f", *map(str, first.folds)], "as chosen": ["-d", name]}
+    plans = {f"{first.title}, fold {fold}": [*one, "-f", str(fold)] for fold in first.folds}
+    plans |= {f"{first.title}, all folds": [*one, "-f", *map(str, first.folds)], "as chosen": ["-d", name]}
     dice = {}
     print("\n| held out | cases | mean Dice | 95 % interval | seconds a case |\n|---|---|---|---|---|")
-    for index, (title, arguments) in enumerate(ways.items()):
+    for index, (title, arguments) in enumerate(plans.items()):
         output, start = home / "predicted" / str(index), time.monotonic()
         command("predict", "-i", str(held_out / "imagesTr"), "-o", str(output), "--home", str(home), *arguments)
         seconds = time.monotonic() - start
@@ -119,12 +120,12 @@ def on_held_out(home: Path, name: str, held_out: Path) -> None:
         mean = bootstrap_mean(dice[title])
         print(f"| {title} | {summary.n_cases} | {mean.mean:.4f} | {mean.low:.4f} to {mean.high:.4f} "
               f"| {seconds / summary.n_cases:.2f} |")
-    if inference.trust is not None:
+    if inference.quality_control is not None:
         told = {case.name: case.predicted_dice for case in read_model(output / "quality.json", QualityReport).cases}
         foretold = [told[case.name] for case in summary.cases]
         print(f"\npredicted and true Dice of the held-out cases correlate by {np.corrcoef(foretold, dice[title])[0, 1]:.3f}")
-    single = np.mean([dice[title] for title in list(ways)[:len(first.folds)]], axis=0)
-    for title in list(ways)[len(first.folds):]:
+    single = np.mean([dice[title] for title in list(plans)[:len(first.folds)]], axis=0)
+    for title in list(plans)[len(first.folds):]:
         gain = paired_difference(dice[title], list(single))
         print(f"\n{title} less the mean single fold: {gain.difference:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
 

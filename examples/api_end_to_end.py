@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 import autoseg
-from autoseg.base.workspace import Workspace
-from autoseg.data.phantom import write_phantoms
+from autoseg.datasets.phantom import write_phantoms
+from autoseg.workspace.names import Workspace
 
 PHANTOMS = "Dataset001_AbdomenPhantom"
 

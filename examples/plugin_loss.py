@@ -14,7 +14,7 @@ from pydantic import Field
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
 from autoseg.nn.losses.targets import Targets
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 _SMOOTH = 5e-6  # keeps the index of an empty class defined
 

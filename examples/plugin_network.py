@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import nn
 
 from autoseg.nn.networks import NETWORKS
-from planners.base import Frozen
-from planners.plan import Topology
+from planners.schema.base import Frozen
+from planners.schema.plan import Topology
 
 
 class SqueezeOptions(Frozen):

@@ -13,12 +13,12 @@ normaliser is called with one channel (z, y, x), where the case has data, the da
 import numpy as np
 from pydantic import Field
 
-from autoseg.preprocess.normalize import NORMALIZERS
+from autoseg.preprocessing.normalize import NORMALIZERS
 from planners import PLANNERS
-from planners.base import Frozen, Part
-from planners.fingerprint import Fingerprint, IntensityStats
-from planners.hardware import Budget, Hardware
-from planners.plan import Plan
+from planners.schema.base import Frozen, Part
+from planners.schema.fingerprint import Fingerprint, IntensityStats
+from planners.schema.hardware import Budget, Hardware
+from planners.schema.plan import Plan
 
 
 class RobustOptions(Frozen):
@@ -35,8 +35,8 @@ def robust(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats 
     image = image_DHW.astype(np.float32)
     values = image[inside_DHW] if inside_DHW.any() else image
     low, median, high = np.percentile(values, (options.low, 50, options.high))
-    spread = high - low if high > low else 1.0  # a constant channel becomes 0
-    return (image - np.float32(median)) / np.float32(spread)
+    distribute = high - low if high > low else 1.0  # a constant channel becomes 0
+    return (image - np.float32(median)) / np.float32(distribute)
 
 
 @PLANNERS.register("budgeted_robust")

@@ -11,9 +11,9 @@ decides is in the plan. It names itself in `planner` and says why in `reasons`.
 """
 
 from planners import PLANNERS
-from planners.fingerprint import Fingerprint
-from planners.hardware import Budget, Hardware
-from planners.plan import Plan
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget, Hardware
+from planners.schema.plan import Plan
 
 SMALL_ML = 1.0  # a ball of 12 mm
 FOREGROUND_SHARE = 2 / 3

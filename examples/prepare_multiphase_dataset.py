@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.workspace import write_atomically, write_json
+from autoseg.workspace.files import write_atomically, write_json
 
 ENDING = ".nii.gz"
 PHASES = {"arterial": "CT_arterial", "venous": "CT_venous"}  # file -> channel

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from planners.budgeted import budgeted as _budgeted
 from planners.classic import classic as _classic  # the bare names stay the modules'
-from planners.fingerprint import Fingerprint
-from planners.hardware import Budget, Hardware
-from planners.plan import Plan
 from planners.registry import Registry
 from planners.resenc import resenc_l, resenc_m, resenc_xl
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget, Hardware
+from planners.schema.plan import Plan
 
 Planner = Callable[[Fingerprint, Hardware, Budget], Plan]
 

@@ -1,4 +1,4 @@
-"""`budgeted`: autoseg's own planner and the default. The network is as large as the granted time can train well.
+"""`budgeted`: autoseg's own planner and the default. The network is as large as the given time can train well.
 
 Grids, patches and topologies follow the published rules (`classic`); what the rules leave to taste, width, depth,
 batch, recipe and augmentation, follows from how many iterations the budget allows. The constants were measured on two CPU
@@ -7,14 +7,14 @@ cores on Decathlon hippocampus (see benchmarks/RESULTS.md).
 
 import math
 
-from planners.base import Frozen, Part
+from planners.architectures.cost import cost, training_bytes
 from planners.classic import CLASSIC, published_plan
-from planners.cost import cost, training_bytes
-from planners.fingerprint import Fingerprint
-from planners.hardware import GIB, Budget, Hardware
-from planners.plan import Configuration, Plan, Schedule, Topology
-from planners.spacing import coarser
-from planners.topology import Pooling, pooling, unet
+from planners.rules.spacing import coarser
+from planners.rules.topology import Pooling, pooling, unet
+from planners.schema.base import Frozen, Part
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import GIB, Budget, Hardware
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
 DEFAULT_SECONDS_GPU = 4 * 3600.0
@@ -65,7 +65,7 @@ SIZES = (
 
 
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
-    """The plan for a memory target and a time budget; what is not granted explicitly is the machine's or a default.
+    """The plan for a memory target and a time budget; what is not given explicitly is the machine's or a default.
 
     Defaults: all memory of the device, 4 hours a fold on a GPU, 1 hour on a CPU.
     """

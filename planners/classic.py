@@ -3,17 +3,17 @@
 import functools
 from collections.abc import Callable
 
-from planners.base import Frozen, Part
-from planners.cost import convolution_values
-from planners.fingerprint import Fingerprint
-from planners.hardware import GIB, Budget, Hardware
-from planners.inputs import InputPlan, input_plan
-from planners.mirroring import with_mirroring
-from planners.patch import MIN_BATCH, fit_patch, largest_batch
-from planners.plan import Configuration, Plan, Schedule
-from planners.prior import with_prior
-from planners.spacing import Grid, full_resolution, low_resolution
-from planners.topology import Pooling, unet
+from planners.architectures.cost import convolution_values
+from planners.rules.inputs import InputPlan, input_plan
+from planners.rules.mirroring import with_mirroring
+from planners.rules.patch import MIN_BATCH, fit_patch, largest_batch
+from planners.rules.prior import with_prior
+from planners.rules.spacing import Grid, full_resolution, low_resolution
+from planners.rules.topology import Pooling, unet
+from planners.schema.base import Frozen, Part
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import GIB, Budget, Hardware
+from planners.schema.plan import Configuration, Plan, Schedule
 
 SCHEDULE = Schedule(
     iterations=250_000, iterations_per_epoch=250, learning_rate=1e-2, decay="poly", clip_norm=12, foreground_share=0.33,
@@ -106,6 +106,6 @@ def _configure(preset: Preset, inputs: InputPlan, n_cases: int, fit: Callable[[G
         spacing_mm=grid.spacing_mm, median_shape=grid.median_shape, patch=shape.patch,
         batch=max(min(batch, most), MIN_BATCH), batch_dice=batch_dice,
         topology=unet(shape, preset.blocks_encoder, preset.convs_decoder), network=Part(name=preset.network),
-        normalizers=inputs.normalizers, fusion=inputs.fusion, conditioning=inputs.conditioning, hiding=inputs.hiding,
+        normalizers=inputs.normalizers, fusion=inputs.fusion, conditioning=inputs.conditioning, input_dropout=inputs.input_dropout,
         augmentation=Part(name="nnunet"), loss=Part(name="dice_ce"), schedule=SCHEDULE,
         mirror_axes=tuple(range(len(shape.patch))))

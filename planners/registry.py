@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 T = TypeVar("T")
 

@@ -1,9 +1,9 @@
 """`resenc_m`, `resenc_l`, `resenc_xl`: nnU-Net's residual-encoder presets (Isensee et al., MICCAI 2024)."""
 
 from planners.classic import Preset, published_plan
-from planners.fingerprint import Fingerprint
-from planners.hardware import Budget, Hardware
-from planners.plan import Plan
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget, Hardware
+from planners.schema.plan import Plan
 
 _SHARED = Preset(network="residual_unet", memory_gib=8, values_3d=680e6, values_2d=135e6, blocks_encoder=(1, 3, 4, 6),
                  convs_decoder=1, dataset_share=1, smallest_batch_2d=12)

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["raw_fixtures"]
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _no_plugins_from_other_tests(monkeypatch):
     """What one test loads must not be imported by the worker processes of the next."""
-    from autoseg.base import workers
+    from autoseg.base import processes
 
-    monkeypatch.setattr(workers, "_plugins", [])
+    monkeypatch.setattr(processes, "_plugins", [])
 
 
 @pytest.fixture(scope="session")

@@ -68,9 +68,9 @@ def test_what_was_measured_is_not_measured_again(tmp_path):
     def side(name):
         return lambda: order.append(name) or {"seconds": len(order)}
 
-    first = bench.in_turn("stage", ours=side("a"), theirs=side("b"))
+    first = bench.sequential("stage", ours=side("a"), theirs=side("b"))
     assert order == ["a", "b", "a", "b"]
-    assert first == bench.in_turn("stage", ours=side("a"), theirs=side("b")) and len(order) == 4
+    assert first == bench.sequential("stage", ours=side("a"), theirs=side("b")) and len(order) == 4
     assert [result["seconds"] for result in first["theirs"]] == [2, 4]
 
 

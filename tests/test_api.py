@@ -11,7 +11,7 @@ from autoseg.base.errors import UserError
 @pytest.mark.parametrize("arguments", [("fingerprint",), ("plan",), ("preprocess",), ("train", "3d_fullres", 0),
                                        ("report",)])
 def test_every_stage_can_be_called_although_rooms_bear_the_same_names(tmp_path, arguments):
-    importlib.import_module("autoseg.pipeline")  # and with it autoseg.preprocess, autoseg.train, autoseg.evaluate
+    importlib.import_module("autoseg.pipeline")  # and with it autoseg.preprocessing, autoseg.training, autoseg.evaluation
     verb, *others = arguments
     with pytest.raises(UserError, match="unknown dataset '7'"):
         getattr(autoseg, verb)(7, *others, home=tmp_path)

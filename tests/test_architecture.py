@@ -11,9 +11,9 @@ AUTOSEG = sorted((ROOT / "autoseg").rglob("*.py"))
 ALL = PLANNERS + AUTOSEG
 
 # From the ground up; a room imports from its own folder and from lower floors only.
-FLOORS = ("base", "data", "preprocess", "batches", "nn", "evaluate", "predict", "train", "select", "report", "pipeline",
-          "orchestrate", "cli")
-DISK = {"data/readers", "base/workspace.py", "base/checkpoint.py"}
+FLOORS = ("base", "workspace", "grids", "formats", "clinical", "datasets", "nn", "preprocessing", "batches", "evaluation",
+          "prediction", "training", "planning", "explain", "selection", "reporting", "pipeline", "orchestrate", "cli")
+DISK = {"formats", "workspace", "clinical/table.py", "preprocessing/store.py"}
 
 
 def name_of(file: Path) -> str:

@@ -10,20 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from autoseg.base.workspace import Workspace, read_model
 from autoseg.cli import plan_and_preprocess, predict, train, verify
-from autoseg.data.integrity import verify as verify_folder
-from autoseg.data.readers import write_array, write_label
-from autoseg.data.readers.prepared import open_prepared
+from autoseg.datasets.integrity import verify as verify_folder
+from autoseg.formats import write_array, write_label
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import build_model
-from autoseg.preprocess.normalize import normalize
+from autoseg.preprocessing.normalize import normalize
+from autoseg.preprocessing.store import open_prepared
+from autoseg.workspace.files import read_model
+from autoseg.workspace.names import Workspace
 from planners import PLANNERS
-from planners.base import Part
-from planners.fingerprint import CaseMeasure, Fingerprint, LabelStats
-from planners.hardware import Budget, KnownHardware
-from planners.plan import Plan
+from planners.schema.base import Part
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.hardware import Budget, KnownHardware
+from planners.schema.labels import LabelStats
+from planners.schema.plan import Plan
 from tests_support import SPHERES, small_plan, sphere_case, write_spheres
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.base.workspace import write_json
-from autoseg.data.readers.prepared import write_prepared
-from autoseg.preprocess.prepare import prepare
+from autoseg.preprocessing.prepare import prepare
+from autoseg.preprocessing.store import write_prepared
+from autoseg.workspace.files import write_json
 from tests_support import small_plan, sphere_case
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoseg.cli import evaluate, plan_and_preprocess, predict, train, verify
-from autoseg.data.readers import read_image, read_label, write_array
+from autoseg.formats import read_image, read_label, write_array
 from tests_support import sphere_case, write_spheres
 
 DATASET = "Dataset001_Spheres"
@@ -97,7 +97,7 @@ def test_a_single_file_is_predicted_with_its_probabilities(home, tmp_path):
                          "--device", "cpu"]) == 0
     label, geometry = read_label(tmp_path / "ball_00.nii.gz")
     assert geometry.difference(read_image(image)[1]) == ""
-    from autoseg.data.readers.files import is_file
+    from autoseg.formats.files import is_file
 
     soft = tmp_path / "ball_00_probabilities.nii.gz"
     assert is_file(soft)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from autoseg.cli import ablate, plan_and_preprocess, predict, train, verify
-from autoseg.data.phantom import write_phantoms
-from autoseg.data.readers import read_header, read_label
+from autoseg.datasets.phantom import write_phantoms
+from autoseg.formats import read_header, read_label
 
 DATASET = "Dataset003_Phases"
 TINY = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=2",
@@ -104,7 +104,7 @@ def test_a_required_channel_that_is_missing_is_named_with_its_case(home, tmp_pat
 
 def test_the_encoder_travels_in_the_checkpoint(home, tmp_path):
     fold = home / "models" / DATASET / "budgeted" / "3d_fullres" / "fold_0"
-    from autoseg.base.checkpoint import load_weights
+    from autoseg.workspace.checkpoint import load_weights
 
     facts = load_weights(fold / "checkpoint.safetensors")[1]
     assert facts["encoder"] == json.loads((fold / "encoder.json").read_text())

@@ -6,8 +6,10 @@ import pytest
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import FoldFolder, Workspace, read_json, write_json
 from autoseg.orchestrate.run import run
+from autoseg.workspace.files import read_json, write_json
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
 from tests_support import write_spheres
 
 DATASET = "Dataset001_Spheres"
@@ -83,5 +85,5 @@ def test_a_name_of_neither_a_planner_nor_a_plan_is_unknown(workspace):
 
 def test_plans_of_before_seals_are_replaced(workspace):
     path = workspace.plan(DATASET, "classic")
-    write_json(path, {key: value for key, value in read_json(path).items() if key != "seal"})
+    write_json(path, {key: value for key, value in read_json(path).items() if key != "content_hash"})
     pipeline.plan(1, home=workspace.home, planner="classic")

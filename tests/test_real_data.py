@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from autoseg.base.workspace import write_json
 from autoseg.cli import plan_and_preprocess, predict, train
-from autoseg.data.readers import read_image, read_label
+from autoseg.formats import read_image, read_label
+from autoseg.workspace.files import write_json
 
 SHORT = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=4"]
 

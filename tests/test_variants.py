@@ -10,16 +10,17 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.base.workspace import Workspace, write_json
-from autoseg.data.manifest import read_manifest
-from autoseg.data.readers import read_label, write_array, write_label
-from autoseg.predict.folder import predict_folder
-from autoseg.predict.models import FoldModel
-from autoseg.predict.predictor import Predictor
-from autoseg.preprocess.run import preprocess_dataset
-from autoseg.train.run import run_fold
-from planners.fingerprint import ChannelSpec
-from planners.plan import Plan
+from autoseg.datasets.manifest import read_manifest
+from autoseg.formats import read_label, write_array, write_label
+from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.models import FoldModel
+from autoseg.prediction.predictor import Predictor
+from autoseg.preprocessing.run import preprocess_dataset
+from autoseg.training.run import run_fold
+from autoseg.workspace.files import write_json
+from autoseg.workspace.names import Workspace
+from planners.schema.channels import ChannelSpec
+from planners.schema.plan import Plan
 from tests_support import small_plan, sphere_case, write_spheres
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -125,7 +126,7 @@ def test_flat_images_train_and_predict_in_their_own_format(tmp_path, ending):
                                       "labels": {"background": 0, "sphere": 1, "core": 2}})
     for index in range(5):
         case = sphere_case(f"flat_{index}", index)
-        from autoseg.data.geometry import Geometry
+        from autoseg.grids.geometry import Geometry
 
         geometry = Geometry((1, 18, 16), (999.0, 1.0, 1.0), dimensions=2)
         grey = np.clip(40 * (case.image_CDHW[:, 10:11] + 1), 0, 255).astype(np.uint8)

@@ -1,5 +1,11 @@
 """A user's error: one sentence with what is wrong, where, what was found, what was expected and what to do."""
 
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_NEAR = 0.8  # how alike (difflib) a key must be to be taken for a slip of the pen
+
 
 class AutosegError(Exception):
     """Shown to the user without a traceback; the command exits with status 2."""
@@ -35,3 +41,18 @@ class ManyFaults(AutosegError):
 
     def __reduce__(self):
         return ManyFaults, (str(self._where), list(self.faults))  # so that a worker process can raise it
+
+
+def raise_faults(where: object, faults: Sequence[str]) -> None:
+    """Raise one fault as a UserError, several as ManyFaults."""
+    if len(faults) == 1:
+        raise UserError(faults[0])
+    if faults:
+        raise ManyFaults(where, list(faults))
+
+
+def hint(name: Any, known: Iterable[str], near: float = _NEAR) -> str:
+    """`, did you mean 'x'?` where a known name is near, else nothing."""
+    close = difflib.get_close_matches(str(name).lower(), {k.lower(): k for k in known}, n=1, cutoff=near)
+    original = {k.lower(): k for k in known}
+    return f", did you mean {original[close[0]]!r}?" if close else ""

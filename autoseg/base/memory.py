@@ -25,13 +25,13 @@ def free_host_bytes() -> int:
     return max(0, min([psutil.virtual_memory().available, *_left_in_containers(), *_left_of_own_limits()]))
 
 
-def workers_that_fit(need_bytes: int | Sequence[int], wanted: int, what: str, extra_bytes: int = WORKER_BYTES) -> int:
+def workers_that_fit(estimated_bytes: int | Sequence[int], wanted: int, what: str, extra_bytes: int = WORKER_BYTES) -> int:
     """How many of the `wanted` workers fit the free memory at once; at least one. The choice is logged.
 
-    `need_bytes` is what one takes beside its libraries, or what each piece of work takes, of which the largest may meet.
+    `estimated_bytes` is what one takes beside its libraries, or what each piece of work takes, of which the largest may meet.
     `extra_bytes` are those of a worker's libraries: threads share theirs.
     """
-    needs = [need_bytes] * wanted if isinstance(need_bytes, int) else sorted(need_bytes, reverse=True)
+    needs = [estimated_bytes] * wanted if isinstance(estimated_bytes, int) else sorted(estimated_bytes, reverse=True)
     wanted = max(1, min(wanted, len(needs)))
     free = free_host_bytes()
     largest = needs[0] if needs else 0
@@ -48,12 +48,12 @@ def workers_that_fit(need_bytes: int | Sequence[int], wanted: int, what: str, ex
     return fitting
 
 
-def check_fits(need_bytes: int, what: str, free_bytes: int | None = None) -> bool:
+def check_fits(estimated_bytes: int, what: str, free_bytes: int | None = None) -> bool:
     """Whether the need fits what is free (default: now); where it does not, a warning says both."""
     free = free_host_bytes() if free_bytes is None else free_bytes
-    if need_bytes <= free:
+    if estimated_bytes <= free:
         return True
-    logger.warning("%s takes about %s, but only %s are free: it may run out of memory", what, size(need_bytes), size(free))
+    logger.warning("%s takes about %s, but only %s are free: it may run out of memory", what, size(estimated_bytes), size(free))
     return False
 
 

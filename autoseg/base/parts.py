@@ -3,8 +3,8 @@
 from pydantic import ValidationError
 
 from autoseg.base.errors import UserError
-from planners.base import Part
 from planners.registry import Registry
+from planners.schema.base import Part
 
 
 def check_part(registry: Registry, part: Part, where: object) -> None:

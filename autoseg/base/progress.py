@@ -1,4 +1,4 @@
-"""One progress bar for every stage: what is done, the pace and the time left, on standard error."""
+"""One progress bar for every stage: what is done, the throughput and the time left, on standard error."""
 
 import sys
 from collections.abc import Iterable, Iterator

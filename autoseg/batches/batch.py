@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import torch
 from autoseg.base.ranks import ranks
 from autoseg.batches.augment import augment, build_augmentation
 from autoseg.batches.batch import Batch
-from autoseg.batches.hiding import hide
+from autoseg.batches.input_dropout import hide
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.source import CaseStore
-from autoseg.preprocess.conditions import NO_CONDITIONS, Layout
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
+from autoseg.batches.store import CaseStore
+from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
-# Batches that a streamed store reads ahead: one being used, one ready, one being read.
-_AHEAD = 2
+# Batches that a streamed store reads prefetch: one being used, one ready, one being read.
+_PREFETCH = 2
 
 
 def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
@@ -27,37 +27,37 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
     """Augmented batches of a configuration on `device`, with inputs hidden as it says; `layout` is of the conditions.
 
     For batches as they lie on the disk give a configuration whose `augmentation` is `Part(name="none")` and whose
-    `hiding` is `Hiding()`. Of several processes that train together each gets its part of the batch that one alone would
+    `input_dropout` is `InputDropout()`. Of several processes that train together each gets its part of the batch that one alone would
     get: coins are drawn a batch, so that all of it is drawn and augmented everywhere.
     """
     part = ranks()
-    hiding = configuration.hiding
+    input_dropout = configuration.input_dropout
     augmentation = build_augmentation(configuration.augmentation, configuration, labels, device)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
-        whole = hide(augment(batch, augmentation, generator), hiding, generator, layout)
+        whole = hide(augment(batch, augmentation, generator), input_dropout, generator, layout)
         return whole if part.n == 1 else whole.part(part.rank, part.n)
 
-    return BatchStream(sampler, change, generator, torch.device(device), ahead=0 if store.resident else _AHEAD)
+    return BatchStream(sampler, change, generator, torch.device(device), prefetch=0 if store.resident else _PREFETCH)
 
 
 class BatchStream:
     """Iterates without end; every batch passes through `change`, which draws from `generator`.
 
-    Where `ahead` is not 0, a thread reads that many batches before they are asked for. The state is that of the last
-    batch that was handed out: what was read ahead is read again after a resume.
+    Where `prefetch` is not 0, a thread reads that many batches before they are asked for. The state is that of the last
+    batch that was handed out: what was read prefetch is read again after a resume.
     """
 
     def __init__(self, sampler: PatchSampler, change: Callable[[Batch, torch.Generator], Batch],
-                 generator: torch.Generator, device: torch.device, *, ahead: int):
+                 generator: torch.Generator, device: torch.device, *, prefetch: int):
         self._sampler = sampler
         self._change = change
         self._generator = generator
         self._device = device
-        self._ahead = ahead
+        self._prefetch = prefetch
         self._state = sampler.get_state()
         self._reader: _Reader | None = None
         self._side = None
@@ -73,11 +73,11 @@ class BatchStream:
             return self._changed() if self._side is None else self._changed_aside()
 
     def _changed(self) -> Batch:
-        if not self._ahead:
+        if not self._prefetch:
             batch, self._state = _draw(self._sampler)
         else:
             if self._reader is None:
-                self._reader = _Reader(self._sampler, self._ahead)
+                self._reader = _Reader(self._sampler, self._prefetch)
             batch, self._state = self._reader.next()
         return self._change(batch.to(self._device), self._generator)
 
@@ -105,7 +105,7 @@ class BatchStream:
         self._state = self._sampler.get_state()
 
     def close(self) -> None:
-        """End the thread that reads ahead; the next batch is again the one after the last handed out."""
+        """End the thread that reads prefetch; the next batch is again the one after the last handed out."""
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
@@ -115,8 +115,8 @@ class BatchStream:
 class _Reader:
     """A thread that draws batches into a short queue."""
 
-    def __init__(self, sampler: PatchSampler, ahead: int):
-        self._ready: queue.Queue = queue.Queue(maxsize=ahead)
+    def __init__(self, sampler: PatchSampler, prefetch: int):
+        self._ready: queue.Queue = queue.Queue(maxsize=prefetch)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=_read, args=(sampler, self._ready, self._stop), name="batches",
                                         daemon=True)

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from autoseg.batches.batch import Batch, padding_label
-from autoseg.batches.source import CaseStore, StoredCase
-from autoseg.preprocess.conditions import collate
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
+from autoseg.batches.store import CaseStore, StoredCase
+from autoseg.clinical.encoders import collate
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 @dataclass(frozen=True)
-class Spot:
+class PatchLocation:
     """A patch to cut: the case, and the first voxel of the patch in it, which may lie outside."""
 
     case: StoredCase
@@ -58,17 +58,17 @@ class PatchSampler:
             return (self._generator.random(self._batch) < self._share).tolist()
         return [sample >= n_random for sample in range(self._batch)]
 
-    def _choose(self, foreground: bool) -> Spot:
+    def _choose(self, foreground: bool) -> PatchLocation:
         case = self._store.cases[self._generator.integers(len(self._store.cases))]
         classes = self._classes(case, foreground)
         first, last = _bounds(case.shape, self._patch, self._final)
         if not classes:
-            return Spot(case, tuple(self._generator.integers(first, last + 1).tolist()))
+            return PatchLocation(case, tuple(self._generator.integers(first, last + 1).tolist()))
         index = case.index[classes[self._generator.integers(len(classes))]]
         lesion = self._generator.integers(index.n_lesions)
         voxel = index.voxels[self._generator.integers(index.starts[lesion], index.starts[lesion + 1])]
         start = np.clip(voxel - np.array(self._patch) // 2, first, last)
-        return Spot(case, tuple(start.tolist()))
+        return PatchLocation(case, tuple(start.tolist()))
 
     def _classes(self, case: StoredCase, foreground: bool) -> list[str]:
         """Names to choose a voxel from; none: the patch lies anywhere.
@@ -81,7 +81,7 @@ class PatchSampler:
             return named if foreground else []
         return [name for name in case.index if name not in named] or named
 
-    def _cut(self, spots: list[Spot]) -> Batch:
+    def _cut(self, spots: list[PatchLocation]) -> Batch:
         batch = self._blank([spot.case for spot in spots])
         image, label, absent = batch.image_BCDHW, batch.label_BDHW, batch.absent_BCDHW
         n_channels = self._store.n_channels
@@ -140,7 +140,7 @@ def _bounds(shape: tuple[int, ...], patch: tuple[int, ...], final: tuple[int, ..
     return -margin // 2, shape - patch + margin // 2 + margin % 2
 
 
-def _windows(spot: Spot, patch: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _windows(spot: PatchLocation, patch: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Slices of the part of a patch that lies inside the image: in the image, and in the patch."""
     window, place = [], []
     for start, size, length in zip(spot.start, patch, spot.case.shape, strict=True):

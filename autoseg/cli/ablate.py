@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.evaluate.ablation import as_text
+    from autoseg.explain.ablation import as_text
 
     print(as_text(pipeline.ablate(options.dataset, options.configuration, options.fold, planner=options.planner,
                                   seed=options.seed, mirroring=options.mirroring == "on", home=options.home,

@@ -58,7 +58,7 @@ def run(main: Callable[[argparse.Namespace], int | None], made: argparse.Argumen
     _set_environment()
     _configure_logging(options.debug)
     from autoseg.base.errors import AutosegError
-    from autoseg.base.workers import load_plugin
+    from autoseg.base.processes import load_plugin
 
     try:
         for name in options.plugin:

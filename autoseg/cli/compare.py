@@ -26,8 +26,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.base.workspace import write_json
-    from autoseg.evaluate.versus import as_text
+    from autoseg.evaluation.comparison import as_text
+    from autoseg.workspace.files import write_json
 
     files = options.a.suffix == options.b.suffix == ".json"
     found = pipeline.compare(options.a, options.b, truth=options.reference,

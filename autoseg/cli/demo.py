@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autoseg.cli import common
 
 if TYPE_CHECKING:
-    from autoseg.predict.predictor import Predictor
+    from autoseg.prediction.predictor import Predictor
 
 DATASET = "Dataset001_AbdomenPhantom"
 _TRAINING_CASES, _TEST_CASES = 26, 4
@@ -31,11 +31,11 @@ def _run(options: argparse.Namespace) -> None:
 
     from autoseg import pipeline
     from autoseg.base.progress import duration
-    from autoseg.base.workspace import Workspace
-    from autoseg.data.phantom import write_phantoms
-    from autoseg.evaluate.table import table
-    from autoseg.predict.folder import predict_folder
-    from autoseg.predict.predictor import Predictor
+    from autoseg.datasets.phantom import write_phantoms
+    from autoseg.evaluation.table import table
+    from autoseg.prediction.folder import predict_folder
+    from autoseg.prediction.predictor import Predictor
+    from autoseg.workspace.names import Workspace
 
     started = time.monotonic()
     home = Workspace.open(options.home or "autoseg_demo").home
@@ -82,7 +82,7 @@ What to run next:
 def _keep_apart(home: Path, settings: dict[str, float]) -> None:
     """A UserError where the folder holds a demo with other settings: what is there already would pass for the new one."""
     from autoseg.base.errors import UserError
-    from autoseg.base.workspace import read_json, write_json
+    from autoseg.workspace.files import read_json, write_json
 
     path = home / "demo.json"
     if path.is_file() and read_json(path) != settings:
@@ -95,8 +95,8 @@ def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> 
     """Predict the cases as if they had neither the other channels nor a row of the table."""
     from dataclasses import replace
 
-    from autoseg.data.phantom import REFERENCE
-    from autoseg.data.readers import write_label
+    from autoseg.datasets.phantom import REFERENCE
+    from autoseg.formats import write_label
 
     for files in predictor.find(images).files:
         alone = replace(files, images=tuple(path if k == REFERENCE else None for k, path in enumerate(files.images)))
@@ -107,9 +107,9 @@ def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> 
 def _contact_sheet(raw: Path, masks: Mapping[str, Path], path: Path) -> Path:
     from dataclasses import replace
 
-    from autoseg.data.manifest import read_manifest
-    from autoseg.data.raw import find_cases
-    from autoseg.report.predictions import sheet_of_masks
+    from autoseg.datasets.manifest import read_manifest
+    from autoseg.datasets.raw import find_cases
+    from autoseg.reporting.predictions import sheet_of_masks
 
     manifest = read_manifest(raw)
     files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}")

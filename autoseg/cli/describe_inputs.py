@@ -18,16 +18,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from autoseg.base.workspace import Workspace
-    from autoseg.data.describe import describe_inputs
-    from autoseg.data.manifest import FILE_NAME
-    from autoseg.data.readers.draft import add_keys
+    from autoseg.datasets.describe import describe_inputs
+    from autoseg.workspace.draft import add_keys
+    from autoseg.workspace.names import DATASET_JSON, Workspace
 
     workspace = Workspace.open(options.home)
     folder = workspace.raw(workspace.dataset(options.dataset))
     found = describe_inputs(folder)
     if found.block:
-        print(f"for {folder / FILE_NAME}:")
+        print(f"for {folder / DATASET_JSON}:")
         print(json.dumps(found.block, indent=2, ensure_ascii=False))
     else:
         print("nothing to declare: every case has every channel on the grid of its label, and there is no table or vector")
@@ -36,12 +35,12 @@ def _run(options: argparse.Namespace) -> None:
     for remark in found.remarks:
         print(f"note: {remark}")
     if options.write and found.block:
-        added = add_keys(folder / FILE_NAME, dict(found.block))
+        added = add_keys(folder / DATASET_JSON, dict(found.block))
         kept = [key for key in found.block if key not in added]
-        print(f"added to {folder / FILE_NAME}: {', '.join(added) or 'nothing'}"
+        print(f"added to {folder / DATASET_JSON}: {', '.join(added) or 'nothing'}"
               + (f"; already there and left alone: {', '.join(kept)}" if kept else ""))
     elif found.block:
-        print(f"next: check it, and add these keys to {folder / FILE_NAME} (or let --write do it)")
+        print(f"next: check it, and add these keys to {folder / DATASET_JSON} (or let --write do it)")
 
 
 def _print_verdicts(title: str, verdicts) -> None:

@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
     from autoseg.base.errors import ManyFaults
-    from autoseg.base.workspace import write_json
-    from autoseg.evaluate.table import table
+    from autoseg.evaluation.table import table
+    from autoseg.workspace.files import write_json
 
     summary = pipeline.evaluate(options.reference, options.input, scoring.described(options), workers=options.workers,
                                 scoring=scoring.scoring_from(options))

@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.select.text import as_text
+    from autoseg.selection.text import as_text
 
     print(as_text(pipeline.find_best(options.dataset, seed=options.seed, home=options.home, workers=options.workers)))
     print("next: autoseg_predict -i IMAGES -o MASKS")

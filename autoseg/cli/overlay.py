@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.base.workspace import Workspace
+    from autoseg.workspace.names import Workspace
 
     described = options.dataset_json
     if options.dataset is not None:

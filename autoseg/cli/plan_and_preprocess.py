@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from autoseg.cli import common
 
 if TYPE_CHECKING:
-    from autoseg.base.workers import Crew
+    from autoseg.base.processes import WorkerPool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,20 +31,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from autoseg.base.workers import Crew, cores, expect_workers
+    from autoseg.base.processes import WorkerPool, cores, expect_workers
 
     workers = options.workers or cores()
     if workers > 1:
         expect_workers()
-    with Crew(workers) if workers > 1 else nullcontext() as crew:
+    with WorkerPool(workers) if workers > 1 else nullcontext() as worker_pool:
         for dataset in options.dataset:
-            _prepare(dataset, options, crew)
+            _prepare(dataset, options, worker_pool)
 
 
-def _prepare(dataset: str, options: argparse.Namespace, crew: "Crew | None") -> None:
+def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
 
-    how = {"home": options.home, "workers": options.workers, "crew": crew}
+    how = {"home": options.home, "workers": options.workers, "worker_pool": worker_pool}
     pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, **how)
     plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
                          memory_bytes=options.memory, home=options.home, device=options.device)

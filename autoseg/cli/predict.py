@@ -40,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg.orchestrate import cluster
-    from autoseg.orchestrate.spread import connected
-    from autoseg.predict.ensemble import Ensemble
-    from autoseg.predict.folder import predict_folder
+    from autoseg.orchestrate.distribute import connected
+    from autoseg.prediction.ensemble import Ensemble
+    from autoseg.prediction.folder import predict_folder
 
     chosen = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
               "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,

@@ -30,20 +30,20 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from autoseg.orchestrate.folds import failures, fold_table
     from autoseg.orchestrate.processes import devices_of
-    from autoseg.orchestrate.run import Means, run
-    from autoseg.select.text import as_text
+    from autoseg.orchestrate.run import ExecutionOptions, run
+    from autoseg.selection.text import as_text
 
-    means = Means(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers, options.seed)
-    ran = run(options.dataset, planner=options.planner, configurations=options.configurations, folds=options.folds,
-              budget_seconds=options.budget, memory_bytes=options.memory, means=means, home=options.home,
+    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers, options.seed)
+    result = run(options.dataset, planner=options.planner, configurations=options.configurations, folds=options.folds,
+              budget_seconds=options.budget, memory_bytes=options.memory, execution=execution, home=options.home,
               allow_outcomes=options.allow_outcome_conditions)
-    for configuration in dict.fromkeys(outcome.task.configuration for outcome in ran.outcomes):
-        table = fold_table([outcome for outcome in ran.outcomes if outcome.task.configuration == configuration])
+    for configuration in dict.fromkeys(outcome.task.configuration for outcome in result.outcomes):
+        table = fold_table([outcome for outcome in result.outcomes if outcome.task.configuration == configuration])
         print(f"{configuration}:\n{table or 'no fold was validated'}")
-    if ran.selection is not None:
-        print(as_text(ran.selection))
-    print(f"report: {ran.report}")
-    return common.list_faults([*failures(ran.outcomes), *ran.faults])
+    if result.selection is not None:
+        print(as_text(result.selection))
+    print(f"report: {result.report}")
+    return common.list_faults([*failures(result.outcomes), *result.faults])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autoseg.evaluate.types import Scoring
+    from autoseg.evaluation.types import Scoring
 
 GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
 DEFAULT_GROUPS = ("overlap", "volume", "accuracy")
@@ -25,7 +25,7 @@ def add_scoring(made: argparse.ArgumentParser) -> None:
     made.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
                       help="of the surface Dice, in mm; LABEL=MM for one label (default: 2)")
     made.add_argument("--empty", choices=("nan", "one"), default="nan",
-                      help="what two empty masks score: nothing, left out of means and counted, or one (default: nan)")
+                      help="what two empty masks score: nothing, left out of execution and counted, or one (default: nan)")
     made.add_argument("--lesion_iou", type=float, metavar="IOU", help="from which a lesion may be found (default: 0.1)")
     made.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions do not count (default: 0)")
     made.add_argument("--lesion_sizes_ml", nargs="+", type=float, metavar="ML",
@@ -49,7 +49,7 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
     from pydantic import ValidationError
 
     from autoseg.base.errors import UserError
-    from autoseg.evaluate.types import DetectionRule, scoring_of
+    from autoseg.evaluation.types import DetectionRule, scoring_of
 
     groups = GROUPS if "all" in options.metrics else options.metrics
     rule = {"min_iou": options.lesion_iou, "min_mm3": options.lesion_min_mm3, "sizes_ml": options.lesion_sizes_ml}
@@ -73,7 +73,7 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
 def described(options: argparse.Namespace) -> Path:
     """The dataset.json, or the folder that has it."""
     from autoseg.base.errors import UserError
-    from autoseg.base.workspace import Workspace
+    from autoseg.workspace.names import Workspace
 
     if options.dataset_json is not None:
         return options.dataset_json

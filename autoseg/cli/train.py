@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from autoseg.train.distributed import joined
+    from autoseg.training.distributed import joined
 
     with joined(options.device) as device:
         return _train(options, device)
@@ -41,8 +41,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace, device: str) -> int:
     from autoseg.base.ranks import is_first, ranks
-    from autoseg.base.workspace import Workspace
     from autoseg.orchestrate.folds import choose_folds
+    from autoseg.workspace.names import Workspace
 
     workspace = Workspace.open(options.home)
     folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
@@ -57,7 +57,7 @@ def _train(options: argparse.Namespace, device: str) -> int:
 def _one(options: argparse.Namespace, device: str, fold: int | str):
     from autoseg import pipeline
 
-    planned = None if options.plan is None else _settled(options, device)
+    planned = None if options.plan is None else _resolved(options, device)
     return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner, planned=planned,
                           budget_seconds=options.budget, memory_bytes=options.memory, changes=options.changes,
                           seed=options.seed, restart=options.restart, save_probabilities=options.save_probabilities,
@@ -65,41 +65,41 @@ def _one(options: argparse.Namespace, device: str, fold: int | str):
 
 
 def _several(options: argparse.Namespace, device: str, folds: list, workspace) -> int:
+    from autoseg.orchestrate.distribute import connected
     from autoseg.orchestrate.folds import begin_folds, failures, fold_table
     from autoseg.orchestrate.processes import devices_of
     from autoseg.orchestrate.progress import Overview, shown
-    from autoseg.orchestrate.run import Means, train_tasks
-    from autoseg.orchestrate.spread import connected
+    from autoseg.orchestrate.run import ExecutionOptions, train_tasks
 
-    means = Means(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
-    tasks = begin_folds(workspace, _settled(options, means.devices[0]), options.configuration, folds,
+    execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
+    tasks = begin_folds(workspace, _resolved(options, execution.devices[0]), options.configuration, folds,
                         restart=options.restart, save_probabilities=options.save_probabilities)
-    with connected(means.cluster) as nodes:
-        overview = Overview(tasks, len(means.devices) if nodes is None else nodes.n_folds_at_once)
+    with connected(execution.cluster) as nodes:
+        overview = Overview(tasks, len(execution.devices) if nodes is None else nodes.n_folds_at_once)
         with shown(overview):
-            outcomes = list(train_tasks(tasks, overview, means, workspace.home, nodes))
+            outcomes = list(train_tasks(tasks, overview, execution, workspace.home, nodes))
     outcomes.sort(key=lambda outcome: tasks.index(outcome.task))
     print(fold_table(outcomes))
     return common.list_faults(failures(outcomes))
 
 
-def _settled(options: argparse.Namespace, device: str):
+def _resolved(options: argparse.Namespace, device: str):
     from pathlib import Path
 
     from autoseg import pipeline
-    from autoseg.base.workspace import read_model
-    from autoseg.train.run import settle_plan
-    from planners.plan import Plan
+    from autoseg.training.run import apply_changes
+    from autoseg.workspace.files import read_model
+    from planners.schema.plan import Plan
 
     if options.plan is not None:
-        return settle_plan(read_model(Path(options.plan), Plan), options.configuration, options.changes)
+        return apply_changes(read_model(Path(options.plan), Plan), options.configuration, options.changes)
     return pipeline.settle(options.dataset, options.configuration, planner=options.planner, changes=options.changes,
                            budget_seconds=options.budget, memory_bytes=options.memory, restart=options.restart,
                            home=options.home, device=device)
 
 
 def _show(result) -> None:
-    from autoseg.evaluate.table import table
+    from autoseg.evaluation.table import table
 
     print(f"{result.dataset} {result.configuration} fold {result.fold}: {result.schedule.iterations} iterations, "
           f"{result.total_seconds / 60:.1f} min")

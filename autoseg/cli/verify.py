@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from autoseg.base.workers import expect_workers
+    from autoseg.base.processes import expect_workers
 
     if options.workers != 1:
         expect_workers()

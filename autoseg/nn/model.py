@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
+from autoseg.clinical.encoders import NO_CONDITIONS, Layout
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS, Network
 from autoseg.nn.prior import start_at
-from autoseg.preprocess.conditions import NO_CONDITIONS, Layout
-from planners.base import Part
-from planners.plan import Configuration, Plan
 from planners.registry import Registry
+from planners.schema.base import Part
+from planners.schema.plan import Configuration, Plan
 
 
 class Model(nn.Module):

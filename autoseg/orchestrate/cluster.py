@@ -12,14 +12,14 @@ from typing import Any
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import Workspace
-from autoseg.data.manifest import read_manifest
-from autoseg.data.raw import find_training_cases
+from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.raw import find_training_cases
+from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
-from autoseg.orchestrate.spread import Nodes, spread
-from autoseg.predict.ensemble import Ensemble
-from autoseg.predict.folder import predict_folder
-from planners.plan import Plan
+from autoseg.prediction.ensemble import Ensemble
+from autoseg.prediction.folder import predict_folder
+from autoseg.workspace.names import Workspace
+from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def plan(nodes: Nodes, dataset: str, *, home: Path, **how: Any) -> Plan:
 
     Raises UserError where it cannot be made there.
     """
-    ((_, made),) = spread(partial(_plan, home=home, how=how), [dataset], nodes.resources)
+    ((_, made),) = distribute(partial(_plan, home=home, how=how), [dataset], nodes.resources)
     if isinstance(made, str):
         raise UserError("the plan could not be made on the cluster", where=dataset, found=made)
     return made
@@ -41,7 +41,7 @@ def train(nodes: Nodes, tasks: Sequence[FoldTask], *, home: Path, seed: int = 0)
     """Train folds, one a GPU or a machine; outcomes in the order of their end. A fold whose machine dies goes on
     elsewhere from its last saved epoch.
     """
-    for task, outcome in spread(partial(attempt, device="auto", home=home, seed=seed), tasks, nodes.resources):
+    for task, outcome in distribute(partial(attempt, device="auto", home=home, seed=seed), tasks, nodes.resources):
         yield Outcome(task, None, outcome) if isinstance(outcome, str) else outcome
 
 
@@ -52,7 +52,7 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
     raw = workspace.raw(dataset)
     names = [case.name for case in find_training_cases(raw, read_manifest(raw, allow_outcomes=True))]
     work = partial(_prepare, dataset=dataset, planner=planner, configurations=list(configurations), home=workspace.home)
-    for chunk, fault in spread(work, _chunks(names, nodes), {"num_cpus": nodes.cores}):
+    for chunk, fault in distribute(work, _chunks(names, nodes), {"num_cpus": nodes.cores}):
         if fault:
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], fault)
 
@@ -71,7 +71,7 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
     names = [files.name for files in predictor.find(source, table).files]
     work = partial(_predict, source=source, target=target, chosen=chosen, keep_existing=keep_existing, options=options)
     missing = set(names)
-    for chunk, done in spread(work, _chunks(names, nodes), nodes.resources):
+    for chunk, done in distribute(work, _chunks(names, nodes), nodes.resources):
         if isinstance(done, str):
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], done)
         else:

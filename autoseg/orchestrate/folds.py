@@ -9,13 +9,14 @@ from autoseg import pipeline
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration
 from autoseg.base.ranks import ranks
-from autoseg.base.workspace import FoldFolder, Workspace
-from autoseg.evaluate.compare import bootstrap_mean
-from autoseg.evaluate.types import LabelSummary
-from autoseg.train.assemble import known_folds
-from autoseg.train.run import begin_model
-from autoseg.train.validate import FoldResult
-from planners.plan import Plan
+from autoseg.evaluation.statistics import bootstrap_mean
+from autoseg.evaluation.types import LabelSummary
+from autoseg.training.assemble import known_folds
+from autoseg.training.run import begin_model
+from autoseg.training.validate import FoldResult
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
+from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: 
             for fold in folds]
 
 
-def in_turn(tasks: Iterable[FoldTask], device: str, *, home: Path, seed: int = 0) -> Iterator[Outcome]:
+def sequential(tasks: Iterable[FoldTask], device: str, *, home: Path, seed: int = 0) -> Iterator[Outcome]:
     """Train one fold after the other in this process; a fault of one does not end the others."""
     for task in tasks:
         yield attempt(task, device, home, seed)
@@ -128,7 +129,7 @@ def fold_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _dice(label: LabelSummary) -> str:
-    return _number(label.means["dice"].value)
+    return _number(label.execution["dice"].value)
 
 
 def _number(value: float | None) -> str:

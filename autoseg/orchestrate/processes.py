@@ -16,11 +16,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from autoseg.base.errors import UserError
+from autoseg.base.processes import cores, loaded_plugins
 from autoseg.base.runtime import open_runtime
-from autoseg.base.workers import cores, loaded_plugins
-from autoseg.base.workspace import appended, read_model, tail
 from autoseg.orchestrate.folds import FoldTask, Outcome
-from autoseg.train.validate import FoldResult
+from autoseg.training.validate import FoldResult
+from autoseg.workspace.files import appended, read_model, tail
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def devices_of(asked: str | None, device: str) -> list[str]:
     return [device]
 
 
-def side_by_side(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
+def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
     """Train folds, one at a time a device, in processes of their own; outcomes in the order of their end.
 
     A process that fails is reported with the end of its log, and the others go on. Whoever stops iterating, or is

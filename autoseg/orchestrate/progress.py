@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from autoseg.base.progress import duration
-from autoseg.base.workspace import read_model, read_records
 from autoseg.orchestrate.folds import FoldTask
-from autoseg.train.validate import FoldResult
+from autoseg.training.validate import FoldResult
+from autoseg.workspace.files import read_model, read_records
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _SECONDS_ON_A_TERMINAL, _SECONDS_IN_A_LOG = 2.0, 120.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class FoldProgress:
     """Where a fold stands. `seconds_left` is None where nothing tells; `seconds` is what all of it takes, or None."""
 
     title: str
@@ -52,8 +52,8 @@ class Overview:
             parts.append(("" if complete else "at least ") + f"{duration(seconds)} left")
         return "; ".join(parts)
 
-    def seconds_left(self, standings: Sequence[Standing]) -> tuple[float | None, bool]:
-        """For all folds, spread evenly over the devices but at least the longest one's; and whether all are known.
+    def seconds_left(self, standings: Sequence[FoldProgress]) -> tuple[float | None, bool]:
+        """For all folds, distribute evenly over the devices but at least the longest one's; and whether all are known.
 
         A fold that has not begun takes its budget, or as long as the others of its configuration.
         """
@@ -65,28 +65,28 @@ class Overview:
             return (0.0, True) if not waiting else (None, False)
         return max(sum(known) / self.n_devices, max(known)), len(known) == len(left)
 
-    def _like(self, task: FoldTask, standings: Sequence[Standing]) -> float | None:
+    def _like(self, task: FoldTask, standings: Sequence[FoldProgress]) -> float | None:
         others = [one.seconds for other, one in zip(self.tasks, standings, strict=True)
                   if other.configuration == task.configuration and one.seconds is not None]
         return sum(others) / len(others) if others else None
 
 
-def standing(task: FoldTask) -> Standing:
+def standing(task: FoldTask) -> FoldProgress:
     """Where a fold stands, by its files. What validation takes after the last iteration is known of budgets only."""
     budget = task.planned.configurations[task.configuration].schedule.budget_seconds
     if task.folder.result.is_file():
         result = read_model(task.folder.result, FoldResult)
-        return Standing(task.title, True, 1.0, 0.0, result.total_seconds, result.mean_dice)
+        return FoldProgress(task.title, True, 1.0, 0.0, result.total_seconds, result.mean_dice)
     records = read_records(task.folder.metrics)
     if not records:
-        return Standing(task.title, False, 0.0, budget, budget)
+        return FoldProgress(task.title, False, 0.0, budget, budget)
     last = records[-1]
     left = max(last["seconds_left"], budget - last["seconds"] if budget else 0.0)
-    return Standing(task.title, False, last["iteration"] / last["iterations"], left, last["seconds"] + left,
+    return FoldProgress(task.title, False, last["iteration"] / last["iterations"], left, last["seconds"] + left,
                     last["validation_dice"])
 
 
-def _running(one: Standing) -> str:
+def _running(one: FoldProgress) -> str:
     dice = "" if one.dice is None else f", Dice {one.dice:.3f}"
     return f"{one.title} {100 * one.share:.0f} %{dice}"
 

@@ -11,25 +11,26 @@ from pathlib import Path
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration
-from autoseg.base.workspace import Workspace, read_model
 from autoseg.orchestrate import cluster
-from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, in_turn
-from autoseg.orchestrate.processes import side_by_side
+from autoseg.orchestrate.distribute import Nodes, connected
+from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
+from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
-from autoseg.orchestrate.spread import Nodes, connected
-from autoseg.preprocess.run import recipe_digest
-from autoseg.select.types import Selection
-from autoseg.train.assemble import assemble
-from autoseg.train.run import begun_plan
-from planners.fingerprint import Fingerprint
-from planners.hardware import Budget
-from planners.plan import Plan
+from autoseg.preprocessing.run import recipe_digest
+from autoseg.selection.types import Selection
+from autoseg.training.assemble import assemble
+from autoseg.training.run import started_plan
+from autoseg.workspace.files import read_model
+from autoseg.workspace.names import Workspace
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget
+from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Means:
+class ExecutionOptions:
     """Where folds run and how: on which devices of this machine, or on a Ray cluster of an address."""
 
     devices: tuple[str, ...] = ("auto",)
@@ -39,7 +40,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """How every fold ended, what was chosen, and the report; `faults` says why nothing was chosen."""
 
     outcomes: tuple[Outcome, ...]
@@ -50,48 +51,48 @@ class Ran:
 
 def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
         folds: Sequence[str] = (ALL_FOLDS,), budget_seconds: float | None = None, memory_bytes: int | None = None,
-        means: Means | None = None, home: str | Path | None = None, allow_outcomes: bool = False) -> Ran:
-    """Do everything for a dataset, unattended. `budget_seconds` is granted to each fold.
+        execution: ExecutionOptions | None = None, home: str | Path | None = None, allow_outcomes: bool = False) -> RunResult:
+    """Do everything for a dataset, unattended. `budget_seconds` is the time of each fold.
 
     By default every configuration of the plan is trained; a cascade after its earlier stage. A fold that fails does not
     end the others; what can be said without it is said.
     """
-    means = means or Means()
+    execution = execution or ExecutionOptions()
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    pipeline.fingerprint(name, home=workspace.home, workers=means.workers, allow_outcomes=allow_outcomes)
-    with connected(means.cluster) as nodes:
+    pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
+    with connected(execution.cluster) as nodes:
         planned = _planned(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds),
-                           means, nodes)
+                           execution, nodes)
         stages = in_stages(planned, configurations)
         chosen = choose_folds(workspace, name, folds)
         every = [configuration for stage in stages for configuration in stage]
         _check_begun(workspace, planned, every, budget_seconds, memory_bytes)
         if nodes is not None:
             cluster.preprocess(nodes, name, planner, every, workspace)
-        pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=means.workers)
-        outcomes = _train(workspace, planned, stages, chosen, means, nodes)
+        pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=execution.workers)
+        outcomes = _train(workspace, planned, stages, chosen, execution, nodes)
     selection, faults = None, ()
     try:
-        selection = pipeline.find_best(name, home=workspace.home, workers=means.workers)
+        selection = pipeline.find_best(name, home=workspace.home, workers=execution.workers)
     except AutosegError as error:  # most often folds that are not finished; the report says what is there
         if set(choose_folds(workspace, name, [ALL_FOLDS])) <= set(chosen):
             faults = (str(error),)
         else:
             logger.info("nothing is chosen yet, as not all folds were asked for: %s", error)
-    return Ran(tuple(outcomes), selection, pipeline.report(name, home=workspace.home), faults)
+    return RunResult(tuple(outcomes), selection, pipeline.report(name, home=workspace.home), faults)
 
 
-def train_tasks(tasks: Sequence[FoldTask], overview: Overview, means: Means, home: Path,
+def train_tasks(tasks: Sequence[FoldTask], overview: Overview, execution: ExecutionOptions, home: Path,
                 nodes: Nodes | None = None) -> Iterator[Outcome]:
-    """Train folds where `means` say; the overview learns of failures."""
+    """Train folds where `execution` say; the overview learns of failures."""
     _join_stages(tasks, home)
     if nodes is not None:
-        outcomes = cluster.train(nodes, tasks, home=home, seed=means.seed)
-    elif len(means.devices) > 1:
-        outcomes = side_by_side(tasks, means.devices, home=home, seed=means.seed)
+        outcomes = cluster.train(nodes, tasks, home=home, seed=execution.seed)
+    elif len(execution.devices) > 1:
+        outcomes = parallel(tasks, execution.devices, home=home, seed=execution.seed)
     else:
-        outcomes = in_turn(tasks, means.devices[0], home=home, seed=means.seed)
+        outcomes = sequential(tasks, execution.devices[0], home=home, seed=execution.seed)
     for outcome in outcomes:
         if outcome.fault:
             overview.failed.add(outcome.task.title)
@@ -112,7 +113,7 @@ def _check_begun(workspace: Workspace, planned: Plan, configurations: Sequence[s
                  memory_bytes: int | None) -> None:
     """A UserError where folds were begun in another way than is asked for now: what is finished would silently stay."""
     for one in configurations:
-        begun = begun_plan(workspace, planned.dataset, planned.planner, one)
+        begun = started_plan(workspace, planned.dataset, planned.planner, one)
         if begun is None:
             continue
         known, folder = begun.configurations[one], workspace.model(planned.dataset, planned.planner, one)
@@ -140,7 +141,7 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
     return [stage for stage in ([one for one in chosen if one not in later], later) if stage]
 
 
-def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, means: Means, nodes: Nodes | None) -> Plan:
+def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions, nodes: Nodes | None) -> Plan:
     """The dataset's plan: the one that is there while it is of this dataset, budget and memory, as speed is measured."""
     if workspace.plan(dataset, planner).is_file():
         known = pipeline.read_plan(workspace, dataset, planner)
@@ -151,7 +152,7 @@ def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, m
     how = {"planner": planner, "budget_seconds": budget.seconds_per_fold, "memory_bytes": budget.memory_bytes}
     if nodes is not None:
         return cluster.plan(nodes, dataset, home=workspace.home, **how)
-    return pipeline.plan(dataset, home=workspace.home, device=means.devices[0], **how)
+    return pipeline.plan(dataset, home=workspace.home, device=execution.devices[0], **how)
 
 
 def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None, memory_bytes: int | None) -> bool:
@@ -161,14 +162,14 @@ def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None
 
 
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
-           means: Means, nodes: Nodes | None) -> list[Outcome]:
+           execution: ExecutionOptions, nodes: Nodes | None) -> list[Outcome]:
     """Every fold of every configuration, a stage after the other; a cascade without its earlier stage is not begun."""
     of = {}
     for configuration in (one for stage in stages for one in stage):
         settled = pipeline.settle(planned.dataset, configuration, planner=planned.planner, home=workspace.home)
         of[configuration] = begin_folds(workspace, settled, configuration, folds, save_probabilities=True)
     overview = Overview([task for tasks in of.values() for task in tasks],
-                        n_devices=len(means.devices) if nodes is None else nodes.n_folds_at_once)
+                        n_devices=len(execution.devices) if nodes is None else nodes.n_folds_at_once)
     outcomes: list[Outcome] = []
     with shown(overview):
         for stage in stages:
@@ -181,5 +182,5 @@ def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]],
                     overview.failed.add(task.title)
                 else:
                     tasks.append(task)
-            outcomes += train_tasks(tasks, overview, means, workspace.home, nodes)
+            outcomes += train_tasks(tasks, overview, execution, workspace.home, nodes)
     return outcomes

@@ -37,8 +37,8 @@ class Bench:
         """The shape of a synthetic image."""
         return tuple(edge // 4 for edge in edges) if self.small else edges
 
-    def room(self, name: str) -> "Room":
-        return Room(self, self.home / name)
+    def memory(self, name: str) -> "PredictionMemory":
+        return PredictionMemory(self, self.home / name)
 
     def once(self, stage: str, key: str, measure: Callable[[], Measured]) -> Measured:
         """What `measure` gives, read from the disk where it was measured before."""
@@ -49,7 +49,7 @@ class Bench:
             path.write_text(json.dumps(result, indent=1), encoding="utf-8")
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def in_turn(self, stage: str, **sides: Callable[[], Measured]) -> dict[str, list[Measured]]:
+    def sequential(self, stage: str, **sides: Callable[[], Measured]) -> dict[str, list[Measured]]:
         """Measure A B A B ..., each side as often as `repeats` says."""
         results: dict[str, list[Measured]] = {name: [] for name in sides}
         for repeat in range(self.repeats):
@@ -62,7 +62,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Room:
+class PredictionMemory:
     """A workspace of autoseg, which is also a set of nnU-Net's folders over the same raw data."""
 
     bench: Bench

@@ -2,9 +2,9 @@
 
 from planners import PLANNERS
 from planners.classic import classic
-from planners.fingerprint import Fingerprint
-from planners.hardware import Budget, Hardware
-from planners.plan import Plan
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget, Hardware
+from planners.schema.plan import Plan
 
 from .cases import TARGET_MM
 

@@ -13,29 +13,33 @@ import numpy as np
 import torch
 
 from autoseg import pipeline
-from autoseg.base.checkpoint import save_weights
 from autoseg.base.runtime import Runtime, open_runtime
-from autoseg.base.workspace import FoldFolder, Workspace, read_model, write_json
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.source import open_cases
-from autoseg.data.case import PreparedCase
-from autoseg.data.geometry import Geometry
+from autoseg.batches.store import open_cases
+from autoseg.datasets.case import PreparedCase
+from autoseg.grids.geometry import Geometry
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
-from autoseg.predict.export import restore_label
-from autoseg.predict.models import load_model
-from autoseg.predict.window import predict_logits
-from autoseg.train.assemble import assemble
-from autoseg.train.job import FoldJob
-from autoseg.train.state import new_state
-from autoseg.train.step import train_step
-from autoseg.train.validate import FoldResult
+from autoseg.prediction.export import restore_label
+from autoseg.prediction.models import load_model
+from autoseg.prediction.window import predict_logits
+from autoseg.training.assemble import assemble
+from autoseg.training.job import FoldJob
+from autoseg.training.state import new_state
+from autoseg.training.step import train_step
+from autoseg.training.validate import FoldResult
+from autoseg.workspace.checkpoint import save_weights
+from autoseg.workspace.files import read_model, write_json
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
 from benchmarks.against_nnunet_preprocessing import nnunet_dataset, nnunet_plans
 from planners import PLANNERS
-from planners.base import Part
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, IntensityStats, LabelSpec
-from planners.hardware import Budget, KnownHardware
-from planners.plan import Configuration, Plan, Topology
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
+from planners.schema.hardware import Budget, KnownHardware
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Topology
 
 NAME = "3d_fullres"
 RESIDENT_BYTES = 4 * 2**30

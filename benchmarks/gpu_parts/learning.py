@@ -10,25 +10,27 @@ from statistics import mean
 import numpy as np
 import torch
 
-from autoseg.base.checkpoint import load_weights
 from autoseg.base.runtime import Runtime
-from autoseg.base.workspace import FoldFolder, read_model
 from autoseg.batches.loader import make_batches
-from autoseg.batches.source import store_cases
-from autoseg.data.case import PreparedCase
+from autoseg.batches.store import store_cases
+from autoseg.datasets.case import PreparedCase
 from autoseg.nn.model import Model, build_model
-from autoseg.nn.probe import ProbedHardware
-from autoseg.predict.window import predict_logits
-from autoseg.train.fold import train_fold
-from autoseg.train.job import FoldJob
-from autoseg.train.state import new_state
+from autoseg.planning.probe import ProbedHardware
+from autoseg.prediction.window import predict_logits
+from autoseg.training.fold import train_fold
+from autoseg.training.job import FoldJob
+from autoseg.training.state import new_state
+from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.files import read_model
+from autoseg.workspace.folders import FoldFolder
 from gpu_parts.plans import NAME, Setting, first_fold, given_setting, shortened
 from gpu_parts.steps import our_step, wait
 from gpu_parts.table import Table
 from planners import PLANNERS
-from planners.fingerprint import Fingerprint, LabelSpec
-from planners.hardware import Budget
-from planners.plan import Configuration, Plan, Schedule
+from planners.schema.fingerprint import Fingerprint
+from planners.schema.hardware import Budget
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule
 
 # What cases were prepared by; a plan that agrees in these may train on them.
 _PREPARED_BY = ("spacing_mm", "normalizers", "resampling")

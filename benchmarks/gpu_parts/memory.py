@@ -8,9 +8,10 @@ from autoseg.base.runtime import Runtime
 from gpu_parts.plans import NAME, Setting, hippocampus_plan, ten_plans
 from gpu_parts.steps import endless, our_step, wait
 from gpu_parts.table import NOT_MEASURED, Table
-from planners.cost import training_bytes
-from planners.fingerprint import ChannelSpec, LabelSpec
-from planners.plan import Configuration, Plan
+from planners.architectures.cost import training_bytes
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan
 
 _GIB = 2**30
 

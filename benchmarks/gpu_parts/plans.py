@@ -5,18 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.workspace import read_json, read_model
-from autoseg.data.case import PreparedCase
-from autoseg.data.geometry import Geometry
-from autoseg.data.readers.prepared import open_prepared, prepared_names
+from autoseg.datasets.case import PreparedCase
+from autoseg.grids.geometry import Geometry
+from autoseg.preprocessing.store import open_prepared, prepared_names
+from autoseg.workspace.files import read_json, read_model
 from planners import PLANNERS
-from planners.base import Part
 from planners.classic import CLASSIC
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
-from planners.hardware import GIB, Budget, KnownHardware
-from planners.plan import Configuration, Plan, Schedule
 from planners.resenc import RESENC_L
-from planners.topology import pooling, unet
+from planners.rules.topology import pooling, unet
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.hardware import GIB, Budget, KnownHardware
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule
 
 NAME = "3d_fullres"
 HIPPOCAMPUS = LabelSpec(names={"background": (0,), "Anterior": (1,), "Posterior": (2,)})

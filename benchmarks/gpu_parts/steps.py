@@ -12,13 +12,13 @@ from torch import nn
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.source import open_cases, store_cases
-from autoseg.data.readers.prepared import write_prepared
+from autoseg.batches.store import open_cases, store_cases
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
 from autoseg.nn.networks.norm import InstanceNorm
-from autoseg.train.state import TrainState, new_state
-from autoseg.train.step import Forward, train_step
+from autoseg.preprocessing.store import write_prepared
+from autoseg.training.state import TrainState, new_state
+from autoseg.training.step import Forward, train_step
 from gpu_parts.plans import Setting
 from gpu_parts.table import NOT_MEASURED, Table, ratio
 from gpu_parts.workers import worker_batches

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from autoseg.batches.loader import make_batches
-from autoseg.batches.source import store_cases
+from autoseg.batches.store import store_cases
 from gpu_parts.plans import Setting
 
 _CASES = 64  # are sent to each worker

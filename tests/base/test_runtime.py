@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from autoseg.base.errors import UserError
+from autoseg.base.processes import cores
 from autoseg.base.progress import duration
 from autoseg.base.runtime import Runtime, memory_bytes, open_runtime, used_bytes
-from autoseg.base.workers import cores
 
 
 def test_the_cpu_is_always_there():

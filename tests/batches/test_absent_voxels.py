@@ -10,11 +10,11 @@ from autoseg.batches.augment.channels import Channels, channels_of
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import make_batches
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.source import store_cases
+from autoseg.batches.store import store_cases
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
-from planners.base import Part
-from planners.fingerprint import LabelSpec
+from planners.schema.base import Part
+from planners.schema.labels import LabelSpec
 from tests_support import SPHERES, small_plan, sphere_case
 
 RESIDENT, STREAMED = 10**9, 0

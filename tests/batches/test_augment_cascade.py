@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import seeded
 from scipy import ndimage
 
-from autoseg.batches.augment.cascade import CascadeOptions, closed, dilate, disturb, erode, opened
+from autoseg.batches.augment.cascade import CascadeOptions, closed, corrupt, dilate, erode, opened
+from batch_phantoms import seeded
 
 ONLY_MORPHOLOGY = CascadeOptions(p_morphology=1, p_morphology_name=1, p_loss=0)
 ONLY_LOSS = CascadeOptions(p_morphology=0, p_loss=1, p_loss_name=1)
@@ -39,7 +39,7 @@ def test_what_one_name_gains_the_others_lose():
     masks[:, 0, :, :8] = 1
     masks[:, 1, :, 8:] = 1
     before = masks.clone()
-    disturb(masks, ONLY_MORPHOLOGY, seeded(), exclusive=True)
+    corrupt(masks, ONLY_MORPHOLOGY, seeded(), exclusive=True)
     assert masks.sum(1).max() == 1 and not torch.equal(masks, before)
 
 
@@ -47,7 +47,7 @@ def test_regions_may_go_on_overlapping():
     masks = torch.zeros(20, 2, 16, 16)
     masks[:, 0, 2:14, 2:14] = 1
     masks[:, 1, 6:10, 6:10] = 1
-    disturb(masks, ONLY_MORPHOLOGY, seeded(), exclusive=False)
+    corrupt(masks, ONLY_MORPHOLOGY, seeded(), exclusive=False)
     assert masks.sum(1).max() == 2
 
 
@@ -55,7 +55,7 @@ def test_one_component_is_lost_each_being_as_likely():
     masks = torch.zeros(400, 1, 20, 20)
     masks[:, :, 2:7, 2:7] = 1
     masks[:, :, 15, 15] = 1
-    disturb(masks, ONLY_LOSS, seeded(), exclusive=True)
+    corrupt(masks, ONLY_LOSS, seeded(), exclusive=True)
     large, small = masks[:, 0, 3, 3] == 0, masks[:, 0, 15, 15] == 0
     assert torch.equal(large, ~small)
     assert abs(small.sum() - 200) < 4 * 10
@@ -64,25 +64,25 @@ def test_one_component_is_lost_each_being_as_likely():
 def test_voxels_that_touch_at_a_corner_are_one_component():
     masks = torch.zeros(1, 1, 8, 8, 8)
     masks[0, 0, 2, 2, 2] = masks[0, 0, 3, 3, 3] = 1
-    disturb(masks, ONLY_LOSS, seeded(), exclusive=True)
+    corrupt(masks, ONLY_LOSS, seeded(), exclusive=True)
     assert masks.sum() == 0
 
 
 def test_a_component_that_covers_much_of_the_patch_is_kept():
     masks = torch.ones(4, 1, 8, 8)
-    disturb(masks, ONLY_LOSS, seeded(), exclusive=True)
+    corrupt(masks, ONLY_LOSS, seeded(), exclusive=True)
     assert masks.all()
 
 
 def test_faults_are_as_frequent_as_in_nnunet():
     masks = torch.zeros(1000, 1, 12, 12)
     masks[:, :, 5:7, 5:7] = 1
-    disturb(masks, CascadeOptions(p_loss=0), seeded(), exclusive=True)
+    corrupt(masks, CascadeOptions(p_loss=0), seeded(), exclusive=True)
     # 0.4 * 0.5 of the samples are operated on; closing changes nothing of a lone square, the other three do.
     changed = int((masks.flatten(1).sum(1) != 4).sum())
     assert abs(changed - 150) < 4 * (1000 * 0.15 * 0.85) ** 0.5
     masks[:] = 0
     masks[:, :, 5:7, 5:7] = 1
-    disturb(masks, CascadeOptions(p_morphology=0), seeded(), exclusive=True)
+    corrupt(masks, CascadeOptions(p_morphology=0), seeded(), exclusive=True)
     lost = int((masks.flatten(1).sum(1) == 0).sum())
     assert abs(lost - 100) < 4 * (1000 * 0.1 * 0.9) ** 0.5

@@ -7,7 +7,7 @@ import torch
 from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import build_augmentation
-from autoseg.batches.augment.draw import draw_factor, draw_uniform
+from autoseg.batches.augment.masks import draw_factor, draw_uniform
 from autoseg.batches.augment.nnunet import NnunetOptions
 
 OFF = {name: 0.0 for name in NnunetOptions.model_fields if name.startswith("p_") and not name.endswith("_channel")}

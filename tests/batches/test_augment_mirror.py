@@ -8,7 +8,7 @@ from autoseg.batches.augment import build_augmentation
 from autoseg.batches.augment.channels import Channels
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.batch import Batch
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 PAIRED = LabelSpec(names={"background": (0,), "left": (3,), "spine": (5,), "right": (8,)}, paired=(("left", "right"),))
 REGIONS = LabelSpec(names={"background": (0,), "left_kidney": (1, 2), "left_tumour": (2,), "right_kidney": (3, 4),

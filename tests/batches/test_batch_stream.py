@@ -1,4 +1,4 @@
-"""Batches without end: reproducible, continued exactly, with or without a thread that reads ahead."""
+"""Batches without end: reproducible, continued exactly, with or without a thread that reads prefetch."""
 
 import gc
 import io
@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import LABELS, make_case, make_configuration
 
 from autoseg.base.errors import UserError
 from autoseg.batches.loader import make_batches
-from autoseg.batches.source import store_cases
+from autoseg.batches.store import store_cases
+from batch_phantoms import LABELS, make_case, make_configuration
 
 RESIDENT, STREAMED = 10**9, 0
 
@@ -52,7 +52,7 @@ def test_reading_ahead_changes_nothing():
 def test_a_resumed_stream_continues_as_the_uninterrupted_one(limit_bytes):
     stream = make_stream(limit_bytes)
     take(stream, 3)
-    time.sleep(0.1)  # let a reading thread run ahead
+    time.sleep(0.1)  # let a reading thread run prefetch
     saved = io.BytesIO()
     torch.save(stream.state_dict(), saved)
     expected = take(stream, 4)

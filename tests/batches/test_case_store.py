@@ -7,8 +7,8 @@ from batch_phantoms import LABELS, Lazy, make_case, make_configuration
 
 from autoseg.base.errors import UserError
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.source import open_cases, store_cases
-from autoseg.data.readers.prepared import write_prepared
+from autoseg.batches.store import open_cases, store_cases
+from autoseg.preprocessing.store import write_prepared
 
 
 def lazy_case(name="case", broken=False):

@@ -6,8 +6,8 @@ import torch
 from batch_phantoms import LABELS, make_case, make_configuration
 
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.source import open_cases, store_cases
-from autoseg.data.readers.prepared import write_prepared
+from autoseg.batches.store import open_cases, store_cases
+from autoseg.preprocessing.store import write_prepared
 
 # The image of a case holds its number, so that a patch says whose it is.
 CASES = [make_case(np.zeros((4, 4, 4)), f"case_{k}", image_CDHW=np.full((1, 4, 4, 4), k, np.float32)) for k in range(3)]

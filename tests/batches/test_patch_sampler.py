@@ -6,8 +6,8 @@ import torch
 from batch_phantoms import LABELS, make_case, make_configuration
 
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.source import store_cases
-from planners.fingerprint import LabelSpec
+from autoseg.batches.store import store_cases
+from planners.schema.labels import LabelSpec
 
 WITH_IGNORE = LabelSpec(names={"background": (0,), "organ": (1,)}, ignore=9)
 

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from autoseg.clinical.encoders import NO_CONDITIONS, ConditionInput, Layout
 from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.preprocess.conditions import NO_CONDITIONS, ConditionInput, Layout
 
 CHANNELS = (4, 6, 16)
 LAYOUT = Layout(inputs=(ConditionInput(name="age", width=1, start=0), ConditionInput(name="sex", width=3, start=1),

@@ -8,9 +8,10 @@ import torch
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.fusion.masking import masked_mean
 from autoseg.nn.model import build_model
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 SHAPES = {2: (11, 6), 3: (5, 9, 6)}  # windows of four tokens of two voxels divide none of these
 EVERY = [(name, n) for name in FUSIONS.names() for n in (2, 3)]

@@ -5,7 +5,7 @@ import torch
 
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.targets import TargetEncoder
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 PLAIN = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})
 REGIONS = LabelSpec(names={"background": (0,), "whole": (1, 2), "core": (2,)}, region_order=(1, 2))

@@ -8,10 +8,11 @@ import torch
 
 from autoseg.nn.model import build_model
 from autoseg.nn.networks import NETWORKS
-from planners.base import Part
-from planners.cost import cost
-from planners.fingerprint import ChannelSpec, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from planners.architectures.cost import cost
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
 EVERY = [(name, n) for name in NETWORKS.names() for n in (2, 3)]

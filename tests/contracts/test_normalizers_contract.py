@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from autoseg.preprocess.normalize import NORMALIZERS, normalize
-from planners.base import Part
-from planners.fingerprint import IntensityStats
+from autoseg.preprocessing.normalize import NORMALIZERS, normalize
+from planners.schema.base import Part
+from planners.schema.fingerprint import IntensityStats
 
 STATS = IntensityStats(mean=40, std=60, min=-1000, max=1500, median=45, percentile_00_5=-150, percentile_99_5=250)
 

@@ -8,7 +8,7 @@ import torch
 from autoseg.nn.losses.deep import DeepSupervision
 from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
 from autoseg.nn.losses.targets import TargetEncoder, downsampled
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 TWO = LabelSpec(names={"background": (0,), "tumour": (1,)})
 GAPS = LabelSpec(names={"background": (0,), "liver": (5,), "tumour": (117,)})

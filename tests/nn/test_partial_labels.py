@@ -8,7 +8,7 @@ import torch
 from autoseg.nn.losses.deep import DeepSupervision
 from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
 from autoseg.nn.losses.targets import TargetEncoder
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 PLAIN = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
 REGIONS = LabelSpec(names={"background": (0,), "liver": (1, 2), "tumour": (2,)}, region_order=(1, 2))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoseg.base.errors import UserError
-from autoseg.orchestrate.spread import connected
+from autoseg.orchestrate.distribute import connected
 
 
 @contextmanager

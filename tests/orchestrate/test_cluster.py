@@ -2,15 +2,15 @@
 
 import pytest
 from cluster_nodes import two_machines
-from orchestrate_folds import DATASET, NAME, prepared_spheres, tasks_of
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.data.case import CaseFiles
-from autoseg.data.readers.prepared import prepared_names
+from autoseg.datasets.case import CaseFiles
 from autoseg.orchestrate import cluster
-from autoseg.orchestrate.spread import Nodes, spread
-from autoseg.predict.predictor import CasesToPredict
+from autoseg.orchestrate.distribute import Nodes, distribute
+from autoseg.prediction.predictor import CasesToPredict
+from autoseg.preprocessing.store import prepared_names
+from orchestrate_folds import DATASET, NAME, prepared_spheres, tasks_of
 
 N_CASES = 6
 
@@ -25,12 +25,12 @@ def test_cases_are_prepared_over_machines_one_of_which_dies(tmp_path, monkeypatc
         file.unlink()
     with two_machines() as (nodes, kill):
         def killing(*arguments):
-            for number, answer in enumerate(spread(*arguments)):
+            for number, answer in enumerate(distribute(*arguments)):
                 if number == 0:
                     kill()
                 yield answer
 
-        monkeypatch.setattr(cluster, "spread", killing)
+        monkeypatch.setattr(cluster, "distribute", killing)
         cluster.preprocess(nodes, DATASET, "budgeted", [NAME], workspace)
     names = [f"ball_{number:02}" for number in range(N_CASES)]
     assert sorted(prepared_names(folder)) == names
@@ -86,7 +86,7 @@ def test_cases_that_no_machine_predicted_are_predicted_here_even_where_an_old_ma
         for chunk in chunks:
             yield chunk, work(chunk) if chunk != ["b"] else "its machines died"
 
-    monkeypatch.setattr(cluster, "spread", dying)
+    monkeypatch.setattr(cluster, "distribute", dying)
     cluster.predict(Nodes(2, 0, 1), tmp_path, tmp_path / "masks")
     # in chunks, then what is missing, and at last all that is there, which writes what the masks mean
     assert predicted == [(["a"], False), (["c"], False), (["b"], False), (None, True)]
@@ -95,7 +95,7 @@ def test_cases_that_no_machine_predicted_are_predicted_here_even_where_an_old_ma
 def test_the_plan_is_made_on_a_machine_that_will_train(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(cluster.pipeline, "plan", lambda dataset, **how: asked.append((dataset, how)) or "the plan")
-    monkeypatch.setattr(cluster, "spread", lambda work, items, resources: ((item, work(item)) for item in items))
+    monkeypatch.setattr(cluster, "distribute", lambda work, items, resources: ((item, work(item)) for item in items))
     with pytest.raises(UserError, match="could not be made on the cluster.*the plan"):  # a sentence is what went wrong
         cluster.plan(Nodes(2, 2, 1), DATASET, home=tmp_path, planner="budgeted")
     assert asked == [(DATASET, {"home": tmp_path, "device": "auto", "planner": "budgeted"})]

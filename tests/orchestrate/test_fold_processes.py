@@ -6,14 +6,14 @@ import sys
 import time
 
 import pytest
-from orchestrate_folds import NAME, prepared_spheres, tasks_of
 from test_folds_chosen import result
 
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import write_json
 from autoseg.cli import train
 from autoseg.orchestrate import processes
-from autoseg.orchestrate.processes import devices_of, side_by_side
+from autoseg.orchestrate.processes import devices_of, parallel
+from autoseg.workspace.files import write_json
+from orchestrate_folds import NAME, prepared_spheres, tasks_of
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def tasks(spheres):
 
 def test_folds_share_the_devices_and_a_failed_one_shows_the_end_of_its_log(spheres, tasks, monkeypatch):
     begun = acting(monkeypatch, {0: FINISH, 1: "print('out of luck'); raise SystemExit(3)", 2: FINISH})
-    outcomes = {outcome.task.fold: outcome for outcome in side_by_side(tasks, ["cpu", "cpu"], home=spheres[0].home)}
+    outcomes = {outcome.task.fold: outcome for outcome in parallel(tasks, ["cpu", "cpu"], home=spheres[0].home)}
     assert {fold: bool(outcome.fault) for fold, outcome in outcomes.items()} == {0: False, 1: True, 2: False}
     assert "ended with status 3" in outcomes[1].fault and "out of luck" in outcomes[1].fault
     assert outcomes[0].result.mean_dice == 0.5
@@ -59,14 +59,14 @@ def test_two_devices_work_at_the_same_time(spheres, tasks, monkeypatch):
     other = f"{tasks[1].folder.path}/result.json"
     acting(monkeypatch, {0: f"[time.sleep(.02) for _ in range(2000) if not os.path.exists({other!r})]; " + FINISH,
                          1: FINISH})
-    outcomes = list(side_by_side(tasks[:2], ["cpu", "cpu"], home=spheres[0].home))
+    outcomes = list(parallel(tasks[:2], ["cpu", "cpu"], home=spheres[0].home))
     assert [outcome.task.fold for outcome in outcomes] == [1, 0]  # fold 0 waits for fold 1, which runs beside it
 
 
 def test_who_stops_stops_the_processes(spheres, tasks, monkeypatch):
     begun = acting(monkeypatch, {0: FINISH, 1: "time.sleep(60)", 2: "time.sleep(60)"})
     started = time.monotonic()
-    outcomes = side_by_side(tasks, ["cpu", "cpu"], home=spheres[0].home)
+    outcomes = parallel(tasks, ["cpu", "cpu"], home=spheres[0].home)
     assert next(outcomes).task.fold == 0
     outcomes.close()
     assert time.monotonic() - started < 30 and len(begun) <= 3

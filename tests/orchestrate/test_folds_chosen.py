@@ -3,15 +3,15 @@
 import shutil
 
 import pytest
-from orchestrate_folds import DATASET, NAME, prepared_spheres, pretend_to_train, tasks_of
 
 from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, join
 from autoseg.cli import train
-from autoseg.evaluate.types import CaseScore, LabelScore, LabelSummary, Mean, Scoring, Summary
+from autoseg.evaluation.types import CaseScore, LabelScore, LabelSummary, Mean, Scoring, Summary
 from autoseg.orchestrate.folds import Outcome, choose_folds, fold_table
-from autoseg.train.validate import FoldResult
-from planners.plan import Schedule
+from autoseg.training.validate import FoldResult
+from orchestrate_folds import DATASET, NAME, prepared_spheres, pretend_to_train, tasks_of
+from planners.schema.plan import Schedule
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def result(fold: int, *dice: float | None) -> FoldResult:
     known = [value for value in dice if value is not None]
     mean = Mean(value=sum(known) / len(known), n=len(known))
     summary = Summary(scoring=Scoring(), n_cases=len(cases), foreground_means={"dice": mean}, cases=tuple(cases),
-                      labels=(LabelSummary(name="ball", n_empty=0, means={"dice": mean}),))
+                      labels=(LabelSummary(name="ball", n_empty=0, execution={"dice": mean}),))
     return FoldResult(dataset="d", planner="p", configuration="c", fold=fold, seed=0, schedule=Schedule(learning_rate=1),
                       training_seconds=50, total_seconds=60, mean_dice=mean.value, scores=summary)
 
@@ -96,7 +96,7 @@ def test_the_table_has_a_row_a_fold_and_the_mean_over_all_cases(spheres):
     assert [line.split() for line in lines[:3]] == [["fold", "cases", "ball", "mean", "time"],
                                                     ["0", "3", "0.800", "0.800", "60", "s"],
                                                     ["1", "2", "0.400", "0.400", "60", "s"]]
-    # (3 * 0.8 + 0.4) / 4, not the mean of the folds' means
+    # (3 * 0.8 + 0.4) / 4, not the mean of the folds' execution
     assert lines[3].startswith("mean over all 4 cases: Dice 0.700 (95 % interval ")
     assert lines[3].endswith("1 cases without foreground are left out")
     assert fold_table(outcomes[2:]) == ""

@@ -7,10 +7,11 @@ import pytest
 from orchestrate_folds import NAME
 from test_folds_chosen import result
 
-from autoseg.base.workspace import FoldFolder, append_record, write_json
 from autoseg.orchestrate.folds import FoldTask
 from autoseg.orchestrate.progress import Overview, shown, standing
-from planners.plan import Schedule
+from autoseg.workspace.files import append_record, write_json
+from autoseg.workspace.folders import FoldFolder
+from planners.schema.plan import Schedule
 from tests_support import small_plan
 
 

@@ -2,15 +2,16 @@
 
 
 import pytest
-from orchestrate_folds import DATASET, pretend_to_train
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.base.workspace import Workspace, write_json
 from autoseg.cli import run
 from autoseg.orchestrate import run as run_module
 from autoseg.orchestrate.run import in_stages
-from planners.hardware import KnownHardware
+from autoseg.workspace.files import write_json
+from autoseg.workspace.names import Workspace
+from orchestrate_folds import DATASET, pretend_to_train
+from planners.schema.hardware import KnownHardware
 from tests_support import small_plan, write_spheres
 
 
@@ -83,7 +84,7 @@ def test_a_cascade_is_not_begun_where_its_earlier_stage_failed(tmp_path, monkeyp
     monkeypatch.setattr(pipeline, "settle", lambda *_, **__: plan)
     monkeypatch.setattr("autoseg.orchestrate.folds.attempt", one)
     outcomes = run_module._train(Workspace(tmp_path), plan, [["3d_lowres"], ["3d_cascade_fullres"]], [0, 1],
-                                 run_module.Means(), None)
+                                 run_module.ExecutionOptions(), None)
     assert begun == ["3d_lowres fold 0", "3d_lowres fold 1"]
     assert [outcome.fault for outcome in outcomes][2:] == ["not begun, as folds of 3d_lowres failed"] * 2
 

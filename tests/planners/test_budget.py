@@ -1,12 +1,12 @@
-"""Time budgets: resolved from a measured pace, revised when the machine changes it."""
+"""Time budgets: resolved from a measured throughput, revised when the machine changes it."""
 
 import pytest
 
-from planners.budget import Pace, follow, granted, resolve, revise
-from planners.plan import Schedule
+from planners.rules.budget import Throughput, follow, resolve, revise, with_budget
+from planners.schema.plan import Schedule
 from tests_support import small_plan
 
-PACE = Pace(seconds_per_iteration=0.5, validation_pass_seconds=1.0, fixed_seconds=2.0, mirrored_passes=8)
+PACE = Throughput(seconds_per_iteration=0.5, validation_pass_seconds=1.0, fixed_seconds=2.0, mirrored_passes=8)
 BUDGET = Schedule(learning_rate=1e-3, budget_seconds=100, warmup_iterations=30)
 
 
@@ -58,10 +58,10 @@ def test_a_steady_machine_keeps_its_schedule():
 
 
 def test_the_pace_follows_the_latest_epoch_and_predictions_follow_the_pace():
-    pace = follow(Pace(seconds_per_iteration=2.0, validation_pass_seconds=100.0, fixed_seconds=7.0, mirrored_passes=2), 1.0)
-    assert pace.seconds_per_iteration == 1.75
-    assert pace.validation_pass_seconds == 87.5
-    assert pace.fixed_seconds == 7.0
+    throughput = follow(Throughput(seconds_per_iteration=2.0, validation_pass_seconds=100.0, fixed_seconds=7.0, mirrored_passes=2), 1.0)
+    assert throughput.seconds_per_iteration == 1.75
+    assert throughput.validation_pass_seconds == 87.5
+    assert throughput.fixed_seconds == 7.0
 
 
 def test_without_a_budget_nothing_is_revised():
@@ -81,13 +81,13 @@ def test_a_schedule_refuses_nonsense(wrong):
 
 
 def test_a_granted_time_replaces_given_iterations():
-    schedule = granted(small_plan(), 60.0).configurations["3d_fullres"].schedule
+    schedule = with_budget(small_plan(), 60.0).configurations["3d_fullres"].schedule
     assert (schedule.iterations, schedule.budget_seconds) == (None, 60.0)
 
 
 def test_without_a_grant_the_plan_stays():
     plan = small_plan()
-    assert granted(plan, None) is plan
+    assert with_budget(plan, None) is plan
 
 
 def test_given_iterations_are_not_revised_although_there_is_a_budget():

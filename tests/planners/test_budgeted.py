@@ -3,10 +3,12 @@
 import pytest
 
 from planners import PLANNERS
+from planners.architectures.cost import cost
 from planners.budgeted import WANTED_ITERATIONS
-from planners.cost import cost
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec, LabelStats
-from planners.hardware import GIB, Budget, KnownHardware
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.hardware import GIB, Budget, KnownHardware
+from planners.schema.labels import LabelSpec, LabelStats
 
 LAPTOP = KnownHardware(device="cpu", memory_bytes=12 * GIB, flops_per_s=300e9, cores=2)
 GPU = KnownHardware(device="cuda", memory_bytes=24 * GIB, flops_per_s=30e12, cores=8)

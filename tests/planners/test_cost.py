@@ -5,9 +5,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoseg.nn.networks import NETWORKS
-from planners.cost import convolution_values, cost, stage_voxels, training_bytes
-from planners.plan import Topology
-from planners.topology import pooling, unet
+from planners.architectures.cost import convolution_values, cost, stage_voxels, training_bytes
+from planners.rules.topology import pooling, unet
+from planners.schema.plan import Topology
 
 SMALL = Topology(strides=((1, 1), (2, 2)), kernel_sizes=((3, 3), (3, 3)), features=(2, 4), blocks_encoder=(1, 1),
                  convs_decoder=(1,))

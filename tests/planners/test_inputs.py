@@ -2,17 +2,12 @@
 
 import pytest
 
-from planners.fingerprint import (
-    CaseMeasure,
-    ChannelSpec,
-    ConditionSpec,
-    ConditionStats,
-    ConditionTable,
-    Fingerprint,
-    LabelSpec,
-)
-from planners.inputs import InputPlan, input_plan, normalizers_for
-from planners.plan import Hiding
+from planners.rules.inputs import InputPlan, input_plan, normalizers_for
+from planners.schema.channels import ChannelSpec
+from planners.schema.conditions import ConditionSpec, ConditionStats, ConditionTable
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import InputDropout
 
 
 def names(channels: list[str], kept: float = 1.0) -> list[str]:
@@ -54,30 +49,30 @@ def test_median_case_decides_on_the_mask():
 
 def test_images_of_every_case_are_concatenated_and_nothing_is_hidden():
     plan = input_plan(fingerprint((ChannelSpec(name="CT"), ChannelSpec(name="MR"))))
-    assert (plan.fusion.name, plan.conditioning.name, plan.hiding) == ("concat", "none", Hiding())
+    assert (plan.fusion.name, plan.conditioning.name, plan.input_dropout) == ("concat", "none", InputDropout())
 
 
 def test_optional_channels_are_hidden_in_training_and_required_ones_never():
     plan = input_plan(fingerprint((ChannelSpec(name="CT"), ChannelSpec(name="MR", required=False))))
-    assert plan.hiding.channels == (0.0, 0.3)
+    assert plan.input_dropout.channels == (0.0, 0.3)
     assert any("MR hidden in 30% of the samples" in reason for reason in plan.reasons)
 
 
 def test_channels_that_were_moved_to_the_reference_grid_are_displaced_in_training():
     channels = (ChannelSpec(name="CT", reference=True), ChannelSpec(name="MR", registration="rigid"))
     plan = input_plan(fingerprint(channels, coverage=(1.0, 0.57)))
-    assert plan.hiding.shift_voxels == (0.0, 1.0)
+    assert plan.input_dropout.shift_voxels == (0.0, 1.0)
     assert any("'MR' is registered (rigid) to the grid of CT, of which it covers 57%" in reason for reason in plan.reasons)
 
 
 def test_columns_condition_by_film_and_token_bags_by_attention():
     assert conditioned(("age", "number", 0.1, 30)).conditioning.name == "film"
     assert conditioned(("age", "number", 0.1, 30), ("tiles", "tokens", 0.5, 0)).conditioning.name == "tokens"
-    assert conditioned(("rna", "vector", 0.0, 0)).hiding == Hiding(row=0.3, column=0.15)
+    assert conditioned(("rna", "vector", 0.0, 0)).input_dropout == InputDropout(row=0.3, column=0.15)
 
 
 @pytest.mark.parametrize("condition", [("age", "number", 0.97, 3), ("sex", "category", 0.0, 1)])
 def test_a_column_that_most_lack_or_that_never_varies_conditions_nothing(condition):
     plan = conditioned(condition)
-    assert (plan.conditioning.name, plan.hiding) == ("none", Hiding())
+    assert (plan.conditioning.name, plan.input_dropout) == ("none", InputDropout())
     assert any("can teach nothing" in reason for reason in plan.reasons)

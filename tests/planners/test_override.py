@@ -3,7 +3,7 @@
 import pytest
 
 from planners import PLANNERS
-from planners.override import override
+from planners.schema.override import override
 from tests_support import small_plan
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from planners.patch import fit_patch, largest_batch, largest_patch, smaller
-from planners.spacing import Grid
-from planners.topology import pooling
+from planners.rules.patch import fit_patch, largest_batch, largest_patch, smaller
+from planners.rules.spacing import Grid
+from planners.rules.topology import pooling
 
 
 def grid(spacing_mm, shape) -> Grid:

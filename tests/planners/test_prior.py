@@ -3,8 +3,10 @@
 import pytest
 
 from planners import PLANNERS
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec, LabelStats
-from planners.hardware import GIB, Budget, KnownHardware
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.hardware import GIB, Budget, KnownHardware
+from planners.schema.labels import LabelSpec, LabelStats
 
 HARDWARE = KnownHardware(device="cpu", memory_bytes=8 * GIB, flops_per_s=1e12, cores=2)
 

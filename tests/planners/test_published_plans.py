@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from planners import PLANNERS
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, IntensityStats, LabelSpec
-from planners.hardware import GIB, Budget, KnownHardware
-from planners.plan import Plan
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
+from planners.schema.hardware import GIB, Budget, KnownHardware
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Plan
 
 FIXTURE = Path(__file__).with_name("published_plans.json")  # nnU-Net 2.8.1's answers to odd fingerprints
 HARDWARE = KnownHardware(memory_bytes=8 * GIB, flops_per_s=1e12, cores=4)

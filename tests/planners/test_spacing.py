@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from planners.fingerprint import CaseMeasure, ChannelSpec, Fingerprint, LabelSpec
-from planners.spacing import Grid, axis_order, coarser, full_resolution, low_resolution, median_shape, target_spacing
+from planners.rules.spacing import Grid, axis_order, coarser, full_resolution, low_resolution, median_shape, target_spacing
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.labels import LabelSpec
 
 THIN = np.array([[10, 200, 200]] * 11)
 

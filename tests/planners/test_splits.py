@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from planners.splits import make_splits
+from planners.rules.splits import make_splits
 
 TWELVE = [f"case_{i:02d}" for i in range(12)]
 # what scikit-learn's KFold(5, shuffle=True, random_state=12345) validates of twelve sorted cases

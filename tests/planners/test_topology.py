@@ -2,7 +2,7 @@
 
 import pytest
 
-from planners.topology import features, pooling, unet
+from planners.rules.topology import features, pooling, unet
 
 
 def test_isotropic_patch_is_halved_down_to_four_voxels():

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.base.workspace import FoldFolder, Workspace, write_json, write_text
-from autoseg.data.geometry import Geometry
-from autoseg.data.readers import write_label
-from autoseg.data.readers.probabilities import write_probabilities
-from autoseg.evaluate.score import score_case, summarize
-from autoseg.predict.soft import decided
-from autoseg.train.validate import FoldResult
-from planners.fingerprint import LabelSpec
-from planners.plan import Plan
+from autoseg.evaluation.score import score_case, summarize
+from autoseg.formats import write_label
+from autoseg.formats.probabilities import write_probabilities
+from autoseg.grids.geometry import Geometry
+from autoseg.prediction.decision import decided
+from autoseg.training.validate import FoldResult
+from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Plan
 from tests_support import small_plan
 
 DATASET = "Dataset001_Balls"
@@ -51,7 +53,7 @@ def balls_plan(configuration: str = "3d_fullres", planner: str = "budgeted", **c
 
 
 _WIDE = small_plan().configurations["3d_fullres"].topology.model_copy(update={"features": (16, 32)})
-LARGE = balls_plan("3d_large", topology=_WIDE)  # dearer
+LARGE = balls_plan("3d_large", topology=_WIDE)  # costlier
 
 
 def near(index: int) -> np.ndarray:

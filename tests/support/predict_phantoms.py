@@ -4,8 +4,8 @@ import torch
 
 from autoseg.base.runtime import Runtime
 from autoseg.nn.model import build_model
-from autoseg.predict.models import FoldModel
-from autoseg.predict.predictor import Predictor
+from autoseg.prediction.models import FoldModel
+from autoseg.prediction.predictor import Predictor
 from tests_support import SPHERES, small_plan, sphere_case
 
 CASE = sphere_case("ball", 3)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from autoseg.data.geometry import Geometry
-from autoseg.data.transform import points_of
+from autoseg.grids.geometry import Geometry
+from autoseg.grids.transform import points_of
 
 BODY_RADII_MM = (20.0, 17.0, 19.0)
 

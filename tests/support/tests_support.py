@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.data.case import Case
-from autoseg.data.geometry import Geometry
-from planners.base import Part
-from planners.fingerprint import ChannelSpec, IntensityStats, LabelSpec
-from planners.plan import Configuration, Plan, Schedule, Topology
+from autoseg.datasets.case import Case
+from autoseg.grids.geometry import Geometry
+from planners.schema.base import Part
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import IntensityStats
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration, Plan, Schedule, Topology
 
 SPHERES = LabelSpec(names={"background": (0,), "sphere": (1,), "core": (2,)})
 
@@ -44,8 +46,8 @@ def sphere_case(name: str, seed: int, shape: tuple[int, int, int] = (20, 18, 16)
 
 def write_spheres(folder: Path, n_cases: int = 6, file_ending: str = ".nii.gz") -> Path:
     """A raw dataset of spheres in nnU-Net's form."""
-    from autoseg.base.workspace import write_json
-    from autoseg.data.readers import write_array, write_label
+    from autoseg.formats import write_array, write_label
+    from autoseg.workspace.files import write_json
 
     write_json(folder / "dataset.json", {
         "channel_names": {"0": "MR"}, "labels": {"background": 0, "sphere": 1, "core": 2}, "numTraining": n_cases,

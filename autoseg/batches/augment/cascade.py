@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from scipy import ndimage
 
-from autoseg.batches.augment.draw import draw_uniform, flip_coins
+from autoseg.batches.augment.masks import draw_uniform, flip_coins
 from autoseg.batches.augment.registry import PositiveInterval, Probability
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 
 class CascadeOptions(Frozen):
@@ -26,7 +26,7 @@ class CascadeOptions(Frozen):
     lost_below: float = Field(default=0.15, ge=0, le=1)
 
 
-def disturb(previous_BKDHW: torch.Tensor, options: CascadeOptions, generator: torch.Generator, *,
+def corrupt(previous_BKDHW: torch.Tensor, options: CascadeOptions, generator: torch.Generator, *,
             exclusive: bool) -> None:
     """Change binary channels (B, K, *space) in place. `exclusive`: what one name gains, the others lose."""
     n_samples, n_names = previous_BKDHW.shape[:2]

@@ -6,8 +6,8 @@ import torch
 
 from autoseg.batches.augment.registry import Augmentation
 from autoseg.batches.batch import Batch
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from autoseg.batches.augment.draw import per_row
+from autoseg.batches.augment.masks import per_row
 
 _TINY = 1e-7
 

@@ -3,16 +3,16 @@
 import torch
 from pydantic import Field
 
-from autoseg.batches.augment.cascade import CascadeOptions, disturb
+from autoseg.batches.augment.cascade import CascadeOptions, corrupt
 from autoseg.batches.augment.channels import channels_of
-from autoseg.batches.augment.draw import change_rows, choose_rows, draw_noise, draw_uniform, per_row
+from autoseg.batches.augment.masks import change_rows, choose_rows, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.augment.registry import AUGMENTATIONS, Interval, PositiveInterval, Probability
 from autoseg.batches.augment.spatial import Spatial
 from autoseg.batches.batch import Batch, padding_label
-from planners.base import Frozen
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
+from planners.schema.base import Frozen
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 class LightOptions(Frozen):
@@ -65,7 +65,7 @@ class Light:
         change_rows(image, rows, lambda x: x.add(draw_noise(x, generator), alpha=options.noise_sd))
         batch = self._mirror(batch, generator)
         if self._channels.n_previous:
-            disturb(image[:, self._channels.previous], options.cascade, generator, exclusive=self._exclusive)
+            corrupt(image[:, self._channels.previous], options.cascade, generator, exclusive=self._exclusive)
         return batch
 
     def _rows(self, image: torch.Tensor, p_sample: float, generator: torch.Generator) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from autoseg.batches.augment.channels import Channels
 from autoseg.batches.batch import Batch
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 
 class Mirror:

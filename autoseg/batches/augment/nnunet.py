@@ -3,17 +3,17 @@
 import torch
 from pydantic import Field
 
-from autoseg.batches.augment.cascade import CascadeOptions, disturb
+from autoseg.batches.augment.cascade import CascadeOptions, corrupt
 from autoseg.batches.augment.channels import channels_of
-from autoseg.batches.augment.draw import change_rows, choose_rows, draw_factor, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.intensity import blur, change_contrast, change_gamma, lower_resolution
+from autoseg.batches.augment.masks import change_rows, choose_rows, draw_factor, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.augment.registry import AUGMENTATIONS, Interval, PositiveInterval, Probability
 from autoseg.batches.augment.spatial import Spatial, is_dummy_2d
 from autoseg.batches.batch import Batch, padding_label
-from planners.base import Frozen
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
+from planners.schema.base import Frozen
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 class NnunetOptions(Frozen):
@@ -85,7 +85,7 @@ class Nnunet:
                 image[:, channel].masked_fill_(outside, 0.0)
         batch = self._mirror(batch, generator)
         if self._channels.n_previous:
-            disturb(image[:, self._channels.previous], self._options.cascade, generator, exclusive=self._exclusive)
+            corrupt(image[:, self._channels.previous], self._options.cascade, generator, exclusive=self._exclusive)
         return batch
 
     def _rows(self, image: torch.Tensor, p_sample: float, generator: torch.Generator, p_channel: float = 1.0

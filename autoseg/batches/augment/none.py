@@ -4,9 +4,9 @@ import torch
 
 from autoseg.batches.augment.registry import AUGMENTATIONS
 from autoseg.batches.batch import Batch
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
 from planners.registry import NoOptions
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 @AUGMENTATIONS.register("none")

@@ -7,10 +7,10 @@ import torch
 from pydantic import AfterValidator, Field
 
 from autoseg.batches.batch import Batch
-from planners.base import Part
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
 from planners.registry import Registry
+from planners.schema.base import Part
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 class Augmentation(Protocol):

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from autoseg.batches.augment.draw import draw_noise, draw_uniform, flip_coins
 from autoseg.batches.augment.intensity import blur
+from autoseg.batches.augment.masks import draw_noise, draw_uniform, flip_coins
 from autoseg.batches.batch import Batch
 
 # nnU-Net: a 3D patch this much longer than its first axis is rotated in-plane only; a 2D one this uneven, little.

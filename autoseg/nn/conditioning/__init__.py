@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from autoseg.preprocess.conditions import Layout
+from autoseg.clinical.encoders import Layout
 from planners.registry import Registry
 
 CONDITIONERS: Registry[Callable[..., nn.Module]] = Registry("conditioner")

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from autoseg.clinical.encoders import Layout
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.conditioning.patient import PatientVector, keep_variance, modulated, zero_linear
-from autoseg.preprocess.conditions import Layout
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 
 class DaftOptions(Frozen):

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from autoseg.clinical.encoders import Layout
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.conditioning.patient import RECTIFIED, PatientVector, keep_variance, modulated, zero_linear
-from autoseg.preprocess.conditions import Layout
 
 _WIDE, _NARROW = 64, 16
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from autoseg.preprocess.conditions import Layout
+from autoseg.clinical.encoders import Layout
 
 BAG_WIDTH = 16  # features of a token bag in a patient's vector
 RECTIFIED = 2**0.5  # gain of a layer before a rectifier, which halves the variance (He et al. 2015)

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import nn
 
 from autoseg.base.errors import UserError
+from autoseg.clinical.encoders import Layout
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.conditioning.patient import keep_variance, known_tokens, known_values, zero_linear
-from autoseg.preprocess.conditions import Layout
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 MAX_QUERIES = 512
 MIN_WIDTH = 64  # narrower ones learn late or never

@@ -7,7 +7,7 @@ from torch import nn
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.fusion.masking import masked_mean, or_empty, recomputed, usable
 from autoseg.nn.fusion.stem import SharedStem
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 # Voxels whose scores are held at a time: what a core's cache holds; on other devices, what keeps them busy.
 _VOXELS_AT_ONCE = {"cpu": 2**13}

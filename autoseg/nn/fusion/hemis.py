@@ -7,7 +7,7 @@ from torch import nn
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.fusion.masking import masked_mean, or_empty
 from autoseg.nn.fusion.stem import SharedStem
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 
 class HemisOptions(Frozen):

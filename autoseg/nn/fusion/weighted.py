@@ -7,7 +7,7 @@ from torch import nn
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.fusion.masking import or_empty, usable
 from autoseg.nn.fusion.stem import SharedStem
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 
 class WeightedOptions(Frozen):

@@ -12,7 +12,7 @@ from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.fusion.masking import masked_mean, of_channels, or_empty, recomputed, usable
 from autoseg.nn.fusion.stem import SharedStem
 from autoseg.nn.networks.blocks import TRANSPOSED
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 _STRIDE = 2  # voxels a token along every axis: at full resolution the scores alone would cost more than the network
 _FALL = -3.0  # of the bias for each token beyond the halo: a twentieth of the weight

@@ -4,8 +4,8 @@ import torch
 
 from autoseg.nn.losses import LOSSES, Loss
 from autoseg.nn.losses.targets import TargetEncoder, downsampled
-from planners.fingerprint import LabelSpec
-from planners.plan import Configuration
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
 
 
 class DeepSupervision:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from autoseg.base.ranks import average, total
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.targets import Targets
-from planners.base import Frozen
+from planners.schema.base import Frozen
 
 
 class DiceCrossEntropyOptions(Frozen):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from planners.fingerprint import LabelSpec
+from planners.schema.labels import LabelSpec
 
 
 @dataclass(frozen=True)

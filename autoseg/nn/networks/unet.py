@@ -6,7 +6,7 @@ from torch import nn
 from autoseg.base.errors import UserError
 from autoseg.nn.networks import NETWORKS
 from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize, upsampled, voxelwise
-from planners.plan import Topology
+from planners.schema.plan import Topology
 
 
 class Decoder(nn.Module):

@@ -1,0 +1,152 @@
+"""Worker processes, safe under `spawn`: each imports the plug-ins that its parent loaded.
+
+On Linux they are forked from a server of Python's own, which has imported what most of them need and nothing that could
+not be forked: a worker is there in some milliseconds, where a new interpreter takes a second. Such a worker sees the
+environment as it was when the server started.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+
+from autoseg.base.errors import UserError
+
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+# Nothing of torch or ITK, which may not be forked.
+_IMPORTED_BEFORE = ["autoseg.preprocessing.run", "autoseg.evaluation.folders", "scipy.ndimage", "nibabel", "blosc2"]
+
+_LARGEST_POOL = 32  # a pool of one takes nine file descriptors
+
+_is_served = False
+_plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them
+
+
+def load_plugin(name: str) -> None:
+    """Import a module that registers parts, here and in every worker started from now on; a UserError if it cannot be.
+
+    Modules beside the user are found, as `python -m` finds them.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise UserError("the plug-in cannot be imported", where=name, found=error,
+                        do="give a module's name, as in `import my_package.mine`, not a path") from error
+    if name not in _plugins:
+        _plugins.append(name)
+
+
+def loaded_plugins() -> tuple[str, ...]:
+    """The modules that `load_plugin` imported here."""
+    return tuple(_plugins)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def expect_workers() -> None:
+    """Workers will be asked for soon: what they need is imported beside what this process imports."""
+    if cores() > 1:
+        _serve()
+
+
+def start_at_once() -> bool:
+    """Whether a worker is there in milliseconds."""
+    return _is_served
+
+
+def process_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
+    """Processes that know this one's plug-ins and share its cores, or take `threads` each."""
+    _serve()
+    start = _start, (tuple(_plugins), threads or max(1, cores() // workers))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context(_METHOD), *start)
+
+
+class WorkerPool:
+    """Worker processes that stay from stage to stage, each with cases of its own, of which it may remember something."""
+
+    def __init__(self, workers: int):
+        self._n = min(workers, _LARGEST_POOL)
+        self._pools: dict[int, ProcessPoolExecutor] = {}
+        self._whose: dict[str, int] = {}
+        self.is_broken = False  # a worker has died
+
+    def __len__(self) -> int:
+        return self._n
+
+    def pool_of(self, name: str) -> ProcessPoolExecutor:
+        """The worker that a case belongs to: they take turns, and keep what they got."""
+        number = self._whose.setdefault(name, len(self._whose) % self._n)
+        if number not in self._pools:
+            self._pools[number] = process_pool(1, max(1, cores() // self._n))
+        return self._pools[number]
+
+    def give_up(self) -> None:
+        """One of them has died: the others end what they do, and are asked no more."""
+        self.is_broken = True
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _serve() -> None:
+    global _is_served
+    if _METHOD == "forkserver" and not _is_served:
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(_IMPORTED_BEFORE)
+        with _as_the_server_should_be():
+            forkserver.ensure_running()
+        _is_served = True
+
+
+@contextmanager
+def _as_the_server_should_be() -> Iterator[None]:
+    """What a process that is started now inherits: it imports nothing from the working directory, and ignores Ctrl-C."""
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    in_main = threading.current_thread() is threading.main_thread()  # no other may set signals
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
+
+
+def _start(plugins: tuple[str, ...], threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a worker does stop, and says nothing
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it, if ever it is imported
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
+    for plugin in plugins:
+        load_plugin(plugin)
+
+
+def _end_with_the_parent() -> None:
+    """A worker that waits for work holds the pipe that it waits at, and would not notice that its parent was killed."""
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -1,0 +1,308 @@
+"""What is known of a patient beside the images: the clinical table, vectors and bags of tokens, read and checked.
+
+A condition may be missing: a cell that says nothing, a case without a row, a case without a file. What is there must be
+sound; all faults are raised at once. Values are as written: `clinical/encoders.py` makes numbers for a network.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import ManyFaults, UserError, hint, raise_faults
+from autoseg.clinical.cells import category_text, clean, is_missing, read_numbers
+from autoseg.clinical.table import Row, Table, read_table
+from autoseg.formats.arrays import ENDING, array_files, read_features
+from autoseg.formats.files import is_file, is_folder
+from autoseg.workspace.names import DATASET_JSON
+from planners.schema.conditions import ConditionSpec, ConditionStats, ConditionTable
+
+DEFAULT_TABLE = "clinical.csv"  # looked for beside the images to predict
+_SHOWN_CELLS = 30
+_SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True)
+class CaseConditions:
+    """What is known of a patient beside the images; None, or no entry, where it is missing.
+
+    `values` are of table columns: a float of a number column (not transformed), else the text. `vectors` are (E,) and
+    `tokens` (T, E) float32.
+    """
+
+    values: Mapping[str, float | str | None] = field(default_factory=dict)
+    vectors: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    tokens: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConditionsOf:
+    """The conditions of every case that was asked for, and what is odd about their files."""
+
+    cases: Mapping[str, CaseConditions]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class _Reading:
+    """One reading under way. At prediction (`training` False) whole columns, tables and folders may be missing."""
+
+    names: Sequence[str]
+    training: bool
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def fault(self, what: str, **details: object) -> None:
+        self.faults.append(str(UserError(what, **details)))
+
+
+def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *, table_path: Path | None = None,
+                    expected_widths: Mapping[str, int] | None = None) -> ConditionsOf:
+    """The conditions of the training cases `names` of a raw dataset's `folder`.
+
+    Raises UserError or ManyFaults with all faults: no table, an empty one, a declared column or the cases' column not in
+    it, a case in two rows, no row of a case; text in a number column, a number that is not positive where its logarithm
+    is asked for, a value that an ordinal column does not list; no folder of vectors, a file that is damaged or not
+    finite, vectors of different widths. `expected_widths` is the width of vectors and tokens, where it is known (else
+    that of the specification, else that of most files). Cases without a row or a file, and rows and files without a
+    case, are no faults.
+    """
+    path = (table_path or folder / table.table) if _columns(table) else None
+    return _read(_Reading(names, training=True), folder, table, path, expected_widths or {})
+
+
+def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Sequence[str], *,
+                               table_path: Path | None = None, expected_widths: Mapping[str, int] | None = None
+                               ) -> ConditionsOf:
+    """The conditions of cases to predict, whose images lie in `folder`.
+
+    The table is `table_path`, else the one of the declared name in the folder, else its `clinical.csv`; without any, and
+    in columns that it lacks, everything is missing, which is a warning. Vectors and tokens lie in the declared
+    sub-folders, if at all. What is there is checked as `read_conditions` does, and raises the same.
+    """
+    reading, path = _Reading(names, training=False), None
+    if _columns(table):
+        path = table_path or _table_beside(folder, table.table)
+        if path is None:
+            reading.warnings.append(f"{folder}: no table ({_tables_beside(table.table)}): the columns "
+                                    f"{listed(spec.name for spec in _columns(table))} are missing in all cases")
+    elif table_path is not None:
+        reading.warnings.append(f"{table_path}: the model uses no column of a table")
+    return _read(reading, folder, table, path, expected_widths or {})
+
+
+def condition_stats(table: ConditionTable, cases: Sequence[CaseConditions]) -> tuple[ConditionStats, ...]:
+    """What the cases have of each condition; mean and standard deviation are of the transformed numbers."""
+    return tuple(_stats(spec, cases) for spec in table.specs)
+
+
+def with_widths(table: ConditionTable, cases: Sequence[CaseConditions]) -> ConditionTable:
+    """The table with the width of each vector and token bag as it is in the cases; None where no case has one."""
+    def measured(spec: ConditionSpec) -> ConditionSpec:
+        found = [array.shape[-1] for case in cases if (array := _features(spec, case)) is not None]
+        return spec.model_copy(update={"width": found[0] if found else None})
+
+    return table.model_copy(update={"specs": tuple(spec if spec in _columns(table) else measured(spec)
+                                                   for spec in table.specs)})
+
+
+def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | None, widths: Mapping[str, int]
+          ) -> ConditionsOf:
+    values: dict[str, dict[str, float | str | None]] = {name: {} for name in reading.names}
+    if path is not None:
+        try:
+            for column, cells in _read_columns(reading, path, table).items():
+                for name in reading.names:
+                    values[name][column] = cells.get(name)
+        except (UserError, ManyFaults) as error:
+            reading.faults += getattr(error, "faults", (str(error),))
+    for spec in _columns(table):
+        for case in values.values():
+            case.setdefault(spec.name, None)
+    arrays = {spec.name: _read_files(reading, folder, spec, widths.get(spec.name, spec.width))
+              for spec in table.specs if spec.kind in ("vector", "tokens")}
+    raise_faults(folder, reading.faults)
+    bags = [spec.name for spec in table.specs if spec.kind == "tokens"]
+    return ConditionsOf({name: CaseConditions(values=values[name],
+                                              vectors={key: of[name] for key, of in arrays.items() if key not in bags},
+                                              tokens={key: of[name] for key, of in arrays.items() if key in bags})
+                         for name in reading.names}, tuple(reading.warnings))
+
+
+def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> dict[str, dict[str, float | str]]:
+    """The known values of each column by case."""
+    content = read_table(path)
+    rows = _rows_of(reading, content, table.id)
+    found: dict[str, dict[str, float | str]] = {}
+    for spec in _columns(table):
+        place = content.position(spec.name)
+        if place is not None:
+            found[spec.name] = _read_column(reading, content, spec, rows, place)
+        elif reading.training:
+            reading.faults.append(str(no_column(content, spec.name, "conditions")))
+        else:
+            reading.warnings.append(f"{path}: there is no column {spec.name!r}: it is missing in all cases")
+    if reading.training:
+        reading.warnings += [f"{path}: the column {name!r} says nothing of any case" for name, cells in found.items()
+                             if rows and not cells]
+        reading.warnings += _spellings(path, table, found)
+    return found
+
+
+def rows_of_cases(names: Sequence[str], content: Table, id_column: str) -> dict[str, Row]:
+    """The row of each case that has one. Raises UserError where the column is not there or a case has two rows."""
+    return _rows_of(_Reading(names, training=True), content, id_column)
+
+
+def _rows_of(reading: _Reading, content: Table, id_column: str) -> dict[str, Row]:
+    """The row of each case that has one. Raises where the column is not there or a case has two rows."""
+    place = content.position(id_column)
+    if place is None:
+        raise no_column(content, id_column, "conditions: id, the column of the cases' names")
+    wanted = {clean(name): name for name in reading.names}
+    rows: dict[str, list[Row]] = {}
+    strange = []
+    for row in content.rows:
+        if row.cells[place] in wanted:
+            rows.setdefault(wanted[row.cells[place]], []).append(row)
+        else:
+            strange.append(row.cells[place] or f"none in line {row.line}")
+    twice = {name: of for name, of in rows.items() if len(of) > 1}
+    if twice:
+        found = [f"{name} in lines {', '.join(str(row.line) for row in of)}" for name, of in twice.items()]
+        raise UserError("cases have several rows", where=content.path, found="; ".join(found), expected="a row a case",
+                        do="keep the row that is true when the patient is scanned")
+    if not rows and reading.names:
+        nothing = UserError(f"no row names a case in the column {id_column!r}", where=content.path, found=listed(strange),
+                            expected=listed(reading.names))
+        if reading.training:
+            raise nothing
+        reading.warnings.append(str(nothing))
+    elif strange and reading.training:
+        n = len(strange)
+        reading.warnings.append(f"{content.path}: {n} row{'s' * (n > 1)} without a case ({listed(strange)})")
+    return {name: of[0] for name, of in rows.items()}
+
+
+def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int
+                 ) -> dict[str, float | str]:
+    """The known values of one column; what is wrong with them is noted, all rows at once."""
+    ranks = {category_text(value): value for value in spec.order}
+    cells = {name: row.cells[place] for name, row in rows.items()
+             if not is_missing(row.cells[place]) or category_text(row.cells[place]) in ranks}
+    def wrong(bad: Sequence[str], what: str, **details: object) -> None:
+        shown = [f"{cells[name]!r} (case {name}, line {rows[name].line})" for name in bad[:_SHOWN_CELLS]]
+        more = [f"and {len(bad) - _SHOWN_CELLS} more"] if len(bad) > _SHOWN_CELLS else []
+        reading.fault(what, where=content.path, found=", ".join(shown + more), **details)
+
+    if spec.kind == "category":
+        return {name: category_text(cell) for name, cell in cells.items()}
+    if spec.kind == "ordinal":
+        strange = [name for name, cell in cells.items() if category_text(cell) not in ranks]
+        if strange:
+            wrong(strange, f"values of the ordinal column {spec.name!r} are not in its order",
+                  expected=", ".join(spec.order), do=f"correct these cells, or the order in {DATASET_JSON}")
+        return {name: ranks.get(category_text(cell), cell) for name, cell in cells.items()}
+    numbers = dict(zip(cells, read_numbers(list(cells.values()), content.decimal_comma), strict=True))
+    texts = [name for name, number in numbers.items() if number is None]
+    if texts:
+        wrong(texts, f"text in the number column {spec.name!r}", expected="a number of one unit, or nothing where it is "
+              "not known; 1,234 could be two numbers", do=f"correct these cells, or declare a category in {DATASET_JSON}")
+    known = {name: number for name, number in numbers.items() if number is not None}
+    if spec.transform == "log" and (low := [name for name, number in known.items() if number <= 0]):
+        wrong(low, f"the column {spec.name!r} has no logarithm in some rows", expected="numbers above 0",
+              do="write the smallest value that can be measured, or remove the transform")
+    return known
+
+
+def _spellings(path: Path, table: ConditionTable, found: Mapping[str, Mapping[str, float | str]]) -> list[str]:
+    """Categories that differ in upper and lower case only are probably one."""
+    told = []
+    for spec in _columns(table):
+        values = sorted({str(value) for value in found.get(spec.name, {}).values()}) if spec.kind == "category" else []
+        folded = Counter(value.casefold() for value in values)
+        same = [value for value in values if folded[value.casefold()] > 1]
+        if same:
+            told.append(f"{path}: the column {spec.name!r} has categories that differ in case only: {listed(same)}")
+    return told
+
+
+def _read_files(reading: _Reading, folder: Path, spec: ConditionSpec, width: int | None) -> dict[str, np.ndarray | None]:
+    """The array of each case, None where it has none; damaged ones and those of another width are noted."""
+    where = folder / spec.folder
+    if reading.training and not is_folder(where):
+        reading.fault(f"the folder of {spec.name!r} is missing", where=where, expected=f"CASE{ENDING}, a file a case")
+    found: dict[str, np.ndarray | None] = dict.fromkeys(reading.names)
+    for name in reading.names:
+        path = where / f"{name}{ENDING}"
+        if is_file(path):
+            try:
+                found[name] = read_features(path, axes=1 if spec.kind == "vector" else 2)
+            except UserError as error:
+                reading.faults.append(str(error))
+    widths = Counter(array.shape[-1] for array in found.values() if array is not None)
+    expected = width or max(widths, key=widths.get, default=0)
+    for name, array in found.items():
+        if array is not None and array.shape[-1] != expected:
+            reading.fault(f"the width of {spec.name!r} is wrong", where=where / f"{name}{ENDING}",
+                          found=f"{array.shape[-1]} features", expected=f"{expected}" + ("" if width else ", as most have"))
+    if reading.training:
+        _tell_strays(reading, where, found)
+    return found
+
+
+def _tell_strays(reading: _Reading, where: Path, found: Mapping[str, np.ndarray | None]) -> None:
+    stems = [path.stem for path in array_files(where)]
+    strays = [stem for stem in stems if stem not in found]
+    if is_folder(where) and not set(stems) & set(found):
+        reading.fault("no file is named after a case", where=where, found=listed(stems) or "no file",
+                      expected=f"such as {next(iter(found), 'CASE')}{ENDING}")
+    elif strays:
+        reading.warnings.append(f"{where}: {len(strays)} file{'s' * (len(strays) > 1)} without a case ({listed(strays)})")
+
+
+def _stats(spec: ConditionSpec, cases: Sequence[CaseConditions]) -> ConditionStats:
+    if spec.kind in ("vector", "tokens"):
+        known = sum(_features(spec, case) is not None for case in cases)
+        return ConditionStats(name=spec.name, missing=_missing(known, len(cases)), distinct=0)
+    values = [value for case in cases if (value := case.values.get(spec.name)) is not None]
+    stats = ConditionStats(name=spec.name, missing=_missing(len(values), len(cases)), distinct=len(set(values)))
+    if spec.kind != "number" or not values:
+        return stats
+    numbers = np.array(values, dtype=np.float64)
+    numbers = np.log(numbers) if spec.transform == "log" else numbers
+    return stats.model_copy(update={"mean": float(numbers.mean()), "std": float(numbers.std())})
+
+
+def _missing(known: int, cases: int) -> float:
+    return 1.0 - known / cases if cases else 1.0
+
+
+def _features(spec: ConditionSpec, case: CaseConditions) -> np.ndarray | None:
+    return (case.vectors if spec.kind == "vector" else case.tokens).get(spec.name)
+
+
+def _columns(table: ConditionTable) -> list[ConditionSpec]:
+    return [spec for spec in table.specs if spec.kind in ("number", "category", "ordinal")]
+
+
+def _table_beside(folder: Path, declared: str) -> Path | None:
+    there = (folder / declared, folder / Path(declared).name, folder / DEFAULT_TABLE)
+    return next((path for path in there if path.parent.is_relative_to(folder) and is_file(path)), None)
+
+
+def _tables_beside(declared: str) -> str:
+    return " or ".join(dict.fromkeys((declared, DEFAULT_TABLE)))
+
+
+def no_column(content: Table, column: str, key: str) -> UserError:
+    names = [name for name in content.columns if name]
+    return UserError(f"there is no column {column!r}{hint(column, names)}", where=content.path,
+                     found=", ".join(names), do=f"correct {key} in {DATASET_JSON}, or the table's header")
+
+
+def listed(names) -> str:
+    names = list(names)
+    return ", ".join(map(str, names[:_SHOWN_NAMES])) + (", ..." if len(names) > _SHOWN_NAMES else "")

@@ -1,0 +1,56 @@
+"""One patient in memory: as read from the disk, and as prepared for a network."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.clinical.conditions import CaseConditions
+from autoseg.grids.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one case: a path a channel (None where the channel is missing), and its label."""
+
+    name: str
+    images: tuple[Path | None, ...]
+    label: Path | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case as read: channels on one grid, in array order (z, y, x)."""
+
+    name: str
+    image_CDHW: np.ndarray  # float32
+    present_C: np.ndarray  # bool: False where the case lacks the channel (its voxels are then never read)
+    geometry: Geometry
+    label_DHW: np.ndarray | None = None  # int16
+    absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
+    conditions: CaseConditions = field(default_factory=CaseConditions)
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case as a network sees it: transposed, cropped, normalised, resampled.
+
+    `box` is the crop in the transposed grid of the file, as (start, stop) an axis; `cropped_shape` is its size before
+    resampling. `foreground` maps a class name to sampled voxel indices (N, 3) of `label_DHW`; `lesions` maps it to the
+    number of the 26-connected component that each of these voxels belongs to (N,).
+    """
+
+    name: str
+    image_CDHW: np.ndarray  # float32
+    present_C: np.ndarray
+    geometry: Geometry  # of the file
+    transpose: tuple[int, int, int]
+    box: tuple[tuple[int, int], ...]
+    cropped_shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]  # of image_CDHW, transposed order
+    label_DHW: np.ndarray | None = None  # int16; the ignore label keeps its value
+    previous_DHW: np.ndarray | None = None  # int16, a cascade's earlier prediction on this grid
+    absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
+    foreground: dict[str, np.ndarray] = field(default_factory=dict)
+    lesions: dict[str, np.ndarray] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,61 @@
+"""What a worker has read of its cases, kept for the next stage: the files of a small dataset are read once."""
+
+from collections.abc import Mapping, Sequence
+
+from autoseg.base.memory import free_host_bytes
+from autoseg.base.processes import cores
+from autoseg.datasets.case import Case, CaseFiles
+from autoseg.datasets.raw import load_case
+from autoseg.formats import files_of
+from autoseg.grids.transform import Transform
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+
+# Cases are kept up to this in each worker, and in one a core together up to this share of what memory is free at the first.
+_MOST_BYTES = 2**28
+_SHARE = 1 / 4
+_LARGEST_CASE_BYTES = 2**24  # of larger ones reading is a small part of the work
+
+State = tuple  # all that decides what is read
+
+
+class CaseCache:
+    """Cases as they were read, each for as long as its files are the same, in no more than `max_bytes`."""
+
+    def __init__(self, max_bytes: int):
+        self._left_bytes = max_bytes
+        self._kept: dict[str, tuple[State, Case]] = {}
+
+    def load(self, files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec) -> Case:
+        """As `load_case`, or what was read before; nobody may change it."""
+        state = (_files_state(files), tuple(channels), labels)
+        known = self._kept.get(files.name)
+        if known is not None and known[0] == state:
+            return known[1]
+        case = load_case(files, channels, labels)
+        n_bytes = sum(array.nbytes for array in (case.image_CDHW, case.label_DHW, case.absent_CDHW) if array is not None)
+        if known is None and n_bytes <= min(self._left_bytes, _LARGEST_CASE_BYTES):
+            self._left_bytes -= n_bytes
+            self._kept[files.name] = state, case
+        return case
+
+
+_of_this_worker: CaseCache | None = None
+
+
+def load_cached(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec, transforms: Mapping[int, Transform]
+              ) -> Case:
+    """As `load_case`; a case without `transforms` is kept in this process, or was. For workers, whose life is short."""
+    global _of_this_worker
+    if transforms:
+        return load_case(files, channels, labels, transforms)
+    if _of_this_worker is None:
+        _of_this_worker = CaseCache(min(_MOST_BYTES, int(_SHARE * free_host_bytes() / cores())))
+    return _of_this_worker.load(files, channels, labels)
+
+
+def _files_state(files: CaseFiles) -> list[tuple]:
+    """What changes with the content of a case's files, or where others take their place."""
+    found = [(file, file.stat()) for path in (*files.images, files.label) if path is not None and path.exists()
+             for file in files_of(path)]
+    return [(file, one.st_ino, one.st_size, one.st_mtime_ns) for file, one in found]

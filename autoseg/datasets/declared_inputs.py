@@ -1,0 +1,155 @@
+"""What `dataset.json` declares beside images and labels: conditions, groups, which labels a case's mask holds."""
+
+from typing import Any, Literal
+
+from pydantic import Field, TypeAdapter, field_validator, model_validator
+
+from autoseg.clinical.leakage import outcome_word
+from autoseg.datasets.declarations import Document, shown
+from planners.schema.base import Frozen
+from planners.schema.conditions import ConditionSpec, ConditionTable
+from planners.schema.labels import LabelSpec
+
+BASELINE = "baseline"
+_ALLOW = ("remove it; if it is known before the scan, or the model shall know it all the same, pass "
+          "--allow-outcome-conditions")
+
+
+class Groups(Frozen):
+    """Columns of the table that say which cases belong together; empty: not said."""
+
+    patient: str = ""
+    site: str = ""
+
+
+class _Column(Frozen):
+    kind: Literal["number", "category", "ordinal"]
+    transform: Literal["none", "log"] = "none"
+    order: tuple[str, ...] = ()
+    available_at: str = BASELINE
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _no_date(cls, kind: Any) -> Any:
+        if kind == "date":
+            raise ValueError("a date cannot condition a model: it tells when and where a patient was scanned, and is new "
+                             "for every new patient; write what it stands for as a number, such as the age in years")
+        return kind
+
+    @field_validator("available_at")
+    @classmethod
+    def _spelled(cls, text: str) -> str:
+        return BASELINE if text.strip().lower() == BASELINE else text
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Column":
+        if (self.kind == "ordinal") != bool(self.order):
+            raise ValueError("an ordinal column, and no other, lists its values under 'order'")
+        if len(set(self.order)) < len(self.order):
+            raise ValueError("a value is listed twice under 'order'")
+        if self.transform != "none" and self.kind != "number":
+            raise ValueError("only a number can be transformed")
+        return self
+
+
+class _Conditions(Frozen):
+    table: str = ""
+    id: str = "case"
+    columns: dict[str, _Column] = Field(default_factory=dict)
+    vectors: dict[str, str] = Field(default_factory=dict)
+    tokens: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Conditions":
+        if self.columns and not self.table:
+            raise ValueError("'columns' need the file that holds them, under 'table'")
+        names = [*self.columns, *self.vectors, *self.tokens]
+        if len(set(names)) < len(names):
+            raise ValueError("columns, vectors and tokens share a name")
+        if self.id in self.columns:
+            raise ValueError(f"the column {self.id!r} names the cases and cannot be a condition")
+        return self
+
+
+class _FromColumn(Frozen):
+    column: str = Field(min_length=1)
+
+
+def read_condition_table(document: Document, allow_outcomes: bool) -> ConditionTable:
+    """The conditions in the order columns, vectors, tokens; an outcome among them is a fault unless allowed."""
+    given: _Conditions = document.typed("conditions", TypeAdapter(_Conditions), _Conditions())
+    if not allow_outcomes:
+        _refuse_outcomes(document, given)
+    specs = [ConditionSpec(name=name, **column.model_dump()) for name, column in given.columns.items()]
+    specs += [ConditionSpec(name=name, kind="vector", folder=folder) for name, folder in given.vectors.items()]
+    specs += [ConditionSpec(name=name, kind="tokens", folder=folder) for name, folder in given.tokens.items()]
+    return ConditionTable(table=given.table, id=given.id, specs=tuple(specs))
+
+
+def _refuse_outcomes(document: Document, given: _Conditions) -> None:
+    for name, column in given.columns.items():
+        if column.available_at != BASELINE:
+            document.fault(("conditions", "columns", name, "available_at"), f"an outcome as a condition: {name!r} is not "
+                           "known when the patient is scanned", found=shown(column.available_at), expected=repr(BASELINE),
+                           do=_ALLOW)
+        else:
+            _refuse_name(document, "columns", name)
+    for part, names in (("vectors", given.vectors), ("tokens", given.tokens)):
+        for name in names:
+            _refuse_name(document, part, name)
+
+
+def _refuse_name(document: Document, part: str, name: str) -> None:
+    word = outcome_word(name)
+    if word:
+        document.fault(("conditions", part, name), f"an outcome as a condition: {name!r} looks like what happened after "
+                       f"the scan (the word {word!r})", at_key=True, do=_ALLOW)
+
+
+def read_groups(document: Document) -> Groups:
+    """The columns that group the cases; a fault where there is no table."""
+    groups: Groups = document.typed("groups", TypeAdapter(Groups), Groups())
+    if groups != Groups() and not _has_table(document):
+        document.fault(("groups",), "'groups' names columns, but there is no table", at_key=True,
+                       do="name the file under conditions: table")
+    return groups
+
+
+def read_labels_present(document: Document, labels: LabelSpec | None) -> tuple[dict[str, tuple[str, ...]] | None, str]:
+    """The foreground names that were annotated in each case that is named, or the column of the table that says so.
+
+    `labels` is None where they are at fault; names are then not looked at.
+    """
+    given = document.get("labels_present")
+    if given is None:
+        return None, ""
+    place = ("labels_present",)
+    if isinstance(given, dict) and isinstance(given.get("column"), str):
+        chosen: _FromColumn | None = document.typed(*place, TypeAdapter(_FromColumn), None)
+        if not _has_table(document):
+            document.fault((*place, "column"), "'labels_present' names a column, but there is no table",
+                           do="name the file under conditions: table")
+        return None, chosen.column if chosen else ""
+    if not isinstance(given, dict):
+        document.fault(place, "'labels_present' is not an object", found=shown(given),
+                       expected='{"CASE": ["liver"], ...} or {"column": "NAME"}')
+        return None, ""
+    return {case: _annotated(document, case, names, labels) for case, names in given.items()}, ""
+
+
+def _annotated(document: Document, case: str, names: Any, labels: LabelSpec | None) -> tuple[str, ...]:
+    place = ("labels_present", case)
+    if not isinstance(names, list) or not names:
+        document.fault(place, f"the labels of case {case!r} are not a list of names", found=shown(names),
+                       expected="the foreground names that were annotated",
+                       do="leave out a case in which all were, and take one in which none was out of the dataset")
+        return ()
+    if labels is None:
+        return ()
+    document.names_in(place, names, labels.foreground, "foreground label")
+    return tuple(name for name in labels.foreground if name in names)
+
+
+def _has_table(document: Document) -> bool:
+    conditions = document.get("conditions")
+    return isinstance(conditions, dict) and bool(conditions.get("table"))

@@ -1,0 +1,163 @@
+"""Every fault of a raw dataset at once, so that a user corrects them in one go."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.parallel import Effort, each_case
+from autoseg.clinical.conditions import read_conditions
+from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.declared_columns import annotated_names, group_of
+from autoseg.datasets.headers import attempt, check_headers, places, reference_of
+from autoseg.datasets.manifest import Manifest, read_manifest
+from autoseg.datasets.measure import case_bytes, foreground
+from autoseg.datasets.raw import checked_image, checked_label, distinct, scan_training_cases
+from autoseg.formats import Header
+from autoseg.formats.files import digest
+from autoseg.grids.regrid import no_overlap, outside
+from autoseg.workspace.names import DATASET_JSON
+from planners.schema.labels import LabelSpec
+
+# A channel that covers a smaller share of the reference's grid than this is probably misplaced.
+_LEAST_COVERAGE = 0.05
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is wrong with a dataset (`faults`: it cannot be used), and what is only odd (`warnings`)."""
+
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    n_cases: int = 0
+
+
+@dataclass
+class CaseReport:
+    """What checking one case found: faults, oddities, the label's values, and its images by their content."""
+
+    name: str
+    faults: list[str]
+    present: tuple[bool, ...]  # a channel
+    warnings: list[str] = field(default_factory=list)
+    values: list[int] = field(default_factory=list)
+    images: list[tuple[str, Path]] = field(default_factory=list)  # digest, file
+
+
+def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None = None, *, allow_outcomes: bool = False
+           ) -> Report:
+    """Check `dataset.json`, the set of files and every voxel; nothing is raised for what a user did wrong.
+
+    `progress()` is called after each case. Conditions that look like outcomes are faults, unless they are allowed.
+    """
+    try:
+        manifest = read_manifest(folder, allow_outcomes=allow_outcomes)
+    except ManyFaults as error:
+        return Report(error.faults)
+    except UserError as error:
+        return Report((str(error),))
+    found = scan_training_cases(folder, manifest)
+    faults = [*found.faults, *_wrong_count(folder, manifest, len(found.cases))]
+    reports = list(each_case(functools.partial(check_case, manifest=manifest), found.cases, workers, progress,
+                             effort=Effort("checking", case_bytes(found.cases, manifest))))
+    for report in reports:
+        faults += report.faults
+    warnings = [warning for report in reports for warning in report.warnings]
+    faults += _channels_of_no_case(folder, manifest, reports)
+    odd = _beside_the_images(folder, manifest, [case.name for case in found.cases], faults)
+    warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
+    return Report(tuple(faults), tuple(warnings), len(found.cases))
+
+
+def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
+    """All faults of one case: first from the headers, then from the voxels of every file that can be opened."""
+    labels = None if files.label is None else manifest.labels  # a missing label is known from the files' names
+    headers, faults = check_headers(files, manifest.channels, labels)
+    report = CaseReport(files.name, faults, tuple(path is not None for path in files.images))
+    label_DHW = None
+    for path in headers:
+        try:
+            if path == files.label:
+                label_DHW = checked_label(path, manifest.labels)
+                report.values = distinct(label_DHW)
+            else:
+                _check_image(path, report)
+        except AutosegError as error:
+            report.faults.append(str(error))
+    _check_fields_of_view(files, headers, manifest, label_DHW, report)
+    return report
+
+
+def _check_fields_of_view(files: CaseFiles, headers: dict[Path, Header], manifest: Manifest,
+                          label_DHW: np.ndarray | None, report: CaseReport) -> None:
+    """What the channels on grids of their own see of the reference's grid; before any registration."""
+    found = places(files, headers, manifest.channels)
+    reference = reference_of(found, manifest.channels)
+    for place in found:
+        if place is reference or not place.is_brought or place.geometry.dimensions != reference.geometry.dimensions:
+            continue
+        absent_DHW = outside(place.geometry, reference.geometry)
+        share = 1 - absent_DHW.mean()
+        if share == 0 and place.spec.registration == "regrid":
+            report.faults.append(str(no_overlap(place.geometry, reference.geometry, (place.with_path, reference.with_path))))
+        elif share < _LEAST_COVERAGE:
+            report.warnings.append(f"{place.with_path} covers {share:.1%} of the grid of {reference.called}")
+        elif label_DHW is not None and label_DHW.shape == absent_DHW.shape:
+            seen_DHW = foreground(label_DHW, manifest.labels)
+            if seen_DHW.any() and absent_DHW[seen_DHW].all():
+                report.warnings.append(f"{place.with_path} covers nothing of what is labelled")
+
+
+def _check_image(path: Path, report: CaseReport) -> None:
+    image_CDHW = checked_image(path)
+    report.images.append((digest(path), path))
+    if image_CDHW.min() == image_CDHW.max():
+        report.warnings.append(f"{path}: every voxel is {image_CDHW.flat[0]:g}")
+
+
+def _beside_the_images(folder: Path, manifest: Manifest, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
+    """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them."""
+    wrong: list[str] = []
+    known = attempt(lambda names: read_conditions(folder, manifest.conditions, names), cases, wrong)
+    attempt(lambda names: group_of(folder, manifest, names), cases, wrong)
+    attempt(lambda names: annotated_names(folder, manifest, names), cases, wrong)
+    faults += dict.fromkeys(wrong)
+    return () if known is None else known.warnings
+
+
+def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:
+    if manifest.n_training in (None, n_cases):
+        return []
+    return [str(UserError("'numTraining' is not the number of cases", where=folder / DATASET_JSON,
+                          found=manifest.n_training, expected=n_cases,
+                          do="correct the number, or add the missing cases"))]
+
+
+def _channels_of_no_case(folder: Path, manifest: Manifest, reports: Sequence[CaseReport]) -> list[str]:
+    """Optional channels without a file; a required one is missed case by case. Files of several channels are let be."""
+    return [str(UserError(f"the optional channel {channel.name!r} is in no case", where=folder,
+                          do="add its files or take it out of dataset.json"))
+            for k, channel in enumerate(manifest.channels)
+            if reports and not channel.required and not any(report.present[k:k + 1] == (True,) for report in reports)]
+
+
+def _labels_of_no_case(folder: Path, labels: LabelSpec, reports: Sequence[CaseReport]) -> list[str]:
+    if not all(report.values for report in reports):  # a label that cannot be read may hold what seems to be missing
+        return []
+    seen = {value for report in reports for value in report.values}
+    return [f"{folder}: the label {name!r} ({', '.join(map(str, labels.names[name]))}) is in no case"
+            for name in labels.foreground if not seen & set(labels.names[name])]
+
+
+def _identical(reports: Sequence[CaseReport]) -> list[str]:
+    """Images with the same content: one patient twice puts what is validated into what is trained."""
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for report in reports:
+        for content, path in report.images:
+            paths[content].append(path)
+    return [f"{', '.join(path.name for path in same)}: the files have the same content" for same in paths.values()
+            if len(same) > 1]

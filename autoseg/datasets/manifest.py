@@ -1,0 +1,149 @@
+"""What a raw dataset says of itself: `dataset.json` of nnU-Net v2, with optional keys of ours, as a typed value."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from autoseg.base.errors import ManyFaults, UserError, hint
+from autoseg.datasets.declarations import Document, read_channels, read_labels, shown
+from autoseg.datasets.declared_inputs import Groups, read_condition_table, read_groups, read_labels_present
+from autoseg.datasets.jsontext import parse
+from autoseg.formats import READERS
+from autoseg.formats.files import is_file, is_folder, read_text
+from autoseg.workspace.names import DATASET_JSON
+from planners.schema.base import Frozen
+from planners.schema.channels import ChannelSpec
+from planners.schema.conditions import ConditionTable
+from planners.schema.labels import LabelSpec
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+
+_MEANINGFUL = {"channel_names", "labels", "regions_class_order", "file_ending", "numTraining", "dataset", "name",
+               "description", "optional_channels", "reference_channel", "registration", "conditions", "groups",
+               "paired_labels", "labels_present"}
+# Written by nnU-Net, its converters and the Decathlon; they change nothing here. The reader follows from the ending.
+_INFORMATIVE = {"reference", "licence", "license", "release", "citation", "dataset_name", "dataset_description",
+                "converted_by", "tensorImageSize", "overwrite_image_reader_writer", "numTest", "training", "test",
+                "validation", "modality", "version", "image_reader_writer", "authors", "relase", "labelsTr", "imagesTr",
+                "imagesTs", "labelsTs", "nnunetv2_version"}
+
+
+class ListedCase(Frozen):
+    """A case whose files dataset.json names, relative to the dataset's folder or absolute; None: a missing channel."""
+
+    name: str
+    images: tuple[str | None, ...]
+    label: str
+
+
+class Manifest(Frozen):
+    """A raw dataset: its inputs, its labels and how its files are named."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = ""
+    description: str = ""
+    channels: tuple[ChannelSpec, ...]
+    labels: LabelSpec
+    file_ending: str
+    n_training: int | None = None  # as declared; `integrity.verify` counts what is there
+    conditions: ConditionTable = ConditionTable()
+    groups: Groups = Groups()
+    labels_present: dict[str, tuple[str, ...]] | None = None  # foreground names annotated, of cases that lack some
+    labels_present_column: str = ""  # of the table; `conditions.annotated_names` reads it. Neither: all are annotated
+    cases: tuple[ListedCase, ...] | None = None  # None: the files of imagesTr and labelsTr
+
+
+class _Listed(Frozen):
+    images: Annotated[tuple[str | None, ...], Field(min_length=1)]
+    label: str
+
+
+def read_manifest(folder: Path, allow_outcomes: bool = False) -> Manifest:
+    """The manifest of a raw dataset: of its folder, or of a `dataset.json` that bears any name.
+
+    Raises UserError, or ManyFaults with every fault of the file, each with its line and column. Unknown keys that
+    resemble none of ours are only warned of. `allow_outcomes` lets conditions be known only after baseline, or bear the
+    name of an outcome.
+    """
+    path = folder if is_file(folder) else folder / DATASET_JSON
+    if not is_folder(path.parent):
+        raise UserError("the dataset's folder is missing", where=folder)
+    manifest, faults = parse_manifest(read_text(path), path, allow_outcomes)
+    if len(faults) == 1:
+        raise UserError(faults[0])
+    if manifest is None:
+        raise ManyFaults(path, faults)
+    return manifest
+
+
+def parse_manifest(text: str, path: Path, allow_outcomes: bool = False) -> tuple[Manifest | None, list[str]]:
+    """The manifest of a text that was read from `path`, or None and its faults."""
+    try:
+        document = Document(parse(text), path)
+    except json.JSONDecodeError as error:
+        return None, [str(UserError("the file is not valid JSON", found=error.msg, do="correct that line",
+                                    where=f"{path}, line {error.lineno}, column {error.colno}"))]
+    if not isinstance(document.json.data, dict):
+        document.fault((), "the file is not a JSON object", found=type(document.json.data).__name__, expected="{...}")
+        return None, document.faults
+    _check_keys(document)
+    channels, labels = read_channels(document), read_labels(document)
+    annotated, column = read_labels_present(document, labels)
+    parts = {"name": document.text("name"), "description": document.text("description"),
+             "file_ending": _file_ending(document), "n_training": _n_training(document),
+             "conditions": read_condition_table(document, allow_outcomes), "groups": read_groups(document),
+             "labels_present": annotated, "labels_present_column": column, "cases": _listed_cases(document)}
+    if document.faults:
+        return None, document.faults
+    return Manifest(channels=channels, labels=labels, **parts), []
+
+
+def _check_keys(document: Document) -> None:
+    for place, offset in document.json.repeated:
+        document.faults.append(str(UserError(f"the key {place[-1]!r} is given twice", do="remove one of them",
+                                             where=f"{document.file}, {document.json.at(offset)}")))
+    for key in document.json.data:
+        if key in _MEANINGFUL | _INFORMATIVE:
+            continue
+        meant = hint(key, _MEANINGFUL)
+        if meant:
+            document.fault((key,), f"unknown key {key!r}{meant}", at_key=True, do="correct or remove it")
+        else:
+            logger.warning("%s, %s: the key %r is not known and has no effect", document.file,
+                           document.json.key((key,)), key)
+
+
+def _file_ending(document: Document) -> str:
+    if "file_ending" not in document:
+        close = hint("file_ending", document.json.data, near=0.6)
+        document.fault((), f"the key 'file_ending' is missing{close}", expected='such as "file_ending": ".nii.gz"')
+        return ""
+    ending = document.text("file_ending")
+    if ending.lower() not in READERS.names():
+        document.fault(("file_ending",), f"the file ending is not known{hint(ending, READERS.names(), near=0.6)}",
+                       found=shown(ending), expected=", ".join(READERS.names()))
+    return ending
+
+
+def _n_training(document: Document) -> int | None:
+    count = document.get("numTraining")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+        document.fault(("numTraining",), "'numTraining' is not a number of cases", found=shown(count))
+        return None
+    return count
+
+
+def _listed_cases(document: Document) -> tuple[ListedCase, ...] | None:
+    """Cases of the key `dataset`; environment variables in their paths are filled in, as nnU-Net does."""
+    if "dataset" not in document:
+        return None
+    listed: dict[str, _Listed] = document.typed("dataset", TypeAdapter(dict[str, _Listed]), {})
+    return tuple(ListedCase(name=name, label=os.path.expandvars(case.label),
+                            images=tuple(path and os.path.expandvars(path) for path in case.images))
+                 for name, case in sorted(listed.items()))

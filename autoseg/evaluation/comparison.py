@@ -1,0 +1,212 @@
+"""Two sets of predictions of the same cases: which is better, by every metric and label, and how sure that is.
+
+Pairs are of a case and label that both sets define. The row `mean` compares, case by case, the means over the labels that
+both define there. Volume errors are compared without their sign. A verdict needs a 95 % bootstrap interval of the
+difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions a case, of mL 1 % of the true volume) it is
+`same`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.base.version import __version__
+from autoseg.evaluation.statistics import FEWEST_PAIRS, MARGIN, PairedDifference, Verdict, judge, paired_difference
+from autoseg.evaluation.table import TITLES, aligned
+from autoseg.evaluation.types import CaseScore, LabelScore, Metric, Scoring, Summary
+from planners.schema.base import Frozen
+
+_SMALLER_IS_BETTER = {"hd_mm", "hd95_mm", "assd_mm", "volume_error_ml", "relative_volume_error", "false_lesions"}
+_WITHOUT_SIGN = {"volume_error_ml": "error mL, absolute", "relative_volume_error": "relative error, absolute"}
+_NOT_COMPARED = {"truth_ml", "predicted_ml"}  # larger is not better
+_MARGINS = {"hd_mm": 0.1, "hd95_mm": 0.1, "assd_mm": 0.1, "false_lesions": 0.1}
+MEAN = "mean"
+
+
+class Row(Frozen):
+    """One metric of one label (or `mean`, over labels): the paired difference a - b, and what it says of a.
+
+    `n_one_defined` pairs were left out because only one of the two defines the metric: of two empty masks it does not.
+    """
+
+    metric: Metric
+    label: str
+    difference: PairedDifference
+    n_one_defined: int
+    verdict: Verdict
+    sentence: str
+
+
+class PairedComparison(Frozen):
+    """The comparison of two sets of predictions `a` and `b`, over the cases that both have scores of."""
+
+    schema_version: int = 1
+    autoseg_version: str = __version__
+    a: str
+    b: str
+    seed: int
+    scoring: Scoring
+    n_cases: int
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "B", *, seed: int = 0) -> PairedComparison:
+    """Compare two sets of scores, paired by case name.
+
+    Raises UserError where they have no case or no metric in common, other labels, a case twice, or were scored by other
+    rules.
+    """
+    names = _common_labels(a, b, name_a, name_b)
+    scoring = _common_scoring(a, b, name_a, name_b)
+    of_a, of_b = _by_name(a, name_a), _by_name(b, name_b)
+    cases = [name for name in of_a if name in of_b]
+    if not cases:
+        raise UserError("no case is in both", where=f"{name_a} and {name_b}",
+                        found=f"{_some(of_a)} against {_some(of_b)}", do="compare predictions of the same cases")
+    rows = []
+    _check_truths(of_a, of_b, cases, names, f"{name_a} and {name_b}")
+    truth_ml_NL = np.array([_values(of_a[case], names, "truth_ml") for case in cases])
+    truth_ml_L = np.nan_to_num(truth_ml_NL).sum(0) / np.maximum((~np.isnan(truth_ml_NL)).sum(0), 1)
+    for metric in scoring.metrics:
+        margin_L = MARGIN * truth_ml_L if metric == "volume_error_ml" else np.full(len(names), _MARGINS.get(metric, MARGIN))
+        a_NL, b_NL = (np.array([_values(of[case], names, metric) for case in cases]) for of in (of_a, of_b))
+        rows += [_row(metric, label, paired_difference(a_NL[:, index], b_NL[:, index], seed), margin_L[index],
+                      _n_one_defined(a_NL[:, index], b_NL[:, index])) for index, label in enumerate(names)]
+        if len(names) > 1:
+            both_NL = ~(np.isnan(a_NL) | np.isnan(b_NL))
+            of = paired_difference(_mean_over_labels(a_NL, both_NL), _mean_over_labels(b_NL, both_NL), seed)
+            rows.append(_row(metric, MEAN, of, float(margin_L.mean()), 0))
+    return PairedComparison(a=name_a, b=name_b, seed=seed, scoring=scoring, n_cases=len(cases), rows=tuple(rows),
+                  only_a=tuple(name for name in of_a if name not in of_b),
+                  only_b=tuple(name for name in of_b if name not in of_a))
+
+
+def _check_truths(of_a: Mapping[str, CaseScore], of_b: Mapping[str, CaseScore], cases: Sequence[str], names: Sequence[str],
+                  where: str) -> None:
+    """A UserError where the two were scored against different labels, as their true volumes tell."""
+    differing = [case for case in cases
+                 if not np.allclose(_values(of_a[case], names, "truth_ml"), _values(of_b[case], names, "truth_ml"),
+                                    equal_nan=True)]
+    if differing:
+        raise UserError("the two were scored against different labels", where=where, found=", ".join(differing[:5]),
+                        do="score both again with the same labels")
+
+
+def _row(metric: Metric, label: str, of: PairedDifference, margin: float, n_one_defined: int) -> Row:
+    oriented = of
+    if metric in _SMALLER_IS_BETTER and of.low is not None:
+        oriented = of.model_copy(update={"low": -of.high, "high": -of.low})
+    verdict = judge(oriented, margin)
+    return Row(metric=metric, label=label, difference=of, verdict=verdict, sentence=_sentence(metric, label, verdict, of),
+               n_one_defined=n_one_defined)
+
+
+def _n_one_defined(a_N: np.ndarray, b_N: np.ndarray) -> int:
+    return int((np.isnan(a_N) != np.isnan(b_N)).sum())
+
+
+def _sentence(metric: Metric, label: str, verdict: Verdict, of: PairedDifference) -> str:
+    what = f"{_title(metric)} of {label}" if label != MEAN else f"{_title(metric)}, mean over labels"
+    if verdict == "few":
+        return f"{what}: {of.n} case{'s' if of.n != 1 else ''} are too few to say, {FEWEST_PAIRS} are needed"
+    measured = f"A - B {_signed(of.difference)}, 95 % interval {_signed(of.low)} to {_signed(of.high)}, {of.n} cases"
+    return {"better": f"{what}: A is better", "worse": f"{what}: B is better", "same": f"{what}: A and B are equally good",
+            "unclear": f"{what}: no difference was seen, but these cases cannot exclude one"}[verdict] + f" ({measured})"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
+
+
+def _title(metric: Metric) -> str:
+    return _WITHOUT_SIGN.get(metric, TITLES[metric])
+
+
+def _values(case: CaseScore, names: Sequence[str], metric: Metric) -> list[float]:
+    """NaN where it is not defined."""
+    labels = {label.name: label for label in case.labels}
+    return [_value(labels[name], metric) for name in names]
+
+
+def _value(label: LabelScore, metric: Metric) -> float:
+    value = getattr(label, metric)
+    if value is None or not label.annotated:
+        return np.nan
+    return abs(value) if metric in _WITHOUT_SIGN else value
+
+
+def _mean_over_labels(values_NL: np.ndarray, both_NL: np.ndarray) -> np.ndarray:
+    n_N = both_NL.sum(1)
+    total_N = np.where(both_NL, values_NL, 0).sum(1)
+    return np.divide(total_N, n_N, out=np.full(len(n_N), np.nan), where=n_N > 0)
+
+
+def _by_name(summary: Summary, where: str) -> dict[str, CaseScore]:
+    seen: dict[str, str] = {}
+    for case in summary.cases:
+        if case.name.lower() in seen:
+            raise UserError("a case is there twice", where=where, found=f"{seen[case.name.lower()]} and {case.name}",
+                            expected="one score a case")
+        seen[case.name.lower()] = case.name
+    return {case.name: case for case in summary.cases}
+
+
+def _common_labels(a: Summary, b: Summary, name_a: str, name_b: str) -> list[str]:
+    of_a, of_b = ([label.name for label in summary.labels] for summary in (a, b))
+    lacking = [f"{name} (only {name_a})" for name in of_a if name not in of_b]
+    lacking += [f"{name} (only {name_b})" for name in of_b if name not in of_a]
+    if lacking:
+        raise UserError("the two have different labels", where=f"{name_a} and {name_b}", found=", ".join(lacking),
+                        do="score both with the same dataset.json")
+    return of_a
+
+
+def _common_scoring(a: Summary, b: Summary, name_a: str, name_b: str) -> Scoring:
+    """The metrics that both have, in the order of a; how they were measured must be the same."""
+    where = f"{name_a} and {name_b}"
+    metrics = tuple(metric for metric in a.scoring.metrics if metric in b.scoring.metrics and metric not in _NOT_COMPARED)
+    if not metrics:
+        raise UserError("no metric is in both", where=where,
+                        found=f"{', '.join(a.scoring.metrics)} against {', '.join(b.scoring.metrics)}",
+                        do="score both with the same --metrics")
+    rules = ["empty"]
+    rules += ["nsd_tolerance_mm", "nsd_tolerance_mm_of"] if "nsd" in metrics else []
+    rules += ["detection"] if any(metric.startswith(("lesion", "false")) for metric in metrics) else []
+    for rule in rules:
+        if getattr(a.scoring, rule) != getattr(b.scoring, rule):
+            raise UserError("the two were scored by different rules", where=where,
+                            found=f"{rule}: {getattr(a.scoring, rule)} against {getattr(b.scoring, rule)}",
+                            do="score both with the same options")
+    return a.scoring.model_copy(update={"metrics": metrics})
+
+
+def _some(names: Sequence[str] | dict) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "no case"
+
+
+def as_text(of: PairedComparison) -> str:
+    """Rows as a table, then the verdict of each mean (of each label where there is one only), and what was left out."""
+    rows = [["metric", "label", "n", "A", "B", "A - B", "95 % interval", "p", "A is"]]
+    rows += [_cells(row) for row in of.rows]
+    said = [row.sentence for row in of.rows if row.label == MEAN] or [row.sentence for row in of.rows]
+    lines = [f"A: {of.a}", f"B: {of.b}", "", *aligned(rows), "", *(f"- {sentence}" for sentence in said), "",
+             f"{of.n_cases} cases in both; two-sided p of Wilcoxon's signed-rank test, not corrected for the number of rows"]
+    lines += [f"only in {which}, left out: {_some(names)}" for which, names in (("A", of.only_a), ("B", of.only_b)) if names]
+    if any(row.n_one_defined for row in of.rows):
+        lines.append("pairs in brackets were left out, since only one of A and B defines the metric there (false alarms "
+                     "where nothing is); with --empty one they count")
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    of = row.difference
+    p = "-" if of.p_wilcoxon is None else "<0.001" if of.p_wilcoxon < 0.001 else f"{of.p_wilcoxon:.3f}"
+    words = {"better": "better", "worse": "worse", "same": "as good", "unclear": "unclear", "few": "too few"}[row.verdict]
+    means = ["-" if value is None else f"{value:.3f}" for value in (of.mean_a, of.mean_b)]
+    return [_title(row.metric), row.label, f"{of.n} ({row.n_one_defined})" if row.n_one_defined else str(of.n), *means,
+            "-" if of.difference is None else _signed(of.difference),
+            "-" if of.low is None else f"{_signed(of.low)} to {_signed(of.high)}", p, words]

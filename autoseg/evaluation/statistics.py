@@ -1,0 +1,183 @@
+"""Is one thing better than another on the same cases? Paired differences with bootstrap intervals and a rank test.
+
+A value that is None or NaN is not defined (a Dice of two empty masks): its pair is left out, and counted.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+from planners.schema.base import Frozen
+
+N_RESAMPLES = 10_000
+# With fewer pairs not even differences that all have one sign are significant: 2 * 0.5^5 > 0.05 > 2 * 0.5^6.
+FEWEST_PAIRS = 6
+# What a difference of Dice must exceed to matter.
+MARGIN = 0.01
+
+_CONFIDENCE = 0.95
+_BLOCK = 2**21  # resampled values that are held at a time
+_MOST_EXACT = 50  # pairs whose p-value is counted out; beyond, the normal approximation is as good
+_DIGITS = 12  # equal differences differ by rounding errors, which would break ties between ranks
+
+# What an interval says: above 0, below 0, all of it nearer to 0 than the margin, none of these, of too few pairs.
+Verdict = Literal["better", "worse", "same", "unclear", "few"]
+
+
+class BootstrapMean(Frozen):
+    """The mean of `n` values with its 95 % interval; None where there are too few (a mean of 1, an interval of 2)."""
+
+    n: int
+    n_left_out: int
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class PairedDifference(Frozen):
+    """The mean of a - b over `n` pairs with its 95 % interval, and the p-value of Wilcoxon's signed-rank test.
+
+    The means are over the same pairs. What is not defined, for lack of pairs, is None: a mean needs 1, an interval 2.
+    """
+
+    n: int
+    n_left_out: int
+    mean_a: float | None
+    mean_b: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_wilcoxon: float | None  # two-sided, not corrected for the number of comparisons
+
+
+def paired_difference(a: Sequence[float | None], b: Sequence[float | None], seed: int = 0,
+                      n_resamples: int = N_RESAMPLES) -> PairedDifference:
+    """Compare two measurements of the same cases, in the same order.
+
+    >>> one = paired_difference([0.9, 0.8, None], [0.8, 0.7, 0.5])
+    >>> one.n, one.n_left_out, round(one.difference, 6), round(one.low, 6)
+    (2, 1, 0.1, 0.1)
+    """
+    if len(a) != len(b):
+        raise ValueError(f"pairs need as many values of both, got {len(a)} and {len(b)}")
+    a_N, b_N = _numbers(a), _numbers(b)
+    defined_N = ~(np.isnan(a_N) | np.isnan(b_N))
+    a_N, b_N = a_N[defined_N], b_N[defined_N]
+    of = bootstrap_mean(a_N - b_N, seed, n_resamples)
+    return PairedDifference(n=of.n, n_left_out=len(a) - of.n, mean_a=_mean(a_N), mean_b=_mean(b_N), difference=of.mean,
+                            low=of.low, high=of.high, p_wilcoxon=_p_wilcoxon(a_N - b_N))
+
+
+def bootstrap_mean(values: Sequence[float | None] | np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES
+                   ) -> BootstrapMean:
+    """The mean of the values that are defined, with its bootstrap interval; the same seed gives the same interval.
+
+    The interval is the expanded percentile interval (Hesterberg 2015, The American Statistician 69:371): percentiles of
+    the resampled means, further out the fewer values there are, since means of few values spread too little. Of ten normal values
+    it holds the true mean in 94.5 % of 2000 draws, the plain percentiles in 90.6 %; of six in 92.7 and 84.9 %.
+    """
+    known_N = _numbers(values)
+    n_all, known_N = len(known_N), known_N[~np.isnan(known_N)]
+    n, low, high = len(known_N), None, None
+    if n > 1:
+        low, high = interval(_drawn_means(known_N, seed, n_resamples), n)
+    return BootstrapMean(n=n, n_left_out=n_all - n, mean=_mean(known_N), low=low, high=high)
+
+
+def resampled_means(values_NX: np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+    """ExecutionOptions of many measurements (cases first, NaN: not defined) over the same draws of cases: (n_resamples, ...).
+
+    NaN where no case that was drawn has the value. Of fewer than two cases there is nothing to draw: no rows.
+    """
+    n = len(values_NX)
+    if n < 2:
+        return np.zeros((0, *values_NX.shape[1:]))
+    values_NK = values_NX.reshape(n, -1)
+    known_NK = ~np.isnan(values_NK)
+    both_NK = np.concatenate([np.where(known_NK, values_NK, 0), known_NK], axis=1)
+    rng, rows = np.random.default_rng(seed), max(1, _BLOCK // n)
+    means = []
+    for start in range(0, n_resamples, rows):
+        size = min(rows, n_resamples - start)
+        drawn_RN = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        times_RN = np.bincount(drawn_RN.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        total_RK, n_RK = np.split(times_RN @ both_NK, 2, axis=1)
+        means.append(np.divide(total_RK, n_RK, out=np.full_like(total_RK, np.nan), where=n_RK > 0))
+    return np.concatenate(means).reshape(n_resamples, *values_NX.shape[1:])
+
+
+def interval(resampled_R: np.ndarray, n: int) -> tuple[float | None, float | None]:
+    """The expanded percentile interval of resampled means of `n` values; what is not defined is left out."""
+    known_R = resampled_R[~np.isnan(resampled_R)]
+    if n < 2 or not len(known_R):
+        return None, None
+    tail = 100 * _tail(n)
+    low, high = np.percentile(known_R, (tail, 100 - tail))
+    return float(low), float(high)
+
+
+def judge(of: PairedDifference, margin: float = MARGIN) -> Verdict:
+    """What the interval of a - b says of a. An interval within the margin is `same`, on whichever side of 0 it lies."""
+    if of.n < FEWEST_PAIRS:
+        return "few"
+    if -margin <= of.low and of.high <= margin:
+        return "same"
+    if of.low > 0:
+        return "better"
+    return "worse" if of.high < 0 else "unclear"
+
+
+def _numbers(values: Sequence[float | None] | np.ndarray) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def _mean(values_N: np.ndarray) -> float | None:
+    return float(values_N.mean()) if len(values_N) else None
+
+
+def _tail(n: int) -> float:
+    """Share of the resampled means beyond each end: the normal's beyond Student's t times sqrt(n / (n - 1)), which
+    makes good that a bootstrap's variance divides by n."""
+    from scipy import stats  # half a second, which no other stage should wait for
+
+    t = stats.t.ppf(0.5 + _CONFIDENCE / 2, n - 1)
+    return NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t))
+
+
+def _drawn_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
+    """ExecutionOptions of `n_resamples` draws with replacement, each of as many values."""
+    rng, n = np.random.default_rng(seed), len(values_N)
+    rows = max(1, _BLOCK // n)
+    blocks = [values_N[rng.integers(n, size=(min(rows, n_resamples - start), n))].mean(axis=1)
+              for start in range(0, n_resamples, rows)]
+    return np.concatenate(blocks)
+
+
+def _p_wilcoxon(difference_N: np.ndarray) -> float | None:
+    """None of no pair; 1 where no pair differs, of which the test says nothing."""
+    rounded_N = np.round(difference_N, _DIGITS)
+    if not len(rounded_N):
+        return None
+    rounded_N = rounded_N[rounded_N != 0]
+    if not len(rounded_N):
+        return 1.0
+    if len(rounded_N) <= _MOST_EXACT:
+        return _exact_p(rounded_N)
+    from scipy import stats
+
+    return float(stats.wilcoxon(rounded_N).pvalue)
+
+
+def _exact_p(difference_N: np.ndarray) -> float:
+    """Two-sided p over all 2^n signs of the ranks; ties share a rank. (scipy takes seconds for the ties of 13 pairs.)"""
+    from scipy import stats
+
+    twice_N = np.rint(2 * stats.rankdata(np.abs(difference_N))).astype(int)
+    share = np.ones(1)  # of the signs, by twice the sum of the positive ranks
+    for rank in twice_N:
+        share = (np.pad(share, (0, rank)) + np.pad(share, (rank, 0))) / 2
+    at = int(twice_N[difference_N > 0].sum())
+    return min(1.0, 2 * float(min(share[:at + 1].sum(), share[at:].sum())))

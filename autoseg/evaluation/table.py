@@ -1,0 +1,97 @@
+"""A summary as text: a table a group of metrics, then lesions, voxels and what could not be scored."""
+
+from collections.abc import Sequence
+
+from autoseg.evaluation.types import GROUPS, LabelSummary, Mean, Metric, Summary
+
+TITLES: dict[Metric, str] = {
+    "dice": "Dice", "iou": "IoU", "precision": "precision", "sensitivity": "sensitivity", "truth_ml": "truth mL",
+    "predicted_ml": "predicted mL", "volume_error_ml": "error mL", "relative_volume_error": "relative error",
+    "hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "nsd": "NSD", "lesion_f1": "lesion F1",
+    "lesion_recall": "lesion recall", "lesion_precision": "lesion precision", "false_lesions": "false lesions a case"}
+
+# Every mean has its interval in the JSON; a table with all of them would be too wide to read.
+_WITH_INTERVAL = {"dice", "volume_error_ml", "hd95_mm", "nsd", "lesion_f1"}
+
+
+def table(summary: Summary) -> str:
+    """The summary as text, a block a group: a row a label, then their mean. [low to high]: 95 % interval over cases.
+
+    `n` counts the cases of the first metric's mean; a mean of another number of cases says so in brackets.
+    """
+    blocks = [_block(summary, [metric for metric in summary.scoring.metrics if metric in group])
+              for group in GROUPS.values()]
+    lines = [line for block in blocks if block for line in (*block, "")]
+    notes = remarks(summary)
+    lines += [*notes, ""] if notes else []
+    lines.append(f"{summary.n_cases} case{'s' if summary.n_cases != 1 else ''} scored; {_settings(summary)}")
+    if summary.faults:
+        lines += [f"{len(summary.faults)} not scored:", *(f"  - {fault}" for fault in summary.faults)]
+    return "\n".join(lines)
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What no mean over cases says: lesions counted over all cases, and voxels beside the baseline of background alone."""
+    return [*(_lesions_of(label) for label in summary.labels if label.detection is not None), *_voxels(summary)]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, the first of them the head, as lines of equal columns with a rule below the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
+                       for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return lines
+
+
+def _block(summary: Summary, metrics: Sequence[Metric]) -> list[str]:
+    if not metrics:
+        return []
+    rows = [["label", "n", "empty", *(TITLES[metric] for metric in metrics)]]
+    for label in summary.labels:
+        n = label.means[metrics[0]].n
+        rows.append([label.name, str(n), str(label.n_empty), *(_cell(label.means[metric], metric, n) for metric in metrics)])
+    if len(summary.labels) > 1:
+        n = len(summary.labels)
+        rows.append(["mean", "", "", *(_cell(summary.foreground_means[metric], metric, n) for metric in metrics)])
+    return aligned(rows)
+
+
+def _cell(of: Mean, metric: Metric, n: int) -> str:
+    text = "-" if of.value is None else f"{of.value:.3f}"
+    if metric in _WITH_INTERVAL and of.low is not None:
+        text += f" [{of.low:.3f} to {of.high:.3f}]"
+    return text if of.n == n else f"{text} ({of.n})"
+
+
+def _lesions_of(label: LabelSummary) -> str:
+    of = label.detection
+    sizes = ", ".join(f"{_limits(size.low_ml, size.high_ml)} {size.found} of {size.n}" for size in of.sizes if size.n)
+    return (f"{label.name}, lesions of all cases: {of.true_positives} of {of.true_positives + of.false_negatives} found, "
+            f"{of.false_positives} false" + (f"; found by size: {sizes}" if sizes else ""))
+
+
+def _limits(low_ml: float, high_ml: float | None) -> str:
+    if high_ml is None:
+        return f"from {low_ml:g} mL"
+    return f"below {high_ml:g} mL" if low_ml == 0 else f"{low_ml:g} to {high_ml:g} mL"
+
+
+def _voxels(summary: Summary) -> list[str]:
+    if summary.voxels is None:
+        return []
+    mine, baseline = summary.voxels.accuracy, summary.voxels.background_only
+    return [f"voxel accuracy {mine.value:.4f}, of background alone {baseline.value:.4f} (n {mine.n})"]
+
+
+def _settings(summary: Summary) -> str:
+    scoring = summary.scoring
+    words = ["two empty masks " + ("are left out of means" if scoring.empty == "nan" else "count as perfect")]
+    if "nsd" in scoring.metrics:
+        own = "".join(f", {name} {mm:g} mm" for name, mm in scoring.nsd_tolerance_mm_of.items())
+        words.append(f"NSD within {scoring.nsd_tolerance_mm:g} mm{own}")
+    if set(scoring.metrics) & set(GROUPS["detection"]):
+        rule = scoring.detection
+        words.append(f"lesions match from IoU {rule.min_iou:g}"
+                     + (f", count from {rule.min_mm3:g} mm^3" if rule.min_mm3 else ""))
+    return "; ".join(words)

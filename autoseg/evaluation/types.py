@@ -1,0 +1,205 @@
+"""What is measured, and the scores of a label, a case and a set of cases. A value that is not defined is None."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from planners.schema.base import Frozen
+
+SCHEMA_VERSION = 1
+
+Metric = Literal["dice", "iou", "precision", "sensitivity", "truth_ml", "predicted_ml", "volume_error_ml",
+                 "relative_volume_error", "hd_mm", "hd95_mm", "assd_mm", "nsd", "lesion_f1", "lesion_recall",
+                 "lesion_precision", "false_lesions"]
+OVERLAP_METRICS: tuple[Metric, ...] = ("dice", "iou", "precision", "sensitivity")
+VOLUME_METRICS: tuple[Metric, ...] = ("truth_ml", "predicted_ml", "volume_error_ml", "relative_volume_error")
+SURFACE_METRICS: tuple[Metric, ...] = ("hd_mm", "hd95_mm", "assd_mm", "nsd")  # a hundred times slower
+DETECTION_METRICS: tuple[Metric, ...] = ("lesion_f1", "lesion_recall", "lesion_precision", "false_lesions")
+
+# What is asked for by one word. `accuracy` is of voxels, and has no metric of a label.
+GROUPS: dict[str, tuple[Metric, ...]] = {"overlap": OVERLAP_METRICS, "volume": VOLUME_METRICS,
+                                         "surface": SURFACE_METRICS, "detection": DETECTION_METRICS, "accuracy": ()}
+
+# Every score file says it, because tools differ by more than 100 mm in HD (Podobnik et al. 2024).
+SURFACE_DEFINITION = "marching-cubes surfels weighted by area, as in Nikolov et al. 2018 (surface-distance)"
+
+
+class DetectionRule(Frozen):
+    """When a lesion counts as found. Lesions are components that share at least a corner (26-connected).
+
+    `min_mm3`: a smaller lesion of the truth is neither found nor missed, a smaller one of the prediction is not false.
+    `sizes_ml` are the limits between the classes of size in which recall is given, by the volume of the true lesion.
+    The default, 0.1, 1 and 10 mL, are balls of 5.8, 12.4 and 26.7 mm diameter.
+    """
+
+    min_iou: float = Field(default=0.1, gt=0, le=1)
+    min_mm3: float = Field(default=0.0, ge=0)
+    sizes_ml: tuple[float, ...] = (0.1, 1.0, 10.0)
+
+    @field_validator("sizes_ml")
+    @classmethod
+    def _check(cls, sizes_ml: tuple[float, ...]) -> tuple[float, ...]:
+        if any(low >= high for low, high in itertools.pairwise((0.0, *sizes_ml))):
+            raise ValueError("sizes of lesions must be above zero and rise")
+        return sizes_ml
+
+
+class Scoring(Frozen):
+    """What is measured and how.
+
+    `empty` says what two empty masks score: `nan` leaves the case out of the mean and counts it, `one` gives the best
+    value. Where one mask only is empty, overlaps are 0 and distances the image's diagonal in both policies. Volumes are
+    defined of every mask; so are false lesions, or false alarms in healthy cases would not count.
+    """
+
+    metrics: tuple[Metric, ...] = OVERLAP_METRICS + VOLUME_METRICS
+    voxel_accuracy: bool = False
+    empty: Literal["nan", "one"] = "nan"
+    nsd_tolerance_mm: float = Field(default=2.0, ge=0)
+    nsd_tolerance_mm_of: dict[str, float] = Field(default_factory=dict)  # label name -> its own tolerance
+    detection: DetectionRule = DetectionRule()
+
+
+def scoring_of(groups: Sequence[str], **changes: Any) -> Scoring:
+    """The scoring with all metrics of these groups, and other changes of the default.
+
+    >>> scoring_of(["surface"], nsd_tolerance_mm=1).metrics
+    ('hd_mm', 'hd95_mm', 'assd_mm', 'nsd')
+    """
+    metrics = tuple(metric for group, members in GROUPS.items() if group in groups for metric in members)
+    return Scoring(metrics=metrics, voxel_accuracy="accuracy" in groups, **changes)
+
+
+class SizeClass(Frozen):
+    """True lesions from `low_ml` up to, not including, `high_ml` (None: no limit), and how many of them were found."""
+
+    low_ml: float
+    high_ml: float | None
+    n: int
+    found: int
+
+    @property
+    def recall(self) -> float | None:
+        return self.found / self.n if self.n else None
+
+
+class Detection(Frozen):
+    """Lesions that were found (tp), predicted lesions that are none (fp), lesions that were missed (fn); recall by size.
+
+    Of one case, or summed over cases.
+    """
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    sizes: tuple[SizeClass, ...]
+
+
+class LabelScore(Frozen):
+    """One label or region of one case. Counts are of voxels; volumes are those of the whole mask."""
+
+    name: str
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    truth_ml: float
+    predicted_ml: float
+    volume_error_ml: float  # predicted less truth
+    relative_volume_error: float | None = None  # the same as a share of the truth
+    annotated: bool = True  # False: nobody looked for it in this case; it is part of no mean
+    dice: float | None = None
+    iou: float | None = None
+    precision: float | None = None
+    sensitivity: float | None = None
+    hd_mm: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    nsd: float | None = None
+    lesion_f1: float | None = None
+    lesion_recall: float | None = None
+    lesion_precision: float | None = None
+    false_lesions: int | None = None
+    detection: Detection | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Neither the truth nor the prediction has the label."""
+        return self.true_positives + self.false_positives + self.false_negatives == 0
+
+
+class VoxelAccuracy(Frozen):
+    """Share of voxels that have their true label, and the share that a prediction of background alone would get right.
+
+    Never one without the other: where nine voxels in ten are background, 0.9 is nothing.
+    """
+
+    accuracy: float
+    background_only: float
+
+
+class CaseScore(Frozen):
+    """One case: a score a foreground name, in declared order."""
+
+    name: str
+    labels: tuple[LabelScore, ...]
+    voxels: VoxelAccuracy | None = None
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean over the labels whose Dice is defined."""
+        return mean([label.dice for label in self.labels]).value
+
+
+class Mean(Frozen):
+    """A mean and of how many values; None of none. `low` to `high`: its 95 % bootstrap interval over two or more cases."""
+
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+
+
+class LabelSummary(Frozen):
+    """One label over all scored cases: a mean a metric, and how many cases neither have nor predict it."""
+
+    name: str
+    n_empty: int
+    means: dict[Metric, Mean]
+    detection: Detection | None = None  # lesions of all cases together
+
+
+class AccuracySummary(Frozen):
+    """ExecutionOptions over cases of the voxel accuracy and of what background alone would get."""
+
+    accuracy: Mean
+    background_only: Mean
+
+
+class Summary(Frozen):
+    """Scores of a set of cases. `foreground_means` are the means over labels of their means over cases.
+
+    `faults` names every case that could not be scored, `warnings` what was left aside; neither is part of a mean.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    scoring: Scoring
+    surface_definition: str = SURFACE_DEFINITION
+    n_cases: int
+    foreground_means: dict[Metric, Mean]
+    voxels: AccuracySummary | None = None
+    labels: tuple[LabelSummary, ...]
+    cases: tuple[CaseScore, ...]
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def mean(values: list[float | None]) -> Mean:
+    """The mean of the values that are defined.
+
+    >>> mean([0.5, None, 1.0])
+    Mean(value=0.75, n=2, low=None, high=None)
+    """
+    known = [value for value in values if value is not None]
+    return Mean(value=sum(known) / len(known) if known else None, n=len(known))

@@ -1,0 +1,283 @@
+"""Predicts a trained fold's validation cases with less than they have, or with another case's conditions.
+
+Channels: every set of optional channels is withheld that leaves a case a channel; of P of them that is 2^P plans to see
+a case, all that it has included, and 2^P - 1 where none is required. Of more than five, each is left out by itself, and
+kept by itself. A case is in the row of what was withheld from it, so in "without PET, MR" if it has both.
+
+Conditions: the cases that have any are each shown the conditions of others of them, in several permutations that leave
+none its own (their mean counts), then none at all, then all but one column, vector or token bag.
+
+What the model is given is predicted once: what two rows share, and what an interrupted run has predicted already.
+How the numbers are read is said in `evaluate.ablation`.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.progress import progress_bar
+from autoseg.base.runtime import Runtime
+from autoseg.base.version import __version__
+from autoseg.clinical.conditions import CaseConditions
+from autoseg.clinical.encoders import ConditionEncoder, encode
+from autoseg.datasets.case import PreparedCase
+from autoseg.evaluation.score import score_case
+from autoseg.evaluation.types import Scoring, mean
+from autoseg.explain.ablation import Ablation, Kind, Row, as_text, findings_of, row_of
+from autoseg.formats import read_label
+from autoseg.formats.files import combined_digest, digest
+from autoseg.prediction.export import restore_label
+from autoseg.prediction.memory_plan import PredictionMemory
+from autoseg.prediction.models import FoldModel, load_model
+from autoseg.prediction.prepared import predict_prepared
+from autoseg.preprocessing.store import open_prepared
+from autoseg.training.assemble import check_training
+from autoseg.training.job import FoldJob
+from autoseg.workspace.files import append_record, read_records, write_json, write_text
+from planners.schema.channels import ChannelSpec
+
+logger = logging.getLogger(__name__)
+
+MOST_SUBSETS_OF = 5  # optional channels; more have too many subsets
+PERMUTATIONS = 5
+
+_DICE = Scoring(metrics=("dice",))
+_WORD_OF = {"vector": "vector", "tokens": "token bag"}  # every other kind is a column
+
+
+@dataclass(frozen=True)
+class _View:
+    """One memory_plan to show a case to the model; equal keys are equal inputs."""
+
+    present_C: tuple[bool, ...]
+    conditions: CaseConditions
+    key: str
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A validation case, and how it can be shown to the model. `known` are the conditions of which the model reads
+    something; `stamp` is of all that a prediction depends on beside the inputs."""
+
+    prepared: PreparedCase
+    conditions: CaseConditions
+    model: FoldModel
+    known: frozenset[str]
+    stamp: str
+
+    @property
+    def name(self) -> str:
+        return self.prepared.name
+
+    @property
+    def channels(self) -> frozenset[int]:
+        return frozenset(np.flatnonzero(self.prepared.present_C).tolist())
+
+    def shown(self, withheld: Collection[int] = (), conditions: CaseConditions | None = None) -> _View:
+        """The case without some of its channels, or with these conditions."""
+        present = tuple(bool(there) and channel not in withheld
+                        for channel, there in enumerate(self.prepared.present_C))
+        told = self.conditions if conditions is None else conditions
+        state = hashlib.blake2b(f"{self.stamp} {present}".encode(), digest_size=16)
+        for name, value in sorted((self.model.encoded(told) or {}).items()):
+            state.update(f"{name} {tuple(value.shape)}".encode() + value.numpy().tobytes())
+        return _View(present, told, state.hexdigest())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A row to be: the views of each of its cases, of which the mean counts."""
+
+    name: str
+    kind: Kind
+    withheld: tuple[str, ...]
+    views: Mapping[str, tuple[_View, ...]]
+
+
+def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed: int = 0, *, mirroring: bool = False
+                ) -> Ablation:
+    """Score a finished fold with its inputs withheld or shuffled; written to `ablation.json` and `ablation.md`.
+
+    `truths` are the raw label files. `mirroring` off is up to eight times faster. Raises UserError where the fold is not
+    finished, validates nothing, or its model can do without nothing. One bad case never ends the others.
+    """
+    _check(job)
+    model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
+    context = combined_digest([__version__, digest(job.folder.checkpoint), job.plan.model_dump_json(), job.name,
+                               str(mirroring), runtime.device.type, str(runtime.dtype)])
+    cases, faults = _opened(job, model, truths, context)
+    subsets = _channel_rows(job.plan.channels, cases)
+    others, permutations = _condition_rows(model.encoder, cases, seed)
+    asked = [_Asked("all that each case has", "all", (), {case.name: (case.shown(),) for case in cases}),
+             *subsets, *others]
+    dice_of, unscored = _predicted(job, truths, runtime, cases, asked, mirroring)
+    rows = _rows(asked, dice_of, seed)
+    if not rows[0].dice:
+        raise ManyFaults(job.title, [*faults, *unscored])
+    result = Ablation(
+        dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold, seed=seed,
+        mirroring=mirroring, every_subset=len(_optional(job.plan.channels)) <= MOST_SUBSETS_OF,
+        permutations=permutations, rows=rows, findings=findings_of(rows, seed), unscored=(*faults, *unscored))
+    write_json(job.folder.ablation(".json"), result)
+    write_text(job.folder.ablation(".md"), as_text(result) + "\n")
+    return result
+
+
+def _check(job: FoldJob) -> None:
+    """A UserError where there is nothing to score, or nothing to withhold."""
+    planned, again = job.plan, f"autoseg_train {job.plan.dataset} {job.name}"
+    if not job.validation:
+        raise UserError("the fold has no validation case to score", where=job.title,
+                        do=f"train one that has: {again} 0")
+    if not job.folder.result.is_file():
+        raise UserError("the fold is not finished", where=job.title, do=f"finish it: {again} {job.fold}")
+    if not job.layout.inputs and not _optional(planned.channels):
+        raise UserError("the model needs all of its inputs: there is nothing to ablate", where=job.title,
+                        found=f"channels {', '.join(channel.name for channel in planned.channels)}, no conditions",
+                        expected="channels that a case may lack, or conditions",
+                        do="declare 'optional_channels' or 'conditions' in dataset.json, plan again and train with it")
+    check_training(job)
+
+
+def _opened(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], context: str) -> tuple[list[_Case], list[str]]:
+    """The validation cases, and what is wrong with the others."""
+    cases, faults = [], []
+    for name in job.validation:
+        try:
+            prepared = open_prepared(job.cases, name)
+            conditions = job.conditions.get(name, CaseConditions())
+            stamp = combined_digest([context, name, json.dumps(prepared.provenance, sort_keys=True),
+                                     digest(truths[name]), str(job.annotated.get(name))])
+            cases.append(_Case(prepared, conditions, model, _known(model.encoder, conditions), stamp))
+        except AutosegError as error:
+            logger.warning("%s is left out: %s", name, error)
+            faults.append(f"{name}: {error}")
+    return cases, faults
+
+
+def _known(encoder: ConditionEncoder | None, conditions: CaseConditions) -> frozenset[str]:
+    """The inputs beside the image of which the model is told something."""
+    if encoder is None:
+        return frozenset()
+    encoded, names = encode(encoder, conditions), set()
+    for one in encoder.layout.inputs:
+        known = (encoded[f"known:{one.name}"] if one.start is None
+                 else encoded["known"][one.start:one.start + one.width])
+        if known.any():
+            names.add(one.name)
+    return frozenset(names)
+
+
+def _optional(channels: Sequence[ChannelSpec]) -> list[int]:
+    """The channels that can be withheld: of a single channel there is nothing else to look at."""
+    return [index for index, channel in enumerate(channels) if not channel.required] if len(channels) > 1 else []
+
+
+def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> list[_Asked]:
+    """A row a set of channels that is withheld; those of more than five channels: each, and all others but each."""
+    optional = _optional(channels)
+    most = len(optional) if len(optional) <= MOST_SUBSETS_OF else 1
+    rows = []
+    for subset in (subset for n in range(1, most + 1) for subset in combinations(optional, n)):
+        if len(subset) == len(channels):
+            continue
+        names = tuple(channels[channel].name for channel in subset)
+        having = [case for case in cases if case.channels > set(subset)]
+        rows.append(_Asked(f"without {', '.join(names)}", "channels", names,
+                           {case.name: (case.shown(subset),) for case in having}))
+    for kept in optional if len(optional) > MOST_SUBSETS_OF else ():
+        others = {case.name: case.channels & set(optional) - {kept} for case in cases if kept in case.channels}
+        rows.append(_Asked(f"of the optional channels {channels[kept].name} alone", "alone",
+                           tuple(channels[channel].name for channel in optional if channel != kept),
+                           {case.name: (case.shown(others[case.name]),) for case in cases if others.get(case.name)}))
+    return rows
+
+
+def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], seed: int) -> tuple[list[_Asked], int]:
+    """The rows of conditions that are shuffled or withheld, of the cases that have them, and how many permutations."""
+    if encoder is None or not encoder.parts:
+        return [], 0
+    having = [case for case in cases if case.known]
+    order = np.random.default_rng(seed).permutation(len(having))
+    # Turning a random circle of the cases: no case keeps its own, none meets the same other twice.
+    turns = range(1, min(PERMUTATIONS, len(having) - 1) + 1)
+    donors: dict[str, list[_Case]] = {case.name: [] for case in having} if turns else {}
+    for turn in turns:
+        for taker, giver in zip(order, np.roll(order, turn), strict=True):
+            donors[having[taker].name].append(having[giver])
+    by_name = {case.name: case for case in having}
+    rows = [_Asked("conditions shuffled between the cases", "shuffled", (),
+                   {name: tuple(by_name[name].shown(conditions=giver.conditions) for giver in givers)
+                    for name, givers in donors.items()}),
+            _Asked("conditions all missing", "missing", tuple(part.name for part in encoder.parts),
+                   {case.name: (case.shown(conditions=CaseConditions()),) for case in having})]
+    for part in encoder.parts:
+        name = f"{_WORD_OF.get(part.kind, 'column')} {part.name}"
+        rows.append(_Asked(f"without {name}", "condition", (name,),
+                           {case.name: (case.shown(conditions=_without(case.conditions, part.name)),)
+                            for case in having if part.name in case.known}))
+    return rows, len(turns)
+
+
+def _without(conditions: CaseConditions, name: str) -> CaseConditions:
+    return CaseConditions(*({key: value for key, value in kind.items() if key != name}
+                            for kind in (conditions.values, conditions.vectors, conditions.tokens)))
+
+
+def _predicted(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, cases: Sequence[_Case],
+               asked: Sequence[_Asked], mirroring: bool) -> tuple[dict[str, float | None], list[str]]:
+    """The mean Dice of each view by its key, and what is wrong with the cases that have none.
+
+    Each is written down as soon as it is known, for a run that goes on where this one was stopped.
+    """
+    records = job.folder.ablation(".jsonl")
+    dice_of = {record["key"]: record["dice"] for record in read_records(records)}
+    todo = {case.name: {view.key: view for row in asked for view in row.views.get(case.name, ())
+                        if view.key not in dice_of} for case in cases}
+    faults, memory = [], PredictionMemory()
+    with progress_bar(f"ablating fold {job.fold}", sum(map(len, todo.values())), "prediction") as bar:
+        for case in cases:
+            try:
+                for key, view in todo[case.name].items():
+                    dice_of[key] = _dice(job, case, view, truths[case.name], runtime, mirroring, memory=memory)
+                    append_record(records, {"case": case.name, "key": key, "dice": dice_of[key]})
+                    bar.update()
+            except AutosegError as error:
+                logger.warning("%s was not scored: %s", case.name, error)
+                faults.append(f"{case.name}: {error}")
+    return dice_of, faults
+
+
+def _dice(job: FoldJob, case: _Case, view: _View, truth_path: Path, runtime: Runtime, mirroring: bool, *,
+          memory: PredictionMemory) -> float | None:
+    truth, geometry = read_label(truth_path)
+    prepared = replace(case.prepared, present_C=np.array(view.present_C))
+    difference = geometry.difference(prepared.geometry)
+    if difference:
+        raise UserError("the label is not on the grid of the prepared case", where=truth_path, found=difference,
+                        do="run autoseg_plan_and_preprocess again")
+    logits = predict_prepared([case.model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
+                              conditions=view.conditions, memory=memory)
+    predicted = restore_label(logits, prepared, job.plan, job.configuration)
+    return score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, case.name, scoring=_DICE,
+                      annotated=job.annotated.get(case.name)).mean_dice
+
+
+def _rows(asked: Sequence[_Asked], dice_of: Mapping[str, float | None], seed: int) -> tuple[Row, ...]:
+    """The rows of what was asked, of the cases of which everything is known; the first is that of all inputs."""
+    unknown = {name for row in asked for name, views in row.views.items() if any(view.key not in dice_of for view in views)}
+    full: dict[str, float | None] = {}
+    rows = []
+    for row in asked:
+        dice = {name: mean([dice_of[view.key] for view in views]).value
+                for name, views in row.views.items() if name not in unknown}
+        full = full or dice
+        rows.append(row_of(row.name, row.kind, row.withheld, dice, full, seed))
+    return tuple(rows)

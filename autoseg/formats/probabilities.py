@@ -1,0 +1,115 @@
+"""Probabilities of a case on its file's grid, a byte each, without the background around it.
+
+A probability p is kept as round(255 p): what is read differs from it by at most 1/510. Voxels are left out on the sides
+where this says background and nothing else. `CASE.b2nd` is one compressed array (K, d, h, w) whose metadata hold the
+grid's shape, the box of what was kept and a checksum.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.workspace.files import write_atomically
+
+LEVELS = 255
+
+# On smooth random classes of 1.3 MB: level 1 leaves 0.64 MB in 6 ms, level 5 0.60 MB in 45 ms, level 9 0.58 MB in
+# 0.57 s. Bytes have nothing to shuffle.
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class SavedProbabilities:
+    """Probabilities as written: `levels_KDHW` (uint8) of a box of a grid of `shape` (z, y, x).
+
+    Beyond the box it is background. `has_regions` says that the heads are regions, which have no head for background.
+    """
+
+    levels_KDHW: np.ndarray
+    box: Box
+    shape: tuple[int, int, int]
+    has_regions: bool
+
+    def within(self, box: Box) -> np.ndarray:
+        """The levels (K, d, h, w; uint8) of another box of the same grid."""
+        out = np.zeros((len(self.levels_KDHW), *(side.stop - side.start for side in box)), np.uint8)
+        if not self.has_regions:
+            out[0] = LEVELS
+        shared = [slice(max(mine.start, theirs.start), min(mine.stop, theirs.stop))
+                  for mine, theirs in zip(self.box, box, strict=True)]
+        if all(side.start < side.stop for side in shared):
+            to, of = ([slice(side.start - start.start, side.stop - start.start)
+                       for side, start in zip(shared, origin, strict=True)] for origin in (box, self.box))
+            out[(slice(None), *to)] = self.levels_KDHW[(slice(None), *of)]
+        return out
+
+
+def levels_of(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities as levels of 1/255 (uint8), of any shape and float type."""
+    return np.rint(np.asarray(probabilities, np.float32) * LEVELS).astype(np.uint8)
+
+
+def uncertain(levels_KDHW: np.ndarray, has_regions: bool) -> np.ndarray:
+    """Voxels (D, H, W; bool) that are not background alone, as far as levels tell."""
+    return levels_KDHW.any(0) if has_regions else levels_KDHW[0] != LEVELS
+
+
+def joint_box(boxes: list[Box]) -> Box:
+    """The smallest box around all of these."""
+    return tuple(slice(min(side.start for side in sides), max(side.stop for side in sides))
+                 for sides in zip(*boxes, strict=True))
+
+
+def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions: bool) -> None:
+    """Write the probability of each head (K, z, y, x; 0 to 1), atomically. For plain labels the first is background's."""
+    import blosc2  # which takes a tenth of a second
+
+    levels = np.stack([levels_of(head) for head in probabilities_KDHW])
+    box = _box(uncertain(levels, has_regions))
+    kept = np.ascontiguousarray(levels[(slice(None), *box)])
+    facts = {"shape": list(levels.shape[1:]), "start": [side.start for side in box], "regions": has_regions,
+             "checksum": zlib.crc32(kept)}
+
+    def write(temporary: Path) -> None:
+        compression = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.NOFILTER]}
+        array = blosc2.asarray(kept, urlpath=str(temporary), mode="w", cparams=compression)
+        array.schunk.vlmeta["autoseg"] = facts
+
+    write_atomically(path, write)
+
+
+def read_probabilities(path: Path) -> SavedProbabilities:
+    """What was written; a UserError where it is missing or damaged."""
+    import blosc2
+
+    if not path.is_file():
+        raise UserError("the probabilities are missing", where=path,
+                        do="run autoseg_train of this fold again with --save_probabilities")
+    try:
+        array = blosc2.open(str(path), mode="r")
+        facts, levels = array.schunk.vlmeta["autoseg"], np.ascontiguousarray(array[:])
+        intact = zlib.crc32(levels) == facts["checksum"]
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise _damaged(path) from error
+    if not intact:
+        raise _damaged(path)
+    box = tuple(slice(start, start + n) for start, n in zip(facts["start"], levels.shape[1:], strict=True))
+    return SavedProbabilities(levels, box, tuple(facts["shape"]), bool(facts["regions"]))
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError("the probabilities are damaged", where=path,
+                     do="remove this file and run autoseg_train of this fold again with --save_probabilities")
+
+
+def _box(used_DHW: np.ndarray) -> Box:
+    """The smallest box around what is used; one voxel where nothing is."""
+    box = []
+    for axis in range(3):
+        found = np.flatnonzero(used_DHW.any(axis=tuple(other for other in range(3) if other != axis)))
+        box.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 1))
+    return tuple(box)

@@ -1,0 +1,121 @@
+"""NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.formats import READERS, Header, Reader
+from autoseg.grids.geometry import Geometry
+from autoseg.workspace.files import write_atomically
+
+# nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
+FLAT_SPACING = 999.0
+
+
+def itk_header(path: Path, image_io: str = "") -> Header:
+    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored.
+
+    Without the name of an `image_io` ITK asks all that it has, which takes as long again.
+    """
+    import SimpleITK as sitk
+
+    file = sitk.ImageFileReader()
+    file.SetImageIO(image_io)
+    file.SetFileName(str(path))
+    try:
+        file.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(path, error) from None
+    size = file.GetSize()
+    refuse_more_than_3d(path, size)
+    geometry = flat_or_solid(size, file.GetSpacing(), file.GetOrigin(), file.GetDirection())
+    return Header(geometry, file.GetNumberOfComponents())
+
+
+def read_itk(path: Path) -> tuple[np.ndarray, Geometry]:
+    """Voxels (C, z, y, x) in the file's number type, and the grid."""
+    import SimpleITK as sitk
+
+    header = itk_header(path)
+    try:
+        array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise unreadable(path, error) from None
+    channels_last = array.reshape(*header.geometry.shape, header.n_channels)
+    return np.moveaxis(channels_last, -1, 0), header.geometry
+
+
+def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
+    """Write compressed; several channels become one image of vectors."""
+    vector = len(array_CDHW) > 1
+    image = to_itk(np.moveaxis(array_CDHW, 0, -1) if vector else array_CDHW[0], geometry, vector)
+    write_atomically(path, lambda temporary: save_itk(temporary, image))
+
+
+def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
+    """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
+    whole = path.with_suffix(".mha")
+    write_itk(whole, array_CDHW, geometry)
+    content = whole.read_bytes()
+    marker = b"ElementDataFile = LOCAL\n"
+    start = content.index(marker)
+    voxels = path.with_suffix(".zraw")
+    write_atomically(voxels, lambda temporary: temporary.write_bytes(content[start + len(marker):]))
+    text = content[:start] + f"ElementDataFile = {voxels.name}\n".encode()
+    write_atomically(path, lambda temporary: temporary.write_bytes(text))
+    whole.unlink()
+
+
+def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:
+    """A SimpleITK image of an array (z, y, x[, C]) on a grid; a flat grid gives a 2D image."""
+    import SimpleITK as sitk
+
+    n = geometry.dimensions
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array if n == 3 else array[0]), isVector=vector)
+    image.SetSpacing([float(s) for s in geometry.spacing_mm[::-1][:n]])
+    image.SetOrigin([float(o) for o in geometry.origin_mm[:n]])
+    image.SetDirection(np.array(geometry.direction, dtype=float).reshape(3, 3)[:n, :n].ravel().tolist())
+    return image
+
+
+def save_itk(path: Path, image: Any) -> None:
+    import SimpleITK as sitk
+
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def flat_or_solid(size, spacing, origin, direction) -> Geometry:
+    """The grid of ITK's x, y[, z[, 1]] values; an image without z becomes one slice."""
+    n = min(len(size), 3)
+    axes = np.eye(3)
+    axes[:n, :n] = np.array(direction).reshape(len(size), len(size))[:n, :n]
+    flat = (1,) if n == 2 else ()
+    thick = (FLAT_SPACING * max(spacing),) if n == 2 else ()
+    return Geometry(shape=(*flat, *(int(s) for s in size[:n][::-1])),
+                    spacing_mm=(*thick, *(float(s) for s in spacing[:n][::-1])),
+                    origin_mm=(*(float(o) for o in origin[:n]), *(0.0,) * (3 - n)),
+                    direction=tuple(float(v) for v in axes.ravel()), dimensions=n)
+
+
+def refuse_more_than_3d(path: Path, size) -> None:
+    """A UserError where a file has a fourth axis of more than one entry, or no two axes."""
+    if len(size) < 2 or any(s != 1 for s in size[3:]):
+        raise UserError(f"the file holds a {len(size)}D volume", where=path, found=f"size (x, y, ...) {tuple(size)}",
+                        expected="one 3D volume or 2D image a file",
+                        do="split it into one file a channel: CASE_0000, CASE_0001, ...")
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The error of a library as one of ours. ITK's last line says most, but for MetaImage, which blames the name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Reason: No such file")] or [type(error).__name__]
+    found = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
+    return UserError("the file cannot be read", where=path, found=found.replace(str(path), "").strip(" :"),
+                     do="it may be cut short, damaged or of another format than its ending says; copy it again")
+
+
+for _ending in (".nrrd", ".mha"):
+    READERS.register(_ending)(Reader(itk_header, read_itk, write_itk))
+READERS.register(".mhd")(Reader(itk_header, read_itk, write_mhd))

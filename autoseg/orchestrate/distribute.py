@@ -1,0 +1,97 @@
+"""Work distribute over the machines of a Ray cluster: what a machine that dies had begun is done again on another.
+
+Ray is imported only where a cluster is asked for (the extra `cluster`), and a worker imports only what its work needs.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.processes import load_plugin, loaded_plugins
+
+logger = logging.getLogger(__name__)
+
+_RETRIES = 5  # of a task whose machine died; a fault of the task itself is not tried again
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """What a connected cluster offers: machines, GPUs in all, and the cores of its smallest machine."""
+
+    n: int
+    n_gpus: int
+    cores: int
+
+    @property
+    def n_folds_at_once(self) -> int:
+        return self.n_gpus or self.n
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a fold takes: a GPU, or a machine where there is none."""
+        return {"num_gpus": 1, "num_cpus": 1} if self.n_gpus else {"num_cpus": self.cores}
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Nodes | None]:
+    """The cluster of an address (`auto`, `ray://HOST:PORT` or `HOST:PORT`) within this context; None where none is given."""
+    if address is None:
+        yield None
+        return
+    ray = _ray()
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError("the cluster cannot be reached", where=address, found=str(error).splitlines()[0],
+                        do="start it with `ray start --head`, and name its address") from error
+    try:
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        if not alive:
+            raise UserError("the cluster has no machine that works", where=address)
+        nodes = Nodes(len(alive), int(sum(node.get("GPU", 0) for node in alive)), int(min(node["CPU"] for node in alive)))
+        logger.info("cluster of %d machines, %d GPUs", nodes.n, nodes.n_gpus)
+        yield nodes
+    finally:
+        ray.shutdown()
+
+
+def distribute(work: Callable[[Any], Any], items: Sequence[Any], resources: dict[str, float]) -> Iterator[tuple[Any, Any]]:
+    """`work(item)` of every item somewhere in the cluster, each once, in the order of their end.
+
+    Where a machine dies its items are done again on another. The result is a sentence where the work could not be done.
+    """
+    ray = _ray()
+    # Exceptions of the work are answers of `_answer`; what is left to retry are machines and processes that died.
+    remote = ray.remote(max_retries=_RETRIES, **resources)(_answer)
+    waiting = {remote.remote(work, item, loaded_plugins()): item for item in items}
+    while waiting:
+        for done in ray.wait(list(waiting), num_returns=1)[0]:
+            item = waiting.pop(done)
+            try:
+                yield item, ray.get(done)
+            except ray.exceptions.RayError as error:
+                yield item, f"its machines died {_RETRIES + 1} times ({type(error).__name__})"
+
+
+def _answer(work: Callable[[Any], Any], item: Any, plugins: Sequence[str]) -> Any:
+    for plugin in plugins:
+        load_plugin(plugin)
+    try:
+        return work(item)
+    except AutosegError as error:
+        return str(error)
+    except Exception as error:  # for one answer of many; the traceback is in the worker's log
+        logger.error("the work failed", exc_info=True)
+        return f"{type(error).__name__}: {error}"
+
+
+def _ray():
+    try:
+        import ray
+    except ImportError:
+        raise UserError("a cluster needs Ray, which is not installed",
+                        do="pip install 'autoseg-pipeline[cluster]' on every machine") from None
+    return ray

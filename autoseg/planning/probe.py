@@ -1,0 +1,47 @@
+"""The hardware of this machine, each fact asked of torch when a planner asks for it: most planners do not."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from autoseg.base.processes import cores
+
+if TYPE_CHECKING:
+    from autoseg.base.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class ProbedHardware:
+    """The hardware of a device by its name, `auto`, `cpu`, `cuda`, `cuda:1` or `mps` (`planners.schema.hardware.Hardware`).
+
+    A UserError where the machine has no such device, when `runtime` or anything that needs it is first asked for.
+    """
+
+    name: str = "auto"
+
+    @cached_property
+    def runtime(self) -> "Runtime":
+        from autoseg.base.runtime import open_runtime
+
+        return open_runtime(self.name)
+
+    @property
+    def device(self) -> str:
+        return self.runtime.device.type
+
+    @property
+    def memory_bytes(self) -> int:
+        from autoseg.base.runtime import memory_bytes
+
+        return max(1, memory_bytes(self.runtime.device))
+
+    @property
+    def cores(self) -> int:
+        return cores()
+
+    @cached_property
+    def flops_per_s(self) -> float:
+        """Measured, which takes a second."""
+        from autoseg.planning.speed import convolution_flops_per_s
+
+        return convolution_flops_per_s(self.runtime)

@@ -1,0 +1,62 @@
+"""What a prediction uses: which models together, what is done to their masks, and how far a case is to be trusted."""
+
+from pydantic import Field
+
+from planners.schema.base import Frozen, formerly
+
+
+class Member(Frozen):
+    """The folds of one configuration, whose logits are averaged.
+
+    `digests` are of the folds' weights, in their order, so that a fold that was trained again since is noticed. `previous`
+    is the earlier stage of a cascade, whose finished folds predict together, too.
+    """
+
+    planner: str
+    configuration: str
+    folds: tuple[str, ...]
+    digests: tuple[str, ...] = ()
+    previous: "Member | None" = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.configuration} ({self.planner})"
+
+
+class Postprocessing(Frozen):
+    """What is done to a label map, in this order (`predict.postprocess`); names are those of the foreground. Nothing by
+    default.
+    """
+
+    keep_largest_of_all: bool = False  # of the whole foreground, the largest component
+    keep_largest: tuple[str, ...] = ()  # of each of these, the largest component
+    fill_holes: tuple[str, ...] = ()
+    minimum_ml: dict[str, float] = Field(default_factory=dict)  # name -> smaller components become background
+
+
+class QualityControl(Frozen):
+    """How the Dice of a case is predicted without its truth, and below what it should be looked at.
+
+    predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from the
+    probabilities of its model (`predict.uncertainty`). Of several models each has its own, and their
+    mean counts. `correlation` is of cases that the rule never saw; docs/decisions/0013-quality-control.md.
+    """
+
+    temperature: float = Field(gt=0)  # of calibrated probabilities, in entropy and disagreement: logits are divided by it
+    intercept: float
+    slope: float
+    # A case of a lower predicted Dice needs review.
+    review_below: float = Field(validation_alias=formerly("review_below", "look_below"))
+    correlation: float | None  # of predicted and true Dice over the cross-validation cases (Pearson)
+    n: int
+
+
+class InferenceSettings(Frozen):
+    """`inference.json`: the answer of a dataset's cross-validation to how new cases are to be predicted."""
+
+    schema_version: int = 1
+    dataset: str
+    members: tuple[Member, ...] = Field(min_length=1)
+    postprocessing: Postprocessing = Postprocessing()
+    quality_control: QualityControl | None = Field(default=None, validation_alias=formerly("quality_control", "trust"))
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,129 @@
+"""What a prediction may take of the memory: how many passes at once, and where and how precisely logits are collected.
+
+The need of the logits is estimated before they are allocated, and what a device refuses all the same is answered with
+less. Both are remembered from case to case, so that a folder is warned of once.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from autoseg.base.memory import size
+from autoseg.base.runtime import free_device_bytes, free_host_bytes
+from autoseg.datasets.case import PreparedCase
+
+logger = logging.getLogger(__name__)
+
+# Of a GPU's free memory: the rest is for the features of the network, which nothing here knows.
+_DEVICE_SHARE = 0.5
+# Of the host's free memory: export needs some 12 bytes a voxel beside the logits, and other processes grow, too.
+_HOST_SHARE = 0.7
+_EXPORT_BYTES_PER_VOXEL = 12
+# Logits of a case beyond this are kept in half precision on a host, whatever is free: other programs want memory, too.
+_LARGE_BYTES = 2**30
+# Likewise images. Values up to this are rounded by less than one in two thousand, a quarter of what bfloat16 does.
+_LARGE_IMAGE_BYTES = 2**29
+_LARGEST_VALUE = 2**11
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How many passes at once, and where logits are collected."""
+
+    at_once: int
+    place: torch.device
+
+
+class PredictionMemory:
+    """What has worked so far on one device; a predictor keeps it for all its cases."""
+
+    def __init__(self) -> None:
+        self._most: int | None = None
+        self._told: set[str] = set()
+
+    def plans(self, at_once: int, device: torch.device) -> list[MemoryPlan]:
+        """From the fastest that may still work to the most frugal."""
+        host = torch.device("cpu")
+        n = at_once if self._most is None else min(at_once, self._most)
+        plans = [MemoryPlan(m, device) for m in halves(n)]
+        return plans if device.type == "cpu" else [*plans, MemoryPlan(1, host)]
+
+    def worked(self, memory_plan: MemoryPlan, device: torch.device, failure: str | None) -> None:
+        """Remember the memory_plan that did; `failure` is what the one before died of, None where it was the first."""
+        if failure is None:
+            return
+        if memory_plan.place.type == device.type:  # where logits go is decided for each case: one may fit that another does not
+            self._most = memory_plan.at_once
+        self._log_once(logging.WARNING, f"passes {memory_plan}", f"{device} has too little memory ({failure}): predicting {memory_plan.at_once} "
+                                    f"tile{'s' if memory_plan.at_once > 1 else ''} at a time, logits collected on {memory_plan.place}")
+
+    def logits(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, depth: int = 0, exact: bool = False
+               ) -> torch.Tensor:
+        """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is memory, else on the host, there as float16
+        where they are large or do not fit; with `exact` never the last, which cannot hold the smallest weights of a tile.
+        """
+        n_voxels = math.prod(shape)
+        if place.type == "cuda" and 4 * n_heads * n_voxels > _DEVICE_SHARE * free_device_bytes(place):
+            self._log_once(logging.INFO, "place", f"{place} has no memory for the logits of a whole case: they go to host memory")
+            place = torch.device("cpu")
+        dtype = torch.float32
+        if place.type == "cpu":
+            need, free = bytes_of_logits(n_heads, shape, depth), _HOST_SHARE * free_host_bytes()
+            is_large = _are_large(n_heads, shape) and rows_pay(depth, shape)
+            if not exact and (is_large or need > free):
+                dtype = torch.float16
+                why = "they are large" if is_large else f"with export they take {size(need)}, {size(free)} may be used"
+                self._log_once(logging.INFO, "half", f"the logits of a case are kept in half precision: {why}")
+        with torch.inference_mode(False):  # an inference tensor would refuse to be changed later
+            if place.type == "cpu" and dtype == torch.float16:  # NumPy's zeros take memory when they are written to
+                return torch.from_numpy(np.zeros((n_heads, *shape), np.float16))
+            return torch.zeros(n_heads, *shape, dtype=dtype, device=place)
+
+    def _log_once(self, level: int, kind: str, what: str) -> None:
+        """Each kind once for all cases."""
+        if kind not in self._told:
+            self._told.add(kind)
+            logger.log(level, "%s", what)
+
+
+def compact(prepared: PreparedCase) -> PreparedCase:
+    """The case with a large image in half precision, which the networks' tiles are made float32 of."""
+    image_CDHW = prepared.image_CDHW
+    is_small = 4 * math.prod(image_CDHW.shape) <= _LARGE_IMAGE_BYTES
+    if is_small or max(-float(image_CDHW.min()), float(image_CDHW.max())) > _LARGEST_VALUE:
+        return prepared
+    return replace(prepared, image_CDHW=image_CDHW.astype(np.float16))
+
+
+def bytes_of_logits(n_heads: int, shape: tuple[int, ...], depth: int = 0, *, exact: bool = False) -> int:
+    """Host memory that logits (K, D, H, W) need, and the larger of what summing tiles of a `depth` and exporting takes: as
+    float32, or where they are large, and need not be `exact`, as float16.
+    """
+    n_voxels = math.prod(shape)
+    if exact or not rows_pay(depth, shape) or not _are_large(n_heads, shape):
+        return (4 * n_heads + _EXPORT_BYTES_PER_VOXEL) * n_voxels
+    summed = 4 * n_heads * depth * n_voxels // shape[0]
+    return 2 * n_heads * n_voxels + max(summed, _EXPORT_BYTES_PER_VOXEL * n_voxels)
+
+
+def rows_pay(depth: int, shape: tuple[int, ...]) -> bool:
+    """Whether rows that tiles of a `depth` still add to may be summed in float32 beside all rows in half precision: together
+    they then take less than all in float32.
+    """
+    return 2 * depth < shape[0]
+
+
+def _are_large(n_heads: int, shape: tuple[int, ...]) -> bool:
+    return 4 * n_heads * math.prod(shape) > _LARGE_BYTES
+
+
+def halves(n: int) -> Iterator[int]:
+    """n, its half, and so on down to one."""
+    while n > 1:
+        yield n
+        n //= 2
+    yield 1

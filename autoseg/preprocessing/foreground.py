@@ -1,0 +1,83 @@
+"""Where the foreground is: sampled voxels of each class, and the connected component that each belongs to."""
+
+import hashlib
+
+import numpy as np
+import scipy
+
+from autoseg.grids.components import components
+from planners.schema.labels import LabelSpec
+
+VOXELS_PER_CLASS = 10_000
+# Voxels sampled of every component at least (or all of it), so that patches can be drawn a lesion at a time.
+VOXELS_PER_COMPONENT = 20
+# The key of voxels that carry any label, background too; present where the dataset has an ignore label.
+ANNOTATED = "(annotated)"
+
+Index = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+def sample_foreground(label_DHW: np.ndarray, labels: LabelSpec, rng: np.random.Generator) -> Index:
+    """Sampled voxels (N, 3) of each foreground class or region, and their components (N,), numbered from 1.
+
+    At most VOXELS_PER_CLASS voxels, and besides what the guarantee to each component adds. Classes without a voxel are
+    left out. Voxels are in array order.
+    """
+    boxes = scipy.ndimage.find_objects(label_DHW)
+    foreground, lesions = {}, {}
+    for name in labels.foreground:
+        box = _union([boxes[value - 1] for value in labels.names[name] if 0 < value <= len(boxes)])
+        if box is None:
+            continue
+        inside = label_DHW[box]
+        values = labels.names[name]
+        mask = inside == values[0] if len(values) == 1 else np.isin(inside, values)
+        voxels, components = _sample(mask, rng)
+        foreground[name] = voxels + np.array([side.start for side in box], dtype=np.int32)
+        lesions[name] = components
+    if labels.ignore is not None:
+        annotated = np.flatnonzero(label_DHW != labels.ignore)
+        if annotated.size:
+            foreground[ANNOTATED] = _coordinates(_draw(annotated, rng), label_DHW.shape)
+            lesions[ANNOTATED] = np.ones(len(foreground[ANNOTATED]), dtype=np.int32)
+    return foreground, lesions
+
+
+def case_generator(case: str) -> np.random.Generator:
+    """A generator seeded by the case's name: the same index whichever worker makes it, in whatever order."""
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(case.encode(), digest_size=8).digest(), "little"))
+
+
+def _sample(mask_DHW: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (N, 3) and components (N,) of a mask that has at least one voxel."""
+    component_DHW, n_components = components(mask_DHW)
+    voxels = np.flatnonzero(mask_DHW)
+    component = component_DHW.reshape(-1)[voxels]
+    chosen = np.zeros(len(voxels), dtype=bool)
+    chosen[_draw(np.arange(len(voxels)), rng)] = True
+    have = np.bincount(component[chosen], minlength=n_components + 1)
+    size = np.bincount(component, minlength=n_components + 1)
+    lacking = np.flatnonzero(np.isin(component, np.flatnonzero(have < np.minimum(size, VOXELS_PER_COMPONENT))))
+    # Of the components that the draw passed over, the first few voxels in a random order.
+    lacking = lacking[np.lexsort((rng.random(len(lacking)), component[lacking]))]
+    first = np.searchsorted(component[lacking], component[lacking], side="left")
+    chosen[lacking[np.arange(len(lacking)) - first < VOXELS_PER_COMPONENT]] = True
+    return _coordinates(voxels[chosen], mask_DHW.shape), component[chosen]
+
+
+def _draw(items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """At most VOXELS_PER_CLASS items, each as likely, in their order."""
+    if len(items) <= VOXELS_PER_CLASS:
+        return items
+    return np.sort(rng.choice(items, VOXELS_PER_CLASS, replace=False, shuffle=False))
+
+
+def _coordinates(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)
+
+
+def _union(boxes: list) -> tuple[slice, ...] | None:
+    boxes = [box for box in boxes if box is not None]
+    if not boxes:
+        return None
+    return tuple(slice(min(b[axis].start for b in boxes), max(b[axis].stop for b in boxes)) for axis in range(3))

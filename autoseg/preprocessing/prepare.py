@@ -1,0 +1,114 @@
+"""Case + plan -> PreparedCase: transpose, crop to non-zero, normalise, resample, index the foreground; in this order.
+
+Normalising comes before resampling: afterwards the non-zero region would no longer fit the image exactly.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoseg.datasets.case import Case, PreparedCase
+from autoseg.grids.crop import bounding_box, nonzero_mask
+from autoseg.grids.resize import Resize, plan_resize, target_shape, target_spacing
+from autoseg.preprocessing.foreground import case_generator, sample_foreground
+from autoseg.preprocessing.normalize import normalize
+from planners.schema.plan import Configuration, Plan
+
+if TYPE_CHECKING:
+    import torch
+
+# Background outside the non-zero region is a label of its own while labels are resampled, as in nnU-Net: at its border
+# a thin structure then competes with two backgrounds, each of which weighs less.
+_OUTSIDE = -1
+# Weights of voxels are wrong by some 1e-7: a half stays a half.
+_HALF = 0.5 - 1e-5
+
+
+def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch.device | str" = "cpu") -> PreparedCase:
+    """The case as the network of `configuration` sees it. Images are resampled on `device`; the case is unchanged.
+
+    A case that has its grid already needs no torch, whose import would take longer than preparing a small dataset.
+    """
+    axes = (0, *(axis + 1 for axis in plan.transpose))
+    image_CDHW = case.image_CDHW.transpose(axes)
+    absent_CDHW = None if case.absent_CDHW is None else case.absent_CDHW.transpose(axes)
+    label_DHW = None if case.label_DHW is None else case.label_DHW.transpose(plan.transpose)
+    from_mm = tuple(float(case.geometry.spacing_mm[axis]) for axis in plan.transpose)
+
+    inside_DHW = nonzero_mask(image_CDHW, case.present_C, absent_CDHW)
+    box = tuple((int(start), int(stop)) for start, stop in bounding_box(inside_DHW))
+    window = tuple(slice(*side) for side in box)
+    inside_DHW, image_CDHW = inside_DHW[window], image_CDHW[(slice(None), *window)]
+    absent_CDHW = None if absent_CDHW is None else absent_CDHW[(slice(None), *window)]
+    if label_DHW is not None:
+        label_DHW = label_DHW[window].astype(np.int16)
+        inside_DHW = inside_DHW | (label_DHW != 0)
+        label_DHW[~inside_DHW] = _OUTSIDE
+
+    to_mm = target_spacing(configuration, from_mm)
+    cropped = image_CDHW.shape[1:]
+    shapes = (cropped, target_shape(cropped, from_mm, to_mm))
+    rules = configuration.resampling
+    image_CDHW = _normalized(image_CDHW, absent_CDHW, inside_DHW, case.present_C, (plan, configuration))
+    image_CDHW = _resampled(image_CDHW, plan_resize(shapes, from_mm, to_mm, rules.order_image, rules), device)
+    absent_CDHW = _resampled_absence(absent_CDHW, plan_resize(shapes, from_mm, to_mm, 1, rules), device)
+    if absent_CDHW is not None:
+        image_CDHW = np.where(absent_CDHW, np.float32(0), image_CDHW)
+    foreground, lesions = {}, {}
+    if label_DHW is not None:
+        resize = plan_resize(shapes, from_mm, to_mm, rules.order_label, rules)
+        label_DHW = np.maximum(_resampled_label(label_DHW, resize), 0)
+        foreground, lesions = sample_foreground(label_DHW, plan.labels, case_generator(case.name))
+    return PreparedCase(name=case.name, image_CDHW=image_CDHW, present_C=case.present_C.copy(),
+                        geometry=case.geometry, transpose=plan.transpose, box=box, cropped_shape=cropped,
+                        spacing_mm=to_mm, label_DHW=label_DHW, foreground=foreground, lesions=lesions,
+                        absent_CDHW=absent_CDHW)
+
+
+def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, present_C: np.ndarray,
+                planned: tuple[Plan, Configuration]) -> np.ndarray:
+    """Every present channel normalised by its own part; what is missing or absent is 0 and never read."""
+    plan, configuration = planned
+    if len(present_C) == 1 and present_C[0]:  # the most frequent case, and the one of the largest images: no second copy
+        stats = plan.intensities[0] if plan.intensities else None
+        absent_DHW = None if absent_CDHW is None else absent_CDHW[0]
+        normalized_DHW = normalize(configuration.normalizers[0], image_CDHW[0], inside_DHW, stats, absent_DHW)
+        return np.ascontiguousarray(normalized_DHW, np.float32)[None]
+    normalized = np.zeros(image_CDHW.shape, dtype=np.float32)
+    for c, part in enumerate(configuration.normalizers):
+        if present_C[c]:
+            stats = plan.intensities[c] if c < len(plan.intensities) else None
+            absent_DHW = None if absent_CDHW is None else absent_CDHW[c]
+            normalized[c] = normalize(part, image_CDHW[c], inside_DHW, stats, absent_DHW)
+    return normalized
+
+
+def _resampled(image_CDHW: np.ndarray, resize: Resize, device: "torch.device | str") -> np.ndarray:
+    if resize.is_identity:
+        return image_CDHW
+    import torch
+
+    from autoseg.grids.resample import resample_image
+
+    return resample_image(torch.from_numpy(image_CDHW).to(device), resize).cpu().numpy()
+
+
+def _resampled_label(label_DHW: np.ndarray, resize: Resize) -> np.ndarray:
+    if resize.is_identity:
+        return label_DHW
+    import torch
+
+    from autoseg.grids.vote import resample_label
+
+    return resample_label(torch.from_numpy(label_DHW), resize).numpy()
+
+
+def _resampled_absence(absent_CDHW: np.ndarray | None, resize: Resize, device: "torch.device | str") -> np.ndarray | None:
+    """Absent voxels of the new grid: those of which absent ones weigh at least a half. None where there is none."""
+    if absent_CDHW is None or not absent_CDHW.any():
+        return None
+    resampled = np.zeros((len(absent_CDHW), *resize.shape_out), dtype=bool)
+    for c, absent_DHW in enumerate(absent_CDHW):
+        if absent_DHW.any():
+            resampled[c] = _resampled(absent_DHW.astype(np.float32)[None], resize, device)[0] > _HALF
+    return resampled if resampled.any() else None

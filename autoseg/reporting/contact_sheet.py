@@ -1,0 +1,196 @@
+"""A PNG that shows what was predicted: a row a case, with its channels, the true and the predicted contours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoseg.datasets.case import Case
+from autoseg.datasets.manifest import Manifest
+from autoseg.evaluation.types import CaseScore
+from autoseg.workspace.files import write_atomically
+from planners.schema.channels import ChannelSpec
+from planners.schema.labels import LabelSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which colour-blind people tell apart, without the black and grey of the images.
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
+
+_WIDTH_INCHES = 2.6  # of one picture
+_DPI = 110
+_SOFT_TISSUE_HU = (-160.0, 240.0)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One prediction of a case: what it is called, its label map and its scores."""
+
+    title: str
+    label_DHW: np.ndarray
+    score: CaseScore
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case with its true label map and its predictions, on its own grid."""
+
+    case: Case
+    truth_DHW: np.ndarray
+    predictions: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A slice: the array axis that it is perpendicular to, its index, and how tall a pixel is for its width."""
+
+    axis: int
+    index: int
+    aspect: float
+
+    def cut(self, volume_DHW: np.ndarray) -> np.ndarray:
+        return volume_DHW.take(self.index, self.axis)
+
+
+def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
+    """Write one row a case: every channel, the first one with the true contours, and with those of each prediction.
+
+    Of a volume the slice with most true foreground is shown, every label counting alike. A channel that a case lacks
+    stays empty.
+    """
+    if not rows:
+        raise ValueError("a contact sheet needs a case")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    views = [best_view(row.truth_DHW, row.case.geometry.spacing_mm, manifest.labels) for row in rows]
+    heights = [_height(view.cut(row.truth_DHW), view.aspect) for row, view in zip(rows, views, strict=True)]
+    n_columns = len(manifest.channels) + 1 + max(len(row.predictions) for row in rows)
+    size = (_WIDTH_INCHES * n_columns, _WIDTH_INCHES * sum(heights) + 0.45 * len(rows) + 0.4)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), n_columns, squeeze=False, height_ratios=heights)
+    for row, view, axes_of_row in zip(rows, views, axes, strict=True):
+        _draw_row(axes_of_row, row, view, manifest)
+    _draw_legend(figure, rows, views, manifest.labels)
+    write_atomically(path, figure.savefig)
+
+
+def only_shown(row: Row, labels: LabelSpec) -> Row:
+    """The row with no more than the slice that the sheet shows of it: whole cases are large, and a sheet shows several."""
+    view = best_view(row.truth_DHW, row.case.geometry.spacing_mm, labels)
+
+    def thin(volume: np.ndarray) -> np.ndarray:
+        return volume.take([view.index], view.axis + volume.ndim - 3)
+
+    geometry = replace(row.case.geometry, shape=thin(row.truth_DHW).shape)
+    case = replace(row.case, image_CDHW=thin(row.case.image_CDHW), geometry=geometry, label_DHW=None, absent_CDHW=None)
+    return Row(case, thin(row.truth_DHW), tuple(replace(one, label_DHW=thin(one.label_DHW)) for one in row.predictions))
+
+
+def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:
+    """The slice with most foreground, across the axis with the largest spacing; the middle one where there is none.
+
+    Each label counts by the share of its largest slice, so that a small one beside a large one is seen too.
+    """
+    axis = max(range(3), key=lambda a: round(spacing_mm[a], 2))  # the first of equal ones
+    return view_across(label_DHW, axis, spacing_mm, labels)
+
+
+def view_across(label_DHW: np.ndarray, axis: int, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:
+    """The slice with most foreground across an axis; the middle one where there is none."""
+    others = tuple(a for a in range(3) if a != axis)
+    top = max(int(label_DHW.max(initial=0)), *labels.values) + 1
+    # One pass over the voxels, however many labels there are.
+    counts_NV = np.stack([np.bincount(slice_HW.ravel(), minlength=top) for slice_HW in np.moveaxis(label_DHW, axis, 0)])
+    worth = np.zeros(label_DHW.shape[axis])
+    for name in labels.foreground:
+        areas = counts_NV[:, list(labels.names[name])].sum(axis=1)
+        worth += areas / max(1, areas.max())
+    index = int(worth.argmax()) if worth.any() else len(worth) // 2
+    return View(axis, index, spacing_mm[others[0]] / spacing_mm[others[1]])
+
+
+def shown_range(image_HW: np.ndarray, channel: ChannelSpec) -> tuple[float, float]:
+    """The values that are black and white: soft tissue in CT, else percentiles 1 and 99."""
+    if channel.modality == "ct":
+        return _SOFT_TISSUE_HU
+    low, high = np.percentile(image_HW, (1, 99)).tolist()
+    return low, high if high > low else low + 1
+
+
+def _height(slice_HW: np.ndarray, aspect: float) -> float:
+    # A spine is tall and flat: bounded, so that no picture is a thread.
+    return float(np.clip(slice_HW.shape[0] * aspect / slice_HW.shape[1], 0.4, 2.0))
+
+
+def _draw_row(axes: Sequence["Axes"], row: Row, view: View, manifest: Manifest) -> None:
+    present = np.flatnonzero(row.case.present_C)
+    reference = next((n for n, channel in enumerate(manifest.channels) if channel.reference), None)
+    first = reference if reference is not None else int(present[0]) if present.size else 0
+    for number, (ax, channel) in enumerate(zip(axes, manifest.channels, strict=False)):
+        _draw_channel(ax, row, view, number, channel)
+        ax.set_title(channel.name, fontsize=8)
+    drawn = [("truth", row.truth_DHW), *((f"{one.title}\n{_dice_of(one.score)}", one.label_DHW) for one in row.predictions)]
+    for ax, (title, label_DHW) in zip(axes[len(manifest.channels) :], drawn, strict=False):
+        _draw_channel(ax, row, view, first, manifest.channels[first])
+        _draw_contours(ax, view.cut(label_DHW), manifest.labels)
+        ax.set_title(title, fontsize=8)
+    axes[0].set_title(f"{row.case.name}\n{manifest.channels[0].name}", fontsize=8)
+
+
+def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: ChannelSpec) -> None:
+    # Rows of an axial slice go from front to back; where rows are slices, the head is up.
+    origin = "upper" if view.axis == 0 else "lower"
+    ax.set_axis_off()
+    if not row.case.present_C[number]:
+        ax.text(0.5, 0.5, "absent", ha="center", va="center", transform=ax.transAxes, fontsize=8, color="0.4")
+        return
+    image_HW = view.cut(row.case.image_CDHW[number])
+    low, high = shown_range(image_HW, channel)
+    ax.imshow(image_HW, cmap="gray", vmin=low, vmax=high, origin=origin, aspect=view.aspect, interpolation="nearest")
+
+
+def _draw_contours(ax: "Axes", label_HW: np.ndarray, labels: LabelSpec) -> None:
+    limits = ax.get_xlim(), ax.get_ylim()
+    for name, colour in colours_of(labels).items():
+        mask_HW = np.isin(label_HW, labels.names[name])
+        if mask_HW.any():
+            # A border of background closes contours at the edge of the image.
+            grid = (np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1))
+            padded_HW = np.pad(mask_HW, 1).astype(float)
+            ax.contourf(*grid, padded_HW, levels=[0.5, 1.5], colors=[colour], alpha=0.25)
+            ax.contour(*grid, padded_HW, levels=[0.5], colors=[colour], linewidths=0.9)
+    ax.set(xlim=limits[0], ylim=limits[1])
+
+
+def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: LabelSpec) -> None:
+    """Names of the labels that the pictures show."""
+    from matplotlib.lines import Line2D
+
+    shown = {int(value) for row, view in zip(rows, views, strict=True)
+             for label_DHW in (row.truth_DHW, *(one.label_DHW for one in row.predictions))
+             for value in np.unique(view.cut(label_DHW))}
+    lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in colours_of(labels).items()
+             if shown & set(labels.names[name])]
+    if lines:
+        figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 5), fontsize=8, frameon=False)
+
+
+def colours_of(labels: LabelSpec) -> dict[str, str]:
+    """The colour of each foreground name; they repeat where there are more than seven."""
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(labels.foreground)}
+
+
+def _dice_of(score: CaseScore) -> str:
+    """The Dice of each label, or their mean where they are many."""
+    if len(score.labels) > 3:
+        return f"mean Dice {_number(score.mean_dice)}"
+    return "Dice " + ", ".join(f"{label.name} {_number(label.dice)}" for label in score.labels)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,83 @@
+"""Numbers and choices as the report writes them."""
+
+from autoseg.evaluation.statistics import BootstrapMean, PairedDifference, judge
+
+METRICS = {
+    "dice": "Dice", "iou": "IoU", "precision": "Precision", "sensitivity": "Sensitivity",
+    "volume_error_ml": "Volume error (mL)", "hd_mm": "HD (mm)", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)",
+    "nsd": "NSD", "truth_ml": "Truth (mL)", "predicted_ml": "Predicted (mL)",
+    "relative_volume_error": "Relative volume error", "lesion_f1": "Lesion F1", "lesion_recall": "Lesion recall",
+    "lesion_precision": "Lesion precision", "false_lesions": "False lesions a case"}
+
+VERDICTS = {"better": "better", "worse": "worse", "same": "the same", "unclear": "no difference seen",
+            "few": "too few cases"}
+
+
+def metric_title(metric: str) -> str:
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """
+    >>> number(0.81651), number(None)
+    ('0.817', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def short(value: float) -> str:
+    """Four significant digits, without an exponent where it can be.
+
+    >>> short(12345.6), short(0.00123), short(61.0)
+    ('12346', '0.00123', '61')
+    """
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+def with_interval(of: BootstrapMean, digits: int = 3) -> str:
+    """
+    >>> with_interval(BootstrapMean(n=9, n_left_out=0, mean=0.8, low=0.7, high=0.9))
+    '0.800 (0.700 to 0.900)'
+    """
+    if of.low is None:
+        return number(of.mean, digits)
+    return f"{number(of.mean, digits)} ({number(of.low, digits)} to {number(of.high, digits)})"
+
+
+def difference(of: PairedDifference) -> str:
+    if of.low is None:
+        return signed(of.difference)
+    return f"{signed(of.difference)} ({signed(of.low)} to {signed(of.high)})"
+
+
+def verdict(of: PairedDifference) -> str:
+    """Of a choice, where any certain difference counts."""
+    return VERDICTS[judge(of, margin=0.0)]
+
+
+def p_value(p: float | None) -> str:
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def counted(n: int, what: str) -> str:
+    """
+    >>> counted(1, "case"), counted(3, "case")
+    ('1 case', '3 cases')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def by(sizes: tuple[float, ...], digits: int = 4) -> str:
+    """
+    >>> by((28, 40, 56))
+    '28 × 40 × 56'
+    """
+    return " × ".join(f"{size:.{digits}g}" for size in sizes)

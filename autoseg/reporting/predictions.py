@@ -1,0 +1,31 @@
+"""A contact sheet of masks that lie on the disk."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.manifest import Manifest
+from autoseg.datasets.raw import load_case
+from autoseg.evaluation.score import score_case
+from autoseg.formats import read_label
+from autoseg.formats.transforms import read_transforms
+from autoseg.reporting.contact_sheet import Row, Shown, contact_sheet, only_shown
+
+
+def sheet_of_masks(path: Path, files: Sequence[CaseFiles], masks: Mapping[str, Path], manifest: Manifest,
+                   transforms: Path | None = None) -> None:
+    """Write a contact sheet of cases with labels and of their predictions; `masks` are folders by title.
+
+    `transforms` is the folder of what registration found, if channels were registered.
+    """
+    rows = []
+    for case_files in files:
+        found = {} if transforms is None else read_transforms(transforms, case_files.name)
+        case = load_case(case_files, manifest.channels, manifest.labels, transforms=found)
+        shown = []
+        for title, folder in masks.items():
+            predicted, _ = read_label(folder / f"{case_files.name}{manifest.file_ending}")
+            score = score_case(case.label_DHW, predicted, manifest.labels, case.geometry.spacing_mm, case.name)
+            shown.append(Shown(title, predicted, score))
+        rows.append(only_shown(Row(case, case.label_DHW, tuple(shown)), manifest.labels))
+    contact_sheet(path, rows, manifest)

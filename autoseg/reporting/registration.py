@@ -1,0 +1,110 @@
+"""A picture of what registration did to a channel: reference and channel over each other, before and after."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoseg.base.errors import AutosegError
+from autoseg.datasets.case import Case, CaseFiles
+from autoseg.datasets.raw import load_case
+from autoseg.formats.transforms import ChannelRecord, read_record, read_transforms
+from autoseg.reporting.contact_sheet import shown_range
+from autoseg.workspace.files import write_atomically
+from planners.schema.channels import ChannelSpec
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PLANES = ("sagittal", "coronal", "axial")  # across the patient's x, y and z
+_SQUARES = 8  # of the chequerboard along the longer side
+
+
+def draw_registration(folder: Path, files: CaseFiles, channels: Sequence[ChannelSpec]) -> list[Path]:
+    """Write `CASE_CCCC.png` for each registered channel of a case beside its record; their paths.
+
+    Three planes through the middle of the common field of view, a chequerboard of both images each, as the files' headers
+    say (above) and as registered (below).
+    """
+    record = read_record(folder, files.name)
+    if record is None or not record.channels:
+        return []
+    try:
+        after = load_case(files, channels, transforms=read_transforms(folder, files.name))
+    except AutosegError as error:  # what was rejected may cover nothing; whoever measures the case says so in full
+        log.warning("%s: registration is not drawn: %s", files.name, error)
+        return []
+    try:
+        before = load_case(files, channels)
+    except AutosegError:  # the files' own frames have nothing in common
+        before = after
+    reference = next((n for n, channel in enumerate(channels) if channel.reference), int(after.present_C.argmax()))
+    paths = []
+    for number, found in record.channels.items():
+        path = folder / f"{files.name}_{number:04}.png"
+        _draw(path, (before, after), (reference, number), channels, found)
+        paths.append(path)
+    return paths
+
+
+def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels: Sequence[ChannelSpec],
+          found: ChannelRecord) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6.4), dpi=100, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
+    middle = _middle(cases[1], shown[1])
+    ranges = [shown_range(_available(cases[1], number), channels[number]) for number in shown]
+    directions = np.abs(np.array(cases[1].geometry.direction).reshape(3, 3))
+    for row, case in zip(axes, cases, strict=True):
+        for axis, ax in enumerate(row):
+            _draw_plane(ax, case, shown, ranges, (axis, middle[axis]))
+            ax.set_title(_PLANES[int(directions[:, 2 - axis].argmax())], fontsize=8)
+    stages = ", ".join(f"{stage.kind} {'kept' if stage.accepted else 'not kept'}"
+                       + (f" ({stage.before:.3f} to {stage.after:.3f})" if stage.before and stage.after else "")
+                       for stage in found.stages)
+    reason = f"\n{found.reason}" if found.reason else ""
+    figure.suptitle(f"{cases[0].name}, {found.channel} in {channels[shown[0]].name}: above as the files say, below "
+                    f"{found.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8)
+    write_atomically(path, figure.savefig)
+
+
+def _middle(case: Case, number: int) -> tuple[int, ...]:
+    """The centre of what the channel covers of the reference's grid."""
+    covered_DHW = np.ones(case.geometry.shape, bool) if case.absent_CDHW is None else ~case.absent_CDHW[number]
+    middles = []
+    for axis in range(3):
+        used = np.flatnonzero(covered_DHW.any(axis=tuple(other for other in range(3) if other != axis)))
+        middles.append(int(used[len(used) // 2]) if used.size else case.geometry.shape[axis] // 2)
+    return tuple(middles)
+
+
+def _available(case: Case, channel: int) -> np.ndarray:
+    """The voxels (N,) that a channel has."""
+    image_DHW = case.image_CDHW[channel]
+    return image_DHW.ravel() if case.absent_CDHW is None else image_DHW[~case.absent_CDHW[channel]]
+
+
+def _draw_plane(ax: "Axes", case: Case, shown: tuple[int, int], ranges: Sequence[tuple[float, float]],
+                place: tuple[int, int]) -> None:
+    axis, index = place
+    planes = [np.clip((case.image_CDHW[channel].take(index, axis) - low) / (high - low), 0, 1)
+              for channel, (low, high) in zip(shown, ranges, strict=True)]
+    absent_HW = np.zeros(planes[0].shape, bool)
+    if case.absent_CDHW is not None:
+        absent_HW = case.absent_CDHW[shown[1]].take(index, axis)
+    spacing = [mm for other, mm in enumerate(case.geometry.spacing_mm) if other != axis]
+    extent = [n * mm for n, mm in zip(planes[0].shape, spacing, strict=True)]
+    edge = max(extent) / _SQUARES
+    rows, columns = np.ogrid[tuple(slice(0, n) for n in planes[0].shape)]
+    chequered_HW = ((rows * spacing[0] // edge + columns * spacing[1] // edge) % 2).astype(bool)
+    shown_HW = np.where(chequered_HW & ~absent_HW, planes[1], planes[0])
+    ax.imshow(shown_HW, cmap="gray", vmin=0, vmax=1, aspect=spacing[0] / spacing[1],
+              origin="upper" if axis == 0 else "lower")
+    ax.set_axis_off()

@@ -1,0 +1,104 @@
+"""From the names of a dataset, a configuration and a fold to the job that trains it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoseg.base.errors import UserError
+from autoseg.clinical.conditions import CaseConditions, read_conditions
+from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
+from autoseg.datasets.declared_columns import annotated_names, group_of
+from autoseg.datasets.manifest import Manifest, read_manifest
+from autoseg.datasets.raw import find_training_cases
+from autoseg.preprocessing.run import recipe_digest
+from autoseg.preprocessing.store import prepared_names, provenance_of
+from autoseg.training.cascade import add_previous
+from autoseg.training.job import FoldJob
+from autoseg.training.splits import choose_fold, read_splits
+from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.files import read_model
+from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.names import Workspace
+from planners.rules.splits import Split
+from planners.schema.plan import Configuration, Plan
+
+logger = logging.getLogger(__name__)
+
+
+def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, seed: int = 0, *,
+             restart: bool = False) -> tuple[FoldJob, dict[str, Path]]:
+    """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared.
+
+    A fold that was begun keeps the encoder of its conditions, unless it is to `restart`.
+    """
+    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    raw = workspace.raw(planned.dataset)
+    manifest = read_manifest(raw, allow_outcomes=True)  # the plan was made with them or without
+    files = {case.name: case for case in find_training_cases(raw, manifest)}
+    names = sorted(files)
+    split = choose_fold(_splits(workspace, planned.dataset, manifest, names), fold, names)
+    chosen = planned.configurations[configuration]
+    wanted = [*split.train, *split.validation]
+    cases = workspace.cases(planned.dataset, planned.planner, chosen.data or configuration)
+    missing = sorted(set(wanted) - set(prepared_names(cases)))
+    if missing:
+        raise UserError(f"{len(missing)} cases are not prepared for {chosen.data or configuration}", where=cases,
+                        found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
+                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}")
+    _check_recipe(planned, chosen, cases, wanted)
+    if chosen.previous:
+        cases = add_previous(workspace, planned, configuration, cases, wanted)
+    conditions, encoder = {}, None
+    if chosen.conditioning.name != "none":
+        conditions = _conditions(raw, planned, wanted)
+        begun = not restart and folder.encoder.is_file()
+        encoder = (read_model(folder.encoder, ConditionEncoder) if begun
+                   else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
+    job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
+                  validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
+                  annotated=annotated_names(raw, manifest, names) or {})
+    return job, {name: case.label for name, case in files.items()}
+
+
+def known_folds(workspace: Workspace, dataset: str) -> list[int]:
+    """The numbers of a dataset's folds, none where it has too few cases."""
+    manifest = read_manifest(workspace.raw(dataset), allow_outcomes=True)
+    names = sorted(case.name for case in find_training_cases(workspace.raw(dataset), manifest))
+    return list(range(len(_splits(workspace, dataset, manifest, names))))
+
+
+def _splits(workspace: Workspace, dataset: str, manifest: Manifest, names: list[str]) -> tuple[Split, ...]:
+    groups, strata = group_of(workspace.raw(dataset), manifest, names)
+    return read_splits(workspace, dataset, names, groups, strata)
+
+
+def check_training(job: FoldJob) -> dict[str, Any]:
+    """What the fold's checkpoint says of its training; a UserError where that has seen cases that are to be validated."""
+    _, facts = load_weights(job.folder.checkpoint)
+    seen = sorted(set(facts.get("training", ())) & set(job.validation))
+    if seen:
+        raise UserError("the folds were changed since this fold was trained", where=job.title,
+                        found=f"trained on {', '.join(seen[:5])}, which it should validate",
+                        do="restore the folds, or train it again with --restart")
+    return facts
+
+
+def _conditions(raw: Path, planned: Plan, names: Sequence[str]) -> Mapping[str, CaseConditions]:
+    """What the table, vectors and token bags say of the cases, warnings logged."""
+    found = read_conditions(raw, planned.conditions, names)
+    for warning in found.warnings:
+        logger.warning("%s", warning)
+    return found.cases
+
+
+def _check_recipe(planned: Plan, chosen: Configuration, cases: Path, names: Sequence[str]) -> None:
+    """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does."""
+    recipe = recipe_digest(planned, chosen)
+    others = [name for name in names if provenance_of(cases, name).get("recipe") != recipe]
+    if others:
+        raise UserError(f"{len(others)} cases were prepared for another plan", where=cases,
+                        found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
+                        expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
+                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model begun "
+                           "with the older plan goes on with --restart only")

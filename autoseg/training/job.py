@@ -1,0 +1,59 @@
+"""What identifies one training, and the rooms of the disk it uses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.clinical.conditions import CaseConditions
+from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, encode
+from autoseg.workspace.folders import FoldFolder
+from planners.schema.plan import Configuration, Plan
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold of one configuration.
+
+    `cases` is the folder of prepared cases; for a cascade `previous` is the folder of the earlier stage's predictions
+    on the prepared grid. `validation` is empty for the fold `all`. `conditions` are of every case of the fold, and
+    `encoder`, fitted on its training cases, makes numbers of them; without it nothing conditions the model. `annotated`
+    names what was annotated in the cases that are labelled in part.
+    """
+
+    plan: Plan
+    name: str  # of the configuration
+    fold: int | str
+    folder: FoldFolder
+    cases: Path
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    seed: int = 0
+    conditions: Mapping[str, CaseConditions] = field(default_factory=dict)
+    encoder: ConditionEncoder | None = None
+    annotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def configuration(self) -> Configuration:
+        return self.plan.configurations[self.name]
+
+    @property
+    def title(self) -> str:
+        return f"{self.plan.dataset} {self.name} fold {self.fold}"
+
+    @property
+    def layout(self) -> Layout:
+        """The inputs of the model beside the images."""
+        return NO_CONDITIONS if self.encoder is None else self.encoder.layout
+
+    def encoded(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]] | None:
+        """The encoded conditions of cases; None where nothing conditions the model."""
+        if self.encoder is None:
+            return None
+        return {name: encode(self.encoder, self.conditions.get(name, CaseConditions())) for name in names}
+
+    def annotated_heads(self) -> dict[str, tuple[bool, ...]]:
+        """For each case that is labelled in part, whether each foreground name was annotated."""
+        return {case: tuple(name in names for name in self.plan.labels.foreground)
+                for case, names in self.annotated.items()}

@@ -1,0 +1,36 @@
+"""What training a configuration takes, by arithmetic, and whether it is free: said before hours are spent."""
+
+import logging
+
+import torch
+
+from autoseg.base.memory import check_fits, free_host_bytes, size
+from autoseg.base.runtime import Runtime, free_device_bytes
+from planners.architectures.cost import NETWORKS, training_bytes
+from planners.schema.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+def step_bytes(plan: Plan, configuration: str, bytes_per_value: int = 4) -> int | None:
+    """Memory of a step (`planners.architectures.cost.training_bytes`) without data; None for a network of unknown cost."""
+    chosen = plan.configurations[configuration]
+    if chosen.network.name not in NETWORKS:
+        return None
+    earlier = len(plan.labels.foreground) if chosen.previous else 0
+    return training_bytes(chosen.topology, chosen.patch, len(chosen.normalizers) + earlier, plan.labels.n_heads,
+                          network=chosen.network.name, batch=chosen.batch, bytes_per_value=bytes_per_value,
+                          moments=2 if chosen.schedule.optimizer.name == "adamw" else 1, averaged=chosen.schedule.ema > 0)
+
+
+def check_step(plan: Plan, configuration: str, runtime: Runtime) -> bool:
+    """Whether a step fits what is free on the device; where it does not, a warning says both. Data follow on their own:
+    they stay on the disk where they do not fit.
+    """
+    need = step_bytes(plan, configuration, 2 if runtime.dtype != torch.float32 else 4)
+    if need is None or runtime.device.type not in ("cpu", "cuda"):
+        return True
+    on_gpu = runtime.device.type == "cuda"
+    free = free_device_bytes(runtime.device) if on_gpu else free_host_bytes()
+    logger.info("training %s: about %s a step, %s free on %s", configuration, size(need), size(free), runtime.device)
+    return check_fits(need, f"training {configuration}", free)

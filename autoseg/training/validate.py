@@ -1,0 +1,121 @@
+"""Predicts a fold's validation cases at full size, writes the masks and scores them against the raw labels."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.progress import progress
+from autoseg.base.ranks import gathered, is_first, share_of
+from autoseg.base.runtime import Runtime
+from autoseg.base.version import __version__
+from autoseg.clinical.conditions import CaseConditions
+from autoseg.evaluation.score import score_case, summarize
+from autoseg.evaluation.types import Summary
+from autoseg.formats import read_label, write_label
+from autoseg.formats.probabilities import write_probabilities
+from autoseg.prediction.export import restore_label, restore_probabilities
+from autoseg.prediction.memory_plan import PredictionMemory
+from autoseg.prediction.models import FoldModel
+from autoseg.prediction.prepared import predict_prepared
+from autoseg.preprocessing.store import open_prepared
+from autoseg.training.job import FoldJob
+from autoseg.workspace.files import write_json
+from autoseg.workspace.folders import FoldFolder
+from planners.schema.base import Frozen
+from planners.schema.plan import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+class FoldResult(Frozen):
+    """What a finished fold says of itself; `mean_dice` is the mean over foreground classes of the mean over cases."""
+
+    schema_version: int = 1
+    autoseg_version: str = __version__
+    dataset: str
+    planner: str
+    configuration: str
+    fold: int | str
+    seed: int
+    schedule: Schedule
+    training_seconds: float
+    total_seconds: float
+    mean_dice: float | None
+    scores: Summary | None  # None for the fold `all`, which has no case left to validate on
+    unscored: tuple[str, ...] = ()
+
+
+def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool, *,
+                  save_probabilities: bool = False) -> tuple[Summary | None, tuple[str, ...]]:
+    """Predict, write and score every validation case; a mask that is there already is only scored.
+
+    `truths` are the raw label files. One bad case never ends the others: the second value says what went wrong. With
+    `save_probabilities` each case's are written too, on the grid of its file. Several processes share the cases, and all
+    of them have the result.
+    """
+    if not job.validation:
+        return None, ()
+    scores, faults, memory = [], [], PredictionMemory()
+    names = share_of(job.validation)
+    for name in progress(names, f"validating fold {job.fold}", len(names)):
+        try:
+            _predict_missing(job, name, model, runtime, mirroring, save_probabilities, memory=memory)
+            mask = _mask(job, name)
+            truth, geometry = read_label(truths[name])
+            predicted, grid = read_label(mask)
+            if geometry.difference(grid):
+                raise UserError("the predicted mask is not on the label's grid", where=mask, found=geometry.difference(grid),
+                                do="remove this mask and run the same command again")
+            scores.append(score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name,
+                                     annotated=job.annotated.get(name)))
+        except AutosegError as error:
+            logger.warning("%s was not scored: %s", name, error)
+            faults.append(f"{name}: {error}")
+    place = {name: number for number, name in enumerate(job.validation)}
+    scores, faults = sorted(gathered(scores), key=lambda score: place[score.name]), gathered(faults)
+    if not scores:
+        raise ManyFaults(job.title, faults)
+    summary = summarize(scores, job.plan.labels)
+    if is_first():
+        write_json(job.folder.validation / "summary.json", summary)
+    return summary, tuple(faults)
+
+
+def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]:
+    """The cases of a fold whose probabilities were not saved."""
+    return [name for name in names if not folder.probabilities(name).is_file()]
+
+
+def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
+    """Write the probabilities of the validation cases that have none. One bad case never ends the others: ManyFaults."""
+    missing, faults, memory = without_probabilities(job.folder, job.validation), [], PredictionMemory()
+    for name in progress(missing, f"probabilities of fold {job.fold}", len(missing)):
+        try:
+            _predict_missing(job, name, model, runtime, mirroring, True, memory=memory)
+        except AutosegError as error:
+            logger.warning("%s has no probabilities: %s", name, error)
+            faults.append(f"{name}: {error}")
+    if faults:
+        raise ManyFaults(job.title, faults)
+
+
+def _mask(job: FoldJob, name: str) -> Path:
+    return job.folder.validation / f"{name}{job.plan.file_ending}"
+
+
+def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool,
+                     save_probabilities: bool, *, memory: PredictionMemory) -> None:
+    """Write the mask of a case, and its probabilities where they are asked for; what is there is kept."""
+    mask, soft = _mask(job, name), job.folder.probabilities(name)
+    wants_soft = save_probabilities and not soft.is_file()
+    if mask.is_file() and not wants_soft:
+        return
+    prepared = open_prepared(job.cases, name)
+    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
+                              conditions=job.conditions.get(name, CaseConditions()), memory=memory)
+    if wants_soft:
+        write_probabilities(soft, restore_probabilities(logits, prepared, job.plan, job.configuration),
+                            job.plan.labels.has_regions)
+    if not mask.is_file():
+        write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)

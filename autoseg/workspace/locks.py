@@ -1,0 +1,28 @@
+"""A folder that one process holds alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder alone. Where another process of this machine holds it: a UserError, or `wait` for its end. Windows has
+    no such lock.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("another process works here", where=folder, do="wait for it, or end it") from None
+        except OSError:  # a disk without locks, as some that are shared
+            pass
+        yield

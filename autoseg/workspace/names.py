@@ -1,0 +1,108 @@
+"""The names of all files.
+
+AUTOSEG_HOME (default ~/autoseg) holds `raw/`, `prepared/` and `models/`. Raw datasets are also found under `nnUNet_raw`.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+
+DATASET_JSON = "dataset.json"  # of a raw dataset
+_DATASET_FOLDER = re.compile(r"Dataset(\d{3,})_(.+)")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders under one home, and where everything in them lies."""
+
+    home: Path
+
+    @classmethod
+    def open(cls, home: str | Path | None = None) -> "Workspace":
+        """The workspace of `home`, else of AUTOSEG_HOME, else ~/autoseg. Nothing is created."""
+        chosen = home or os.environ.get("AUTOSEG_HOME") or Path.home() / "autoseg"
+        return cls(Path(chosen).expanduser().absolute())
+
+    def raw_roots(self) -> list[Path]:
+        """Folders that hold raw datasets, in the order of preference."""
+        roots = [self.home / "raw"]
+        if os.environ.get("nnUNet_raw"):
+            roots.append(Path(os.environ["nnUNet_raw"]).expanduser())
+        return roots
+
+    def datasets(self) -> list[str]:
+        """Names of every dataset that has a raw, prepared or model folder."""
+        roots = [*self.raw_roots(), self.home / "prepared", self.home / "models"]
+        found = {p.name for root in roots if root.is_dir() for p in root.iterdir() if _DATASET_FOLDER.fullmatch(p.name)}
+        return sorted(found)
+
+    def dataset(self, key: str | int) -> str:
+        """Full name `Dataset004_Hippocampus` from `4`, `004`, or the name itself.
+
+        Raises UserError where nothing or more than one dataset fits.
+        """
+        known = self.datasets()
+        text = str(key)
+        if text.isdecimal():
+            fits = [name for name in known if int(_DATASET_FOLDER.fullmatch(name).group(1)) == int(text)]
+        else:
+            fits = [name for name in known if text in (name, _DATASET_FOLDER.fullmatch(name).group(2))]
+        if len(fits) == 1:
+            return fits[0]
+        where = " or ".join(str(root) for root in self.raw_roots())
+        if not fits:
+            raise UserError(f"unknown dataset {text!r}", where=where, found=", ".join(known) or "no dataset",
+                            do="put a folder DatasetNNN_Name there, or name another home with --home")
+        raise UserError(f"dataset {text!r} is ambiguous", where=where, found=", ".join(fits), do="give the full name")
+
+    def raw(self, dataset: str) -> Path:
+        """The raw folder of a dataset; a UserError where there is none."""
+        for root in self.raw_roots():
+            if (root / dataset).is_dir():
+                return root / dataset
+        raise UserError("the dataset has no raw folder", where=dataset,
+                        expected=" or ".join(str(root / dataset) for root in self.raw_roots()))
+
+    def prepared(self, dataset: str) -> Path:
+        return self.home / "prepared" / dataset
+
+    def fingerprint(self, dataset: str) -> Path:
+        return self.prepared(dataset) / "fingerprint.json"
+
+    def plan(self, dataset: str, planner: str) -> Path:
+        return self.prepared(dataset) / f"plan_{planner}.json"
+
+    def splits(self, dataset: str) -> Path:
+        return self.prepared(dataset) / "splits.json"
+
+    def cases(self, dataset: str, planner: str, configuration: str) -> Path:
+        """Folder of the prepared cases of one configuration."""
+        return self.prepared(dataset) / f"{planner}_{configuration}"
+
+    def transforms(self, dataset: str) -> Path:
+        """Folder of what registration found for each case."""
+        return self.prepared(dataset) / "registration"
+
+    def model(self, dataset: str, planner: str, configuration: str) -> Path:
+        return self.home / "models" / dataset / planner / configuration
+
+    def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> Path:
+        return self.model(dataset, planner, configuration) / f"fold_{fold}"
+
+    def inference(self, dataset: str) -> Path:
+        """What predictions of this dataset use, as cross-validation decided."""
+        return self.home / "models" / dataset / "inference.json"
+
+    def selection(self, dataset: str) -> Path:
+        """What was compared to decide it."""
+        return self.home / "models" / dataset / "selection.json"
+
+    def report(self, dataset: str) -> Path:
+        return self.home / "models" / dataset / "report.html"
+
+    def model_plan(self, dataset: str, planner: str, configuration: str) -> Path:
+        """The plan that the folds of a model were trained with."""
+        return self.model(dataset, planner, configuration) / "plan.json"

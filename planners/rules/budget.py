@@ -1,0 +1,87 @@
+"""How many iterations fit a time budget: resolved once the throughput is measured, revised when it changes."""
+
+from planners.schema.base import Frozen
+from planners.schema.plan import Plan, Schedule
+
+# An epoch is the unit of logging, checking and saving: fifty give a curve and lose at most 2 % to a crash, but none
+# should be so short that saving it costs more than the training.
+EPOCHS_OF_A_BUDGET = 50
+SHORTEST_EPOCH_SECONDS = 10.0
+# What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
+THROUGHPUT_TOLERANCE = 0.02
+# Of the latest epoch in the throughput: one busy minute of the machine must not bend the schedule.
+LATEST_SHARE = 0.25
+# Kept free at the end for what no one can foresee; the budget is a promise.
+MARGIN = 0.02
+# Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
+VALIDATION_SHARE = 0.2
+
+
+class Throughput(Frozen):
+    """Measured seconds: of an iteration, of predicting all validation cases once, and of all else after training."""
+
+    seconds_per_iteration: float
+    validation_pass_seconds: float
+    fixed_seconds: float
+    mirrored_passes: int  # predictions of a case, where mirroring is on
+
+    def reserve_seconds(self, mirroring: bool) -> float:
+        """What must remain after the last iteration."""
+        return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
+
+
+def with_budget(plan: Plan, seconds: float | None) -> Plan:
+    """The plan with every schedule bound to a time budget, where one is given: published recipes give way to it."""
+    if seconds is None:
+        return plan
+    time = {"iterations": None, "budget_seconds": seconds}
+    configurations = {name: configuration.model_copy(update={"schedule": configuration.schedule.model_copy(update=time)})
+                      for name, configuration in plan.configurations.items()}
+    return plan.model_copy(update={"configurations": configurations})
+
+
+def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> Schedule:
+    """The schedule with its number of iterations, from the budget; where iterations are given, they stand.
+
+    `spent_seconds` of the budget are gone before the first iteration. At least one iteration is planned.
+    """
+    if schedule.iterations is not None:
+        return schedule.model_copy(update={"budget_seconds": None})  # a given length is not revised
+    mirroring = throughput.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * schedule.budget_seconds
+    schedule = schedule.model_copy(update={"validation_mirroring": schedule.validation_mirroring and mirroring})
+    iterations = max(1, _affordable(schedule, throughput, spent_seconds))
+    shortest = int(SHORTEST_EPOCH_SECONDS / throughput.seconds_per_iteration)
+    return schedule.model_copy(update={"iterations": iterations,
+                                       "iterations_per_epoch": max(1, shortest, iterations // EPOCHS_OF_A_BUDGET),
+                                       "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
+
+
+def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
+    """The throughput, moved towards the seconds of an iteration of the latest epoch.
+
+    Predictions move with it: what the machine was busy with when they were measured slowed both alike.
+    """
+    seconds = (1 - LATEST_SHARE) * throughput.seconds_per_iteration + LATEST_SHARE * latest_seconds
+    ratio = seconds / throughput.seconds_per_iteration
+    return throughput.model_copy(update={"seconds_per_iteration": seconds,
+                                   "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
+
+
+def revise(schedule: Schedule, throughput: Throughput, done: int, spent_seconds: float) -> Schedule:
+    """A resolved schedule of a budget, shortened or lengthened to the throughput that the machine keeps.
+
+    The annealing is a function of done / iterations, so a revision bends the learning rate but never breaks it: the run
+    still ends at zero. Within THROUGHPUT_TOLERANCE of what is left nothing changes.
+    """
+    if schedule.budget_seconds is None or done >= schedule.iterations:
+        return schedule
+    iterations = max(done + 1, done + _affordable(schedule, throughput, spent_seconds))
+    if abs(iterations - schedule.iterations) <= THROUGHPUT_TOLERANCE * (schedule.iterations - done):
+        return schedule
+    return schedule.model_copy(update={"iterations": iterations})
+
+
+def _affordable(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> int:
+    reserve = throughput.reserve_seconds(schedule.validation_mirroring)
+    left = schedule.budget_seconds * (1 - MARGIN) - spent_seconds - reserve
+    return int(left / throughput.seconds_per_iteration)

@@ -1,0 +1,23 @@
+"""The base of every boundary object: frozen, strict about unknown keys, written as JSON."""
+
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """A value that cannot change and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(Frozen):
+    """The choice of one registered part: its name and the values of its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def formerly(name: str, old_name: str) -> AliasChoices:
+    """The `validation_alias` of a field that files of an earlier version call `old_name`."""
+    return AliasChoices(name, old_name)

@@ -1,0 +1,39 @@
+"""The inputs beside the images."""
+
+from typing import Literal
+
+from planners.schema.base import Frozen
+
+
+class ConditionSpec(Frozen):
+    """One input beside the images: a column of the clinical table, a vector or a bag of tokens a case.
+
+    `width` is the number of features, None until the data were measured. Only what is available at `baseline` may
+    condition a model. `order` ranks the values of an ordinal column; `folder` holds a file a case (vectors, tokens).
+    """
+
+    name: str
+    kind: Literal["number", "category", "ordinal", "vector", "tokens"]
+    width: int | None = None
+    available_at: str = "baseline"
+    transform: Literal["none", "log"] = "none"
+    order: tuple[str, ...] = ()
+    folder: str = ""
+
+
+class ConditionTable(Frozen):
+    """Inputs beside the images: a table with a row a case (`id` is the column of the case's name), files a case."""
+
+    table: str = ""  # relative to the dataset's folder; empty: none
+    id: str = "case"
+    specs: tuple[ConditionSpec, ...] = ()
+
+
+class ConditionStats(Frozen):
+    """What the cases have of one condition. `mean` and `std` are of numbers (after the transform), else None."""
+
+    name: str
+    missing: float  # share of the cases
+    distinct: int  # values, of columns; 0 for vectors and tokens
+    mean: float | None = None
+    std: float | None = None

@@ -1,0 +1,50 @@
+"""What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x)."""
+
+from planners.schema.base import Frozen
+from planners.schema.channels import ChannelSpec
+from planners.schema.conditions import ConditionStats, ConditionTable
+from planners.schema.labels import LabelSpec, LabelStats
+
+SCHEMA_VERSION = 1
+
+
+class CaseMeasure(Frozen):
+    """Shape in voxels after cropping, and spacing, of one case; the share of the volume that the crop kept.
+
+    `left_right_axis` is the array axis nearest to the patient's left-right axis.
+    """
+
+    case: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    relative_size: float = 1.0
+    left_right_axis: int = 2
+
+
+class IntensityStats(Frozen):
+    """Statistics of one channel's foreground voxels over the dataset, in the image's own unit."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    median: float
+    percentile_00_5: float
+    percentile_99_5: float
+
+
+class Fingerprint(Frozen):
+    """All that planning needs to know of a dataset."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    channels: tuple[ChannelSpec, ...]
+    labels: LabelSpec
+    cases: tuple[CaseMeasure, ...]
+    intensities: tuple[IntensityStats, ...] = ()  # one a channel; empty where only shapes are known
+    presence: tuple[float, ...] = ()  # share of the cases that have the channel
+    coverage: tuple[float, ...] = ()  # share of the reference grid that the channel covers, mean of the cases that have it
+    conditions: ConditionTable = ConditionTable()
+    condition_stats: tuple[ConditionStats, ...] = ()
+    label_stats: tuple[LabelStats, ...] = ()
+    digest: str = ""  # of the raw files that were measured

@@ -1,0 +1,62 @@
+"""What is segmented."""
+
+from pydantic import model_validator
+
+from planners.schema.base import Frozen
+
+
+class LabelSpec(Frozen):
+    """Names and values of what is segmented.
+
+    `names` maps each name (background included, ignore excluded) to the label values that form it; more than one value
+    makes it a region. `region_order` is the value written for each region, in the order of the foreground names.
+    """
+
+    names: dict[str, tuple[int, ...]]
+    region_order: tuple[int, ...] | None = None
+    ignore: int | None = None
+    paired: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "LabelSpec":
+        for pair in self.paired:
+            for name in pair:
+                if name not in self.names:
+                    raise ValueError(f"paired label {name!r} is not declared; declared: {', '.join(self.names)}")
+        return self
+
+    @property
+    def has_regions(self) -> bool:
+        return self.region_order is not None
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the foreground classes or regions, in declared order."""
+        return tuple(name for name, values in self.names.items() if values != (0,))
+
+    @property
+    def n_heads(self) -> int:
+        """Output channels of a network: one a region (sigmoid), or one a label with background (softmax)."""
+        return len(self.foreground) if self.has_regions else len(self.names)
+
+    def means_the_same_as(self, other: "LabelSpec") -> bool:
+        """Whether heads and label maps of one can be read as those of the other."""
+        return (list(self.names.items()) == list(other.names.items()) and self.region_order == other.region_order
+                and self.ignore == other.ignore)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Every label value that a file may hold, background first, ignore last."""
+        known = sorted({0} | {v for values in self.names.values() for v in values})
+        return tuple(known) + (() if self.ignore is None else (self.ignore,))
+
+
+class LabelStats(Frozen):
+    """How much of one label there is, over all cases; sizes are of 26-connected components."""
+
+    name: str
+    cases: int
+    voxels: int
+    volume_ml: float
+    components: int
+    component_ml_percentiles: tuple[float, float, float, float, float]  # 5, 25, 50, 75, 95

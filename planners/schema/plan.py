@@ -1,0 +1,150 @@
+"""Every decision of a run, as data: written as JSON that a person can read and edit.
+
+Axes are in the transposed order of the plan: `transpose` says which array axis of the file comes first, second, third.
+A 2D configuration has two axes, the last two of the transposed order.
+"""
+
+import json
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from planners.schema.base import Frozen, Part, formerly
+from planners.schema.channels import ChannelSpec
+from planners.schema.conditions import ConditionTable
+from planners.schema.fingerprint import IntensityStats
+from planners.schema.labels import LabelSpec
+
+SCHEMA_VERSION = 1
+
+
+class Topology(Frozen):
+    """A U-Net's shape: one entry a stage, the first at full resolution; the decoder has one stage less."""
+
+    strides: tuple[tuple[int, ...], ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    features: tuple[int, ...]
+    blocks_encoder: tuple[int, ...]
+    convs_decoder: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Topology":
+        n = len(self.strides)
+        lengths = (len(self.kernel_sizes), len(self.features), len(self.blocks_encoder), len(self.convs_decoder) + 1)
+        if any(length != n for length in lengths):
+            raise ValueError(f"a topology of {n} strides needs as many kernels, features and encoder blocks and one "
+                             f"decoder entry less, got {lengths[:3]} and {len(self.convs_decoder)}")
+        return self
+
+
+class Resampling(Frozen):
+    """Spline orders of resampling; `order_z` is used across slices where a case or the plan is anisotropic."""
+
+    order_image: int = 3
+    order_label: int = 1
+    order_logits: int = 1
+    order_z: int = 0
+    anisotropy_threshold: float = 3.0
+
+
+class Schedule(Frozen):
+    """How long and how a fold trains. `iterations=None` means: as many as `budget_seconds` allows, once measured."""
+
+    iterations: int | None = Field(default=None, gt=0)
+    budget_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    iterations_per_epoch: int = Field(default=250, gt=0)
+    optimizer: Part = Part(name="sgd")
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    decay: Literal["poly", "cosine"] = "poly"
+    warmup_iterations: int = Field(default=0, ge=0)
+    clip_norm: float = Field(default=12.0, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
+    foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
+    validation_mirroring: bool = True  # at the end; a short budget may not afford it
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class InputDropout(Frozen):
+    """What training hides and displaces of the inputs, so that a model can do without them.
+
+    `channels` is the probability a channel that a present one is hidden in a sample (at least one stays); empty: none
+    is. `row` hides all conditions of a sample, `column` each of them. `shift_voxels` is the largest displacement a channel
+    along each axis of the patch, which a sample has with probability `p_shift`; empty: none is displaced.
+    """
+
+    channels: tuple[Probability, ...] = ()
+    row: Probability = 0.0
+    column: Probability = 0.0
+    shift_voxels: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    p_shift: Probability = 0.0
+
+
+class Configuration(Frozen):
+    """One network to train: what it sees, what it is and how it is trained."""
+
+    spacing_mm: tuple[float, ...]
+    median_shape: tuple[float, ...]
+    patch: tuple[int, ...]
+    batch: int = Field(gt=0)
+    batch_dice: bool
+    topology: Topology
+    network: Part
+    normalizers: tuple[Part, ...]
+    resampling: Resampling = Resampling()
+    fusion: Part = Part(name="concat")
+    conditioning: Part = Part(name="none")
+    input_dropout: InputDropout = Field(default=InputDropout(), validation_alias=formerly("input_dropout", "hiding"))
+    augmentation: Part
+    loss: Part = Part(name="dice_ce")
+    prior: tuple[Share, ...] = ()  # probability of each foreground name that a network begins with; empty: even odds
+    schedule: Schedule
+    mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
+    pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
+    data: str = ""  # configuration whose prepared cases are used; empty: its own
+    previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.patch)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Configuration":
+        for name in ("channels", "shift_voxels"):
+            given = len(getattr(self.input_dropout, name))
+            if given not in (0, len(self.normalizers)):
+                raise ValueError(f"input_dropout.{name} needs a value a channel, {len(self.normalizers)} or none, got {given}")
+        return self
+
+
+class Plan(Frozen):
+    """All decisions for a dataset, with what prediction needs to know of it."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    planner: str
+    channels: tuple[ChannelSpec, ...]
+    labels: LabelSpec
+    intensities: tuple[IntensityStats, ...] = ()
+    conditions: ConditionTable = ConditionTable()
+    transpose: tuple[int, int, int]
+    file_ending: str = ".nii.gz"
+    fingerprint_digest: str = ""
+    memory_bytes: int | None = None  # that was asked for; None: what the machine has
+    reasons: tuple[str, ...] = ()  # why, in words
+    configurations: dict[str, Configuration]
+    # Of all the rest as the planner made it (`content_hash_of`).
+    content_hash: str = Field(default="", validation_alias=formerly("content_hash", "seal"))
+
+    def with_content_hash(self) -> "Plan":
+        """The plan with its content hash."""
+        return self.model_copy(update={"content_hash": content_hash_of(self.model_dump(mode="json"))})
+
+
+def content_hash_of(plan: dict[str, Any]) -> str:
+    """Digest of a plan as JSON data, without its content hash: another one than the plan bears says that somebody edited it."""
+    rest = {key: value for key, value in plan.items() if key not in ("content_hash", "seal")}
+    return blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,145 @@
+import functools
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from autoseg.base import memory, parallel
+from autoseg.base.errors import UserError
+from autoseg.base.parallel import Effort, each_case
+from autoseg.base.processes import WorkerPool
+from autoseg.datasets.case import CaseFiles
+
+CASES = tuple(CaseFiles(f"case{k}", ()) for k in range(9))
+
+
+def named(files: CaseFiles, prefix: str) -> str:
+    return prefix + files.name
+
+
+def failing(files: CaseFiles) -> str:
+    if files.name == "case3":
+        raise ZeroDivisionError("by nothing")
+    return files.name
+
+
+def deadly(files: CaseFiles) -> str:
+    return os._exit(1) if files.name == "case1" else files.name
+
+
+def pid(files: CaseFiles) -> int:
+    return os.getpid()
+
+
+def dying(files: CaseFiles) -> str:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_cases(workers):
+    done = []
+    results = list(each_case(functools.partial(named, prefix="x"), CASES, workers, lambda: done.append(1)))
+    assert results == [f"xcase{k}" for k in range(9)]
+    assert len(done) == 9
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_names_its_case_and_keeps_its_cause(workers):
+    with pytest.raises(RuntimeError, match="case case3: ZeroDivisionError: by nothing") as raised:
+        list(each_case(failing, CASES, workers))
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_a_worker_that_is_killed_is_a_users_error():
+    with pytest.raises(UserError, match="case0.*ended abruptly, working alone"):
+        list(each_case(dying, CASES[:2], 2))
+
+
+def test_what_kills_its_worker_costs_no_other_case():
+    results = list(each_case(deadly, CASES[:3], 2, died=lambda case: f"{case.name} is lost"))
+    assert results == ["case0", "case1 is lost", "case2"]
+
+
+def test_fewer_processes_than_asked_are_started_where_memory_is_short(monkeypatch, caplog):
+    started = []
+    monkeypatch.setattr(parallel, "process_pool", lambda n: started.append(n) or ThreadPoolExecutor(n))
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: 4 * 2**30)
+    with caplog.at_level("INFO", "autoseg"):
+        list(each_case(failing, CASES[4:], 4, effort=Effort("measuring", estimated_bytes=2**30)))
+    assert started == [2]  # of 1.4 GiB each, in four fifths of 4 GiB
+    assert "measuring: 2 instead of 4 workers of about 1.4 GiB for 4.0 GiB free" in caplog.text
+
+
+def test_no_process_is_started_for_work_that_is_soon_done(monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: False)
+    monkeypatch.setattr(parallel, "process_pool", lambda n: pytest.fail("a process was started"))
+    assert len(list(each_case(failing, CASES[4:], 4, effort=Effort(tried=2)))) == 5
+
+
+def test_processes_that_start_at_once_are_taken_for_any_work(monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)
+    pids = list(each_case(pid, CASES, 2, effort=Effort(tried=2)))
+    assert os.getpid() not in pids
+
+
+def test_after_a_death_processes_go_on(monkeypatch):
+    monkeypatch.setattr(parallel, "_AHEAD_PER_WORKER", 1)
+    started = []
+    pool = parallel.process_pool
+    monkeypatch.setattr(parallel, "process_pool", lambda n: started.append(n) or pool(n))
+    results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost"))
+    assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
+    assert started[0] == started[-1] == 2 and 1 in started
+
+
+@pytest.fixture
+def worker_pool(monkeypatch):
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)
+    with WorkerPool(2) as made:
+        yield made
+
+
+def test_a_crew_keeps_its_cases_from_stage_to_stage(worker_pool):
+    first = dict(zip(CASES, each_case(pid, CASES, 2, worker_pool=worker_pool), strict=True))
+    assert len(set(first.values())) == 2 and os.getpid() not in first.values()
+    some = CASES[1::3]
+    assert list(each_case(pid, some, 2, worker_pool=worker_pool)) == [first[case] for case in some]
+
+
+def test_large_cases_and_too_little_memory_are_not_for_a_crew(worker_pool, monkeypatch):
+    monkeypatch.setattr(worker_pool, "pool_of", lambda name: pytest.fail("the worker_pool was asked"))
+    assert len(list(each_case(pid, CASES, 2, effort=Effort(estimated_bytes=2**27), worker_pool=worker_pool))) == 9
+    assert len(list(each_case(pid, CASES, 1, worker_pool=worker_pool))) == 9
+
+
+def test_a_crew_of_which_one_died_is_not_asked_again(worker_pool):
+    results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost", worker_pool=worker_pool))
+    assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
+    assert worker_pool.is_broken
+    assert len(list(each_case(pid, CASES, 2, worker_pool=worker_pool))) == 9
+
+
+def alone_at_it(files: CaseFiles, folder: str) -> str:
+    """A case that is worked on twice at once says so."""
+    if files.name == "case1":
+        os._exit(1)
+    marker = Path(folder) / files.name
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        (Path(folder) / "twice").touch()
+    time.sleep(0.05)
+    marker.unlink(missing_ok=True)
+    return files.name
+
+
+def test_after_a_death_in_a_crew_no_case_is_worked_on_twice_at_once(worker_pool, tmp_path):
+    work = functools.partial(alone_at_it, folder=str(tmp_path))
+    assert len(list(each_case(work, CASES, 2, died=lambda case: "lost", worker_pool=worker_pool))) == len(CASES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_case_is_no_result():
+    assert list(each_case(failing, (), 4)) == []

@@ -1,0 +1,130 @@
+"""What dataset.json declares beside images and labels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoseg.base.errors import UserError
+from autoseg.datasets.manifest import parse_manifest, read_manifest
+
+PATH = Path("dataset.json")
+PLAIN = {"channel_names": {"0": "CT", "1": "PET", "2": "MR"}, "labels": {"background": 0, "liver": 1, "spleen": 2},
+         "file_ending": ".nii.gz"}
+
+
+def parsed(allow_outcomes=False, **keys):
+    manifest, faults = parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH, allow_outcomes)
+    assert faults == []
+    return manifest
+
+
+def only_fault(**keys) -> str:
+    manifest, faults = parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH)
+    assert manifest is None
+    assert len(faults) == 1, faults
+    assert faults[0].startswith("dataset.json, line ")
+    return faults[0]
+
+
+def columns(**specs):
+    return {"conditions": {"table": "clinical.csv", "columns": specs}}
+
+
+def alignment(**keys):
+    return [(c.name, c.required, c.reference, c.registration) for c in parsed(**keys).channels]
+
+
+def test_without_a_reference_every_channel_must_lie_on_one_grid():
+    assert alignment() == [("CT", True, False, "none"), ("PET", True, False, "none"), ("MR", True, False, "none")]
+
+
+def test_with_a_reference_the_other_channels_are_regridded_unless_said_otherwise():
+    assert alignment(reference_channel="CT", optional_channels=["PET", "MR"], registration={"MR": "deformable"}) == [
+        ("CT", True, True, "none"), ("PET", False, False, "regrid"), ("MR", False, False, "deformable")]
+
+
+def test_a_channel_that_must_lie_on_the_references_grid_can_say_so():
+    assert alignment(reference_channel="CT", registration={"PET": "none"})[1] == ("PET", True, False, "none")
+
+
+def test_a_date_is_refused_with_the_reason():
+    fault = only_fault(**columns(scanned={"kind": "date"}))
+    assert "a date cannot condition a model" in fault and "such as the age" in fault
+
+
+@pytest.mark.parametrize("name", ["Outcome", "vital status", "Status (NED, AWD, D)", "overallSurvival", "OS", "os_months",
+                                  "PFS24", "TTP", "recurrence", "cause of death", "last follow-up", "Treatment", "response",
+                                  "Überleben", "pCR", "days to progression"])
+def test_a_column_named_like_an_outcome_is_refused(name):
+    fault = only_fault(**columns(**{name: {"kind": "number"}}))
+    assert f"an outcome as a condition: {name!r}" in fault and "--allow-outcome-conditions" in fault
+    assert "line 16, column 4" in fault  # of the name
+
+
+@pytest.mark.parametrize("name", ["dosage", "position", "costs", "ECOG status", "HER2 status", "prior treatment",
+                                  "pre-treatment PSA", "correspondence", "Time – diagnosis to MRI scan", "Grade"])
+def test_a_column_that_only_resembles_an_outcome_is_none(name):
+    assert parsed(**columns(**{name: {"kind": "number"}})).conditions.specs[0].name == name
+
+
+def test_a_column_that_is_known_later_is_an_outcome():
+    fault = only_fault(**columns(margin={"kind": "category", "available_at": "surgery"}))
+    assert "an outcome as a condition: 'margin' is not known when the patient is scanned (found: 'surgery'" in fault
+
+
+def test_baseline_may_be_written_in_capitals():
+    (spec,) = parsed(**columns(age={"kind": "number", "available_at": "Baseline"})).conditions.specs
+    assert spec.available_at == "baseline"
+
+
+def test_vectors_named_like_an_outcome_are_refused():
+    assert "an outcome as a condition: 'survival'" in only_fault(conditions={"vectors": {"survival": "v"}})
+
+
+def test_outcomes_are_read_where_they_are_allowed(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps(PLAIN | columns(OS={"kind": "number", "available_at": "end"})))
+    with pytest.raises(UserError, match="an outcome as a condition"):
+        read_manifest(tmp_path)
+    assert read_manifest(tmp_path, allow_outcomes=True).conditions.specs[0].name == "OS"
+
+
+@pytest.mark.parametrize(("conditions", "words"), [
+    ({"table": "t.csv", "id": "case", "columns": {"case": {"kind": "category"}}}, "'case' names the cases"),
+    ({"table": "t.csv", "columns": {"e": {"kind": "ordinal", "order": ["1", "1"]}}}, "listed twice under 'order'"),
+    ({"table": "t.csv", "columns": {"e": {"kind": "category", "transform": "log"}}}, "only a number can be transformed"),
+    ({"table": "t.csv", "columns": {"rna": {"kind": "number"}}, "vectors": {"rna": "v"}}, "share a name"),
+])
+def test_a_wrong_condition_is_a_fault_with_its_place(conditions, words):
+    assert words in only_fault(conditions=conditions)
+
+
+def test_the_labels_of_partly_annotated_cases_are_listed_in_the_labels_order():
+    manifest = parsed(labels_present={"a": ["spleen", "liver"], "b": ["spleen"]})
+    assert manifest.labels_present == {"a": ("liver", "spleen"), "b": ("spleen",)}
+    assert parsed().labels_present is None and parsed().labels_present_column == ""
+
+
+def test_the_labels_of_partly_annotated_cases_may_be_in_a_column():
+    manifest = parsed(conditions={"table": "t.csv"}, labels_present={"column": "annotated"})
+    assert manifest.labels_present is None and manifest.labels_present_column == "annotated"
+
+
+def test_a_case_may_be_called_column():
+    assert parsed(labels_present={"column": ["liver"]}).labels_present == {"column": ("liver",)}
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    ({"a": ["lever"]}, "unknown foreground label 'lever', did you mean 'liver'?"),
+    ({"a": ["background"]}, "unknown foreground label 'background'"),
+    ({"a": []}, "the labels of case 'a' are not a list of names"),
+    ({"a": "liver"}, "the labels of case 'a' are not a list of names"),
+    (["a"], "'labels_present' is not an object"),
+    ({"column": "annotated"}, "'labels_present' names a column, but there is no table"),
+])
+def test_wrong_names_of_annotated_labels_are_a_fault_with_their_place(value, words):
+    assert words in only_fault(labels_present=value)
+
+
+def test_an_unknown_key_beside_the_column_is_a_fault():
+    assert "unknown key 'sep'" in only_fault(conditions={"table": "t.csv"}, labels_present={"column": "x", "sep": ";"})

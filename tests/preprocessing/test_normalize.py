@@ -1,0 +1,104 @@
+"""Normalisers against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from autoseg.base.errors import UserError
+from autoseg.preprocessing.normalize import NORMALIZERS, STEP, normalize, round_to_step
+from planners.schema.base import Part
+from planners.schema.fingerprint import IntensityStats
+
+STATS = IntensityStats(mean=10, std=5, min=-100, max=900, median=8, percentile_00_5=0, percentile_99_5=30)
+EVERYWHERE = np.ones((1, 1, 4), dtype=bool)
+
+
+def image(*values):
+    return np.array(values, dtype=np.float32).reshape(1, 1, -1)
+
+
+def run(name, values, inside=EVERYWHERE, stats=STATS):
+    return normalize(Part(name=name), values, inside, stats).ravel().tolist()
+
+
+def test_ct_is_clipped_to_the_percentiles_before_it_is_scaled():
+    assert run("ct", image(-50, 0, 20, 100)) == [-2, -2, 2, 4]
+
+
+def test_ct_without_statistics_says_what_to_do():
+    with pytest.raises(UserError, match="autoseg_plan_and_preprocess"):
+        run("ct", image(0, 1, 2, 3), stats=None)
+
+
+def test_zscore_uses_every_voxel_of_the_crop():
+    assert run("zscore", image(0, 0, 2, 2), np.array([[[True, False, False, False]]])) == [-1, -1, 1, 1]
+
+
+def test_zscore_of_a_constant_is_zero():
+    assert run("zscore", image(7, 7, 7, 7)) == [0, 0, 0, 0]
+
+
+def test_masked_zscore_leaves_the_outside_as_it_is():
+    assert run("zscore_masked", image(0, 4, 8, 0), np.array([[[False, True, True, False]]])) == [0, -1, 1, 0]
+
+
+def test_masked_zscore_of_an_empty_mask_changes_nothing():
+    assert run("zscore_masked", image(1, 2, 3, 4), ~EVERYWHERE) == [1, 2, 3, 4]
+
+
+def test_zscore_is_exact_on_large_offsets():
+    assert run("zscore", image(1_000_000, 1_000_000, 1_000_002, 1_000_002)) == [-1, -1, 1, 1]
+
+
+def test_rescaling_reaches_zero_and_one():
+    assert run("rescale01", image(-2, 0, 2, 6)) == [0, 0.25, 0.5, 1]
+
+
+def test_colours_are_divided_by_255():
+    assert run("rgb", image(0, 51, 204, 255)) == pytest.approx([0, 0.2, 0.8, 1])
+
+
+def test_a_value_that_is_no_colour_is_refused():
+    with pytest.raises(UserError, match="values 0 to 256"):
+        run("rgb", image(0, 1, 2, 256))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS.names())
+def test_every_normalizer_gives_float32_and_leaves_its_input_alone(name):
+    values = image(0, 3, 4, 200)
+    before = values.copy()
+    values.setflags(write=False)
+    out = normalize(Part(name=name), values, np.array([[[False, True, True, True]]]), STATS)
+    assert out.dtype == np.float32 and out.shape == values.shape and np.isfinite(out).all()
+    assert not np.shares_memory(out, values)
+    np.testing.assert_array_equal(values, before)
+
+
+def test_an_unknown_normalizer_lists_the_known_ones():
+    with pytest.raises(KeyError, match="zscore_masked"):
+        run("zscores", image(0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS.names())
+def test_what_is_absent_is_never_read_and_becomes_zero(name):
+    values, absent = image(np.nan, 0, 4, np.inf), np.array([[[True, False, False, True]]])
+    out = normalize(Part(name=name), values, EVERYWHERE, STATS, absent)
+    assert out.dtype == np.float32 and out.ravel()[[0, 3]].tolist() == [0, 0]
+    np.testing.assert_array_equal(out.ravel()[1:3], run(name, image(0, 4), EVERYWHERE[..., :2]))
+    assert not normalize(Part(name=name), values, EVERYWHERE, STATS, np.ones_like(absent)).any()
+
+
+@pytest.mark.parametrize("name", NORMALIZERS.names())
+def test_without_an_absent_voxel_not_a_bit_changes(name):
+    values = np.random.default_rng(0).uniform(0, 255, (5, 6, 7)).astype(np.float32)
+    inside = values > 40
+    np.testing.assert_array_equal(normalize(Part(name=name), values, inside, STATS, np.zeros(values.shape, dtype=bool)),
+                                  normalize(Part(name=name), values, inside, STATS))
+
+
+def test_what_is_stored_is_rounded_where_the_unit_is_known():
+    image_CDHW = np.random.default_rng(0).normal(0, 9, (2, 3, 4, 5)).astype(np.float32)
+    before = image_CDHW.copy()
+    round_to_step(image_CDHW, (Part(name="zscore"), Part(name="none")))
+    assert 0 < np.abs(image_CDHW[0] - before[0]).max() <= STEP / 2 < 1e-3 / 4
+    assert (image_CDHW[0] / STEP % 1 == 0).all()
+    np.testing.assert_array_equal(image_CDHW[1], before[1])

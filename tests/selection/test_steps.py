@@ -1,0 +1,73 @@
+"""Which postprocessing is accepted, and that each step is tested."""
+
+import numpy as np
+
+from autoseg.prediction.inference_settings import Postprocessing
+from autoseg.selection.cases import cases_of
+from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.steps import choose_steps, describe
+from folds_support import BALL, DATASET, ball
+
+
+def spotted(index: int) -> np.ndarray:
+    """A ball with false findings of 16 voxels beside it, in every case."""
+    soft = ball(3.5)
+    soft[:, :4, :4, 0] = np.array([0.1, 0.9])[:, None, None]
+    return soft
+
+
+def hollow(index: int) -> np.ndarray:
+    soft = ball(3.5)
+    soft[:, 4:7, 4:7, 4:7] = np.array([0.9, 0.1])[:, None, None, None]
+    return soft
+
+
+def steps_of(balls, soft):
+    balls.model(soft)
+    dataset = read_dataset(balls.workspace, DATASET)
+    (one,), _ = gather(balls.workspace, dataset)
+    return choose_steps(cases_of(dataset, [one]), BALL, 1)
+
+
+def test_false_findings_beside_the_ball_are_removed(untrained):
+    steps, comparisons = steps_of(untrained, spotted)
+    assert steps == Postprocessing(keep_largest_of_all=True)
+    first, *others = comparisons
+    assert (first.candidate, first.incumbent) == ("keep the largest component of the foreground", "no postprocessing")
+    assert first.difference.mean_a == 1.0
+    assert not any(one.accepted for one in others)
+    assert {one.incumbent for one in others} == {"keep the largest component of the foreground"}
+
+
+def test_holes_are_filled(untrained):
+    steps, _ = steps_of(untrained, hollow)
+    assert steps == Postprocessing(fill_holes=("ball",))
+
+
+def test_nothing_is_done_to_perfect_masks(untrained):
+    steps, comparisons = steps_of(untrained, lambda _: ball(3.5))
+    assert steps == Postprocessing()
+    assert len(comparisons) >= 3
+    assert all(one.difference.difference <= 0 for one in comparisons)
+
+
+def test_false_findings_in_empty_cases_count(untrained):
+    """Where nothing is to be found and something was, removing it makes a Dice of 0 one of 1."""
+    from autoseg.formats import write_label
+    from folds_support import GEOMETRY, name_of, truth
+
+    def truth_of(index):
+        return truth() if index < 4 else np.zeros_like(truth())
+
+    labels = untrained.workspace.raw(DATASET) / "labelsTr"
+    for index in range(10):
+        write_label(labels / f"{name_of(index)}.nii.gz", truth_of(index), GEOMETRY)
+    steps, _ = steps_of(untrained, lambda index: ball(3.5) if index < 4 else ball(1.5))
+    assert list(steps.minimum_ml) == ["ball"]
+    assert 0.03 < steps.minimum_ml["ball"] <= truth().sum() / 1000
+
+
+def test_steps_are_told_in_words():
+    assert describe(Postprocessing()) == "no postprocessing"
+    assert describe(Postprocessing(keep_largest=("a", "b"), minimum_ml={"b": 0.25})) == (
+        "keep the largest component of a, keep the largest component of b, remove components of b under 0.25 mL")

@@ -1,0 +1,165 @@
+"""A fold learns, can be stopped at any moment and goes on as if it had not been."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+import autoseg.training.fold as fold_module
+from autoseg.base.errors import AutosegError
+from autoseg.base.runtime import Runtime
+from autoseg.preprocessing.prepare import prepare
+from autoseg.preprocessing.store import write_prepared
+from autoseg.training.fold import train_fold
+from autoseg.training.job import FoldJob
+from autoseg.training.state import new_state
+from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.files import read_records
+from autoseg.workspace.folders import FoldFolder
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Schedule, Topology
+from tests_support import SPHERES, small_plan, sphere_case
+
+CPU = Runtime(torch.device("cpu"), torch.float32)
+NAMES = tuple(f"ball_{i}" for i in range(5))
+
+
+@pytest.fixture
+def job_of(tmp_path):
+    def make(folder: str, validation=NAMES[4:], name="3d_fullres", dimensions=3, **changes) -> FoldJob:
+        plan = small_plan(dimensions, **changes)
+        cases = tmp_path / f"prepared_{dimensions}"
+        if not cases.exists():
+            for seed, case in enumerate(NAMES):
+                write_prepared(cases, prepare(sphere_case(case, seed), plan, plan.configurations[name]))
+        return FoldJob(plan=plan, name=name, fold=0, folder=FoldFolder(tmp_path / folder), cases=cases,
+                       training=NAMES[:4], validation=tuple(validation), seed=3)
+
+    return make
+
+
+def train(job):
+    train_fold(job, CPU, time.monotonic())
+    return load_weights(job.folder.checkpoint)[0]
+
+
+def test_a_fold_leaves_weights_records_schedule_and_state(job_of):
+    job = job_of("fold_0")
+    train(job)
+    records = read_records(job.folder.metrics)
+    assert [record["iteration"] for record in records] == [3, 6]
+    assert set(records[-1]["validation_dice_by_label"]) == {"sphere", "core"}
+    assert job.folder.schedule.is_file() and job.folder.state.is_file()
+
+
+def test_the_same_seed_trains_the_same_weights(job_of):
+    first, second = train(job_of("a")), train(job_of("b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("cause", [RuntimeError, KeyboardInterrupt])
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(job_of, monkeypatch, cause):
+    whole = train(job_of("whole"))
+    job = job_of("stopped")
+    step, calls = fold_module.train_step, iter(range(100))
+
+    def interrupted(*arguments):
+        if next(calls) == 4:  # in the middle of the second epoch
+            raise cause("power failure")
+        return step(*arguments)
+
+    monkeypatch.setattr(fold_module, "train_step", interrupted)
+    with pytest.raises(cause, match="power failure"):
+        train(job)
+    monkeypatch.setattr(fold_module, "train_step", step)
+    resumed = train(job)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [record["iteration"] for record in read_records(job.folder.metrics)] == [3, 6]
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(job_of, monkeypatch):
+    whole, job = train(job_of("whole")), job_of("stopped")
+    step, calls = fold_module.train_step, iter(range(100))
+    monkeypatch.setattr(fold_module, "train_step", lambda *a: step(*a) if next(calls) < 4 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(job)
+    monkeypatch.setattr(fold_module, "train_step", step)
+    job.folder.state.write_bytes(job.folder.state.read_bytes()[:1000])
+    resumed = train(job)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_training_goes_on_with_its_own_cases_only(job_of):
+    job = job_of("fold_0")
+    train(job)
+    with pytest.raises(AutosegError, match=r"folds were changed.*--restart"):
+        train(replace(job, training=NAMES[1:], validation=NAMES[:1]))
+
+
+def test_a_training_goes_on_with_its_own_seed_only(job_of):
+    job = job_of("fold_0")
+    train(job)
+    with pytest.raises(AutosegError, match=r"another seed.*found: 3; expected: 4.*--seed 3.*--restart"):
+        train(replace(job, seed=4))
+
+
+def test_a_state_of_a_device_without_loss_scaling_goes_on_where_it_is_needed(job_of):
+    job = job_of("fold_0")
+    state = new_state(job.plan, job.configuration, CPU, 0)
+    plain = state.to_plain()
+    state.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    state.restore(plain)
+    assert plain["scaler"] == {} and state.scaler.is_enabled()
+
+
+def test_a_network_of_one_stage_is_refused(job_of):
+    topology = Topology(strides=((1, 1, 1),), kernel_sizes=((3, 3, 3),), features=(8,), blocks_encoder=(1,),
+                        convs_decoder=())
+    job = job_of("flat_net", topology=topology)
+    with pytest.raises(AutosegError, match=r"single stage.*fewer than 8 voxels"):
+        train(job)
+    assert not job.folder.state.exists()
+
+
+def test_the_loss_falls(job_of):
+    schedule = Schedule(iterations=40, iterations_per_epoch=20, learning_rate=1e-2, decay="cosine")
+    job = job_of("longer", schedule=schedule)
+    train(job)
+    first, last = (record["train_loss"] for record in read_records(job.folder.metrics))
+    assert last < 0.8 * first
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_state(job_of, monkeypatch):
+    job = job_of("nan")
+    monkeypatch.setattr(fold_module, "train_step", lambda *a: torch.tensor(float("nan")))
+    monkeypatch.setattr(fold_module.TrainState, "finished", property(lambda state: False))
+    with pytest.raises((AutosegError, ZeroDivisionError), match=r"loss is nan.*learning_rate"):
+        train(job)
+
+
+def test_a_budget_is_kept(job_of):
+    schedule = Schedule(budget_seconds=15.0, learning_rate=1e-2, decay="cosine")
+    job = job_of("budget", schedule=schedule)
+    start = time.monotonic()
+    train(job)
+    assert time.monotonic() - start < 1.05 * 15.0
+    assert Schedule.model_validate_json(job.folder.schedule.read_text()).iterations > 1
+
+
+def test_without_validation_cases_nothing_is_scored(job_of):
+    job = job_of("all", validation=())
+    train(job)
+    assert read_records(job.folder.metrics)[-1]["validation_dice"] is None
+
+
+def test_two_dimensions_train_too(job_of):
+    job = job_of("flat", name="2d", dimensions=2)
+    assert train(job)["network.encoder.0.0.0.weight"].ndim == 4
+
+
+def test_regions_train_too(tmp_path, job_of):
+    regions = LabelSpec(names={"background": (0,), "whole": (1, 2), "core": (2,)}, region_order=(1, 2))
+    job = job_of("regions", labels=regions)
+    assert train(job)["network.decoder.heads.0.weight"].shape[0] == 2
+    assert SPHERES.n_heads == 3

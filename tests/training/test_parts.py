@@ -1,0 +1,28 @@
+"""A part that is not there, or does not take its options, is refused before anything is written."""
+
+import pytest
+
+from autoseg.base.errors import UserError
+from autoseg.training.run import apply_changes
+from tests_support import small_plan
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ("loss.name=foo", "unknown loss 'foo'; known: dice_ce"),
+    ("loss.options.ce_wight=1", "expected: options: dice_weight, ce_weight, smooth"),
+    ("network.name=plain_net", "did you mean 'plain_unet'"),
+    ("network.options.width=1", "expected: options: none"),
+    ("augmentation.name=nnune", "did you mean 'nnunet'"),
+    ("schedule.optimizer.name=lion", "unknown optimizer 'lion'"),
+    ("schedule.optimizer.options.betas=3", "betas"),
+    ("patch=[16,15,16]", "the patch [16, 15, 16] must be divisible by [2, 2, 2]"),
+    ("patch=[16,16]", "must all have 2 axes"),
+    ("normalizers=[]", "0 normalizers for 1 channels"),
+    ("prior=[0.1,0.1,0.1]", "3 values of prior for 2 foreground names"),
+    ("mirror_axes=[0,3]", "from 0 to 2"),
+    ("schedule.iterations=null", "neither iterations nor budget_seconds"),
+    ("previous=3d_lowres", "no configuration '3d_lowres'")])
+def test_a_plan_with_a_wrong_part_is_refused(change, said):
+    with pytest.raises(UserError) as raised:
+        apply_changes(small_plan(), "3d_fullres", [change])
+    assert said in str(raised.value)
