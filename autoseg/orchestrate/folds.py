@@ -129,7 +129,7 @@ def fold_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _dice(label: LabelSummary) -> str:
-    return _number(label.execution["dice"].value)
+    return _number(label.means["dice"].value)
 
 
 def _number(value: float | None) -> str:

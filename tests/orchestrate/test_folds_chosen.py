@@ -83,7 +83,7 @@ def result(fold: int, *dice: float | None) -> FoldResult:
     known = [value for value in dice if value is not None]
     mean = Mean(value=sum(known) / len(known), n=len(known))
     summary = Summary(scoring=Scoring(), n_cases=len(cases), foreground_means={"dice": mean}, cases=tuple(cases),
-                      labels=(LabelSummary(name="ball", n_empty=0, execution={"dice": mean}),))
+                      labels=(LabelSummary(name="ball", n_empty=0, means={"dice": mean}),))
     return FoldResult(dataset="d", planner="p", configuration="c", fold=fold, seed=0, schedule=Schedule(learning_rate=1),
                       training_seconds=50, total_seconds=60, mean_dice=mean.value, scores=summary)
 
