@@ -16,8 +16,8 @@ from autoseg.datasets.manifest import read_manifest
 from autoseg.datasets.raw import find_training_cases
 from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
-from autoseg.prediction.ensemble import Ensemble
 from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.predictor import Predictor
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan
 
@@ -59,7 +59,7 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
 
 def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = False, uncertainty: bool = False,
             keep_existing: bool = False, table: Path | None = None, **chosen: Any) -> list[Path]:
-    """As `predict_folder` with `Ensemble.open(**chosen)`, in chunks over the machines; `source` and `target` lie on the
+    """As `predict_folder` with `Predictor.open(**chosen)`, in chunks over the machines; `source` and `target` lie on the
     shared disk. What no machine could predict is predicted here at the end, or raised.
     """
     source, target = source.absolute(), target.absolute()
@@ -67,7 +67,7 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
     if chosen.get("folder") is not None:
         chosen["folder"] = Path(chosen["folder"]).absolute()
     options = {"probabilities": probabilities, "uncertainty": uncertainty, "table": table and table.absolute()}
-    predictor = Ensemble.open(**chosen)
+    predictor = Predictor.open(**chosen)
     names = [files.name for files in predictor.find(source, table).files]
     work = partial(_predict, source=source, target=target, chosen=chosen, keep_existing=keep_existing, options=options)
     missing = set(names)
@@ -92,7 +92,7 @@ def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations
 
 def _predict(names: Sequence[str], *, source: Path, target: Path, chosen: dict[str, Any], keep_existing: bool,
              options: dict[str, Any]) -> list[str]:
-    predict_folder(Ensemble.open(**chosen), source, target, keep_existing=keep_existing, only=names, **options)
+    predict_folder(Predictor.open(**chosen), source, target, keep_existing=keep_existing, only=names, **options)
     return list(names)
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from autoseg.evaluation.calibration import calibrated
 from autoseg.formats.probabilities import levels_of, uncertain
 from autoseg.grids.boxes import occupied
-from autoseg.prediction.decision import decided
+from autoseg.prediction.decision import decide
 from autoseg.prediction.inference_settings import QualityControl
 from planners.schema.base import Frozen, formerly
 from planners.schema.labels import LabelSpec
@@ -141,7 +141,7 @@ class Votes:
             soft = uncertain(levels, self.labels.has_regions)
             levels_KN = levels[:, soft]
             expected.add(levels_KN)
-            mask[window] = decided(slab, self.labels)
+            mask[window] = decide(slab, self.labels)
             if self._mean_KDHW is not None:
                 told_KN = calibrated(levels_KN, self.temperature, self.labels.has_regions)
                 self._mean_KDHW[(slice(None), *window)][:, soft] += (told_KN * self._share).astype(np.float16)

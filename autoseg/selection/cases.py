@@ -16,7 +16,7 @@ from autoseg.formats import read_label
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.formats.probabilities import LEVELS, SavedProbabilities, joint_box, read_probabilities
 from autoseg.grids.geometry import Geometry
-from autoseg.prediction.decision import decided
+from autoseg.prediction.decision import decide
 from autoseg.selection.gather import Contender, Dataset
 from planners.schema.labels import LabelSpec
 
@@ -70,7 +70,7 @@ def mean_label(soft: Sequence[SavedProbabilities], labels: LabelSpec) -> np.ndar
     out = np.zeros(soft[0].shape, np.int16)
     box = joint_box([one.box for one in soft])
     total = sum(one.within(box).astype(np.uint16) for one in soft)
-    out[box] = decided(total, labels, threshold=LEVELS * len(soft) / 2)
+    out[box] = decide(total, labels, threshold=LEVELS * len(soft) / 2)
     return out
 
 

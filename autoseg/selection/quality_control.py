@@ -23,7 +23,7 @@ from autoseg.evaluation.calibration import (
 )
 from autoseg.formats.probabilities import Box, joint_box
 from autoseg.grids.boxes import occupied
-from autoseg.prediction.decision import decided
+from autoseg.prediction.decision import decide
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.uncertainty import expected_dice
 from autoseg.selection.cases import CandidateCase, mapped
@@ -157,7 +157,7 @@ def _samples(case: CandidateCase, most: int) -> list[CalibrationSample]:
     for soft in case.read_probabilities():
         box = joint_box([soft.box, _around(truth)]) if truth.any() else soft.box
         levels = soft.within(box)
-        samples.append(sample_case(levels, truth[box], decided(levels, case.labels, threshold=127.5), case.labels, most))
+        samples.append(sample_case(levels, truth[box], decide(levels, case.labels, threshold=127.5), case.labels, most))
     return samples
 
 

@@ -9,6 +9,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.nn.losses.deep import DeepSupervision
 from autoseg.nn.losses.targets import TargetEncoder
+from autoseg.prediction.decision import decide_heads
 from autoseg.training.distributed import sum_gradients
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState
@@ -76,7 +77,7 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         with runtime.autocast():
             logits = model(runtime.arranged(batch.image_BCDHW, batch.image_BCDHW.ndim - 2), batch.present_BC,
                            batch.conditions, batch.absent_BCDHW)
-        predicted = _decided(logits, labels.has_regions)[:, first:]
+        predicted = decide_heads(logits.movedim(1, 0), labels.has_regions).movedim(0, 1)[:, first:]
         targets = encode(batch.label_BDHW)
         truth = targets.truth_BKDHW[:, first:]
         if targets.counted_B1DHW is not None:
@@ -88,9 +89,3 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         size = size + predicted.sum(axes) + truth.sum(axes)
     scores = (2 * total(overlap) / total(size)).tolist()
     return {name: None if score != score else score for name, score in zip(labels.foreground, scores, strict=True)}
-
-
-def _decided(logits: torch.Tensor, regions: bool) -> torch.Tensor:
-    if regions:
-        return logits > 0
-    return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).bool()

@@ -9,7 +9,7 @@ from autoseg.evaluation.score import score_case, summarize
 from autoseg.formats import write_label
 from autoseg.formats.probabilities import write_probabilities
 from autoseg.grids.geometry import Geometry
-from autoseg.prediction.decision import decided
+from autoseg.prediction.decision import decide
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import write_json, write_text
 from autoseg.workspace.folders import FoldFolder
@@ -78,7 +78,7 @@ class Balls:
             scores = []
             for index in range(fold, self.n_cases, FOLDS):
                 name, predicted = name_of(index), soft(index)
-                label = decided(predicted, BALL).astype(np.uint8)
+                label = decide(predicted, BALL).astype(np.uint8)
                 write_label(folder.validation / f"{name}.nii.gz", label, GEOMETRY)
                 if probabilities:
                     write_probabilities(folder.probabilities(name), predicted, has_regions=False)
