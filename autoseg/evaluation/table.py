@@ -1,26 +1,18 @@
-"""A summary as text: a table a group of metrics, then lesions, voxels and what could not be scored."""
+"""A summary as text: a table per group of metrics, then lesions, voxels and what could not be scored."""
 
 from collections.abc import Sequence
 
-from autoseg.evaluation.types import GROUPS, LabelSummary, Mean, Metric, Summary
-
-TITLES: dict[Metric, str] = {
-    "dice": "Dice", "iou": "IoU", "precision": "precision", "sensitivity": "sensitivity", "truth_ml": "truth mL",
-    "predicted_ml": "predicted mL", "volume_error_ml": "error mL", "relative_volume_error": "relative error",
-    "hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "nsd": "NSD", "lesion_f1": "lesion F1",
-    "lesion_recall": "lesion recall", "lesion_precision": "lesion precision", "false_lesions": "false lesions a case"}
-
-# Every mean has its interval in the JSON; a table with all of them would be too wide to read.
-_WITH_INTERVAL = {"dice", "volume_error_ml", "hd95_mm", "nsd", "lesion_f1"}
+from autoseg.evaluation.metrics import METRICS, metrics_of
+from autoseg.evaluation.types import GROUPS, LabelSummary, Mean, Summary
 
 
 def table(summary: Summary) -> str:
-    """The summary as text, a block a group: a row a label, then their mean. [low to high]: 95 % interval over cases.
+    """The summary as text, a block per group: a row per label, then their mean. [low to high]: 95 % interval over cases.
 
     `n` counts the cases of the first metric's mean; a mean of another number of cases says so in brackets.
     """
-    blocks = [_block(summary, [metric for metric in summary.scoring.metrics if metric in group])
-              for group in GROUPS.values()]
+    blocks = [_block(summary, [metric for metric in summary.scoring.metrics if METRICS[metric].group == group])
+              for group in GROUPS]
     lines = [line for block in blocks if block for line in (*block, "")]
     notes = remarks(summary)
     lines += [*notes, ""] if notes else []
@@ -44,10 +36,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _block(summary: Summary, metrics: Sequence[Metric]) -> list[str]:
+def _block(summary: Summary, metrics: Sequence[str]) -> list[str]:
     if not metrics:
         return []
-    rows = [["label", "n", "empty", *(TITLES[metric] for metric in metrics)]]
+    rows = [["label", "n", "empty", *(METRICS[metric].heading for metric in metrics)]]
     for label in summary.labels:
         n = label.means[metrics[0]].n
         rows.append([label.name, str(n), str(label.n_empty), *(_cell(label.means[metric], metric, n) for metric in metrics)])
@@ -57,9 +49,9 @@ def _block(summary: Summary, metrics: Sequence[Metric]) -> list[str]:
     return aligned(rows)
 
 
-def _cell(of: Mean, metric: Metric, n: int) -> str:
+def _cell(of: Mean, metric: str, n: int) -> str:
     text = "-" if of.value is None else f"{of.value:.3f}"
-    if metric in _WITH_INTERVAL and of.low is not None:
+    if METRICS[metric].shows_interval and of.low is not None:
         text += f" [{of.low:.3f} to {of.high:.3f}]"
     return text if of.n == n else f"{text} ({of.n})"
 
@@ -90,7 +82,7 @@ def _settings(summary: Summary) -> str:
     if "nsd" in scoring.metrics:
         own = "".join(f", {name} {mm:g} mm" for name, mm in scoring.nsd_tolerance_mm_of.items())
         words.append(f"NSD within {scoring.nsd_tolerance_mm:g} mm{own}")
-    if set(scoring.metrics) & set(GROUPS["detection"]):
+    if set(scoring.metrics) & set(metrics_of("detection")):
         rule = scoring.detection
         words.append(f"lesions match from IoU {rule.min_iou:g}"
                      + (f", count from {rule.min_mm3:g} mm^3" if rule.min_mm3 else ""))

@@ -1,5 +1,6 @@
 """The headline, and what selection decided: comparisons, postprocessing, calibration, quality_control."""
 
+from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.table import remarks
 from autoseg.evaluation.types import GROUPS
@@ -122,8 +123,8 @@ def _final(of: Selection) -> list[Block]:
     """A table a group of metrics, then what was counted over all cases."""
     names = [label.name for label in of.final.labels]
     blocks: list[Block] = []
-    for group, members in GROUPS.items():
-        metrics = tuple(metric for metric in of.final.scoring.metrics if metric in members)
+    for group in GROUPS:
+        metrics = tuple(metric for metric in of.final.scoring.metrics if METRICS[metric].group == group)
         if metrics:
             blocks.append(table(f"{group.capitalize()} of the chosen members, postprocessing included: mean over n cases a "
                                 f"label, in brackets 95 % intervals. {counted(of.final.n_cases, 'case')}.",
