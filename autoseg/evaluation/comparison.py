@@ -14,7 +14,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.version import __version__
 from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import FEWEST_PAIRS, PairedDifference, Verdict, judge, paired_difference
-from autoseg.evaluation.table import aligned
+from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import CaseScore, LabelScore, Scoring, Summary
 from planners.schema.base import Frozen
 
@@ -192,7 +192,7 @@ def as_text(of: PairedComparison) -> str:
     rows = [["metric", "label", "n", "A", "B", "A - B", "95 % interval", "p", "A is"]]
     rows += [_cells(row) for row in of.rows]
     said = [row.sentence for row in of.rows if row.label == MEAN] or [row.sentence for row in of.rows]
-    lines = [f"A: {of.a}", f"B: {of.b}", "", *aligned(rows), "", *(f"- {sentence}" for sentence in said), "",
+    lines = [f"A: {of.a}", f"B: {of.b}", "", *text_table(rows), "", *(f"- {sentence}" for sentence in said), "",
              f"{of.n_cases} cases in both; two-sided p of Wilcoxon's signed-rank test, not corrected for the number of rows"]
     lines += [f"only in {which}, left out: {_some(names)}" for which, names in (("A", of.only_a), ("B", of.only_b)) if names]
     if any(row.n_one_defined for row in of.rows):

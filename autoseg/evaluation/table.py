@@ -27,13 +27,24 @@ def remarks(summary: Summary) -> list[str]:
     return [*(_lesions_of(label) for label in summary.labels if label.detection is not None), *_voxels(summary)]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells, the first of them the head, as lines of equal columns with a rule below the head."""
+def text_table(rows: Sequence[Sequence[str]], *, markdown: bool = False) -> list[str]:
+    """Rows of cells, the first of them the head, as lines of equal columns with a rule below the head.
+
+    The first column is aligned on its left, the others on their right. With `markdown` the lines are a Markdown table.
+
+    >>> text_table([("label", "Dice"), ("liver", "0.9")])
+    ['label  Dice', '-----------', 'liver   0.9']
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                       for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return lines
+    padded = [[cell.ljust(width) if column == 0 else cell.rjust(width)
+               for column, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows]
+    if markdown:
+        rule = "|" + "|".join("-" * (width + 1) + ("-" if column == 0 else ":") for column, width in enumerate(widths)) + "|"
+        lines = ["| " + " | ".join(cells) + " |" for cells in padded]
+    else:
+        lines = ["  ".join(cells).rstrip() for cells in padded]
+        rule = "-" * max(map(len, lines))
+    return [lines[0], rule, *lines[1:]]
 
 
 def _block(summary: Summary, metrics: Sequence[str]) -> list[str]:
@@ -46,7 +57,7 @@ def _block(summary: Summary, metrics: Sequence[str]) -> list[str]:
     if len(summary.labels) > 1:
         n = len(summary.labels)
         rows.append(["mean", "", "", *(_cell(summary.foreground_means[metric], metric, n) for metric in metrics)])
-    return aligned(rows)
+    return text_table(rows)
 
 
 def _cell(of: Mean, metric: str, n: int) -> str:

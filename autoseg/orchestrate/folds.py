@@ -10,6 +10,7 @@ from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration
 from autoseg.base.ranks import ranks
 from autoseg.evaluation.statistics import bootstrap_mean
+from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import LabelSummary
 from autoseg.training.assemble import known_folds
 from autoseg.training.run import begin_model
@@ -108,7 +109,7 @@ def failures(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def fold_table(outcomes: Sequence[Outcome]) -> str:
-    """Validation Dice of the finished folds of a configuration, a column a label, and the mean over all their cases with
+    """Validation Dice of the finished folds of a configuration, one column per label, and the mean over all their cases with
     its 95 % bootstrap interval; empty where no fold was validated.
     """
     scored = [outcome.result for outcome in outcomes if outcome.result is not None and outcome.result.scores is not None]
@@ -119,8 +120,7 @@ def fold_table(outcomes: Sequence[Outcome]) -> str:
     for result in scored:
         rows.append([str(result.fold), str(result.scores.n_cases), *map(_dice, result.scores.labels),
                      _number(result.mean_dice), duration(result.total_seconds)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = text_table(rows)
     of = bootstrap_mean([case.mean_dice for result in scored for case in result.scores.cases])
     interval = "" if of.low is None else f" (95 % interval {of.low:.3f} to {of.high:.3f})"
     lines.append(f"mean over all {of.n} cases: Dice {_number(of.mean)}{interval}"

@@ -1,6 +1,6 @@
 """A selection as text, for people."""
 
-from autoseg.evaluation.table import table
+from autoseg.evaluation.table import table, text_table
 from autoseg.selection.types import Comparison, Selection
 
 
@@ -10,10 +10,12 @@ def as_text(selection: Selection) -> str:
     cheapest = min(candidate.cost for candidate in selection.candidates) or 1.0
     n = len(selection.candidates)
     lines = [f"{selection.dataset}: {n} candidate{'s' if n > 1 else ''} on {selection.n_cases} cross-validation cases", ""]
-    for candidate in sorted(selection.candidates, key=lambda one: one.cost):
+    rows = [["  candidate", "Dice", "cost"]]
+    for candidate in sorted(selection.candidates, key=lambda candidate: candidate.cost):
         dice = candidate.scores.foreground_means["dice"].value
-        lines.append(f"{'*' if candidate.title == chosen else ' '} {'-' if dice is None else f'{dice:.4f}'}  "
-                     f"cost x{candidate.cost / cheapest:<6.1f} {candidate.title}")
+        rows.append([f"{'*' if candidate.title == chosen else ' '} {candidate.title}",
+                     "-" if dice is None else f"{dice:.4f}", f"x{candidate.cost / cheapest:.1f}"])
+    lines += text_table(rows)
     for title, comparisons in (("costlier choices", selection.comparisons), ("postprocessing", selection.postprocessing)):
         if comparisons:
             lines += ["", f"{title}, against what holds the place:", *map(_line, comparisons)]
