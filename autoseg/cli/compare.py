@@ -8,20 +8,20 @@ from autoseg.cli import common, scoring
 
 
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
-                         "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which is "
-                         "compared as it was\nscored: options of scoring are for folders.",
-                         "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
-                         "         autoseg_compare ours/summary.json theirs/summary.json")
-    made.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
-    made.add_argument("b", type=Path, metavar="B", help="the same of what it is compared with")
-    made.add_argument("-r", "--reference", type=Path, metavar="DIR", help="folder with the true labels, for folders")
-    scoring.add_labels(made)
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the comparison as JSON")
-    made.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
-    scoring.add_scoring(made)
-    common.add_workers(made)
-    return common.run(_run, made, argv)
+    parser = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
+                           "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which "
+                           "is compared as it was\nscored: options of scoring are for folders.",
+                           "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
+                           "         autoseg_compare ours/summary.json theirs/summary.json")
+    parser.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
+    parser.add_argument("b", type=Path, metavar="B", help="the same of what it is compared with")
+    parser.add_argument("-r", "--reference", type=Path, metavar="DIR", help="folder with the true labels, for folders")
+    scoring.add_labels(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the comparison as JSON")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
+    scoring.add_scoring(parser)
+    common.add_workers(parser)
+    return common.run(_run, parser, argv)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -30,12 +30,12 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.workspace.files import write_json
 
     files = options.a.suffix == options.b.suffix == ".json"
-    found = pipeline.compare(options.a, options.b, truth=options.reference,
-                             dataset_json=None if files else scoring.described(options),
-                             scoring=scoring.scoring_from(options), seed=options.seed, workers=options.workers)
+    comparison = pipeline.compare(options.a, options.b, truth=options.reference,
+                                  dataset_json=None if files else scoring.described(options),
+                                  scoring=scoring.scoring_from(options), seed=options.seed, workers=options.workers)
     if options.output is not None:
-        write_json(options.output, found)
-    print(as_text(found))
+        write_json(options.output, comparison)
+    print(as_text(comparison))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_the_best_configuration_predicts_by_itself(home, tmp_path, capsys):
     for fold in range(5):
         pipeline.train(1, NAME, fold, save_probabilities=True, home=home, device="cpu")
     assert find_best_configuration.main(["1", "--home", str(home), "--workers", "1"]) == 0
-    assert "* 0." in capsys.readouterr().out
+    assert "* 3d_fullres (budgeted)" in capsys.readouterr().out
     image = home / "raw" / SPHERES / "imagesTr" / "ball_00_0000.nii.gz"
     assert predict.main(["-i", str(image), "-o", str(tmp_path), "--home", str(home), "--device", "cpu"]) == 0
     assert "inference.json says: 3d_fullres (budgeted)" in capsys.readouterr().err
