@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import progress
-from autoseg.base.runtime import free_device_bytes, free_host_bytes
+from autoseg.base.runtime import free_device_bytes
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
 from autoseg.formats import write_array, write_label
@@ -42,8 +43,8 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
     Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel
-    per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is known
-    of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
+    per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is
+    known of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
     alone. One bad case never ends the others: all faults are raised together as ManyFaults when the rest is done.
     """
     plan, source, target = predictor.plan, Path(source), Path(target)
@@ -210,7 +211,7 @@ def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
 
 def _written_values(labels: LabelSpec) -> dict[str, int]:
     """What each value of a mask means; regions are painted in their order, so that a later one covers an earlier."""
-    if labels.has_regions:
+    if labels.region_order is not None:
         return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
     return {name: values[0] for name, values in labels.names.items()}
 

@@ -56,8 +56,8 @@ def trained_model(folder: Path) -> TrainedModel:
                         do="name such a folder with -m, or train one with autoseg_train")
     folds = [path.name[5:] for path in folder.glob("fold_*") if FoldFolder(path).result.is_file()]
     if not folds:
-        begun = sorted(path.name for path in folder.glob("fold_*"))
-        raise UserError("no fold of this model is finished", where=folder, found=", ".join(begun) or "no fold",
+        started = sorted(path.name for path in folder.glob("fold_*"))
+        raise UserError("no fold of this model is finished", where=folder, found=", ".join(started) or "no fold",
                         do=f"train one: autoseg_train {folder.parent.parent.name} {folder.name} 0")
     # The fold `all` has seen every case; it joins an ensemble only where it is all there is, or is asked for.
     crossed = sorted(fold for fold in folds if fold != "all")
@@ -66,13 +66,13 @@ def trained_model(folder: Path) -> TrainedModel:
 
 def all_models(workspace: Workspace) -> list[TrainedModel]:
     """Every model of the workspace that has a finished fold."""
-    found = []
+    models = []
     for plan in sorted((workspace.home / "models").glob("Dataset*/*/*/plan.json")):
         try:
-            found.append(trained_model(plan.parent))
+            models.append(trained_model(plan.parent))
         except UserError:
             continue
-    return found
+    return models
 
 
 def choose_model(workspace: Workspace, dataset: str | None, configuration: str | None, planner: str | None
