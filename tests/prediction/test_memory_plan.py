@@ -157,11 +157,11 @@ def test_rows_are_summed_exactly_until_they_are_complete(patch):
     tiling = cover((17, 13, 11), patch)
     rng = torch.Generator().manual_seed(0)
     exact = torch.zeros(3, *tiling.padded_shape)
-    kept = torch.zeros(3, *tiling.padded_shape, dtype=torch.float16)
-    rows = _Rows(kept, tiling.size[0])
+    halved = torch.zeros(3, *tiling.padded_shape, dtype=torch.float16)
+    rows = _Rows(halved, tiling.size[0])
     for tile in tiling:
         values = torch.rand(3, *tiling.size, generator=rng)
         exact[(slice(None), *tile.window)] += values
         rows.add(tile.window, values)
-    rows.close(kept.shape[1])
-    assert torch.equal(kept, exact.half())
+    rows.close(halved.shape[1])
+    assert torch.equal(halved, exact.half())

@@ -188,7 +188,7 @@ def test_a_folder_gets_its_quality_and_its_maps(tmp_path):
     predict_folder(opened, tmp_path / "images", masks, uncertainty=True)
     quality = json.loads((masks / "quality.json").read_text())
     assert (quality["review_below"], quality["correlation"], quality["n"]) == (2.0, 0.7, 12)
-    assert [(one["name"], one["needs_review"]) for one in quality["cases"]] == [("ball", True), ("other", True)]
+    assert [(case["name"], case["needs_review"]) for case in quality["cases"]] == [("ball", True), ("other", True)]
     assert 0 <= quality["cases"][0]["predicted_dice"] <= 1
     for what in ("entropy", "disagreement"):
         image, geometry = read_image(masks / f"ball_{what}.nii.gz")
@@ -222,11 +222,11 @@ def test_what_was_said_of_a_mask_stays_with_it_and_goes_with_it(tmp_path):
     opened, masks = Predictor.open(home=tmp_path, device="cpu"), tmp_path / "masks"
     for name in ("ball", "other"):  # one file at a time into one folder
         predict_folder(opened, tmp_path / "images" / f"{name}_0000.nii.gz", masks)
-    named = [one["name"] for one in json.loads((masks / "quality.json").read_text())["cases"]]
+    named = [case["name"] for case in json.loads((masks / "quality.json").read_text())["cases"]]
     assert named == ["ball", "other"]
     predict_folder(Predictor.open(home=tmp_path, device="cpu", configuration=NAME), tmp_path / "images" / "ball_0000.nii.gz",
                    masks)
-    named = [one["name"] for one in json.loads((masks / "quality.json").read_text())["cases"]]
+    named = [case["name"] for case in json.loads((masks / "quality.json").read_text())["cases"]]
     assert named == ["other"]  # of the new mask of ball nothing is known
 
 
