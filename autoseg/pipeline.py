@@ -101,7 +101,7 @@ def register(workspace: Workspace, dataset: str, manifest: Manifest, workers: in
 
 def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path | None:
     """The folder of what registration found; None where no channel is registered."""
-    moved = any(channel.registration not in ("none", "regrid") for channel in manifest.channels)
+    moved = any(channel.is_registered for channel in manifest.channels)
     return workspace.transforms(dataset) if moved else None
 
 

@@ -15,9 +15,9 @@ from tests_support import sphere_case, write_spheres
 
 DATASET = "Dataset001_Spheres"
 TINY = ["--set", "schedule.iterations=120", "--set", "schedule.iterations_per_epoch=60",
-        "--set", "topology.features=[8, 16, 16]", "--set", "topology.strides=[[1,1,1],[2,2,2],[2,2,2]]",
-        "--set", "topology.kernel_sizes=[[3,3,3],[3,3,3],[3,3,3]]", "--set", "topology.blocks_encoder=[1,1,1]",
-        "--set", "topology.convs_decoder=[1,1]", "--set", "patch=[16,16,16]", "--set", "network.name=plain_unet",
+        "--set", "architecture.features=[8, 16, 16]", "--set", "architecture.strides=[[1,1,1],[2,2,2],[2,2,2]]",
+        "--set", "architecture.kernel_sizes=[[3,3,3],[3,3,3],[3,3,3]]", "--set", "architecture.blocks_encoder=[1,1,1]",
+        "--set", "architecture.convs_decoder=[1,1]", "--set", "patch=[16,16,16]", "--set", "architecture.encoder=plain",
         "--set", "schedule.learning_rate=0.01", "--set", "batch=2"]
 
 

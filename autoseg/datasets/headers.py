@@ -39,7 +39,7 @@ class Place:
     @property
     def is_brought(self) -> bool:
         """Whether the channel may lie on a grid of its own, from which it is brought to the reference's."""
-        return self.spec is not None and self.spec.registration != "none"
+        return self.spec is not None and self.spec.is_moved
 
 
 def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None

@@ -102,7 +102,7 @@ def _check_fields_of_view(files: CaseFiles, headers: dict[Path, Header], manifes
             continue
         absent_DHW = outside(place.geometry, reference.geometry)
         share = 1 - absent_DHW.mean()
-        if share == 0 and place.spec.registration == "regrid":
+        if share == 0 and place.spec.is_regridded:
             report.faults.append(str(no_overlap(place.geometry, reference.geometry, (place.with_path, reference.with_path))))
         elif share < _LEAST_COVERAGE:
             report.warnings.append(f"{place.with_path} covers {share:.1%} of the grid of {reference.called}")

@@ -124,7 +124,7 @@ def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
 
 def case_bytes(cases: Sequence[CaseFiles], manifest: Manifest) -> int:
     """What reading and measuring the largest of some cases takes."""
-    brought = any(channel.registration != "none" for channel in manifest.channels)
+    brought = any(channel.is_moved for channel in manifest.channels)
     images = most_voxels(path for files in cases for path in (*files.images, files.label))
     return images * (4 * len(manifest.channels) * (2 if brought else 1) + _BYTES_A_VOXEL)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.grids.geometry import Geometry
-from planners.registry import Registry
+from planners.registry import NoTraits, Registry
 
 _HEADERS_KEPT = 4096  # of some hundred bytes each
 
@@ -40,7 +40,7 @@ class Reader:
     beside: Callable[[Path], Path] | None = None
 
 
-READERS: Registry[Reader] = Registry("file ending")
+READERS: Registry[Reader, NoTraits] = Registry("file ending", NoTraits)
 
 
 def ending_of(path: Path) -> str:

@@ -17,6 +17,7 @@ from autoseg.datasets.raw import find_cases, load_case
 from autoseg.formats.files import is_folder
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.resize import target_shape, target_spacing
+from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label, restore_probabilities
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
 from autoseg.prediction.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
@@ -81,7 +82,7 @@ class Predictor:
     @property
     def uses_conditions(self) -> bool:
         """Whether anything but images conditions it, or the earlier stage of a cascade."""
-        return (self.configuration.conditioning.name != "none"
+        return (CONDITIONERS.traits(self.configuration.conditioning.name).reads_conditions
                 or (self.previous is not None and self.previous.uses_conditions))
 
     @classmethod
@@ -188,7 +189,7 @@ class Predictor:
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """A case on its reference channel's grid; channels that training registered are registered."""
         transforms = None
-        if any(channel.registration not in ("none", "regrid") for channel in self.plan.channels):
+        if any(channel.is_registered for channel in self.plan.channels):
             from autoseg.preprocessing.registration import register_case  # and with it SimpleITK
 
             transforms = {channel: found.transform for channel, found in register_case(files, self.plan.channels).items()}

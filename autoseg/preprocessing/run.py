@@ -134,7 +134,8 @@ def case_bytes(job: Job) -> int:
     from_mm = tuple(geometry.spacing_mm[axis] for axis in job.plan.transpose)
     before = math.prod(shape)
     after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
-    products = 6 if any(part.name == "none" for part in job.configuration.normalizers) else 3  # of a wide range: float64
+    wide = any(not NORMALIZERS.traits(part.name).near_one for part in job.configuration.normalizers)
+    products = 6 if wide else 3  # of a wide range: float64
     values = len(channels) * (3 * before + after) + products * max(before, after)
     brought = [place for place in found if place.is_brought]
     own = max((3 * place.n_channels * max(before, math.prod(place.geometry.shape)) for place in brought), default=0)

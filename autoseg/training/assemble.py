@@ -11,6 +11,7 @@ from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
 from autoseg.datasets.declared_columns import annotated_names, group_of
 from autoseg.datasets.manifest import Manifest, read_manifest
 from autoseg.datasets.raw import find_training_cases
+from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.preprocessing.run import recipe_digest
 from autoseg.preprocessing.store import prepared_names, provenance_of
 from autoseg.training.cascade import add_previous
@@ -50,7 +51,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     if chosen.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
     conditions, encoder = {}, None
-    if chosen.conditioning.name != "none":
+    if CONDITIONERS.traits(chosen.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
         begun = not restart and folder.encoder.is_file()
         encoder = (read_model(folder.encoder, ConditionEncoder) if begun

@@ -81,9 +81,10 @@ def check_shareable(configuration: Configuration, where: str) -> None:
     if configuration.batch % n:
         raise UserError(f"{n} processes cannot share a batch evenly", where=where, found=f"a batch of {configuration.batch}",
                         do=f"use as many processes as divide it, or --set batch={-(-configuration.batch // n) * n}")
-    if not getattr(LOSSES.get(configuration.loss.name), "sums_over_processes", False):
+    if not LOSSES.traits(configuration.loss.name).sums_over_processes:
         raise UserError(f"the loss {configuration.loss.name!r} is that of one process", where=where,
-                        do="train in one process, or let it sum by base.ranks.total and say `sums_over_processes = True`")
+                        do="train in one process, or let it sum by base.ranks.total and register it with "
+                           "sums_over_processes=True")
 
 
 def sum_gradients(parameters: Iterable[torch.Tensor]) -> None:

@@ -13,6 +13,7 @@ from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
 from autoseg.base.runtime import Runtime, free_device_bytes, free_host_bytes, used_bytes
+from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
 from autoseg.batches.store import CaseStore, open_cases
@@ -28,7 +29,6 @@ from autoseg.training.watchdog import Watchdog
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, follow, resolve, revise
-from planners.schema.base import Part
 from planners.schema.plan import InputDropout
 
 logger = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def _validation_patches(job: FoldJob, runtime: Runtime) -> BatchStream | None:
     """Patches of the validation cases, sampled as in training and not augmented; None where there are no such cases."""
     if not job.validation:
         return None
-    plain = job.configuration.model_copy(update={"augmentation": Part(name="none"), "input_dropout": InputDropout()})
+    plain = job.configuration.model_copy(update={"augmentation": UNAUGMENTED, "input_dropout": InputDropout()})
     store = _store(job, job.validation, runtime, _resident_bytes(runtime) // 2)
     return make_batches(store, plain, job.plan.labels, job.seed + 2, runtime.device, job.layout)
 

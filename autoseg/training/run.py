@@ -1,7 +1,6 @@
 """From the names of a dataset, a configuration and a fold to a finished fold on the disk."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -62,15 +61,9 @@ def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
 
 def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
     """What a person who edits a plan can forget: values that must agree with each other."""
-    n, topology = chosen.dimensions, chosen.topology
-    if any(len(axes) != n for axes in (chosen.spacing_mm, *topology.strides, *topology.kernel_sizes)):
-        return [f"patch, spacing_mm, strides and kernel_sizes must all have {n} axes, as the patch has"]
-    faults = []
-    divisors = [math.prod(strides) for strides in zip(*topology.strides, strict=True)]
-    if any(edge % divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
-        faults.append(f"the patch {list(chosen.patch)} must be divisible by {divisors}, the product of its strides")
-    elif all(edge == divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
-        faults.append(f"the patch {list(chosen.patch)} leaves a single voxel to the deepest stage")
+    n, faults = chosen.dimensions, chosen.architecture.faults(chosen.patch)
+    if len(chosen.spacing_mm) != n:
+        faults.append(f"spacing_mm must have {n} axes, as the patch has")
     if len(chosen.normalizers) != len(planned.channels):
         faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
     if len(chosen.prior) not in (0, len(planned.labels.foreground)):

@@ -7,7 +7,7 @@ import torch
 from autoseg.base.runtime import Runtime
 from autoseg.clinical.encoders import NO_CONDITIONS, Layout
 from autoseg.nn.model import Model, build_model
-from autoseg.training.optimizers import WeightAverage, build_optimizer
+from autoseg.training.optimizers import OPTIMIZERS, OptimizerContext, WeightAverage
 from planners.schema.plan import Configuration, Plan, Schedule
 
 
@@ -62,6 +62,6 @@ def new_state(plan: Plan, configuration: Configuration, runtime: Runtime, seed: 
     model = runtime.arranged(model, configuration.dimensions)
     schedule = configuration.schedule
     return TrainState(model=model, schedule=schedule,
-                      optimizer=build_optimizer(schedule.optimizer, model, schedule.learning_rate),
+                      optimizer=OPTIMIZERS.make(schedule.optimizer, OptimizerContext(model, schedule.learning_rate)),
                       average=WeightAverage(model.parameters(), schedule.ema),
                       scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.needs_loss_scaling))

@@ -34,12 +34,13 @@ from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from benchmarks.against_nnunet_preprocessing import nnunet_dataset, nnunet_plans
 from planners import PLANNERS
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.hardware import Budget, KnownHardware
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Topology
+from planners.schema.plan import Configuration, Plan
 
 NAME = "3d_fullres"
 RESIDENT_BYTES = 4 * 2**30
@@ -154,19 +155,19 @@ def _made_plan(dataset: str, labels: dict[str, int], job: dict[str, Any]) -> Pla
     measured = _fingerprint(dataset, labels, [job["shape"]] * 8, [job["spacing_mm"]] * 8)
     planned = PLANNERS.get("classic")(measured, KnownHardware(memory_bytes=2**33, flops_per_s=1e12, cores=2), Budget())
     n = len(job["features"])
-    topology = Topology(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n,
+    architecture = UNet(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n,
                         features=tuple(job["features"]), blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
     full = planned.configurations[NAME].model_copy(update={
-        "spacing_mm": tuple(job["planned_mm"]), "patch": tuple(job["patch"]), "topology": topology,
-        "network": Part(name="plain_unet")})
+        "spacing_mm": tuple(job["planned_mm"]), "patch": tuple(job["patch"]), "architecture": architecture,
+        "network": Part(name="unet")})
     return planned.model_copy(update={"configurations": {NAME: full}})
 
 
 def _architecture(configuration: Configuration) -> dict[str, Any]:
-    topology = configuration.topology
-    words = {"n_stages": len(topology.features), "features_per_stage": topology.features,
-             "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": topology.kernel_sizes, "strides": topology.strides,
-             "n_conv_per_stage": topology.blocks_encoder, "n_conv_per_stage_decoder": topology.convs_decoder,
+    shape = configuration.architecture
+    words = {"n_stages": len(shape.features), "features_per_stage": shape.features,
+             "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": shape.kernel_sizes, "strides": shape.strides,
+             "n_conv_per_stage": shape.blocks_encoder, "n_conv_per_stage_decoder": shape.convs_decoder,
              "conv_bias": True, "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
              "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None, "dropout_op_kwargs": None,
              "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}}

@@ -75,7 +75,7 @@ def train_within(table: Table, prepared: Path, budget_seconds: float, runtime: R
     dice = mean_dice(model, given.validation, plan.labels, one, runtime, mirrored=schedule.validation_mirroring)
     table.add(f"{plan.dataset} fold 0, budget {budget_seconds:.0f} s", f"mean Dice {dice:.4f} of {len(validation)} cases",
               f"on the prepared grid; {schedule.iterations} iterations in {trained:.0f} s, "
-              f"{time.monotonic() - started:.0f} s in all; widths {one.topology.features}, batch {one.batch}; {remark}; "
+              f"{time.monotonic() - started:.0f} s in all; widths {one.architecture.features}, batch {one.batch}; {remark}; "
               "target >= 0.885 in 6 min on an H200")
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from planners.architectures import Architecture
 from planners.schema.base import Frozen, Part, formerly
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
@@ -17,25 +18,6 @@ from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
 
 SCHEMA_VERSION = 1
-
-
-class Topology(Frozen):
-    """A U-Net's shape: one entry a stage, the first at full resolution; the decoder has one stage less."""
-
-    strides: tuple[tuple[int, ...], ...]
-    kernel_sizes: tuple[tuple[int, ...], ...]
-    features: tuple[int, ...]
-    blocks_encoder: tuple[int, ...]
-    convs_decoder: tuple[int, ...]
-
-    @model_validator(mode="after")
-    def _check(self) -> "Topology":
-        n = len(self.strides)
-        lengths = (len(self.kernel_sizes), len(self.features), len(self.blocks_encoder), len(self.convs_decoder) + 1)
-        if any(length != n for length in lengths):
-            raise ValueError(f"a topology of {n} strides needs as many kernels, features and encoder blocks and one "
-                             f"decoder entry less, got {lengths[:3]} and {len(self.convs_decoder)}")
-        return self
 
 
 class Resampling(Frozen):
@@ -91,7 +73,7 @@ class Configuration(Frozen):
     patch: tuple[int, ...]
     batch: int = Field(gt=0)
     batch_dice: bool
-    topology: Topology
+    architecture: Architecture
     network: Part
     normalizers: tuple[Part, ...]
     resampling: Resampling = Resampling()
@@ -111,13 +93,35 @@ class Configuration(Frozen):
     def dimensions(self) -> int:
         return len(self.patch)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, data: Any) -> Any:
+        return _renewed(data) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _check(self) -> "Configuration":
         for name in ("channels", "shift_voxels"):
             given = len(getattr(self.input_dropout, name))
             if given not in (0, len(self.normalizers)):
-                raise ValueError(f"input_dropout.{name} needs a value a channel, {len(self.normalizers)} or none, got {given}")
+                raise ValueError(f"input_dropout.{name} needs one value per channel, {len(self.normalizers)}, or none, "
+                                 f"got {given}")
         return self
+
+
+def _renewed(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration that an earlier version wrote, as this one calls them.
+
+    The architecture was `topology`, and the network's name said which blocks its encoder has.
+    """
+    data = {("architecture" if key == "topology" else key): value for key, value in data.items()}
+    network, architecture = data.get("network"), data.get("architecture")
+    network = network.model_dump() if isinstance(network, Part) else network
+    architecture = architecture.model_dump() if isinstance(architecture, Frozen) else architecture
+    former = {"plain_unet": "plain", "residual_unet": "residual"}
+    if isinstance(network, dict) and isinstance(architecture, dict) and network.get("name") in former:
+        data["architecture"] = {**architecture, "encoder": former[network["name"]]}
+        data["network"] = {**network, "name": "unet"}
+    return data
 
 
 class Plan(Frozen):
@@ -145,6 +149,8 @@ class Plan(Frozen):
 
 
 def content_hash_of(plan: dict[str, Any]) -> str:
-    """Digest of a plan as JSON data, without its content hash: another one than the plan bears says that somebody edited it."""
+    """Digest of a plan as JSON data, without its content hash. Where it differs from the hash that the plan bears, somebody
+    edited the plan.
+    """
     rest = {key: value for key, value in plan.items() if key not in ("content_hash", "seal")}
     return blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()

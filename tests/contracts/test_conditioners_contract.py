@@ -6,24 +6,25 @@ import pytest
 import torch
 
 from autoseg.clinical.encoders import NO_CONDITIONS, ConditionInput, Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
+from planners.schema.base import Part
 
 CHANNELS = (4, 6, 16)
 LAYOUT = Layout(inputs=(ConditionInput(name="age", width=1, start=0), ConditionInput(name="sex", width=3, start=1),
                         ConditionInput(name="tiles", width=5), ConditionInput(name="rna", width=4, start=4)))
 TABLE = Layout(inputs=(LAYOUT.inputs[0], LAYOUT.inputs[1]))
 EVERY = [(name, n) for name in CONDITIONERS.names() for n in (2, 3)]
-TRAINED = [(name, n) for name, n in EVERY if name != "none"]
+TRAINED = [(name, n) for name, n in EVERY if CONDITIONERS.traits(name).reads_conditions]
 
 
 def make(name: str, n: int, layout: Layout = LAYOUT, trained: bool = False) -> torch.nn.Module:
     """A conditioner; where it is to be `trained`, its zeros are gone, so that it changes something."""
     torch.manual_seed(0)
-    made = CONDITIONERS.get(name)(CHANNELS, layout, n, **dict(CONDITIONERS.options(name, {})))
+    conditioner = CONDITIONERS.make(Part(name=name), ConditionerContext(CHANNELS, layout, n))
     if trained:
-        for parameter in made.parameters():
+        for parameter in conditioner.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-    return made.eval()
+    return conditioner.eval()
 
 
 def features_of(n: int, batch: int = 3) -> list[torch.Tensor]:

@@ -49,9 +49,8 @@ TABLE = ConditionTable(table="table.csv", specs=(ConditionSpec(name="side", kind
 class Threshold(nn.Module):
     """A network that finds a lesion where the first channel is above 0.8, and looks at nothing else."""
 
-    def __init__(self, topology, n_inputs, n_outputs):
+    def __init__(self, options, context):
         super().__init__()
-        self.bottleneck_channels = n_inputs
 
     def encode(self, image):
         return [image]
@@ -64,7 +63,7 @@ class Threshold(nn.Module):
 class Side(nn.Module):
     """A conditioner by which the first value says whether the second channel is added to the first or taken from it."""
 
-    def __init__(self, channels, layout, dimensions):
+    def __init__(self, options, context):
         super().__init__()
 
     def forward(self, features, conditions):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.window import _cut, _displacements, _joined, _nearness
+from planners.schema.base import Part
 
 
 def make(name, n_channels, dimensions=2, **options):
     torch.manual_seed(0)
-    fusion = FUSIONS.get(name)(n_channels, dimensions, **dict(FUSIONS.options(name, options)))
+    fusion = FUSIONS.make(Part(name=name, options=options), FusionContext(n_channels, dimensions))
     torch.nn.init.ones_(fusion.gate)
     return fusion
 

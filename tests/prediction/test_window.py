@@ -12,18 +12,19 @@ from autoseg.base.runtime import Runtime
 from autoseg.prediction.memory_plan import MemoryPlan, PredictionMemory
 from autoseg.prediction.tiles import cover, gaussian, tile_starts
 from autoseg.prediction.window import predict_logits
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
-from planners.schema.plan import Configuration, Schedule, Topology
+from planners.schema.plan import Configuration, Schedule
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 
 
 def configuration(patch, mirror_axes=(), n_channels=1, previous=""):
     n = len(patch)
-    topology = Topology(strides=((1,) * n,), kernel_sizes=((3,) * n,), features=(8,), blocks_encoder=(1,),
+    architecture = UNet(strides=((1,) * n,), kernel_sizes=((3,) * n,), features=(8,), blocks_encoder=(1,),
                         convs_decoder=())
     return Configuration(
-        spacing_mm=(1.0,) * n, median_shape=patch, patch=patch, batch=2, batch_dice=True, topology=topology,
+        spacing_mm=(1.0,) * n, median_shape=patch, patch=patch, batch=2, batch_dice=True, architecture=architecture,
         network=Part(name="unet"), normalizers=(Part(name="zscore"),) * n_channels, augmentation=Part(name="none"),
         schedule=Schedule(learning_rate=0.1), mirror_axes=mirror_axes, previous=previous)
 

@@ -52,8 +52,8 @@ def balls_plan(configuration: str = "3d_fullres", planner: str = "budgeted", **c
                                    "configurations": {configuration: plan.configurations["3d_fullres"]}})
 
 
-_WIDE = small_plan().configurations["3d_fullres"].topology.model_copy(update={"features": (16, 32)})
-LARGE = balls_plan("3d_large", topology=_WIDE)  # costlier
+_WIDE = small_plan().configurations["3d_fullres"].architecture.model_copy(update={"features": (16, 32)})
+LARGE = balls_plan("3d_large", architecture=_WIDE)  # costlier
 
 
 def near(index: int) -> np.ndarray:

@@ -17,8 +17,9 @@ from autoseg.training.state import new_state
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_records
 from autoseg.workspace.folders import FoldFolder
+from planners.architectures.unet import UNet
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Schedule, Topology
+from planners.schema.plan import Schedule
 from tests_support import SPHERES, small_plan, sphere_case
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -114,9 +115,9 @@ def test_a_state_of_a_device_without_loss_scaling_goes_on_where_it_is_needed(job
 
 
 def test_a_network_of_one_stage_is_refused(job_of):
-    topology = Topology(strides=((1, 1, 1),), kernel_sizes=((3, 3, 3),), features=(8,), blocks_encoder=(1,),
+    architecture = UNet(strides=((1, 1, 1),), kernel_sizes=((3, 3, 3),), features=(8,), blocks_encoder=(1,),
                         convs_decoder=())
-    job = job_of("flat_net", topology=topology)
+    job = job_of("flat_net", architecture=architecture)
     with pytest.raises(AutosegError, match=r"single stage.*fewer than 8 voxels"):
         train(job)
     assert not job.folder.state.exists()

@@ -1,13 +1,14 @@
-"""The registry of augmentations, and what one is."""
+"""The registry of augmentations, and what one is. It is made by `factory(options, AugmentationContext)`."""
 
 from collections.abc import Callable
-from typing import Annotated, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import AfterValidator, Field
 
 from autoseg.batches.batch import Batch
-from planners.registry import Registry
+from planners.registry import NoTraits, Registry
 from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
@@ -27,17 +28,22 @@ class Augmentation(Protocol):
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch: ...
 
 
-AUGMENTATIONS: Registry[Callable[..., Augmentation]] = Registry("augmentation")
+@dataclass(frozen=True)
+class AugmentationContext:
+    """What an augmentation is made for. Batches lie on `device`."""
+
+    configuration: Configuration
+    labels: LabelSpec
+    device: torch.device
+
+
+AUGMENTATIONS: Registry[Callable[[Any, AugmentationContext], Augmentation], NoTraits] = Registry("augmentation", NoTraits)
 
 
 def build_augmentation(part: Part, configuration: Configuration, labels: LabelSpec,
                        device: torch.device | str) -> Augmentation:
-    """The augmentation that a part names, for one configuration.
-
-    A registered augmentation is called with (options, configuration, labels, device).
-    """
-    options = AUGMENTATIONS.options(part.name, part.options)
-    return AUGMENTATIONS.get(part.name)(options, configuration, labels, torch.device(device))
+    """The augmentation that a part names, for one configuration."""
+    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device)))
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:

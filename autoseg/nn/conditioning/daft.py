@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from autoseg.clinical.encoders import Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import PatientVector, keep_variance, modulated, zero_linear
 from planners.schema.base import Frozen
 
@@ -20,14 +19,14 @@ class DaftOptions(Frozen):
 
 @CONDITIONERS.register("daft", DaftOptions)
 class Daft(nn.Module):
-    """Dynamic affine feature map transform (Poelsterl et al. 2021) of what the decoder is given, a block a stage."""
+    """Dynamic affine feature map transform (Poelsterl et al. 2021) of what the decoder is given, by one block per stage."""
 
-    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int, bottleneck: int = 7):
+    def __init__(self, options: DaftOptions, context: ConditionerContext):
         super().__init__()
-        self.layout = layout
-        if layout.inputs:
-            self.patient = PatientVector(layout)
-            self.blocks = nn.ModuleList(Block(c, self.patient.width, bottleneck) for c in channels)
+        self.layout = context.layout
+        if self.layout.inputs:
+            self.patient = PatientVector(self.layout)
+            self.blocks = nn.ModuleList(Block(c, self.patient.width, options.bottleneck) for c in context.channels)
 
     def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
                 ) -> list[torch.Tensor]:

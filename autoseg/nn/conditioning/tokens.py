@@ -9,7 +9,7 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.encoders import Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import keep_variance, known_tokens, known_values, zero_linear
 from planners.schema.base import Frozen
 
@@ -37,17 +37,17 @@ class Tokens(nn.Module):
     normalisation that follows.
     """
 
-    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int, width: int | None = None,
-                 layers: int = 2, heads: int = 8):
+    def __init__(self, options: TokensOptions, context: ConditionerContext):
         super().__init__()
-        width = width or heads * (max(MIN_WIDTH, channels[-1] // 2) // heads)
+        channels, heads = context.channels, options.heads
+        width = options.width or heads * (max(MIN_WIDTH, channels[-1] // 2) // heads)
         if width % heads:
             raise UserError("the width of conditioning by tokens is not a multiple of its heads",
                             where="conditioning.options", found=f"{width} and {heads}")
-        self.layout, self.dimensions = layout, dimensions
+        self.layout, self.dimensions = context.layout, context.dimensions
         self.to_query = nn.Linear(channels[-1], width)
-        self.patient = PatientTokens(layout, width)
-        self.layers = nn.ModuleList(CrossAttention(width, heads) for _ in range(layers))
+        self.patient = PatientTokens(self.layout, width)
+        self.layers = nn.ModuleList(CrossAttention(width, heads) for _ in range(options.layers))
         self.norm = nn.LayerNorm(width)
         keep_variance(self)
         self.gate = zero_linear(width, 2 * channels[-1])

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean, or_empty, recomputed, usable
 from autoseg.nn.fusion.stem import SharedStem
 from planners.schema.base import Frozen
@@ -40,11 +40,11 @@ class Attention(nn.Module):
     whose scores the backward pass computes anew: what a voxel needs in memory are its features, not C x C scores.
     """
 
-    def __init__(self, n_channels: int, dimensions: int, *, features: int, heads: int, chunk: int | None):
+    def __init__(self, options: AttentionOptions, context: FusionContext):
         super().__init__()
-        self.n_outputs = features
-        self.heads, self.chunk = heads, chunk
-        self.stem = SharedStem(n_channels, dimensions, features)
+        features = self.n_outputs = options.features
+        self.heads, self.chunk = options.heads, options.chunk
+        self.stem = SharedStem(context.n_channels, context.dimensions, features)
         self.to_qkv = nn.Conv1d(features, 3 * features, 1)
         self.project = nn.Conv1d(features, features, 1)
         self.gate = nn.Parameter(torch.zeros(features))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import nn
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean, of_channels, or_empty, recomputed, usable
 from autoseg.nn.fusion.stem import SharedStem
 from autoseg.nn.networks.blocks import TRANSPOSED
@@ -49,15 +49,16 @@ class Window(nn.Module):
 
     The mean is of the channels' features at full resolution. Tokens are features of 2^n voxels of a channel. A position
     asks with the mean of its channels' tokens; keys are the tokens of all channels in its window of 4^n and the halo around
-    it (Liu et al., Swin, 2021; the halo: Vaswani et al. 2021), with a learned bias a displacement and channel. A
+    it (Liu et al., Swin, 2021; the halo: Vaswani et al. 2021), with one learned bias per displacement and channel. A
     transposed convolution brings the answers back to full resolution.
     """
 
-    def __init__(self, n_channels: int, dimensions: int, *, features: int, width: int, heads: int, window: int, halo: int,
-                 chunk: int | None):
+    def __init__(self, options: WindowOptions, context: FusionContext):
         super().__init__()
-        self.n_outputs = features
-        self.heads, self.window, self.halo, self.chunk = heads, window, halo, chunk
+        n_channels, dimensions = context.n_channels, context.dimensions
+        features = self.n_outputs = options.features
+        width, window, halo, heads = options.width, options.window, options.halo, options.heads
+        self.heads, self.window, self.halo, self.chunk = heads, window, halo, options.chunk
         self.stem = SharedStem(n_channels, dimensions, features)
         self.tokens = SharedStem(n_channels, dimensions, width, stride=_STRIDE)
         self.norm = nn.LayerNorm(width)

@@ -84,7 +84,7 @@ def _shown(of: Gathered, files: CaseFiles, mask) -> Shown:
         raise UserError("the case has no image or no label", where=files.name)
     number_ = next((index for index in present if channels[index].reference), present[0])
     transforms = of.workspace.transforms(of.dataset)
-    moved = channels[number_].registration not in ("none", "regrid")
+    moved = channels[number_].is_registered
     # The other channels need not be read for a picture of this one.
     case = load_case(replace(files, images=tuple(path if i == number_ else None for i, path in enumerate(files.images))),
                      tuple(channel.model_copy(update={"required": False}) for channel in channels), of.manifest.labels,

@@ -145,8 +145,8 @@ def _described(plan: Plan, of: Configuration) -> dict[str, str]:
     hidden = ", ".join(f"{channel.name} {percent(p)}" for channel, p in zip(plan.channels, of.input_dropout.channels, strict=False)
                        if p)
     return {"Spacing": by(of.spacing_mm, 3) + " mm", "Median image": by(of.median_shape), "Patch": by(of.patch),
-            "Batch": str(of.batch), "Network": of.network.name,
-            "Channels a stage": ", ".join(map(str, of.topology.features)),
+            "Batch": str(of.batch), "Network": f"{of.network.name} ({of.architecture.title})",
+            "Channels a stage": ", ".join(map(str, of.architecture.channels)),
             "Loss": of.loss.name + (", Dice over the batch" if of.batch_dice else ""), "Normalisation": normalizers,
             "Fusion": of.fusion.name, "Conditioning": of.conditioning.name, "Hidden in training": hidden or "nothing",
             "Augmentation": of.augmentation.name, "Mirrored axes": ", ".join(map(str, of.mirror_axes)) or "none",
