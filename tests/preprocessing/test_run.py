@@ -116,6 +116,7 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
     monkeypatch.syspath_prepend(str(raw.parent))
     write_case(raw, "b", mark=666.0)
     load_plugin("deadly_plugin")
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)  # else the first cases are done in this process
     result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2)
     assert result.prepared == ("a", "c")
     assert len(result.faults) == 1 and result.faults[0].startswith("b: a worker process ended abruptly, working alone")
