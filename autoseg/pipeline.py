@@ -213,7 +213,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
         check_step(planned, configuration, runtime)
     result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
-    folder = FoldFolder(workspace.fold(name, planned.planner, configuration, fold))
+    folder = workspace.fold(name, planned.planner, configuration, fold)
     if is_first() and result.scores is not None and not folder.sheet.is_file():
         try:
             _draw_validation(workspace, name, folder, result.scores)

@@ -35,7 +35,6 @@ from autoseg.prediction.prepared import maybe_foreground
 from autoseg.prediction.window import predict_logits
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.architectures.unet import UNet
 from planners.schema.base import Part
@@ -171,8 +170,8 @@ def memory(shape: tuple[int, int, int], n_labels: int) -> None:
     plan = plan_of(n_labels, (64, 64, 64), (2, 4), kernel=1, mirror_axes=())
     with tempfile.TemporaryDirectory() as folder:
         workspace, images = Workspace(Path(folder)), Path(folder) / "images"
-        write_json(workspace.model_plan(DATASET, plan.planner, NAME), plan)
-        fold = FoldFolder(workspace.fold(DATASET, plan.planner, NAME, 0))
+        write_json(workspace.model(DATASET, plan.planner, NAME).plan, plan)
+        fold = workspace.fold(DATASET, plan.planner, NAME, 0)
         save_weights(fold.checkpoint, build_model(plan, plan.configurations[NAME]).state_dict(), {})
         write_json(fold.result, {"mean_dice": 0.5})
         image_DHW = np.full(shape, -1000, np.int16)

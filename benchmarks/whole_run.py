@@ -103,7 +103,7 @@ def row(scores: Summary) -> str:
 
 def on_held_out(home: Path, name: str, held_out: Path) -> None:
     workspace = Workspace(home)
-    inference = read_model(workspace.inference(name), InferenceSettings)
+    inference = read_model(workspace.inference_settings(name), InferenceSettings)
     manifest = read_manifest(workspace.raw(name))
     first = inference.members[0]
     one = ["-d", name, "-p", first.planner, "-c", first.configuration]

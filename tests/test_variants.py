@@ -85,7 +85,7 @@ def test_a_retrained_earlier_stage_is_noticed(workspace):
     train(workspace, plan, "3d_cascade_fullres")
     joined = workspace.cases(DATASET, plan.planner, "3d_cascade_fullres") / "ball_00.json"
     before = joined.read_text()
-    mask = next(workspace.model(DATASET, plan.planner, "3d_lowres").glob("fold_*/validation/ball_00.nii.gz"))
+    mask = next(workspace.model(DATASET, plan.planner, "3d_lowres").path.glob("fold_*/validation/ball_00.nii.gz"))
     label, geometry = read_label(mask)
     write_label(mask, 1 - np.minimum(label, 1), geometry)
     run_fold(workspace, plan, "3d_cascade_fullres", 0, CPU, restart=True)
@@ -115,7 +115,7 @@ def test_ignored_voxels_are_neither_predicted_nor_scored(workspace):
     prepare_all(workspace, plan, "3d_fullres")
     result = train(workspace, plan, "3d_fullres")
     assert [label.name for label in result.scores.labels] == ["sphere", "core"]
-    mask = next((workspace.fold(DATASET, "budgeted", "3d_fullres", 0) / "validation").glob("*.nii.gz"))
+    mask = next(workspace.fold(DATASET, "budgeted", "3d_fullres", 0).validation.glob("*.nii.gz"))
     assert set(np.unique(read_label(mask)[0])) <= {0, 1, 2}
 
 

@@ -70,8 +70,8 @@ finished in {duration(time.monotonic() - started)}. What lies where:
   contact sheet   {sheet}
   masks           {masks}
   plan            {Workspace.open(home).plan(DATASET, plan.planner)}
-  trained fold    {fold}
-  curves          {fold / 'curves.png'}
+  trained fold    {fold.path}
+  curves          {fold.curves}
 What to run next:
   which input helps     autoseg_ablate 1 3d_fullres 0 --home {home}
   the other folds       autoseg_train 1 3d_fullres 1 --home {home}

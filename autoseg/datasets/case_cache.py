@@ -7,6 +7,7 @@ from autoseg.base.processes import cores
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.raw import load_case
 from autoseg.formats import files_of
+from autoseg.formats.files import file_state, is_file
 from autoseg.grids.transform import Transform
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
@@ -56,6 +57,5 @@ def load_cached(files: CaseFiles, channels: Sequence[ChannelSpec], labels: Label
 
 def _files_state(files: CaseFiles) -> list[tuple]:
     """What changes with the content of a case's files, or where others take their place."""
-    found = [(file, file.stat()) for path in (*files.images, files.label) if path is not None and path.exists()
-             for file in files_of(path)]
-    return [(file, one.st_ino, one.st_size, one.st_mtime_ns) for file, one in found]
+    return [(file, *file_state(file)) for path in (*files.images, files.label) if path is not None and is_file(path)
+            for file in files_of(path)]

@@ -15,7 +15,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-import scipy
 
 from autoseg.base.errors import ManyFaults, UserError, raise_faults
 from autoseg.base.parallel import Effort, each_case
@@ -30,6 +29,7 @@ from autoseg.formats.arrays import ENDING
 from autoseg.formats.files import combined_digest, digest, is_file
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.formats.transforms import read_transforms
+from autoseg.grids.boxes import box_of_values, boxes_of_values
 from autoseg.grids.components import component_voxels
 from autoseg.grids.crop import anything, bounding_box
 from autoseg.grids.transform import Transform
@@ -242,15 +242,13 @@ def evenly(ordered: np.ndarray, n: int) -> np.ndarray:
 
 def _labels(case: Case, labels: LabelSpec) -> dict[str, LabelMeasure]:
     """Every label or region that the case holds."""
-    boxes = scipy.ndimage.find_objects(case.label_DHW)
+    boxes = boxes_of_values(case.label_DHW)
     measures = {}
     for name in labels.foreground:
         values = labels.names[name]
-        sides = [boxes[value - 1] for value in values if 0 < value <= len(boxes) and boxes[value - 1] is not None]
-        if not sides:
+        box = box_of_values(boxes, values)
+        if box is None:
             continue
-        box = tuple(slice(min(side[axis].start for side in sides), max(side[axis].stop for side in sides))
-                    for axis in range(3))
         voxels = np.sort(component_voxels(np.isin(case.label_DHW[box], values)))
         sizes_ml = voxels * case.geometry.voxel_ml()
         kept = sizes_ml if len(sizes_ml) <= _SIZES_PER_CASE else evenly(sizes_ml, _SIZES_PER_CASE)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.files import file_state
 from autoseg.grids.geometry import Geometry
 from planners.registry import NoTraits, Registry
 
@@ -73,8 +74,7 @@ def read_header(path: Path) -> Header:
 
 def header_of(path: Path) -> Header:
     """The header of a file that is there, as it is. Read once: ITK takes two milliseconds, and a stage asks four times."""
-    states = (file.stat() for file in files_of(path))
-    return _header_of(path, tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states))
+    return _header_of(path, tuple(map(file_state, files_of(path))))
 
 
 @functools.lru_cache(maxsize=_HEADERS_KEPT)

@@ -77,7 +77,7 @@ def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: 
     """The tasks of a configuration, whose plan is written; a UserError where folds were begun with another one."""
     path = begin_model(workspace, planned, configuration, folds, restart=restart)
     return [FoldTask(planned, path, configuration, fold,
-                     FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)), save_probabilities)
+                     workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities)
             for fold in folds]
 
 

@@ -116,7 +116,7 @@ def _check_begun(workspace: Workspace, planned: Plan, configurations: Sequence[s
         begun = started_plan(workspace, planned.dataset, planned.planner, one)
         if begun is None:
             continue
-        known, folder = begun.configurations[one], workspace.model(planned.dataset, planned.planner, one)
+        known, folder = begun.configurations[one], workspace.model(planned.dataset, planned.planner, one).path
         do = f"remove {folder}, or train its folds anew with autoseg_train {planned.dataset} {one} all-folds --restart"
         if budget_seconds not in (None, known.schedule.budget_seconds) or memory_bytes not in (None, begun.memory_bytes):
             raise UserError(f"{one} was begun with another budget or memory", where=folder,

@@ -80,10 +80,10 @@ class Ensemble:
     @classmethod
     def of(cls, workspace: Workspace, inference: InferenceSettings, *, device: str = "auto", **how: bool) -> "Ensemble":
         """The models that `inference` names, with its postprocessing and its quality control; `how` as in `Predictor.open`."""
-        logger.info("as %s says: %s", workspace.inference(inference.dataset),
+        logger.info("as %s says: %s", workspace.inference_settings(inference.dataset),
                     " + ".join(member.title for member in inference.members))
         runtime = open_runtime(device)
-        folders = [workspace.model(inference.dataset, member.planner, member.configuration)
+        folders = [workspace.model(inference.dataset, member.planner, member.configuration).path
                    for member in inference.members]
         members = [Predictor.open(folder=folder, folds=member.folds, device=str(runtime.device), **how)
                    for folder, member in zip(folders, inference.members, strict=True)]

@@ -20,12 +20,13 @@ from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label, restore_probabilities
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
-from autoseg.prediction.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
+from autoseg.prediction.models import FoldModel, choose_model, load_model, trained_model
 from autoseg.prediction.prepared import predict_prepared
 from autoseg.prediction.uncertainty import CaseQuality
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
 from autoseg.preprocessing.prepare import prepare
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan
 
@@ -97,23 +98,23 @@ class Predictor:
         UserError where the choice is not clear.
         """
         if folder is not None:
-            chosen = trained_model(Path(folder).resolve())  # its name is that of the configuration
+            chosen = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
         else:
             name = None if dataset is None else str(dataset)
             chosen = choose_model(Workspace.open(home), name, configuration, planner)
         return cls._of(chosen, folds, open_runtime(device), mirroring=mirroring, skip_background=skip_background)
 
     @classmethod
-    def _of(cls, chosen: TrainedModel, folds: Sequence[int | str] | None, runtime: Runtime, **how: bool
+    def _of(cls, chosen: ModelFolder, folds: Sequence[int | str] | None, runtime: Runtime, **how: bool
             ) -> "Predictor":
         plan = chosen.read_plan()
         if chosen.configuration not in plan.configurations:
-            raise UserError("the folder of a model bears the name of its configuration", where=chosen.folder,
+            raise UserError("the folder of a model bears the name of its configuration", where=chosen.path,
                             expected=", ".join(plan.configurations), do="give the folder its name back")
         wanted = tuple(map(str, folds)) if folds else chosen.folds
         for fold in wanted:
-            if not chosen.fold(fold).result.is_file():
-                raise UserError(f"fold {fold} is not trained", where=chosen.folder, found="fold " + ", ".join(chosen.folds),
+            if not chosen.fold(fold).is_finished:
+                raise UserError(f"fold {fold} is not trained", where=chosen.path, found="fold " + ", ".join(chosen.folds),
                                 do=f"train it: autoseg_train {chosen.dataset} {chosen.configuration} {fold}")
         configuration = plan.configurations[chosen.configuration]
         for part in configuration.normalizers:
@@ -121,7 +122,7 @@ class Predictor:
         models = [load_model(plan, configuration, chosen.fold(fold).checkpoint, runtime) for fold in wanted]
         previous = None
         if configuration.previous:
-            before = trained_model(chosen.folder.with_name(configuration.previous))
+            before = trained_model(chosen.beside(configuration.previous))
             previous = cls._of(before, None, runtime, **how)
         logger.info("%s %s (%s), fold %s on %s", chosen.dataset, chosen.configuration, chosen.planner,
                     ", ".join(wanted), runtime.device)

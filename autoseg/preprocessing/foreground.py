@@ -3,8 +3,8 @@
 import hashlib
 
 import numpy as np
-import scipy
 
+from autoseg.grids.boxes import box_of_values, boxes_of_values
 from autoseg.grids.components import components
 from planners.schema.labels import LabelSpec
 
@@ -23,10 +23,10 @@ def sample_foreground(label_DHW: np.ndarray, labels: LabelSpec, rng: np.random.G
     At most VOXELS_PER_CLASS voxels, and besides what the guarantee to each component adds. Classes without a voxel are
     left out. Voxels are in array order.
     """
-    boxes = scipy.ndimage.find_objects(label_DHW)
+    boxes = boxes_of_values(label_DHW)
     foreground, lesions = {}, {}
     for name in labels.foreground:
-        box = _union([boxes[value - 1] for value in labels.names[name] if 0 < value <= len(boxes)])
+        box = box_of_values(boxes, labels.names[name])
         if box is None:
             continue
         inside = label_DHW[box]
@@ -74,10 +74,3 @@ def _draw(items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _coordinates(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)
-
-
-def _union(boxes: list) -> tuple[slice, ...] | None:
-    boxes = [box for box in boxes if box is not None]
-    if not boxes:
-        return None
-    return tuple(slice(min(b[axis].start for b in boxes), max(b[axis].stop for b in boxes)) for axis in range(3))

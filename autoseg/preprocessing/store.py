@@ -21,9 +21,10 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.datasets.case import PreparedCase
+from autoseg.formats.files import is_file, list_files
 from autoseg.formats.packed import PackedArray, checksum, open_packed, write_packed
 from autoseg.grids.geometry import Geometry
-from autoseg.workspace.files import read_model, write_unflushed
+from autoseg.workspace.files import read_model, remove_file, write_unflushed
 from planners.schema.base import Frozen
 
 # Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
@@ -84,7 +85,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
     Nothing waits for the disk: what a machine that failed did not keep has not the checksum that its JSON names. Training
     reads about a `patch` at a time. The arrays may be those of an opened case, but not of the one that is overwritten.
     """
-    _json(folder, prepared.name).unlink(missing_ok=True)
+    remove_file(_json(folder, prepared.name))
     image_CDHW = np.ascontiguousarray(prepared.image_CDHW[:], dtype=np.float32)
     steps = _as_steps(image_CDHW)
     arrays = {"image": image_CDHW if steps is None else steps}
@@ -129,7 +130,7 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
 
 def prepared_names(folder: Path) -> list[str]:
     """Names of the cases that are complete, sorted; their checksums are looked at when they are opened."""
-    return sorted(path.name.removesuffix(".json") for path in folder.glob("*.json"))
+    return sorted(path.name.removesuffix(".json") for path in list_files(folder) if path.suffix == ".json")
 
 
 def is_current(folder: Path, name: str, provenance: dict[str, str]) -> bool:
@@ -148,8 +149,8 @@ def provenance_of(folder: Path, name: str) -> dict[str, str]:
 
 def remove_prepared(folder: Path, name: str) -> None:
     """Remove a case, its JSON first, so that what is left of an interrupted removal is not taken for a case."""
-    _json(folder, name).unlink(missing_ok=True)
-    _arrays(folder, name).unlink(missing_ok=True)
+    remove_file(_json(folder, name))
+    remove_file(_arrays(folder, name))
 
 
 def _json(folder: Path, name: str) -> Path:
@@ -198,7 +199,7 @@ def _read_record(folder: Path, name: str) -> PreparedRecord:
     try:
         record = read_model(path, PreparedRecord)
     except UserError as error:
-        if not path.is_file():
+        if not is_file(path):
             raise
         raise UserError("the prepared case is damaged, or another version made it", where=path,
                         do="run autoseg_plan_and_preprocess again: it makes this case anew") from error
@@ -208,7 +209,7 @@ def _read_record(folder: Path, name: str) -> PreparedRecord:
 
 
 def _is_whole(path: Path, record: PreparedRecord) -> bool:
-    return path.is_file() and checksum(path) == record.content
+    return is_file(path) and checksum(path) == record.content
 
 
 def _damaged(path: Path) -> UserError:

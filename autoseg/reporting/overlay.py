@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoseg.grids.boxes import extent, joint_box
 from autoseg.grids.geometry import Geometry
 from autoseg.reporting.contact_sheet import colours_of, shown_range, view_across
 from autoseg.workspace.files import write_atomically
@@ -174,12 +175,12 @@ def _upright(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool
 
 def _window(label_maps: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> tuple[slice, ...]:
     """The box of all foreground with half of its longest edge around it; everything where there is no foreground."""
-    foreground_DHW = np.any([label != 0 for label in label_maps], axis=0)
-    used = [np.flatnonzero(foreground_DHW.any(axis=tuple(o for o in range(3) if o != axis))) for axis in range(3)]
-    if not used[0].size:
+    boxes = [box for box in map(extent, label_maps) if box is not None]
+    if not boxes:
         return (slice(None),) * 3
-    longest_mm = max((places[-1] + 1 - places[0]) * mm for places, mm, n in
-                     zip(used, spacing_mm, foreground_DHW.shape, strict=True) if n > 1)
+    box = joint_box(boxes)
+    longest_mm = max((side.stop - side.start) * mm for side, mm, n in
+                     zip(box, spacing_mm, label_maps[0].shape, strict=True) if n > 1)
     margin_mm = max(_MARGIN_MM, longest_mm / 2)
-    return tuple(slice(max(0, int(places[0] - margin_mm / mm)), int(places[-1] + 1 + np.ceil(margin_mm / mm)))
-                 for places, mm in zip(used, spacing_mm, strict=True))
+    return tuple(slice(max(0, int(side.start - margin_mm / mm)), int(side.stop + np.ceil(margin_mm / mm)))
+                 for side, mm in zip(box, spacing_mm, strict=True))

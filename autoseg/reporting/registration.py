@@ -11,6 +11,7 @@ from autoseg.base.errors import AutosegError
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.raw import load_case
 from autoseg.formats.transforms import ChannelRecord, read_record, read_transforms
+from autoseg.grids.boxes import extent
 from autoseg.reporting.contact_sheet import shown_range
 from autoseg.workspace.files import write_atomically
 from planners.schema.channels import ChannelSpec
@@ -77,12 +78,9 @@ def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels
 
 def _middle(case: Case, number: int) -> tuple[int, ...]:
     """The centre of what the channel covers of the reference's grid."""
-    covered_DHW = np.ones(case.geometry.shape, bool) if case.absent_CDHW is None else ~case.absent_CDHW[number]
-    middles = []
-    for axis in range(3):
-        used = np.flatnonzero(covered_DHW.any(axis=tuple(other for other in range(3) if other != axis)))
-        middles.append(int(used[len(used) // 2]) if used.size else case.geometry.shape[axis] // 2)
-    return tuple(middles)
+    covered = None if case.absent_CDHW is None else extent(~case.absent_CDHW[number])
+    box = covered or tuple(slice(0, n) for n in case.geometry.shape)
+    return tuple((side.start + side.stop) // 2 for side in box)
 
 
 def _available(case: Case, channel: int) -> np.ndarray:

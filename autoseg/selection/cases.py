@@ -14,7 +14,8 @@ from autoseg.evaluation.folders import BYTES_A_VOXEL
 from autoseg.evaluation.types import CaseScore, mean
 from autoseg.formats import read_label
 from autoseg.formats.memory_estimate import most_voxels
-from autoseg.formats.probabilities import LEVELS, SavedProbabilities, joint_box, read_probabilities
+from autoseg.formats.probabilities import LEVELS, SavedProbabilities, read_probabilities
+from autoseg.grids.boxes import joint_box
 from autoseg.grids.geometry import Geometry
 from autoseg.prediction.decision import decided
 from autoseg.selection.gather import Contender, Dataset

@@ -15,7 +15,7 @@ from autoseg.prediction.models import trained_model
 from autoseg.training.splits import read_splits
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_model
-from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Plan
@@ -42,7 +42,7 @@ class Contender:
 
     member: Member
     plan: Plan
-    folder: Path
+    model: ModelFolder
     fold_of: Mapping[str, str]
 
     def mask(self, case: str) -> Path:
@@ -60,7 +60,7 @@ class Contender:
         return _commands(self.plan, self.member.configuration, self.folds_without_probabilities(), " --save_probabilities")
 
     def _fold(self, case: str) -> FoldFolder:
-        return FoldFolder(self.folder / f"fold_{self.fold_of[case]}")
+        return self.model.fold(self.fold_of[case])
 
 
 def read_dataset(workspace: Workspace, dataset: str) -> Dataset:
@@ -80,12 +80,11 @@ def gather(workspace: Workspace, dataset: Dataset) -> tuple[list[Contender], lis
     Raises UserError where nothing was trained, ManyFaults where no configuration covers every case.
     """
     contenders, faults = [], []
-    folders = sorted(path.parent for path in (workspace.home / "models" / dataset.name).glob("*/*/plan.json"))
-    begun = [folder for folder in folders if any(FoldFolder(fold).begun for fold in folder.glob("fold_*"))]
-    if not begun:
+    started = [model for model in workspace.models(dataset.name) if model.started_folds()]
+    if not started:
         raise UserError("nothing was trained", where=dataset.name, do=f"train all folds with autoseg_train {dataset.name}")
-    for folder in begun:
-        found = _contender(folder, dataset)
+    for model in started:
+        found = _contender(model, dataset)
         if isinstance(found, Contender):
             contenders.append(found)
         else:
@@ -96,38 +95,37 @@ def gather(workspace: Workspace, dataset: Dataset) -> tuple[list[Contender], lis
     return contenders, faults
 
 
-def _contender(folder: Path, dataset: Dataset) -> Contender | str:
-    plan = read_model(folder / "plan.json", Plan)
-    title = f"{folder.name} ({plan.planner})"
+def _contender(model: ModelFolder, dataset: Dataset) -> Contender | str:
+    plan = model.read_plan()
+    title = f"{model.configuration} ({plan.planner})"
     if not plan.labels.means_the_same_as(dataset.labels):
         return f"{title}: it was trained with other labels than dataset.json declares"
-    numbers = sorted((path.name[5:] for path in folder.glob("fold_*") if path.name[5:].isdecimal()), key=int)
-    finished = [fold for fold in numbers if FoldFolder(folder / f"fold_{fold}").result.is_file()]
+    finished = [fold.name for fold in model.all_folds() if fold.name.isdecimal() and fold.is_finished]
     missing = [str(fold) for fold in range(len(dataset.validation)) if str(fold) not in finished]
     if missing:
         return (f"{title}: fold {', '.join(missing)} is not finished; finish with "
-                f"{_commands(plan, folder.name, missing)}")
-    results = {fold: read_model(FoldFolder(folder / f"fold_{fold}").result, FoldResult) for fold in finished}
-    fault = _coverage_fault(results, dataset.truths, folder) or _splits_fault(results, dataset.validation)
+                f"{_commands(plan, model.configuration, missing)}")
+    results = {fold: read_model(model.fold(fold).result, FoldResult) for fold in finished}
+    fault = _coverage_fault(results, dataset.truths, model) or _splits_fault(results, dataset.validation)
     if fault:
         return f"{title}: {fault}"
     fold_of = {case.name: fold for fold, result in results.items() for case in result.scores.cases}
-    earlier = plan.configurations[folder.name].previous
-    previous = _member(folder.with_name(earlier), trained_model(folder.with_name(earlier)).folds) if earlier else None
-    found = Contender(_member(folder, finished, previous), plan, folder, {name: fold_of[name] for name in dataset.truths})
+    earlier = plan.configurations[model.configuration].previous
+    previous = _member(model.beside(earlier), trained_model(model.beside(earlier)).folds) if earlier else None
+    found = Contender(_member(model, finished, previous), plan, model, {name: fold_of[name] for name in dataset.truths})
     lost = [name for name in dataset.truths if not found.mask(name).is_file()]
     if lost:
-        return f"{title}: the masks of {_listed(lost)} are missing; {_validate_again(folder, {fold_of[n] for n in lost})}"
+        return f"{title}: the masks of {_listed(lost)} are missing; {_validate_again(model, {fold_of[n] for n in lost})}"
     return found
 
 
-def _member(folder: Path, folds: Sequence[str], previous: Member | None = None) -> Member:
-    digests = tuple(digest(FoldFolder(folder / f"fold_{fold}").checkpoint) for fold in folds)
-    return Member(planner=folder.parent.name, configuration=folder.name, folds=tuple(folds), digests=digests,
+def _member(model: ModelFolder, folds: Sequence[str], previous: Member | None = None) -> Member:
+    digests = tuple(digest(model.fold(fold).checkpoint) for fold in folds)
+    return Member(planner=model.planner, configuration=model.configuration, folds=tuple(folds), digests=digests,
                   previous=previous)
 
 
-def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path], folder: Path) -> str:
+def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path], model: ModelFolder) -> str:
     """What keeps these folds from covering every case exactly once; empty where nothing does."""
     folds_of: dict[str, list[str]] = {}
     for fold, result in results.items():
@@ -143,7 +141,7 @@ def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path
     unscored = {fold: result.unscored for fold, result in results.items() if result.unscored}
     if unscored:
         said = "; ".join(fault for faults in unscored.values() for fault in faults)
-        return f"cases could not be scored ({said}); correct them, then {_validate_again(folder, unscored)}"
+        return f"cases could not be scored ({said}); correct them, then {_validate_again(model, unscored)}"
     missing = sorted(set(truths) - set(folds_of))
     if missing:
         return (f"{_listed(missing)} were validated by no fold; make the folds cover every case (splits_final.json) and "
@@ -163,8 +161,8 @@ def _splits_fault(results: Mapping[str, FoldResult], validation: Sequence[frozen
             "--restart")
 
 
-def _validate_again(folder: Path, folds: Sequence[str]) -> str:
-    paths = ", ".join(str(FoldFolder(folder / f"fold_{fold}").result) for fold in sorted(folds))
+def _validate_again(model: ModelFolder, folds: Sequence[str]) -> str:
+    paths = ", ".join(str(model.fold(fold).result) for fold in sorted(folds))
     return f"remove {paths} and run autoseg_train of the fold again, which then only validates"
 
 

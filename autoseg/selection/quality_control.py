@@ -21,8 +21,7 @@ from autoseg.evaluation.calibration import (
     fit_temperature,
     sample_case,
 )
-from autoseg.formats.probabilities import Box, joint_box
-from autoseg.grids.boxes import occupied
+from autoseg.grids.boxes import Box, joint_box, occupied
 from autoseg.prediction.decision import decided
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.uncertainty import expected_dice

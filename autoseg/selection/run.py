@@ -48,7 +48,7 @@ def find_best(workspace: Workspace, name: str, *, workers: int = 1, seed: int = 
                           cases=() if learned is None else learned.cases, final=summarize(final, dataset.labels, _FINAL),
                           inference=inference, notes=(SAME_CASES, *unfinished, *notes, *why_not))
     write_json(workspace.selection(name), selection)
-    write_json(workspace.inference(name), inference)
+    write_json(workspace.inference_settings(name), inference)
     return selection
 
 

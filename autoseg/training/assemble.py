@@ -19,7 +19,6 @@ from autoseg.training.job import FoldJob
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.rules.splits import Split
 from planners.schema.plan import Configuration, Plan
@@ -33,7 +32,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
     A fold that was begun keeps the encoder of its conditions, unless it is to `restart`.
     """
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     raw = workspace.raw(planned.dataset)
     manifest = read_manifest(raw, allow_outcomes=True)  # the plan was made with them or without
     files = {case.name: case for case in find_training_cases(raw, manifest)}

@@ -10,7 +10,6 @@ from autoseg.formats import read_label
 from autoseg.formats.files import digest
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.store import is_current, open_prepared, write_prepared
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan
@@ -24,11 +23,10 @@ def add_previous(workspace: Workspace, planned: Plan, configuration: str, cases:
     """
     chosen = planned.configurations[configuration]
     earlier = workspace.model(planned.dataset, planned.planner, chosen.previous)
-    masks = {mask.name.removesuffix(planned.file_ending): mask for fold in earlier.glob("fold_*")
-             for mask in FoldFolder(fold).validation.glob(f"*{planned.file_ending}")}
+    masks = {name: mask for fold in earlier.all_folds() for name, mask in fold.masks(planned.file_ending).items()}
     missing = sorted(set(names) - set(masks))
     if missing:
-        raise UserError(f"{configuration} needs a prediction of {chosen.previous} for every case", where=earlier,
+        raise UserError(f"{configuration} needs a prediction of {chosen.previous} for every case", where=earlier.path,
                         found=f"{len(missing)} cases without: " + ", ".join(missing[:5]),
                         do=f"train every fold of it first: autoseg_train {planned.dataset} {chosen.previous} 0 (1, 2, ...)")
     target = workspace.cases(planned.dataset, planned.planner, configuration)

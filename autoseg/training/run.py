@@ -23,7 +23,6 @@ from autoseg.training.job import FoldJob
 from autoseg.training.optimizers import OPTIMIZERS
 from autoseg.training.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
 from autoseg.workspace.files import read_model, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.registry import Registry
@@ -79,9 +78,8 @@ def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
 
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
     """The plan of a model of which a fold was begun, else None."""
-    path = workspace.model_plan(dataset, planner, configuration)
-    begun = any(FoldFolder(fold).begun for fold in path.parent.glob("fold_*"))
-    return read_model(path, Plan) if begun and path.is_file() else None
+    model = workspace.model(dataset, planner, configuration)
+    return model.read_plan() if model.started_folds() and model.has_plan else None
 
 
 def begin_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
@@ -90,13 +88,13 @@ def begin_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
 
     With `restart` what these folds have is thrown away, once nothing is left that could be refused.
     """
-    folders = [FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)) for fold in folds]
+    folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
     _check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
     if restart:
         assemble(workspace, planned, configuration, folds[0], restart=True)
         for folder in folders:
             folder.clear()
-    path = workspace.model_plan(planned.dataset, planned.planner, configuration)
+    path = workspace.model(planned.dataset, planned.planner, configuration).plan
     write_json(path, planned)
     return path
 
@@ -106,11 +104,10 @@ def _check_others(workspace: Workspace, planned: Plan, configuration: str, resta
 
     Those that begin anew do not count.
     """
-    path = workspace.model_plan(planned.dataset, planned.planner, configuration)
-    begun = sorted(other.name for other in path.parent.glob("fold_*")
-                   if FoldFolder(other).begun and other not in restarted)
-    if begun and path.is_file() and not _same_model(read_model(path, Plan), planned, configuration):
-        raise UserError("folds of this model were begun with another plan", where=path, found=", ".join(begun),
+    model = workspace.model(planned.dataset, planned.planner, configuration)
+    others = [f"fold {fold.name}" for fold in model.started_folds() if fold.path not in restarted]
+    if others and model.has_plan and not _same_model(model.read_plan(), planned, configuration):
+        raise UserError("folds of this model were begun with another plan", where=model.plan, found=", ".join(others),
                         do="train with the same options, remove these folders, or use --restart for the only one")
 
 
@@ -130,9 +127,9 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     """
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     _check_others(workspace, planned, configuration, [folder.path] if restart else ())
-    if folder.result.is_file() and not restart:
+    if folder.is_finished and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
@@ -147,7 +144,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if is_first():
             _begin(workspace, job, restart)
         wait_for_all()
-        if not folder.checkpoint.is_file():
+        if not folder.is_trained:
             _train(job, runtime, started, lambda: on_epoch(folder))
             wait_for_all()
         return _validated(job, truths, runtime, save_probabilities)
@@ -183,7 +180,7 @@ def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, 
 def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
     if restart:
         job.folder.clear()
-    write_json(workspace.model_plan(job.plan.dataset, job.plan.planner, job.name), job.plan)
+    write_json(workspace.model(job.plan.dataset, job.plan.planner, job.name).plan, job.plan)
     if job.encoder is not None:
         write_json(job.folder.encoder, job.encoder)
 

@@ -124,6 +124,11 @@ def read_model(path: Path, model: type[M]) -> M:
                         do="correct these keys or make the file anew") from None
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it, if it is there."""
     if path.exists():

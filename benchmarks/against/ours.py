@@ -30,7 +30,6 @@ from autoseg.training.step import train_step
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import read_model, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from benchmarks.against_nnunet_preprocessing import nnunet_dataset, nnunet_plans
 from planners import PLANNERS
@@ -141,8 +140,8 @@ def _write_model(job: dict[str, Any], planned: Plan) -> dict[str, Any]:
     workspace, configuration = Workspace.open(job["home"]), planned.configurations[NAME]
     torch.manual_seed(0)
     made = build_model(planned, configuration)
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, NAME, 0))
-    write_json(workspace.model_plan(planned.dataset, planned.planner, NAME), planned)
+    folder = workspace.fold(planned.dataset, planned.planner, NAME, 0)
+    write_json(workspace.model(planned.dataset, planned.planner, NAME).plan, planned)
     save_weights(folder.checkpoint, made.state_dict(), {"configuration": NAME, "fold": 0, "training": []})
     write_json(folder.result, FoldResult(
         dataset=planned.dataset, planner=planned.planner, configuration=NAME, fold=0, seed=0, training_seconds=0,
@@ -178,9 +177,9 @@ def _architecture(configuration: Configuration) -> dict[str, Any]:
 def tile(job: dict[str, Any]) -> dict[str, Any]:
     """Predict a single tile with the model of a fold: its memory is the network's own."""
     workspace, runtime = Workspace.open(job["home"]), open_runtime("cpu")
-    planned = read_model(workspace.model_plan(job["dataset"], "classic", NAME), Plan)
+    planned = read_model(workspace.model(job["dataset"], "classic", NAME).plan, Plan)
     configuration = planned.configurations[NAME]
-    folder = FoldFolder(workspace.fold(job["dataset"], "classic", NAME, 0))
+    folder = workspace.fold(job["dataset"], "classic", NAME, 0)
     loaded = load_model(planned, configuration, folder.checkpoint, runtime)
     for _ in range(3):
         predict_logits(loaded.model, torch.zeros(1, *configuration.patch), configuration, runtime, mirror_axes=())

@@ -73,7 +73,7 @@ def test_a_fold_is_trained_by_the_plan_of_a_file(fresh, monkeypatch, tmp_path):
     plan = tmp_path / "plan.json"
     plan.write_text(fresh.plan(DATASET, "budgeted").read_text().replace('"batch": 2', '"batch": 4'))
     assert train.main(["1", NAME, "0", "--plan", str(plan), "--home", str(fresh.home), "--device", "cpu"]) == 0
-    assert done == [(NAME, 0)] and '"batch": 4' in fresh.model_plan(DATASET, "budgeted", NAME).read_text()
+    assert done == [(NAME, 0)] and '"batch": 4' in fresh.model(DATASET, "budgeted", NAME).plan.read_text()
 
 
 def result(fold: int, *dice: float | None) -> FoldResult:

@@ -94,9 +94,9 @@ def test_another_budget_than_folds_were_begun_with_is_refused(home, monkeypatch,
     workspace, plan = Workspace(home), small_plan()
     begun = plan.configurations["3d_fullres"]
     begun = begun.model_copy(update={"schedule": begun.schedule.model_copy(update={"budget_seconds": 60.0})})
-    write_json(workspace.model_plan(DATASET, "budgeted", "3d_fullres"),
+    write_json(workspace.model(DATASET, "budgeted", "3d_fullres").plan,
                plan.model_copy(update={"configurations": {"3d_fullres": begun}}))
-    write_json(workspace.fold(DATASET, "budgeted", "3d_fullres", 0) / "schedule.json", begun.schedule)
+    write_json(workspace.fold(DATASET, "budgeted", "3d_fullres", 0).schedule, begun.schedule)
     assert run.main(["1", "--budget", "90s", "--home", str(home), "--device", "cpu", "--workers", "1"]) == 2
     assert "begun with another budget or memory" in capsys.readouterr().err
 

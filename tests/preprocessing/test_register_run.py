@@ -18,7 +18,7 @@ from registration_phantoms import cube
 PLUGIN = """
 import os
 
-from autoseg.preprocess.register import run
+from autoseg.preprocessing.registration import run
 
 
 def deadly(files, channels, seed=0):

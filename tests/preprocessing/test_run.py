@@ -19,7 +19,7 @@ DATASET = """{"channel_names": {"0": "MR_0"}, "labels": {"background": 0, "liver
 # Kills its process where the image holds 666, as the system does when memory is short.
 PLUGIN = """
 import os
-from autoseg.preprocess.normalize import NORMALIZERS
+from autoseg.preprocessing.normalize import NORMALIZERS
 
 @NORMALIZERS.register("deadly")
 def deadly(image_DHW, inside_DHW, stats, options):
@@ -116,6 +116,7 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
     monkeypatch.syspath_prepend(str(raw.parent))
     write_case(raw, "b", mark=666.0)
     load_plugin("deadly_plugin")
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)  # else the first cases are done in this process
     result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2)
     assert result.prepared == ("a", "c")
     assert len(result.faults) == 1 and result.faults[0].startswith("b: a worker process ended abruptly, working alone")

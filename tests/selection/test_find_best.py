@@ -18,7 +18,6 @@ from autoseg.training import run as run_module
 from autoseg.training.state import new_state
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import read_model, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from folds_support import DATASET, LARGE, ball
 from tests_support import SPHERES as TWO_BALLS
@@ -31,7 +30,7 @@ def test_the_choice_is_written_and_read_back(trained):
     trained.model(lambda _: ball(3.5), LARGE)
     selection = pipeline.find_best(1, home=trained.workspace.home, workers=1)
     assert read_model(trained.workspace.selection(DATASET), Selection) == selection
-    inference = read_model(trained.workspace.inference(DATASET), InferenceSettings)
+    inference = read_model(trained.workspace.inference_settings(DATASET), InferenceSettings)
     assert [member.configuration for member in inference.members] == ["3d_large"]
     assert len(inference.members[0].digests) == 5
     assert "3d_large (budgeted): mean Dice 1.0000 over 15 cross-validation cases" in inference.reasons
@@ -58,7 +57,7 @@ def test_nothing_is_written_where_no_configuration_is_finished(untrained, capsys
     untrained.model(lambda _: ball(3.5), folds=(0, 1, 2, 3))
     with pytest.raises(ManyFaults, match="fold 4 is not finished"):
         pipeline.find_best(1, home=untrained.workspace.home)
-    assert not untrained.workspace.inference(DATASET).exists()
+    assert not untrained.workspace.inference_settings(DATASET).exists()
     assert find_best_configuration.main(["1", "--home", str(untrained.workspace.home)]) == 2
     said = capsys.readouterr().err
     assert "autoseg_train Dataset001_Balls 3d_fullres 4 -p budgeted" in said
@@ -89,7 +88,7 @@ def home(tmp_path_factory):
 
 
 def test_probabilities_of_finished_folds_are_added_where_they_are_missing(home, monkeypatch):
-    folders = [FoldFolder(Workspace(home).fold(SPHERES, "budgeted", NAME, fold)) for fold in range(5)]
+    folders = [Workspace(home).fold(SPHERES, "budgeted", NAME, fold) for fold in range(5)]
     before = [folder.checkpoint.read_bytes() for folder in folders]
     assert not any(folder.probabilities("ball_00").parent.exists() for folder in folders)
     for fold in range(5):

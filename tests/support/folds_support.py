@@ -72,9 +72,9 @@ class Balls:
         """Finished folds of a configuration, as `soft` would have predicted."""
         plan = plan or balls_plan()
         (configuration,) = plan.configurations
-        write_json(self.workspace.model_plan(DATASET, plan.planner, configuration), plan)
+        write_json(self.workspace.model(DATASET, plan.planner, configuration).plan, plan)
         for fold in folds:
-            folder = FoldFolder(self.workspace.fold(DATASET, plan.planner, configuration, fold))
+            folder = self.workspace.fold(DATASET, plan.planner, configuration, fold)
             scores = []
             for index in range(fold, self.n_cases, FOLDS):
                 name, predicted = name_of(index), soft(index)
@@ -95,7 +95,7 @@ class Balls:
             mean_dice=summary.foreground_means["dice"].value, scores=summary, unscored=unscored))
 
     def fold(self, fold: int, configuration: str = "3d_fullres", planner: str = "budgeted") -> FoldFolder:
-        return FoldFolder(self.workspace.fold(DATASET, planner, configuration, fold))
+        return self.workspace.fold(DATASET, planner, configuration, fold)
 
 
 def write_balls(home, n_cases: int = 10) -> Balls:

@@ -40,7 +40,7 @@ def write_workspace(home: Path) -> Workspace:
     write_json(workspace.plan(DATASET, "budgeted"), plan)
     write_json(workspace.splits(DATASET), [{"train": [], "validation": []}] * 3)
     changed = plan.configurations["3d_fullres"].model_copy(update={"batch": 4})
-    write_json(workspace.model_plan(DATASET, "budgeted", "3d_fullres"),
+    write_json(workspace.model(DATASET, "budgeted", "3d_fullres").plan,
                plan.model_copy(update={"configurations": {"3d_fullres": changed}}))
     for fold in (0, 1):
         _write_fold(workspace, fold, CASES[2 * fold:2 * fold + 2])
@@ -51,7 +51,7 @@ def write_workspace(home: Path) -> Workspace:
 
 
 def folder(workspace: Workspace, fold: int) -> FoldFolder:
-    return FoldFolder(workspace.fold(DATASET, "budgeted", "3d_fullres", fold))
+    return workspace.fold(DATASET, "budgeted", "3d_fullres", fold)
 
 
 def fingerprint() -> Fingerprint:

@@ -108,7 +108,7 @@ def train(workspace: Workspace, processes: int, stopped_after: int = 1000) -> st
 
 
 def folder(workspace: Workspace) -> FoldFolder:
-    return FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 0))
+    return workspace.fold(DATASET, "budgeted", NAME, 0)
 
 
 def losses(workspace: Workspace) -> list[float]:

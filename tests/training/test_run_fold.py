@@ -57,7 +57,7 @@ def train(workspace, fold=0, plan=None, **options):
 
 
 def folder(workspace, fold=0) -> FoldFolder:
-    return FoldFolder(workspace.fold(DATASET, "budgeted", NAME, fold))
+    return workspace.fold(DATASET, "budgeted", NAME, fold)
 
 
 def test_a_refused_restart_removes_nothing(workspace):
@@ -86,11 +86,11 @@ def test_other_labels_are_another_plan_although_the_network_is_the_same(workspac
 def test_a_refused_training_leaves_no_plan_behind(workspace):
     with pytest.raises(UserError, match="unknown fold"):
         train(workspace, 9)
-    assert not workspace.model_plan(DATASET, "budgeted", NAME).exists()
+    assert not workspace.model(DATASET, "budgeted", NAME).plan.exists()
 
 
 def test_the_plan_of_a_model_of_which_nothing_was_trained_does_not_count(workspace):
-    write_json(workspace.model_plan(DATASET, "budgeted", NAME), small_plan(batch=3))
+    write_json(workspace.model(DATASET, "budgeted", NAME).plan, small_plan(batch=3))
     assert started_plan(workspace, DATASET, "budgeted", NAME) is None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.ndimage
 
+from autoseg.grids.boxes import occupied
 from autoseg.grids.transform import Transform, indices_of, points_of
 from autoseg.preprocessing.registration.images import Volume, shrunk, smoothed
 
@@ -90,11 +91,11 @@ class Comparison:
         """The box of what both images see, thinned to few voxels."""
         moved_bins_N, seen_N = self._moved(transform)
         seen_DHW = seen_N.reshape(self._shape)
-        sides = [np.flatnonzero(seen_DHW.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-        size = np.prod([side[-1] - side[0] + 1 for side in sides])
+        sides = occupied(seen_DHW)
+        size = np.prod([side.stop - side.start for side in sides])
         edge_mm = (size * self._spacing_mm.prod() / _DISPLACED_VOXELS) ** (1 / 3)
         every = np.maximum(1, np.round(edge_mm / self._spacing_mm)).astype(int)
-        box = tuple(slice(side[0], side[-1] + 1, step) for side, step in zip(sides, every, strict=True))
+        box = tuple(slice(side.start, side.stop, step) for side, step in zip(sides, every, strict=True))
         return _Displaceable(self._fixed_bins_N.reshape(self._shape)[box], moved_bins_N.reshape(self._shape)[box],
                              seen_DHW[box])
 

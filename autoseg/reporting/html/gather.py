@@ -1,6 +1,5 @@
 """Everything that the disk says of a dataset, read once. A file that cannot be read is named, and ends nothing."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from autoseg.selection.types import Selection
 from autoseg.training.splits import N_FOLDS, USERS_OWN
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_json, read_model, read_records
-from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import DATASET_JSON, Workspace
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan
@@ -38,9 +37,9 @@ class Fold:
     def state(self) -> str:
         if self.result is not None:
             return "finished"
-        if is_file(self.folder.checkpoint):
+        if self.folder.is_trained:
             return "trained, not validated"
-        return "in training or stopped" if self.folder.begun or self.records else "not begun"
+        return "in training or stopped" if self.folder.is_started or self.records else "not begun"
 
 
 @dataclass(frozen=True)
@@ -103,14 +102,14 @@ class Gathered:
 def gather(workspace: Workspace, dataset: str) -> Gathered:
     """Read a dataset's fingerprint, plans, folds, selection and ablations; voxels are not read."""
     reading = _Reading(workspace, [], [])
-    prepared, models = workspace.prepared(dataset), workspace.home / "models" / dataset
+    prepared = workspace.prepared(dataset)
     manifest, raw = reading.manifest(dataset)
     fingerprint = reading.model(workspace.fingerprint(dataset), Fingerprint)
-    paths = sorted(prepared.glob("plan_*.json"))
-    plans = {path.stem.removeprefix("plan_"): plan for path in paths if (plan := reading.model(path, Plan)) is not None}
+    plans = {planner: plan for planner, path in workspace.plans(dataset).items()
+             if (plan := reading.model(path, Plan)) is not None}
     splits = [path for path in (*([raw / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
               if is_file(path)]
-    found = [reading.trained(path) for path in sorted(models.glob("*/*/plan.json"))]
+    found = [reading.trained(model) for model in workspace.models(dataset)]
     return Gathered(dataset=dataset, workspace=workspace, manifest=manifest, fingerprint=fingerprint, plans=plans,
                     models=tuple(model for model in found if model is not None),
                     selection=reading.model(workspace.selection(dataset), Selection),
@@ -146,13 +145,12 @@ class _Reading:
             self.faults.append(str(error))
             return None
 
-    def trained(self, path: Path) -> Model | None:
-        """A model by its plan's path."""
-        plan = self.model(path, Plan)
-        if plan is None or path.parent.name not in plan.configurations:
+    def trained(self, model: ModelFolder) -> Model | None:
+        """A model with all its folds; None where its plan cannot be read."""
+        plan = self.model(model.plan, Plan)
+        if plan is None or model.configuration not in plan.configurations:
             return None
-        folds = [self._fold(folder) for folder in _in_order(list(path.parent.glob("fold_*")))]
-        return Model(path.parent.parent.name, path.parent.name, plan, tuple(folds))
+        return Model(model.planner, model.configuration, plan, tuple(map(self._fold, model.all_folds())))
 
     def count(self, splits: Path) -> int:
         self._remember(splits)
@@ -162,10 +160,9 @@ class _Reading:
             self.faults.append(str(error))
             return N_FOLDS
 
-    def _fold(self, path: Path) -> Fold:
-        folder = FoldFolder(path)
+    def _fold(self, folder: FoldFolder) -> Fold:
         result = self.model(folder.result, FoldResult)
-        return Fold(path.name.removeprefix("fold_"), folder, tuple(read_records(folder.metrics)), result,
+        return Fold(folder.name, folder, tuple(read_records(folder.metrics)), result,
                     self.model(folder.ablation(".json"), Ablation))
 
     def _remember(self, path: Path, name: str = "") -> None:
@@ -173,12 +170,3 @@ class _Reading:
             home = self.workspace.home
             self.digests.append((name or (str(path.relative_to(home)) if path.is_relative_to(home) else path.name),
                                  digest(path)))
-
-
-def _in_order(folders: Sequence[Path]) -> list[Path]:
-    """Folds by number, `all` last."""
-    def key(folder: Path) -> tuple[int, str]:
-        name = folder.name.removeprefix("fold_")
-        return (int(name), "") if name.isdecimal() else (1 << 30, name)
-
-    return sorted(folders, key=key)
