@@ -1,8 +1,9 @@
-"""A contact sheet of masks that lie on the disk."""
+"""A contact sheet of masks that are read from files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from autoseg.base.errors import UserError
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.raw import load_case
@@ -16,12 +17,14 @@ def sheet_of_masks(path: Path, files: Sequence[CaseFiles], masks: Mapping[str, P
                    transforms: Path | None = None) -> None:
     """Write a contact sheet of cases with labels and of their predictions; `masks` are folders by title.
 
-    `transforms` is the folder of what registration found, if channels were registered.
+    `transforms` is the folder with the results of registration, if channels were registered.
     """
     rows = []
     for case_files in files:
-        found = {} if transforms is None else read_transforms(transforms, case_files.name)
-        case = load_case(case_files, manifest.channels, manifest.labels, transforms=found)
+        case_transforms = {} if transforms is None else read_transforms(transforms, case_files.name)
+        case = load_case(case_files, manifest.channels, manifest.labels, transforms=case_transforms)
+        if case.label_DHW is None:
+            raise UserError("the case has no label", where=case.name)
         shown = []
         for title, folder in masks.items():
             predicted, _ = read_label(folder / f"{case_files.name}{manifest.file_ending}")

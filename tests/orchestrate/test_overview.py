@@ -4,13 +4,13 @@ import logging
 import time
 
 import pytest
-from orchestrate_folds import NAME
 from test_folds_chosen import result
 
 from autoseg.orchestrate.folds import FoldTask
-from autoseg.orchestrate.progress import Overview, shown, standing
+from autoseg.orchestrate.progress import Overview, fold_progress, shown
 from autoseg.workspace.files import append_record, write_json
 from autoseg.workspace.folders import FoldFolder
+from orchestrate_folds import NAME
 from planners.schema.plan import Schedule
 from tests_support import small_plan
 
@@ -64,7 +64,7 @@ def test_failed_folds_are_counted_and_take_no_time(tmp_path):
 def test_nothing_is_left_when_all_is_finished(tmp_path):
     folds = tasks(tmp_path, n=1)
     write_json(folds[0].folder.result, result(0, 0.8))
-    assert standing(folds[0]).finished and Overview(folds).text() == "folds 1/1 finished; 0 s left"
+    assert fold_progress(folds[0]).finished and Overview(folds).text() == "folds 1/1 finished; 0 s left"
 
 
 def test_a_log_gets_a_line_now_and_then(tmp_path, caplog, monkeypatch):

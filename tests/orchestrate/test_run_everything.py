@@ -86,7 +86,7 @@ def test_a_cascade_is_not_begun_where_its_earlier_stage_failed(tmp_path, monkeyp
     outcomes = run_module._train(Workspace(tmp_path), plan, [["3d_lowres"], ["3d_cascade_fullres"]], [0, 1],
                                  run_module.ExecutionOptions(), None)
     assert begun == ["3d_lowres fold 0", "3d_lowres fold 1"]
-    assert [outcome.fault for outcome in outcomes][2:] == ["not begun, as folds of 3d_lowres failed"] * 2
+    assert [outcome.fault for outcome in outcomes][2:] == ["not started, because folds of 3d_lowres failed"] * 2
 
 
 def test_another_budget_than_folds_were_begun_with_is_refused(home, monkeypatch, capsys):

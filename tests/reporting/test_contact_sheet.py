@@ -90,7 +90,7 @@ def test_slices_are_cut_across_the_axis_with_the_largest_spacing():
     label[:, :, 2] = 1
     view = best_view(label, (1.0, 2.0, 6.0), LABELS)
     assert (view.axis, view.index, view.aspect) == (2, 2, 0.5)
-    assert view.cut(label).shape == (6, 7)
+    assert view.slice_of(label).shape == (6, 7)
 
 
 def test_without_foreground_the_middle_slice_is_shown():

@@ -12,7 +12,7 @@ from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import report as command
 from autoseg.reporting.html import render as render_module
-from autoseg.reporting.html.cases import chosen_cases
+from autoseg.reporting.html.cases import example_cases
 from autoseg.reporting.html.gather import gather
 from autoseg.reporting.html.render import render
 from autoseg.reporting.html.sections_provenance import changes
@@ -138,13 +138,13 @@ def test_failures_name_what_was_missed_and_what_could_not_be_scored(html):
 
 
 def test_best_median_and_worst_are_different_cases(of):
-    chosen = chosen_cases(of.models[0].cases)
+    chosen = example_cases(of.models[0].cases)
     assert [rank for rank, _ in chosen] == ["best", "median", "worst"]
     assert chosen[0][1].name == CASES[0]
     dice = [case.mean_dice for _, case in chosen]
     assert dice == sorted(dice, reverse=True)
-    assert [rank for rank, _ in chosen_cases(of.models[0].cases[:1])] == ["best"]
-    assert chosen_cases(()) == ()
+    assert [rank for rank, _ in example_cases(of.models[0].cases[:1])] == ["best"]
+    assert example_cases(()) == ()
 
 
 def test_what_a_training_changed_of_the_plan_is_written_out(of, html):

@@ -34,7 +34,7 @@ def has_colour(picture, colour, tolerance=20):
 def test_three_planes_run_through_the_truth():
     planes = planes_of(shown())
     assert [plane.name for plane in planes] == ["axial", "coronal", "sagittal"]
-    assert [(plane.position, plane.of) for plane in planes] == [(7, 12), (11, 40), (31, 50)]
+    assert [(plane.position, plane.n_slices) for plane in planes] == [(7, 12), (11, 40), (31, 50)]
     assert all((plane.truth_HW == 1).any() for plane in planes)
 
 

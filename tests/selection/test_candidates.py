@@ -13,7 +13,7 @@ from autoseg.prediction.inference_settings import Member, Postprocessing
 from autoseg.selection.candidates import choose, compare, score_candidates
 from autoseg.selection.cases import cases_of, decision_dice, mean_label
 from autoseg.selection.costs import prediction_cost
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.selection.steps import _dice_of
 from folds_support import BALL, DATASET, LARGE, ball, balls_plan
 from planners.schema.base import Part
@@ -22,7 +22,7 @@ GRID = [Geometry((24, 16, 16), (1.0, 1.0, 1.0))]
 
 
 def scored_of(balls):
-    dataset = read_dataset(balls.workspace, DATASET)
+    dataset = read_cross_validation(balls.workspace, DATASET)
     return score_candidates(dataset, gather(balls.workspace, dataset)[0], 1)
 
 
@@ -116,7 +116,7 @@ def test_a_network_of_a_plugin_has_the_cost_of_a_plain_one():
 
 
 def test_the_work_on_a_case_can_be_sent_to_another_process(trained):
-    dataset = read_dataset(trained.workspace, DATASET)
+    dataset = read_cross_validation(trained.workspace, DATASET)
     cases = cases_of(dataset, gather(trained.workspace, dataset)[0])
     work = partial(_dice_of, base=Postprocessing(), options=(Postprocessing(fill_holes=("ball",)),))
     again, case = pickle.loads(pickle.dumps((work, cases[3])))

@@ -3,13 +3,13 @@
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.workspace.files import write_json
 from folds_support import BALL, DATASET, ball, balls_plan, name_of
 
 
 def gathered(balls):
-    return gather(balls.workspace, read_dataset(balls.workspace, DATASET))
+    return gather(balls.workspace, read_cross_validation(balls.workspace, DATASET))
 
 
 def fault_of(balls) -> str:

@@ -6,7 +6,7 @@ import pytest
 from autoseg.base.errors import UserError
 from autoseg.evaluation.score import score_case
 from autoseg.selection.cases import cases_of
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.selection.quality_control import correlation, fit_quality_control, fit_rule, review_below
 from folds_support import BALL, DATASET, ball, truth
 
@@ -18,7 +18,7 @@ def dice_of(cases):
 
 
 def learned_of(balls):
-    dataset = read_dataset(balls.workspace, DATASET)
+    dataset = read_cross_validation(balls.workspace, DATASET)
     (one,), _ = gather(balls.workspace, dataset)
     cases = cases_of(dataset, [one])
     return fit_quality_control(cases, [one.fold_of[case.name] for case in cases], dice_of(cases), 1)
@@ -80,7 +80,7 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
     balls = copied("trained")
     balls.model(shrinking)
     before = learned_of(balls)
-    dataset = read_dataset(balls.workspace, DATASET)
+    dataset = read_cross_validation(balls.workspace, DATASET)
     (one,), _ = gather(balls.workspace, dataset)
     cases = cases_of(dataset, [one])
     folds = [one.fold_of[case.name] for case in cases]
@@ -92,7 +92,7 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
 
 def test_few_cases_teach_nothing(untrained):
     untrained.model(shrinking)
-    dataset = read_dataset(untrained.workspace, DATASET)
+    dataset = read_cross_validation(untrained.workspace, DATASET)
     (one,), _ = gather(untrained.workspace, dataset)
     cases = cases_of(dataset, [one])
     learned = fit_quality_control(cases, [one.fold_of[case.name] for case in cases], [None, *[0.5 + i / 20 for i in range(9)]], 1)

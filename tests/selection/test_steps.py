@@ -4,7 +4,7 @@ import numpy as np
 
 from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.selection.cases import cases_of
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.selection.steps import choose_steps, describe
 from folds_support import BALL, DATASET, ball
 
@@ -24,7 +24,7 @@ def hollow(index: int) -> np.ndarray:
 
 def steps_of(balls, soft):
     balls.model(soft)
-    dataset = read_dataset(balls.workspace, DATASET)
+    dataset = read_cross_validation(balls.workspace, DATASET)
     (one,), _ = gather(balls.workspace, dataset)
     return choose_steps(cases_of(dataset, [one]), BALL, 1)
 

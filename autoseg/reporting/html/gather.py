@@ -1,4 +1,4 @@
-"""Everything that the disk says of a dataset, read once. A file that cannot be read is named, and ends nothing."""
+"""Read all files about a dataset once. A file that cannot be read is listed as a fault; the report goes on without it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Fold:
-    """What there is of one fold; `records` has a line an epoch. Without a `result` it is not finished."""
+    """The files of one fold; `records` has one entry per epoch. Without a `result` the fold is not finished."""
 
     name: str
     folder: FoldFolder
@@ -39,12 +39,12 @@ class Fold:
             return "finished"
         if self.folder.is_trained:
             return "trained, not validated"
-        return "in training or stopped" if self.folder.is_started or self.records else "not begun"
+        return "in training or stopped" if self.folder.is_started or self.records else "not started"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One configuration of one planner with its folds; `plan` is the one that they were trained with."""
+    """One configuration of one planner with its folds; `plan` is the plan that they were trained with."""
 
     planner: str
     configuration: str
@@ -56,7 +56,7 @@ class Model:
         return f"{self.configuration} ({self.planner})"
 
     @property
-    def chosen(self) -> Configuration:
+    def planned(self) -> Configuration:
         return self.plan.configurations[self.configuration]
 
     @property
@@ -65,22 +65,22 @@ class Model:
 
     @property
     def cases(self) -> tuple[CaseScore, ...]:
-        """Every validation case that was scored, once: a case that several folds validated counts in the first."""
-        found: dict[str, CaseScore] = {}
+        """Each scored validation case, once: where several folds validated a case, the first one counts."""
+        scores: dict[str, CaseScore] = {}
         for result in self.finished:
             for case in result.scores.cases if result.scores is not None else ():
-                found.setdefault(case.name, case)
-        return tuple(found.values())
+                scores.setdefault(case.name, case)
+        return tuple(scores.values())
 
-    def fold_of(self, case: str) -> Fold | None:
-        """The fold that validated a case."""
-        return next((fold for fold in self.folds if fold.result is not None and fold.result.scores is not None
-                     and any(score.name == case for score in fold.result.scores.cases)), None)
+    def fold_of(self, case: str) -> Fold:
+        """The fold that validated one of `cases`."""
+        return next(fold for fold in self.folds if fold.result is not None and fold.result.scores is not None
+                    and any(score.name == case for score in fold.result.scores.cases))
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """A dataset and all that was made of it. What is not there is None or empty."""
+class ReportData:
+    """A dataset and everything that was made from it. What does not exist is None or empty."""
 
     dataset: str
     workspace: Workspace
@@ -95,12 +95,12 @@ class Gathered:
 
     @property
     def number(self) -> str:
-        """By which commands know the dataset."""
+        """The number of the dataset, as commands take it."""
         return str(int(self.dataset.removeprefix("Dataset").split("_")[0]))
 
 
-def gather(workspace: Workspace, dataset: str) -> Gathered:
-    """Read a dataset's fingerprint, plans, folds, selection and ablations; voxels are not read."""
+def gather(workspace: Workspace, dataset: str) -> ReportData:
+    """Read the fingerprint, plans, folds, selection and ablations of a dataset; voxels are not read."""
     reading = _Reading(workspace, [], [])
     prepared = workspace.prepared(dataset)
     manifest, raw = reading.manifest(dataset)
@@ -109,9 +109,9 @@ def gather(workspace: Workspace, dataset: str) -> Gathered:
              if (plan := reading.model(path, Plan)) is not None}
     splits = [path for path in (*([raw / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
               if is_file(path)]
-    found = [reading.trained(model) for model in workspace.models(dataset)]
-    return Gathered(dataset=dataset, workspace=workspace, manifest=manifest, fingerprint=fingerprint, plans=plans,
-                    models=tuple(model for model in found if model is not None),
+    trained = [reading.trained(model) for model in workspace.models(dataset)]
+    return ReportData(dataset=dataset, workspace=workspace, manifest=manifest, fingerprint=fingerprint, plans=plans,
+                    models=tuple(model for model in trained if model is not None),
                     selection=reading.model(workspace.selection(dataset), Selection),
                     n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                     digests=tuple(reading.digests), faults=tuple(reading.faults))
@@ -119,7 +119,7 @@ def gather(workspace: Workspace, dataset: str) -> Gathered:
 
 @dataclass
 class _Reading:
-    """Reads, and remembers digests and faults."""
+    """Reads files, and collects their digests and faults."""
 
     workspace: Workspace
     digests: list[tuple[str, str]]
@@ -135,7 +135,7 @@ class _Reading:
             return None, None
 
     def model(self, path: Path, kind: type[M]) -> M | None:
-        """None where there is no file, or none that can be read."""
+        """The content of a file; None where there is no file, or where it cannot be read."""
         if not is_file(path):
             return None
         self._remember(path)
