@@ -22,6 +22,7 @@ from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob
 from autoseg.training.optimizers import OPTIMIZERS
+from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.folders import FoldFolder
@@ -30,7 +31,7 @@ from autoseg.workspace.names import Workspace
 from planners.registry import Registry
 from planners.schema.base import Part
 from planners.schema.override import override
-from planners.schema.plan import Configuration, Plan, Schedule
+from planners.schema.plan import Configuration, Plan, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     began = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, Schedule)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
@@ -183,7 +184,7 @@ def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, 
     job, _ = assemble(workspace, planned, configuration, fold)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, Schedule)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
 
 
@@ -197,7 +198,7 @@ def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
 
 def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:
     try:
-        train_fold(job, runtime, started, on_epoch)
+        train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -17,7 +17,7 @@ LATEST_SHARE = 0.25
 MARGIN = 0.02
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
-TRIAL_ITERATIONS = 1000
+PROVISIONAL_ITERATIONS = 1000
 
 
 class Throughput(Frozen):
@@ -43,9 +43,9 @@ def with_budget(plan: Plan, seconds: float | None) -> Plan:
     return plan.model_copy(update={"configurations": configurations})
 
 
-def trial(schedule: Schedule) -> ResolvedSchedule:
-    """The schedule that a training has while its throughput is measured: long enough for every step that this takes."""
-    return _resolved(schedule, iterations=TRIAL_ITERATIONS)
+def provisional(schedule: Schedule) -> ResolvedSchedule:
+    """The schedule of a training until its throughput is measured: the given iterations, or more than measuring takes."""
+    return _resolved(schedule, iterations=schedule.iterations or PROVISIONAL_ITERATIONS)
 
 
 def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> ResolvedSchedule:

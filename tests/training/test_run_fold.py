@@ -28,8 +28,8 @@ def trainings(monkeypatch):
     """Instead of training, weights are drawn and written; the list of folds for which that was done."""
     done = []
 
-    def written(job, runtime, *_):
-        state = new_state(job.plan, job.configuration, runtime, job.seed)
+    def written(job, task, runtime, *_):
+        state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         save_weights(job.folder.checkpoint, state.model.state_dict(), {"seconds": SECONDS, "training": list(job.training)})
         done.append(job.fold)
