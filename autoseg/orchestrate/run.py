@@ -10,19 +10,16 @@ from pathlib import Path
 
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, UserError
-from autoseg.base.progress import duration
 from autoseg.orchestrate import cluster
 from autoseg.orchestrate.distribute import Nodes, connected
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
 from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
-from autoseg.preprocessing.run import recipe_digest
+from autoseg.planning.resolve import check_started, resolve_plan
+from autoseg.planning.store import configuration_of, current_plan
 from autoseg.selection.types import Selection
 from autoseg.training.assemble import assemble
-from autoseg.training.run import started_plan
-from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
-from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
@@ -62,12 +59,12 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     name = workspace.dataset(dataset)
     pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
     with connected(execution.cluster) as nodes:
-        planned = _planned(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds),
-                           execution, nodes)
+        budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
+        planned = _planned(workspace, name, planner, budget, execution, nodes)
         stages = in_stages(planned, configurations)
         chosen = choose_folds(workspace, name, folds)
         every = [configuration for stage in stages for configuration in stage]
-        _check_begun(workspace, planned, every, budget_seconds, memory_bytes)
+        check_started(workspace, planned, every, budget)
         if nodes is not None:
             cluster.preprocess(nodes, name, planner, every, workspace)
         pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=execution.workers)
@@ -109,22 +106,6 @@ def _join_stages(tasks: Sequence[FoldTask], home: Path) -> None:
             logger.debug("%s cannot be prepared yet", task.title)
 
 
-def _check_begun(workspace: Workspace, planned: Plan, configurations: Sequence[str], budget_seconds: float | None,
-                 memory_bytes: int | None) -> None:
-    """A UserError where folds were begun in another way than is asked for now: what is finished would silently stay."""
-    for one in configurations:
-        begun = started_plan(workspace, planned.dataset, planned.planner, one)
-        if begun is None:
-            continue
-        known, folder = begun.configurations[one], workspace.model(planned.dataset, planned.planner, one)
-        do = f"remove {folder}, or train its folds anew with autoseg_train {planned.dataset} {one} all-folds --restart"
-        if budget_seconds not in (None, known.schedule.budget_seconds) or memory_bytes not in (None, begun.memory_bytes):
-            raise UserError(f"{one} was begun with another budget or memory", where=folder,
-                            found=f"{duration(known.schedule.budget_seconds or 0)} a fold", do=f"leave both out, or {do}")
-        if recipe_digest(begun, known) != recipe_digest(planned, planned.configurations[one]):
-            raise UserError(f"{one} was begun with cases prepared in another way", where=folder, do=do)
-
-
 def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[str]]:
     """The configurations to train: first those that stand alone, then the cascades, which need an earlier one finished.
 
@@ -132,8 +113,7 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
     """
     chosen = list(dict.fromkeys(configurations or planned.configurations))
     for one in chosen:
-        pipeline.check_configuration(planned, one)
-        earlier = planned.configurations[one].previous
+        earlier = configuration_of(planned, one).previous
         if earlier and earlier not in chosen:
             raise UserError(f"{one} needs the predictions of {earlier}", where=planned.dataset,
                             do=f"name both: -c {' '.join([earlier, *chosen])}")
@@ -143,22 +123,14 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
 
 def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions, nodes: Nodes | None) -> Plan:
     """The dataset's plan: the one that is there while it is of this dataset, budget and memory, as speed is measured."""
-    if workspace.plan(dataset, planner).is_file():
-        known = pipeline.read_plan(workspace, dataset, planner)
-        measured = read_model(workspace.fingerprint(dataset), Fingerprint)
-        if _is_current(known, measured, budget.seconds_per_fold, budget.memory_bytes):
-            logger.info("%s: the plan is kept", dataset)
-            return known
+    known = current_plan(workspace, dataset, planner, budget)
+    if known is not None:
+        logger.info("%s: the plan is kept", dataset)
+        return known
     how = {"planner": planner, "budget_seconds": budget.seconds_per_fold, "memory_bytes": budget.memory_bytes}
     if nodes is not None:
         return cluster.plan(nodes, dataset, home=workspace.home, **how)
     return pipeline.plan(dataset, home=workspace.home, device=execution.devices[0], **how)
-
-
-def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None, memory_bytes: int | None) -> bool:
-    budgets = {configuration.schedule.budget_seconds for configuration in known.configurations.values()}
-    return (known.fingerprint_digest == measured.digest and (budget_seconds is None or budgets == {budget_seconds})
-            and (memory_bytes is None or known.memory_bytes == memory_bytes))
 
 
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
@@ -166,8 +138,8 @@ def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]],
     """Every fold of every configuration, a stage after the other; a cascade without its earlier stage is not begun."""
     of = {}
     for configuration in (one for stage in stages for one in stage):
-        settled = pipeline.settle(planned.dataset, configuration, planner=planned.planner, home=workspace.home)
-        of[configuration] = begin_folds(workspace, settled, configuration, folds, save_probabilities=True)
+        resolved = resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner)
+        of[configuration] = begin_folds(workspace, resolved, configuration, folds, save_probabilities=True)
     overview = Overview([task for tasks in of.values() for task in tasks],
                         n_devices=len(execution.devices) if nodes is None else nodes.n_folds_at_once)
     outcomes: list[Outcome] = []
