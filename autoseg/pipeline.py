@@ -25,20 +25,19 @@ from autoseg.evaluation.comparison import PairedComparison, compare_summaries
 from autoseg.evaluation.folders import PREDICTION_MISSING, evaluate_folders
 from autoseg.evaluation.types import Scoring, Summary
 from autoseg.explain.ablation import Ablation
-from autoseg.planning.probe import ProbedHardware
-from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
+from autoseg.planning.make import plan_dataset
+from autoseg.planning.store import configuration_of, read_plan
+from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.reporting.curves import LiveCurves
 from autoseg.reporting.predictions import sheet_of_masks
 from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
-from autoseg.workspace.files import read_json, read_model, write_json
+from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
-from planners import PLANNERS
-from planners.rules.budget import with_budget
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
-from planners.schema.plan import Plan, content_hash_of
+from planners.schema.plan import Plan
 
 if TYPE_CHECKING:
     from autoseg.training.validate import FoldResult
@@ -107,58 +106,13 @@ def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path |
 
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
          memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto") -> Plan:
-    """Plan the training of a dataset that has a fingerprint, and write the plan.
+    """Plan the training of a dataset that has a fingerprint, and write the plan; a plan that a person made is kept.
 
-    A plan that is of no planner, a file that somebody made of another, is kept as it is. Raises UserError where it, or a
-    planner's plan that was edited, would have to be replaced.
+    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced.
     """
     workspace = Workspace.open(home)
-    name = workspace.dataset(dataset)
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-    path = workspace.plan(name, planner)
-    if path.is_file():
-        if planner not in PLANNERS.names():
-            return _own_plan(workspace, name, planner, budget)
-        if read_model(path, Plan).content_hash not in ("", content_hash_of(read_json(path))):
-            raise UserError("the plan was edited by hand, and would be replaced", where=path,
-                            do=f"give it a name of its own, such as mv -n {path} {workspace.plan(name, 'mine')}, and say "
-                               "-p mine in place of a planner; or remove it")
-    made = make_plan(workspace, name, planner, budget, device).with_content_hash()
-    write_json(path, made)
-    return made
-
-
-def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget) -> Plan:
-    own = read_plan(workspace, dataset, planner)
-    if budget != Budget(memory_bytes=own.memory_bytes) and budget != Budget():
-        raise UserError("a plan of your own is not planned again for a budget or a memory",
-                        where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")
-    if own.fingerprint_digest != read_model(workspace.fingerprint(dataset), Fingerprint).digest:
-        logger.warning("%s was made of other data than there are now; it is used as it is (the planner of a plug-in needs "
-                       "--plugin)", workspace.plan(dataset, planner))
-    return own
-
-
-def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, device: str) -> Plan:
-    """The plan for a fingerprint, this machine and a budget; nothing is written."""
-    path = workspace.fingerprint(dataset)
-    if not path.is_file():
-        raise UserError("the dataset has no fingerprint", where=dataset,
-                        do=f"run autoseg_plan_and_preprocess -d {dataset}")
-    if device not in ("auto", "cpu"):  # one that is not there is an error, whether the planner asks for it or not
-        from autoseg.base.runtime import open_runtime
-
-        open_runtime(device)
-    hardware = ProbedHardware(device)
-    try:
-        make = PLANNERS.get(planner)
-        made = make(read_model(path, Fingerprint), hardware, budget)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
-    ending = read_manifest(workspace.raw(dataset), allow_outcomes=True).file_ending
-    # Folders bear the name that was asked for, whatever a plug-in calls itself.
-    return with_budget(made.model_copy(update={"file_ending": ending, "planner": planner,
-                                            "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)
+    return plan_dataset(workspace, workspace.dataset(dataset), planner, budget, device)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
@@ -174,16 +128,15 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     planned = read_plan(workspace, name, planner)
     folder = workspace.raw(name)
     manifest = read_manifest(folder, allow_outcomes=True)  # the plan was made with them or without
-    wanted = {planned.configurations[c].data or c for c in configurations or planned.configurations
-              if check_configuration(planned, c)}
+    wanted = {configuration_of(planned, c).data or c for c in configurations or planned.configurations}
     results = []
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)
         n_cases = count_cases(folder, manifest) if only is None else len(only)
         with progress_bar(f"preparing {configuration}", n_cases) as bar:
             results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
-                                              workers=workers or cores(), progress=bar.update,
-                                              transforms=registered(workspace, name, manifest), only=only, worker_pool=worker_pool))
+                                              workers=workers or cores(), progress=bar.update, only=only,
+                                              transforms=registered(workspace, name, manifest), worker_pool=worker_pool))
     for result in results:
         result.raise_faults()
     return [result.folder for result in results]
@@ -195,19 +148,21 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
           home: str | Path | None = None, device: str = "auto") -> "FoldResult":
     """Train a fold, or go on with it, or read the result of a finished one.
 
-    It is trained by the plan that `settle` gives, or by `planned`, which is settled already. With `save_probabilities` those
-    of the validation cases are written too, of a finished fold what is missing of them. Several processes train it together
-    within `train.distributed.joined`.
+    It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. With
+    `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing. Several
+    processes train it together within `training.distributed.joined`.
     """
     from autoseg.base.runtime import open_runtime
+    from autoseg.planning.resolve import resolve_plan
     from autoseg.training.memory_estimate import check_step
     from autoseg.training.run import run_fold
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     if planned is None:
-        planned = agreed(settle(dataset, configuration, planner=planner, budget_seconds=budget_seconds,
-                                memory_bytes=memory_bytes, changes=changes, restart=restart, home=home, device=device))
+        budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
+        planned = agreed(resolve_plan(workspace, name, configuration, planner=planner, budget=budget, changes=changes,
+                                      restart=restart, device=device))
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)
@@ -220,30 +175,6 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
         except Exception as error:  # a picture is no reason to fail a fold that is finished
             logger.warning("the validation cases could not be drawn: %s: %s", type(error).__name__, error)
     return result
-
-
-def settle(dataset: str | int, configuration: str, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
-           memory_bytes: int | None = None, changes: Sequence[str] = (), restart: bool = False,
-           home: str | Path | None = None, device: str = "auto") -> Plan:
-    """The plan that the folds of a configuration are to be trained by; nothing is written.
-
-    A budget or a memory given here plans this training anew; `changes` are `key=value` on its plan. A model that was
-    begun keeps its plan, where nothing else is asked for: planning again could answer otherwise, as speed is measured.
-    """
-    from autoseg.training.run import apply_changes, started_plan
-
-    workspace = Workspace.open(home)
-    name = workspace.dataset(dataset)
-    planned = read_plan(workspace, name, planner)
-    begun = None if restart else started_plan(workspace, name, planner, configuration)
-    if begun is not None and _grants(begun, configuration, budget_seconds, memory_bytes, changes):
-        if begun.configurations[configuration] != planned.configurations.get(configuration):
-            logger.info("%s %s keeps the plan that it was begun with", name, configuration)
-        planned = begun
-    elif budget_seconds is not None or memory_bytes is not None:
-        planned = _replanned(workspace, planned, configuration, Budget(memory_bytes=memory_bytes,
-                                                                       seconds_per_fold=budget_seconds), device)
-    return apply_changes(planned, configuration, changes)
 
 
 def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:
@@ -278,29 +209,6 @@ def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, sco
     files = [case for case in find_training_cases(raw, manifest) if case.name in chosen]
     sheet_of_masks(folder.sheet, files, {"prediction": folder.validation}, manifest,
                    registered(workspace, dataset, manifest))
-
-
-def _grants(begun: Plan, configuration: str, budget_seconds: float | None, memory_bytes: int | None,
-            changes: Sequence[str]) -> bool:
-    """Whether the plan of a model that was begun is already all that is asked for."""
-    from autoseg.training.run import apply_changes
-
-    known = begun.configurations[configuration]
-    return (budget_seconds in (None, known.schedule.budget_seconds) and memory_bytes in (None, begun.memory_bytes)
-            and apply_changes(begun, configuration, changes).configurations[configuration] == known)
-
-
-def _replanned(workspace: Workspace, planned: Plan, configuration: str, budget: Budget, device: str) -> Plan:
-    """The plan with one configuration planned for another budget; the prepared cases must still fit it."""
-    check_configuration(planned, configuration)
-    known = planned.configurations[configuration]
-    made = make_plan(workspace, planned.dataset, planned.planner, budget, device)
-    fresh = made.configurations.get(configuration)
-    if fresh is None or recipe_digest(planned, known) != recipe_digest(planned, fresh):
-        raise UserError(f"{configuration} needs other prepared cases for this budget", where=planned.dataset,
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner} with this budget")
-    return planned.model_copy(update={"configurations": {**planned.configurations, configuration: fresh},
-                                      "reasons": made.reasons, "memory_bytes": made.memory_bytes})
 
 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,
@@ -365,30 +273,6 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
 
     manifest = None if dataset_json is None else read_manifest(Path(dataset_json), allow_outcomes=True)
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)
-
-
-def read_plan(workspace: Workspace, dataset: str, planner: str) -> Plan:
-    """A plan that was made before; a UserError that lists the planners if there is none."""
-    path = workspace.plan(dataset, planner)
-    if planner not in PLANNERS.names() and not path.is_file():
-        raise UserError(f"unknown planner {planner!r}", found=", ".join(PLANNERS.names()))
-    if not path.is_file():
-        raise UserError(f"the dataset is not planned by {planner}", where=dataset,
-                        do=f"run autoseg_plan_and_preprocess -d {dataset} -p {planner}")
-    found = read_model(path, Plan)
-    if found.dataset != dataset:
-        raise UserError("the plan is of another dataset", where=path, found=found.dataset, expected=dataset,
-                        do=f"make one of this dataset's: autoseg_plan_and_preprocess -d {dataset}")
-    # Models lie under the name that was asked for, which may be that of a file somebody made of another plan.
-    return found.model_copy(update={"planner": planner})
-
-
-def check_configuration(planned: Plan, configuration: str) -> bool:
-    """True, or a UserError that lists the configurations of the plan."""
-    if configuration not in planned.configurations:
-        raise UserError(f"unknown configuration {configuration!r}", where=f"{planned.dataset}, plan {planned.planner}",
-                        found=", ".join(planned.configurations))
-    return True
 
 
 def count_cases(folder: Path, manifest: Manifest) -> int:

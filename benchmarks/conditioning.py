@@ -30,9 +30,9 @@ from autoseg.batches.input_dropout import hide
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, collate, encode, fit_encoder
 from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
-from autoseg.nn.losses.deep import build_loss
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, train_step
+from autoseg.training.tasks.segmentation import Segmentation
 from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
@@ -111,7 +111,8 @@ def plan_of(part: str, labels: LabelSpec, architecture: UNet, iterations: int, p
 
 def state_of(plan: Plan, layout: Layout, seed: int):
     configuration = plan.configurations["3d_fullres"]
-    return new_state(plan, configuration, RUNTIME, seed, layout), build_loss(plan.labels, configuration, "cpu")
+    goal = Segmentation(plan, configuration)
+    return new_state(goal, configuration, RUNTIME, seed, layout), goal.build_loss(RUNTIME.device)
 
 
 def fitted(task: Task, seed: int) -> ConditionEncoder:

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.nn.fusion import FUSIONS
-from autoseg.nn.losses.deep import build_loss
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, train_step
+from autoseg.training.tasks.segmentation import Segmentation
 from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
@@ -138,7 +138,8 @@ def trained(fusion: str, task: Task, arguments: argparse.Namespace, *, architect
     n_channels = task(generator, 1)[0].shape[1]
     plan = plan_of(fusion, n_channels, architecture, arguments.iterations)
     configuration = plan.configurations["3d_fullres"]
-    state, loss = new_state(plan, configuration, RUNTIME, arguments.seed), build_loss(LABELS, configuration, "cpu")
+    goal = Segmentation(plan, configuration)
+    state, loss = new_state(goal, configuration, RUNTIME, arguments.seed), goal.build_loss(RUNTIME.device)
     state.model.train()
     while not state.finished:
         image, label = task(generator, BATCH)
@@ -232,7 +233,8 @@ def cost(arguments: argparse.Namespace) -> None:
         for fusion in dict.fromkeys(("concat", *arguments.fusions)):
             plan = plan_of(fusion, 3, unet(features), iterations=100, patch=shape)
             configuration = plan.configurations["3d_fullres"]
-            states[fusion] = (new_state(plan, configuration, RUNTIME, 0), build_loss(LABELS, configuration, "cpu"), [])
+            goal = Segmentation(plan, configuration)
+            states[fusion] = (new_state(goal, configuration, RUNTIME, 0), goal.build_loss(RUNTIME.device), [])
         for _ in range(arguments.rounds):
             for state, loss, seconds in states.values():
                 begun = time.perf_counter()

@@ -10,19 +10,16 @@ from pathlib import Path
 
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, UserError
-from autoseg.base.progress import duration
 from autoseg.orchestrate import cluster
 from autoseg.orchestrate.distribute import Nodes, connected
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
 from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
-from autoseg.preprocessing.run import recipe_digest
+from autoseg.planning.resolve import check_started, resolve_plan
+from autoseg.planning.store import configuration_of, current_plan
 from autoseg.selection.types import Selection
 from autoseg.training.assemble import assemble
-from autoseg.training.run import started_plan
-from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
-from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
@@ -63,12 +60,12 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     name = workspace.dataset(dataset)
     pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
     with connected(execution.cluster) as nodes:
-        planned = _planned(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds),
-                           execution, nodes)
+        budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
+        planned = _planned(workspace, name, planner, budget, execution, nodes)
         stages = in_stages(planned, configurations)
         wanted = choose_folds(workspace, name, folds)
         trained = [configuration for stage in stages for configuration in stage]
-        _check_started(workspace, planned, trained, budget_seconds, memory_bytes)
+        check_started(workspace, planned, trained, budget)
         if nodes is not None:
             cluster.preprocess(nodes, name, planner, trained, workspace)
         pipeline.preprocess(name, planner=planner, configurations=trained, home=workspace.home, workers=execution.workers)
@@ -111,28 +108,6 @@ def _join_stages(tasks: Sequence[FoldTask], home: Path) -> None:
             logger.debug("%s cannot be prepared yet", task.title)
 
 
-def _check_started(workspace: Workspace, planned: Plan, configurations: Sequence[str], budget_seconds: float | None,
-                   memory_bytes: int | None) -> None:
-    """A UserError where folds were started with other settings than those requested now.
-
-    Without the error, finished folds would silently keep the old settings.
-    """
-    for configuration in configurations:
-        started = started_plan(workspace, planned.dataset, planned.planner, configuration)
-        if started is None:
-            continue
-        known = started.configurations[configuration]
-        folder = workspace.model(planned.dataset, planned.planner, configuration).path
-        again = f"autoseg_train {planned.dataset} {configuration} all-folds --restart"
-        do = f"remove {folder}, or train its folds again with {again}"
-        if budget_seconds not in (None, known.schedule.budget_seconds) or memory_bytes not in (None, started.memory_bytes):
-            raise UserError(f"{configuration} was started with another budget or memory", where=folder,
-                            found=f"{duration(known.schedule.budget_seconds or 0)} per fold",
-                            do=f"leave out --budget and --memory, or {do}")
-        if recipe_digest(started, known) != recipe_digest(planned, planned.configurations[configuration]):
-            raise UserError(f"{configuration} was started with cases that were prepared differently", where=folder, do=do)
-
-
 def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[str]]:
     """The configurations to train: first those without an earlier stage, then the cascades, which need it finished.
 
@@ -140,8 +115,7 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
     """
     names = list(dict.fromkeys(configurations or planned.configurations))
     for name in names:
-        pipeline.check_configuration(planned, name)
-        earlier = planned.configurations[name].previous
+        earlier = configuration_of(planned, name).previous
         if earlier and earlier not in names:
             raise UserError(f"{name} needs the predictions of {earlier}", where=planned.dataset,
                             do=f"name both: -c {' '.join([earlier, *names])}")
@@ -154,12 +128,10 @@ def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, e
     """The plan of the dataset. An existing plan is kept while it is of this data, budget and memory: speed is measured, so
     that a new plan could differ.
     """
-    if workspace.plan(dataset, planner).is_file():
-        known = pipeline.read_plan(workspace, dataset, planner)
-        measured = read_model(workspace.fingerprint(dataset), Fingerprint)
-        if _is_current(known, measured, budget.seconds_per_fold, budget.memory_bytes):
-            logger.info("%s: the plan is kept", dataset)
-            return known
+    known = current_plan(workspace, dataset, planner, budget)
+    if known is not None:
+        logger.info("%s: the plan is kept", dataset)
+        return known
     if nodes is not None:
         return cluster.plan(nodes, dataset, home=workspace.home, planner=planner, budget_seconds=budget.seconds_per_fold,
                             memory_bytes=budget.memory_bytes)
@@ -167,18 +139,12 @@ def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, e
                          budget_seconds=budget.seconds_per_fold, memory_bytes=budget.memory_bytes)
 
 
-def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None, memory_bytes: int | None) -> bool:
-    budgets = {configuration.schedule.budget_seconds for configuration in known.configurations.values()}
-    return (known.fingerprint_digest == measured.digest and (budget_seconds is None or budgets == {budget_seconds})
-            and (memory_bytes is None or known.memory_bytes == memory_bytes))
-
-
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
            execution: ExecutionOptions, nodes: Nodes | None) -> list[Outcome]:
     """Every fold of every configuration, stage by stage; a cascade is not started where its earlier stage failed."""
     tasks_by_configuration = {}
     for configuration in (configuration for stage in stages for configuration in stage):
-        resolved = pipeline.settle(planned.dataset, configuration, planner=planned.planner, home=workspace.home)
+        resolved = resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner)
         tasks_by_configuration[configuration] = begin_folds(workspace, resolved, configuration, folds,
                                                             save_probabilities=True)
     overview = Overview([task for tasks in tasks_by_configuration.values() for task in tasks],

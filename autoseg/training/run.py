@@ -7,73 +7,21 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from autoseg.base.errors import UserError
-from autoseg.base.parts import check_part
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
-from autoseg.batches.augment import AUGMENTATIONS
-from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.nn.fusion import FUSIONS
-from autoseg.nn.losses import LOSSES
-from autoseg.nn.networks import NETWORKS
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob
-from autoseg.training.optimizers import OPTIMIZERS
+from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
-from planners.registry import Registry
-from planners.schema.base import Part
-from planners.schema.override import override
-from planners.schema.plan import Configuration, Plan, Schedule
+from planners.schema.plan import Plan, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
-
-
-def apply_changes(planned: Plan, configuration: str, changes: Sequence[str]) -> Plan:
-    """The plan with `key=value` changes applied to one configuration; a UserError for a wrong change."""
-    if configuration not in planned.configurations:
-        raise UserError(f"unknown configuration {configuration!r}", where=f"{planned.dataset}, plan {planned.planner}",
-                        found=", ".join(planned.configurations))
-    try:
-        changed = override(planned.configurations[configuration], list(changes))
-    except ValueError as error:
-        raise UserError("a --set does not fit the plan", found=error) from None
-    faults = _shape_faults(planned, changed)
-    if faults:
-        raise UserError(f"{configuration} does not fit together", where=f"{planned.dataset}, plan {planned.planner}",
-                        found="; ".join(faults), do="correct the plan, or what --set changes in it")
-    for registry, part in _parts(changed):
-        check_part(registry, part, f"{planned.dataset} {configuration}")
-    return planned.model_copy(update={"configurations": {**planned.configurations, configuration: changed}})
-
-
-def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
-    """What training will build. Normalisers are not among them: cases are normalised already."""
-    return ((FUSIONS, configuration.fusion), (NETWORKS, configuration.network), (LOSSES, configuration.loss),
-            (CONDITIONERS, configuration.conditioning), (AUGMENTATIONS, configuration.augmentation),
-            (OPTIMIZERS, configuration.schedule.optimizer))
-
-
-def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
-    """What a person who edits a plan can forget: values that must agree with each other."""
-    n, faults = chosen.dimensions, chosen.architecture.faults(chosen.patch)
-    if len(chosen.spacing_mm) != n:
-        faults.append(f"spacing_mm must have {n} axes, as the patch has")
-    if len(chosen.normalizers) != len(planned.channels):
-        faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
-    if len(chosen.prior) not in (0, len(planned.labels.foreground)):
-        faults.append(f"{len(chosen.prior)} values of prior for {len(planned.labels.foreground)} foreground names")
-    if any(axis not in range(n) for axis in chosen.mirror_axes):
-        faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
-    if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:
-        faults.append("the schedule has neither iterations nor budget_seconds")
-    faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
-               if other and other not in planned.configurations]
-    return faults
 
 
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
@@ -155,7 +103,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     began = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, Schedule)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
@@ -173,7 +121,7 @@ def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, 
     job, _ = assemble(workspace, planned, configuration, fold)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, Schedule)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
 
 
@@ -187,7 +135,7 @@ def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
 
 def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:
     try:
-        train_fold(job, runtime, started, on_epoch)
+        train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -23,7 +23,7 @@ from autoseg.training.job import FoldJob
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.base import Frozen
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class FoldResult(Frozen):
     configuration: str
     fold: int | str
     seed: int
-    schedule: Schedule
+    schedule: ResolvedSchedule
     training_seconds: float
     total_seconds: float
     mean_dice: float | None

@@ -18,7 +18,6 @@ from autoseg.batches.loader import BatchStream, make_batches
 from autoseg.batches.store import open_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.geometry import Geometry
-from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.models import load_model
@@ -27,6 +26,7 @@ from autoseg.training.assemble import assemble
 from autoseg.training.job import FoldJob
 from autoseg.training.state import new_state
 from autoseg.training.step import train_step
+from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import read_model, write_json
@@ -49,8 +49,8 @@ def step(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds of training steps, each with its batch; of them what the batch takes."""
     torch.set_num_threads(job["threads"])
     fold, runtime, stream = _training(job)
-    state = new_state(fold.plan, fold.configuration, runtime, 0)
-    loss = build_loss(fold.plan.labels, fold.configuration, runtime.device)
+    task = Segmentation(fold.plan, fold.configuration)
+    state, loss = new_state(task, fold.configuration, runtime, 0), task.build_loss(runtime.device)
     state.model.train()
     loading, whole = [], []
     for _ in range(job["warm_up"] + job["steps"]):

@@ -19,6 +19,7 @@ from autoseg.nn.networks.norm import InstanceNorm
 from autoseg.preprocessing.store import write_prepared
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import Forward, train_step
+from autoseg.training.tasks.segmentation import Segmentation
 from gpu_parts.plans import Setting
 from gpu_parts.table import NOT_MEASURED, Table, ratio
 from gpu_parts.workers import worker_batches
@@ -94,7 +95,7 @@ def plain_step(setting: Setting, device: torch.device, *, compiled: bool = False
 
 def endless(setting: Setting, runtime: Runtime) -> TrainState:
     """A new training with more iterations ahead than will be measured."""
-    state = new_state(setting.plan, setting.configuration, runtime, seed=0)
+    state = new_state(Segmentation(setting.plan, setting.configuration), setting.configuration, runtime, seed=0)
     state.schedule = state.schedule.model_copy(update={"iterations": 10**6})
     state.model.train()
     return state
@@ -102,7 +103,7 @@ def endless(setting: Setting, runtime: Runtime) -> TrainState:
 
 def our_step(setting: Setting, state: TrainState, forward: Forward, runtime: Runtime, batches: Iterator[Batch] | None = None
              ) -> Step:
-    loss = build_loss(setting.plan.labels, setting.configuration, runtime.device)
+    loss = Segmentation(setting.plan, setting.configuration).build_loss(runtime.device)
     fixed = random_batch(setting, runtime.device)
     return lambda: train_step(state, forward, loss, fixed if batches is None else next(batches), runtime)
 

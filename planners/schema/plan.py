@@ -6,7 +6,7 @@ A 2D configuration has two axes, the last two of the transposed order.
 
 import json
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
 
 SCHEMA_VERSION = 1
+Iterations = TypeVar("Iterations", int, int | None)
 
 
 class Resampling(Frozen):
@@ -30,10 +31,10 @@ class Resampling(Frozen):
     anisotropy_threshold: float = 3.0
 
 
-class Schedule(Frozen):
-    """How long and how a fold trains. `iterations=None` means: as many as `budget_seconds` allows, once measured."""
+class ScheduleOf(Frozen, Generic[Iterations]):
+    """How long and how a fold trains: a `Schedule` of a plan, or a `ResolvedSchedule` of a training."""
 
-    iterations: int | None = Field(default=None, gt=0)
+    iterations: Iterations = Field(default=None, gt=0, validate_default=True)
     budget_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     iterations_per_epoch: int = Field(default=250, gt=0)
     optimizer: Part = Part(name="sgd")
@@ -44,6 +45,11 @@ class Schedule(Frozen):
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
     validation_mirroring: bool = True  # at the end; a short budget may not afford it
+
+
+# `iterations=None` means: as many as `budget_seconds` allows, once the throughput is measured.
+Schedule = ScheduleOf[int | None]
+ResolvedSchedule = ScheduleOf[int]
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -11,7 +11,7 @@ from autoseg.evaluation.types import CaseScore, LabelScore, LabelSummary, Mean, 
 from autoseg.orchestrate.folds import Outcome, choose_folds, fold_table
 from autoseg.training.validate import FoldResult
 from orchestrate_folds import DATASET, NAME, prepared_spheres, pretend_to_train, tasks_of
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def result(fold: int, *dice: float | None) -> FoldResult:
     mean = Mean(value=sum(known) / len(known), n=len(known))
     summary = Summary(scoring=Scoring(), n_cases=len(cases), foreground_means={"dice": mean}, cases=tuple(cases),
                       labels=(LabelSummary(name="ball", n_empty=0, means={"dice": mean}),))
-    return FoldResult(dataset="d", planner="p", configuration="c", fold=fold, seed=0, schedule=Schedule(learning_rate=1),
+    return FoldResult(dataset="d", planner="p", configuration="c", fold=fold, seed=0,
+                      schedule=ResolvedSchedule(learning_rate=1, iterations=1),
                       training_seconds=50, total_seconds=60, mean_dice=mean.value, scores=summary)
 
 

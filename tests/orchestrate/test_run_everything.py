@@ -8,6 +8,7 @@ from autoseg.base.errors import UserError
 from autoseg.cli import run
 from autoseg.orchestrate import run as run_module
 from autoseg.orchestrate.run import in_stages
+from autoseg.planning import make
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from orchestrate_folds import DATASET, pretend_to_train
@@ -19,15 +20,15 @@ from tests_support import small_plan, write_spheres
 def home(tmp_path, monkeypatch):
     """A raw dataset, for which a plan of tiny networks is made and whose report is only noted."""
     write_spheres(tmp_path / "raw" / DATASET, n_cases=5)
-    made = pipeline.make_plan
+    made = make.make_plan
 
     def tiny(*arguments):
         measured = made(*arguments)
         return measured.model_copy(update={"configurations": {
             "3d_fullres": small_plan().configurations["3d_fullres"], "2d": small_plan(2).configurations["2d"]}})
 
-    monkeypatch.setattr(pipeline, "make_plan", tiny)
-    monkeypatch.setattr(pipeline, "ProbedHardware", lambda device: KnownHardware(
+    monkeypatch.setattr(make, "make_plan", tiny)
+    monkeypatch.setattr(make, "ProbedHardware", lambda device: KnownHardware(
         device="cpu", memory_bytes=2**33, flops_per_s=1e11, cores=1))
     monkeypatch.setattr(pipeline, "report", lambda dataset, *, home: Workspace(home).report(dataset))
     return tmp_path
@@ -81,7 +82,7 @@ def test_a_cascade_is_not_begun_where_its_earlier_stage_failed(tmp_path, monkeyp
         begun.append(task.title)
         return run_module.Outcome(task, None, "bad" if task.configuration == "3d_lowres" else "")
 
-    monkeypatch.setattr(pipeline, "settle", lambda *_, **__: plan)
+    monkeypatch.setattr(run_module, "resolve_plan", lambda *_, **__: plan)
     monkeypatch.setattr("autoseg.orchestrate.folds.attempt", one)
     outcomes = run_module._train(Workspace(tmp_path), plan, [["3d_lowres"], ["3d_cascade_fullres"]], [0, 1],
                                  run_module.ExecutionOptions(), None)
@@ -98,22 +99,7 @@ def test_another_budget_than_folds_were_begun_with_is_refused(home, monkeypatch,
                plan.model_copy(update={"configurations": {"3d_fullres": begun}}))
     write_json(workspace.fold(DATASET, "budgeted", "3d_fullres", 0).schedule, begun.schedule)
     assert run.main(["1", "--budget", "90s", "--home", str(home), "--device", "cpu", "--workers", "1"]) == 2
-    assert "begun with another budget or memory" in capsys.readouterr().err
-
-
-def test_a_plan_of_another_budget_or_dataset_is_made_anew():
-    class Measured:
-        digest = ""
-
-    plan = small_plan()
-    budgeted = plan.configurations["3d_fullres"].model_copy(update={
-        "schedule": plan.configurations["3d_fullres"].schedule.model_copy(update={"budget_seconds": 60.0})})
-    plan = plan.model_copy(update={"configurations": {"3d_fullres": budgeted}})
-    assert run_module._is_current(plan, Measured, None, None) and run_module._is_current(plan, Measured, 60.0, None)
-    assert not run_module._is_current(plan, Measured, 90.0, None)
-    assert not run_module._is_current(plan, Measured, None, 2**30)
-    Measured.digest = "other"
-    assert not run_module._is_current(plan, Measured, None, None)
+    assert "started with another budget or memory" in capsys.readouterr().err
 
 
 def test_the_command_explains_itself(capsys):

@@ -74,8 +74,8 @@ def home(tmp_path_factory):
     raw = workspace.raw(SPHERES)
     preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(SPHERES, plan.planner, NAME)).raise_faults()
 
-    def written(job, runtime, *_):
-        state = new_state(job.plan, job.configuration, runtime, job.seed)
+    def written(job, task, runtime, *_):
+        state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         save_weights(job.folder.checkpoint, state.model.state_dict(), {"training": list(job.training)})
 

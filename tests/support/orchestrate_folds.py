@@ -27,10 +27,10 @@ def pretend_to_train(monkeypatch: pytest.MonkeyPatch, bad: tuple = ()) -> list:
     """
     done = []
 
-    def written(job, runtime, *_):
+    def written(job, task, runtime, *_):
         if job.fold in bad:
             raise UserError("this fold is bad", where=job.title)
-        state = new_state(job.plan, job.configuration, runtime, job.seed)
+        state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         append_record(job.folder.metrics, {"iteration": 6, "iterations": 6, "seconds": 9.0, "seconds_left": 0.0,
                                            "train_loss": 1.0, "validation_dice": 0.5, "learning_rate": 1e-3})

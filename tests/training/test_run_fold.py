@@ -7,6 +7,7 @@ from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.datasets.manifest import read_manifest
+from autoseg.planning import resolve
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training import run as run_module
 from autoseg.training.run import run_fold, started_plan
@@ -28,8 +29,8 @@ def trainings(monkeypatch):
     """Instead of training, weights are drawn and written; the list of folds for which that was done."""
     done = []
 
-    def written(job, runtime, *_):
-        state = new_state(job.plan, job.configuration, runtime, job.seed)
+    def written(job, task, runtime, *_):
+        state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         save_weights(job.folder.checkpoint, state.model.state_dict(), {"seconds": SECONDS, "training": list(job.training)})
         done.append(job.fold)
@@ -101,7 +102,7 @@ def test_cases_that_were_prepared_for_another_plan_are_refused(workspace):
 
 def test_changes_that_the_begun_plan_has_already_go_on_with_it(workspace, trainings, monkeypatch):
     train(workspace, 0, small_plan(batch=3))
-    monkeypatch.setattr(pipeline, "make_plan", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(resolve, "make_plan", lambda *_: pytest.fail("planned again"))
     for options in ({}, {"changes": ["batch=3"]}):
         pipeline.train(1, NAME, 0, home=workspace.home, device="cpu", **options)
     assert trainings == [0]

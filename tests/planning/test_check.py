@@ -3,7 +3,7 @@
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.training.run import apply_changes
+from autoseg.planning.resolve import apply_changes
 from tests_support import small_plan
 
 
