@@ -3,6 +3,7 @@
 >>> import autoseg
 >>> autoseg.fingerprint(4); autoseg.plan(4, budget_seconds=1800); autoseg.preprocess(4)
 >>> autoseg.train(4, "3d_fullres", 0)
+>>> autoseg.predict("images", "masks", dataset=4)
 >>> autoseg.Predictor.open(dataset=4).predict_file("case_0000.nii.gz").label_DHW
 """
 
@@ -13,10 +14,9 @@ from autoseg.base.version import __version__
 
 # Looked up when first used, so that `import autoseg` and every `--help` answer at once.
 _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", "preprocess": "pipeline",
-           "train": "pipeline", "evaluate": "pipeline", "compare": "pipeline", "ablate": "pipeline",
+           "train": "pipeline", "predict": "pipeline", "evaluate": "pipeline", "compare": "pipeline", "ablate": "pipeline",
            "find_best": "pipeline", "report": "pipeline", "overlay": "pipeline", "Predictor": "prediction.predictor",
-           "Ensemble": "prediction.ensemble", "predict_folder": "prediction.folder", "UserError": "base.errors",
-           "load_plugin": "base.processes"}
+           "predict_folder": "prediction.folder", "UserError": "base.errors", "load_plugin": "base.processes"}
 
 __all__ = ["__version__", *_PUBLIC]
 

@@ -200,6 +200,24 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
 
 
+def predict(source: str | Path, target: str | Path, *, dataset: str | int | None = None, configuration: str | None = None,
+            planner: str | None = None, folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
+            probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
+            table: str | Path | None = None, mirroring: bool = True, skip_background: bool = False,
+            home: str | Path | None = None, device: str = "auto") -> list[Path]:
+    """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
+
+    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder`.
+    """
+    from autoseg.prediction.folder import predict_folder
+    from autoseg.prediction.predictor import Predictor
+
+    predictor = Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds, folder=folder,
+                               home=home, device=device, mirroring=mirroring, skip_background=skip_background)
+    return predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
+                          keep_existing=keep_existing, table=table)
+
+
 def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, scores: Summary) -> None:
     """The worst, the best and cases evenly between them, by mean Dice."""
     raw = workspace.raw(dataset)

@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
     raw = Workspace.open(home).raw(plan.dataset)
     part = "Ts" if (raw / "labelsTs").is_dir() else "Tr"
-    predictor = autoseg.Predictor.open(dataset=dataset, home=home)
-    masks = autoseg.predict_folder(predictor, raw / f"images{part}", home / "masks")
+    masks = autoseg.predict(raw / f"images{part}", home / "masks", dataset=dataset, home=home)
     summary = autoseg.evaluate(raw / f"labels{part}", home / "masks", raw, workers=workers)
     print(f"{len(masks)} masks in {home / 'masks'}; mean Dice {summary.foreground_means['dice'].value:.3f}")
 

@@ -13,6 +13,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.datasets.manifest import read_manifest
 from autoseg.formats import read_label, write_array, write_label
 from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.predictor import Predictor
 from autoseg.preprocessing.run import preprocess_dataset
@@ -64,7 +65,8 @@ def test_a_cascade_trains_on_out_of_fold_predictions_and_predicts_through_both_s
     result = train(workspace, plan, "3d_cascade_fullres")
     assert result.scores.n_cases == 1
     predictor = Predictor.open(dataset=1, configuration="3d_cascade_fullres", home=workspace.home, device="cpu")
-    assert predictor.previous is not None and len(predictor.previous.models) == 5
+    (member,) = predictor.members
+    assert member.previous is not None and len(member.previous.models) == 5
     masks = predict_folder(predictor, workspace.raw(DATASET) / "imagesTr", tmp_path / "masks")
     assert len(masks) == 5
 
@@ -175,7 +177,7 @@ def test_paired_sides_are_swapped_when_a_prediction_is_mirrored(workspace):
             return logits
 
     case = sphere_case("x", 0, (16, 16, 16))
-    seen = Predictor(predictor.plan, "3d_fullres", [FoldModel(OneSided())], CPU).predict(case).label_DHW
+    seen = ConfigurationModel(predictor.plan, "3d_fullres", [FoldModel(OneSided())], CPU).predict_label(case)
     assert (seen[..., :8] == 1).all() and (seen[..., 8:] == 2).all()
 
 

@@ -8,52 +8,52 @@ from autoseg.cli import common
 
 
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
-                         "or with all\nfinished folds of the best configuration as an ensemble.",
-                         "example: autoseg_predict -i imgs -o masks")
-    made.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
-                      help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
-    made.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
-    made.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
-    made.add_argument("-c", "--configuration", metavar="C", help="default: what inference.json says, else the best by "
-                      "validation Dice")
-    made.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: likewise)")
-    made.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
-    made.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
-    made.add_argument("--save_probabilities", action="store_true", help="also write CASE_probabilities, a channel a class")
-    made.add_argument("--save_uncertainty", action="store_true",
-                      help="also write CASE_entropy and CASE_disagreement, both from 0 to 1")
-    made.add_argument("--mirroring", choices=("on", "off"), default="on",
-                      help="average mirrored predictions where training mirrored (default: on)")
-    made.add_argument("--skip_background", choices=("on", "off"), default="off",
-                      help="look at the whole image coarsely first, and predict in full only where that finds anything; "
-                           "faster for small structures in large images, but a lesion of a few voxels that the coarse "
-                           "look does not see at all is lost (default: off)")
-    made.add_argument("--table", type=Path, metavar="FILE",
-                      help="clinical table of the cases (default: the training table's name in the input folder)")
-    made.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
-    made.add_argument("--cluster", metavar="ADDRESS",
-                      help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
-    common.add_device(made)
-    return common.run(_run, made, argv)
+    parser = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
+                           "or with all\nfinished folds of the best configuration as an ensemble.",
+                           "example: autoseg_predict -i imgs -o masks")
+    parser.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
+                        help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
+    parser.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
+    parser.add_argument("-c", "--configuration", metavar="C", help="default: what inference.json says, else the best by "
+                        "validation Dice")
+    parser.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: likewise)")
+    parser.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
+    parser.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
+    parser.add_argument("--save_probabilities", action="store_true",
+                        help="also write CASE_probabilities, one channel per class")
+    parser.add_argument("--save_uncertainty", action="store_true",
+                        help="also write CASE_entropy and CASE_disagreement, both from 0 to 1")
+    parser.add_argument("--mirroring", choices=("on", "off"), default="on",
+                        help="average mirrored predictions where training mirrored (default: on)")
+    parser.add_argument("--skip_background", choices=("on", "off"), default="off",
+                        help="look at the whole image coarsely first, and predict in full only where that finds anything; "
+                             "faster for small structures in large images, but a lesion of a few voxels that the coarse "
+                             "look does not see at all is lost (default: off)")
+    parser.add_argument("--table", type=Path, metavar="FILE",
+                        help="clinical table of the cases (default: the training table's name in the input folder)")
+    parser.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
+    parser.add_argument("--cluster", metavar="ADDRESS",
+                        help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
+    common.add_device(parser)
+    return common.run(_run, parser, argv)
 
 
 def _run(options: argparse.Namespace) -> None:
+    from autoseg import pipeline
     from autoseg.orchestrate import cluster
     from autoseg.orchestrate.distribute import connected
-    from autoseg.prediction.ensemble import Ensemble
-    from autoseg.prediction.folder import predict_folder
 
-    chosen = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
-              "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
-              "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on"}
-    how = {"probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
-           "keep_existing": options.keep_existing, "table": options.table}
+    arguments = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
+                 "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
+                 "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
+                 "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
+                 "keep_existing": options.keep_existing, "table": options.table}
     with connected(options.cluster) as nodes:
-        if nodes is not None:
-            masks = cluster.predict(nodes, options.input, options.output, **how, **chosen)
+        if nodes is None:
+            masks = pipeline.predict(options.input, options.output, **arguments)
         else:
-            masks = predict_folder(Ensemble.open(**chosen), options.input, options.output, **how)
+            masks = cluster.predict(nodes, options.input, options.output, **arguments)
     print(f"{len(masks)} masks written to {options.output}")
 
 

@@ -25,7 +25,7 @@ def add_scoring(made: argparse.ArgumentParser) -> None:
     made.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
                       help="of the surface Dice, in mm; LABEL=MM for one label (default: 2)")
     made.add_argument("--empty", choices=("nan", "one"), default="nan",
-                      help="what two empty masks score: nothing, left out of execution and counted, or one (default: nan)")
+                      help="what two empty masks score: nothing, left out of means and counted, or one (default: nan)")
     made.add_argument("--lesion_iou", type=float, metavar="IOU", help="from which a lesion may be found (default: 0.1)")
     made.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions do not count (default: 0)")
     made.add_argument("--lesion_sizes_ml", nargs="+", type=float, metavar="ML",

@@ -16,8 +16,8 @@ from autoseg.datasets.manifest import read_manifest
 from autoseg.datasets.raw import find_training_cases
 from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
-from autoseg.prediction.ensemble import Ensemble
 from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.predictor import Predictor
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan
 
@@ -59,7 +59,7 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
 
 def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = False, uncertainty: bool = False,
             keep_existing: bool = False, table: Path | None = None, **model: Any) -> list[Path]:
-    """As `predict_folder` with `Ensemble.open(**model)`, in chunks over the machines; `source` and `target` lie on the
+    """As `predict_folder` with `Predictor.open(**model)`, in chunks over the machines; `source` and `target` lie on the
     shared disk. Cases that no machine could predict are predicted in this process at the end, which raises the faults.
     """
     source, target = source.absolute(), target.absolute()
@@ -67,7 +67,7 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
     if model.get("folder") is not None:
         model["folder"] = Path(model["folder"]).absolute()
     export = partial(predict_folder, probabilities=probabilities, uncertainty=uncertainty, table=table and table.absolute())
-    predictor = Ensemble.open(**model)
+    predictor = Predictor.open(**model)
     names = [files.name for files in predictor.find(source, table).files]
     work = partial(_predict, export, source=source, target=target, model=model, keep_existing=keep_existing)
     missing = set(names)
@@ -92,7 +92,7 @@ def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations
 
 def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path, target: Path, model: dict[str, Any],
              keep_existing: bool) -> list[str]:
-    export(Ensemble.open(**model), source, target, keep_existing=keep_existing, only=names)
+    export(Predictor.open(**model), source, target, keep_existing=keep_existing, only=names)
     return list(names)
 
 

@@ -15,7 +15,7 @@ from autoseg.datasets.case import PreparedCase
 from autoseg.grids.resample import resample_rows, value_limits
 from autoseg.grids.resize import Resize, plan_resize
 from autoseg.grids.vote import corners, grid_taps, in_memory, settle
-from planners.schema.labels import LabelSpec
+from autoseg.prediction.decision import decide_index, label_values
 from planners.schema.plan import Configuration, Plan
 
 Window = tuple[slice, slice, slice]
@@ -34,14 +34,14 @@ def restore_label(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan,
     Outside of the crop is background.
     """
     resize = _resize_back(logits_KDHW, prepared, plan, configuration)
-    values = _painted_values(plan.labels)
+    values = label_values(plan.labels)
     has_regions = plan.labels.has_regions
     out = np.zeros(_transposed_shape(prepared), dtype=values.dtype)
     crop = out[_window(prepared)]
     if resize.is_identity or max(resize.orders) <= 1:
         slabs = _decided_slabs(logits_KDHW, resize, has_regions)
     else:
-        slabs = ((start, stop, _decide(rows, has_regions)) for start, stop, rows in _logit_slabs(logits_KDHW, resize))
+        slabs = ((start, stop, decide_index(rows, has_regions)) for start, stop, rows in _logit_slabs(logits_KDHW, resize))
     for start, stop, winner_DHW in slabs:
         crop[start:stop] = values[winner_DHW.cpu().numpy()]
     return np.ascontiguousarray(out.transpose(np.argsort(prepared.transpose)))
@@ -91,42 +91,22 @@ def _resize_back(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, 
     return plan_resize(shapes, prepared.spacing_mm, to_mm, rules.order_logits, rules)
 
 
-def _painted_values(labels: LabelSpec) -> np.ndarray:
-    """The label value of each decision; decision 0 of regions is: none of them."""
-    values = (0, *labels.region_order) if labels.has_regions else [first for first, *_ in labels.names.values()]
-    return np.array(values, dtype=np.uint8 if max(values) <= 255 else np.int16)
-
-
-def _decide(logits_KX: torch.Tensor, has_regions: bool) -> torch.Tensor:
-    """(X, ...) int16: index of the largest logit, the first of equal ones; or 1 + index of the last positive region."""
-    best = logits_KX[0]
-    winner = (best > 0).to(torch.int16) if has_regions else torch.zeros_like(best, dtype=torch.int16)
-    # A running maximum reads each class once in the order of memory, which argmax over the first axis does not.
-    for k, logit in enumerate(logits_KX[1:], start=1):
-        if has_regions:
-            winner.masked_fill_(logit > 0, k + 1)
-        else:
-            winner.masked_fill_(logit > best, k)
-            best = torch.maximum(best, logit)
-    return winner
-
-
 def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
                    has_regions: bool) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Decisions on the file's grid by linear or nearest resampling, slab by slab."""
     if resize.is_identity:
         for start, stop in _slabs(len(logits_KDHW), resize.shape_out):
-            yield start, stop, _decide(logits_KDHW[:, start:stop], has_regions)
+            yield start, stop, decide_index(logits_KDHW[:, start:stop], has_regions)
         return
     taps = grid_taps(resize, logits_KDHW.device, torch.float32)
     flat_KN = in_memory(logits_KDHW)
-    for slab in settle(lambda start, stop: _decide(logits_KDHW[:, start:stop], has_regions), taps):
+    for slab in settle(lambda start, stop: decide_index(logits_KDHW[:, start:stop], has_regions), taps):
         for voxels, index, weight in corners(slab, taps, logits_KDHW.stride()[1:]):
             # Neighbours share samples: fetching each once, its classes side by side, is four times faster.
             used, index = torch.unique(index, return_inverse=True)
             samples_UK = flat_KN[:, used].T.float().contiguous()
             mixed_NK = F.embedding_bag(index, samples_UK, per_sample_weights=weight, mode="sum")
-            slab.decided_DHW[voxels.unbind(1)] = _decide(mixed_NK.T, has_regions)
+            slab.decided_DHW[voxels.unbind(1)] = decide_index(mixed_NK.T, has_regions)
         yield slab.start, slab.stop, slab.decided_DHW
 
 

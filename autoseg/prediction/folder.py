@@ -15,9 +15,8 @@ from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
 from autoseg.formats import write_array, write_label
 from autoseg.formats.files import is_folder, list_files
-from autoseg.prediction.ensemble import Ensemble, Ready
 from autoseg.prediction.inference_settings import QualityControl
-from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor
+from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
 from autoseg.prediction.prefetch import prefetch
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import read_model, remove_folder, write_json
@@ -35,29 +34,28 @@ _SHARE = 0.7
 Task = tuple[CaseFiles, Path]  # a case and its mask
 
 
-def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: str | Path, *, probabilities: bool = False,
+def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
                    only: Collection[str] | None = None) -> list[Path]:
     """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks' paths.
 
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
-    Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel a
-    head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is known
+    Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel
+    per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is known
     of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
     alone. One bad case never ends the others: all faults are raised together as ManyFaults when the rest is done.
     """
-    predictor = predictor if isinstance(predictor, Ensemble) else Ensemble([predictor])
     plan, source, target = predictor.plan, Path(source), Path(target)
-    found = predictor.find(source, table)
-    files = [files for files in found.files if only is None or files.name in only]
+    cases = predictor.find(source, table)
+    files = [case_files for case_files in cases.files if only is None or case_files.name in only]
     masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
     _spare_images(files, masks)
     if only is None:
         _collect_quality(target, predictor.quality_control, plan.file_ending)
     tasks = [task for task in zip(files, masks, strict=True) if not (keep_existing and task[1].is_file())]
     write = partial(_write, quality_control=predictor.quality_control, ending=plan.file_ending, alone=only is None)
-    done, faults = _predict_each(predictor, tasks, found, write, (probabilities, uncertainty))
+    done, faults = _predict_each(predictor, tasks, cases, write, (probabilities, uncertainty))
     undone = {mask for _, mask in tasks} - done
     written = [mask for mask in masks if mask not in undone]
     if written:
@@ -67,8 +65,8 @@ def predict_folder(predictor: Predictor | Ensemble, source: str | Path, target: 
     return written
 
 
-def _predict_each(predictor: Ensemble, tasks: Sequence[Task], found: CasesToPredict, write: Callable[..., None],
-                  wanted: tuple[bool, bool]) -> tuple[set[Path], list[str]]:
+def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPredict, write: Callable[..., None],
+                  outputs: tuple[bool, bool]) -> tuple[set[Path], list[str]]:
     """The masks that were written, and the faults of the cases that were not.
 
     While one case is predicted the next is read and prepared, if both fit into memory, and the mask of the one before is
@@ -76,7 +74,7 @@ def _predict_each(predictor: Ensemble, tasks: Sequence[Task], found: CasesToPred
     """
     done, faults = set(), []
 
-    def settle(task: Task, outcome: Future | AutosegError) -> None:
+    def finish(task: Task, outcome: Future | AutosegError) -> None:
         try:
             if isinstance(outcome, AutosegError):
                 raise outcome
@@ -86,51 +84,51 @@ def _predict_each(predictor: Ensemble, tasks: Sequence[Task], found: CasesToPred
             logger.warning("%s was not predicted: %s", task[0].name, error)
             faults.append(str(error))
 
-    made = prefetch(tasks, lambda task: predictor.ready(predictor.load(task[0], found.conditions)),
-                 lambda this, following: _fit(predictor, this[0], following[0], soft=any(wanted)))
+    prefetched = prefetch(tasks, lambda task: predictor.ready(predictor.load(task[0], cases.conditions)),
+                          lambda task, following: _both_fit(predictor, task[0], following[0], all_heads=any(outputs)))
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
-        before = ()
-        for task, ready in progress(made, "predicting", len(tasks)):
-            outcome = ready if isinstance(ready, AutosegError) else _predicted(predictor, ready, wanted)
-            if before:  # so that no more than one prediction waits to be written
-                settle(*before)
+        before: tuple[Task, Future | AutosegError] | None = None
+        for task, ready in progress(prefetched, "predicting", len(tasks)):
+            outcome = ready if isinstance(ready, AutosegError) else _predict_case(predictor, ready, outputs)
+            if before is not None:  # so that no more than one prediction waits to be written
+                finish(*before)
             before = task, outcome if isinstance(outcome, AutosegError) else pool.submit(write, task[1], outcome)
             del outcome
-            if any(wanted):  # arrays of all heads, of which writing makes copies: never beside a prediction
-                settle(*before)
-                before = ()
-        if before:
-            settle(*before)
+            if any(outputs):  # arrays of all heads, of which writing makes copies: never beside a prediction
+                finish(*before)
+                before = None
+        if before is not None:
+            finish(*before)
     return done, faults
 
 
-def _predicted(predictor: Ensemble, ready: Ready, wanted: tuple[bool, bool]) -> Prediction | AutosegError:
+def _predict_case(predictor: Predictor, ready: ReadyCase, outputs: tuple[bool, bool]) -> Prediction | AutosegError:
     try:
-        return predictor.predict_ready(ready, *wanted)
+        return predictor.predict_ready(ready, *outputs)
     except AutosegError as error:
         return error
 
 
-def _fit(predictor: Ensemble, this: CaseFiles, following: CaseFiles, *, soft: bool) -> bool:
-    """Whether one case can be predicted while another is read. What cannot be known is waited for."""
+def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, all_heads: bool) -> bool:
+    """Whether one case can be predicted while another is read. A case whose headers cannot be read waits for its turn."""
     try:
-        read = predictor.bytes_to_read(following)
-        need = predictor.bytes_to_predict(this, soft=soft) + read
+        bytes_to_read = predictor.bytes_to_read(following)
+        needed = predictor.bytes_to_predict(case, all_heads=all_heads) + bytes_to_read
     except AutosegError:
-        return False  # it is said when its turn comes
-    device = predictor.members[0].runtime.device
-    if device.type == "cuda" and read > _SHARE * free_device_bytes(device):
+        return False  # the fault is reported when the case is read
+    device = predictor.runtime.device
+    if device.type == "cuda" and bytes_to_read > _SHARE * free_device_bytes(device):
         return False  # it is resampled there
     free = free_host_bytes()
-    if need > _SHARE * free:
-        logger.info("%s is not read prefetch: %.1f GiB are needed beside the case before it, %.1f are free", following.name,
-                    need / 2**30, free / 2**30)
-    return need <= _SHARE * free
+    if needed > _SHARE * free:
+        logger.info("%s is not read ahead of time: %.1f GiB are needed beside the case before it, %.1f GiB are free",
+                    following.name, needed / 2**30, free / 2**30)
+    return needed <= _SHARE * free
 
 
 def _write(mask: Path, prediction: Prediction, *, quality_control: QualityControl | None, ending: str, alone: bool) -> None:
     """Everything of a case; the mask last, which says that the case is done."""
-    _write_soft(mask.parent, ending, prediction)
+    _write_arrays(mask.parent, ending, prediction)
     if prediction.quality is not None:
         _note_quality(mask, quality_control, prediction.quality, alone=alone)
     else:
@@ -138,13 +136,13 @@ def _write(mask: Path, prediction: Prediction, *, quality_control: QualityContro
     write_label(mask, prediction.label_DHW, prediction.case.geometry)
 
 
-def _write_soft(target: Path, ending: str, prediction: Prediction) -> None:
+def _write_arrays(target: Path, ending: str, prediction: Prediction) -> None:
     """Everything beside the mask that was asked for."""
     case = prediction.case
-    for what, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
+    for kind, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
                         ("disagreement", prediction.disagreement_DHW)):
         if array is not None:
-            write_array(target / f"{case.name}_{what}{_soft_ending(ending)}", array if array.ndim == 4 else array[None],
+            write_array(target / f"{case.name}_{kind}{_array_ending(ending)}", array if array.ndim == 4 else array[None],
                         case.geometry)
 
 
@@ -157,7 +155,7 @@ def _note_quality(mask: Path, quality_control: QualityControl | None, quality: C
     else:
         write_json(mask.parent / QUALITY_OF_CASES / f"{quality.name}.json", quality)
     if quality.needs_review:
-        logger.warning("%s: look at this one, its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
+        logger.warning("%s needs review: its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
 
 
 def _collect_quality(target: Path, quality_control: QualityControl | None, ending: str) -> None:
@@ -169,15 +167,18 @@ def _collect_quality(target: Path, quality_control: QualityControl | None, endin
         remove_folder(folder)
 
 
-def _write_quality(target: Path, quality_control: QualityControl | None, qualities: Sequence[CaseQuality], ending: str) -> None:
+def _write_quality(target: Path, quality_control: QualityControl | None, qualities: Sequence[CaseQuality],
+                   ending: str) -> None:
     """Write what is known of some cases beside what the same rule said of others, of which there are masks."""
-    rule = QualityReport(review_below=quality_control and quality_control.review_below, correlation=quality_control and quality_control.correlation,
-                         n=quality_control and quality_control.n, cases=())
+    rule = QualityReport(review_below=None, correlation=None, n=None, cases=())
+    if quality_control is not None:
+        rule = QualityReport(review_below=quality_control.review_below, correlation=quality_control.correlation,
+                             n=quality_control.n, cases=())
     path = target / QUALITY
     before = read_model(path, QualityReport) if path.is_file() else rule
     known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
-    cases = {one.name: one for one in known if (target / f"{one.name}{ending}").is_file()}
-    cases |= {one.name: one for one in qualities}
+    cases = {case.name: case for case in known if (target / f"{case.name}{ending}").is_file()}
+    cases |= {case.name: case for case in qualities}
     write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
 
 
@@ -187,7 +188,7 @@ def _forget_quality(mask: Path) -> None:
     if path.is_file():
         report = read_model(path, QualityReport)
         write_json(path, report.model_copy(update={"cases": tuple(
-            one for one in report.cases if not mask.name.startswith(f"{one.name}."))}))
+            case for case in report.cases if not mask.name.startswith(f"{case.name}."))}))
 
 
 def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
@@ -199,7 +200,7 @@ def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
                         do="name another folder for the masks with -o")
 
 
-def _sidecar(predictor: Ensemble, masks: Sequence[Path]) -> dict:
+def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
     labels = predictor.plan.labels
     planners = " + ".join(dict.fromkeys(member.plan.planner for member in predictor.members))
     return {"autoseg_version": __version__, "dataset": predictor.plan.dataset, "planner": planners,
@@ -214,6 +215,6 @@ def _written_values(labels: LabelSpec) -> dict[str, int]:
     return {name: values[0] for name, values in labels.names.items()}
 
 
-def _soft_ending(ending: str) -> str:
+def _array_ending(ending: str) -> str:
     """Images of whole numbers cannot hold probabilities; TIFF can."""
     return ".tif" if ending in (".png", ".jpg", ".jpeg", ".bmp") else ending

@@ -1,6 +1,10 @@
-"""A trained model that stays in memory and predicts case after case."""
+"""Trained models that stay in memory and predict case after case.
+
+Within a configuration logits are averaged, between configurations probabilities, on the file's own grid.
+"""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,28 +13,27 @@ import numpy as np
 import torch
 
 from autoseg.base.errors import UserError
-from autoseg.base.parts import check_part
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
 from autoseg.datasets.raw import find_cases, load_case
+from autoseg.formats import read_header
 from autoseg.formats.files import is_folder
-from autoseg.grids.geometry import Geometry
-from autoseg.grids.resize import target_shape, target_spacing
-from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.prediction.export import restore_label, restore_probabilities
-from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
-from autoseg.prediction.models import FoldModel, choose_model, load_model, trained_model
-from autoseg.prediction.prepared import predict_prepared
-from autoseg.prediction.uncertainty import CaseQuality
-from autoseg.preprocessing.cascade import with_previous
-from autoseg.preprocessing.normalize import NORMALIZERS
-from autoseg.preprocessing.prepare import prepare
-from autoseg.workspace.folders import ModelFolder
+from autoseg.prediction.current_settings import read_current_settings
+from autoseg.prediction.decision import decided
+from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
+from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
+from autoseg.prediction.member import ConfigurationModel
+from autoseg.prediction.models import FoldModel
+from autoseg.prediction.postprocess import apply
+from autoseg.prediction.uncertainty import CaseQuality, Votes
 from autoseg.workspace.names import Workspace
-from planners.schema.plan import Configuration, Plan
+from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
+
+# Of a case whose voxels are no longer needed.
+_NO_VOXELS = np.zeros((0, 0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -55,120 +58,88 @@ class CasesToPredict:
     conditions: Mapping[str, CaseConditions]
 
 
-def only_case(found: CasesToPredict, path: str | Path) -> tuple[CaseFiles, Mapping[str, CaseConditions]]:
-    """The one case that was found, and what is known beside the images; a UserError where there are more."""
-    if len(found.files) != 1:
-        raise UserError("one case was expected", where=path, found=f"{len(found.files)} cases")
-    return found.files[0], found.conditions
+class ReadyCase:
+    """A case that waits for its prediction, and what the models will see of it, if that is prepared already."""
+
+    def __init__(self, case: Case, prepared: PreparedCase | None = None):
+        self.case, self._prepared = case, prepared
+
+    def take(self) -> PreparedCase | None:
+        """What the models will see, once: whoever takes it can let it go."""
+        prepared, self._prepared = self._prepared, None
+        return prepared
 
 
 class Predictor:
-    """An ensemble of folds. Open one with `Predictor.open(...)`; it never trains.
+    """One or several configurations of a dataset, each with its folds. Open one with `Predictor.open(...)`.
 
     >>> predictor = Predictor.open(dataset=4)
     >>> prediction = predictor.predict_file("case_0000.nii.gz")
     >>> prediction.label_DHW.shape
     """
 
-    def __init__(self, plan: Plan, name: str, models: Sequence[FoldModel], runtime: Runtime, *,
-                 previous: "Predictor | None" = None, mirroring: bool = True, skip_background: bool = False):
-        self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
-        self.previous, self.mirroring, self.skip_background = previous, mirroring, skip_background
-        self._room = PredictionMemory()
-
-    @property
-    def configuration(self) -> Configuration:
-        return self.plan.configurations[self.name]
-
-    @property
-    def uses_conditions(self) -> bool:
-        """Whether anything but images conditions it, or the earlier stage of a cascade."""
-        return (CONDITIONERS.traits(self.configuration.conditioning.name).reads_conditions
-                or (self.previous is not None and self.previous.uses_conditions))
+    def __init__(self, members: Sequence[ConfigurationModel], postprocessing: Postprocessing | None = None,
+                 quality_control: QualityControl | None = None):
+        if not all(member.plan.labels.means_the_same_as(members[0].plan.labels) for member in members):
+            raise ValueError("the members of a predictor have the same labels")
+        self.members, self.quality_control = tuple(members), quality_control
+        self.postprocessing = postprocessing or Postprocessing()
 
     @classmethod
     def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
              folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
              home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
              skip_background: bool = False) -> "Predictor":
-        """The model of a folder, or of the workspace: the only dataset, the best configuration, all finished folds.
+        """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
+        workspace: the only dataset, the best configuration by validation Dice, all finished folds.
 
-        With `skip_background`, tiles that a coarse look shows to be background are not predicted again (`predict.collect`);
-        a structure that this look misses is missed. A cascade opens its earlier stage from the folder beside it. Raises
-        UserError where the choice is not clear.
+        With `skip_background`, tiles that a coarse look shows to be background are not predicted again
+        (`prediction.collect`); a structure that this look misses is missed. Raises UserError where the choice is not clear,
+        or `inference.json` is out of date.
         """
-        if folder is not None:
-            chosen = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
-        else:
-            name = None if dataset is None else str(dataset)
-            chosen = choose_model(Workspace.open(home), name, configuration, planner)
-        return cls._of(chosen, folds, open_runtime(device), mirroring=mirroring, skip_background=skip_background)
+        name = None if dataset is None else str(dataset)
+        if configuration is None and planner is None and folds is None and folder is None:
+            workspace = Workspace.open(home)
+            settings = read_current_settings(workspace, name)
+            if settings is not None:
+                return cls.from_settings(workspace, settings, device=device, mirroring=mirroring,
+                                         skip_background=skip_background)
+        return cls([ConfigurationModel.open(dataset=name, configuration=configuration, planner=planner, folds=folds,
+                                            folder=folder, home=home, device=device, mirroring=mirroring,
+                                            skip_background=skip_background)])
 
     @classmethod
-    def _of(cls, chosen: ModelFolder, folds: Sequence[int | str] | None, runtime: Runtime, **how: bool
-            ) -> "Predictor":
-        plan = chosen.read_plan()
-        if chosen.configuration not in plan.configurations:
-            raise UserError("the folder of a model bears the name of its configuration", where=chosen.path,
-                            expected=", ".join(plan.configurations), do="give the folder its name back")
-        wanted = tuple(map(str, folds)) if folds else chosen.folds
-        for fold in wanted:
-            if not chosen.fold(fold).is_finished:
-                raise UserError(f"fold {fold} is not trained", where=chosen.path, found="fold " + ", ".join(chosen.folds),
-                                do=f"train it: autoseg_train {chosen.dataset} {chosen.configuration} {fold}")
-        configuration = plan.configurations[chosen.configuration]
-        for part in configuration.normalizers:
-            check_part(NORMALIZERS, part, f"{chosen.dataset} {chosen.configuration}")
-        models = [load_model(plan, configuration, chosen.fold(fold).checkpoint, runtime) for fold in wanted]
-        previous = None
-        if configuration.previous:
-            before = trained_model(chosen.beside(configuration.previous))
-            previous = cls._of(before, None, runtime, **how)
-        logger.info("%s %s (%s), fold %s on %s", chosen.dataset, chosen.configuration, chosen.planner,
-                    ", ".join(wanted), runtime.device)
-        return cls(plan, chosen.configuration, models, runtime, previous=previous, **how)
+    def from_settings(cls, workspace: Workspace, settings: InferenceSettings, *, device: str = "auto",
+                      mirroring: bool = True, skip_background: bool = False) -> "Predictor":
+        """The models that the settings name, with their postprocessing and their quality control."""
+        logger.info("as %s says: %s", workspace.inference_settings(settings.dataset),
+                    " + ".join(member.title for member in settings.members))
+        runtime = open_runtime(device)
+        folders = [workspace.model(settings.dataset, member.planner, member.configuration).path
+                   for member in settings.members]
+        members = [ConfigurationModel.open(folder=folder, folds=member.folds, device=str(runtime.device),
+                                           mirroring=mirroring, skip_background=skip_background)
+                   for folder, member in zip(folders, settings.members, strict=True)]
+        return cls(members, settings.postprocessing, settings.quality_control)
 
-    def predict(self, case: Case, probabilities: bool = False) -> Prediction:
-        """The segmentation of a case, on its own grid."""
-        prepared = self.prepared(case)
-        logits = self.logits(prepared, case)
-        label = restore_label(logits, prepared, self.plan, self.configuration)
-        soft = restore_probabilities(logits, prepared, self.plan, self.configuration) if probabilities else None
-        return Prediction(case, label, soft)
+    @property
+    def plan(self) -> Plan:
+        """The first member's: what it says of channels, labels and files holds for all."""
+        return self.members[0].plan
 
-    def bytes_to_predict(self, geometry: Geometry) -> int:
-        """Memory that the logits of a case on this grid need, and their export."""
-        shape, from_mm = (tuple(of[axis] for axis in self.plan.transpose) for of in (geometry.shape, geometry.spacing_mm))
-        depth = self.configuration.patch[0] if self.configuration.dimensions == 3 else 1
-        return bytes_of_logits(self.plan.labels.n_heads,
-                               target_shape(shape, from_mm, target_spacing(self.configuration, from_mm)), depth,
-                               exact=self.skip_background)
+    @property
+    def name(self) -> str:
+        return " + ".join(member.name for member in self.members)
 
-    def prepare(self, case: Case) -> PreparedCase:
-        """The case transposed, cropped, normalised and resampled, which no model is needed for."""
-        return compact(prepare(case, self.plan, self.configuration, self.runtime.device))
+    @property
+    def models(self) -> tuple[FoldModel, ...]:
+        return tuple(model for member in self.members for model in member.models)
 
-    def prepared(self, case: Case) -> PreparedCase:
-        """The case as the models see it, with the earlier stage's prediction where the plan is a cascade's."""
-        prepared = self.prepare(case)
-        if self.previous is None:
-            return prepared
-        return with_previous(prepared, self.previous.predict(case).label_DHW, self.configuration)
+    @property
+    def runtime(self) -> Runtime:
+        return self.members[0].runtime
 
-    def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
-        """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
-        return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
-                                mirroring=self.mirroring, skip_background=self.skip_background, conditions=case.conditions,
-                                memory=self._room)
-
-    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
-        """The segmentation of the one case that a file, or a folder with its channels, holds.
-
-        `table` is as in `find`.
-        """
-        return self.predict(self.load(*only_case(self.find(path, table), path)), probabilities)
-
-    def find(self, path: str | Path, table: str | Path | None = None) -> "CasesToPredict":
+    def find(self, path: str | Path, table: str | Path | None = None) -> CasesToPredict:
         """The cases of a folder, or the one of a file, and what is known of them beside the images.
 
         `table` is a file; without it the table that training used is looked for beside the images, under its own name.
@@ -176,12 +147,13 @@ class Predictor:
         """
         path = Path(path)
         files = find_cases(path, self.plan.channels, self.plan.file_ending)
-        if not self.uses_conditions:
+        conditioned = [member for member in self.members if member.uses_conditions]
+        if not conditioned:
             if table is not None:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {})
-        folder = path if is_folder(path) else path.parent
-        known = read_conditions_to_predict(folder, self.plan.conditions, [case.name for case in files],
+        known = read_conditions_to_predict(path if is_folder(path) else path.parent, conditioned[0].plan.conditions,
+                                           [case.name for case in files],
                                            table_path=None if table is None else Path(table))
         for warning in known.warnings:
             logger.warning("%s", warning)
@@ -193,6 +165,108 @@ class Predictor:
         if any(channel.is_registered for channel in self.plan.channels):
             from autoseg.preprocessing.registration import register_case  # and with it SimpleITK
 
-            transforms = {channel: found.transform for channel, found in register_case(files, self.plan.channels).items()}
+            transforms = {channel: result.transform
+                          for channel, result in register_case(files, self.plan.channels).items()}
         case = load_case(files, self.plan.channels, transforms=transforms)
         return replace(case, conditions=conditions.get(files.name, CaseConditions()))
+
+    def ready(self, case: Case) -> ReadyCase:
+        """The case as far as it can be made ready without a model. What one model alone will see is prepared, and the
+        voxels of the file are let go.
+        """
+        member = self.members[0]
+        if len(self.members) > 1 or member.previous is not None:
+            return ReadyCase(case)
+        return ReadyCase(replace(case, image_CDHW=_NO_VOXELS, absent_CDHW=None), member.prepare(case))
+
+    def bytes_to_read(self, files: CaseFiles) -> int:
+        """Memory that reading and preparing a case needs, from its headers: of each voxel the float32 that is read, the one
+        that is checked and put in its channel, and the one that is normalised.
+        """
+        return sum(12 * header.n_channels * math.prod(header.geometry.shape)
+                   for header in (read_header(path) for path in files.images if path is not None))
+
+    def bytes_to_predict(self, files: CaseFiles, *, all_heads: bool = False) -> int:
+        """Memory that predicting a prepared case needs beside the image and the network, from its header; with `all_heads`
+        for probabilities or uncertainty too.
+        """
+        geometry = next(read_header(path).geometry for path in files.images if path is not None)
+        n_voxels = math.prod(geometry.shape)
+        bytes_of_heads = 2 * self.plan.labels.n_heads * n_voxels if all_heads or len(self.members) > 1 else 0
+        return bytes_of_heads + max(member.bytes_to_predict(geometry) for member in self.members)
+
+    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
+        """The segmentation of the one case that a file, or a folder with its channels, holds. `table` is as in `find`."""
+        cases = self.find(path, table)
+        if len(cases.files) != 1:
+            raise UserError("one case was expected", where=path, found=f"{len(cases.files)} cases")
+        return self.predict(self.load(cases.files[0], cases.conditions), probabilities)
+
+    def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
+        """As `predict_ready`."""
+        return self.predict_ready(ReadyCase(case), probabilities, uncertainty)
+
+    def predict_ready(self, ready: ReadyCase, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
+        """The segmentation of a case on its own grid, postprocessed, with its quality where that is known.
+
+        `uncertainty` adds the entropy and the disagreement of the models. Of several configurations one array of all heads
+        is held on the file's grid, as float16; for `uncertainty` another.
+        """
+        case, labels = ready.case, self.plan.labels
+        votes = None
+        if uncertainty or self.quality_control is not None:
+            temperature = 1.0 if self.quality_control is None else self.quality_control.temperature
+            votes = Votes(labels, case.geometry.shape, len(self.models), temperature, uncertainty)
+        if len(self.members) == 1:
+            label, probabilities_KDHW = _predict_alone(self.members[0], ready, probabilities, votes)
+        else:
+            probabilities_KDHW = _mean_probabilities(self.members, case, votes)
+            label = decided(probabilities_KDHW, labels)
+        label = apply(self.postprocessing, label, labels, case.geometry)
+        quality = None if votes is None else votes.quality(case.name, self.quality_control)
+        entropy, disagreement = votes.images() if votes is not None and uncertainty else (None, None)
+        return Prediction(case, label, probabilities_KDHW if probabilities else None, quality, entropy, disagreement)
+
+
+def _logits(member: ConfigurationModel, prepared: PreparedCase, case: Case, votes: Votes | None) -> torch.Tensor:
+    """Mean logits of a member; where votes are asked for, model by model, which costs one resampling each."""
+    if votes is None:
+        return member.logits(prepared, case)
+    total = None
+    for model in member.models:
+        logits = member.logits(prepared, case, [model])
+        votes.add(probability_slabs(logits, prepared, member.plan, member.configuration))
+        logits.div_(len(member.models))  # before they are added: half precision has a largest value
+        # Where the device was too small for one of them, its logits are in the host's memory.
+        total = logits if total is None else _sum(total, logits)
+    return total
+
+
+def _sum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a + b, on the CPU where one of them lies there."""
+    device = a.device if a.device == b.device else torch.device("cpu")
+    return a.to(device).add_(b.to(device))
+
+
+def _predict_alone(member: ConfigurationModel, ready: ReadyCase, probabilities: bool, votes: Votes | None
+                   ) -> tuple[np.ndarray, np.ndarray | None]:
+    """The label map of one configuration and, where they are asked for, its probabilities."""
+    prepared = ready.take() or member.prepare_all(ready.case)
+    logits = _logits(member, prepared, ready.case, votes)
+    prepared = replace(prepared, image_CDHW=_NO_VOXELS, absent_CDHW=None)  # export needs the memory
+    arguments = (logits, prepared, member.plan, member.configuration)
+    return restore_label(*arguments), restore_probabilities(*arguments) if probabilities else None
+
+
+def _mean_probabilities(members: Sequence[ConfigurationModel], case: Case, votes: Votes | None) -> np.ndarray:
+    """Mean probabilities (K, z, y, x; float16) of several configurations on the file's grid."""
+    labels, share = members[0].plan.labels, 1 / len(members)
+    mean_KDHW = np.zeros((labels.n_heads, *case.geometry.shape), np.float16)
+    for member in members:
+        prepared = member.prepare_all(case)
+        logits = _logits(member, prepared, case, votes)
+        for window, slab in probability_slabs(logits, prepared, member.plan, member.configuration):
+            mean_KDHW[(slice(None), *window)] += (slab * share).astype(np.float16)
+        if not labels.has_regions:
+            make_certain_outside(mean_KDHW[0], prepared, share)
+    return mean_KDHW

@@ -15,7 +15,7 @@ def prefetch(tasks: Sequence[T], make: Callable[[T], R], fits: Callable[[T, T], 
     """Each task with `make(task)`, or with the user's fault that this raised.
 
     While the caller has one, the next is made in a thread if `fits(this, next)`, else when its turn comes. There is never
-    more than one prefetch.
+    more than one prefetched.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         begun: Future[R] | None = None

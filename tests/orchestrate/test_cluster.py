@@ -76,7 +76,7 @@ def predicted(monkeypatch):
         asked.append((None if only is None else sorted(only), keep_existing))
         return []
 
-    monkeypatch.setattr(cluster.Ensemble, "open", lambda **_: Cases())
+    monkeypatch.setattr(cluster.Predictor, "open", lambda **_: Cases())
     monkeypatch.setattr(cluster, "predict_folder", predict_folder)
     return asked
 

@@ -7,6 +7,7 @@ import torch
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.geometry import Geometry
 from autoseg.prediction import export
+from autoseg.prediction.decision import decide_index
 from autoseg.prediction.export import restore_label, restore_probabilities
 from planners.architectures.unet import UNet
 from planners.schema.base import Part
@@ -104,7 +105,7 @@ def test_deciding_only_at_borders_equals_deciding_everywhere(shape, cropped, fil
     resize = export._resize_back(logits, prepared, plan, plan.configurations["tiny"])
     (_, _, whole), = export._logit_slabs(logits, resize)
     values = np.array([0, 1, 2, 3]) if labels.has_regions else np.array([0, 1, 7, 300])
-    expected = values[export._decide(whole, labels.has_regions).numpy()]
+    expected = values[decide_index(whole, labels.has_regions).numpy()]
     np.testing.assert_array_equal(restore(logits, prepared, labels), expected)
 
 

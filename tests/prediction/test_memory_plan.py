@@ -12,12 +12,12 @@ from autoseg.datasets.case import Case
 from autoseg.formats import write_array
 from autoseg.prediction import memory_plan as memory_plan_module
 from autoseg.prediction.collect import _Rows
-from autoseg.prediction.ensemble import _sum
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.memory_plan import MemoryPlan, PredictionMemory, bytes_of_logits
 from autoseg.prediction.models import FoldModel
+from autoseg.prediction.predictor import _sum
 from autoseg.prediction.tiles import cover
-from predict_phantoms import CASE, predictor_of
+from predict_phantoms import CASE, member_of, predictor_of
 
 GPU, HOST = torch.device("cuda"), torch.device("cpu")
 
@@ -40,7 +40,7 @@ def test_a_folder_is_warned_of_little_memory_once_and_later_cases_begin_with_wha
     for name in ("a", "b", "c"):
         write_array(tmp_path / "images" / f"{name}_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
     predictor, model = predictor_of(), NeedsRoom()
-    predictor.models = (FoldModel(model),)
+    predictor.members[0].models = (FoldModel(model),)
     with caplog.at_level(logging.WARNING):
         predict_folder(predictor, tmp_path / "images", tmp_path / "masks")
     assert len(caplog.records) == 1
@@ -123,13 +123,13 @@ def long_case() -> Case:
 
 
 def test_half_precision_rounds_once(monkeypatch):
-    predictor, case = predictor_of(), long_case()
-    prepared = predictor.prepared(case)
-    whole = predictor.logits(prepared, case)
+    member, case = member_of(), long_case()
+    prepared = member.prepare_all(case)
+    whole = member.logits(prepared, case)
     monkeypatch.setattr(memory_plan_module, "_LARGE_BYTES", 0)
-    kept = predictor_of().logits(prepared, case)
-    assert kept.dtype == torch.float16
-    assert torch.equal(kept, whole.half())
+    halved = member_of().logits(prepared, case)
+    assert halved.dtype == torch.float16
+    assert torch.equal(halved, whole.half())
 
 
 def test_where_a_tile_is_half_of_the_case_half_precision_is_for_short_memory_alone(monkeypatch):
@@ -146,10 +146,10 @@ def test_where_a_tile_is_half_of_the_case_half_precision_is_for_short_memory_alo
 def test_a_large_image_is_kept_in_half_precision_and_the_mask_is_the_same(monkeypatch):
     whole = predictor_of().predict(CASE).label_DHW
     monkeypatch.setattr(memory_plan_module, "_LARGE_IMAGE_BYTES", 0)
-    assert predictor_of().prepare(CASE).image_CDHW.dtype == np.float16
+    assert member_of().prepare(CASE).image_CDHW.dtype == np.float16
     assert (predictor_of().predict(CASE).label_DHW == whole).mean() > 0.999
     monkeypatch.setattr(memory_plan_module, "_LARGEST_VALUE", 0.1)  # as if rounding would lose what the values mean
-    assert predictor_of().prepare(CASE).image_CDHW.dtype == np.float32
+    assert member_of().prepare(CASE).image_CDHW.dtype == np.float32
 
 
 @pytest.mark.parametrize("patch", [(4, 6, 5), (6, 5), (30, 6, 5)])

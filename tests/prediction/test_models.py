@@ -10,6 +10,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.formats import write_array
 from autoseg.nn.model import build_model
 from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.predictor import Predictor
 from autoseg.workspace.checkpoint import save_weights
@@ -54,7 +55,8 @@ def test_masks_never_replace_images(tmp_path):
     image = tmp_path / "images" / "ball.nii.gz"
     write_array(image, case.image_CDHW, case.geometry)
     before = image.read_bytes()
-    predictor = Predictor(plan, "3d_fullres", [FoldModel(build_model(plan, plan.configurations["3d_fullres"]).eval())], CPU)
+    model = FoldModel(build_model(plan, plan.configurations["3d_fullres"]).eval())
+    predictor = Predictor([ConfigurationModel(plan, "3d_fullres", [model], CPU)])
     with pytest.raises(UserError, match=r"replace the images.*ball\.nii\.gz.*-o"):
         predict_folder(predictor, image, tmp_path / "images")
     assert image.read_bytes() == before

@@ -7,10 +7,10 @@ import pytest
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.formats import write_array
 from autoseg.prediction import folder
-from autoseg.prediction.ensemble import Ensemble
 from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.predictor import Predictor
 from autoseg.prediction.prefetch import prefetch
-from predict_phantoms import CASE, predictor_of
+from predict_phantoms import CASE, member_of, predictor_of
 
 
 def test_the_next_one_is_made_while_the_caller_has_this_one_and_never_two():
@@ -96,20 +96,20 @@ def test_without_memory_for_two_cases_each_is_read_in_its_turn(tmp_path, images,
     monkeypatch.setattr(folder, "free_host_bytes", lambda: 1000)
     with caplog.at_level("INFO", logger="autoseg.prediction.folder"):
         assert len(predict_folder(predictor_of(), images, tmp_path / "masks")) == 3
-    assert "b is not read prefetch" in caplog.text
+    assert "b is not read ahead of time" in caplog.text
 
 
 def test_a_case_made_ready_for_one_model_holds_no_voxels_of_the_file():
-    opened = Ensemble([predictor_of()])
+    opened = predictor_of()
     ready = opened.ready(CASE)
     assert ready.case.image_CDHW.size == 0
     assert (opened.predict_ready(ready).label_DHW == opened.predict(CASE).label_DHW).all()
-    several = Ensemble([predictor_of(1), predictor_of(2)])
+    several = Predictor([member_of(1), member_of(2)])
     assert several.ready(CASE).case is CASE
 
 
 def test_the_need_of_a_case_follows_from_its_header(images):
-    opened = Ensemble([predictor_of()])
+    opened = predictor_of()
     (files, *_) = opened.find(images).files
     n = CASE.image_CDHW.size
     assert opened.bytes_to_read(files) == 12 * n

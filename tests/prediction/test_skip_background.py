@@ -83,7 +83,7 @@ def test_the_switch_reaches_the_tiles(monkeypatch):
     monkeypatch.setattr(prepared, "predict_logits",
                         lambda *args, maybe=None, **more: asked.append(maybe) or predict_logits(*args, maybe=maybe, **more))
     predictor = predictor_of()
-    predictor.skip_background = True
+    predictor.members[0].skip_background = True
     label = predictor.predict(CASE).label_DHW
     assert asked[0] is not None
     assert (label == predictor_of().predict(CASE).label_DHW).all()

@@ -15,6 +15,7 @@ from autoseg.clinical.encoders import NO_CONDITIONS, Layout
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import Model, build_model
+from autoseg.prediction.decision import decide_heads
 from autoseg.training.tasks import EpochScore, TaskLoss
 from autoseg.training.watchdog import Watchdog
 from planners.schema.labels import LabelSpec
@@ -68,7 +69,7 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         with runtime.autocast():
             logits = model(runtime.arranged(batch.image_BCDHW, batch.image_BCDHW.ndim - 2), batch.present_BC,
                            batch.conditions, batch.absent_BCDHW)
-        predicted = _decided(logits, labels.has_regions)[:, first:]
+        predicted = decide_heads(logits.movedim(1, 0), labels.has_regions).movedim(0, 1)[:, first:]
         targets = encode(batch.label_BDHW)
         truth = targets.truth_BKDHW[:, first:]
         if targets.counted_B1DHW is not None:
@@ -80,9 +81,3 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         size = size + predicted.sum(axes) + truth.sum(axes)
     scores = (2 * total(overlap) / total(size)).tolist()
     return {name: None if score != score else score for name, score in zip(labels.foreground, scores, strict=True)}
-
-
-def _decided(logits: torch.Tensor, regions: bool) -> torch.Tensor:
-    if regions:
-        return logits > 0
-    return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).bool()

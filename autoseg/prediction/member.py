@@ -1,0 +1,120 @@
+"""One configuration of a predictor: the folds of one trained model, whose logits are averaged."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autoseg.base.errors import UserError
+from autoseg.base.parts import check_part
+from autoseg.base.runtime import Runtime, open_runtime
+from autoseg.datasets.case import Case, PreparedCase
+from autoseg.grids.geometry import Geometry
+from autoseg.grids.resize import target_shape, target_spacing
+from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.prediction.export import restore_label
+from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
+from autoseg.prediction.models import FoldModel, choose_model, load_model, trained_model
+from autoseg.prediction.prepared import predict_prepared
+from autoseg.preprocessing.cascade import with_previous
+from autoseg.preprocessing.normalize import NORMALIZERS
+from autoseg.preprocessing.prepare import prepare
+from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.names import Workspace
+from planners.schema.plan import Configuration, Plan
+
+logger = logging.getLogger(__name__)
+
+
+class ConfigurationModel:
+    """The folds of one configuration, and of a cascade its earlier stage. A `Predictor` has one or several."""
+
+    def __init__(self, plan: Plan, name: str, models: Sequence[FoldModel], runtime: Runtime, *,
+                 previous: "ConfigurationModel | None" = None, mirroring: bool = True, skip_background: bool = False):
+        self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
+        self.previous, self.mirroring, self.skip_background = previous, mirroring, skip_background
+        self._memory = PredictionMemory()
+
+    @classmethod
+    def open(cls, *, dataset: str | None = None, configuration: str | None = None, planner: str | None = None,
+             folds: Sequence[int | str] | None = None, folder: str | Path | None = None, home: str | Path | None = None,
+             device: str = "auto", mirroring: bool = True, skip_background: bool = False) -> "ConfigurationModel":
+        """The model of a folder, or of the workspace: the only dataset, the best configuration, all finished folds.
+
+        A cascade opens its earlier stage from the folder beside it. Raises UserError where the choice is not clear.
+        """
+        if folder is not None:
+            trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
+        else:
+            trained = choose_model(Workspace.open(home), dataset, configuration, planner)
+        return cls._load(trained, folds, open_runtime(device), mirroring=mirroring, skip_background=skip_background)
+
+    @classmethod
+    def _load(cls, trained: ModelFolder, folds: Sequence[int | str] | None, runtime: Runtime, *, mirroring: bool,
+              skip_background: bool) -> "ConfigurationModel":
+        plan = trained.read_plan()
+        if trained.configuration not in plan.configurations:
+            raise UserError("the folder of a model bears the name of its configuration", where=trained.path,
+                            expected=", ".join(plan.configurations), do="give the folder its name back")
+        wanted = tuple(map(str, folds)) if folds else trained.folds
+        for fold in wanted:
+            if not trained.fold(fold).is_finished:
+                raise UserError(f"fold {fold} is not trained", where=trained.path,
+                                found="fold " + ", ".join(trained.folds),
+                                do=f"train it: autoseg_train {trained.dataset} {trained.configuration} {fold}")
+        configuration = plan.configurations[trained.configuration]
+        for part in configuration.normalizers:
+            check_part(NORMALIZERS, part, f"{trained.dataset} {trained.configuration}")
+        models = [load_model(plan, configuration, trained.fold(fold).checkpoint, runtime) for fold in wanted]
+        previous = None
+        if configuration.previous:
+            previous = cls._load(trained_model(trained.beside(configuration.previous)), None, runtime,
+                                 mirroring=mirroring, skip_background=skip_background)
+        logger.info("%s %s (%s), fold %s on %s", trained.dataset, trained.configuration, trained.planner,
+                    ", ".join(wanted), runtime.device)
+        return cls(plan, trained.configuration, models, runtime, previous=previous, mirroring=mirroring,
+                   skip_background=skip_background)
+
+    @property
+    def configuration(self) -> Configuration:
+        return self.plan.configurations[self.name]
+
+    @property
+    def uses_conditions(self) -> bool:
+        """Whether anything but images conditions it, or the earlier stage of a cascade."""
+        return (CONDITIONERS.traits(self.configuration.conditioning.name).reads_conditions
+                or (self.previous is not None and self.previous.uses_conditions))
+
+    def bytes_to_predict(self, geometry: Geometry) -> int:
+        """Memory that the logits of a case on this grid need, and their export."""
+        z, y, x = self.plan.transpose
+        shape = (geometry.shape[z], geometry.shape[y], geometry.shape[x])
+        from_mm = (geometry.spacing_mm[z], geometry.spacing_mm[y], geometry.spacing_mm[x])
+        depth = self.configuration.patch[0] if self.configuration.dimensions == 3 else 1
+        return bytes_of_logits(self.plan.labels.n_heads,
+                               target_shape(shape, from_mm, target_spacing(self.configuration, from_mm)), depth,
+                               exact=self.skip_background)
+
+    def prepare(self, case: Case) -> PreparedCase:
+        """The case transposed, cropped, normalised and resampled, which no model is needed for."""
+        return compact(prepare(case, self.plan, self.configuration, self.runtime.device))
+
+    def prepare_all(self, case: Case) -> PreparedCase:
+        """The case as the models see it: where the plan is a cascade's, with the earlier stage's prediction."""
+        prepared = self.prepare(case)
+        if self.previous is None:
+            return prepared
+        return with_previous(prepared, self.previous.predict_label(case), self.configuration)
+
+    def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
+        """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
+        return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
+                                mirroring=self.mirroring, skip_background=self.skip_background, conditions=case.conditions,
+                                memory=self._memory)
+
+    def predict_label(self, case: Case) -> np.ndarray:
+        """The label map (z, y, x) of a case on its own grid."""
+        prepared = self.prepare_all(case)
+        return restore_label(self.logits(prepared, case), prepared, self.plan, self.configuration)
