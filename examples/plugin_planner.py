@@ -6,8 +6,8 @@ Run in the folder of this file (any module that Python can import will do):
     autoseg_train 4 3d_fullres 0 -p small_lesions
     autoseg_predict -i imgs -o masks -p small_lesions
 
-A planner is a pure function (fingerprint, hardware, budget) -> plan. Only planning needs the plug-in, because everything that it
-decides is in the plan. It writes its name into `planner` and its reasons into `reasons`.
+A planner is a pure function (fingerprint, hardware, budget) -> plan. Only planning needs the plug-in, because
+everything that it decides is in the plan. It writes its name into `planner` and its reasons into `reasons`.
 """
 
 from planners import PLANNERS
