@@ -22,7 +22,7 @@ class Mirror:
         self._pair_axis = None if pair_axis is None or not labels.paired else pair_axis % dimensions
         self._swapped_values = _swapped_values(labels).to(device)
         self._previous = channels.previous
-        self._swapped_names = torch.tensor(_swapped_names(labels), dtype=torch.long, device=device)
+        self._swapped_names = torch.tensor(labels.twins(labels.foreground), dtype=torch.long, device=device)
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Image and label in place; a sample of which no axis is mirrored is not touched."""
@@ -66,9 +66,3 @@ def _swapped_values(labels: LabelSpec) -> torch.Tensor:
         for a, b in zip(of_left, of_right, strict=True):
             table[a], table[b] = b, a
     return table
-
-
-def _swapped_names(labels: LabelSpec) -> list[int]:
-    """For each foreground name the position of its twin, or its own."""
-    other = {name: twin for pair in labels.paired for name, twin in (pair, pair[::-1])}
-    return [labels.foreground.index(other.get(name, name)) for name in labels.foreground]
