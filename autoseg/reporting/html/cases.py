@@ -6,7 +6,7 @@ import numpy as np
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.raw import load_case, scan_training_cases
+from autoseg.datasets.raw import load_case
 from autoseg.evaluation.types import CaseScore
 from autoseg.formats import read_label
 from autoseg.formats.transforms import read_transforms
@@ -35,13 +35,9 @@ class CasePictures:
 def case_pictures(of: Gathered) -> tuple[CasePictures, ...]:
     """Pictures of every configuration with scores, the best configuration first."""
     models = sorted((model for model in of.models if model.cases), key=_mean_dice, reverse=True)
-    if not models or of.manifest is None:
+    if not models or of.raw is None:
         return ()
-    try:
-        raw = of.workspace.raw(of.dataset)
-    except AutosegError:
-        return ()
-    files = {case.name: case for case in scan_training_cases(raw, of.manifest).cases}
+    files = {case.name: case for case in of.raw.scanned.cases}
     return tuple(_pictures(of, model, files, rank, score) for model in models[:MODELS_SHOWN]
                  for rank, score in chosen_cases(model.cases))
 
