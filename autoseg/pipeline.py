@@ -15,12 +15,11 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
-from autoseg.datasets.declared_columns import annotated_names
+from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.integrity import Report
 from autoseg.datasets.integrity import verify as verify_folder
-from autoseg.datasets.manifest import Manifest, read_manifest
-from autoseg.datasets.measure import measure, raw_digest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.manifest import Manifest
+from autoseg.datasets.measure import measure
 from autoseg.evaluation.comparison import PairedComparison, compare_summaries
 from autoseg.evaluation.folders import PREDICTION_MISSING, evaluate_folders
 from autoseg.evaluation.types import Scoring, Summary
@@ -64,37 +63,37 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    folder = workspace.raw(name)
-    manifest = read_manifest(folder, allow_outcomes=allow_outcomes)
-    register(workspace, name, manifest, workers or cores())
+    raw = Dataset.open(workspace.raw(name))
+    if not allow_outcomes:
+        raw.refuse_outcomes()
+    register(workspace, name, raw, workers or cores())
+    transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)
     if path.is_file():
         known = read_model(path, Fingerprint)
-        if known.digest and known.digest == raw_digest(folder, manifest, registered(workspace, name, manifest)):
+        if known.digest and known.digest == raw.digest(transforms):
             logger.info("%s: the fingerprint is up to date", name)
             return known
-    with progress_bar("measuring", count_cases(folder, manifest)) as bar:
-        measured = measure(folder, manifest, name, workers or cores(), bar.update,
-                           transforms=registered(workspace, name, manifest), worker_pool=worker_pool)
+    with progress_bar("measuring", len(raw.cases)) as bar:
+        measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)
     return measured
 
 
-def register(workspace: Workspace, dataset: str, manifest: Manifest, workers: int) -> None:
+def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> None:
     """Register every channel that asks for it to the reference, and draw what came of it; cases that are done are kept."""
-    target = registered(workspace, dataset, manifest)
+    target = registered(workspace, name, raw.manifest)
     if target is None:
         return
     from autoseg.preprocessing.registration import (
         register_dataset,
     )  # and with it SimpleITK, which a training machine may lack
 
-    folder = workspace.raw(dataset)
-    with progress_bar("registering", count_cases(folder, manifest)) as bar:
-        result = register_dataset(folder, manifest, target, workers=workers, progress=bar.update)
-    files = {case.name: case for case in find_training_cases(folder, manifest)}
-    for name in result.registered:
-        draw_registration(target, files[name], manifest.channels)
+    with progress_bar("registering", len(raw.cases)) as bar:
+        result = register_dataset(raw, target, workers=workers, progress=bar.update)
+    for files in raw.cases:
+        if files.name in result.done:
+            draw_registration(target, files, raw.manifest.channels)
     result.raise_faults()
 
 
@@ -126,17 +125,15 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
-    folder = workspace.raw(name)
-    manifest = read_manifest(folder, allow_outcomes=True)  # the plan was made with them or without
+    raw = Dataset.open(workspace.raw(name))
     wanted = {configuration_of(planned, c).data or c for c in configurations or planned.configurations}
     results = []
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)
-        n_cases = count_cases(folder, manifest) if only is None else len(only)
-        with progress_bar(f"preparing {configuration}", n_cases) as bar:
-            results.append(preprocess_dataset(folder, manifest, planned, configuration, target,
-                                              workers=workers or cores(), progress=bar.update, only=only,
-                                              transforms=registered(workspace, name, manifest), worker_pool=worker_pool))
+        with progress_bar(f"preparing {configuration}", len(raw.cases) if only is None else len(only)) as bar:
+            results.append(preprocess_dataset(raw, planned, configuration, target, workers=workers or cores(),
+                                              progress=bar.update, transforms=registered(workspace, name, raw.manifest),
+                                              only=only, worker_pool=worker_pool))
     for result in results:
         result.raise_faults()
     return [result.folder for result in results]
@@ -220,13 +217,12 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
 
 def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, scores: Summary) -> None:
     """The worst, the best and cases evenly between them, by mean Dice."""
-    raw = workspace.raw(dataset)
-    manifest = read_manifest(raw, allow_outcomes=True)
+    raw = Dataset.open(workspace.raw(dataset))
     ranked = sorted(scores.cases, key=lambda case: case.mean_dice if case.mean_dice is not None else -1.0)
     chosen = {ranked[round(i)].name for i in np.linspace(0, len(ranked) - 1, min(SHOWN_CASES, len(ranked)))}
-    files = [case for case in find_training_cases(raw, manifest) if case.name in chosen]
-    sheet_of_masks(folder.sheet, files, {"prediction": folder.validation}, manifest,
-                   registered(workspace, dataset, manifest))
+    files = [case for case in raw.cases if case.name in chosen]
+    sheet_of_masks(folder.sheet, files, {"prediction": folder.validation}, raw.manifest,
+                   registered(workspace, dataset, raw.manifest))
 
 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,
@@ -234,12 +230,9 @@ def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path,
     """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean, and which of them
     were annotated in cases that are labelled in part.
     """
-    described = Path(dataset_json)
-    manifest = read_manifest(described, allow_outcomes=True)
-    annotated = manifest.labels_present
-    if manifest.labels_present_column:
-        raw = described if described.is_dir() else described.parent
-        annotated = annotated_names(raw, manifest, [case.name for case in find_training_cases(raw, manifest)])
+    described = Dataset.open(Path(dataset_json))
+    manifest = described.manifest
+    annotated = described.annotated() if manifest.labels_present_column else manifest.labels_present
     return evaluate_folders(Path(truth), Path(predicted), manifest.labels, manifest.file_ending, workers or cores(),
                             scoring=scoring, annotated=annotated)
 
@@ -289,10 +282,7 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
     """
     from autoseg.reporting.one_case import draw_case
 
-    manifest = None if dataset_json is None else read_manifest(Path(dataset_json), allow_outcomes=True)
+    manifest = None if dataset_json is None else Dataset.open(Path(dataset_json)).manifest
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)
 
 
-def count_cases(folder: Path, manifest: Manifest) -> int:
-    """Number of training cases."""
-    return len(find_training_cases(folder, manifest))

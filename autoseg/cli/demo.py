@@ -107,11 +107,11 @@ def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> 
 def _contact_sheet(raw: Path, masks: Mapping[str, Path], path: Path) -> Path:
     from dataclasses import replace
 
-    from autoseg.datasets.manifest import read_manifest
+    from autoseg.datasets.dataset import Dataset
     from autoseg.datasets.raw import find_cases
     from autoseg.reporting.predictions import sheet_of_masks
 
-    manifest = read_manifest(raw)
+    manifest = Dataset.open(raw).manifest
     files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}")
              for case in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending)]
     sheet_of_masks(path, files, masks, manifest)

@@ -5,7 +5,7 @@ sound; all faults are raised at once. Values are as written: `clinical/encoders.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class _Reading:
 
     names: Sequence[str]
     training: bool
+    read: Callable[[Path], Table] = read_table
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -59,7 +60,8 @@ class _Reading:
 
 
 def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *, table_path: Path | None = None,
-                    expected_widths: Mapping[str, int] | None = None) -> ConditionsOf:
+                    expected_widths: Mapping[str, int] | None = None, read: Callable[[Path], Table] = read_table
+                    ) -> ConditionsOf:
     """The conditions of the training cases `names` of a raw dataset's `folder`.
 
     Raises UserError or ManyFaults with all faults: no table, an empty one, a declared column or the cases' column not in
@@ -67,10 +69,10 @@ def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *
     is asked for, a value that an ordinal column does not list; no folder of vectors, a file that is damaged or not
     finite, vectors of different widths. `expected_widths` is the width of vectors and tokens, where it is known (else
     that of the specification, else that of most files). Cases without a row or a file, and rows and files without a
-    case, are no faults.
+    case, are no faults. `read` gives the table of a path; it may have been read before.
     """
     path = (table_path or folder / table.table) if _columns(table) else None
-    return _read(_Reading(names, training=True), folder, table, path, expected_widths or {})
+    return _read(_Reading(names, training=True, read=read), folder, table, path, expected_widths or {})
 
 
 def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Sequence[str], *,
@@ -133,7 +135,7 @@ def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | N
 
 def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> dict[str, dict[str, float | str]]:
     """The known values of each column by case."""
-    content = read_table(path)
+    content = reading.read(path)
     rows = _rows_of(reading, content, table.id)
     found: dict[str, dict[str, float | str]] = {}
     for spec in _columns(table):

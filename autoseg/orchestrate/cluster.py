@@ -12,8 +12,7 @@ from typing import Any
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
 from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
 from autoseg.prediction.folder import predict_folder
@@ -49,8 +48,7 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
     """Prepare the cases of a planned dataset in chunks. Call `pipeline.preprocess` afterwards: it checks all cases, prepares
     those that are missing and raises what is wrong.
     """
-    raw = workspace.raw(dataset)
-    names = [case.name for case in find_training_cases(raw, read_manifest(raw, allow_outcomes=True))]
+    names = Dataset.open(workspace.raw(dataset)).names
     work = partial(_prepare, dataset=dataset, planner=planner, configurations=list(configurations), home=workspace.home)
     for chunk, fault in distribute(work, _chunks(names, nodes), {"num_cpus": nodes.cores}):
         if fault:

@@ -3,7 +3,7 @@
 import logging
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.planning.probe import ProbedHardware
 from autoseg.planning.store import check_not_edited, is_planned_by_machine, read_fingerprint, read_plan
 from autoseg.workspace.files import write_json
@@ -44,7 +44,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
         plan = PLANNERS.get(planner)(fingerprint, hardware, budget)
     except (KeyError, ValueError) as error:
         raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
-    ending = read_manifest(workspace.raw(dataset), allow_outcomes=True).file_ending
+    ending = Dataset.open(workspace.raw(dataset)).manifest.file_ending
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
     return with_budget(plan.model_copy(update={"file_ending": ending, "planner": planner,
                                                "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.case import PreparedCase
+from autoseg.datasets.case import PreparedCase, SlicedArray
 from autoseg.formats.files import is_file, list_files
 from autoseg.formats.packed import PackedArray, checksum, open_packed, write_packed
 from autoseg.grids.geometry import Geometry
@@ -62,7 +62,7 @@ class PreparedRecord(Frozen):
 class Steps:
     """An image that is stored as multiples of a step; what is sliced of it is float32."""
 
-    stored: Any
+    stored: SlicedArray
     step: float
 
     @property
@@ -73,8 +73,12 @@ class Steps:
     def ndim(self) -> int:
         return self.stored.ndim
 
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float32)
+
     def __getitem__(self, key: Any) -> np.ndarray:
-        values = self.stored[key].astype(np.float32)
+        values: np.ndarray = self.stored[key].astype(np.float32)
         values *= np.float32(self.step)
         return values
 
@@ -119,7 +123,7 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
     rows = arrays["foreground"][:] if "foreground" in arrays else np.zeros((0, 5), dtype=np.int32)
     ends = np.searchsorted(rows[:, 0], np.arange(len(record.classes) + 1))
     parts = {c: rows[ends[i]:ends[i + 1]] for i, c in enumerate(record.classes)}
-    image_CDHW = arrays["image"] if record.image_step is None else Steps(arrays["image"], record.image_step)
+    image_CDHW: SlicedArray = arrays["image"] if record.image_step is None else Steps(arrays["image"], record.image_step)
     return PreparedCase(
         name=record.name, image_CDHW=image_CDHW, present_C=np.array(record.present), geometry=record.geometry,
         transpose=record.transpose, box=record.box, cropped_shape=record.cropped_shape, spacing_mm=record.spacing_mm,

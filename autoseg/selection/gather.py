@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.datasets.declared_columns import annotated_names, group_of
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.types import CaseScore
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import Member
@@ -68,13 +66,11 @@ class Contender:
 
 def read_cross_validation(workspace: Workspace, dataset: str) -> CrossValidation:
     """The cases of the cross-validation."""
-    raw = workspace.raw(dataset)
-    manifest = read_manifest(raw, allow_outcomes=True)
-    truths = {case.name: case.label for case in find_training_cases(raw, manifest) if case.label is not None}
-    names = sorted(truths)
-    splits = read_splits(workspace, dataset, names, *group_of(raw, manifest, names))
-    return CrossValidation(dataset, {name: truths[name] for name in names}, manifest.labels,
-                   annotated_names(raw, manifest, names) or {}, tuple(frozenset(split.validation) for split in splits))
+    raw = Dataset.open(workspace.raw(dataset))
+    splits = read_splits(workspace, dataset, raw.names, *raw.groups())
+    return CrossValidation(dataset, {case.name: case.label for case in raw.cases if case.label is not None},
+                           raw.manifest.labels, raw.annotated() or {},
+                           tuple(frozenset(split.validation) for split in splits))
 
 
 def gather(workspace: Workspace, dataset: CrossValidation) -> tuple[list[Contender], list[str]]:

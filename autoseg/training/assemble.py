@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.base.errors import UserError
-from autoseg.clinical.conditions import CaseConditions, read_conditions
+from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
-from autoseg.datasets.declared_columns import annotated_names, group_of
-from autoseg.datasets.manifest import Manifest, read_manifest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.preprocessing.run import recipe_digest
 from autoseg.preprocessing.store import prepared_names, provenance_of
@@ -33,11 +31,8 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     A fold that was begun keeps the encoder of its conditions, unless it is to `restart`.
     """
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
-    raw = workspace.raw(planned.dataset)
-    manifest = read_manifest(raw, allow_outcomes=True)  # the plan was made with them or without
-    files = {case.name: case for case in find_training_cases(raw, manifest)}
-    names = sorted(files)
-    split = choose_fold(_splits(workspace, planned.dataset, manifest, names), fold, names)
+    raw = Dataset.open(workspace.raw(planned.dataset))
+    split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
     chosen = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
     cases = workspace.cases(planned.dataset, planned.planner, chosen.data or configuration)
@@ -57,20 +52,17 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
                    else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
-                  annotated=annotated_names(raw, manifest, names) or {})
-    return job, {name: case.label for name, case in files.items()}
+                  annotated=raw.annotated() or {})
+    return job, {case.name: case.label for case in raw.cases if case.label is not None}
 
 
 def known_folds(workspace: Workspace, dataset: str) -> list[int]:
     """The numbers of a dataset's folds, none where it has too few cases."""
-    manifest = read_manifest(workspace.raw(dataset), allow_outcomes=True)
-    names = sorted(case.name for case in find_training_cases(workspace.raw(dataset), manifest))
-    return list(range(len(_splits(workspace, dataset, manifest, names))))
+    return list(range(len(_splits(workspace, dataset, Dataset.open(workspace.raw(dataset))))))
 
 
-def _splits(workspace: Workspace, dataset: str, manifest: Manifest, names: list[str]) -> tuple[Split, ...]:
-    groups, strata = group_of(workspace.raw(dataset), manifest, names)
-    return read_splits(workspace, dataset, names, groups, strata)
+def _splits(workspace: Workspace, dataset: str, raw: Dataset) -> tuple[Split, ...]:
+    return read_splits(workspace, dataset, raw.names, *raw.groups())
 
 
 def check_training(job: FoldJob) -> dict[str, Any]:
@@ -84,12 +76,12 @@ def check_training(job: FoldJob) -> dict[str, Any]:
     return facts
 
 
-def _conditions(raw: Path, planned: Plan, names: Sequence[str]) -> Mapping[str, CaseConditions]:
+def _conditions(raw: Dataset, planned: Plan, names: Sequence[str]) -> Mapping[str, CaseConditions]:
     """What the table, vectors and token bags say of the cases, warnings logged."""
-    found = read_conditions(raw, planned.conditions, names)
-    for warning in found.warnings:
+    conditions = raw.conditions(names, planned.conditions)
+    for warning in conditions.warnings:
         logger.warning("%s", warning)
-    return found.cases
+    return conditions.cases
 
 
 def _check_recipe(planned: Plan, chosen: Configuration, cases: Path, names: Sequence[str]) -> None:

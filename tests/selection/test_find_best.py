@@ -7,7 +7,7 @@ import pytest
 from autoseg import pipeline
 from autoseg.base.errors import ManyFaults
 from autoseg.cli import find_best_configuration, predict, train
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_label
 from autoseg.formats.probabilities import read_probabilities
 from autoseg.prediction.inference_settings import InferenceSettings
@@ -72,7 +72,7 @@ def home(tmp_path_factory):
     workspace, plan = Workspace(home), small_plan(mirror_axes=())
     write_json(workspace.plan(SPHERES, plan.planner), plan)
     raw = workspace.raw(SPHERES)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(SPHERES, plan.planner, NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(SPHERES, plan.planner, NAME)).raise_faults()
 
     def written(job, task, runtime, *_):
         state = new_state(task, job.configuration, runtime, job.seed)

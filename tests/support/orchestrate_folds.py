@@ -6,7 +6,7 @@ import pytest
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.orchestrate.folds import FoldTask, begin_folds
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training import run as run_module
@@ -48,7 +48,7 @@ def prepared_spheres(home: Path, n_cases: int = 5) -> tuple[Workspace, Plan]:
     workspace, plan = Workspace(home), small_plan()
     write_json(workspace.plan(DATASET, "budgeted"), plan)
     raw = workspace.raw(DATASET)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
     return workspace, plan
 
 

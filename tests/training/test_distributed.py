@@ -20,7 +20,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, agreed, average, gathered, join, ranks, share_of, total
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.deep import build_loss
 from autoseg.preprocessing.run import preprocess_dataset
@@ -47,7 +47,7 @@ def prepared(home: Path, **changes) -> Workspace:
     workspace, plan = Workspace(home), small_plan(schedule=SCHEDULE, **changes)
     write_json(workspace.plan(DATASET, "budgeted"), plan)
     raw = workspace.raw(DATASET)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
     return workspace
 
 

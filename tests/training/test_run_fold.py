@@ -6,7 +6,7 @@ import torch
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.planning import resolve
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training import run as run_module
@@ -50,7 +50,7 @@ def workspace(tmp_path) -> Workspace:
 def prepare(workspace: Workspace, plan: Plan) -> None:
     write_json(workspace.plan(DATASET, plan.planner), plan)
     raw = workspace.raw(DATASET)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(DATASET, plan.planner, NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(DATASET, plan.planner, NAME)).raise_faults()
 
 
 def train(workspace, fold=0, plan=None, **options):

@@ -8,7 +8,7 @@ import numpy as np
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.manifest import Manifest
-from autoseg.datasets.raw import load_case, scan_training_cases
+from autoseg.datasets.raw import load_case
 from autoseg.evaluation.types import CaseScore
 from autoseg.formats import read_label
 from autoseg.formats.transforms import read_transforms
@@ -37,15 +37,11 @@ class CasePictures:
 def case_pictures(data: ReportData) -> tuple[CasePictures, ...]:
     """Pictures of every configuration with scores, the best configuration first."""
     models = sorted((model for model in data.models if model.cases), key=_mean_dice, reverse=True)
-    if not models or data.manifest is None:
+    if not models or data.raw is None:
         return ()
-    try:
-        raw = data.workspace.raw(data.dataset)
-    except AutosegError:
-        return ()
-    files = {case.name: case for case in scan_training_cases(raw, data.manifest).cases}
+    files = {case.name: case for case in data.raw.scanned.cases}
     transforms = data.workspace.transforms(data.dataset)
-    return tuple(_pictures(model, files.get(score.name), data.manifest, transforms, rank, score)
+    return tuple(_pictures(model, files.get(score.name), data.raw.manifest, transforms, rank, score)
                  for model in models[:MODELS_SHOWN] for rank, score in example_cases(model.cases))
 
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from autoseg.base.errors import AutosegError
-from autoseg.datasets.manifest import Manifest, read_manifest
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
@@ -84,7 +85,7 @@ class ReportData:
 
     dataset: str
     workspace: Workspace
-    manifest: Manifest | None
+    raw: Dataset | None
     fingerprint: Fingerprint | None
     plans: dict[str, Plan]
     models: tuple[Model, ...]
@@ -92,6 +93,10 @@ class ReportData:
     n_folds: int
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return None if self.raw is None else self.raw.manifest
 
     @property
     def number(self) -> str:
@@ -102,15 +107,14 @@ class ReportData:
 def gather(workspace: Workspace, dataset: str) -> ReportData:
     """Read the fingerprint, plans, folds, selection and ablations of a dataset; voxels are not read."""
     reading = _Reading(workspace, [], [])
-    prepared = workspace.prepared(dataset)
-    manifest, raw = reading.manifest(dataset)
+    prepared, raw = workspace.prepared(dataset), reading.raw(dataset)
     fingerprint = reading.model(workspace.fingerprint(dataset), Fingerprint)
     plans = {planner: plan for planner, path in workspace.plans(dataset).items()
              if (plan := reading.model(path, Plan)) is not None}
-    splits = [path for path in (*([raw / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
+    splits = [path for path in (*([raw.folder / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
               if is_file(path)]
     trained = [reading.trained(model) for model in workspace.models(dataset)]
-    return ReportData(dataset=dataset, workspace=workspace, manifest=manifest, fingerprint=fingerprint, plans=plans,
+    return ReportData(dataset=dataset, workspace=workspace, raw=raw, fingerprint=fingerprint, plans=plans,
                     models=tuple(model for model in trained if model is not None),
                     selection=reading.model(workspace.selection(dataset), Selection),
                     n_folds=reading.count(splits[0]) if splits else N_FOLDS,
@@ -125,14 +129,14 @@ class _Reading:
     digests: list[tuple[str, str]]
     faults: list[str]
 
-    def manifest(self, dataset: str) -> tuple[Manifest | None, Path | None]:
+    def raw(self, dataset: str) -> Dataset | None:
         try:
             raw = self.workspace.raw(dataset)
             self._remember(raw / DATASET_JSON, f"raw/{dataset}/{DATASET_JSON}")
-            return read_manifest(raw, allow_outcomes=True), raw
+            return Dataset.open(raw)
         except AutosegError as error:
             self.faults.append(str(error))
-            return None, None
+            return None
 
     def model(self, path: Path, kind: type[M]) -> M | None:
         """The content of a file; None where there is no file, or where it cannot be read."""
