@@ -21,11 +21,12 @@ PLUGIN = """
 import os
 from autoseg.preprocessing.normalize import NORMALIZERS
 
-@NORMALIZERS.register("deadly")
-def deadly(image_DHW, inside_DHW, stats, options):
+def deadly(image_DHW, inside_DHW):
     if (image_DHW == 666).any():
         os._exit(9)
     return image_DHW.astype("float32")
+
+NORMALIZERS.register("deadly")(lambda options, context: deadly)
 """
 
 
