@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from autoseg.clinical.conditions import CaseConditions
+from autoseg.formats.source import FileWriter, ImageSource, ResultWriter
 from autoseg.grids.geometry import Geometry
 
 
@@ -45,6 +46,12 @@ class Case:
     label_DHW: np.ndarray | None = None  # int16
     absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
     conditions: CaseConditions = field(default_factory=CaseConditions)
+    source: ImageSource | None = None  # of the channel whose grid the case has; None: it was made in memory
+
+    @property
+    def results(self) -> ResultWriter:
+        """How results are written on the grid of this case."""
+        return FileWriter(self.geometry) if self.source is None else self.source.writer(self.geometry)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.headers import Place, attempt, check_headers, places, reference_of
 from autoseg.datasets.manifest import ListedCase, Manifest
-from autoseg.formats import ending_of, known_ending, read_image, read_label
+from autoseg.formats import ending_of, known_ending, open_source, read_image, read_label
 from autoseg.formats.files import is_file, is_folder, list_files
 from autoseg.grids.regrid import regrid
 from autoseg.grids.transform import Transform
@@ -123,7 +123,8 @@ def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSp
         label_DHW = attempt(functools.partial(checked_label, labels=labels), files.label, faults)
     raise_faults(f"case {files.name}", faults)
     nowhere = absent_CDHW is None or not absent_CDHW.any()
-    return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW)
+    return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW,
+                source=open_source(reference.path))
 
 
 def _aligned(place: Place, reference: Place, transform: Transform | None) -> tuple[np.ndarray, np.ndarray | None]:
