@@ -2,7 +2,7 @@
 
 Pairs are of a case and label that both sets define. The row `mean` compares, case by case, the means over the labels that
 both define there. Volume errors are compared without their sign. A verdict needs a 95 % bootstrap interval of the
-difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions a case, of mL 1 % of the true volume) it is
+difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions per case, of mL 1 % of the true volume) it is
 `same`.
 """
 
@@ -12,15 +12,12 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.base.version import __version__
-from autoseg.evaluation.statistics import FEWEST_PAIRS, MARGIN, PairedDifference, Verdict, judge, paired_difference
-from autoseg.evaluation.table import TITLES, aligned
-from autoseg.evaluation.types import CaseScore, LabelScore, Metric, Scoring, Summary
+from autoseg.evaluation.metrics import METRICS
+from autoseg.evaluation.statistics import FEWEST_PAIRS, PairedDifference, Verdict, judge, paired_difference
+from autoseg.evaluation.table import text_table
+from autoseg.evaluation.types import CaseScore, LabelScore, Scoring, Summary
 from planners.schema.base import Frozen
 
-_SMALLER_IS_BETTER = {"hd_mm", "hd95_mm", "assd_mm", "volume_error_ml", "relative_volume_error", "false_lesions"}
-_WITHOUT_SIGN = {"volume_error_ml": "error mL, absolute", "relative_volume_error": "relative error, absolute"}
-_NOT_COMPARED = {"truth_ml", "predicted_ml"}  # larger is not better
-_MARGINS = {"hd_mm": 0.1, "hd95_mm": 0.1, "assd_mm": 0.1, "false_lesions": 0.1}
 MEAN = "mean"
 
 
@@ -30,7 +27,7 @@ class Row(Frozen):
     `n_one_defined` pairs were left out because only one of the two defines the metric: of two empty masks it does not.
     """
 
-    metric: Metric
+    metric: str
     label: str
     difference: PairedDifference
     n_one_defined: int
@@ -71,7 +68,8 @@ def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "
     truth_ml_NL = np.array([_values(of_a[case], names, "truth_ml") for case in cases])
     truth_ml_L = np.nan_to_num(truth_ml_NL).sum(0) / np.maximum((~np.isnan(truth_ml_NL)).sum(0), 1)
     for metric in scoring.metrics:
-        margin_L = MARGIN * truth_ml_L if metric == "volume_error_ml" else np.full(len(names), _MARGINS.get(metric, MARGIN))
+        margin = METRICS[metric].margin
+        margin_L = margin * truth_ml_L if METRICS[metric].unit == "mL" else np.full(len(names), margin)
         a_NL, b_NL = (np.array([_values(of[case], names, metric) for case in cases]) for of in (of_a, of_b))
         rows += [_row(metric, label, paired_difference(a_NL[:, index], b_NL[:, index], seed), margin_L[index],
                       _n_one_defined(a_NL[:, index], b_NL[:, index])) for index, label in enumerate(names)]
@@ -95,9 +93,9 @@ def _check_truths(of_a: Mapping[str, CaseScore], of_b: Mapping[str, CaseScore], 
                         do="score both again with the same labels")
 
 
-def _row(metric: Metric, label: str, of: PairedDifference, margin: float, n_one_defined: int) -> Row:
+def _row(metric: str, label: str, of: PairedDifference, margin: float, n_one_defined: int) -> Row:
     oriented = of
-    if metric in _SMALLER_IS_BETTER and of.low is not None:
+    if METRICS[metric].better == "lower" and of.low is not None:
         oriented = of.model_copy(update={"low": -of.high, "high": -of.low})
     verdict = judge(oriented, margin)
     return Row(metric=metric, label=label, difference=of, verdict=verdict, sentence=_sentence(metric, label, verdict, of),
@@ -108,7 +106,7 @@ def _n_one_defined(a_N: np.ndarray, b_N: np.ndarray) -> int:
     return int((np.isnan(a_N) != np.isnan(b_N)).sum())
 
 
-def _sentence(metric: Metric, label: str, verdict: Verdict, of: PairedDifference) -> str:
+def _sentence(metric: str, label: str, verdict: Verdict, of: PairedDifference) -> str:
     what = f"{_title(metric)} of {label}" if label != MEAN else f"{_title(metric)}, mean over labels"
     if verdict == "few":
         return f"{what}: {of.n} case{'s' if of.n != 1 else ''} are too few to say, {FEWEST_PAIRS} are needed"
@@ -121,21 +119,21 @@ def _signed(value: float) -> str:
     return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
 
 
-def _title(metric: Metric) -> str:
-    return _WITHOUT_SIGN.get(metric, TITLES[metric])
+def _title(metric: str) -> str:
+    return METRICS[metric].heading + (", absolute" if METRICS[metric].without_sign else "")
 
 
-def _values(case: CaseScore, names: Sequence[str], metric: Metric) -> list[float]:
+def _values(case: CaseScore, names: Sequence[str], metric: str) -> list[float]:
     """NaN where it is not defined."""
     labels = {label.name: label for label in case.labels}
     return [_value(labels[name], metric) for name in names]
 
 
-def _value(label: LabelScore, metric: Metric) -> float:
-    value = getattr(label, metric)
-    if value is None or not label.annotated:
+def _value(label: LabelScore, metric: str) -> float:
+    value = label.value(metric)
+    if value is None:
         return np.nan
-    return abs(value) if metric in _WITHOUT_SIGN else value
+    return abs(value) if METRICS[metric].without_sign else value
 
 
 def _mean_over_labels(values_NL: np.ndarray, both_NL: np.ndarray) -> np.ndarray:
@@ -167,14 +165,15 @@ def _common_labels(a: Summary, b: Summary, name_a: str, name_b: str) -> list[str
 def _common_scoring(a: Summary, b: Summary, name_a: str, name_b: str) -> Scoring:
     """The metrics that both have, in the order of a; how they were measured must be the same."""
     where = f"{name_a} and {name_b}"
-    metrics = tuple(metric for metric in a.scoring.metrics if metric in b.scoring.metrics and metric not in _NOT_COMPARED)
+    metrics = tuple(metric for metric in a.scoring.metrics if metric in b.scoring.metrics
+                    and METRICS[metric].better != "neither")
     if not metrics:
         raise UserError("no metric is in both", where=where,
                         found=f"{', '.join(a.scoring.metrics)} against {', '.join(b.scoring.metrics)}",
                         do="score both with the same --metrics")
     rules = ["empty"]
     rules += ["nsd_tolerance_mm", "nsd_tolerance_mm_of"] if "nsd" in metrics else []
-    rules += ["detection"] if any(metric.startswith(("lesion", "false")) for metric in metrics) else []
+    rules += ["detection"] if any(METRICS[metric].group == "detection" for metric in metrics) else []
     for rule in rules:
         if getattr(a.scoring, rule) != getattr(b.scoring, rule):
             raise UserError("the two were scored by different rules", where=where,
@@ -193,7 +192,7 @@ def as_text(of: PairedComparison) -> str:
     rows = [["metric", "label", "n", "A", "B", "A - B", "95 % interval", "p", "A is"]]
     rows += [_cells(row) for row in of.rows]
     said = [row.sentence for row in of.rows if row.label == MEAN] or [row.sentence for row in of.rows]
-    lines = [f"A: {of.a}", f"B: {of.b}", "", *aligned(rows), "", *(f"- {sentence}" for sentence in said), "",
+    lines = [f"A: {of.a}", f"B: {of.b}", "", *text_table(rows), "", *(f"- {sentence}" for sentence in said), "",
              f"{of.n_cases} cases in both; two-sided p of Wilcoxon's signed-rank test, not corrected for the number of rows"]
     lines += [f"only in {which}, left out: {_some(names)}" for which, names in (("A", of.only_a), ("B", of.only_b)) if names]
     if any(row.n_one_defined for row in of.rows):

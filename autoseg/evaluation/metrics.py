@@ -1,10 +1,19 @@
-"""Metrics of a pair of masks. Of two empty masks an overlap is NaN: what that means for a mean is decided elsewhere."""
+"""The metrics of a pair of masks, each with all that scoring, tables, comparison and report need to know of it.
 
+A metric of your own is one `register(Metric(...))`. NaN says that it is not defined, which Dice is not of two empty masks.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 
+from autoseg.evaluation.statistics import MARGIN
 from autoseg.evaluation.surface import SurfaceDistances
+
+# What a metric is computed from: counts of voxels, volumes, distances between surfaces (a hundred times slower), lesions.
+Group = Literal["overlap", "volume", "surface", "detection"]
 
 
 @dataclass(frozen=True)
@@ -20,35 +29,106 @@ class Overlap:
         return self.tp + self.fp + self.fn == 0
 
 
+class Masks(Protocol):
+    """What a metric may ask about the masks of one label in one case. What is costly is computed once, when first asked for."""
+
+    @property
+    def overlap(self) -> Overlap: ...
+
+    @property
+    def lesions(self) -> Overlap:
+        """Lesions that were found, predicted lesions that are none, lesions that were missed; not to be asked for without
+        the group `detection`.
+        """
+
+    @property
+    def distances(self) -> SurfaceDistances:
+        """Between the surfaces of two masks, neither of them empty."""
+
+    @property
+    def voxel_ml(self) -> float: ...
+
+    @property
+    def nsd_tolerance_mm(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one label in one case.
+
+    `best` is what two empty masks score where they count as perfect (None: what `compute` says). A metric of the group
+    `surface` is computed where neither mask is empty; where only one is, it has its `worst` value (None: the diagonal of the
+    image in mm). `better` says of which values a comparison prefers the `higher` or the `lower`, or `neither`: then it is not
+    compared. A difference within the `margin` does not matter; of a volume (`unit` mL) it is a share of the true volume.
+    """
+
+    name: str  # its key in summary.json
+    title: str
+    group: Group
+    compute: Callable[[Masks], float]
+    better: Literal["higher", "lower", "neither"]
+    best: float | None
+    worst: float | None
+    unit: str = ""
+    margin: float = MARGIN
+    without_sign: bool = False  # compared as absolute values
+    shows_interval: bool = False  # in tables; of all metrics it is in the JSON
+    column: str = ""  # heading of a narrow table, where it is not the title with its unit
+
+    @property
+    def heading(self) -> str:
+        return self.column or f"{self.title} {self.unit}".rstrip()
+
+
+METRICS: dict[str, Metric] = {}  # in the order of a table's columns
+
+
+def register(metric: Metric) -> Metric:
+    """File a metric under its name; a name is taken once."""
+    if metric.name in METRICS:
+        raise ValueError(f"metric {metric.name!r} is registered twice; choose another name")
+    METRICS[metric.name] = metric
+    return metric
+
+
+def metrics_of(*groups: str) -> tuple[str, ...]:
+    """Names of all metrics of some groups.
+
+    >>> metrics_of("surface")
+    ('hd_mm', 'hd95_mm', 'assd_mm', 'nsd')
+    """
+    return tuple(name for name, metric in METRICS.items() if metric.group in groups)
+
+
 def overlap(truth: np.ndarray, predicted: np.ndarray) -> Overlap:
     """Counts of two bool masks of the same shape."""
     tp = int(np.count_nonzero(truth & predicted))
     return Overlap(tp, int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(truth)) - tp)
 
 
-def dice(of: Overlap) -> float:
+def dice(counts: Overlap) -> float:
     """2 tp / (2 tp + fp + fn), 0 to 1."""
-    return _ratio(2 * of.tp, 2 * of.tp + of.fp + of.fn)
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
 
 
-def iou(of: Overlap) -> float:
+def iou(counts: Overlap) -> float:
     """tp / (tp + fp + fn), 0 to 1."""
-    return _ratio(of.tp, of.tp + of.fp + of.fn)
+    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn)
 
 
-def precision(of: Overlap) -> float:
+def precision(counts: Overlap) -> float:
     """tp / (tp + fp); 0 where nothing is predicted of what is there, or the mean would rise with every miss."""
-    return 0.0 if of.tp + of.fp == 0 and of.fn else _ratio(of.tp, of.tp + of.fp)
+    return 0.0 if counts.tp + counts.fp == 0 and counts.fn else _ratio(counts.tp, counts.tp + counts.fp)
 
 
-def sensitivity(of: Overlap) -> float:
+def sensitivity(counts: Overlap) -> float:
     """tp / (tp + fn); NaN where the truth is empty: there was nothing to find."""
-    return _ratio(of.tp, of.tp + of.fn)
+    return _ratio(counts.tp, counts.tp + counts.fn)
 
 
-def relative_volume_error(of: Overlap) -> float:
+def relative_volume_error(counts: Overlap) -> float:
     """(predicted - true) / true volume, -1 and up; NaN where the truth is empty, of which no error is a share."""
-    return _ratio(of.fp - of.fn, of.tp + of.fn)
+    return _ratio(counts.fp - counts.fn, counts.tp + counts.fn)
 
 
 def hausdorff_mm(distances: SurfaceDistances, percent: float = 100.0) -> float:
@@ -83,4 +163,41 @@ def _ratio(part: int, whole: int) -> float:
 
 def _percentile(sorted_mm: np.ndarray, area: np.ndarray, percent: float) -> float:
     share = np.cumsum(area) / area.sum()
-    return float(sorted_mm[min(np.searchsorted(share, percent / 100), len(sorted_mm) - 1)])
+    return float(sorted_mm[min(int(np.searchsorted(share, percent / 100)), len(sorted_mm) - 1)])
+
+
+def _volume_error_ml(masks: Masks) -> float:
+    return (masks.overlap.fp - masks.overlap.fn) * masks.voxel_ml
+
+
+for _metric in (
+    Metric("dice", "Dice", "overlap", lambda masks: dice(masks.overlap), "higher", best=1.0, worst=0.0, shows_interval=True),
+    Metric("iou", "IoU", "overlap", lambda masks: iou(masks.overlap), "higher", best=1.0, worst=0.0),
+    Metric("precision", "precision", "overlap", lambda masks: precision(masks.overlap), "higher", best=1.0, worst=0.0),
+    Metric("sensitivity", "sensitivity", "overlap", lambda masks: sensitivity(masks.overlap), "higher", best=1.0, worst=0.0),
+    Metric("truth_ml", "truth", "volume", lambda masks: (masks.overlap.tp + masks.overlap.fn) * masks.voxel_ml, "neither",
+           best=None, worst=None, unit="mL"),
+    Metric("predicted_ml", "predicted", "volume", lambda masks: (masks.overlap.tp + masks.overlap.fp) * masks.voxel_ml,
+           "neither", best=None, worst=None, unit="mL"),
+    Metric("volume_error_ml", "volume error", "volume", _volume_error_ml, "lower", best=0.0, worst=None, unit="mL",
+           without_sign=True, shows_interval=True, column="error mL"),
+    Metric("relative_volume_error", "relative volume error", "volume", lambda masks: relative_volume_error(masks.overlap),
+           "lower", best=0.0, worst=None, without_sign=True, column="relative error"),
+    Metric("hd_mm", "HD", "surface", lambda masks: hausdorff_mm(masks.distances), "lower", best=0.0, worst=None, unit="mm",
+           margin=0.1),
+    Metric("hd95_mm", "HD95", "surface", lambda masks: hausdorff_mm(masks.distances, 95), "lower", best=0.0, worst=None,
+           unit="mm", margin=0.1, shows_interval=True),
+    Metric("assd_mm", "ASSD", "surface", lambda masks: assd_mm(masks.distances), "lower", best=0.0, worst=None, unit="mm",
+           margin=0.1),
+    Metric("nsd", "NSD", "surface", lambda masks: nsd(masks.distances, masks.nsd_tolerance_mm), "higher", best=1.0,
+           worst=0.0, shows_interval=True),
+    Metric("lesion_f1", "lesion F1", "detection", lambda masks: dice(masks.lesions), "higher", best=1.0, worst=0.0,
+           shows_interval=True),
+    Metric("lesion_recall", "lesion recall", "detection", lambda masks: sensitivity(masks.lesions), "higher", best=1.0,
+           worst=0.0),
+    Metric("lesion_precision", "lesion precision", "detection", lambda masks: precision(masks.lesions), "higher", best=1.0,
+           worst=0.0),
+    Metric("false_lesions", "false lesions per case", "detection", lambda masks: masks.lesions.fp, "lower", best=0,
+           worst=None, margin=0.1),
+):
+    register(_metric)

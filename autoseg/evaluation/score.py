@@ -7,34 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.evaluation import metrics
-from autoseg.evaluation.detection import detect, no_lesions, summed
-from autoseg.evaluation.metrics import Overlap
+from autoseg.evaluation.detection import summed
+from autoseg.evaluation.metrics import METRICS, Overlap, metrics_of
+from autoseg.evaluation.pair import CasePair, LabelPair
 from autoseg.evaluation.statistics import bootstrap_mean, interval, resampled_means
-from autoseg.evaluation.surface import surface_distances
 from autoseg.evaluation.types import (
-    DETECTION_METRICS,
-    SURFACE_METRICS,
     AccuracySummary,
     CaseScore,
-    Detection,
     LabelScore,
     LabelSummary,
     Mean,
-    Metric,
     Scoring,
     Summary,
     VoxelAccuracy,
     mean,
 )
-from autoseg.grids.boxes import Box, cropped_masks, label_boxes, occupied
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.boxes import occupied
 from planners.schema.labels import LabelSpec
 
-_OVERLAPS = {"dice": metrics.dice, "iou": metrics.iou, "precision": metrics.precision,
-             "sensitivity": metrics.sensitivity, "relative_volume_error": metrics.relative_volume_error}
-_BEST = {"dice": 1.0, "iou": 1.0, "precision": 1.0, "sensitivity": 1.0, "relative_volume_error": 0.0, "hd_mm": 0.0,
-         "hd95_mm": 0.0, "assd_mm": 0.0, "nsd": 1.0, "lesion_f1": 1.0, "lesion_recall": 1.0, "lesion_precision": 1.0}
+_ALWAYS = ("truth_ml", "predicted_ml", "volume_error_ml")  # they cost nothing, and tell cases apart
 
 
 def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec,
@@ -51,11 +42,9 @@ def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSp
         raise UserError("the prediction has another shape than the truth", where=name, found=predicted_DHW.shape,
                         expected=truth_DHW.shape)
     window = occupied(truth_DHW, predicted_DHW)
-    pair = _Pair(truth_DHW[window], predicted_DHW[window], truth_DHW.shape, spacing_mm, labels.ignore, scoring)
-    counts = _Counts.of(pair.truth_DHW, pair.predicted_DHW, labels, name)
-    needs_masks = set(scoring.metrics) & {*SURFACE_METRICS, *DETECTION_METRICS}
-    boxes = label_boxes(pair.truth_DHW, pair.predicted_DHW) if needs_masks else {}
-    scores = [_score_label(pair, label, labels.names[label], counts, boxes)
+    pair = CasePair(truth_DHW[window], predicted_DHW[window], truth_DHW.shape, spacing_mm, labels.ignore, scoring)
+    counts = _Counts.count(pair.truth_DHW, pair.predicted_DHW, labels, name)
+    scores = [_score_label(LabelPair(pair, label, labels.names[label], counts.overlap(labels.names[label])))
               if annotated is None or label in annotated else _not_annotated(label) for label in labels.foreground]
     voxels = None
     if scoring.voxel_accuracy and (annotated is None or set(annotated) >= set(labels.foreground)):
@@ -63,54 +52,24 @@ def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSp
     return CaseScore(name=name, labels=tuple(scores), voxels=voxels)
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Truth and prediction, cut down to where either has anything; `shape` is that of the whole image."""
-
-    truth_DHW: np.ndarray
-    predicted_DHW: np.ndarray
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, float, float]
-    ignore: int | None
-    scoring: Scoring
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a voxel; the one slice of a 2D image, known by its spacing, counts as 1 mm thick (see Geometry)."""
-        flat = self.shape[0] == 1 and self.spacing_mm[0] >= 900 * max(self.spacing_mm[1:])
-        return Geometry(self.shape, self.spacing_mm, dimensions=2 if flat else 3).voxel_ml()
-
-
-def _score_label(pair: _Pair, label: str, values: tuple[int, ...], counts: "_Counts", boxes: dict[int, list[Box]]
-                 ) -> LabelScore:
-    of, scoring = counts.overlap(values), pair.scoring
-    found = {metric: measure(of) for metric, measure in _OVERLAPS.items()}
-    detection = None
-    masks: tuple[np.ndarray, ...] = ()
-    if boxes and not of.is_empty:
-        masks = cropped_masks(pair.truth_DHW, pair.predicted_DHW, values, pair.ignore, boxes)
-    if masks and set(scoring.metrics) & set(SURFACE_METRICS):
-        found |= _surface_metrics(pair, masks, of, label)
-    if set(scoring.metrics) & set(DETECTION_METRICS):
-        detection = detect(*masks, pair.voxel_ml, scoring.detection) if masks else no_lesions(scoring.detection)
-        found |= _detection_metrics(detection)
-    if of.is_empty and scoring.empty == "one":
-        found |= _BEST
-    defined = {metric: value for metric, value in found.items() if metric in scoring.metrics and not math.isnan(value)}
-    return LabelScore(
-        name=label, true_positives=of.tp, false_positives=of.fp, false_negatives=of.fn,
-        truth_ml=(of.tp + of.fn) * pair.voxel_ml, predicted_ml=(of.tp + of.fp) * pair.voxel_ml,
-        volume_error_ml=(of.fp - of.fn) * pair.voxel_ml, detection=detection, **defined)
+def _score_label(pair: LabelPair) -> LabelScore:
+    asked = pair.case.scoring.metrics
+    values = {name: pair.measure(metric) for name, metric in METRICS.items() if name in (*asked, *_ALWAYS)}
+    known = {name: None if math.isnan(value) else value for name, value in values.items()}
+    counts = pair.overlap
+    return LabelScore(name=pair.label, true_positives=counts.tp, false_positives=counts.fp, false_negatives=counts.fn,
+                      detection=pair.detection if set(asked) & set(metrics_of("detection")) else None,
+                      **{name: known.get(name) for name in METRICS})
 
 
 def _not_annotated(label: str) -> LabelScore:
-    return LabelScore(name=label, true_positives=0, false_positives=0, false_negatives=0, truth_ml=0, predicted_ml=0,
-                      volume_error_ml=0, annotated=False)
+    values = {name: 0.0 if name in _ALWAYS else None for name in METRICS}
+    return LabelScore(name=label, true_positives=0, false_positives=0, false_negatives=0, annotated=False, **values)
 
 
 def summarize(cases: Sequence[CaseScore], labels: LabelSpec, scoring: Scoring | None = None, *,
               faults: Iterable[str] = (), warnings: Iterable[str] = ()) -> Summary:
-    """ExecutionOptions over cases of each label, and over labels; how many values each mean has stands beside it."""
+    """Means over cases of each label, and over labels; how many values each mean has stands beside it."""
     scoring = scoring or Scoring()
     values_NLM = np.array([[[_value(label, metric) for metric in scoring.metrics] for label in case.labels]
                            for case in cases], np.float64).reshape(len(cases), len(labels.foreground), len(scoring.metrics))
@@ -130,8 +89,8 @@ def summarize(cases: Sequence[CaseScore], labels: LabelSpec, scoring: Scoring | 
                    labels=tuple(summaries), cases=tuple(cases), faults=tuple(faults), warnings=tuple(warnings))
 
 
-def _value(label: LabelScore, metric: Metric) -> float:
-    value = getattr(label, metric) if label.annotated else None
+def _value(label: LabelScore, metric: str) -> float:
+    value = label.value(metric)
     return math.nan if value is None else value
 
 
@@ -168,7 +127,7 @@ class _Counts:
     row_of: dict[int, int]
 
     @classmethod
-    def of(cls, truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec, name: str) -> "_Counts":
+    def count(cls, truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec, name: str) -> "_Counts":
         values = labels.values
         row_of = {value: row for row, value in enumerate(values)}
         n = len(values) + 1
@@ -201,19 +160,3 @@ class _Counts:
             return None
         return VoxelAccuracy(accuracy=(int(np.trace(self.confusion)) + n_outside) / n,
                              background_only=(int(self.confusion[self.row_of[0]].sum()) + n_outside) / n)
-
-
-def _surface_metrics(pair: _Pair, masks: tuple[np.ndarray, np.ndarray], of: Overlap, label: str) -> dict[str, float]:
-    if of.tp + of.fn == 0 or of.tp + of.fp == 0:
-        far = metrics.diagonal_mm(pair.shape, pair.spacing_mm)
-        return {"hd_mm": far, "hd95_mm": far, "assd_mm": far, "nsd": 0.0}
-    distances = surface_distances(*masks, pair.spacing_mm, pair.shape)
-    tolerance = pair.scoring.nsd_tolerance_mm_of.get(label, pair.scoring.nsd_tolerance_mm)
-    return {"hd_mm": metrics.hausdorff_mm(distances), "hd95_mm": metrics.hausdorff_mm(distances, 95),
-            "assd_mm": metrics.assd_mm(distances), "nsd": metrics.nsd(distances, tolerance)}
-
-
-def _detection_metrics(detection: Detection) -> dict[str, float]:
-    of = Overlap(detection.true_positives, detection.false_positives, detection.false_negatives)
-    return {"lesion_f1": metrics.dice(of), "lesion_recall": metrics.sensitivity(of),
-            "lesion_precision": metrics.precision(of), "false_lesions": of.fp}

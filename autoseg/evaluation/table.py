@@ -1,26 +1,18 @@
-"""A summary as text: a table a group of metrics, then lesions, voxels and what could not be scored."""
+"""A summary as text: a table per group of metrics, then lesions, voxels and what could not be scored."""
 
 from collections.abc import Sequence
 
-from autoseg.evaluation.types import GROUPS, LabelSummary, Mean, Metric, Summary
-
-TITLES: dict[Metric, str] = {
-    "dice": "Dice", "iou": "IoU", "precision": "precision", "sensitivity": "sensitivity", "truth_ml": "truth mL",
-    "predicted_ml": "predicted mL", "volume_error_ml": "error mL", "relative_volume_error": "relative error",
-    "hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "nsd": "NSD", "lesion_f1": "lesion F1",
-    "lesion_recall": "lesion recall", "lesion_precision": "lesion precision", "false_lesions": "false lesions a case"}
-
-# Every mean has its interval in the JSON; a table with all of them would be too wide to read.
-_WITH_INTERVAL = {"dice", "volume_error_ml", "hd95_mm", "nsd", "lesion_f1"}
+from autoseg.evaluation.metrics import METRICS, metrics_of
+from autoseg.evaluation.types import GROUPS, LabelSummary, Mean, Summary
 
 
 def table(summary: Summary) -> str:
-    """The summary as text, a block a group: a row a label, then their mean. [low to high]: 95 % interval over cases.
+    """The summary as text, a block per group: a row per label, then their mean. [low to high]: 95 % interval over cases.
 
     `n` counts the cases of the first metric's mean; a mean of another number of cases says so in brackets.
     """
-    blocks = [_block(summary, [metric for metric in summary.scoring.metrics if metric in group])
-              for group in GROUPS.values()]
+    blocks = [_block(summary, [metric for metric in summary.scoring.metrics if METRICS[metric].group == group])
+              for group in GROUPS]
     lines = [line for block in blocks if block for line in (*block, "")]
     notes = remarks(summary)
     lines += [*notes, ""] if notes else []
@@ -35,31 +27,42 @@ def remarks(summary: Summary) -> list[str]:
     return [*(_lesions_of(label) for label in summary.labels if label.detection is not None), *_voxels(summary)]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells, the first of them the head, as lines of equal columns with a rule below the head."""
+def text_table(rows: Sequence[Sequence[str]], *, markdown: bool = False) -> list[str]:
+    """Rows of cells, the first of them the head, as lines of equal columns with a rule below the head.
+
+    The first column is aligned on its left, the others on their right. With `markdown` the lines are a Markdown table.
+
+    >>> text_table([("label", "Dice"), ("liver", "0.9")])
+    ['label  Dice', '-----------', 'liver   0.9']
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                       for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return lines
+    padded = [[cell.ljust(width) if column == 0 else cell.rjust(width)
+               for column, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows]
+    if markdown:
+        rule = "|" + "|".join("-" * (width + 1) + ("-" if column == 0 else ":") for column, width in enumerate(widths)) + "|"
+        lines = ["| " + " | ".join(cells) + " |" for cells in padded]
+    else:
+        lines = ["  ".join(cells).rstrip() for cells in padded]
+        rule = "-" * max(map(len, lines))
+    return [lines[0], rule, *lines[1:]]
 
 
-def _block(summary: Summary, metrics: Sequence[Metric]) -> list[str]:
+def _block(summary: Summary, metrics: Sequence[str]) -> list[str]:
     if not metrics:
         return []
-    rows = [["label", "n", "empty", *(TITLES[metric] for metric in metrics)]]
+    rows = [["label", "n", "empty", *(METRICS[metric].heading for metric in metrics)]]
     for label in summary.labels:
         n = label.means[metrics[0]].n
         rows.append([label.name, str(n), str(label.n_empty), *(_cell(label.means[metric], metric, n) for metric in metrics)])
     if len(summary.labels) > 1:
         n = len(summary.labels)
         rows.append(["mean", "", "", *(_cell(summary.foreground_means[metric], metric, n) for metric in metrics)])
-    return aligned(rows)
+    return text_table(rows)
 
 
-def _cell(of: Mean, metric: Metric, n: int) -> str:
+def _cell(of: Mean, metric: str, n: int) -> str:
     text = "-" if of.value is None else f"{of.value:.3f}"
-    if metric in _WITH_INTERVAL and of.low is not None:
+    if METRICS[metric].shows_interval and of.low is not None:
         text += f" [{of.low:.3f} to {of.high:.3f}]"
     return text if of.n == n else f"{text} ({of.n})"
 
@@ -90,7 +93,7 @@ def _settings(summary: Summary) -> str:
     if "nsd" in scoring.metrics:
         own = "".join(f", {name} {mm:g} mm" for name, mm in scoring.nsd_tolerance_mm_of.items())
         words.append(f"NSD within {scoring.nsd_tolerance_mm:g} mm{own}")
-    if set(scoring.metrics) & set(GROUPS["detection"]):
+    if set(scoring.metrics) & set(metrics_of("detection")):
         rule = scoring.detection
         words.append(f"lesions match from IoU {rule.min_iou:g}"
                      + (f", count from {rule.min_mm3:g} mm^3" if rule.min_mm3 else ""))

@@ -1,26 +1,18 @@
 """What is measured, and the scores of a label, a case and a set of cases. A value that is not defined is None."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from autoseg.evaluation.metrics import METRICS, metrics_of
 from planners.schema.base import Frozen
 
 SCHEMA_VERSION = 1
 
-Metric = Literal["dice", "iou", "precision", "sensitivity", "truth_ml", "predicted_ml", "volume_error_ml",
-                 "relative_volume_error", "hd_mm", "hd95_mm", "assd_mm", "nsd", "lesion_f1", "lesion_recall",
-                 "lesion_precision", "false_lesions"]
-OVERLAP_METRICS: tuple[Metric, ...] = ("dice", "iou", "precision", "sensitivity")
-VOLUME_METRICS: tuple[Metric, ...] = ("truth_ml", "predicted_ml", "volume_error_ml", "relative_volume_error")
-SURFACE_METRICS: tuple[Metric, ...] = ("hd_mm", "hd95_mm", "assd_mm", "nsd")  # a hundred times slower
-DETECTION_METRICS: tuple[Metric, ...] = ("lesion_f1", "lesion_recall", "lesion_precision", "false_lesions")
-
 # What is asked for by one word. `accuracy` is of voxels, and has no metric of a label.
-GROUPS: dict[str, tuple[Metric, ...]] = {"overlap": OVERLAP_METRICS, "volume": VOLUME_METRICS,
-                                         "surface": SURFACE_METRICS, "detection": DETECTION_METRICS, "accuracy": ()}
+GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
 
 # Every score file says it, because tools differ by more than 100 mm in HD (Podobnik et al. 2024).
 SURFACE_DEFINITION = "marching-cubes surfels weighted by area, as in Nikolov et al. 2018 (surface-distance)"
@@ -54,12 +46,17 @@ class Scoring(Frozen):
     defined of every mask; so are false lesions, or false alarms in healthy cases would not count.
     """
 
-    metrics: tuple[Metric, ...] = OVERLAP_METRICS + VOLUME_METRICS
+    metrics: tuple[str, ...] = Field(default_factory=lambda: metrics_of("overlap", "volume"))
     voxel_accuracy: bool = False
     empty: Literal["nan", "one"] = "nan"
     nsd_tolerance_mm: float = Field(default=2.0, ge=0)
     nsd_tolerance_mm_of: dict[str, float] = Field(default_factory=dict)  # label name -> its own tolerance
     detection: DetectionRule = DetectionRule()
+
+    @field_validator("metrics")
+    @classmethod
+    def _check(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        return _registered(metrics)
 
 
 def scoring_of(groups: Sequence[str], **changes: Any) -> Scoring:
@@ -68,8 +65,7 @@ def scoring_of(groups: Sequence[str], **changes: Any) -> Scoring:
     >>> scoring_of(["surface"], nsd_tolerance_mm=1).metrics
     ('hd_mm', 'hd95_mm', 'assd_mm', 'nsd')
     """
-    metrics = tuple(metric for group, members in GROUPS.items() if group in groups for metric in members)
-    return Scoring(metrics=metrics, voxel_accuracy="accuracy" in groups, **changes)
+    return Scoring(metrics=metrics_of(*groups), voxel_accuracy="accuracy" in groups, **changes)
 
 
 class SizeClass(Frozen):
@@ -98,7 +94,13 @@ class Detection(Frozen):
 
 
 class LabelScore(Frozen):
-    """One label or region of one case. Counts are of voxels; volumes are those of the whole mask."""
+    """One label or region of one case. Counts are of voxels; volumes are those of the whole mask.
+
+    In JSON every other registered metric is a key beside these, null where it was not asked for or is not defined.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int | float | None] = Field(init=False)
 
     name: str
     true_positives: int
@@ -107,21 +109,23 @@ class LabelScore(Frozen):
     truth_ml: float
     predicted_ml: float
     volume_error_ml: float  # predicted less truth
-    relative_volume_error: float | None = None  # the same as a share of the truth
     annotated: bool = True  # False: nobody looked for it in this case; it is part of no mean
-    dice: float | None = None
-    iou: float | None = None
-    precision: float | None = None
-    sensitivity: float | None = None
-    hd_mm: float | None = None
-    hd95_mm: float | None = None
-    assd_mm: float | None = None
-    nsd: float | None = None
-    lesion_f1: float | None = None
-    lesion_recall: float | None = None
-    lesion_precision: float | None = None
-    false_lesions: int | None = None
     detection: Detection | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "LabelScore":
+        _registered(self.__pydantic_extra__)
+        return self
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric; None where it was not asked for or is not defined, or nobody looked for the label."""
+        if not self.annotated:
+            return None
+        return self.__pydantic_extra__[metric] if metric in self.__pydantic_extra__ else self.__dict__.get(metric)
+
+    @property
+    def dice(self) -> float | None:
+        return self.value("dice")
 
     @property
     def is_empty(self) -> bool:
@@ -140,7 +144,7 @@ class VoxelAccuracy(Frozen):
 
 
 class CaseScore(Frozen):
-    """One case: a score a foreground name, in declared order."""
+    """One case: a score per foreground name, in declared order."""
 
     name: str
     labels: tuple[LabelScore, ...]
@@ -162,16 +166,16 @@ class Mean(Frozen):
 
 
 class LabelSummary(Frozen):
-    """One label over all scored cases: a mean a metric, and how many cases neither have nor predict it."""
+    """One label over all scored cases: a mean per metric, and how many cases neither have nor predict it."""
 
     name: str
     n_empty: int
-    means: dict[Metric, Mean]
+    means: dict[str, Mean]
     detection: Detection | None = None  # lesions of all cases together
 
 
 class AccuracySummary(Frozen):
-    """ExecutionOptions over cases of the voxel accuracy and of what background alone would get."""
+    """Means over cases of the voxel accuracy and of what background alone would get."""
 
     accuracy: Mean
     background_only: Mean
@@ -187,7 +191,7 @@ class Summary(Frozen):
     scoring: Scoring
     surface_definition: str = SURFACE_DEFINITION
     n_cases: int
-    foreground_means: dict[Metric, Mean]
+    foreground_means: dict[str, Mean]
     voxels: AccuracySummary | None = None
     labels: tuple[LabelSummary, ...]
     cases: tuple[CaseScore, ...]
@@ -203,3 +207,11 @@ def mean(values: list[float | None]) -> Mean:
     """
     known = [value for value in values if value is not None]
     return Mean(value=sum(known) / len(known) if known else None, n=len(known))
+
+
+def _registered(metrics: Iterable[str]) -> tuple[str, ...]:
+    """The names; a ValueError where a metric is not known, such as one of a plug-in that is not loaded."""
+    names = tuple(metrics)
+    if unknown := [name for name in names if name not in METRICS]:
+        raise ValueError(f"unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}")
+    return names

@@ -29,6 +29,7 @@ from autoseg.evaluation.statistics import (
     judge,
     paired_difference,
 )
+from autoseg.evaluation.table import text_table
 from planners.schema.base import Frozen
 
 # What a row shows: all that a case has; less some channels; one optional channel; another case's conditions; none; less one.
@@ -194,13 +195,7 @@ def _too_few(name: str, of: PairedDifference) -> str:
 def as_text(of: Ablation) -> str:
     """The rows as a table, then a sentence an input and how all of it is meant; Markdown that reads well as it is."""
     head = ["shown to the model", "n", "Dice", "with all", "difference", "95 % interval", "p"]
-    cells = [head, *(_cells(row) for row in of.rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                               for column, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"
-             for row in cells]
-    lines.insert(1, "|" + "|".join("-" * (width + 1) + ("-" if column == 0 else ":")
-                                   for column, width in enumerate(widths)) + "|")
+    lines = text_table([head, *(_cells(row) for row in of.rows)], markdown=True)
     notes = [*LEGEND, f"Predicted {'with' if of.mirroring else 'without'} mirroring; seed {of.seed}."]
     if of.permutations:
         notes.append(f"Shuffled: mean of {of.permutations} permutation{'s' if of.permutations > 1 else ''} of the cases "

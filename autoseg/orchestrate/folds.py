@@ -10,6 +10,7 @@ from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.progress import duration
 from autoseg.base.ranks import ranks
 from autoseg.evaluation.statistics import bootstrap_mean
+from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import LabelSummary
 from autoseg.training.assemble import known_folds
 from autoseg.training.run import begin_model
@@ -120,8 +121,7 @@ def fold_table(outcomes: Sequence[Outcome]) -> str:
     for result, scores in scored:
         rows.append([str(result.fold), str(scores.n_cases), *map(_dice, scores.labels),
                      _number(result.mean_dice), duration(result.total_seconds)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = text_table(rows)
     dice = bootstrap_mean([case.mean_dice for _, scores in scored for case in scores.cases])
     interval = "" if dice.low is None else f" (95 % interval {dice.low:.3f} to {dice.high:.3f})"
     lines.append(f"mean over all {dice.n} cases: Dice {_number(dice.mean)}{interval}"

@@ -1,6 +1,6 @@
 """A selection as text."""
 
-from autoseg.evaluation.table import table
+from autoseg.evaluation.table import table, text_table
 from autoseg.selection.types import Comparison, Selection
 
 
@@ -10,10 +10,12 @@ def as_text(selection: Selection) -> str:
     cheapest = min(candidate.cost for candidate in selection.candidates) or 1.0
     n = len(selection.candidates)
     lines = [f"{selection.dataset}: {n} candidate{'s' if n > 1 else ''} on {selection.n_cases} cross-validation cases", ""]
+    rows = [["  candidate", "Dice", "cost"]]
     for candidate in sorted(selection.candidates, key=lambda candidate: candidate.cost):
         dice = candidate.scores.foreground_means["dice"].value
-        lines.append(f"{'*' if candidate.title == selected else ' '} {'-' if dice is None else f'{dice:.4f}'}  "
-                     f"cost x{candidate.cost / cheapest:<6.1f} {candidate.title}")
+        rows.append([f"{'*' if candidate.title == selected else ' '} {candidate.title}",
+                     "-" if dice is None else f"{dice:.4f}", f"x{candidate.cost / cheapest:.1f}"])
+    lines += text_table(rows)
     for title, comparisons in (("costlier candidates", selection.comparisons), ("postprocessing", selection.postprocessing)):
         if comparisons:
             lines += ["", f"{title}, each compared with the incumbent:", *map(_line, comparisons)]

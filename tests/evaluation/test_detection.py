@@ -7,14 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from autoseg.evaluation.detection import Candidates, detect, match, no_lesions, summed
+from autoseg.evaluation.metrics import metrics_of
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.table import table
-from autoseg.evaluation.types import DETECTION_METRICS, DetectionRule, Scoring, Summary
+from autoseg.evaluation.types import DetectionRule, Scoring, Summary
 from autoseg.grids.components import components
 from planners.schema.labels import LabelSpec
 
 LABELS = LabelSpec(names={"background": (0,), "lesion": (1,)})
-SCORING = Scoring(metrics=DETECTION_METRICS)
+SCORING = Scoring(metrics=metrics_of("detection"))
 ML = 0.001  # a voxel of 1 mm^3
 
 

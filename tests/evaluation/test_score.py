@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import UserError
+from autoseg.evaluation.metrics import metrics_of
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.table import table
-from autoseg.evaluation.types import DETECTION_METRICS, OVERLAP_METRICS, SURFACE_METRICS, VOLUME_METRICS, Scoring, Summary
+from autoseg.evaluation.types import Scoring, Summary
 from autoseg.formats import read_label
 from autoseg.workspace.files import read_model, write_json
 from planners.schema.labels import LabelSpec
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
 REGIONS = LabelSpec(names={"background": (0,), "liver": (1, 2), "tumour": (2,)}, region_order=(1, 2))
-ALL = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS)
+ALL = Scoring(metrics=metrics_of("overlap", "volume", "surface"))
 MM = (1.0, 1.0, 1.0)
 
 
@@ -237,7 +238,7 @@ def test_voxel_accuracy_leaves_out_ignored_voxels():
 
 
 def test_labels_that_nobody_annotated_are_part_of_no_mean():
-    everything = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS + DETECTION_METRICS, voxel_accuracy=True,
+    everything = Scoring(metrics=metrics_of("overlap", "volume", "surface", "detection"), voxel_accuracy=True,
                          empty="one")
     cases = [score_case(TRUTH, PREDICTED, LABELS, MM, "a", scoring=everything),
              score_case(np.where(TRUTH == 2, 0, TRUTH), PREDICTED, LABELS, MM, "b", scoring=everything, annotated=["liver"])]
@@ -248,7 +249,7 @@ def test_labels_that_nobody_annotated_are_part_of_no_mean():
 
 
 def test_a_prediction_of_nothing_has_a_value_for_every_metric():
-    everything = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS + DETECTION_METRICS)
+    everything = Scoring(metrics=metrics_of("overlap", "volume", "surface", "detection"))
     for label in score_case(TRUTH, np.zeros_like(TRUTH), LABELS, MM, "a", scoring=everything).labels:
         assert all(getattr(label, metric) is not None for metric in everything.metrics)
         assert (label.lesion_f1, label.lesion_recall, label.lesion_precision, label.false_lesions) == (0, 0, 0, 0)
@@ -259,7 +260,7 @@ def test_no_metric_depends_on_the_order_of_the_axes(axes):
     generator = np.random.default_rng(3)
     truth, predicted = (np.where(generator.random((9, 11, 12)) < 0.15, generator.integers(1, 3, (9, 11, 12)), 0)
                         .astype(np.int16) for _ in range(2))
-    everything = Scoring(metrics=OVERLAP_METRICS + VOLUME_METRICS + SURFACE_METRICS + DETECTION_METRICS, voxel_accuracy=True)
+    everything = Scoring(metrics=metrics_of("overlap", "volume", "surface", "detection"), voxel_accuracy=True)
     spacing = (3.0, 1.0, 0.5)
     straight = score_case(truth, predicted, LABELS, spacing, "a", scoring=everything)
     turned = score_case(truth.transpose(axes), predicted.transpose(axes), LABELS, tuple(spacing[axis] for axis in axes), "a",

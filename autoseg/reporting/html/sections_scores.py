@@ -1,7 +1,7 @@
 """The scores of each configuration with intervals, pictures of cases, and failures."""
 
 from autoseg.evaluation.statistics import bootstrap_mean
-from autoseg.evaluation.types import CaseScore, Metric, mean
+from autoseg.evaluation.types import CaseScore, mean
 from autoseg.reporting.html.blocks import Absent, Block, Bullets, Cell, Figures, Heading, Legend, Section, Table, Text, table
 from autoseg.reporting.html.cases import MODELS_SHOWN, CasePictures
 from autoseg.reporting.html.figures_scores import dice_figure
@@ -9,7 +9,7 @@ from autoseg.reporting.html.gather import Model, ReportData
 from autoseg.reporting.html.words import metric_title, number, short, with_interval
 
 # Metrics that are shown with a bootstrap interval over cases; the others are shown as means.
-_WITH_INTERVAL: tuple[Metric, ...] = ("dice", "hd95_mm", "nsd")
+_WITH_INTERVAL: tuple[str, ...] = ("dice", "hd95_mm", "nsd")
 
 
 def scores_section(data: ReportData) -> Section:
@@ -43,7 +43,7 @@ def overview(data: ReportData) -> Table:
                  ("Configuration", "Finished folds", "n", "Dice (95 % interval)"), rows)
 
 
-def label_rows(cases: tuple[CaseScore, ...], names: list[str], metrics: tuple[Metric, ...]) -> list[tuple[str, ...]]:
+def label_rows(cases: tuple[CaseScore, ...], names: list[str], metrics: tuple[str, ...]) -> list[tuple[str, ...]]:
     """One row per label: n, empty, then each metric; Dice, HD95 and NSD with an interval."""
     rows = []
     for name in names:
@@ -51,9 +51,9 @@ def label_rows(cases: tuple[CaseScore, ...], names: list[str], metrics: tuple[Me
                   and label.annotated]  # a label that was not annotated in a case is part of no mean
         cells = []
         for metric in metrics:
-            values = [getattr(score, metric) for score in scores]
+            values = [score.value(metric) for score in scores]
             cells.append(with_interval(bootstrap_mean(values)) if metric in _WITH_INTERVAL else number(mean(values).value))
-        n = sum(getattr(score, metrics[0]) is not None for score in scores)
+        n = sum(score.value(metrics[0]) is not None for score in scores)
         rows.append((name, str(n), str(sum(score.is_empty for score in scores)), *cells))
     return rows
 

@@ -1,5 +1,6 @@
 """The headline, and the results of selection: comparisons, postprocessing, calibration, quality control."""
 
+from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import BootstrapMean, bootstrap_mean
 from autoseg.evaluation.table import remarks
 from autoseg.evaluation.types import GROUPS
@@ -123,8 +124,8 @@ def _final(selection: Selection) -> list[Block]:
     """One table per group of metrics, then the counts over all cases."""
     names = [label.name for label in selection.final.labels]
     blocks: list[Block] = []
-    for group, members in GROUPS.items():
-        metrics = tuple(metric for metric in selection.final.scoring.metrics if metric in members)
+    for group in GROUPS:
+        metrics = tuple(metric for metric in selection.final.scoring.metrics if METRICS[metric].group == group)
         if metrics:
             blocks.append(table(f"{group.capitalize()} of the chosen members, postprocessing included: mean over n cases "
                                 f"per label, with 95 % intervals in brackets. {counted(selection.final.n_cases, 'case')}.",

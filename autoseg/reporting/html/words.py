@@ -1,20 +1,15 @@
 """Numbers and choices as the report writes them."""
 
+from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import BootstrapMean, PairedDifference, judge
-
-METRICS = {
-    "dice": "Dice", "iou": "IoU", "precision": "Precision", "sensitivity": "Sensitivity",
-    "volume_error_ml": "Volume error (mL)", "hd_mm": "HD (mm)", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)",
-    "nsd": "NSD", "truth_ml": "Truth (mL)", "predicted_ml": "Predicted (mL)",
-    "relative_volume_error": "Relative volume error", "lesion_f1": "Lesion F1", "lesion_recall": "Lesion recall",
-    "lesion_precision": "Lesion precision", "false_lesions": "False lesions per case"}
 
 VERDICTS = {"better": "better", "worse": "worse", "same": "the same", "unclear": "no difference seen",
             "few": "too few cases"}
 
 
 def metric_title(metric: str) -> str:
-    return METRICS.get(metric, metric.replace("_", " "))
+    known = METRICS[metric]
+    return known.title[0].upper() + known.title[1:] + (f" ({known.unit})" if known.unit else "")
 
 
 def number(value: float | None, digits: int = 3) -> str:
