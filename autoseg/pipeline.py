@@ -9,9 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from autoseg.base.errors import ManyFaults, UserError
+from autoseg.base.errors import UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
@@ -20,19 +18,19 @@ from autoseg.datasets.integrity import Report
 from autoseg.datasets.integrity import verify as verify_folder
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import measure
-from autoseg.evaluation.comparison import PairedComparison, compare_summaries
-from autoseg.evaluation.folders import PREDICTION_MISSING, evaluate_folders
+from autoseg.evaluation.comparison import PairedComparison
+from autoseg.evaluation.folders import evaluate_folders
+from autoseg.evaluation.sources import compare_sources
 from autoseg.evaluation.types import Scoring, Summary
 from autoseg.explain.ablation import Ablation
 from autoseg.planning.make import plan_dataset
 from autoseg.planning.store import configuration_of, read_plan
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.reporting.curves import LiveCurves
-from autoseg.reporting.predictions import sheet_of_masks
+from autoseg.reporting.predictions import draw_validation
 from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
 from autoseg.workspace.files import read_model, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_PLANNER = "budgeted"
-SHOWN_CASES = 5  # of a fold, on its contact sheet
 
 
 def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
@@ -168,7 +165,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     folder = workspace.fold(name, planned.planner, configuration, fold)
     if is_first() and result.scores is not None and not folder.sheet.is_file():
         try:
-            _draw_validation(workspace, name, folder, result.scores)
+            raw = Dataset.open(workspace.raw(name))
+            draw_validation(raw, folder, result.scores, registered(workspace, name, raw.manifest))
         except Exception as error:  # a picture is no reason to fail a fold that is finished
             logger.warning("the validation cases could not be drawn: %s: %s", type(error).__name__, error)
     return result
@@ -215,16 +213,6 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
                           keep_existing=keep_existing, table=table)
 
 
-def _draw_validation(workspace: Workspace, dataset: str, folder: FoldFolder, scores: Summary) -> None:
-    """The worst, the best and cases evenly between them, by mean Dice."""
-    raw = Dataset.open(workspace.raw(dataset))
-    ranked = sorted(scores.cases, key=lambda case: case.mean_dice if case.mean_dice is not None else -1.0)
-    chosen = {ranked[round(i)].name for i in np.linspace(0, len(ranked) - 1, min(SHOWN_CASES, len(ranked)))}
-    files = [case for case in raw.cases if case.name in chosen]
-    sheet_of_masks(folder.sheet, files, {"prediction": folder.validation}, raw.manifest,
-                   registered(workspace, dataset, raw.manifest))
-
-
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,
              scoring: Scoring | None = None) -> Summary:
     """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean, and which of them
@@ -241,25 +229,15 @@ def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None, da
             scoring: Scoring | None = None, seed: int = 0, workers: int | None = None) -> PairedComparison:
     """Compare two sets of predictions of the same cases, each a folder of masks or a summary.json.
 
-    Folders need `truth` and `dataset_json`. Raises ManyFaults where a case of a folder cannot be scored: on a part of
-    the cases nobody asked which is better.
+    Folders need `truth` and `dataset_json`. Raises ManyFaults where a case of a folder cannot be scored.
     """
-    def scored(of: Path) -> Summary:
-        if of.suffix == ".json":
-            return read_model(of, Summary)
+    def scored(folder: Path) -> Summary:
         if truth is None or dataset_json is None:
-            raise UserError("a folder is compared by its masks, but the true labels are not given", where=of,
+            raise UserError("a folder is compared by its masks, but the true labels are not given", where=folder,
                             do="name them with -r and -d or --dataset_json, or give the folder's summary.json")
-        return evaluate(truth, of, dataset_json, workers=workers, scoring=scoring)
+        return evaluate(truth, folder, dataset_json, workers=workers, scoring=scoring)
 
-    summaries = {}
-    for of in (Path(a), Path(b)):
-        summaries[of] = scored(of)
-        # A case that one of the two lacks is left out and said; one that cannot be scored is a fault.
-        faults = [fault for fault in summaries[of].faults if PREDICTION_MISSING not in fault]
-        if faults:
-            raise ManyFaults(of, faults)
-    return compare_summaries(summaries[Path(a)], summaries[Path(b)], str(a), str(b), seed=seed)
+    return compare_sources(Path(a), Path(b), scored, seed=seed)
 
 
 def report(dataset: str | int, *, output: str | Path | None = None, home: str | Path | None = None) -> Path:

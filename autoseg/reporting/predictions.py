@@ -3,14 +3,29 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from autoseg.base.errors import UserError
 from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.raw import load_case
 from autoseg.evaluation.score import score_case
+from autoseg.evaluation.types import Summary
 from autoseg.formats import read_label
 from autoseg.formats.transforms import read_transforms
 from autoseg.reporting.contact_sheet import Row, Shown, contact_sheet, only_shown
+from autoseg.workspace.folders import FoldFolder
+
+SHOWN_CASES = 5  # of a fold, on its contact sheet
+
+
+def draw_validation(raw: Dataset, folder: FoldFolder, scores: Summary, transforms: Path | None) -> None:
+    """The contact sheet of a fold: the worst and the best validation case and some evenly between them, by mean Dice."""
+    ranked = sorted(scores.cases, key=lambda case: case.mean_dice if case.mean_dice is not None else -1.0)
+    shown = {ranked[round(i)].name for i in np.linspace(0, len(ranked) - 1, min(SHOWN_CASES, len(ranked)))}
+    files = [case for case in raw.cases if case.name in shown]
+    sheet_of_masks(folder.sheet, files, {"prediction": folder.validation}, raw.manifest, transforms)
 
 
 def sheet_of_masks(path: Path, files: Sequence[CaseFiles], masks: Mapping[str, Path], manifest: Manifest,

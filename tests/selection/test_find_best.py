@@ -81,7 +81,7 @@ def home(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "train_fold", written)
-        patch.setattr(pipeline, "_draw_validation", lambda *_: None)
+        patch.setattr(pipeline, "draw_validation", lambda *_: None)
         for fold in range(5):
             pipeline.train(1, NAME, fold, home=home, device="cpu", seed=fold)
         yield home

@@ -38,7 +38,7 @@ def pretend_to_train(monkeypatch: pytest.MonkeyPatch, bad: tuple = ()) -> list:
         done.append((job.name, job.fold))
 
     monkeypatch.setattr(run_module, "train_fold", written)
-    monkeypatch.setattr(pipeline, "_draw_validation", lambda *_: None)
+    monkeypatch.setattr(pipeline, "draw_validation", lambda *_: None)
     return done
 
 
