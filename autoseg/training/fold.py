@@ -15,10 +15,10 @@ from autoseg.base.ranks import agreed, is_first, ranks
 from autoseg.base.runtime import Runtime, free_device_bytes, free_host_bytes, used_bytes
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.store import CaseStore, open_cases
+from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.nn.losses.deep import build_loss
-from autoseg.preprocessing.store import open_prepared
+from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.job import FoldJob
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
@@ -190,8 +190,8 @@ def _validation_patches(job: FoldJob, runtime: Runtime) -> BatchStream | None:
 
 
 def _store(job: FoldJob, names: Sequence[str], runtime: Runtime, limit_bytes: int) -> CaseStore:
-    return open_cases(job.cases, names, runtime.device, limit_bytes, conditions=job.encoded(names),
-                      annotated=job.annotated_heads())
+    return store_cases(open_cases(job.cases, names), runtime.device, limit_bytes, conditions=job.encoded(names),
+                       annotated=job.annotated_heads())
 
 
 def _stream(job: FoldJob, store: CaseStore, runtime: Runtime, seed: int) -> BatchStream:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from autoseg.base.runtime import Runtime
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from autoseg.nn.model import Model, build_model
 from autoseg.training.optimizers import WeightAverage, build_optimizer
 from planners.schema.plan import Configuration, Plan, Schedule
