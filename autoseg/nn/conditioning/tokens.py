@@ -1,4 +1,6 @@
-"""Cross-attention: places of the bottleneck look at what is known of the patient, and take what they need."""
+"""Cross-attention: positions of the bottleneck attend to what is known of the patient."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ from planners.schema.base import Frozen
 
 MAX_QUERIES = 512
 MIN_WIDTH = 64  # narrower ones learn late or never
-_POOL = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+_POOL: dict[int, Callable[..., torch.Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 _MODE = {2: "bilinear", 3: "trilinear"}
 
 
@@ -76,8 +78,8 @@ class Tokens(nn.Module):
 class PatientTokens(nn.Module):
     """All that is known of a patient as tokens (B, S, W), which of them may be read (B, S), and if anything is known (B,).
 
-    The first is the null token. A column or vector is a linear map of its values and of which are known, plus what tells
-    its type; a missing one, and a missing bag, have a learned token of their own.
+    The first is the null token. A column or vector is a linear map of its values and of which are known, plus a
+    learned vector of its type. A missing one, and a missing bag, have a learned token of their own.
     """
 
     def __init__(self, layout: Layout, width: int):
@@ -110,9 +112,9 @@ class PatientTokens(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """A transformer's layer without attention among the queries: each normalises, looks, and thinks.
+    """A transformer's layer without attention among the queries: cross-attention, then a small network for each.
 
-    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one a row.
+    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one per row.
     """
 
     def __init__(self, width: int, heads: int):
