@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from autoseg.base.runtime import open_runtime
 from autoseg.batches.batch import Batch
-from autoseg.batches.input_dropout import hide
+from autoseg.batches.input_dropout import drop_inputs
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, collate, encode, fit_encoder
+from autoseg.clinical.encoded import NO_CONDITIONS, Layout, collate
+from autoseg.clinical.encoders import ConditionEncoder, encode, fit_encoder
 from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, train_step
@@ -130,7 +131,7 @@ def trained(part: str, task: Task, labels: LabelSpec, arguments: argparse.Namesp
     while not state.finished:
         image, label, told = task(generator, BATCH)
         batch = Batch(image, label, torch.ones(BATCH, 1, dtype=torch.bool), collate([encode(encoder, one) for one in told]))
-        batch = hide(batch, plan.configurations["3d_fullres"].input_dropout, coins, encoder.layout)
+        batch = drop_inputs(batch, plan.configurations["3d_fullres"].input_dropout, coins, encoder.layout)
         train_step(state, state.model, loss, batch, RUNTIME)
     return state, time.perf_counter() - begun
 

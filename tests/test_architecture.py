@@ -169,6 +169,12 @@ def test_no_file_exceeds_400_lines_and_no_function_60(file):
             assert length <= 60, f"{node.name} has {length} lines"
 
 
+@pytest.mark.parametrize("room", ["nn", "batches"])
+def test_networks_and_batches_know_nothing_of_preprocessing(room):
+    imported = {module for file in AUTOSEG if room in file.relative_to(ROOT).parts for module in imports(file)}
+    assert not [module for module in imported if module.startswith("autoseg.preprocessing")]
+
+
 @pytest.mark.parametrize("file", AUTOSEG, ids=name_of)
 def test_only_the_rooms_of_the_disk_read_and_write_files(file):
     if not any(place_of(file) == allowed or place_of(file).startswith(allowed + "/") for allowed in DISK):

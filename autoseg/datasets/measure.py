@@ -18,7 +18,7 @@ import numpy as np
 from autoseg.base.errors import ManyFaults, UserError, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.processes import WorkerPool
-from autoseg.clinical.conditions import condition_stats, with_widths
+from autoseg.clinical.condition_stats import condition_stats, with_widths
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.case_cache import load_cached
 from autoseg.datasets.dataset import Dataset

@@ -86,8 +86,9 @@ class _Case:
                         for channel, there in enumerate(self.prepared.present_C))
         told = self.conditions if conditions is None else conditions
         state = hashlib.blake2b(f"{self.stamp} {present}".encode(), digest_size=16)
-        for name, value in sorted((self.model.encoded(told) or {}).items()):
-            state.update(f"{name} {tuple(value.shape)}".encode() + value.numpy().tobytes())
+        encoded = self.model.encoded(told)
+        for tensor in () if encoded is None else encoded.tensors():
+            state.update(f"{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
         return _View(present, told, state.hexdigest())
 
 
@@ -163,16 +164,11 @@ def _opened(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], context:
 
 
 def _known(encoder: ConditionEncoder | None, conditions: CaseConditions) -> frozenset[str]:
-    """The inputs beside the image of which the model is told something."""
+    """The inputs beside the image of which the model knows something."""
     if encoder is None:
         return frozenset()
-    encoded, names = encode(encoder, conditions), set()
-    for one in encoder.layout.inputs:
-        known = (encoded[f"known:{one.name}"] if one.start is None
-                 else encoded["known"][one.start:one.start + one.width])
-        if known.any():
-            names.add(one.name)
-    return frozenset(names)
+    encoded = encode(encoder, conditions)
+    return frozenset(item.name for item in encoder.layout.inputs if encoded.knows(item))
 
 
 def _optional(channels: Sequence[ChannelSpec]) -> list[int]:

@@ -1,12 +1,11 @@
 """Plan -> nn.Module: fusion before a network, conditioning between its encoder and decoder."""
 
-from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, Layout
 from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.fusion import FUSIONS, Fusion, FusionContext
 from autoseg.nn.networks import NETWORKS, Network, NetworkContext
@@ -31,7 +30,7 @@ class Model(nn.Module):
         self.n_channels = n_channels
 
     def forward(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
-                conditions: Mapping[str, torch.Tensor] | None = None, absent_BCDHW: torch.Tensor | None = None
+                conditions: ConditionBatch | None = None, absent_BCDHW: torch.Tensor | None = None
                 ) -> list[torch.Tensor] | torch.Tensor:
         fused = self.fusion(image_BCDHW[:, : self.n_channels], _available(present_BC, absent_BCDHW, image_BCDHW.ndim))
         if image_BCDHW.shape[1] > self.n_channels:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import progress
-from autoseg.base.runtime import free_device_bytes, free_host_bytes
+from autoseg.base.runtime import free_device_bytes
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
 from autoseg.formats.files import is_folder, list_files

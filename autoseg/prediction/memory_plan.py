@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from autoseg.base.memory import size
-from autoseg.base.runtime import free_device_bytes, free_host_bytes
+from autoseg.base.memory import free_host_bytes, size
+from autoseg.base.runtime import free_device_bytes
 from autoseg.datasets.case import PreparedCase
 
 logger = logging.getLogger(__name__)

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, collate, encode
+from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, collate
+from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.nn.model import Model, build_model
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.folders import ModelFolder
@@ -60,7 +59,7 @@ class FoldModel:
     model: Model
     encoder: ConditionEncoder | None = None
 
-    def encoded(self, conditions: CaseConditions) -> dict[str, torch.Tensor] | None:
+    def encoded(self, conditions: CaseConditions) -> ConditionBatch | None:
         """A patient's conditions as this model takes them, with a batch axis of one."""
         return None if self.encoder is None else collate([encode(self.encoder, conditions)])
 

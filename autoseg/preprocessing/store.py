@@ -12,7 +12,7 @@ A case without its JSON is not there. One whose arrays do not have the checksum 
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,16 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
         label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"), absent_CDHW=arrays.get("absent"),
         foreground={c: part[:, 1:4].copy() for c, part in parts.items()},
         lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance)
+
+
+def open_cases(folder: Path, names: Iterable[str]) -> Iterator[PreparedCase]:
+    """The cases one after another, as `open_prepared`; an error of the disk is a UserError that names the case."""
+    for name in names:
+        try:
+            yield open_prepared(folder, name)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise UserError("the prepared case cannot be opened", where=f"{folder}/{name}", found=error,
+                            do="prepare the dataset again") from error
 
 
 def prepared_names(folder: Path) -> list[str]:

@@ -18,9 +18,9 @@ from autoseg.base.ranks import agreed, is_first, ranks
 from autoseg.base.runtime import Runtime, free_device_bytes, used_bytes
 from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.loader import BatchStream
-from autoseg.batches.store import CaseStore, open_cases
+from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
-from autoseg.preprocessing.store import open_prepared
+from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.job import FoldJob
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
@@ -200,8 +200,8 @@ def _validation_patches(job: FoldJob, task: Task, runtime: Runtime) -> BatchStre
 
 
 def _store(job: FoldJob, names: Sequence[str], runtime: Runtime, limit_bytes: int) -> CaseStore:
-    return open_cases(job.cases, names, runtime.device, limit_bytes, conditions=job.encoded(names),
-                      annotated=job.annotated_heads())
+    return store_cases(open_cases(job.cases, names), runtime.device, limit_bytes, conditions=job.encoded(names),
+                       annotated=job.annotated_heads())
 
 
 def _opened(job: FoldJob) -> list[PreparedCase]:

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, encode
+from autoseg.clinical.encoded import NO_CONDITIONS, EncodedConditions, Layout
+from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.plan import Configuration, Plan
 
@@ -47,7 +46,7 @@ class FoldJob:
         """The inputs of the model beside the images."""
         return NO_CONDITIONS if self.encoder is None else self.encoder.layout
 
-    def encoded(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]] | None:
+    def encoded(self, names: Sequence[str]) -> dict[str, EncodedConditions] | None:
         """The encoded conditions of cases; None where nothing conditions the model."""
         if self.encoder is None:
             return None

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from autoseg.base.runtime import Runtime
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from autoseg.training.optimizers import OPTIMIZERS, OptimizerContext, WeightAverage
 from autoseg.training.tasks import Task
 from planners.rules.budget import provisional

@@ -132,14 +132,13 @@ def _forward_seconds(state: TrainState, batch: Batch, runtime: Runtime, clock: C
     """Median seconds to predict one patch, of as many as a prediction takes at once, at most a batch."""
     model = state.model.eval()
     n = min(len(batch.image_BCDHW), tiles_at_once(batch.image_BCDHW.shape[2:], runtime.device))
-    image = runtime.arranged(batch.image_BCDHW[:n], batch.image_BCDHW.ndim - 2)
-    conditions = batch.conditions and {name: value[:n] for name, value in batch.conditions.items()}
-    absent = None if batch.absent_BCDHW is None else batch.absent_BCDHW[:n]
+    shown = batch.map(lambda tensor: tensor[:n])
+    image = runtime.arranged(shown.image_BCDHW, shown.image_BCDHW.ndim - 2)
     taken = []
     for _ in range(1 + _STEPS[0]):
         start = clock()
         with runtime.autocast():
-            model(image, batch.present_BC[:n], conditions, absent)
+            model(image, shown.present_BC, shown.conditions, shown.absent_BCDHW)
         _wait(runtime)
         taken.append((clock() - start) / n)
     return statistics.median(taken[1:])

@@ -15,13 +15,14 @@ import torch
 from autoseg import pipeline
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.store import open_cases
+from autoseg.batches.store import store_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.geometry import Geometry
 from autoseg.nn.model import build_model
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.models import load_model
 from autoseg.prediction.window import predict_logits
+from autoseg.preprocessing.store import open_cases
 from autoseg.training.assemble import assemble
 from autoseg.training.job import FoldJob
 from autoseg.training.state import new_state
@@ -83,7 +84,7 @@ def _training(job: dict[str, Any]) -> tuple[FoldJob, Runtime, BatchStream]:
     planned = read_model(workspace.plan(job["dataset"], "classic"), Plan)
     fold, _ = assemble(workspace, planned, NAME, 0)
     runtime = open_runtime("cpu")
-    store = open_cases(fold.cases, fold.training, runtime.device, RESIDENT_BYTES)
+    store = store_cases(open_cases(fold.cases, fold.training), runtime.device, RESIDENT_BYTES)
     return fold, runtime, make_batches(store, fold.configuration, planned.labels, 0, runtime.device)
 
 

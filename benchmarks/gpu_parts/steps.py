@@ -12,11 +12,11 @@ from torch import nn
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.store import open_cases, store_cases
+from autoseg.batches.store import store_cases
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
 from autoseg.nn.networks.norm import InstanceNorm
-from autoseg.preprocessing.store import write_prepared
+from autoseg.preprocessing.store import open_cases, write_prepared
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import Forward, train_step
 from autoseg.training.tasks.segmentation import Segmentation
@@ -179,7 +179,7 @@ def _with_data(table: Table, title: str, setting: Setting, found: tuple[TrainSta
     with tempfile.TemporaryDirectory() as folder:
         for case in setting.training[:64]:
             write_prepared(Path(folder), case, setting.configuration.patch)
-        store = open_cases(Path(folder), [case.name for case in setting.training[:64]], runtime.device, 0)
+        store = store_cases(open_cases(Path(folder), [case.name for case in setting.training[:64]]), runtime.device, 0)
         streamed = _stream(setting, store, runtime)
         table.add(f"{title}: our step, data streamed from the disk",
                   f"{per_second(our_step(setting, state, forward, runtime, streamed), runtime, effort):.2f} it/s",

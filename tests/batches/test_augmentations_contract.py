@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import AUGMENTATIONS, build_augmentation
+from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 from planners.schema.base import Part
 
 PATCHES = [(12, 10, 14), (4, 20, 18), (20, 16)]  # isotropic, anisotropic (dummy 2D), 2D

@@ -13,7 +13,8 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.runtime import Runtime
 from autoseg.cli import ablate as command
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, fit_encoder
+from autoseg.clinical.encoded import NO_CONDITIONS
+from autoseg.clinical.encoders import fit_encoder
 from autoseg.datasets.case import PreparedCase
 from autoseg.explain import ablate as ablate_module
 from autoseg.explain.ablate import ablate_fold

@@ -20,6 +20,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, agreed, average, gathered, join, ranks, share_of, total
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
+from autoseg.clinical.encoded import ConditionBatch
 from autoseg.datasets.dataset import Dataset
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.deep import build_loss
@@ -240,7 +241,7 @@ def test_one_process_is_not_several(monkeypatch):
 
 def test_parts_of_a_batch_are_its_samples_in_order():
     batch = Batch(torch.arange(4.0).view(4, 1, 1, 1), torch.arange(4).view(4, 1, 1), torch.ones(4, 1, dtype=torch.bool),
-                  conditions={"values": torch.arange(8).view(4, 2)})
+                  conditions=ConditionBatch(torch.arange(8).view(4, 2), torch.ones(4, 2, dtype=torch.bool)))
     first, second = batch.part(0, 2), batch.part(1, 2)
     assert first.label_BDHW.flatten().tolist() == [0, 1] and second.label_BDHW.flatten().tolist() == [2, 3]
-    assert second.conditions["values"].tolist() == [[4, 5], [6, 7]] and second.annotated_BK is None
+    assert second.conditions.values_BK.tolist() == [[4, 5], [6, 7]] and second.annotated_BK is None

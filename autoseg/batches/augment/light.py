@@ -16,7 +16,7 @@ from planners.schema.base import Frozen
 class LightOptions(Frozen):
     """`contrast` is the largest relative change of a normalised image, `brightness` the largest shift, in its units.
 
-    Intensity changes are drawn a channel. The other options are as in `NnunetOptions`.
+    Intensity changes are drawn per channel. The other options are as in `NnunetOptions`.
     """
 
     p_rotation: Probability = 0.0

@@ -28,8 +28,8 @@ class Mirror:
         """Image and label in place; a sample of which no axis is mirrored is not touched."""
         image_BCDHW, label_BDHW = batch.image_BCDHW, batch.label_BDHW
         annotated_BK = None if batch.annotated_BK is None else batch.annotated_BK.clone()
-        coins = torch.rand(len(image_BCDHW), len(self._axes), generator=generator) < self._p
-        for axes, samples in self._alike(coins.tolist()).items():
+        mirrored = torch.rand(len(image_BCDHW), len(self._axes), generator=generator) < self._p
+        for axes, samples in self._alike(mirrored.tolist()).items():
             index = torch.tensor(samples).to(image_BCDHW.device, non_blocking=True)
             image = image_BCDHW.index_select(0, index).flip([axis + 2 for axis in axes])
             label = label_BDHW.index_select(0, index).flip([axis + 1 for axis in axes])
@@ -44,11 +44,11 @@ class Mirror:
             label_BDHW.index_copy_(0, index, label)
         return replace(batch, annotated_BK=annotated_BK)
 
-    def _alike(self, coins: list[list[bool]]) -> dict[tuple[int, ...], list[int]]:
+    def _alike(self, mirrored: list[list[bool]]) -> dict[tuple[int, ...], list[int]]:
         """For each set of axes the samples that are mirrored along them, which one pass mirrors together."""
         samples: dict[tuple[int, ...], list[int]] = {}
-        for sample, coins_of_sample in enumerate(coins):
-            axes = tuple(axis for axis, mirrored in zip(self._axes, coins_of_sample, strict=True) if mirrored)
+        for sample, row in enumerate(mirrored):
+            axes = tuple(axis for axis, is_mirrored in zip(self._axes, row, strict=True) if is_mirrored)
             if axes:
                 samples.setdefault(axes, []).append(sample)
         return samples

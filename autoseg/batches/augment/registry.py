@@ -17,7 +17,7 @@ from planners.schema.plan import Configuration
 class Augmentation(Protocol):
     """Changes a batch of patches of `initial_patch` into one of the configuration's patch.
 
-    All coins and parameters are drawn from `generator`, which lives on the CPU whatever the batch's device: no value is
+    All masks and parameters are drawn from `generator`, which lives on the CPU whatever the batch's device: no value is
     read back from the device. The input is left unchanged. What moves an image moves all channels of the batch's image
     alike; changes of intensity are for the plan's channels, which come first (`augment.channels.Channels` says what the
     others are).

@@ -1,19 +1,19 @@
 """Conditioning: what a table, vectors or tokens know of a patient modulates the features of a network.
 
 A conditioner is made by `factory(options, ConditionerContext)`. It is called with the features of every stage, full
-resolution first, and the conditions of the batch as `autoseg.clinical.encoders` encodes them, or None; it gives features of
-the same shapes. At the start of training it changes nothing, and it never changes the features of a patient of whom nothing
-is known. What is not known is not read: NaN there changes no bit of the output.
+resolution first, and the conditions of the batch (`clinical.encoded.ConditionBatch`) or None. It gives features of the same
+shapes. At the start of training it changes nothing, and it never changes the features of a patient of whom nothing is
+known. What is not known is not read: NaN there changes no bit of the output.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from autoseg.clinical.encoders import Layout
+from autoseg.clinical.encoded import ConditionBatch, Layout
 from planners.registry import NoOptions, Registry
 from planners.schema.base import Frozen
 
@@ -46,8 +46,7 @@ class Unconditioned(nn.Module):
     def __init__(self, options: NoOptions, context: ConditionerContext):
         super().__init__()
 
-    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], conditions: ConditionBatch | None) -> list[torch.Tensor]:
         return features
 
 

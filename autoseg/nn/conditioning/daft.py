@@ -1,11 +1,10 @@
 """DAFT: scale and shift depend on the patient's vector and on what the image shows, together."""
 
-from collections.abc import Mapping
-
 import torch
 from pydantic import Field
 from torch import nn
 
+from autoseg.clinical.encoded import ConditionBatch
 from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import PatientVector, keep_variance, modulated, zero_linear
 from planners.schema.base import Frozen
@@ -19,7 +18,7 @@ class DaftOptions(Frozen):
 
 @CONDITIONERS.register("daft", DaftOptions)
 class Daft(nn.Module):
-    """Dynamic affine feature map transform (Poelsterl et al. 2021) of what the decoder is given, by one block per stage."""
+    """Dynamic affine feature map transform (Poelsterl et al. 2021) of what the decoder is given, one block per stage."""
 
     def __init__(self, options: DaftOptions, context: ConditionerContext):
         super().__init__()
@@ -28,8 +27,7 @@ class Daft(nn.Module):
             self.patient = PatientVector(self.layout)
             self.blocks = nn.ModuleList(Block(c, self.patient.width, options.bottleneck) for c in context.channels)
 
-    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], conditions: ConditionBatch | None) -> list[torch.Tensor]:
         if conditions is None or not self.layout.inputs:
             return features
         vector_BV, anything_B = self.patient(conditions)
@@ -47,7 +45,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, vector: int, bottleneck: int):
         super().__init__()
         self.seen = nn.Linear(channels, bottleneck, bias=False)
-        self.told = nn.Linear(vector, bottleneck, bias=False)
+        self.told = nn.Linear(vector, bottleneck, bias=False)  # of the patient; the name is in the weights of saved models
         keep_variance(self)
         self.to_affine = zero_linear(bottleneck, 2 * channels)
 

@@ -1,10 +1,9 @@
 """FiLM: a small network turns the patient's vector into a scale and a shift of every channel of every stage."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 
+from autoseg.clinical.encoded import ConditionBatch
 from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import RECTIFIED, PatientVector, keep_variance, modulated, zero_linear
 from planners.registry import NoOptions
@@ -30,8 +29,7 @@ class Film(nn.Module):
             keep_variance(self.trunk, RECTIFIED)
             self.heads = nn.ModuleList(zero_linear(_NARROW, 2 * c) for c in context.channels)
 
-    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], conditions: ConditionBatch | None) -> list[torch.Tensor]:
         if conditions is None or not self.layout.inputs:
             return features
         vector_BV, anything_B = self.patient(conditions)

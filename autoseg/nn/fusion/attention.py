@@ -1,5 +1,7 @@
 """Fusion by attention among the channels of a voxel; between voxels nothing is exchanged."""
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field, model_validator
 from torch import nn
@@ -54,9 +56,8 @@ class Attention(nn.Module):
         features_BCFN = self.stem(image_BCDHW, available).flatten(3)
         size = self.chunk or _VOXELS_AT_ONCE.get(image_BCDHW.device.type, _VOXELS_AT_ONCE_ELSEWHERE)
         chunks = features_BCFN.split(size, dim=-1)
-        if available is None:
-            masks = [None] * len(chunks)
-        else:
+        masks: Sequence[torch.Tensor | None] = [None] * len(chunks)
+        if available is not None:
             mask_BCN = available.flatten(2)
             masks = mask_BCN.split(size, dim=-1) if mask_BCN.shape[-1] > 1 else [mask_BCN] * len(chunks)
         fused = torch.cat([recomputed(self._fuse, *pair) for pair in zip(chunks, masks, strict=True)], -1)

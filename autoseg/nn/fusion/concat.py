@@ -1,4 +1,4 @@
-"""The default fusion: channels side by side, an absent one filled with a learned constant."""
+"""The default fusion: channels stay as they are, an absent one is filled with a learned constant."""
 
 import torch
 from torch import nn

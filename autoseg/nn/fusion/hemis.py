@@ -20,7 +20,7 @@ class HemisOptions(Frozen):
 class Hemis(nn.Module):
     """(B, C, *space) -> (B, 2 F, *space): mean, then variance of the channels' features over those available.
 
-    The variance divides by the number of channels, so that it is 0 where a channel is alone.
+    The variance divides by the number of channels, so that it is 0 where there is a single one.
     """
 
     def __init__(self, options: HemisOptions, context: FusionContext):

@@ -1,4 +1,4 @@
-"""Fusion by one learned weight per channel, shared out anew among the channels that a voxel has."""
+"""Fusion by one learned weight per channel, normalised over the channels that a voxel has."""
 
 import torch
 from pydantic import Field

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from autoseg.nn.fusion.stem import SharedStem
 from autoseg.nn.networks.blocks import TRANSPOSED
 from planners.schema.base import Frozen
 
-_STRIDE = 2  # voxels a token along every axis: at full resolution the scores alone would cost more than the network
+_STRIDE = 2  # voxels per token along every axis: at full resolution the scores alone would cost more than the network
 _FALL = -3.0  # of the bias for each token beyond the halo: a twentieth of the weight
 _POOL = {2: F.max_pool2d, 3: F.max_pool3d}
 # Windows whose scores are held at a time: what a core's cache holds; on other devices, what keeps them busy.
@@ -65,6 +66,7 @@ class Window(nn.Module):
         self.to_q = nn.Linear(width, width)
         self.to_kv = nn.Linear(width, 2 * width)
         self.bias = nn.Parameter(_nearness(window, halo, dimensions).repeat(heads, n_channels, 1))
+        self.displacement_TS: torch.Tensor
         self.register_buffer("displacement_TS", _displacements(window, halo, dimensions), persistent=False)
         self.up = TRANSPOSED[dimensions](width, features, _STRIDE, _STRIDE)
         self.gate = nn.Parameter(torch.zeros(features))
@@ -73,7 +75,7 @@ class Window(nn.Module):
     def forward(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
         mean = masked_mean(self.stem(image_BCDHW, available), None if available is None else available.unsqueeze(2))
         attended = self.up(self._attended(image_BCDHW, available))
-        attended = attended[(..., *map(slice, image_BCDHW.shape[2:]))]  # the last token of an odd axis is half outside
+        attended = _starts(attended, image_BCDHW.shape[2:])  # the last token of an odd axis is half outside
         gate = self.gate.to(mean.dtype).view(-1, *[1] * (image_BCDHW.ndim - 2))
         return or_empty(mean + gate * attended, available, self.empty)
 
@@ -84,14 +86,15 @@ class Window(nn.Module):
         known = _known_tokens(available, tokens.shape[:-1], tokens.device).unsqueeze(-1)
         counts = [-(-n // self.window) for n in grid]
         missing = [count * self.window - n for count, n in zip(counts, grid, strict=True)]
-        queries = _cut(masked_mean(tokens, known).unsqueeze(1), [(0, more) for more in missing], self.window, self.window)
+        queries = _windows(masked_mean(tokens, known).unsqueeze(1), [(0, more) for more in missing], self.window,
+                           self.window)
         around = [(self.halo, more + self.halo) for more in missing]
-        keys, known = (_cut(x, around, self.window + 2 * self.halo, self.window) for x in (tokens, known))
+        keys, known = (_windows(x, around, self.window + 2 * self.halo, self.window) for x in (tokens, known))
         bias = self.bias[:, :, self.displacement_TS].transpose(1, 2).flatten(2)  # (heads, T, S)
         size = self.chunk or _WINDOWS_AT_ONCE.get(image_BCDHW.device.type, _WINDOWS_AT_ONCE_ELSEWHERE)
         parts = zip(*(x.split(size) for x in (queries, keys, known.squeeze(-1))), strict=True)
         answers = torch.cat([recomputed(self._answer, *part, bias) for part in parts])
-        return _joined(answers, counts, self.window)[(..., *map(slice, grid))]
+        return _starts(_joined(answers, counts, self.window), grid)
 
     def _answer(self, queries_WTE: torch.Tensor, keys_WSE: torch.Tensor, known_WS: torch.Tensor, bias: torch.Tensor
                 ) -> torch.Tensor:
@@ -131,8 +134,15 @@ def _displacements(window: int, halo: int, dimensions: int) -> torch.Tensor:
     return (steps * span ** torch.arange(dimensions - 1, -1, -1)).sum(-1)
 
 
-def _cut(x: torch.Tensor, padding: list[tuple[int, int]], size: int, step: int) -> torch.Tensor:
-    """(B, C, *tokens, E) -> (B * windows, C * size^n, E): padded by zeros (False), cut into windows that may overlap."""
+def _starts(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The first `shape` entries along the last axes, a view."""
+    for axis, length in enumerate(shape, x.ndim - len(shape)):
+        x = x.narrow(axis, 0, length)
+    return x
+
+
+def _windows(x: torch.Tensor, padding: list[tuple[int, int]], size: int, step: int) -> torch.Tensor:
+    """(B, C, *tokens, E) -> (B * windows, C * size^n, E): padded by zeros (False), in windows that may overlap."""
     n = len(padding)
     x = F.pad(x, [0, 0, *itertools.chain.from_iterable(reversed(padding))])
     for axis in range(2, 2 + n):

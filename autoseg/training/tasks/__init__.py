@@ -11,7 +11,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream
 from autoseg.batches.store import CaseStore
-from autoseg.clinical.encoders import Layout
+from autoseg.clinical.encoded import Layout
 from planners.schema.plan import Configuration
 
 TaskLoss = Callable[[Any, Batch], torch.Tensor]  # what the model returned, and the batch that it saw

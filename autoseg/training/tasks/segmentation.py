@@ -11,7 +11,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
 from autoseg.batches.store import CaseStore
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import Model, build_model
