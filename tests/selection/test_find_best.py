@@ -35,7 +35,7 @@ def test_the_choice_is_written_and_read_back(trained):
     assert len(inference.members[0].digests) == 5
     assert "3d_large (budgeted): mean Dice 1.0000 over 15 cross-validation cases" in inference.reasons
     assert (selection.n_cases, len(selection.candidates), selection.final.n_cases) == (15, 3, 15)
-    assert "chosen on the cases on which they are scored" in selection.notes[0]
+    assert "chosen and scored on the same cases" in selection.notes[0]
     assert any("nothing is known of how well" in note for note in selection.notes)  # every Dice is 1
 
 
@@ -107,7 +107,7 @@ def test_the_best_configuration_predicts_by_itself(home, tmp_path, capsys):
     for fold in range(5):
         pipeline.train(1, NAME, fold, save_probabilities=True, home=home, device="cpu")
     assert find_best_configuration.main(["1", "--home", str(home), "--workers", "1"]) == 0
-    assert "* 0." in capsys.readouterr().out
+    assert "* 3d_fullres (budgeted)" in capsys.readouterr().out
     image = home / "raw" / SPHERES / "imagesTr" / "ball_00_0000.nii.gz"
     assert predict.main(["-i", str(image), "-o", str(tmp_path), "--home", str(home), "--device", "cpu"]) == 0
     assert "inference.json says: 3d_fullres (budgeted)" in capsys.readouterr().err
