@@ -5,7 +5,7 @@ What needs torch is imported by the stages that do: checking, measuring and scor
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,7 +206,7 @@ def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path,
     """
     described = Path(dataset_json)
     manifest = read_manifest(described, allow_outcomes=True)
-    annotated = manifest.labels_present
+    annotated: Mapping[str, tuple[str, ...]] | None = manifest.labels_present
     if manifest.labels_present_column:
         raw = described if described.is_dir() else described.parent
         annotated = annotated_names(raw, manifest, [case.name for case in find_training_cases(raw, manifest)])

@@ -12,7 +12,7 @@ from autoseg.base.ranks import ranks
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.types import LabelSummary
 from autoseg.training.assemble import known_folds
-from autoseg.training.run import begin_model
+from autoseg.training.run import start_model
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
@@ -75,7 +75,7 @@ def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> li
 def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
                 restart: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
     """The tasks of a configuration, whose plan is written; a UserError where folds were begun with another one."""
-    path = begin_model(workspace, planned, configuration, folds, restart=restart)
+    path = start_model(workspace, planned, configuration, folds, restart=restart)
     return [FoldTask(planned, path, configuration, fold,
                      FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)), save_probabilities)
             for fold in folds]
