@@ -140,7 +140,7 @@ def test_a_case_with_too_many_channels_is_refused(home, tmp_path, capsys):
     (["1", "3d_fullres", "0", "-p", "classic"], "autoseg_plan_and_preprocess"),
     (["1", "2d", "0"], "not prepared for 2d"),
     (["1", "3d_fullres", "1", "--set", "schedule.iteration=3"], "did you mean 'iterations'"),
-    (["1", "3d_fullres", "1", "--set", "batch=3"], "begun with another plan"),
+    (["1", "3d_fullres", "1", "--set", "batch=3"], "started with another plan"),
     (["1", "3d_fullres", "0", "--device", "tpu"], "unknown device"),
     (["1", "3d_fullres", "0", "--plugin", "no_such_module"], "plug-in cannot be imported")])
 def test_training_refuses_what_it_does_not_know(home, capsys, arguments, said):

@@ -7,19 +7,19 @@ from autoseg.cli import common
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = common.parser("Score a trained fold on its validation cases without each of its optional channels, columns, "
+    made = common.parser("Score a trained fold on its validation cases without each of its optional channels, columns, "
                          "vectors and\ntoken bags, and with another patient's table; say which of them help. The same "
                          "command again goes on\nwhere it was stopped.",
                          "example: autoseg_ablate 10 3d_fullres 0")
-    parser.add_argument("dataset", help="by number or name: 10 or Dataset010_Name")
-    parser.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres")
-    parser.add_argument("fold", help="a finished one: 0, 1, 2, ...")
-    parser.add_argument("-p", "--planner", default="budgeted", metavar="NAME", help="whose model (default: budgeted)")
-    parser.add_argument("--seed", type=int, default=0, help="of permutations and intervals (default: 0)")
-    parser.add_argument("--mirroring", choices=("on", "off"), default="off",
+    made.add_argument("dataset", help="by number or name: 10 or Dataset010_Name")
+    made.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres")
+    made.add_argument("fold", help="a finished one: 0, 1, 2, ...")
+    made.add_argument("-p", "--planner", default="budgeted", metavar="NAME", help="whose model (default: budgeted)")
+    made.add_argument("--seed", type=int, default=0, help="of permutations and intervals (default: 0)")
+    made.add_argument("--mirroring", choices=("on", "off"), default="off",
                       help="average mirrored predictions where training mirrored; up to 8 times slower (default: off)")
-    common.add_device(parser)
-    return common.run(_run, parser, argv)
+    common.add_device(made)
+    return common.run(_run, made, argv)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = common.parser("Measure a dataset, plan its training and prepare its cases.",
+    made = common.parser("Measure a dataset, plan its training and prepare its cases.",
                          "example: autoseg_plan_and_preprocess -d 4 --budget 2h")
-    parser.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
+    made.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
                       help="dataset(s), by number or name: 4 or Dataset004_Hippocampus")
-    parser.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
+    made.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
                       help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, or a plug-in's")
-    parser.add_argument("-c", "--configurations", nargs="+", metavar="C",
+    made.add_argument("-c", "--configurations", nargs="+", metavar="C",
                       help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
-    parser.add_argument("--budget", type=common.seconds, metavar="TIME",
+    made.add_argument("--budget", type=common.seconds, metavar="TIME",
                       help="training time of a fold, validation included: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
-    parser.add_argument("--memory", type=common.memory, metavar="SIZE",
+    made.add_argument("--memory", type=common.memory, metavar="SIZE",
                       help="memory to plan for, such as 8G (default: what the device has)")
-    common.add_outcomes(parser)
-    common.add_device(parser)
-    common.add_workers(parser)
-    return common.run(_run, parser, argv)
+    common.add_outcomes(made)
+    common.add_device(made)
+    common.add_workers(made)
+    return common.run(_run, made, argv)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -44,19 +44,20 @@ def _run(options: argparse.Namespace) -> None:
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
 
-    how = {"home": options.home, "workers": options.workers, "worker_pool": worker_pool}
-    pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, **how)
+    pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
+                         workers=options.workers, worker_pool=worker_pool)
     plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
                          memory_bytes=options.memory, home=options.home, device=options.device)
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
         print(f"  {reason}")
-    for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations, **how):
+    for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
+                                      home=options.home, workers=options.workers, worker_pool=worker_pool):
         print(f"prepared: {folder}")
     first = "3d_fullres" if "3d_fullres" in plan.configurations else next(iter(plan.configurations))
-    chosen = options.configurations[0] if options.configurations else first
+    configuration = options.configurations[0] if options.configurations else first
     planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
-    print(f"next: autoseg_train {dataset} {chosen} 0{planner}")
+    print(f"next: autoseg_train {dataset} {configuration} 0{planner}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import LabelSummary
 from autoseg.training.assemble import known_folds
-from autoseg.training.run import begin_model
+from autoseg.training.run import start_model
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
@@ -76,7 +76,7 @@ def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> li
 def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
                 restart: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
     """Write the plan of a configuration; its tasks. Raises UserError where folds were started with another plan."""
-    path = begin_model(workspace, planned, configuration, folds, restart=restart)
+    path = start_model(workspace, planned, configuration, folds, restart=restart)
     return [FoldTask(planned, path, configuration, fold,
                      workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities)
             for fold in folds]

@@ -28,27 +28,28 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
              restart: bool = False) -> tuple[FoldJob, dict[str, Path]]:
     """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared.
 
-    A fold that was begun keeps the encoder of its conditions, unless it is to `restart`.
+    A fold that was started keeps the encoder of its conditions, unless it is to `restart`.
     """
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     raw = Dataset.open(workspace.raw(planned.dataset))
     split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
-    chosen = planned.configurations[configuration]
+    settings = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
-    cases = workspace.cases(planned.dataset, planned.planner, chosen.data or configuration)
+    cases = workspace.cases(planned.dataset, planned.planner, settings.data or configuration)
     missing = sorted(set(wanted) - set(prepared_names(cases)))
     if missing:
-        raise UserError(f"{len(missing)} cases are not prepared for {chosen.data or configuration}", where=cases,
+        raise UserError(f"{len(missing)} cases are not prepared for {settings.data or configuration}", where=cases,
                         found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}")
-    _check_recipe(planned, chosen, cases, wanted)
-    if chosen.previous:
+    _check_recipe(planned, settings, cases, wanted)
+    if settings.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
-    conditions, encoder = {}, None
-    if CONDITIONERS.traits(chosen.conditioning.name).reads_conditions:
+    conditions: Mapping[str, CaseConditions] = {}
+    encoder = None
+    if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
-        begun = not restart and folder.encoder.is_file()
-        encoder = (read_model(folder.encoder, ConditionEncoder) if begun
+        started = not restart and folder.encoder.is_file()
+        encoder = (read_model(folder.encoder, ConditionEncoder) if started
                    else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
@@ -84,13 +85,13 @@ def _conditions(raw: Dataset, planned: Plan, names: Sequence[str]) -> Mapping[st
     return conditions.cases
 
 
-def _check_recipe(planned: Plan, chosen: Configuration, cases: Path, names: Sequence[str]) -> None:
+def _check_recipe(planned: Plan, settings: Configuration, cases: Path, names: Sequence[str]) -> None:
     """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does."""
-    recipe = recipe_digest(planned, chosen)
+    recipe = recipe_digest(planned, settings)
     others = [name for name in names if provenance_of(cases, name).get("recipe") != recipe]
     if others:
         raise UserError(f"{len(others)} cases were prepared for another plan", where=cases,
                         found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
                         expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model begun "
-                           "with the older plan goes on with --restart only")
+                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model that was "
+                           "started with the older plan goes on with --restart only")

@@ -50,10 +50,10 @@ class _Training:
     stream: BatchStream
     started: float
     clock: Clock
-    on_epoch: Callable[[], None]
+    on_epoch: Callable[[], object]
 
 
-def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], None] = lambda: None, *,
+def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], object] = lambda: None, *,
                clock: Clock = time.monotonic) -> None:
     """Train until the schedule ends and write the fold's weights.
 

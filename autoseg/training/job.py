@@ -1,4 +1,4 @@
-"""What identifies one training, and the rooms of the disk it uses."""
+"""What identifies one training, and the folders that it reads and writes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from planners.schema.plan import Configuration, Plan
 class FoldJob:
     """One fold of one configuration.
 
-    `cases` is the folder of prepared cases; for a cascade `previous` is the folder of the earlier stage's predictions
-    on the prepared grid. `validation` is empty for the fold `all`. `conditions` are of every case of the fold, and
-    `encoder`, fitted on its training cases, makes numbers of them; without it nothing conditions the model. `annotated`
-    names what was annotated in the cases that are labelled in part.
+    `cases` is the folder of prepared cases; those of a cascade hold the earlier stage's predictions. `validation` is empty
+    for the fold `all`. `conditions` are of every case of the fold, and `encoder`, fitted on its training cases, makes
+    numbers of them; without it nothing conditions the model. `annotated` names what was annotated in the cases that are
+    labelled in part.
     """
 
     plan: Plan

@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
-    """The plan of a model of which a fold was begun, else None."""
+    """The plan of a model of which a fold was started, else None."""
     model = workspace.model(dataset, planner, configuration)
     return model.read_plan() if model.started_folds() and model.has_plan else None
 
 
-def begin_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
+def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
                 restart: bool = False) -> Path:
-    """Write the plan that several folds are to be trained by, before the first of them begins; its file.
+    """Write the plan that several folds are to be trained by, before the first of them starts; its file.
 
-    With `restart` what these folds have is thrown away, once nothing is left that could be refused.
+    With `restart` what these folds have is removed, once nothing is left that could be refused.
     """
     folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
     _check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
@@ -48,30 +48,30 @@ def begin_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
 
 
 def _check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path]) -> None:
-    """All folds of a model share a plan: a UserError where folds exist that were begun with another one.
+    """All folds of a model share a plan: a UserError where folds were started with another one.
 
-    Those that begin anew do not count.
+    Those that are `restarted` do not count.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
     others = [f"fold {fold.name}" for fold in model.started_folds() if fold.path not in restarted]
     if others and model.has_plan and not _same_model(model.read_plan(), planned, configuration):
-        raise UserError("folds of this model were begun with another plan", where=model.plan, found=", ".join(others),
+        raise UserError("folds of this model were started with another plan", where=model.plan, found=", ".join(others),
                         do="train with the same options, remove these folders, or use --restart for the only one")
 
 
-def _same_model(one: Plan, other: Plan, configuration: str) -> bool:
+def _same_model(plan: Plan, other: Plan, configuration: str) -> bool:
     shared = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
-    return (one.configurations.get(configuration) == other.configurations.get(configuration)
-            and all(getattr(one, key) == getattr(other, key) for key in shared))
+    return (plan.configurations.get(configuration) == other.configurations.get(configuration)
+            and all(getattr(plan, key) == getattr(other, key) for key in shared))
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
              *, seed: int = 0, restart: bool = False, save_probabilities: bool = False,
-             on_epoch=lambda folder: None) -> FoldResult:
+             on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> FoldResult:
     """Train and validate one fold, or go on with it, or read its result if it is finished.
 
-    With `save_probabilities` those of the validation cases are written too, of a finished fold what is missing of them.
-    Several processes do it together where they have joined (`train.distributed`); all of them have the result.
+    With `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing.
+    Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
@@ -90,7 +90,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
         # From here on something is removed or written: whatever could be refused was.
         if is_first():
-            _begin(workspace, job, restart)
+            _start(workspace, job, restart)
         wait_for_all()
         if not folder.is_trained:
             _train(job, runtime, started, lambda: on_epoch(folder))
@@ -100,7 +100,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
 def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool) -> FoldResult:
     """Predict and score the validation cases of a trained fold, and write its result."""
-    began = time.monotonic()
+    validation_start = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_model(job.folder.schedule, ResolvedSchedule)
@@ -109,7 +109,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
     result = agreed(FoldResult(dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold,
                                seed=job.seed, schedule=schedule, training_seconds=round(trained, 1),
-                               total_seconds=round(trained + time.monotonic() - began, 1),
+                               total_seconds=round(trained + time.monotonic() - validation_start, 1),
                                mean_dice=mean_dice, scores=summary, unscored=unscored))
     if is_first():
         write_json(job.folder.result, result)
@@ -125,7 +125,7 @@ def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, 
     save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
 
 
-def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
+def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
     if restart:
         job.folder.clear()
     write_json(workspace.model(job.plan.dataset, job.plan.planner, job.name).plan, job.plan)
@@ -133,7 +133,7 @@ def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
         write_json(job.folder.encoder, job.encoder)
 
 
-def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:
+def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object]) -> None:
     try:
         train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch)
     except RuntimeError as error:

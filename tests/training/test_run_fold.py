@@ -64,7 +64,7 @@ def folder(workspace, fold=0) -> FoldFolder:
 def test_a_refused_restart_removes_nothing(workspace):
     for fold in (0, 1):
         train(workspace, fold)
-    with pytest.raises(UserError, match="begun with another plan"):
+    with pytest.raises(UserError, match="started with another plan"):
         train(workspace, 0, small_plan(batch=3), restart=True)
     assert folder(workspace).result.is_file()
 
@@ -80,7 +80,7 @@ def test_other_labels_are_another_plan_although_the_network_is_the_same(workspac
     train(workspace)
     plan = small_plan()
     swapped = plan.labels.model_copy(update={"names": {"background": (0,), "core": (1,), "sphere": (2,)}})
-    with pytest.raises(UserError, match="begun with another plan"):
+    with pytest.raises(UserError, match="started with another plan"):
         train(workspace, 1, plan.model_copy(update={"labels": swapped}))
 
 
@@ -106,7 +106,7 @@ def test_changes_that_the_begun_plan_has_already_go_on_with_it(workspace, traini
     for options in ({}, {"changes": ["batch=3"]}):
         pipeline.train(1, NAME, 0, home=workspace.home, device="cpu", **options)
     assert trainings == [0]
-    with pytest.raises(UserError, match="begun with another plan"):
+    with pytest.raises(UserError, match="started with another plan"):
         pipeline.train(1, NAME, 1, changes=["batch=2"], home=workspace.home, device="cpu")
 
 
