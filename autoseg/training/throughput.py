@@ -51,7 +51,7 @@ def measure_throughput(job: FoldJob, state: TrainState, stream: BatchStream, val
     validation = share_of(validation)
     configuration = job.configuration
     forward, step = fastest_forward(job, state, stream, runtime)
-    tiles = sum(len(cover(case.image_CDHW.shape[1:], configuration.patch)) for case in validation)
+    tiles = sum(len(cover(case.shape, configuration.patch)) for case in validation)
     voxels = sum(math.prod(case.geometry.shape) for case in validation)
     throughput = Throughput(seconds_per_iteration=step * _CHECKS,
                 validation_pass_seconds=tiles * _forward_seconds(state, next(stream), runtime) * _PREDICTION_MARGIN,
