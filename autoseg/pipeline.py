@@ -88,9 +88,8 @@ def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> Non
 
     with progress_bar("registering", len(raw.cases)) as bar:
         result = register_dataset(raw, target, workers=workers, progress=bar.update)
-    for files in raw.cases:
-        if files.name in result.done:
-            draw_registration(target, files, raw.manifest.channels)
+    for case in result.done:
+        draw_registration(target, raw.case(case), raw.manifest.channels)
     result.raise_faults()
 
 

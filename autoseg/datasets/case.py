@@ -78,3 +78,9 @@ class PreparedCase:
     foreground: dict[str, np.ndarray] = field(default_factory=dict)
     lesions: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the prepared grid, in voxels."""
+        _, depth, height, width = self.image_CDHW.shape
+        return depth, height, width

@@ -68,6 +68,10 @@ class Dataset:
         """The names of the training cases, sorted. Raises what `cases` raises."""
         return sorted(case.name for case in self.cases)
 
+    def case(self, name: str) -> CaseFiles:
+        """The files of one training case; KeyError where there is none of this name. Raises what `cases` raises."""
+        return self._by_name[name]
+
     @cached_property
     def table(self) -> Table:
         """The clinical table that the manifest declares; a UserError where it is missing or damaged."""
@@ -95,6 +99,10 @@ class Dataset:
                             cases[0].images if cases else ())
         return dataset_digest(self.folder, self.manifest,
                               {files.name: digest for files, digest in zip(cases, digests, strict=True)})
+
+    @cached_property
+    def _by_name(self) -> dict[str, CaseFiles]:
+        return {case.name: case for case in self.cases}
 
     def _read_table(self, path: Path) -> Table:
         return self.table if path == self.folder / self.manifest.conditions.table else read_table(path)

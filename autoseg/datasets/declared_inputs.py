@@ -124,11 +124,11 @@ def read_labels_present(document: Document, labels: LabelSpec | None) -> tuple[d
         return None, ""
     place = ("labels_present",)
     if isinstance(given, dict) and isinstance(given.get("column"), str):
-        chosen: _FromColumn | None = document.typed(*place, TypeAdapter(_FromColumn), None)
+        declared: _FromColumn | None = document.typed(*place, TypeAdapter(_FromColumn), None)
         if not _has_table(document):
             document.fault((*place, "column"), "'labels_present' names a column, but there is no table",
                            do="name the file under conditions: table")
-        return None, chosen.column if chosen else ""
+        return None, declared.column if declared else ""
     if not isinstance(given, dict):
         document.fault(place, "'labels_present' is not an object", found=shown(given),
                        expected='{"CASE": ["liver"], ...} or {"column": "NAME"}')

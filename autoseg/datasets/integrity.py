@@ -37,11 +37,11 @@ class Report:
 
 @dataclass
 class CaseReport:
-    """What checking one case found: faults, oddities, the label's values, and its images by their content."""
+    """The result of checking one case: faults, oddities, the label's values, and its images by their content."""
 
     name: str
     faults: list[str]
-    present: tuple[bool, ...]  # a channel
+    present: tuple[bool, ...]  # one per channel
     warnings: list[str] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     images: list[tuple[str, Path]] = field(default_factory=list)  # digest, file

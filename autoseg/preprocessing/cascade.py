@@ -18,6 +18,7 @@ def with_previous(prepared: PreparedCase, label_DHW: np.ndarray, configuration: 
     cropped = transposed[tuple(slice(*side) for side in prepared.box)].astype(np.int16)
     from_mm = transposed_spacing(prepared.geometry, prepared.transpose)
     rules = configuration.resampling
-    shapes = (cropped.shape, tuple(prepared.image_CDHW.shape[1:]))
+    depth, height, width = cropped.shape
+    shapes = ((depth, height, width), prepared.shape)
     resize = plan_resize(shapes, from_mm, prepared.spacing_mm, rules.order_label, rules)
     return replace(prepared, previous_DHW=resample_label(torch.from_numpy(cropped), resize).numpy())

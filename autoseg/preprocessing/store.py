@@ -104,7 +104,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
     record = PreparedRecord(
         name=prepared.name, present=tuple(map(bool, prepared.present_C)), geometry=prepared.geometry,
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
-        shape=tuple(prepared.image_CDHW.shape[1:]), spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
+        shape=prepared.shape, spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
         provenance=prepared.provenance, arrays=places, content=content,
         image_step=None if steps is None else STEP)
     write_unflushed(_json(folder, prepared.name), f"{record.signed().model_dump_json(indent=2)}\n".encode())

@@ -17,6 +17,7 @@ from autoseg.training.job import FoldJob
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
 from autoseg.workspace.files import read_model, write_json
+from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan, ResolvedSchedule

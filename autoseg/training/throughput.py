@@ -53,7 +53,7 @@ def measure_throughput(configuration: Configuration, task: Task, state: TrainSta
     """
     validation = share_of(validation)
     forward, step = fastest_forward(task, state, stream, runtime, clock=clock)
-    tiles = sum(len(cover(case.image_CDHW.shape[1:], configuration.patch)) for case in validation)
+    tiles = sum(len(cover(case.shape, configuration.patch)) for case in validation)
     voxels = sum(math.prod(case.geometry.shape) for case in validation)
     tile_seconds = _forward_seconds(state, next(stream), runtime, clock)
     throughput = Throughput(
