@@ -18,6 +18,9 @@ from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
 
 SCHEMA_VERSION = 1
+
+# Fields of a configuration by the names that version 0.1 gave them: its plans and its `--set` are still understood.
+FORMER_FIELDS = {"topology": "architecture", "hiding": "input_dropout"}
 Iterations = TypeVar("Iterations", int, int | None)
 
 
@@ -85,7 +88,7 @@ class Configuration(Frozen):
     resampling: Resampling = Resampling()
     fusion: Part = Part(name="concat")
     conditioning: Part = Part(name="none")
-    input_dropout: InputDropout = Field(default=InputDropout(), validation_alias=formerly("input_dropout", "hiding"))
+    input_dropout: InputDropout = InputDropout()
     augmentation: Part
     loss: Part = Part(name="dice_ce")
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network begins with; empty: even odds
@@ -119,7 +122,7 @@ def _renewed(data: dict[str, Any]) -> dict[str, Any]:
 
     The architecture was `topology`, and the network's name said which blocks its encoder has.
     """
-    data = {("architecture" if key == "topology" else key): value for key, value in data.items()}
+    data = {FORMER_FIELDS.get(key, key): value for key, value in data.items()}
     network, architecture = data.get("network"), data.get("architecture")
     network = network.model_dump() if isinstance(network, Part) else network
     architecture = architecture.model_dump() if isinstance(architecture, Frozen) else architecture
