@@ -81,10 +81,10 @@ def _displaced(batch: Batch, input_dropout: InputDropout, generator: torch.Gener
     if len(input_dropout.shift_voxels) != n_channels:
         raise ValueError(f"input_dropout.shift_voxels has {len(input_dropout.shift_voxels)} distances "
                          f"for {n_channels} channels")
-    chosen = torch.rand(n_samples, generator=generator) < input_dropout.p_shift
+    shifted = torch.rand(n_samples, generator=generator) < input_dropout.p_shift
     share = 2 * torch.rand(n_samples, n_channels, batch.image_BCDHW.ndim - 2, generator=generator) - 1
     offsets_BCA = share * torch.tensor(input_dropout.shift_voxels)[:, None]
-    moved = (chosen[:, None] & (torch.tensor(input_dropout.shift_voxels) > 0)).nonzero().tolist()
+    moved = (shifted[:, None] & (torch.tensor(input_dropout.shift_voxels) > 0)).nonzero().tolist()
     if not moved:
         return batch
     image = batch.image_BCDHW.clone(memory_format=torch.contiguous_format)

@@ -43,8 +43,8 @@ def corrupt(previous_BKDHW: torch.Tensor, options: CascadeOptions, generator: to
 
 def _some(count: int, p: float, generator: torch.Generator) -> list[int]:
     """Each number below `count` with probability p, in random order."""
-    chosen = draw_mask(count, p, generator)
-    return [number for number in torch.randperm(count, generator=generator).tolist() if chosen[number]]
+    selected = draw_mask(count, p, generator)
+    return [number for number in torch.randperm(count, generator=generator).tolist() if selected[number]]
 
 
 def _change_shape(masks: torch.Tensor, name: int, options: CascadeOptions, generator: torch.Generator,

@@ -16,7 +16,7 @@ from planners.schema.base import Frozen
 
 
 class NnunetOptions(Frozen):
-    """Probabilities are per sample; with `_channel` in the name, per channel of a sample that was chosen.
+    """Probabilities are per sample; with `_channel` in the name, per channel of such a sample.
 
     `rotation_degrees` None is nnU-Net's range for the patch (30 in 3D, 180 in-plane, 15 in an uneven 2D patch).
     `scaling` above 1 shrinks. `noise_sd` is in units of the normalised image, `blur_sigma` in voxels, `low_resolution`
