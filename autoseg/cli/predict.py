@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.cli import common
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
                          "or with all\nfinished folds of the best configuration as an ensemble.",
                          "example: autoseg_predict -i imgs -o masks")
@@ -35,7 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--cluster", metavar="ADDRESS",
                       help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_device(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:
