@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.cli import common, scoring
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
                          "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which is "
                          "compared as it was\nscored: options of scoring are for folders.",
@@ -21,7 +21,11 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
     scoring.add_scoring(made)
     common.add_workers(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

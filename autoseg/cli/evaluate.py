@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.cli import common, scoring
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Score predictions against labels, case by case and label by label.",
                          "example: autoseg_evaluate -r labelsTs -i masks -d 4 --metrics overlap surface")
     made.add_argument("-r", "--reference", required=True, type=Path, metavar="DIR", help="folder with the true labels")
@@ -16,7 +16,11 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: summary.json in the input folder")
     scoring.add_scoring(made)
     common.add_workers(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

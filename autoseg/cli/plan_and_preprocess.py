@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from autoseg.base.processes import WorkerPool
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Measure a dataset, plan its training and prepare its cases.",
                          "example: autoseg_plan_and_preprocess -d 4 --budget 2h")
     made.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
@@ -27,7 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     common.add_outcomes(made)
     common.add_device(made)
     common.add_workers(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from planners.schema.plan import Plan
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
                          "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
                          "         autoseg_train 1 3d_fullres all-folds\n"
@@ -35,7 +35,11 @@ def main(argv: list[str] | None = None) -> int:
                            "them. Ensembles are compared and uncertainty is calibrated by them")
     common.add_device(made)
     common.add_devices(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -183,7 +183,7 @@ def test_the_command_adds_only_keys_that_are_not_there(home, capsys):
     before = path.read_text()
     assert command.main(["-d", "1", "--write", "--home", str(home)]) == 0
     printed = capsys.readouterr().out
-    assert "added to" in printed and "already there and left alone: conditions" in printed
+    assert "added to" in printed and "already there and not changed: conditions" in printed
     assert json.loads(path.read_text()) == data | {"conditions": {}, "optional_channels": ["MR1"]}
     assert path.with_name("dataset.json.bak").read_text() == before
     assert [channel.required for channel in Dataset.open(path.parent).manifest.channels] == [True, False]
