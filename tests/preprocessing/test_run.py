@@ -19,10 +19,11 @@ DATASET = """{"channel_names": {"0": "MR_0"}, "labels": {"background": 0, "liver
 # Kills its process where the image holds 666, as the system does when memory is short.
 PLUGIN = """
 import os
-from autoseg.preprocess.normalize import NORMALIZERS
+from autoseg.preprocessing.normalize import NORMALIZERS, without_options
 
 @NORMALIZERS.register("deadly")
-def deadly(image_DHW, inside_DHW, stats, options):
+@without_options
+def deadly(image_DHW, inside_DHW):
     if (image_DHW == 666).any():
         os._exit(9)
     return image_DHW.astype("float32")

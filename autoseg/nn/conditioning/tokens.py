@@ -1,6 +1,6 @@
 """Cross-attention: places of the bottleneck look at what is known of the patient, and take what they need."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from planners.schema.base import Frozen
 
 MAX_QUERIES = 512
 MIN_WIDTH = 64  # narrower ones learn late or never
-_POOL = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+_POOL: dict[int, Callable[..., torch.Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 _MODE = {2: "bilinear", 3: "trilinear"}
 
 

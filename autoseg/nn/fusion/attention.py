@@ -1,5 +1,7 @@
 """Fusion by attention among the channels of a voxel; between voxels nothing is exchanged."""
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field, model_validator
 from torch import nn
@@ -54,6 +56,7 @@ class Attention(nn.Module):
         features_BCFN = self.stem(image_BCDHW, available).flatten(3)
         size = self.chunk or _VOXELS_AT_ONCE.get(image_BCDHW.device.type, _VOXELS_AT_ONCE_ELSEWHERE)
         chunks = features_BCFN.split(size, dim=-1)
+        masks: Sequence[torch.Tensor | None]
         if available is None:
             masks = [None] * len(chunks)
         else:
