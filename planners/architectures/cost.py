@@ -3,7 +3,8 @@
 A multiply-add is two FLOPs; what is element-wise is not counted in FLOPs.
 """
 
-import numpy as np
+from dataclasses import dataclass
+
 from pydantic import Field
 
 from planners.schema.base import Frozen
@@ -26,37 +27,45 @@ class Cost(Frozen):
     activation_bytes: int = Field(ge=0)
 
 
-# Counts of a layer: (parameters, FLOPs, normalised values, values kept for the backward pass). Counts add up.
-Counts = np.ndarray
+@dataclass(frozen=True)
+class Counts:
+    """What the layers of a network count, for one patch; counts add up.
+
+    `remembered` are the values that are kept for the backward pass.
+    """
+
+    parameters: int = 0
+    flops: int = 0
+    normalized: int = 0
+    remembered: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.parameters + other.parameters, self.flops + other.flops, self.normalized + other.normalized,
+                      self.remembered + other.remembered)
 
 
 def cost_of(counts: Counts, batch: int, bytes_per_value: int) -> Cost:
     """The cost of a network whose layers have these counts together, on a batch of patches."""
-    parameters, flops, normalized, remembered = (int(value) for value in counts)
-    return Cost(parameters=parameters, forward_flops=flops, normalized_values=normalized,
-                training_flops=BACKWARD_AND_FORWARD * flops * batch, activation_bytes=remembered * batch * bytes_per_value)
-
-
-def remembered(values: int) -> Counts:
-    """Values that nothing computes, and that the backward pass needs: an image, a copy."""
-    return np.array([0, 0, 0, values])
+    return Cost(parameters=counts.parameters, forward_flops=counts.flops, normalized_values=counts.normalized,
+                training_flops=BACKWARD_AND_FORWARD * counts.flops * batch,
+                activation_bytes=counts.remembered * batch * bytes_per_value)
 
 
 def convolution(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True) -> Counts:
     """`taps` is the product of the kernel's edges, `voxels` of the output's."""
     weights = c_in * c_out * taps
-    return np.array([weights + c_out * bias, 2 * weights * voxels, 0, 0])
+    return Counts(parameters=weights + c_out * bias, flops=2 * weights * voxels)
 
 
 def normalized(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True) -> Counts:
     """Convolution and affine normalisation, which keeps its input."""
     values = c_out * voxels
-    return convolution(c_in, c_out, taps, voxels, bias) + np.array([2 * c_out, 0, values, values])
+    return convolution(c_in, c_out, taps, voxels, bias) + Counts(parameters=2 * c_out, normalized=values, remembered=values)
 
 
 def rectified(c_in: int, c_out: int, taps: int, voxels: int) -> Counts:
     """Convolution, normalisation and a rectifier in place, which keeps its output; the next convolution shares that."""
-    return normalized(c_in, c_out, taps, voxels) + remembered(c_out * voxels)
+    return normalized(c_in, c_out, taps, voxels) + Counts(remembered=c_out * voxels)
 
 
 def residual_block(c_in: int, c_out: int, taps: int, voxels: int, strided: bool) -> Counts:
@@ -65,7 +74,7 @@ def residual_block(c_in: int, c_out: int, taps: int, voxels: int, strided: bool)
     The average keeps its input, which the first convolution keeps anyway; its output is kept by the projection only.
     """
     block = rectified(c_in, c_out, taps, voxels) + normalized(c_out, c_out, taps, voxels)
-    block += remembered(c_out * voxels)
+    block += Counts(remembered=c_out * voxels)
     if c_in != c_out:
-        block += normalized(c_in, c_out, 1, voxels, bias=False) + remembered(c_in * voxels * strided)
+        block += normalized(c_in, c_out, 1, voxels, bias=False) + Counts(remembered=c_in * voxels * strided)
     return block

@@ -8,10 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 from pydantic import model_validator
 
-from planners.architectures.cost import Cost, Counts, convolution, cost_of, rectified, remembered, residual_block
+from planners.architectures.cost import Cost, Counts, convolution, cost_of, rectified, residual_block
 from planners.schema.base import Frozen
 
 
@@ -76,7 +75,8 @@ class UNet(Frozen):
              ) -> Cost:
         voxels = self.voxels(patch)
         encoder = _plain_encoder if self.encoder == "plain" else _residual_encoder
-        counts = remembered(n_inputs * voxels[0]) + encoder(self, voxels, n_inputs) + _decoder(self, voxels, n_outputs)
+        image = Counts(remembered=n_inputs * voxels[0])
+        counts = image + encoder(self, voxels, n_inputs) + _decoder(self, voxels, n_outputs)
         return cost_of(counts, batch, bytes_per_value)
 
     def training_bytes(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1,
@@ -113,7 +113,7 @@ def convolution_values(unet: UNet, patch: Sequence[int], n_outputs: int) -> int:
 
 
 def _plain_encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
-    total, c_in = np.zeros(4, dtype=np.int64), n_inputs
+    total, c_in = Counts(), n_inputs
     for stage, c_out in enumerate(unet.features):
         taps = math.prod(unet.kernel_sizes[stage])
         for _ in range(unet.blocks_encoder[stage]):
@@ -136,7 +136,7 @@ def _residual_encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Count
 
 def _decoder(unet: UNet, voxels: Sequence[int], n_outputs: int) -> Counts:
     """Stages from the one above the bottleneck to full resolution, each with its head; the joined skip is a copy."""
-    total = np.zeros(4, dtype=np.int64)
+    total = Counts()
     below = unet.features[-1]
     for i, convs in enumerate(unet.convs_decoder):
         stage = len(unet.features) - 2 - i
@@ -144,10 +144,10 @@ def _decoder(unet: UNet, voxels: Sequence[int], n_outputs: int) -> Counts:
         # kernel = stride: every voxel above meets one tap, so the work is that of the voxels below
         total += convolution(below, width, math.prod(unet.strides[stage + 1]), voxels[stage + 1])
         c_in = 2 * width
-        total += remembered(c_in * voxels[stage])
+        total += Counts(remembered=c_in * voxels[stage])
         for _ in range(convs):
             total += rectified(c_in, width, taps, voxels[stage])
             c_in = width
-        total += convolution(width, n_outputs, 1, voxels[stage]) + remembered(n_outputs * voxels[stage])
+        total += convolution(width, n_outputs, 1, voxels[stage]) + Counts(remembered=n_outputs * voxels[stage])
         below = width
     return total

@@ -48,7 +48,7 @@ def _octaves(spacing_mm: tuple[float, ...]) -> tuple[tuple[int, ...], ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _pooling(octaves: tuple[tuple[int, ...], ...], patch: tuple[float, ...]) -> Pooling:
-    size = patch
+    size = list(patch)
     axes = range(len(patch))
     kernel, halvings = [1] * len(patch), [0] * len(patch)
     kernels, strides = [], [(1,) * len(patch)]
@@ -92,4 +92,5 @@ def unet(shape: Pooling, encoder: Literal["plain", "residual"], blocks_encoder: 
     maximum = MAX_FEATURES[len(shape.patch)] if max_features is None else max_features
     blocks = tuple(blocks_encoder[min(stage, len(blocks_encoder) - 1)] for stage in range(n))
     return UNet(encoder=encoder, strides=shape.strides, kernel_sizes=shape.kernel_sizes,
-                features=features(n, base_features, maximum), blocks_encoder=blocks, convs_decoder=(convs_decoder,) * (n - 1))
+                features=features(n, base_features, maximum), blocks_encoder=blocks,
+                convs_decoder=(convs_decoder,) * (n - 1))

@@ -21,10 +21,10 @@ from autoseg.explain.ablate import ablate_fold
 from autoseg.explain.ablation import Ablation
 from autoseg.formats import write_label
 from autoseg.grids.geometry import Geometry
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerTraits
 from autoseg.nn.conditioning.patient import known_values
 from autoseg.nn.model import build_model
-from autoseg.nn.networks import NETWORKS
+from autoseg.nn.networks import NETWORKS, NetworkTraits
 from autoseg.preprocessing.store import write_prepared
 from autoseg.training.job import FoldJob
 from autoseg.workspace.checkpoint import save_weights
@@ -76,8 +76,8 @@ class Side(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _stubs(monkeypatch):
-    monkeypatch.setitem(NETWORKS._entries, "threshold", Entry("threshold", Threshold, NoOptions))
-    monkeypatch.setitem(CONDITIONERS._entries, "side", Entry("side", Side, NoOptions))
+    monkeypatch.setitem(NETWORKS._entries, "threshold", Entry("threshold", Threshold, NoOptions, NetworkTraits()))
+    monkeypatch.setitem(CONDITIONERS._entries, "side", Entry("side", Side, NoOptions, ConditionerTraits()))
 
 
 @pytest.fixture

@@ -2,7 +2,11 @@
 
 import itertools
 import math
+<<<<<<< HEAD
 from collections.abc import Sequence
+=======
+from types import EllipsisType
+>>>>>>> w_parts
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +58,8 @@ class Window(nn.Module):
     transposed convolution brings the answers back to full resolution.
     """
 
+    displacement_TS: torch.Tensor
+
     def __init__(self, options: WindowOptions, context: FusionContext):
         super().__init__()
         n_channels, dimensions = context.n_channels, context.dimensions
@@ -75,7 +81,11 @@ class Window(nn.Module):
     def forward(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
         mean = masked_mean(self.stem(image_BCDHW, available), None if available is None else available.unsqueeze(2))
         attended = self.up(self._attended(image_BCDHW, available))
+<<<<<<< HEAD
         attended = _starts(attended, image_BCDHW.shape[2:])  # the last token of an odd axis is half outside
+=======
+        attended = _begin(attended, image_BCDHW.shape[2:])  # the last token of an odd axis is half outside
+>>>>>>> w_parts
         gate = self.gate.to(mean.dtype).view(-1, *[1] * (image_BCDHW.ndim - 2))
         return or_empty(mean + gate * attended, available, self.empty)
 
@@ -94,7 +104,11 @@ class Window(nn.Module):
         size = self.chunk or _WINDOWS_AT_ONCE.get(image_BCDHW.device.type, _WINDOWS_AT_ONCE_ELSEWHERE)
         parts = zip(*(x.split(size) for x in (queries, keys, known.squeeze(-1))), strict=True)
         answers = torch.cat([recomputed(self._answer, *part, bias) for part in parts])
+<<<<<<< HEAD
         return _starts(_joined(answers, counts, self.window), grid)
+=======
+        return _begin(_joined(answers, counts, self.window), grid)
+>>>>>>> w_parts
 
     def _answer(self, queries_WTE: torch.Tensor, keys_WSE: torch.Tensor, known_WS: torch.Tensor, bias: torch.Tensor
                 ) -> torch.Tensor:
@@ -104,6 +118,12 @@ class Window(nn.Module):
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
         scores = scores.masked_fill(~usable(known_WS)[:, None, None], -torch.inf)
         return (torch.softmax(scores, -1) @ v).transpose(1, 2).flatten(2)
+
+
+def _begin(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The first places along each of the last axes."""
+    places: list[EllipsisType | slice] = [..., *map(slice, shape)]
+    return x[tuple(places)]
 
 
 def _known_tokens(available: torch.Tensor | None, shape: torch.Size, device: torch.device) -> torch.Tensor:

@@ -1,13 +1,24 @@
 """U-Nets with a plain or a residual encoder (Ronneberger et al. 2015; Isensee et al. 2021 and 2024)."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.nn.networks import NETWORKS, NetworkContext
-from autoseg.nn.networks.blocks import TRANSPOSED, ConvBlock, ResidualBlock, convolution, initialize, upsampled, voxelwise
+from autoseg.nn.networks.blocks import (
+    TRANSPOSED,
+    ConvBlock,
+    Convolution,
+    ResidualBlock,
+    Transposed,
+    convolution,
+    initialize,
+    upsampled,
+    voxelwise,
+)
 from planners.architectures import Architecture
 from planners.registry import NoOptions
 
@@ -32,11 +43,11 @@ class Decoder(nn.Module):
 
     def forward(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
         x = features[-1]
-        logits = []
+        logits: list[torch.Tensor] = []
         for i, skip in enumerate(reversed(features[:-1])):
-            x = self.stages[i](torch.cat([upsampled(self.ups[i], x), skip], dim=1))
+            x = self.stages[i](torch.cat([upsampled(cast(Transposed, self.ups[i]), x), skip], dim=1))
             if every_stage or i == len(self.stages) - 1:
-                logits.append(voxelwise(self.heads[i], x))
+                logits.append(voxelwise(cast(Convolution, self.heads[i]), x))
         return logits[::-1]
 
 
