@@ -1,10 +1,6 @@
 """Cross-attention: positions of the bottleneck attend to what is known of the patient."""
 
-<<<<<<< HEAD
 from collections.abc import Callable
-=======
-from collections.abc import Callable, Mapping
->>>>>>> w_parts
 
 import torch
 import torch.nn.functional as F

@@ -56,15 +56,10 @@ class Attention(nn.Module):
         features_BCFN = self.stem(image_BCDHW, available).flatten(3)
         size = self.chunk or _VOXELS_AT_ONCE.get(image_BCDHW.device.type, _VOXELS_AT_ONCE_ELSEWHERE)
         chunks = features_BCFN.split(size, dim=-1)
-<<<<<<< HEAD
-        masks: Sequence[torch.Tensor | None] = [None] * len(chunks)
-        if available is not None:
-=======
         masks: Sequence[torch.Tensor | None]
         if available is None:
             masks = [None] * len(chunks)
         else:
->>>>>>> w_parts
             mask_BCN = available.flatten(2)
             masks = mask_BCN.split(size, dim=-1) if mask_BCN.shape[-1] > 1 else [mask_BCN] * len(chunks)
         fused = torch.cat([recomputed(self._fuse, *pair) for pair in zip(chunks, masks, strict=True)], -1)

@@ -2,11 +2,8 @@
 
 import itertools
 import math
-<<<<<<< HEAD
 from collections.abc import Sequence
-=======
 from types import EllipsisType
->>>>>>> w_parts
 
 import torch
 import torch.nn.functional as F
@@ -81,11 +78,7 @@ class Window(nn.Module):
     def forward(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
         mean = masked_mean(self.stem(image_BCDHW, available), None if available is None else available.unsqueeze(2))
         attended = self.up(self._attended(image_BCDHW, available))
-<<<<<<< HEAD
         attended = _starts(attended, image_BCDHW.shape[2:])  # the last token of an odd axis is half outside
-=======
-        attended = _begin(attended, image_BCDHW.shape[2:])  # the last token of an odd axis is half outside
->>>>>>> w_parts
         gate = self.gate.to(mean.dtype).view(-1, *[1] * (image_BCDHW.ndim - 2))
         return or_empty(mean + gate * attended, available, self.empty)
 
@@ -104,11 +97,7 @@ class Window(nn.Module):
         size = self.chunk or _WINDOWS_AT_ONCE.get(image_BCDHW.device.type, _WINDOWS_AT_ONCE_ELSEWHERE)
         parts = zip(*(x.split(size) for x in (queries, keys, known.squeeze(-1))), strict=True)
         answers = torch.cat([recomputed(self._answer, *part, bias) for part in parts])
-<<<<<<< HEAD
         return _starts(_joined(answers, counts, self.window), grid)
-=======
-        return _begin(_joined(answers, counts, self.window), grid)
->>>>>>> w_parts
 
     def _answer(self, queries_WTE: torch.Tensor, keys_WSE: torch.Tensor, known_WS: torch.Tensor, bias: torch.Tensor
                 ) -> torch.Tensor:
