@@ -5,8 +5,8 @@ import json
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.datasets.declared_columns import annotated_names, group_of
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.declared_columns import annotated_names, group_of
 
 TABLE = "case,who,where,annotated\na,p1,X,liver\nb,1.0,--,all\nc,1,X,\"spleen, liver\"\nd,N/A,Y,spleen;\n"
 

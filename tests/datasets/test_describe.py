@@ -9,8 +9,8 @@ import pytest
 from autoseg.base.errors import UserError
 from autoseg.cli import describe_inputs as command
 from autoseg.clinical.columns import Column, judge_column
-from autoseg.datasets.describe import describe_inputs
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.describe import describe_inputs
 from autoseg.formats import write_array
 from autoseg.grids.geometry import Geometry
 

@@ -1,6 +1,6 @@
-import shutil
 import gzip
 import re
+import shutil
 
 import numpy as np
 import pytest
