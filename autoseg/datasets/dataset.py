@@ -82,11 +82,11 @@ class Dataset:
         return read_conditions(self.folder, declared or self.manifest.conditions, names, read=self._read_table)
 
     def groups(self, names: Sequence[str] | None = None) -> Groups:
-        """The patient and the site of each case, as `group_of`; of the training cases unless `names` are given."""
+        """The patient and the site of each case (`group_of`); of the training cases unless `names` are given."""
         return group_of(self.folder, self.manifest, self.names if names is None else names, self._read_table)
 
     def annotated(self, names: Sequence[str] | None = None) -> Mapping[str, tuple[str, ...]] | None:
-        """The names that were annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""
+        """The labels annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""
         return annotated_names(self.folder, self.manifest, self.names if names is None else names, self._read_table)
 
     def digest(self, transforms: Path | None = None) -> str:

@@ -78,7 +78,8 @@ def _own_columns(table: Table, manifest: Manifest, names: Sequence[str], columns
     """Columns of the dataset's own table: the text of each case, empty where it is missing."""
     rows = rows_of_cases(names, table, manifest.conditions.id)
     positions = {column: table.position(column) for column in columns}
-    raise_faults(table.path, [str(no_column(table, column, key)) for column, position in positions.items() if position is None])
+    missing = [column for column, position in positions.items() if position is None]
+    raise_faults(table.path, [str(no_column(table, column, key)) for column in missing])
     cells: dict[str, dict[str, str]] = {}
     for column, position in positions.items():
         if position is not None:

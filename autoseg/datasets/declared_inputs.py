@@ -88,9 +88,9 @@ def read_condition_table(document: Document) -> tuple[ConditionTable, tuple[str,
 def _outcomes(document: Document, given: _Conditions) -> Iterator[str]:
     for name, column in given.columns.items():
         if column.available_at != BASELINE:
-            yield document.sentence(("conditions", "columns", name, "available_at"), f"an outcome as a condition: {name!r} is "
-                                    "not known when the patient is scanned", found=shown(column.available_at),
-                                    expected=repr(BASELINE), do=_ALLOW)
+            yield document.sentence(("conditions", "columns", name, "available_at"),
+                                    f"an outcome as a condition: {name!r} is not known when the patient is scanned",
+                                    found=shown(column.available_at), expected=repr(BASELINE), do=_ALLOW)
         else:
             yield from _outcome_name(document, "columns", name)
     for part, names in (("vectors", given.vectors), ("tokens", given.tokens)):

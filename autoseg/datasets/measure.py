@@ -101,8 +101,8 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
             transforms: Path | None = None, worker_pool: WorkerPool | None = None) -> Fingerprint:
     """The fingerprint of a raw dataset with this name; `progress()` is called after each case.
 
-    `transforms` is the folder of what registration found. A `worker_pool` keeps small cases for preparing. Raises UserError or
-    ManyFaults with the faults of all cases, where there are any.
+    `transforms` is the folder of what registration found. A `worker_pool` keeps small cases for preparing. Raises
+    UserError or ManyFaults with the faults of all cases, where there are any.
     """
     cases, manifest = dataset.cases, dataset.manifest
     conditions = dataset.conditions([files.name for files in cases])

@@ -80,7 +80,8 @@ def write_phantoms(folder: Path, n_cases: int, seed: int, *, n_test: int = 4) ->
                 if CHANNELS[number] not in lacking:
                     write_array(folder / images / f"{phantom.name}_{number:04}.nii.gz", image_DHW.astype(np.int16)[None],
                                 geometry)
-            write_label(folder / images.replace("images", "labels") / f"{phantom.name}.nii.gz", phantom.label_DHW, phantom.geometry)
+            labels = images.replace("images", "labels")
+            write_label(folder / labels / f"{phantom.name}.nii.gz", phantom.label_DHW, phantom.geometry)
         if rows:
             write_text(folder / TABLE if not held_out else folder / images / TABLE, _csv(rows))
     write_json(folder / "dataset.json", {
@@ -124,7 +125,8 @@ def _with_holes(phantom: Phantom, seed: int, index: int) -> tuple[set[str], dict
     """The channels that a training patient lacks, and the row with holes as tables have them."""
     random = np.random.default_rng([seed, 2, index])
     lacking = {name for name, share in _LACKING.items() if random.random() < share}
-    holes = {key: str(random.choice(["", "--", "N/A"])) for key in phantom.row if key != "patient" and random.random() < _HOLES}
+    holes = {key: str(random.choice(["", "--", "N/A"])) for key in phantom.row
+             if key != "patient" and random.random() < _HOLES}
     return lacking, phantom.row | holes
 
 

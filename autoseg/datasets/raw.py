@@ -36,7 +36,10 @@ class ScannedCases:
 
 
 def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
-    """The training cases. Faults: no case, a case without a label, a label without a case, a stray file. Voxels are not read."""
+    """The training cases; voxels are not read.
+
+    Faults: no case, a case without a label, a label without a case, a stray file.
+    """
     if manifest.cases is not None:
         return _listed_cases(folder, manifest.cases, len(manifest.channels))
     scanned = ScannedCases()

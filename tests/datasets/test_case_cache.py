@@ -79,7 +79,7 @@ def test_registered_cases_are_not_kept(raw, reads):
     assert len(reads) == 2
 
 
-def test_a_crew_prepares_what_one_process_prepares(raw, tmp_path):
+def test_a_worker_pool_prepares_what_one_process_prepares(raw, tmp_path):
     written = []
     for workers in ("1", "2"):
         assert plan_and_preprocess.main(["-d", "1", "-p", "classic", "-c", "3d_fullres", "--workers", workers,

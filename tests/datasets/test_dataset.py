@@ -86,7 +86,7 @@ def test_a_fingerprint_that_is_up_to_date_hashes_nothing_again(raw, reads, tmp_p
     assert set(raw_digests(reads).values()) == {1}
 
 
-def test_workers_tell_what_they_hashed(raw, reads, tmp_path, monkeypatch):
+def test_what_workers_hashed_is_not_hashed_again(raw, reads, tmp_path, monkeypatch):
     monkeypatch.setattr("autoseg.base.parallel.start_at_once", lambda: True)
     monkeypatch.setattr("autoseg.datasets.measure._TRIED", 0)
     fingerprint = pipeline.fingerprint(DATASET, home=tmp_path, workers=2)
@@ -107,7 +107,7 @@ def test_a_file_that_changed_is_hashed_again(raw, reads):
 def test_a_file_that_was_written_just_now_is_not_remembered(raw, reads):
     """Written again within the tick of a clock, it could have the same time."""
     image = raw / "imagesTr" / "ball_00_0000.nii.gz"
-    os.utime(image, (2 * YEAR_2001 + 2 * YEAR_2001, 2 * YEAR_2001 + 2 * YEAR_2001))  # a clock that is ahead of ours
+    os.utime(image, (4 * YEAR_2001, 4 * YEAR_2001))  # in the year 2096: later than now whenever this runs
     Dataset.open(raw).digest()
     Dataset.open(raw).digest()
     assert reads["digest ball_00_0000.nii.gz"] == 2 and reads["digest ball_01_0000.nii.gz"] == 1
@@ -118,7 +118,8 @@ def test_one_fold_parses_the_table_once(raw, reads, tmp_path):
     conditions = ConditionTable(table="clinical.csv", specs=(ConditionSpec(name="age", kind="number"),))
     plan = small_plan(conditioning=Part(name="film")).model_copy(update={"conditions": conditions})
     workspace = Workspace(tmp_path)
-    preprocess_dataset(Dataset.open(raw), plan, "3d_fullres", workspace.cases(DATASET, "budgeted", "3d_fullres")).raise_faults()
+    folder = workspace.cases(DATASET, "budgeted", "3d_fullres")
+    preprocess_dataset(Dataset.open(raw), plan, "3d_fullres", folder).raise_faults()
     reads.clear()
     job, truths = assemble(workspace, plan, "3d_fullres", 0)
     assert reads["read_table clinical.csv"] == 1 and reads["read_text dataset.json"] == 1

@@ -135,7 +135,8 @@ def _bending_operators(spline: Spline) -> list[tuple[float, Axes]]:
     sizes, knots_mm = spline.shape[1:], spline.knot_mm
     first = [np.diff(np.eye(n), axis=0) for n in sizes]
     second = [np.diff(np.eye(n), 2, axis=0) for n in sizes]
-    operators: list[tuple[float, Axes]] = [(_SHIFT / np.prod(sizes) / np.prod(knots_mm) ** (2 / 3), tuple(np.eye(n) for n in sizes))]
+    operators: list[tuple[float, Axes]] = [
+        (_SHIFT / np.prod(sizes) / np.prod(knots_mm) ** (2 / 3), tuple(np.eye(n) for n in sizes))]
     for a in range(3):
         for b in range(a, 3):
             operator = tuple(second[axis] if axis == a == b else first[axis] if axis in (a, b) else np.eye(n)
