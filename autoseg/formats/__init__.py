@@ -14,8 +14,8 @@ from autoseg.formats.registry import READERS, Header, Reader, ending_of, known_e
 from autoseg.formats.source import FileWriter, ImageSource, open_source
 from autoseg.grids.geometry import Geometry
 
-__all__ = ["READERS", "Header", "ImageSource", "Reader", "ending_of", "files_of", "known_ending", "open_source", "read_header",
-           "read_image", "read_label", "write_array", "write_label"]
+__all__ = ["READERS", "Header", "ImageSource", "Reader", "ending_of", "files_of", "known_ending", "open_source",
+           "read_header", "read_image", "read_label", "write_array", "write_label"]
 
 
 def read_header(path: Path) -> Header:

@@ -71,7 +71,7 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def header_of(path: Path) -> Header:
-    """The header of a file that is there, unchecked. It is cached: ITK takes two milliseconds, and a stage asks four times."""
+    """The header of a file that is there, unchecked. Cached: ITK takes two milliseconds, and a stage asks four times."""
     return _header_of(path, tuple(map(file_state, parts_of(path))))
 
 

@@ -44,4 +44,5 @@ def _fill_holes(mask_DHW: np.ndarray) -> np.ndarray:
     if mask_DHW.all():
         return mask_DHW
     background_DHW, _ = scipy.ndimage.label(~np.pad(mask_DHW, 1))
-    return background_DHW[1:-1, 1:-1, 1:-1] != background_DHW[0, 0, 0]
+    filled_DHW: np.ndarray = background_DHW[1:-1, 1:-1, 1:-1] != background_DHW[0, 0, 0]
+    return filled_DHW
