@@ -34,12 +34,12 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.workspace.files import write_json
 
     files = options.a.suffix == options.b.suffix == ".json"
-    found = pipeline.compare(options.a, options.b, truth=options.reference,
-                             dataset_json=None if files else scoring.described(options),
-                             scoring=scoring.scoring_from(options), seed=options.seed, workers=options.workers)
+    comparison = pipeline.compare(options.a, options.b, truth=options.reference,
+                                  dataset_json=None if files else scoring.described(options),
+                                  scoring=scoring.scoring_from(options), seed=options.seed, workers=options.workers)
     if options.output is not None:
-        write_json(options.output, found)
-    print(as_text(found))
+        write_json(options.output, comparison)
+    print(as_text(comparison))
 
 
 if __name__ == "__main__":

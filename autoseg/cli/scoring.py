@@ -11,25 +11,25 @@ GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
 DEFAULT_GROUPS = ("overlap", "volume", "accuracy")
 
 
-def add_labels(made: argparse.ArgumentParser) -> None:
+def add_labels(parser: argparse.ArgumentParser) -> None:
     """Where the meaning of the labels stands."""
-    made.add_argument("-d", "--dataset", metavar="D", help="dataset whose labels these are")
-    made.add_argument("--dataset_json", type=Path, metavar="FILE", help="its dataset.json, instead of -d")
+    parser.add_argument("-d", "--dataset", metavar="D", help="dataset whose labels these are")
+    parser.add_argument("--dataset_json", type=Path, metavar="FILE", help="its dataset.json, instead of -d")
 
 
-def add_scoring(made: argparse.ArgumentParser) -> None:
+def add_scoring(parser: argparse.ArgumentParser) -> None:
     """The metrics and their settings."""
-    made.add_argument("--metrics", nargs="+", choices=(*GROUPS, "all"), default=list(DEFAULT_GROUPS), metavar="GROUP",
-                      help=f"of {', '.join(GROUPS)}, or all (default: {' '.join(DEFAULT_GROUPS)}; surface takes up to a "
-                      "hundred times longer, detection is for labels that come in several pieces, such as lesions)")
-    made.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
-                      help="of the surface Dice, in mm; LABEL=MM for one label (default: 2)")
-    made.add_argument("--empty", choices=("nan", "one"), default="nan",
-                      help="what two empty masks score: nothing, left out of means and counted, or one (default: nan)")
-    made.add_argument("--lesion_iou", type=float, metavar="IOU", help="from which a lesion may be found (default: 0.1)")
-    made.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions do not count (default: 0)")
-    made.add_argument("--lesion_sizes_ml", nargs="+", type=float, metavar="ML",
-                      help="limits between the sizes in which recall is given (default: 0.1 1 10)")
+    parser.add_argument("--metrics", nargs="+", choices=(*GROUPS, "all"), default=list(DEFAULT_GROUPS), metavar="GROUP",
+                        help=f"of {', '.join(GROUPS)}, or all (default: {' '.join(DEFAULT_GROUPS)}; surface takes up to a "
+                        "hundred times longer, detection is for labels that come in several pieces, such as lesions)")
+    parser.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
+                        help="of the surface Dice, in mm; LABEL=MM for one label (default: 2)")
+    parser.add_argument("--empty", choices=("nan", "one"), default="nan",
+                        help="what two empty masks score: nothing, left out of means and counted, or one (default: nan)")
+    parser.add_argument("--lesion_iou", type=float, metavar="IOU", help="from which a lesion may be found (default: 0.1)")
+    parser.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions do not count (default: 0)")
+    parser.add_argument("--lesion_sizes_ml", nargs="+", type=float, metavar="ML",
+                        help="limits between the sizes in which recall is given (default: 0.1 1 10)")
 
 
 def tolerance(text: str) -> tuple[str | None, float]:
@@ -67,7 +67,7 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
     tolerances = dict(options.nsd_tolerance)
     general = {"nsd_tolerance_mm": tolerances.pop(None)} if None in tolerances else {}
     return scoring_of(groups, empty=options.empty, detection=detection,
-                      nsd_tolerance_mm_of=tolerances, **general)
+                        nsd_tolerance_mm_of=tolerances, **general)
 
 
 def described(options: argparse.Namespace) -> Path:

@@ -1,6 +1,6 @@
 """Are probabilities what they say? Expected calibration error, and the temperature that makes it small.
 
-Probabilities come as levels of 1/255 (`data.readers.probabilities`). Level 0 stands for all below half a level, of which
+Probabilities come as levels of 1/255 (`formats.probabilities`). Level 0 stands for all below half a level, of which
 a quarter of a level is taken; labels at level 0 of the same voxel share it, or a hundred of them would weigh as much as a
 doubt. Where background is certain to that precision it stays certain: far from everything
 there are so many such voxels that any softening would invent volume.
@@ -23,7 +23,7 @@ from planners.schema.labels import LabelSpec
 N_BINS = 15  # equal widths of confidence from 0 to 1, as in Guo et al. 2017
 DILATION = 2
 SAMPLE = 20_000  # voxels of a case
-SAMPLE_OF_ALL = 2_000_000  # of all cases together: they are held in memory, with a number a label
+SAMPLE_OF_ALL = 2_000_000  # of all cases together: they are held in memory, with a number per label
 TEMPERATURES = (0.25, 8.0)  # the limits of the fit
 
 _OF_LEVEL_0 = 0.25
@@ -43,7 +43,7 @@ class CalibrationBin(Frozen):
 class Calibration(Frozen):
     """Expected calibration error over the voxels near a foreground, before and after the temperature.
 
-    Of regions every voxel counts once a region: its confidence is that in being inside, or outside.
+    Of regions every voxel counts once per region: its confidence is that in being inside, or outside.
     """
 
     temperature: float
@@ -108,9 +108,9 @@ def fit_temperature(samples: Sequence[CalibrationSample], has_regions: bool) -> 
     if not truth.size:
         return 1.0
     score = _regions_loss if has_regions else _labels_loss
-    found = minimize_scalar(lambda log_t: score(levels, truth, float(np.exp(log_t))), method="bounded",
-                            bounds=tuple(np.log(TEMPERATURES)), options={"xatol": 1e-3})
-    temperature = round(float(np.exp(found.x)), 4)
+    fit = minimize_scalar(lambda log_t: score(levels, truth, float(np.exp(log_t))), method="bounded",
+                          bounds=tuple(np.log(TEMPERATURES)), options={"xatol": 1e-3})
+    temperature = round(float(np.exp(fit.x)), 4)
     before, after = (_error(_bins(*_confidence(calibrated(levels, t, has_regions), truth, has_regions)))
                      for t in (1.0, temperature))
     return temperature if after <= before else 1.0
@@ -128,8 +128,8 @@ def calibration(samples: Sequence[CalibrationSample], temperature: float, has_re
 def _pooled(samples: Sequence[CalibrationSample]) -> tuple[np.ndarray, np.ndarray]:
     if not samples:
         return np.zeros((1, 0), np.uint8), np.zeros((1, 0), bool)
-    return (np.concatenate([one.levels_KN for one in samples], axis=1),
-            np.concatenate([one.truth_KN for one in samples], axis=1))
+    return (np.concatenate([sample.levels_KN for sample in samples], axis=1),
+            np.concatenate([sample.truth_KN for sample in samples], axis=1))
 
 
 def _labels_loss(levels_KN: np.ndarray, truth_KN: np.ndarray, temperature: float) -> float:
@@ -170,5 +170,8 @@ def _bins(confidence_N: np.ndarray, right_N: np.ndarray) -> tuple[CalibrationBin
 
 def _error(bins: Sequence[CalibrationBin]) -> float:
     """Mean distance of accuracy from confidence, weighted by voxels."""
-    n = sum(one.n for one in bins)
-    return sum(one.n * abs(one.accuracy - one.confidence) for one in bins if one.n) / n if n else 0.0
+    n = sum(group.n for group in bins)
+    if not n:
+        return 0.0
+    return sum(group.n * abs(group.accuracy - group.confidence) for group in bins
+               if group.accuracy is not None and group.confidence is not None) / n

@@ -58,65 +58,69 @@ def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "
     """
     names = _common_labels(a, b, name_a, name_b)
     scoring = _common_scoring(a, b, name_a, name_b)
-    of_a, of_b = _by_name(a, name_a), _by_name(b, name_b)
-    cases = [name for name in of_a if name in of_b]
+    cases_a, cases_b = _by_name(a, name_a), _by_name(b, name_b)
+    cases = [name for name in cases_a if name in cases_b]
     if not cases:
         raise UserError("no case is in both", where=f"{name_a} and {name_b}",
-                        found=f"{_some(of_a)} against {_some(of_b)}", do="compare predictions of the same cases")
+                        found=f"{_some(cases_a)} against {_some(cases_b)}", do="compare predictions of the same cases")
     rows = []
-    _check_truths(of_a, of_b, cases, names, f"{name_a} and {name_b}")
-    truth_ml_NL = np.array([_values(of_a[case], names, "truth_ml") for case in cases])
+    _check_truths(cases_a, cases_b, cases, names, f"{name_a} and {name_b}")
+    truth_ml_NL = np.array([_values(cases_a[case], names, "truth_ml") for case in cases])
     truth_ml_L = np.nan_to_num(truth_ml_NL).sum(0) / np.maximum((~np.isnan(truth_ml_NL)).sum(0), 1)
     for metric in scoring.metrics:
         margin = METRICS[metric].margin
         margin_L = margin * truth_ml_L if METRICS[metric].unit == "mL" else np.full(len(names), margin)
-        a_NL, b_NL = (np.array([_values(of[case], names, metric) for case in cases]) for of in (of_a, of_b))
+        a_NL, b_NL = (np.array([_values(scores[case], names, metric) for case in cases]) for scores in (cases_a, cases_b))
         rows += [_row(metric, label, paired_difference(a_NL[:, index], b_NL[:, index], seed), margin_L[index],
                       _n_one_defined(a_NL[:, index], b_NL[:, index])) for index, label in enumerate(names)]
         if len(names) > 1:
             both_NL = ~(np.isnan(a_NL) | np.isnan(b_NL))
-            of = paired_difference(_mean_over_labels(a_NL, both_NL), _mean_over_labels(b_NL, both_NL), seed)
-            rows.append(_row(metric, MEAN, of, float(margin_L.mean()), 0))
+            mean = paired_difference(_mean_over_labels(a_NL, both_NL), _mean_over_labels(b_NL, both_NL), seed)
+            rows.append(_row(metric, MEAN, mean, float(margin_L.mean()), 0))
     return PairedComparison(a=name_a, b=name_b, seed=seed, scoring=scoring, n_cases=len(cases), rows=tuple(rows),
-                  only_a=tuple(name for name in of_a if name not in of_b),
-                  only_b=tuple(name for name in of_b if name not in of_a))
+                            only_a=tuple(name for name in cases_a if name not in cases_b),
+                            only_b=tuple(name for name in cases_b if name not in cases_a))
 
 
-def _check_truths(of_a: Mapping[str, CaseScore], of_b: Mapping[str, CaseScore], cases: Sequence[str], names: Sequence[str],
-                  where: str) -> None:
+def _check_truths(cases_a: Mapping[str, CaseScore], cases_b: Mapping[str, CaseScore], cases: Sequence[str],
+                  names: Sequence[str], where: str) -> None:
     """A UserError where the two were scored against different labels, as their true volumes tell."""
     differing = [case for case in cases
-                 if not np.allclose(_values(of_a[case], names, "truth_ml"), _values(of_b[case], names, "truth_ml"),
+                 if not np.allclose(_values(cases_a[case], names, "truth_ml"), _values(cases_b[case], names, "truth_ml"),
                                     equal_nan=True)]
     if differing:
         raise UserError("the two were scored against different labels", where=where, found=", ".join(differing[:5]),
                         do="score both again with the same labels")
 
 
-def _row(metric: str, label: str, of: PairedDifference, margin: float, n_one_defined: int) -> Row:
-    oriented = of
-    if METRICS[metric].better == "lower" and of.low is not None:
-        oriented = of.model_copy(update={"low": -of.high, "high": -of.low})
+def _row(metric: str, label: str, difference: PairedDifference, margin: float, n_one_defined: int) -> Row:
+    oriented, low, high = difference, difference.low, difference.high
+    if METRICS[metric].better == "lower" and low is not None and high is not None:
+        oriented = difference.model_copy(update={"low": -high, "high": -low})
     verdict = judge(oriented, margin)
-    return Row(metric=metric, label=label, difference=of, verdict=verdict, sentence=_sentence(metric, label, verdict, of),
-               n_one_defined=n_one_defined)
+    return Row(metric=metric, label=label, difference=difference, verdict=verdict, n_one_defined=n_one_defined,
+               sentence=_sentence(metric, label, verdict, difference))
 
 
 def _n_one_defined(a_N: np.ndarray, b_N: np.ndarray) -> int:
     return int((np.isnan(a_N) != np.isnan(b_N)).sum())
 
 
-def _sentence(metric: str, label: str, verdict: Verdict, of: PairedDifference) -> str:
+def _sentence(metric: str, label: str, verdict: Verdict, difference: PairedDifference) -> str:
     what = f"{_title(metric)} of {label}" if label != MEAN else f"{_title(metric)}, mean over labels"
     if verdict == "few":
-        return f"{what}: {of.n} case{'s' if of.n != 1 else ''} are too few to say, {FEWEST_PAIRS} are needed"
-    measured = f"A - B {_signed(of.difference)}, 95 % interval {_signed(of.low)} to {_signed(of.high)}, {of.n} cases"
+        return f"{what}: {difference.n} case{'s' if difference.n != 1 else ''} are too few to say, {FEWEST_PAIRS} are needed"
+    measured = f"A - B {_signed(difference.difference)}, 95 % interval {_interval(difference)}, {difference.n} cases"
     return {"better": f"{what}: A is better", "worse": f"{what}: B is better", "same": f"{what}: A and B are equally good",
             "unclear": f"{what}: no difference was seen, but these cases cannot exclude one"}[verdict] + f" ({measured})"
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
+def _interval(difference: PairedDifference) -> str:
+    return "-" if difference.low is None else f"{_signed(difference.low)} to {_signed(difference.high)}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
 
 
 def _title(metric: str) -> str:
@@ -147,19 +151,19 @@ def _by_name(summary: Summary, where: str) -> dict[str, CaseScore]:
     for case in summary.cases:
         if case.name.lower() in seen:
             raise UserError("a case is there twice", where=where, found=f"{seen[case.name.lower()]} and {case.name}",
-                            expected="one score a case")
+                            expected="one score per case")
         seen[case.name.lower()] = case.name
     return {case.name: case for case in summary.cases}
 
 
 def _common_labels(a: Summary, b: Summary, name_a: str, name_b: str) -> list[str]:
-    of_a, of_b = ([label.name for label in summary.labels] for summary in (a, b))
-    lacking = [f"{name} (only {name_a})" for name in of_a if name not in of_b]
-    lacking += [f"{name} (only {name_b})" for name in of_b if name not in of_a]
+    labels_a, labels_b = ([label.name for label in summary.labels] for summary in (a, b))
+    lacking = [f"{name} (only {name_a})" for name in labels_a if name not in labels_b]
+    lacking += [f"{name} (only {name_b})" for name in labels_b if name not in labels_a]
     if lacking:
         raise UserError("the two have different labels", where=f"{name_a} and {name_b}", found=", ".join(lacking),
                         do="score both with the same dataset.json")
-    return of_a
+    return labels_a
 
 
 def _common_scoring(a: Summary, b: Summary, name_a: str, name_b: str) -> Scoring:
@@ -187,25 +191,27 @@ def _some(names: Sequence[str] | dict) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "no case"
 
 
-def as_text(of: PairedComparison) -> str:
+def as_text(comparison: PairedComparison) -> str:
     """Rows as a table, then the verdict of each mean (of each label where there is one only), and what was left out."""
-    rows = [["metric", "label", "n", "A", "B", "A - B", "95 % interval", "p", "A is"]]
-    rows += [_cells(row) for row in of.rows]
-    said = [row.sentence for row in of.rows if row.label == MEAN] or [row.sentence for row in of.rows]
-    lines = [f"A: {of.a}", f"B: {of.b}", "", *text_table(rows), "", *(f"- {sentence}" for sentence in said), "",
-             f"{of.n_cases} cases in both; two-sided p of Wilcoxon's signed-rank test, not corrected for the number of rows"]
-    lines += [f"only in {which}, left out: {_some(names)}" for which, names in (("A", of.only_a), ("B", of.only_b)) if names]
-    if any(row.n_one_defined for row in of.rows):
+    cells = [["metric", "label", "n", "A", "B", "A - B", "95 % interval", "p", "A is"], *map(_cells, comparison.rows)]
+    means = [row for row in comparison.rows if row.label == MEAN]
+    lines = [f"A: {comparison.a}", f"B: {comparison.b}", "", *text_table(cells), "",
+             *(f"- {row.sentence}" for row in means or comparison.rows), "",
+             f"{comparison.n_cases} cases in both; two-sided p of Wilcoxon's signed-rank test, not corrected for the number "
+             "of rows"]
+    lines += [f"only in {which}, left out: {_some(names)}"
+              for which, names in (("A", comparison.only_a), ("B", comparison.only_b)) if names]
+    if any(row.n_one_defined for row in comparison.rows):
         lines.append("pairs in brackets were left out, since only one of A and B defines the metric there (false alarms "
                      "where nothing is); with --empty one they count")
     return "\n".join(lines)
 
 
 def _cells(row: Row) -> list[str]:
-    of = row.difference
-    p = "-" if of.p_wilcoxon is None else "<0.001" if of.p_wilcoxon < 0.001 else f"{of.p_wilcoxon:.3f}"
+    difference = row.difference
+    p = difference.p_wilcoxon
     words = {"better": "better", "worse": "worse", "same": "as good", "unclear": "unclear", "few": "too few"}[row.verdict]
-    means = ["-" if value is None else f"{value:.3f}" for value in (of.mean_a, of.mean_b)]
-    return [_title(row.metric), row.label, f"{of.n} ({row.n_one_defined})" if row.n_one_defined else str(of.n), *means,
-            "-" if of.difference is None else _signed(of.difference),
-            "-" if of.low is None else f"{_signed(of.low)} to {_signed(of.high)}", p, words]
+    means = ["-" if value is None else f"{value:.3f}" for value in (difference.mean_a, difference.mean_b)]
+    n = f"{difference.n} ({row.n_one_defined})" if row.n_one_defined else str(difference.n)
+    return [_title(row.metric), row.label, n, *means, _signed(difference.difference), _interval(difference),
+            "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}", words]

@@ -40,8 +40,8 @@ def detect(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, voxel_ml: float, ru
     found_T[truth_K], claimed_P[predicted_K] = True, True
     truth_ml_T = truth_T * voxel_ml
     counts_T = _large(truth_ml_T, rule)
-    found = int((found_T & counts_T).sum())
-    return Detection(true_positives=found, false_negatives=int(counts_T.sum()) - found,
+    n_found = int((found_T & counts_T).sum())
+    return Detection(true_positives=n_found, false_negatives=int(counts_T.sum()) - n_found,
                      false_positives=int((~claimed_P & _large(predicted_P * voxel_ml, rule)).sum()),
                      sizes=_sizes(truth_ml_T[counts_T], found_T[counts_T], rule))
 
@@ -54,11 +54,11 @@ def no_lesions(rule: DetectionRule) -> Detection:
 
 def summed(detections: Sequence[Detection]) -> Detection:
     """The lesions of several cases (at least one, by the same rule) as if they were of one."""
-    sizes = tuple(of[0].model_copy(update={"n": sum(size.n for size in of), "found": sum(size.found for size in of)})
-                  for of in zip(*(one.sizes for one in detections), strict=True))
-    return Detection(true_positives=sum(one.true_positives for one in detections),
-                     false_positives=sum(one.false_positives for one in detections),
-                     false_negatives=sum(one.false_negatives for one in detections), sizes=sizes)
+    sizes = tuple(same[0].model_copy(update={"n": sum(size.n for size in same), "found": sum(size.found for size in same)})
+                  for same in zip(*(detection.sizes for detection in detections), strict=True))
+    return Detection(true_positives=sum(detection.true_positives for detection in detections),
+                     false_positives=sum(detection.false_positives for detection in detections),
+                     false_negatives=sum(detection.false_negatives for detection in detections), sizes=sizes)
 
 
 def match(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:

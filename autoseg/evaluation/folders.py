@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Starting processes takes a second or two: two hundred hippocampi are scored sooner without.
 _SECONDS_WORTH_PROCESSES = 6.0
-# Bytes a voxel that scoring holds at most: two label maps, and within the box of a label distances and their indices.
+# Bytes per voxel that scoring holds at most: two label maps, and within the box of a label distances and their indices.
 BYTES_A_VOXEL = 40
 
 SIDECAR = "labels.json"  # what prediction writes beside its masks
@@ -66,23 +66,23 @@ def find_masks(folder: Path, file_ending: str, others_of: Container[str] = ()) -
     """
     if not is_folder(folder):
         raise UserError("the folder is missing", where=folder)
-    of_name: dict[str, list[Path]] = {}
-    found = {}
+    paths_of: dict[str, list[Path]] = {}
+    masks = {}
     for path in list_files(folder):
         ending = file_ending if path.name.lower().endswith(file_ending.lower()) else known_ending(path.name)
         if ending is None or (ending in _PICTURES and file_ending not in _PICTURES):
             continue
         name = path.name[:-len(ending)]
-        of_name.setdefault(name.lower(), []).append(path)
+        paths_of.setdefault(name.lower(), []).append(path)
         if ending == file_ending or name in others_of:
-            found[name] = path
-    lower = {name.lower() for name in found}
-    double = [" and ".join(path.name for path in paths) for name, paths in of_name.items()
+            masks[name] = path
+    lower = {name.lower() for name in masks}
+    double = [" and ".join(path.name for path in paths) for name, paths in paths_of.items()
               if len(paths) > 1 and name in lower]
     if double:
         raise UserError("several files are of one case", where=folder, found="; ".join(double[:5]),
-                        expected="one file a case", do="remove or rename those that are not meant")
-    return found
+                        expected="one file per case", do="remove or rename those that are not meant")
+    return masks
 
 
 def check_sidecar(predicted_folder: Path, labels: LabelSpec) -> None:

@@ -30,7 +30,9 @@ class Overlap:
 
 
 class Masks(Protocol):
-    """What a metric may ask about the masks of one label in one case. What is costly is computed once, when first asked for."""
+    """What a metric may ask about the masks of one label in one case. What is costly is computed once, when it is first
+    asked for.
+    """
 
     @property
     def overlap(self) -> Overlap: ...
@@ -58,8 +60,9 @@ class Metric:
 
     `best` is what two empty masks score where they count as perfect (None: what `compute` says). A metric of the group
     `surface` is computed where neither mask is empty; where only one is, it has its `worst` value (None: the diagonal of the
-    image in mm). `better` says of which values a comparison prefers the `higher` or the `lower`, or `neither`: then it is not
-    compared. A difference within the `margin` does not matter; of a volume (`unit` mL) it is a share of the true volume.
+    image in mm). `better` says whether a comparison prefers the `higher` or the `lower` value; where `neither` is better,
+    the metric is not compared. A difference within the `margin` does not matter; of a volume (`unit` mL) the margin is a
+    share of the true volume.
     """
 
     name: str  # its key in summary.json

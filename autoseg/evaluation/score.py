@@ -106,16 +106,16 @@ def _mean_of_labels(means: Sequence[Mean], values_NL: np.ndarray, resampled_RL: 
     n_R = defined_RL.sum(1)
     low, high = interval(np.where(defined_RL, resampled_RL, 0).sum(1)[n_R > 0] / n_R[n_R > 0],
                          int((~np.isnan(values_NL)).any(1).sum()))
-    return mean([of.value for of in means]).model_copy(update={"low": low, "high": high})
+    return mean([one_label.value for one_label in means]).model_copy(update={"low": low, "high": high})
 
 
 def _mean_accuracy(cases: Sequence[CaseScore]) -> AccuracySummary | None:
     known = [case.voxels for case in cases if case.voxels is not None]
     if not known:
         return None
-    accuracy, baseline = (Mean(value=of.mean, n=of.n, low=of.low, high=of.high)
-                          for of in (bootstrap_mean([one.accuracy for one in known]),
-                                     bootstrap_mean([one.background_only for one in known])))
+    accuracy, baseline = (Mean(value=bootstrapped.mean, n=bootstrapped.n, low=bootstrapped.low, high=bootstrapped.high)
+                          for bootstrapped in (bootstrap_mean([voxels.accuracy for voxels in known]),
+                                               bootstrap_mean([voxels.background_only for voxels in known])))
     return AccuracySummary(accuracy=accuracy, background_only=baseline)
 
 
@@ -134,16 +134,16 @@ class _Counts:
         # The last row is of undeclared values; a negative int16 indexes the table from its end.
         table_V = np.full(2**16, n - 1)
         table_V[list(values)] = range(n - 1)
-        confusion = np.zeros(n * n, dtype=np.int64)
+        counts = np.zeros(n * n, dtype=np.int64)
         for truth_HW, predicted_HW in zip(truth_DHW, predicted_DHW, strict=True):
-            confusion += np.bincount((table_V[truth_HW] * n + table_V[predicted_HW]).ravel(), minlength=n * n)
-        confusion = confusion.reshape(n, n)
+            counts += np.bincount((table_V[truth_HW] * n + table_V[predicted_HW]).ravel(), minlength=n * n)
+        confusion = counts.reshape(n, n)
         for what, label_DHW, undeclared in (("truth", truth_DHW, confusion[-1]),
                                             ("prediction", predicted_DHW, confusion[:, -1])):
             if undeclared.any():
-                found = sorted(set(np.unique(label_DHW).tolist()) - set(values))
+                others = sorted(set(np.unique(label_DHW).tolist()) - set(values))
                 raise UserError(f"the {what} has label values that are not declared", where=name,
-                                found=", ".join(map(str, found)), expected=", ".join(map(str, values)))
+                                found=", ".join(map(str, others)), expected=", ".join(map(str, values)))
         if labels.ignore is not None:
             confusion[row_of[labels.ignore]] = 0
         return cls(confusion, row_of)

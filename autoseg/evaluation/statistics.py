@@ -23,6 +23,8 @@ _BLOCK = 2**21  # resampled values that are held at a time
 _MOST_EXACT = 50  # pairs whose p-value is counted out; beyond, the normal approximation is as good
 _DIGITS = 12  # equal differences differ by rounding errors, which would break ties between ranks
 
+Values = Sequence[float | None] | np.ndarray
+
 # What an interval says: above 0, below 0, all of it nearer to 0 than the margin, none of these, of too few pairs.
 Verdict = Literal["better", "worse", "same", "unclear", "few"]
 
@@ -53,12 +55,11 @@ class PairedDifference(Frozen):
     p_wilcoxon: float | None  # two-sided, not corrected for the number of comparisons
 
 
-def paired_difference(a: Sequence[float | None], b: Sequence[float | None], seed: int = 0,
-                      n_resamples: int = N_RESAMPLES) -> PairedDifference:
+def paired_difference(a: Values, b: Values, seed: int = 0, n_resamples: int = N_RESAMPLES) -> PairedDifference:
     """Compare two measurements of the same cases, in the same order.
 
-    >>> one = paired_difference([0.9, 0.8, None], [0.8, 0.7, 0.5])
-    >>> one.n, one.n_left_out, round(one.difference, 6), round(one.low, 6)
+    >>> better = paired_difference([0.9, 0.8, None], [0.8, 0.7, 0.5])
+    >>> better.n, better.n_left_out, round(better.difference, 6), round(better.low, 6)
     (2, 1, 0.1, 0.1)
     """
     if len(a) != len(b):
@@ -66,18 +67,17 @@ def paired_difference(a: Sequence[float | None], b: Sequence[float | None], seed
     a_N, b_N = _numbers(a), _numbers(b)
     defined_N = ~(np.isnan(a_N) | np.isnan(b_N))
     a_N, b_N = a_N[defined_N], b_N[defined_N]
-    of = bootstrap_mean(a_N - b_N, seed, n_resamples)
-    return PairedDifference(n=of.n, n_left_out=len(a) - of.n, mean_a=_mean(a_N), mean_b=_mean(b_N), difference=of.mean,
-                            low=of.low, high=of.high, p_wilcoxon=_p_wilcoxon(a_N - b_N))
+    mean = bootstrap_mean(a_N - b_N, seed, n_resamples)
+    return PairedDifference(n=mean.n, n_left_out=len(a) - mean.n, mean_a=_mean(a_N), mean_b=_mean(b_N),
+                            difference=mean.mean, low=mean.low, high=mean.high, p_wilcoxon=_p_wilcoxon(a_N - b_N))
 
 
-def bootstrap_mean(values: Sequence[float | None] | np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES
-                   ) -> BootstrapMean:
+def bootstrap_mean(values: Values, seed: int = 0, n_resamples: int = N_RESAMPLES) -> BootstrapMean:
     """The mean of the values that are defined, with its bootstrap interval; the same seed gives the same interval.
 
     The interval is the expanded percentile interval (Hesterberg 2015, The American Statistician 69:371): percentiles of
-    the resampled means, further out the fewer values there are, since means of few values spread too little. Of ten normal values
-    it holds the true mean in 94.5 % of 2000 draws, the plain percentiles in 90.6 %; of six in 92.7 and 84.9 %.
+    the resampled means, further out the fewer values there are, since means of few values spread too little. Of ten normal
+    values it holds the true mean in 94.5 % of 2000 draws, the plain percentiles in 90.6 %; of six in 92.7 and 84.9 %.
     """
     known_N = _numbers(values)
     n_all, known_N = len(known_N), known_N[~np.isnan(known_N)]
@@ -88,7 +88,7 @@ def bootstrap_mean(values: Sequence[float | None] | np.ndarray, seed: int = 0, n
 
 
 def resampled_means(values_NX: np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES) -> np.ndarray:
-    """ExecutionOptions of many measurements (cases first, NaN: not defined) over the same draws of cases: (n_resamples, ...).
+    """Means of many measurements (cases first, NaN: not defined) over the same draws of cases: (n_resamples, ...).
 
     NaN where no case that was drawn has the value. Of fewer than two cases there is nothing to draw: no rows.
     """
@@ -119,18 +119,19 @@ def interval(resampled_R: np.ndarray, n: int) -> tuple[float | None, float | Non
     return float(low), float(high)
 
 
-def judge(of: PairedDifference, margin: float = MARGIN) -> Verdict:
+def judge(difference: PairedDifference, margin: float = MARGIN) -> Verdict:
     """What the interval of a - b says of a. An interval within the margin is `same`, on whichever side of 0 it lies."""
-    if of.n < FEWEST_PAIRS:
+    low, high = difference.low, difference.high
+    if difference.n < FEWEST_PAIRS or low is None or high is None:
         return "few"
-    if -margin <= of.low and of.high <= margin:
+    if -margin <= low and high <= margin:
         return "same"
-    if of.low > 0:
+    if low > 0:
         return "better"
-    return "worse" if of.high < 0 else "unclear"
+    return "worse" if high < 0 else "unclear"
 
 
-def _numbers(values: Sequence[float | None] | np.ndarray) -> np.ndarray:
+def _numbers(values: Values) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
@@ -148,7 +149,7 @@ def _tail(n: int) -> float:
 
 
 def _drawn_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
-    """ExecutionOptions of `n_resamples` draws with replacement, each of as many values."""
+    """Means of `n_resamples` draws with replacement, each of as many values."""
     rng, n = np.random.default_rng(seed), len(values_N)
     rows = max(1, _BLOCK // n)
     blocks = [values_N[rng.integers(n, size=(min(rows, n_resamples - start), n))].mean(axis=1)

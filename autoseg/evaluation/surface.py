@@ -95,4 +95,4 @@ def _nearest(points: np.ndarray, area: np.ndarray, others: np.ndarray) -> tuple[
     tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
     distance_mm, _ = tree.query(points, workers=-1 if len(points) > _POINTS_WORTH_THREADS else 1)
     order = np.argsort(distance_mm)
-    return distance_mm[order], area[order]
+    return np.asarray(distance_mm)[order], area[order]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from autoseg.evaluation.metrics import METRICS, metrics_of
-from autoseg.evaluation.types import GROUPS, LabelSummary, Mean, Summary
+from autoseg.evaluation.types import GROUPS, Detection, Mean, Summary
 
 
 def table(summary: Summary) -> str:
@@ -24,7 +24,8 @@ def table(summary: Summary) -> str:
 
 def remarks(summary: Summary) -> list[str]:
     """What no mean over cases says: lesions counted over all cases, and voxels beside the baseline of background alone."""
-    return [*(_lesions_of(label) for label in summary.labels if label.detection is not None), *_voxels(summary)]
+    return [*(_lesions(label.name, label.detection) for label in summary.labels if label.detection is not None),
+            *_voxels(summary)]
 
 
 def text_table(rows: Sequence[Sequence[str]], *, markdown: bool = False) -> list[str]:
@@ -60,18 +61,18 @@ def _block(summary: Summary, metrics: Sequence[str]) -> list[str]:
     return text_table(rows)
 
 
-def _cell(of: Mean, metric: str, n: int) -> str:
-    text = "-" if of.value is None else f"{of.value:.3f}"
-    if METRICS[metric].shows_interval and of.low is not None:
-        text += f" [{of.low:.3f} to {of.high:.3f}]"
-    return text if of.n == n else f"{text} ({of.n})"
+def _cell(mean: Mean, metric: str, n: int) -> str:
+    text = "-" if mean.value is None else f"{mean.value:.3f}"
+    if METRICS[metric].shows_interval and mean.low is not None:
+        text += f" [{mean.low:.3f} to {mean.high:.3f}]"
+    return text if mean.n == n else f"{text} ({mean.n})"
 
 
-def _lesions_of(label: LabelSummary) -> str:
-    of = label.detection
-    sizes = ", ".join(f"{_limits(size.low_ml, size.high_ml)} {size.found} of {size.n}" for size in of.sizes if size.n)
-    return (f"{label.name}, lesions of all cases: {of.true_positives} of {of.true_positives + of.false_negatives} found, "
-            f"{of.false_positives} false" + (f"; found by size: {sizes}" if sizes else ""))
+def _lesions(label: str, detection: Detection) -> str:
+    sizes = ", ".join(f"{_limits(size.low_ml, size.high_ml)} {size.found} of {size.n}" for size in detection.sizes if size.n)
+    n = detection.true_positives + detection.false_negatives
+    return (f"{label}, lesions of all cases: {detection.true_positives} of {n} found, {detection.false_positives} false"
+            + (f"; found by size: {sizes}" if sizes else ""))
 
 
 def _limits(low_ml: float, high_ml: float | None) -> str:

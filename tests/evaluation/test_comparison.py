@@ -165,7 +165,8 @@ def test_summaries_give_the_comparison_of_their_folders(sets, capsys):
     assert compare_command.main([str(sets / "good" / "summary.json"), str(sets / "poor" / "summary.json"),
                                  "-o", str(sets / "by_file.json")]) == 0
     assert compared(sets, "--metrics", "overlap", "-o", str(sets / "by_folder.json")) == 0
-    assert read_model(sets / "by_file.json", PairedComparison).rows == read_model(sets / "by_folder.json", PairedComparison).rows
+    by_file, by_folder = (read_model(sets / f"by_{kind}.json", PairedComparison) for kind in ("file", "folder"))
+    assert by_file.rows == by_folder.rows
 
 
 def test_a_folder_without_the_true_labels_is_refused(sets):
