@@ -48,10 +48,10 @@ def test_a_bad_fold_does_not_end_the_others_and_is_listed_at_the_end(fresh, monk
     done = pretend_to_train(monkeypatch, bad=(1,))
     arguments = ["1", NAME, "0,1,2", "--home", str(fresh.home), "--device", "cpu"]
     assert train.main(arguments) == 2
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert done == [(NAME, 0), (NAME, 2)]
-    assert "1 failed:\n  - 3d_fullres fold 1" in said.err and "this fold is bad" in said.err
-    assert "mean over all 2 cases: Dice" in said.out
+    assert "1 failed:\n  - 3d_fullres fold 1" in printed.err and "this fold is bad" in printed.err
+    assert "mean over all 2 cases: Dice" in printed.out
     pretend_to_train(monkeypatch)
     assert train.main(arguments) == 0  # the two finished ones are read, the third is trained
     assert "mean over all 3 cases: Dice" in capsys.readouterr().out

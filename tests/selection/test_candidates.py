@@ -28,16 +28,16 @@ def scored_of(balls):
 
 def chosen_of(balls):
     incumbent, comparisons = choose(scored_of(balls)[0])
-    return incumbent.candidate.title, [(one.candidate, one.accepted) for one in comparisons]
+    return incumbent.candidate.title, [(entry.candidate, entry.accepted) for entry in comparisons]
 
 
 def test_every_pair_is_an_ensemble(trained):
     trained.model(lambda _: ball(3.5), LARGE)
     scored, notes = scored_of(trained)
     assert notes == []
-    assert [one.candidate.title for one in scored] == [
+    assert [entry.candidate.title for entry in scored] == [
         "3d_fullres (budgeted)", "3d_large (budgeted)", "3d_fullres (budgeted) + 3d_large (budgeted)"]
-    single, large, both = (one.candidate.scores.foreground_means["dice"].value for one in scored)
+    single, large, both = (entry.candidate.scores.foreground_means["dice"].value for entry in scored)
     assert large == 1.0
     assert single < both < large
 
@@ -78,13 +78,13 @@ def test_pairs_without_probabilities_are_noted_with_the_commands(trained):
 
 
 def test_masks_of_an_ensemble_are_those_of_the_mean(tmp_path):
-    one, other = ball(2.0, 0.5), ball(4.5, 1.5)
-    for name, soft in (("a", one), ("b", other)):
-        write_probabilities(tmp_path / name, soft, has_regions=False)
+    first, other = ball(2.0, 0.5), ball(4.5, 1.5)
+    for name, probabilities in (("a", first), ("b", other)):
+        write_probabilities(tmp_path / name, probabilities, has_regions=False)
     label = mean_label([read_probabilities(tmp_path / name) for name in "ab"], BALL)
-    expected = ((one + other)[1] > 1).astype(int)
+    expected = ((first + other)[1] > 1).astype(int)
     assert (label != expected).mean() < 0.01  # where both are equal to a level
-    assert np.array_equal(mean_label([read_probabilities(tmp_path / "a")], BALL), one.argmax(0))
+    assert np.array_equal(mean_label([read_probabilities(tmp_path / "a")], BALL), first.argmax(0))
 
 
 def test_a_label_that_is_rightly_absent_counts_as_found():

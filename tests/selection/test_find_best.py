@@ -36,10 +36,10 @@ def test_the_choice_is_written_and_read_back(trained):
     assert "3d_large (budgeted): mean Dice 1.0000 over 15 cross-validation cases" in inference.reasons
     assert (selection.n_cases, len(selection.candidates), selection.final.n_cases) == (15, 3, 15)
     assert "chosen and scored on the same cases" in selection.notes[0]
-    assert any("nothing is known of how well" in note for note in selection.notes)  # every Dice is 1
+    assert any("their correlation is not known" in note for note in selection.notes)  # every Dice is 1
 
 
-def test_trust_comes_with_probabilities(trained):
+def test_quality_control_comes_with_probabilities(trained):
     selection = pipeline.find_best(1, home=trained.workspace.home, workers=1)
     assert selection.inference.quality_control.n == len(selection.cases) == 15
     assert selection.calibration.n_voxels > 0
@@ -59,9 +59,9 @@ def test_nothing_is_written_where_no_configuration_is_finished(untrained, capsys
         pipeline.find_best(1, home=untrained.workspace.home)
     assert not untrained.workspace.inference_settings(DATASET).exists()
     assert find_best_configuration.main(["1", "--home", str(untrained.workspace.home)]) == 2
-    said = capsys.readouterr().err
-    assert "autoseg_train Dataset001_Balls 3d_fullres 4 -p budgeted" in said
-    assert "Traceback" not in said
+    error = capsys.readouterr().err
+    assert "autoseg_train Dataset001_Balls 3d_fullres 4 -p budgeted" in error
+    assert "Traceback" not in error
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_probabilities_of_finished_folds_are_added_where_they_are_missing(home, 
     saved = sorted(path.name for folder in folders for path in folder.probabilities("x").parent.iterdir())
     assert saved == [f"ball_{i:02}.b2nd" for i in range(10)]
     assert [folder.checkpoint.read_bytes() for folder in folders] == before
-    name, owner = "ball_00", next(one for one in folders if one.probabilities("ball_00").is_file())
+    name, owner = "ball_00", next(contender for contender in folders if contender.probabilities("ball_00").is_file())
     label = mean_label([read_probabilities(owner.probabilities(name))], TWO_BALLS)
     assert (label == read_label(owner.validation / f"{name}.nii.gz")[0]).mean() > 0.98  # but for ties of a level
     monkeypatch.setattr(run_module, "load_model", lambda *_: pytest.fail("nothing is missing any more"))

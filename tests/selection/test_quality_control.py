@@ -19,9 +19,9 @@ def dice_of(cases):
 
 def learned_of(balls):
     dataset = read_cross_validation(balls.workspace, DATASET)
-    (one,), _ = gather(balls.workspace, dataset)
-    cases = cases_of(dataset, [one])
-    return fit_quality_control(cases, [one.fold_of[case.name] for case in cases], dice_of(cases), 1)
+    (contender,), _ = gather(balls.workspace, dataset)
+    cases = cases_of(dataset, [contender])
+    return fit_quality_control(cases, [contender.fold_of[case.name] for case in cases], dice_of(cases), 1)
 
 
 def shrinking(index: int) -> np.ndarray:
@@ -81,9 +81,9 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
     balls.model(shrinking)
     before = learned_of(balls)
     dataset = read_cross_validation(balls.workspace, DATASET)
-    (one,), _ = gather(balls.workspace, dataset)
-    cases = cases_of(dataset, [one])
-    folds = [one.fold_of[case.name] for case in cases]
+    (contender,), _ = gather(balls.workspace, dataset)
+    cases = cases_of(dataset, [contender])
+    folds = [contender.fold_of[case.name] for case in cases]
     wrong = [0.1 if fold == "2" else dice for dice, fold in zip(dice_of(cases), folds, strict=True)]
     after = fit_quality_control(cases, folds, wrong, 1)
     changed = [a.predicted_dice != b.predicted_dice for a, b in zip(before.cases, after.cases, strict=True)]
@@ -93,9 +93,10 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
 def test_few_cases_teach_nothing(untrained):
     untrained.model(shrinking)
     dataset = read_cross_validation(untrained.workspace, DATASET)
-    (one,), _ = gather(untrained.workspace, dataset)
-    cases = cases_of(dataset, [one])
-    learned = fit_quality_control(cases, [one.fold_of[case.name] for case in cases], [None, *[0.5 + i / 20 for i in range(9)]], 1)
+    (contender,), _ = gather(untrained.workspace, dataset)
+    cases = cases_of(dataset, [contender])
+    folds = [contender.fold_of[case.name] for case in cases]
+    learned = fit_quality_control(cases, folds, [None, *[0.5 + i / 20 for i in range(9)]], 1)
     assert learned.quality_control is None
     assert "9 cases are too few" in learned.notes[0]
     assert learned.calibration.n_voxels > 0
