@@ -26,8 +26,11 @@ _Drawn = tuple[Batch, Mapping[str, Any]]  # a batch, and the state of the sample
 
 
 def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
-                 device: torch.device | str, layout: Layout = NO_CONDITIONS) -> "BatchStream":
+                 device: torch.device | str, layout: Layout = NO_CONDITIONS, zero_outside: tuple[int, ...] = ()
+                 ) -> "BatchStream":
     """Augmented batches of a configuration on `device`, with its input dropout; `layout` is of the conditions.
+
+    `zero_outside` are the channels whose voxels outside the patient stay 0.
 
     For batches as they lie on the disk give a configuration whose `augmentation` is `Part(name="none")` and whose
     `input_dropout` is `InputDropout()`. Where several processes train together, each gets its part of the batch that one
@@ -35,7 +38,7 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
     """
     part = ranks()
     input_dropout = configuration.input_dropout
-    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device)
+    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device, zero_outside)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))

@@ -67,6 +67,11 @@ def normalize(part: Part, image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: 
     return normalized_DHW
 
 
+def zero_outside_channels(parts: Sequence[Part]) -> tuple[int, ...]:
+    """The channels whose normaliser leaves 0 what is 0 outside the patient."""
+    return tuple(number for number, part in enumerate(parts) if NORMALIZERS.traits(part.name).zero_outside)
+
+
 def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
     """Round, in place, each channel whose normaliser leaves values near one to multiples of STEP; others stay."""
     for channel_DHW, part in zip(image_CDHW, parts, strict=True):

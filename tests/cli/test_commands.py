@@ -112,7 +112,7 @@ def test_find_best_configuration_prints_the_choice(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "1 candidate on 10 cross-validation cases" in printed and "chosen:\n  3d_fullres" in printed
     assert printed.endswith("next: autoseg_predict -i IMAGES -o MASKS\n")
-    assert balls.workspace.inference(balls.workspace.dataset(1)).is_file()
+    assert balls.workspace.inference_settings(balls.workspace.dataset(1)).is_file()
 
 
 def test_report_prints_where_the_page_is(trained, capsys, tmp_path):

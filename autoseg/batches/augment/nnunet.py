@@ -11,7 +11,6 @@ from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval, Probability
 from autoseg.batches.augment.spatial import Spatial, is_dummy_2d
 from autoseg.batches.batch import Batch, padding_label
-from autoseg.preprocessing.normalize import NORMALIZERS
 from planners.schema.base import Frozen
 
 
@@ -62,7 +61,7 @@ class Nnunet:
         self._exclusive = not labels.has_regions
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
-        self._masked = [c for c, part in enumerate(configuration.normalizers) if NORMALIZERS.traits(part.name).zero_outside]
+        self._masked = list(context.zero_outside)
         self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(patch) else 1.0
                                              for axis in range(len(patch))])
         self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels))

@@ -30,20 +30,24 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class AugmentationContext:
-    """What an augmentation is made for. Batches lie on `device`."""
+    """What an augmentation is made for. Batches lie on `device`.
+
+    `zero_outside` are the channels whose voxels outside the patient are 0 and have to stay so.
+    """
 
     configuration: Configuration
     labels: LabelSpec
     device: torch.device
+    zero_outside: tuple[int, ...] = ()
 
 
 AUGMENTATIONS: Registry[Callable[[Any, AugmentationContext], Augmentation], NoTraits] = Registry("augmentation", NoTraits)
 
 
-def build_augmentation(part: Part, configuration: Configuration, labels: LabelSpec,
-                       device: torch.device | str) -> Augmentation:
-    """The augmentation that a part names, for one configuration."""
-    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device)))
+def build_augmentation(part: Part, configuration: Configuration, labels: LabelSpec, device: torch.device | str,
+                       zero_outside: tuple[int, ...] = ()) -> Augmentation:
+    """The augmentation that a part names, for one configuration; `zero_outside` as in `AugmentationContext`."""
+    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device), zero_outside))
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:

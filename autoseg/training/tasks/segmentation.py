@@ -16,6 +16,7 @@ from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import Model, build_model
 from autoseg.prediction.decision import decide_heads
+from autoseg.preprocessing.normalize import zero_outside_channels
 from autoseg.training.tasks import EpochScore, TaskLoss
 from autoseg.training.watchdog import Watchdog
 from planners.schema.labels import LabelSpec
@@ -34,7 +35,8 @@ class Segmentation:
 
     def batches(self, store: CaseStore, configuration: Configuration, seed: int, device: torch.device,
                 layout: Layout = NO_CONDITIONS) -> BatchStream:
-        return make_batches(store, configuration, self.plan.labels, seed, device, layout)
+        return make_batches(store, configuration, self.plan.labels, seed, device, layout,
+                            zero_outside_channels(configuration.normalizers))
 
     def build_loss(self, device: torch.device) -> TaskLoss:
         loss = build_loss(self.plan.labels, self.configuration, device)
