@@ -28,11 +28,12 @@ from autoseg.grids.geometry import Geometry
 from autoseg.prediction.export import restore_label, restore_probabilities
 from autoseg.preprocessing.prepare import prepare
 from autoseg.workspace.files import write_atomically
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures" / "nnunet_preprocessed"
@@ -172,11 +173,11 @@ def make_plan(comparison: Comparison, case: Case) -> Plan:
                                     for i, values in enumerate(comparison.labels) if i}
     regions = any(isinstance(values, tuple) for values in comparison.labels)
     n = len(comparison.spacing_mm)
-    topology = Topology(strides=((1,) * n,), kernel_sizes=((3,) * n,), features=(8,), blocks_encoder=(1,),
+    architecture = UNet(strides=((1,) * n,), kernel_sizes=((3,) * n,), features=(8,), blocks_encoder=(1,),
                         convs_decoder=())
     configuration = Configuration(
         spacing_mm=comparison.spacing_mm, median_shape=(32.0,) * n, patch=(32,) * n, batch=1, batch_dice=False,
-        topology=topology, network=Part(name="unet"), augmentation=Part(name="none"),
+        architecture=architecture, network=Part(name="unet"), augmentation=Part(name="none"),
         schedule=Schedule(iterations=1, learning_rate=0.1),
         normalizers=tuple(Part(name=name) for name in comparison.normalizers))
     return Plan(dataset=comparison.name, planner="compared", transpose=comparison.transpose, intensities=tuple(stats),

@@ -7,7 +7,7 @@
     python benchmarks/conditioning.py decides --parts film tokens --iterations 300 --seed 1
 
 Volumes of 24^3 are made afresh for every step, from a seed; 64 others test. A small plain U-Net, with the project's encoder,
-model, input_dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and labels.
+model, input dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and labels.
 
 In `decides` the other ball has a label of its own, so that the image alone is right in half of the cases at best. In
 `foreground` it is background: there, whoever calls both balls the lesion has a Dice of 2/3 without knowing which is.
@@ -26,18 +26,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from autoseg.base.runtime import open_runtime
 from autoseg.batches.batch import Batch
-from autoseg.batches.input_dropout import hide
+from autoseg.batches.input_dropout import drop_inputs
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, collate, encode, fit_encoder
-from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.nn.losses.deep import build_loss
+from autoseg.clinical.encoded import NO_CONDITIONS, Layout, collate
+from autoseg.clinical.encoders import ConditionEncoder, encode, fit_encoder
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, train_step
+from autoseg.training.tasks.segmentation import Segmentation
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionTable
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, InputDropout, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, InputDropout, Plan, Schedule
 
 EDGE, BATCH = 24, 8
 N_TEST, TEST_SEED = 64, 999
@@ -91,26 +93,27 @@ def said(side: torch.Tensor) -> list[CaseConditions]:
     return [CaseConditions(values={"side": SIDES[one]}) for one in side.tolist()]
 
 
-def unet(features: Sequence[int]) -> Topology:
+def unet(features: Sequence[int]) -> UNet:
     n = len(features)
-    return Topology(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n, features=tuple(features),
+    return UNet(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n, features=tuple(features),
                     blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
 
 
-def plan_of(part: str, labels: LabelSpec, topology: Topology, iterations: int, patch: Sequence[int] = (EDGE,) * 3) -> Plan:
+def plan_of(part: str, labels: LabelSpec, architecture: UNet, iterations: int, patch: Sequence[int] = (EDGE,) * 3) -> Plan:
     schedule = Schedule(learning_rate=3e-3, iterations=iterations, decay="cosine", warmup_iterations=30, ema=0.98,
                         optimizer=Part(name="adamw"))
     configuration = Configuration(
-        spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True, topology=topology,
-        network=Part(name="plain_unet"), normalizers=(Part(name="zscore"),), conditioning=Part(name=part),
-        input_dropout=HIDING if part != "none" else InputDropout(), augmentation=Part(name="none"), schedule=schedule)
+        spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True,
+        architecture=architecture, network=Part(name="unet"), normalizers=(Part(name="zscore"),),
+        conditioning=Part(name=part), input_dropout=HIDING if part != "none" else InputDropout(), augmentation=Part(name="none"), schedule=schedule)
     return Plan(dataset="conditioning", planner="none", channels=(ChannelSpec(name="MR"),), labels=labels,
                 transpose=(0, 1, 2), configurations={"3d_fullres": configuration})
 
 
 def state_of(plan: Plan, layout: Layout, seed: int):
     configuration = plan.configurations["3d_fullres"]
-    return new_state(plan, configuration, RUNTIME, seed, layout), build_loss(plan.labels, configuration, "cpu")
+    goal = Segmentation(plan, configuration)
+    return new_state(goal, configuration, RUNTIME, seed, layout), goal.build_loss(RUNTIME.device)
 
 
 def fitted(task: Task, seed: int) -> ConditionEncoder:
@@ -128,7 +131,7 @@ def trained(part: str, task: Task, labels: LabelSpec, arguments: argparse.Namesp
     while not state.finished:
         image, label, told = task(generator, BATCH)
         batch = Batch(image, label, torch.ones(BATCH, 1, dtype=torch.bool), collate([encode(encoder, one) for one in told]))
-        batch = hide(batch, plan.configurations["3d_fullres"].input_dropout, coins, encoder.layout)
+        batch = drop_inputs(batch, plan.configurations["3d_fullres"].input_dropout, coins, encoder.layout)
         train_step(state, state.model, loss, batch, RUNTIME)
     return state, time.perf_counter() - begun
 
@@ -195,7 +198,7 @@ def cost(arguments: argparse.Namespace) -> None:
         plain, name = parameters(state.model), "-".join(map(str, channels))
         row(name, "none", plain, "", f"{1000 * step:.0f}", "")
         for part in (one for one in arguments.parts if one != "none"):
-            conditioner = CONDITIONERS.get(part)(channels, encoder.layout, 3)
+            conditioner = CONDITIONERS.make(Part(name=part), ConditionerContext(channels, encoder.layout, 3))
             own = fastest(lambda: there_and_back(conditioner, features, batch), 2 * arguments.rounds)  # noqa: B023
             row(name, part, parameters(conditioner), f"{parameters(conditioner) / plain:.1%}", f"{1000 * own:.0f}",
                 f"{own / step:.1%}")

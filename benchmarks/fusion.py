@@ -25,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.nn.fusion import FUSIONS
-from autoseg.nn.losses.deep import build_loss
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, train_step
+from autoseg.training.tasks.segmentation import Segmentation
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 EDGE, BATCH = 24, 2
 N_TEST, TEST_SEED = 64, 999
@@ -42,11 +43,11 @@ RUNTIME = Runtime(torch.device("cpu"), torch.float32)
 Task = Callable[[torch.Generator, int], tuple[torch.Tensor, torch.Tensor]]
 
 
-def unet(features: Sequence[int], convolutions: int = 2, context: bool = True) -> Topology:
+def unet(features: Sequence[int], convolutions: int = 2, context: bool = True) -> UNet:
     """A plain U-Net of so many `convolutions` a stage; without `context` it sees one voxel at a time."""
     n = len(features)
     stride, kernel = ((2,) * 3, (3,) * 3) if context else ((1,) * 3, (1,) * 3)
-    return Topology(strides=((1, 1, 1), *(stride,) * (n - 1)), kernel_sizes=(kernel,) * n, features=tuple(features),
+    return UNet(strides=((1, 1, 1), *(stride,) * (n - 1)), kernel_sizes=(kernel,) * n, features=tuple(features),
                     blocks_encoder=(convolutions,) * n, convs_decoder=(convolutions,) * (n - 1))
 
 
@@ -119,25 +120,26 @@ def hidden(generator: torch.Generator, shape: tuple[int, int], probability: floa
     return torch.where(present.any(1, keepdim=True), present, kept)
 
 
-def plan_of(fusion: str, n_channels: int, topology: Topology, iterations: int, patch: Sequence[int] = (EDGE,) * 3) -> Plan:
+def plan_of(fusion: str, n_channels: int, architecture: UNet, iterations: int, patch: Sequence[int] = (EDGE,) * 3) -> Plan:
     schedule = Schedule(learning_rate=6e-3, iterations=iterations, decay="cosine", warmup_iterations=20, ema=0.98,
                         optimizer=Part(name="adamw"))
     configuration = Configuration(
-        spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True, topology=topology,
-        network=Part(name="plain_unet"), normalizers=(Part(name="zscore"),) * n_channels, fusion=Part(name=fusion),
-        augmentation=Part(name="none"), schedule=schedule)
+        spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True,
+        architecture=architecture, network=Part(name="unet"), normalizers=(Part(name="zscore"),) * n_channels,
+        fusion=Part(name=fusion), augmentation=Part(name="none"), schedule=schedule)
     return Plan(dataset="fusion", planner="none", channels=tuple(ChannelSpec(name=f"CT_{i}") for i in range(n_channels)),
                 labels=LABELS, transpose=(0, 1, 2), configurations={"3d_fullres": configuration})
 
 
-def trained(fusion: str, task: Task, arguments: argparse.Namespace, *, topology: Topology = SMALL, hide: float = 0.0,
+def trained(fusion: str, task: Task, arguments: argparse.Namespace, *, architecture: UNet = SMALL, hide: float = 0.0,
             displace: int = 0) -> TrainState:
     """Trained on a task; channels are hidden with probability `hide`, or displaced by up to `displace` voxels an axis."""
     generator = torch.Generator().manual_seed(arguments.seed)
     n_channels = task(generator, 1)[0].shape[1]
-    plan = plan_of(fusion, n_channels, topology, arguments.iterations)
+    plan = plan_of(fusion, n_channels, architecture, arguments.iterations)
     configuration = plan.configurations["3d_fullres"]
-    state, loss = new_state(plan, configuration, RUNTIME, arguments.seed), build_loss(LABELS, configuration, "cpu")
+    goal = Segmentation(plan, configuration)
+    state, loss = new_state(goal, configuration, RUNTIME, arguments.seed), goal.build_loss(RUNTIME.device)
     state.model.train()
     while not state.finished:
         image, label = task(generator, BATCH)
@@ -203,11 +205,11 @@ def displacement(arguments: argparse.Namespace) -> None:
     image, label = test_volumes(confirmed)
     header("fusion", "network after it", "aligned", "1 voxel", "2 voxels", "3 voxels", "lost at 2", "seconds")
     networks = {"one voxel at a time": unet((16, 16), context=False), "U-Net": SMALL}
-    for (name, topology), fusion in itertools.product(networks.items(), arguments.fusions):
+    for (name, architecture), fusion in itertools.product(networks.items(), arguments.fusions):
         if arguments.network not in ("both", name):
             continue
         begun = time.perf_counter()
-        state = trained(fusion, confirmed, arguments, topology=topology, displace=2)
+        state = trained(fusion, confirmed, arguments, architecture=architecture, displace=2)
         scores = [dice(state, displaced(image, signs(voxels)), label, (True, True)) for voxels in range(4)]
         row(fusion, name, *scores, scores[0] - scores[2], round(time.perf_counter() - begun))
 
@@ -231,7 +233,8 @@ def cost(arguments: argparse.Namespace) -> None:
         for fusion in dict.fromkeys(("concat", *arguments.fusions)):
             plan = plan_of(fusion, 3, unet(features), iterations=100, patch=shape)
             configuration = plan.configurations["3d_fullres"]
-            states[fusion] = (new_state(plan, configuration, RUNTIME, 0), build_loss(LABELS, configuration, "cpu"), [])
+            goal = Segmentation(plan, configuration)
+            states[fusion] = (new_state(goal, configuration, RUNTIME, 0), goal.build_loss(RUNTIME.device), [])
         for _ in range(arguments.rounds):
             for state, loss, seconds in states.values():
                 begun = time.perf_counter()

@@ -26,6 +26,7 @@ from gpu_parts.table import Table
 
 from autoseg.base.processes import cores
 from autoseg.base.runtime import Runtime, open_runtime
+from planners.resenc import RESENC_L
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -77,7 +78,7 @@ def _small(cuda: bool, prepared: Path | None) -> Setting:
 def _large(cuda: bool) -> Setting:
     if cuda:
         return Setting("ResEnc-L", large_plan(), made_cases(6, (200, 200, 200)))
-    return Setting("tiny residual U-Net", tiny_plan("residual_unet"), made_cases(2, (20, 18, 16)))
+    return Setting("tiny residual U-Net", tiny_plan(RESENC_L), made_cases(2, (20, 18, 16)))
 
 
 def _with_validation(setting: Setting, cuda: bool) -> Setting:

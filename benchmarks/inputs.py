@@ -120,11 +120,10 @@ def run(command: str, *arguments: str) -> None:
 def row(options: argparse.Namespace, name: str, dataset: str, seconds: float) -> str:
     from autoseg.training.validate import FoldResult
     from autoseg.workspace.files import read_model
-    from autoseg.workspace.folders import FoldFolder
     from autoseg.workspace.names import Workspace
 
     folder = Workspace(options.home).fold(dataset, "budgeted", CONFIGURATION, 0)
-    result = read_model(FoldFolder(folder).result, FoldResult)
+    result = read_model(folder.result, FoldResult)
     cases = ", ".join(f"{case.name} {case.mean_dice:.3f}" for case in result.scores.cases if case.mean_dice is not None)
     by_case = cases if result.scores.n_cases <= 10 else ""
     return (f"| {name} | {result.schedule.iterations} | {seconds:.0f} | {result.scores.n_cases} | {result.mean_dice:.4f} "

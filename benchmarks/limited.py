@@ -23,8 +23,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autoseg.cli.common import memory
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
 from autoseg.workspace.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +73,7 @@ def main() -> None:
 
 
 def case_names(raw: Path) -> list[str]:
-    return [files.name for files in find_training_cases(raw, read_manifest(raw, allow_outcomes=True))]
+    return Dataset.open(raw).names
 
 
 def stages(options: argparse.Namespace, raw: Path) -> dict[str, list[str]]:
@@ -82,7 +81,7 @@ def stages(options: argparse.Namespace, raw: Path) -> dict[str, list[str]]:
     images, masks = home / "to_predict", home / "predicted"
     if not images.exists():
         images.mkdir()
-        for files in find_training_cases(raw, read_manifest(raw, allow_outcomes=True))[:options.cases]:
+        for files in Dataset.open(raw).cases[:options.cases]:
             for path in files.images:
                 if path is not None:
                     (images / path.name).symlink_to(path.resolve())

@@ -53,7 +53,7 @@ def _configuration_form(one: Configuration) -> dict[str, Any]:
            "batch_size": one.batch, "batch_dice": one.batch_dice,
            "normalization": [NORMALIZATION_OF[part.name] for part in one.normalizers],
            "use_mask_for_norm": [part.name == "zscore_masked" for part in one.normalizers]}
-    return json.loads(json.dumps({**own, **one.topology.model_dump()}))
+    return json.loads(json.dumps({**own, **one.architecture.model_dump(exclude={"kind", "encoder"})}))
 
 
 def differences(expected: Any, answered: Any, where: str = "") -> list[str]:

@@ -35,13 +35,13 @@ from autoseg.prediction.prepared import maybe_foreground
 from autoseg.prediction.window import predict_logits
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 NAME, DATASET = "3d_fullres", "Dataset001_Prediction"
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -50,11 +50,11 @@ CPU = Runtime(torch.device("cpu"), torch.float32)
 def plan_of(n_labels: int, patch: tuple[int, ...], features: tuple[int, ...], kernel: int = 3,
             mirror_axes: tuple[int, ...] = (0, 1, 2)) -> Plan:
     n = len(features)
-    topology = Topology(strides=((1,) * 3, *((2,) * 3,) * (n - 1)), kernel_sizes=((kernel,) * 3,) * n, features=features,
+    architecture = UNet(strides=((1,) * 3, *((2,) * 3,) * (n - 1)), kernel_sizes=((kernel,) * 3,) * n, features=features,
                         blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
     configuration = Configuration(
-        spacing_mm=(1, 1, 1), median_shape=patch, patch=patch, batch=2, batch_dice=True, topology=topology,
-        network=Part(name="plain_unet"), normalizers=(Part(name="ct"),), augmentation=Part(name="none"),
+        spacing_mm=(1, 1, 1), median_shape=patch, patch=patch, batch=2, batch_dice=True, architecture=architecture,
+        network=Part(name="unet"), normalizers=(Part(name="ct"),), augmentation=Part(name="none"),
         mirror_axes=mirror_axes, schedule=Schedule(learning_rate=1e-3, iterations=1))
     stats = IntensityStats(mean=0, std=300, min=-1000, max=1000, median=0, percentile_00_5=-1000, percentile_99_5=1000)
     labels = LabelSpec(names={"background": (0,), **{f"l{i}": (i,) for i in range(1, n_labels)}})
@@ -170,8 +170,8 @@ def memory(shape: tuple[int, int, int], n_labels: int) -> None:
     plan = plan_of(n_labels, (64, 64, 64), (2, 4), kernel=1, mirror_axes=())
     with tempfile.TemporaryDirectory() as folder:
         workspace, images = Workspace(Path(folder)), Path(folder) / "images"
-        write_json(workspace.model_plan(DATASET, plan.planner, NAME), plan)
-        fold = FoldFolder(workspace.fold(DATASET, plan.planner, NAME, 0))
+        write_json(workspace.model(DATASET, plan.planner, NAME).plan, plan)
+        fold = workspace.fold(DATASET, plan.planner, NAME, 0)
         save_weights(fold.checkpoint, build_model(plan, plan.configurations[NAME]).state_dict(), {})
         write_json(fold.result, {"mean_dice": 0.5})
         image_DHW = np.full(shape, -1000, np.int16)

@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 PATCH, BATCH, FEATURES = (40, 56, 40), 2, (16, 32, 64, 128)
 LABELS = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})
@@ -28,11 +29,11 @@ LABELS = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})
 
 def seconds_per_step(dtype: torch.dtype, layout: torch.memory_format) -> float:
     n = len(FEATURES)
-    topology = Topology(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n, features=FEATURES,
+    architecture = UNet(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n, features=FEATURES,
                         blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
     configuration = Configuration(
-        spacing_mm=(1, 1, 1), median_shape=PATCH, patch=PATCH, batch=BATCH, batch_dice=True, topology=topology,
-        network=Part(name="plain_unet"), normalizers=(Part(name="zscore"),), augmentation=Part(name="none"),
+        spacing_mm=(1, 1, 1), median_shape=PATCH, patch=PATCH, batch=BATCH, batch_dice=True, architecture=architecture,
+        network=Part(name="unet"), normalizers=(Part(name="zscore"),), augmentation=Part(name="none"),
         schedule=Schedule(learning_rate=1e-3, iterations=1))
     plan = Plan(dataset="step", planner="none", channels=(ChannelSpec(name="MR"),), labels=LABELS, transpose=(0, 1, 2),
                 configurations={"3d_fullres": configuration})

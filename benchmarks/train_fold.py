@@ -62,11 +62,10 @@ def timed(command: str, *arguments: str) -> float:
 def report(options: argparse.Namespace, home: Path, preparing: float, training: float) -> None:
     from autoseg.training.validate import FoldResult
     from autoseg.workspace.files import read_model
-    from autoseg.workspace.folders import FoldFolder
     from autoseg.workspace.names import Workspace
 
     folder = Workspace(home).fold(options.dataset.name, options.planner, options.configuration, options.fold)
-    result = read_model(FoldFolder(folder).result, FoldResult)
+    result = read_model(folder.result, FoldResult)
     labels = ", ".join(f"{label.name} {label.means['dice'].value:.4f}" for label in result.scores.labels)
     granted = result.schedule.budget_seconds
     share = f"{training / granted:.1%} of {granted / 60:.0f} min" if granted else "no budget"

@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
 
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.folders import evaluate_folders
 from autoseg.evaluation.statistics import bootstrap_mean, paired_difference
 from autoseg.evaluation.types import Summary
@@ -103,8 +103,8 @@ def row(scores: Summary) -> str:
 
 def on_held_out(home: Path, name: str, held_out: Path) -> None:
     workspace = Workspace(home)
-    inference = read_model(workspace.inference(name), InferenceSettings)
-    manifest = read_manifest(workspace.raw(name))
+    inference = read_model(workspace.inference_settings(name), InferenceSettings)
+    manifest = Dataset.open(workspace.raw(name)).manifest
     first = inference.members[0]
     one = ["-d", name, "-p", first.planner, "-c", first.configuration]
     plans = {f"{first.title}, fold {fold}": [*one, "-f", str(fold)] for fold in first.folds}

@@ -1,10 +1,10 @@
 """The whole pipeline from Python: measure, plan, prepare, train one fold, predict, score.
 
-    python examples/api_end_to_end.py                                # on phantoms that it makes in ./autoseg_try
+    python examples/api_end_to_end.py                                # makes phantoms in ./autoseg_try and uses them
     python examples/api_end_to_end.py --home ~/autoseg -d 4 --budget 1800
 
-Run again, it keeps what is there and goes on where it was stopped. Scored are the held-out cases of imagesTs where they
-have labels, else the training cases, on which any model looks better than it is.
+If you run it again, it keeps what is there and continues where it stopped. It scores the held-out cases of imagesTs if they
+have labels. Otherwise it scores the training cases, on which every model looks better than it is.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-d", "--dataset", help="number or name in raw/ (default: phantoms)")
     parser.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="of the training (default: 120)")
     parser.add_argument("--iterations", type=int, metavar="N", help="instead of as many as the budget allows")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     options = parser.parse_args(argv)
     home, workers = options.home, options.workers
     if options.dataset is None and not (home / "raw" / PHANTOMS / "dataset.json").is_file():

@@ -4,14 +4,15 @@ Run in the folder of this file (any module that Python can import will do):
 
     autoseg_train 4 3d_fullres 0 --plugin plugin_loss --set loss.name=tversky_ce --set loss.options.missed=0.7
 
-Prediction needs no loss, and so no plug-in. A loss is made by (options, regions=, batch_dice=) and called with logits
-(B, K, *space) of one decoder stage and the `Targets` at its resolution; see `autoseg.nn.losses`.
+Prediction needs no loss, and so no plug-in. A loss is made by `factory(options, LossContext)` and called with logits
+(B, K, *space) of one decoder stage and the `Targets` at its resolution; see `autoseg.nn.losses`. As this one does not say
+`sums_over_processes=True` where it is registered, several processes refuse to train with it together.
 """
 
 import torch
 from pydantic import Field
 
-from autoseg.nn.losses import LOSSES
+from autoseg.nn.losses import LOSSES, LossContext
 from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
 from autoseg.nn.losses.targets import Targets
 from planners.schema.base import Frozen
@@ -32,9 +33,9 @@ class TverskyCrossEntropy:
     Voxels that do not count are left out of both terms. Without options it equals `dice_ce`.
     """
 
-    def __init__(self, options: TverskyOptions, regions: bool, batch_dice: bool):
-        self.options, self.regions, self.batch_dice = options, regions, batch_dice
-        self.entropy = DiceCrossEntropy(DiceCrossEntropyOptions(dice_weight=0), regions, batch_dice)
+    def __init__(self, options: TverskyOptions, context: LossContext):
+        self.options, self.regions, self.batch_dice = options, context.regions, context.batch_dice
+        self.entropy = DiceCrossEntropy(DiceCrossEntropyOptions(dice_weight=0), context)
 
     def __call__(self, logits_BKDHW: torch.Tensor, targets: Targets) -> torch.Tensor:
         logits, counted, truth = logits_BKDHW.float(), targets.counted_B1DHW, targets.truth_BKDHW

@@ -1,4 +1,4 @@
-"""A network of one's own: a plain U-Net whose features are weighted a channel by what the whole patch holds.
+"""A network of one's own: a U-Net whose features are weighted a channel by what the whole patch holds.
 
 Run in the folder of this file (any module that Python can import will do):
 
@@ -6,18 +6,18 @@ Run in the folder of this file (any module that Python can import will do):
     autoseg_train 4 3d_fullres 1 --plugin plugin_network --set network.name=squeezing_unet --set network.options.reduction=8
     autoseg_predict -i imgs -o masks --plugin plugin_network
 
-(All folds of a model share one plan: give each the same values, or --restart.) A network is made by (topology, n_inputs,
-n_outputs, **options) for two and three dimensions alike. It gives `bottleneck_channels`, `encode` and `decode`, and may
-name its last layers in `logit_layers`; see `autoseg.nn.networks.Network`.
+(All folds of a model share one plan: give each the same values, or --restart.) A network is made by
+`factory(options, NetworkContext)` for two and three dimensions alike. It gives `encode` and `decode`, and may name its last
+layers in `logit_layers`; see `autoseg.nn.networks.Network`. As it does not say `costs_as_planned=True` where it is
+registered, nobody estimates beforehand whether a step of it fits the memory.
 """
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from autoseg.nn.networks import NETWORKS
-from planners.schema.base import Frozen
-from planners.schema.plan import Topology
+from autoseg.nn.networks import NETWORKS, NetworkContext
+from planners.schema.base import Frozen, Part
 
 
 class SqueezeOptions(Frozen):
@@ -30,14 +30,13 @@ class SqueezeOptions(Frozen):
 class SqueezingUNet(nn.Module):
     """Squeeze and excitation (Hu et al. 2018) of the features between encoder and decoder.
 
-    Every gate is 1 at first, so that an untrained network is the plain U-Net it holds.
+    Every gate is 1 at first, so that an untrained network is the U-Net it holds.
     """
 
-    def __init__(self, topology: Topology, n_inputs: int, n_outputs: int, *, reduction: int = 4):
+    def __init__(self, options: SqueezeOptions, context: NetworkContext):
         super().__init__()
-        self.unet = NETWORKS.get("plain_unet")(topology, n_inputs, n_outputs)
-        self.bottleneck_channels = self.unet.bottleneck_channels
-        self.gates = nn.ModuleList(Gate(channels, reduction) for channels in topology.features)
+        self.unet = NETWORKS.make(Part(name="unet"), context)
+        self.gates = nn.ModuleList(Gate(channels, options.reduction) for channels in context.architecture.channels)
 
     @property
     def logit_layers(self) -> nn.ModuleList:

@@ -7,16 +7,17 @@ Run in the folder of this file (any module that Python can import will do):
     autoseg_predict -i imgs -o masks -p budgeted_robust --plugin plugin_normalizer
 
 Cases are normalised when they are prepared, so that training alone does not need the plug-in; prediction does. A
-normaliser is called with one channel (z, y, x), where the case has data, the dataset's statistics and its options.
+normaliser is made by `factory(options, NormalizerContext)` and called with one channel (z, y, x) and where the case has
+data. As this one does not say `near_one=True` where it is registered, what is stored of an image is not rounded.
 """
 
 import numpy as np
 from pydantic import Field
 
-from autoseg.preprocessing.normalize import NORMALIZERS
+from autoseg.preprocessing.normalize import NORMALIZERS, NormalizerContext
 from planners import PLANNERS
 from planners.schema.base import Frozen, Part
-from planners.schema.fingerprint import Fingerprint, IntensityStats
+from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget, Hardware
 from planners.schema.plan import Plan
 
@@ -29,14 +30,18 @@ class RobustOptions(Frozen):
 
 
 @NORMALIZERS.register("robust", RobustOptions)
-def robust(image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None, options: RobustOptions
-           ) -> np.ndarray:
+class Robust:
     """Median 0 and interquartile range 1 over the inside: a few extreme voxels change nothing."""
-    image = image_DHW.astype(np.float32)
-    values = image[inside_DHW] if inside_DHW.any() else image
-    low, median, high = np.percentile(values, (options.low, 50, options.high))
-    distribute = high - low if high > low else 1.0  # a constant channel becomes 0
-    return (image - np.float32(median)) / np.float32(distribute)
+
+    def __init__(self, options: RobustOptions, context: NormalizerContext):
+        self.percentiles = (options.low, 50, options.high)
+
+    def __call__(self, image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
+        image = image_DHW.astype(np.float32)
+        values = image[inside_DHW] if inside_DHW.any() else image
+        low, median, high = np.percentile(values, self.percentiles)
+        spread = high - low if high > low else 1.0  # a constant channel becomes 0
+        return (image - np.float32(median)) / np.float32(spread)
 
 
 @PLANNERS.register("budgeted_robust")

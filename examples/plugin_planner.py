@@ -1,4 +1,4 @@
-"""A planner of one's own: `budgeted`, which looks at foreground more often where lesions are small.
+"""A planner of your own: `budgeted`, with more patches on foreground if lesions are small.
 
 Run in the folder of this file (any module that Python can import will do):
 
@@ -6,8 +6,8 @@ Run in the folder of this file (any module that Python can import will do):
     autoseg_train 4 3d_fullres 0 -p small_lesions
     autoseg_predict -i imgs -o masks -p small_lesions
 
-A planner is a pure function (fingerprint, hardware, budget) -> plan; only planning needs the plug-in, for all that it
-decides is in the plan. It names itself in `planner` and says why in `reasons`.
+A planner is a pure function (fingerprint, hardware, budget) -> plan. Only planning needs the plug-in, because
+everything that it decides is in the plan. It writes its name into `planner` and its reasons into `reasons`.
 """
 
 from planners import PLANNERS

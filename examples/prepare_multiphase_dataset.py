@@ -1,4 +1,4 @@
-"""Turns one folder a patient into a raw dataset: two phases of CT as channels, the tumour as the label.
+"""Turns one folder per patient into a raw dataset: two phases of CT as channels, the tumour as the label.
 
     SOURCE/ANNA/arterial.nii.gz   venous.nii.gz   tumour.nii.gz
     SOURCE/BERT/...
@@ -6,9 +6,9 @@
     python examples/prepare_multiphase_dataset.py SOURCE ~/autoseg/raw/Dataset007_Tumour
     autoseg_verify -d 7
 
-Files are copied as they are; nothing is resampled, so the phases of a patient must lie on one grid (autoseg_verify tells
-where they do not). A patient without a mask or without any phase is left out. One that lacks a single phase is kept, and
-that phase becomes an optional channel. All that is missing is listed at the end.
+Files are copied unchanged. Nothing is resampled, so the phases of a patient must lie on one grid; autoseg_verify names the
+patients whose phases do not. A patient without a mask or without any phase is left out. A patient who lacks one phase is
+kept, and this phase becomes an optional channel. The script lists at the end what is missing.
 """
 
 import argparse

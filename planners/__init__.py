@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from planners.budgeted import budgeted as _budgeted
 from planners.classic import classic as _classic  # the bare names stay the modules'
-from planners.registry import Registry
+from planners.registry import NoTraits, Registry
 from planners.resenc import resenc_l, resenc_m, resenc_xl
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget, Hardware
@@ -12,7 +12,7 @@ from planners.schema.plan import Plan
 
 Planner = Callable[[Fingerprint, Hardware, Budget], Plan]
 
-PLANNERS: Registry[Planner] = Registry("planner")
+PLANNERS: Registry[Planner, NoTraits] = Registry("planner", NoTraits)
 
 for _planner in (_budgeted, _classic, resenc_m, resenc_l, resenc_xl):
     PLANNERS.register(_planner.__name__)(_planner)

@@ -1,20 +1,21 @@
 """`budgeted`: autoseg's own planner and the default. The network is as large as the given time can train well.
 
-Grids, patches and topologies follow the published rules (`classic`); what the rules leave to taste, width, depth,
+Grids, patches and strides follow the published rules (`classic`); what the rules leave to taste, width, depth,
 batch, recipe and augmentation, follows from how many iterations the budget allows. The constants were measured on two CPU
 cores on Decathlon hippocampus (see benchmarks/RESULTS.md).
 """
 
 import math
+from typing import Literal
 
-from planners.architectures.cost import cost, training_bytes
+from planners.architectures.unet import UNet
 from planners.classic import CLASSIC, published_plan
+from planners.rules.pooling import Pooling, pooling, unet
 from planners.rules.spacing import coarser
-from planners.rules.topology import Pooling, pooling, unet
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import GIB, Budget, Hardware
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
 DEFAULT_SECONDS_GPU = 4 * 3600.0
@@ -36,31 +37,31 @@ VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave
 
 
 class Size(Frozen):
-    """A network's size: channels of the first stages, then doubled a stage up to `largest`."""
+    """A network's size: channels of the first stages, then doubled at each stage up to `largest`."""
 
-    network: str
+    encoder: Literal["plain", "residual"]
     features: tuple[int, ...]
     largest: int
     blocks_encoder: tuple[int, ...]
     convs_decoder: int
 
-    def topology(self, shape: Pooling) -> Topology:
+    def unet(self, shape: Pooling) -> UNet:
         features = list(self.features[: shape.stages])
         while len(features) < shape.stages:
             features.append(min(2 * features[-1], self.largest))
-        made = unet(shape, self.blocks_encoder, self.convs_decoder)
-        return made.model_copy(update={"features": tuple(features)})
+        architecture = unet(shape, self.encoder, self.blocks_encoder, self.convs_decoder)
+        return architecture.model_copy(update={"features": tuple(features)})
 
 
 # From the largest down; the first that can be trained for WANTED_ITERATIONS within the budget is chosen. Channels come in
 # sixteens, the width of a processor's bf16 registers: 24 cost as much as 32 (0.60 s against 0.71 s a step, 16: 0.26 s).
 # At full resolution few are enough: 16-64-128-256 takes 0.44 s where 32-64-128-256 takes 0.71 s.
 SIZES = (
-    Size(network="residual_unet", features=(32,), largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
-    Size(network="plain_unet", features=(32,), largest=320, blocks_encoder=(2,), convs_decoder=2),
-    Size(network="plain_unet", features=(16, 64), largest=320, blocks_encoder=(2,), convs_decoder=2),
-    Size(network="plain_unet", features=(16, 48), largest=256, blocks_encoder=(2,), convs_decoder=2),
-    Size(network="plain_unet", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
+    Size(encoder="residual", features=(32,), largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
+    Size(encoder="plain", features=(32,), largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(encoder="plain", features=(16, 64), largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(encoder="plain", features=(16, 48), largest=256, blocks_encoder=(2,), convs_decoder=2),
+    Size(encoder="plain", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
 )
 
 
@@ -104,12 +105,13 @@ class _Limits(Frozen):
 
     def iterations(self, shape: Pooling, size: Size, batch: int) -> float:
         """How many the budget allows; 0 where a batch does not fit the memory."""
-        needed = cost(size.topology(shape), shape.patch, self.n_inputs, self.n_outputs, network=size.network, batch=batch)
-        held = training_bytes(size.topology(shape), shape.patch, self.n_inputs, self.n_outputs, network=size.network,
-                              batch=batch, moments=2, averaged=True)
-        if held > self.memory_bytes:
+        architecture = size.unet(shape)
+        step_bytes = architecture.training_bytes(shape.patch, self.n_inputs, self.n_outputs, batch=batch, moments=2,
+                                                 averaged=True)
+        if step_bytes > self.memory_bytes:
             return 0.0
-        return self.seconds * TRAINING_SHARE * self.flops_per_s / needed.training_flops
+        step = architecture.cost(shape.patch, self.n_inputs, self.n_outputs, batch=batch)
+        return self.seconds * TRAINING_SHARE * self.flops_per_s / step.training_flops
 
     def views(self, shape: Pooling, size: Size, batch: int) -> float:
         """How often the budget shows a voxel of the dataset to the network."""
@@ -170,14 +172,15 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         batch *= 2
     iterations = limits.iterations(shape, size, batch)
     views = iterations * batch * math.prod(shape.patch) / max(1, limits.n_voxels)
+    architecture = size.unet(shape)
     fitted = base.model_copy(update={
-        "patch": shape.patch, "batch": batch, "batch_dice": True, "topology": size.topology(shape),
-        "network": Part(name=size.network), "augmentation": _augmentation(views),
+        "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture,
+        "network": Part(name="unet"), "augmentation": _augmentation(views),
         "mirror_axes": _mirror_axes(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
-    channels, patch = ("-".join(map(str, size.topology(shape).features)), "x".join(map(str, shape.patch)))
+    channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {limits.seconds / 60:.0f} min with a "
-              f"{size.network} of {channels} channels; {fitted.augmentation.name} augmentation, as every voxel is seen "
-              f"about {views:.0f} times")
+              f"{architecture.title} of {channels} channels; {fitted.augmentation.name} augmentation, as every voxel is "
+              f"seen about {views:.0f} times")
     return fitted, reason
 
 

@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
-from planners.architectures.cost import convolution_values
+from planners.architectures.unet import UNet, convolution_values
 from planners.rules.inputs import InputPlan, input_plan
 from planners.rules.mirroring import with_mirroring
 from planners.rules.patch import MIN_BATCH, fit_patch, largest_batch
+from planners.rules.pooling import Pooling, unet
 from planners.rules.prior import with_prior
 from planners.rules.spacing import Grid, full_resolution, low_resolution
-from planners.rules.topology import Pooling, unet
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import GIB, Budget, Hardware
@@ -23,12 +24,12 @@ SCHEDULE = Schedule(
 class Preset(Frozen):
     """The constants of one published planner.
 
-    `values_*` is what the convolutions of its network may write (`cost.convolution_values`) for one patch of a batch of
+    `values_*` is what the convolutions of its network may write (`unet.convolution_values`) for one patch of a batch of
     `batch_*`, where the memory is `memory_gib`; it scales with the memory. A 2D patch shrinks until a batch of
     `smallest_batch_2d` fits.
     """
 
-    network: str
+    encoder: Literal["plain", "residual"]
     memory_gib: float
     values_3d: float
     values_2d: float
@@ -39,8 +40,11 @@ class Preset(Frozen):
     batch_2d: int = 12
     batch_3d: int = 2
 
+    def unet(self, shape: Pooling) -> UNet:
+        return unet(shape, self.encoder, self.blocks_encoder, self.convs_decoder)
 
-CLASSIC = Preset(network="plain_unet", memory_gib=8, values_3d=560e6, values_2d=85e6, blocks_encoder=(2,),
+
+CLASSIC = Preset(encoder="plain", memory_gib=8, values_3d=560e6, values_2d=85e6, blocks_encoder=(2,),
                  convs_decoder=2, dataset_share=0.05, smallest_batch_2d=2)
 
 
@@ -86,15 +90,14 @@ def _fit(preset: Preset, memory_share: float, n_labels: int, grid: Grid) -> tupl
     flat = len(grid.spacing_mm) == 2
     reference = (preset.values_2d if flat else preset.values_3d) * memory_share
     batch = preset.batch_2d if flat else preset.batch_3d
-    room = preset.batch_2d / preset.smallest_batch_2d if flat else 1.0
-    shape = fit_patch(grid, lambda tried: _values(preset, tried, n_labels) / room <= reference)
+    shrunk = preset.batch_2d / preset.smallest_batch_2d if flat else 1.0
+    shape = fit_patch(grid, lambda tried: _values(preset, tried, n_labels) / shrunk <= reference)
     return shape, round(reference / _values(preset, shape, n_labels) * batch)
 
 
 @functools.lru_cache(maxsize=4096)
 def _values(preset: Preset, shape: Pooling, n_labels: int) -> int:
-    topology = unet(shape, preset.blocks_encoder, preset.convs_decoder)
-    return convolution_values(topology, shape.patch, n_labels, preset.network)
+    return convolution_values(preset.unet(shape), shape.patch, n_labels)
 
 
 def _configure(preset: Preset, inputs: InputPlan, n_cases: int, fit: Callable[[Grid], tuple[Pooling, int]], grid: Grid,
@@ -105,7 +108,6 @@ def _configure(preset: Preset, inputs: InputPlan, n_cases: int, fit: Callable[[G
     return Configuration(
         spacing_mm=grid.spacing_mm, median_shape=grid.median_shape, patch=shape.patch,
         batch=max(min(batch, most), MIN_BATCH), batch_dice=batch_dice,
-        topology=unet(shape, preset.blocks_encoder, preset.convs_decoder), network=Part(name=preset.network),
-        normalizers=inputs.normalizers, fusion=inputs.fusion, conditioning=inputs.conditioning, input_dropout=inputs.input_dropout,
-        augmentation=Part(name="nnunet"), loss=Part(name="dice_ce"), schedule=SCHEDULE,
-        mirror_axes=tuple(range(len(shape.patch))))
+        architecture=preset.unet(shape), network=Part(name="unet"), normalizers=inputs.normalizers, fusion=inputs.fusion,
+        conditioning=inputs.conditioning, input_dropout=inputs.input_dropout, augmentation=Part(name="nnunet"),
+        loss=Part(name="dice_ce"), schedule=SCHEDULE, mirror_axes=tuple(range(len(shape.patch))))

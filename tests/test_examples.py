@@ -13,7 +13,7 @@ import torch
 from autoseg.cli import plan_and_preprocess, predict, train, verify
 from autoseg.datasets.integrity import verify as verify_folder
 from autoseg.formats import write_array, write_label
-from autoseg.nn.losses import LOSSES
+from autoseg.nn.losses import LOSSES, LossContext
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import build_model
 from autoseg.preprocessing.normalize import normalize
@@ -31,9 +31,9 @@ from tests_support import SPHERES, small_plan, sphere_case, write_spheres
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATASET = "Dataset001_Spheres"
 TINY = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=4", "--set", "patch=[16,16,16]",
-        "--set", "batch=2", "--set", "topology.features=[4, 8]", "--set", "topology.strides=[[1,1,1],[2,2,2]]",
-        "--set", "topology.kernel_sizes=[[3,3,3],[3,3,3]]", "--set", "topology.blocks_encoder=[1,1]",
-        "--set", "topology.convs_decoder=[1]"]
+        "--set", "batch=2", "--set", "architecture.features=[4, 8]", "--set", "architecture.strides=[[1,1,1],[2,2,2]]",
+        "--set", "architecture.kernel_sizes=[[3,3,3],[3,3,3]]", "--set", "architecture.blocks_encoder=[1,1]",
+        "--set", "architecture.convs_decoder=[1]"]
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_the_network_is_at_first_the_plain_one(dimensions):
     plan = small_plan(dimensions, network=Part(name="squeezing_unet", options={"reduction": 2}))
     (configuration,) = plan.configurations.values()
     squeezing = build_model(plan, configuration).eval()
-    plain = build_model(plan, configuration.model_copy(update={"network": Part(name="plain_unet")})).eval()
+    plain = build_model(plan, configuration.model_copy(update={"network": Part(name="unet")})).eval()
     plain.network.load_state_dict(squeezing.network.unet.state_dict())
     image = torch.randn(2, 1, *(16,) * dimensions, generator=torch.Generator().manual_seed(0))
     assert torch.equal(squeezing(image), plain(image))
@@ -91,7 +91,7 @@ def test_the_network_is_at_first_the_plain_one(dimensions):
 
 def loss_of(name: str, logits: torch.Tensor, label: torch.Tensor, batch_dice: bool = True, **options) -> float:
     importlib.import_module("plugin_loss")
-    loss = LOSSES.get(name)(LOSSES.options(name, options), regions=False, batch_dice=batch_dice)
+    loss = LOSSES.make(Part(name=name, options=options), LossContext(regions=False, batch_dice=batch_dice))
     return float(loss(logits, TargetEncoder(SPHERES)(label)))
 
 

@@ -56,7 +56,7 @@ def test_every_figure_has_its_row(printed, row):
     assert row in printed
 
 
-@pytest.mark.parametrize("what", ["our step compiled", "the host waits for the device", "memory of tiny plain_unet"])
+@pytest.mark.parametrize("what", ["our step compiled", "the host waits for the device", "memory of tiny plain U-Net"])
 def test_what_a_cpu_cannot_measure_is_not_invented(printed, what):
     rows = [line for line in printed.splitlines() if what in line]
     assert rows and all("not measured" in line for line in rows)

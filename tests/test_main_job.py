@@ -15,9 +15,9 @@ from tests_support import sphere_case, write_spheres
 
 DATASET = "Dataset001_Spheres"
 TINY = ["--set", "schedule.iterations=120", "--set", "schedule.iterations_per_epoch=60",
-        "--set", "topology.features=[8, 16, 16]", "--set", "topology.strides=[[1,1,1],[2,2,2],[2,2,2]]",
-        "--set", "topology.kernel_sizes=[[3,3,3],[3,3,3],[3,3,3]]", "--set", "topology.blocks_encoder=[1,1,1]",
-        "--set", "topology.convs_decoder=[1,1]", "--set", "patch=[16,16,16]", "--set", "network.name=plain_unet",
+        "--set", "architecture.features=[8, 16, 16]", "--set", "architecture.strides=[[1,1,1],[2,2,2],[2,2,2]]",
+        "--set", "architecture.kernel_sizes=[[3,3,3],[3,3,3],[3,3,3]]", "--set", "architecture.blocks_encoder=[1,1,1]",
+        "--set", "architecture.convs_decoder=[1,1]", "--set", "patch=[16,16,16]", "--set", "architecture.encoder=plain",
         "--set", "schedule.learning_rate=0.01", "--set", "batch=2"]
 
 
@@ -140,7 +140,7 @@ def test_a_case_with_too_many_channels_is_refused(home, tmp_path, capsys):
     (["1", "3d_fullres", "0", "-p", "classic"], "autoseg_plan_and_preprocess"),
     (["1", "2d", "0"], "not prepared for 2d"),
     (["1", "3d_fullres", "1", "--set", "schedule.iteration=3"], "did you mean 'iterations'"),
-    (["1", "3d_fullres", "1", "--set", "batch=3"], "begun with another plan"),
+    (["1", "3d_fullres", "1", "--set", "batch=3"], "started with another plan"),
     (["1", "3d_fullres", "0", "--device", "tpu"], "unknown device"),
     (["1", "3d_fullres", "0", "--plugin", "no_such_module"], "plug-in cannot be imported")])
 def test_training_refuses_what_it_does_not_know(home, capsys, arguments, said):

@@ -12,9 +12,9 @@ from autoseg.formats import read_header, read_label
 
 DATASET = "Dataset003_Phases"
 TINY = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=2",
-        "--set", "topology.features=[4, 8, 8]", "--set", "topology.strides=[[1,1,1],[1,2,2],[2,2,2]]",
-        "--set", "topology.kernel_sizes=[[1,3,3],[3,3,3],[3,3,3]]", "--set", "topology.blocks_encoder=[1,1,1]",
-        "--set", "topology.convs_decoder=[1,1]", "--set", "patch=[8,32,32]", "--set", "network.name=plain_unet",
+        "--set", "architecture.features=[4, 8, 8]", "--set", "architecture.strides=[[1,1,1],[1,2,2],[2,2,2]]",
+        "--set", "architecture.kernel_sizes=[[1,3,3],[3,3,3],[3,3,3]]", "--set", "architecture.blocks_encoder=[1,1,1]",
+        "--set", "architecture.convs_decoder=[1,1]", "--set", "patch=[8,32,32]", "--set", "architecture.encoder=plain",
         "--set", "batch=2"]
 
 

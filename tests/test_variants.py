@@ -10,7 +10,7 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_label, write_array, write_label
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.member import ConfigurationModel
@@ -31,7 +31,7 @@ DATASET = "Dataset001_Spheres"
 def prepare_all(workspace: Workspace, plan: Plan, *configurations: str) -> None:
     raw = workspace.raw(DATASET)
     for name in configurations:
-        preprocess_dataset(raw, read_manifest(raw), plan, name, workspace.cases(DATASET, plan.planner, name)).raise_faults()
+        preprocess_dataset(Dataset.open(raw), plan, name, workspace.cases(DATASET, plan.planner, name)).raise_faults()
 
 
 def train(workspace: Workspace, plan: Plan, configuration: str, fold=0):
@@ -87,7 +87,7 @@ def test_a_retrained_earlier_stage_is_noticed(workspace):
     train(workspace, plan, "3d_cascade_fullres")
     joined = workspace.cases(DATASET, plan.planner, "3d_cascade_fullres") / "ball_00.json"
     before = joined.read_text()
-    mask = next(workspace.model(DATASET, plan.planner, "3d_lowres").glob("fold_*/validation/ball_00.nii.gz"))
+    mask = next(workspace.model(DATASET, plan.planner, "3d_lowres").path.glob("fold_*/validation/ball_00.nii.gz"))
     label, geometry = read_label(mask)
     write_label(mask, 1 - np.minimum(label, 1), geometry)
     run_fold(workspace, plan, "3d_cascade_fullres", 0, CPU, restart=True)
@@ -97,7 +97,7 @@ def test_a_retrained_earlier_stage_is_noticed(workspace):
 def test_regions_are_painted_in_their_order(workspace, tmp_path):
     raw = workspace.raw(DATASET)
     declare(raw, labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])
-    plan = small_plan(labels=read_manifest(raw).labels)
+    plan = small_plan(labels=Dataset.open(raw).manifest.labels)
     prepare_all(workspace, plan, "3d_fullres")
     result = train(workspace, plan, "3d_fullres")
     assert [label.name for label in result.scores.labels] == ["whole", "core"]
@@ -113,11 +113,11 @@ def test_ignored_voxels_are_neither_predicted_nor_scored(workspace):
         label, geometry = read_label(path)
         label[:8] = 3
         write_label(path, label, geometry)
-    plan = small_plan(labels=read_manifest(raw).labels)
+    plan = small_plan(labels=Dataset.open(raw).manifest.labels)
     prepare_all(workspace, plan, "3d_fullres")
     result = train(workspace, plan, "3d_fullres")
     assert [label.name for label in result.scores.labels] == ["sphere", "core"]
-    mask = next((workspace.fold(DATASET, "budgeted", "3d_fullres", 0) / "validation").glob("*.nii.gz"))
+    mask = next(workspace.fold(DATASET, "budgeted", "3d_fullres", 0).validation.glob("*.nii.gz"))
     assert set(np.unique(read_label(mask)[0])) <= {0, 1, 2}
 
 
@@ -149,7 +149,7 @@ def test_a_case_that_lacks_an_optional_channel_is_trained_on_and_predicted(works
     for index in range(0, 5, 2):
         case = sphere_case(f"ball_{index:02}", index)
         write_array(raw / "imagesTr" / f"{case.name}_0001.nii.gz", case.image_CDHW, case.geometry)
-    channels = read_manifest(raw).channels
+    channels = Dataset.open(raw).manifest.channels
     assert channels == (ChannelSpec(name="MR_0"), ChannelSpec(name="MR_1", required=False))
     plan = small_plan(n_channels=2).model_copy(update={"channels": channels})
     prepare_all(workspace, plan, "3d_fullres")
@@ -161,7 +161,7 @@ def test_a_case_that_lacks_an_optional_channel_is_trained_on_and_predicted(works
 def test_paired_sides_are_swapped_when_a_prediction_is_mirrored(workspace):
     raw = workspace.raw(DATASET)
     declare(raw, labels={"background": 0, "left": 1, "right": 2}, paired_labels=[["left", "right"]])
-    plan = small_plan(labels=read_manifest(raw).labels, pair_axis=2)
+    plan = small_plan(labels=Dataset.open(raw).manifest.labels, pair_axis=2)
     prepare_all(workspace, plan, "3d_fullres")
     train(workspace, plan, "3d_fullres")
     predictor = Predictor.open(dataset=1, home=workspace.home, device="cpu")

@@ -31,7 +31,7 @@ class UserError(AutosegError):
 
 
 class ManyFaults(AutosegError):
-    """All faults of a dataset at once, one a line."""
+    """All faults of a dataset at once, one per line."""
 
     def __init__(self, where: object, faults: list[str]):
         self.faults = tuple(faults)
@@ -39,7 +39,7 @@ class ManyFaults(AutosegError):
         super().__init__(f"{where}: {count} found\n" + "\n".join(f"  - {fault}" for fault in faults))
         self._where = where
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["ManyFaults"], tuple[str, list[str]]]:
         return ManyFaults, (str(self._where), list(self.faults))  # so that a worker process can raise it
 
 

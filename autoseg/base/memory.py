@@ -1,4 +1,4 @@
-"""How much memory is free, and how many processes fit it: asked before every stage that starts any. Needs no torch."""
+"""How much memory is free, and how many processes fit into it. Every stage that starts processes asks. Needs no torch."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,8 @@ logger = logging.getLogger(__name__)
 # What an interpreter with its libraries takes, and the share of free memory that workers may use together.
 WORKER_BYTES = 400 * 2**20
 _SHARE = 0.8
-# Where a container says its limit, its use, and how much of the use are files that were read and can be dropped. The last
-# is the controller's name in /proc/self/cgroup: empty in version 2.
+# Where the kernel says a container's limit, its use, and how much of the use are cached files that it can drop. The last
+# value is the controller's name in /proc/self/cgroup, which is empty in version 2.
 _CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", ("inactive_file", "active_file"), ""),
                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
                 ("total_inactive_file", "total_active_file"), "memory"))
@@ -26,19 +26,19 @@ def free_host_bytes() -> int:
 
 
 def workers_that_fit(estimated_bytes: int | Sequence[int], wanted: int, what: str, extra_bytes: int = WORKER_BYTES) -> int:
-    """How many of the `wanted` workers fit the free memory at once; at least one. The choice is logged.
+    """How many of the `wanted` workers fit into the free memory at once; at least one. The choice is logged.
 
-    `estimated_bytes` is what one takes beside its libraries, or what each piece of work takes, of which the largest may meet.
-    `extra_bytes` are those of a worker's libraries: threads share theirs.
+    `estimated_bytes` is what one worker takes beside its libraries, or what each piece of work takes; the largest pieces may
+    be in work at the same time. `extra_bytes` are those of a worker's libraries: threads share theirs.
     """
-    needs = [estimated_bytes] * wanted if isinstance(estimated_bytes, int) else sorted(estimated_bytes, reverse=True)
-    wanted = max(1, min(wanted, len(needs)))
+    estimates = [estimated_bytes] * wanted if isinstance(estimated_bytes, int) else sorted(estimated_bytes, reverse=True)
+    wanted = max(1, min(wanted, len(estimates)))
     free = free_host_bytes()
-    largest = needs[0] if needs else 0
+    largest = estimates[0] if estimates else 0
     if wanted == 1:
         check_fits(largest, what, free)
         return 1
-    together = accumulate(need + extra_bytes for need in needs[:wanted])
+    together = accumulate(estimate + extra_bytes for estimate in estimates[:wanted])
     fitting = max(1, sum(used <= free * _SHARE for used in together))
     logger.info("%s: %s of about %s for %s free", what,
                 f"{fitting} workers" if fitting == wanted else f"{fitting} instead of {wanted} workers",
@@ -49,11 +49,12 @@ def workers_that_fit(estimated_bytes: int | Sequence[int], wanted: int, what: st
 
 
 def check_fits(estimated_bytes: int, what: str, free_bytes: int | None = None) -> bool:
-    """Whether the need fits what is free (default: now); where it does not, a warning says both."""
+    """Whether the estimate fits into what is free (default: now). Where it does not, a warning gives both."""
     free = free_host_bytes() if free_bytes is None else free_bytes
     if estimated_bytes <= free:
         return True
-    logger.warning("%s takes about %s, but only %s are free: it may run out of memory", what, size(estimated_bytes), size(free))
+    logger.warning("%s takes about %s, but only %s are free: it may run out of memory", what, size(estimated_bytes),
+                   size(free))
     return False
 
 
@@ -98,6 +99,6 @@ def _left_of_own_limits() -> Iterator[int]:
 
     used = psutil.Process().memory_info()
     for limit, held in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, getattr(used, "data", 0))):
-        soft, _ = resource.getrlimit(limit)
-        if soft != resource.RLIM_INFINITY:
-            yield soft - held
+        allowed, _ = resource.getrlimit(limit)
+        if allowed != resource.RLIM_INFINITY:
+            yield allowed - held

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from autoseg.base.errors import AutosegError, UserError
@@ -15,9 +16,9 @@ from autoseg.base.processes import WorkerPool, process_pool, start_at_once
 
 logger = logging.getLogger(__name__)
 
-# Results that wait for an earlier one are few, however many cases there are.
+# Cases that are handed out beyond those in work. Results that wait for an earlier one are few, however many cases there are.
 _AHEAD_PER_WORKER = 4
-# A worker_pool works on cases up to this size: of larger ones nothing is remembered, and whoever is free should take the next.
+# A pool that stays works on cases up to this size. Larger ones are not cached, and the next free worker should take them.
 _SMALL_BYTES = 2**26
 DIED = "a worker process ended abruptly, working alone; most often the memory is too small"
 
@@ -35,10 +36,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Effort:
-    """What is known of the work before it begins: what it is called, and what a case takes, the largest or each.
+    """What is known about the work before it starts: its name, and the memory that one case takes, the largest or each.
 
-    Where processes do not start at once, `tried` cases are done in this one first: they tell the time per case, and where the rest
-    takes less than `worth_seconds`, no other is started (0: processes in any case).
+    Where processes do not start at once, `tried` cases are done in this one first, which measures the time per case. Where
+    the other cases take less than `worth_seconds`, no process is started (0: processes in any case).
     """
 
     what: str = "working on the cases"
@@ -48,13 +49,14 @@ class Effort:
 
 
 def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress: Callable[[], object] | None = None, *,
-              effort: Effort = Effort(), died: Callable[[C], T] | None = None, worker_pool: WorkerPool | None = None) -> Iterator[T]:
+              effort: Effort = Effort(), died: Callable[[C], T] | None = None, worker_pool: WorkerPool | None = None
+              ) -> Iterator[T]:
     """`work(case)` of every case, in order, with `progress()` after each; `workers=1` starts no process.
 
     `work` must be picklable: a function of a module, or a `functools.partial` of one. What it raises names the case. No
-    more workers are started than fit the memory. Where one is killed, most often for its memory, the cases that were
-    in work are done again, one at a time; what is killed even then is `died(case)`, or a UserError. Small cases are given to
-    the `worker_pool`, each to the worker that had it before.
+    more workers are started than fit the memory. Where a worker is killed, most often for its memory, the cases that were
+    in work are done again, one at a time. A case that kills its worker again gives `died(case)`, or a UserError. Small cases
+    are given to the `worker_pool`, each to the worker that had it before.
     """
     report = progress or (lambda: None)
     n_tried, seconds = 0, 0.0
@@ -62,64 +64,71 @@ def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress
     if workers > 1 and effort.tried and not start_at_once():
         for case in cases[:effort.tried]:
             n_tried += 1
-            begun = time.monotonic()
-            yield _named(case, lambda case=case: work(case))
-            seconds = time.monotonic() - begun  # the last: the first loads what reading needs
+            started = time.monotonic()
+            yield _named(case, partial(work, case))
+            seconds = time.monotonic() - started  # of the last one: the first imports what reading needs
             report()
         workers = min(workers, len(cases) - n_tried) if seconds * (len(cases) - n_tried) > effort.worth_seconds else 1
-    left = cases[n_tried:]
-    if left:
-        need = effort.estimated_bytes if isinstance(effort.estimated_bytes, int) else effort.estimated_bytes[n_tried:]
-        workers = workers_that_fit(need, workers, effort.what)
-        largest = need if isinstance(need, int) else max(need)
-        if worker_pool is not None and (worker_pool.is_broken or workers < min(len(worker_pool), len(left)) or largest > _SMALL_BYTES):
+    remaining = cases[n_tried:]
+    if remaining:
+        estimate = effort.estimated_bytes if isinstance(effort.estimated_bytes, int) else effort.estimated_bytes[n_tried:]
+        workers = workers_that_fit(estimate, workers, effort.what)
+        if worker_pool is not None and not _suits(worker_pool, estimate, min(workers, len(remaining)), len(remaining)):
             worker_pool = None
-    here = workers <= 1
-    for result in _one_by_one(work, left) if here else _in_processes(work, left, workers, died, worker_pool):
+    in_this_process = workers <= 1
+    for result in (_one_by_one(work, remaining) if in_this_process
+                   else _in_processes(work, remaining, workers, died, worker_pool)):
         yield result
         report()
 
 
+def _suits(worker_pool: WorkerPool, estimated_bytes: int | Sequence[int], workers: int, n_cases: int) -> bool:
+    """Whether the pool that stays can do the work: all of it fits into memory, and the cases are small."""
+    largest = estimated_bytes if isinstance(estimated_bytes, int) else max(estimated_bytes)
+    return not worker_pool.is_broken and workers >= min(len(worker_pool), n_cases) and largest <= _SMALL_BYTES
+
+
 def _one_by_one(work: Callable[[C], T], cases: Sequence[C]) -> Iterator[T]:
     for case in cases:
-        yield _named(case, lambda case=case: work(case))
+        yield _named(case, partial(work, case))
 
 
 def _in_processes(work: Callable[[C], T], cases: Sequence[C], workers: int, died: Callable[[C], T] | None,
                   worker_pool: WorkerPool | None) -> Iterator[T]:
-    left = cases
-    while left:
+    remaining = cases
+    while remaining:
         done = 0
         try:
-            for result in _in_pool(work, left, workers) if worker_pool is None else _in_turn(work, left, workers, worker_pool.pool_of):
+            for result in (_in_pool(work, remaining, workers) if worker_pool is None
+                           else _in_order(work, remaining, workers, worker_pool.pool_of)):
                 done += 1
                 yield result
             return
         except BrokenProcessPool:
-            suspects = left[done:done + _AHEAD_PER_WORKER * workers]
+            suspects = remaining[done:done + _AHEAD_PER_WORKER * workers]
             logger.warning("a worker process died, most often for lack of memory; the cases from %s to %s are done one at a "
                            "time", suspects[0].name, suspects[-1].name)
             if worker_pool is not None:
-                worker_pool.give_up()
+                worker_pool.stop()
                 worker_pool = None
             yield from _alone(work, suspects, died)
-            left = left[done + len(suspects):]
+            remaining = remaining[done + len(suspects):]
 
 
 def _in_pool(work: Callable[[C], T], cases: Sequence[C], workers: int) -> Iterator[T]:
     with process_pool(workers) as pool:
         try:
-            yield from _in_turn(work, cases, workers, lambda _: pool)
+            yield from _in_order(work, cases, workers, lambda _: pool)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _in_turn(work: Callable[[C], T], cases: Sequence[C], workers: int, pool_of: Callable[[str], Executor]) -> Iterator[T]:
+def _in_order(work: Callable[[C], T], cases: Sequence[C], workers: int, pool_of: Callable[[str], Executor]) -> Iterator[T]:
     waiting: deque[tuple[C, Future[T]]] = deque()
-    left = deque(cases)
-    while waiting or left:
-        while left and len(waiting) < _AHEAD_PER_WORKER * workers:
-            case = left.popleft()
+    remaining = deque(cases)
+    while waiting or remaining:
+        while remaining and len(waiting) < _AHEAD_PER_WORKER * workers:
+            case = remaining.popleft()
             waiting.append((case, pool_of(case.name).submit(work, case)))
         case, future = waiting.popleft()
         yield _named(case, future.result)
@@ -127,17 +136,17 @@ def _in_turn(work: Callable[[C], T], cases: Sequence[C], workers: int, pool_of: 
 
 def _alone(work: Callable[[C], T], cases: Sequence[C], died: Callable[[C], T] | None) -> Iterator[T]:
     """In one process at a time; a new one where it dies."""
-    left = deque(cases)
-    while left:
+    remaining = deque(cases)
+    while remaining:
         with process_pool(1) as pool:
             try:
-                while left:
-                    result = _named(left[0], pool.submit(work, left[0]).result)
-                    left.popleft()
+                while remaining:
+                    result = _named(remaining[0], pool.submit(work, remaining[0]).result)
+                    remaining.popleft()
                     yield result
                 return
             except BrokenProcessPool:
-                case = left.popleft()
+                case = remaining.popleft()
         if died is None:
             raise UserError(DIED, where=f"case {case.name}", do="end other programs, or use a machine with more memory")
         yield died(case)

@@ -1,5 +1,7 @@
 """Asks the registries, before work begins, whether they know the parts that a plan names."""
 
+from typing import Any
+
 from pydantic import ValidationError
 
 from autoseg.base.errors import UserError
@@ -7,7 +9,7 @@ from planners.registry import Registry
 from planners.schema.base import Part
 
 
-def check_part(registry: Registry, part: Part, where: object) -> None:
+def check_part(registry: Registry[Any, Any], part: Part, where: object) -> None:
     """A UserError for a part that is not registered (the known ones are listed) or that does not take its options."""
     try:
         registry.options(part.name, part.options)

@@ -29,9 +29,9 @@ _plugins: list[str] = []  # modules that register parts, in the order in which t
 
 
 def load_plugin(name: str) -> None:
-    """Import a module that registers parts, here and in every worker started from now on; a UserError if it cannot be.
+    """Import a module that registers parts, in this process and in every later worker; a UserError where that fails.
 
-    Modules beside the user are found, as `python -m` finds them.
+    Modules in the working directory are found, as `python -m` finds them.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -55,44 +55,44 @@ def cores() -> int:
 
 
 def expect_workers() -> None:
-    """Workers will be asked for soon: what they need is imported beside what this process imports."""
+    """Start the server of workers early: it imports what they use while this process does other things."""
     if cores() > 1:
         _serve()
 
 
 def start_at_once() -> bool:
-    """Whether a worker is there in milliseconds."""
+    """Whether a worker starts in milliseconds."""
     return _is_served
 
 
 def process_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
-    """Processes that know this one's plug-ins and share its cores, or take `threads` each."""
+    """Processes with the plug-ins of this one. They share its cores, or take `threads` each."""
     _serve()
     start = _start, (tuple(_plugins), threads or max(1, cores() // workers))
     return ProcessPoolExecutor(workers, multiprocessing.get_context(_METHOD), *start)
 
 
 class WorkerPool:
-    """Worker processes that stay from stage to stage, each with cases of its own, of which it may remember something."""
+    """Worker processes that stay from stage to stage. Each has cases of its own, and may cache what it read of them."""
 
     def __init__(self, workers: int):
         self._n = min(workers, _LARGEST_POOL)
         self._pools: dict[int, ProcessPoolExecutor] = {}
-        self._whose: dict[str, int] = {}
+        self._worker_of_case: dict[str, int] = {}
         self.is_broken = False  # a worker has died
 
     def __len__(self) -> int:
         return self._n
 
     def pool_of(self, name: str) -> ProcessPoolExecutor:
-        """The worker that a case belongs to: they take turns, and keep what they got."""
-        number = self._whose.setdefault(name, len(self._whose) % self._n)
+        """The worker of a case. New cases are dealt out in turn; a known one goes to its worker again."""
+        number = self._worker_of_case.setdefault(name, len(self._worker_of_case) % self._n)
         if number not in self._pools:
             self._pools[number] = process_pool(1, max(1, cores() // self._n))
         return self._pools[number]
 
-    def give_up(self) -> None:
-        """One of them has died: the others end what they do, and are asked no more."""
+    def stop(self) -> None:
+        """Stop all workers, because one has died: the others finish their case, and get no more."""
         self.is_broken = True
         for pool in self._pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
@@ -111,14 +111,14 @@ def _serve() -> None:
         from multiprocessing import forkserver
 
         forkserver.set_forkserver_preload(_IMPORTED_BEFORE)
-        with _as_the_server_should_be():
+        with _server_environment():
             forkserver.ensure_running()
         _is_served = True
 
 
 @contextmanager
-def _as_the_server_should_be() -> Iterator[None]:
-    """What a process that is started now inherits: it imports nothing from the working directory, and ignores Ctrl-C."""
+def _server_environment() -> Iterator[None]:
+    """A process that starts within this context imports nothing from the working directory, and ignores Ctrl-C."""
     safe = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     in_main = threading.current_thread() is threading.main_thread()  # no other may set signals
@@ -135,9 +135,9 @@ def _as_the_server_should_be() -> Iterator[None]:
 
 
 def _start(plugins: tuple[str, ...], threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a worker does stop, and says nothing
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C stops a worker, without a traceback
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it, if ever it is imported
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it where it is imported later
     if "torch" in sys.modules:
         import torch
 
@@ -147,6 +147,8 @@ def _start(plugins: tuple[str, ...], threads: int) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """A worker that waits for work holds the pipe that it waits at, and would not notice that its parent was killed."""
-    wait([multiprocessing.parent_process().sentinel])
+    """End this worker with its parent. While it waits for work it holds its end of the pipe open, so it would not notice."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    wait([parent.sentinel])
     os._exit(1)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -16,7 +16,7 @@ _SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 20.0
 
 
 @contextmanager
-def progress_bar(label: str, total: int, unit: str = "case", start: int = 0) -> Iterator[tqdm]:
+def progress_bar(label: str, total: int, unit: str = "case", start: int = 0) -> "Iterator[tqdm[NoReturn]]":
     """A bar to `update()`; what is logged meanwhile appears above it."""
     with tqdm(total=total, initial=start, desc=label, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, dynamic_ncols=True,
               smoothing=0.1, disable=not is_first()) as bar:
@@ -29,7 +29,7 @@ def inner_bar(label: str, unit: str, least: int) -> Iterator[Callable[[int, int]
 
     It is shown on a terminal, where there are `least` parts or more, and disappears at the end.
     """
-    bar: tqdm[Any] | None = None
+    bar: tqdm[NoReturn] | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal bar

@@ -80,7 +80,7 @@ def gathered(values: Sequence[T]) -> list[T]:
         return list(values)
     import torch.distributed as dist
 
-    boxes: list = [None] * _joined.n
+    boxes: list[list[T]] = [[]] * _joined.n
     dist.all_gather_object(boxes, list(values))
     return [value for box in boxes for value in box]
 

@@ -1,20 +1,20 @@
-"""What training hides and displaces of the inputs, after the augmentation, so that a model can do without them.
+"""Input dropout: training drops and displaces inputs, after the augmentation, so that a model can do without them.
 
-All coins are drawn on the CPU; no value is read back from the device. What is off draws nothing.
+All masks are drawn on the CPU; no value is read back from the device. What is off draws nothing.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
 from autoseg.batches.batch import Batch
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, BagBatch, ConditionBatch, Layout
 from planners.schema.plan import InputDropout
 
 
-def hide(batch: Batch, input_dropout: InputDropout, generator: torch.Generator, layout: Layout = NO_CONDITIONS) -> Batch:
+def drop_inputs(batch: Batch, input_dropout: InputDropout, generator: torch.Generator, layout: Layout = NO_CONDITIONS
+                ) -> Batch:
     """The batch with some of its channels and conditions missing, and some of its channels displaced.
 
     `layout` says which encoded values are one column. The input is left unchanged.
@@ -22,16 +22,16 @@ def hide(batch: Batch, input_dropout: InputDropout, generator: torch.Generator, 
     if input_dropout.p_shift > 0 and any(input_dropout.shift_voxels):
         batch = _displaced(batch, input_dropout, generator)
     if any(input_dropout.channels):
-        batch = replace(batch, present_BC=_fewer(batch, input_dropout.channels, generator))
+        batch = replace(batch, present_BC=_remaining_channels(batch, input_dropout.channels, generator))
     if batch.conditions is not None and (input_dropout.row > 0 or input_dropout.column > 0):
-        batch = replace(batch, conditions=_forgotten(batch.conditions, input_dropout, generator, layout))
+        batch = replace(batch, conditions=_remaining_conditions(batch.conditions, input_dropout, generator, layout))
     return batch
 
 
-def _fewer(batch: Batch, p_C: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
-    """Presence (B, C) with channels hidden (Feng et al. 2023).
+def _remaining_channels(batch: Batch, p_C: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
+    """Presence (B, C) with channels dropped (Feng et al. 2023).
 
-    Where nothing would be left to see, one of the present channels stays, each as likely; not one whose field of view is
+    Where nothing would remain to see, one of the present channels stays, each as likely; not one whose field of view is
     elsewhere, if another shows anything.
     """
     present_BC = batch.present_BC
@@ -39,41 +39,37 @@ def _fewer(batch: Batch, p_C: tuple[float, ...], generator: torch.Generator) -> 
     if len(p_C) != n_channels:
         raise ValueError(f"input_dropout.channels has {len(p_C)} probabilities for {n_channels} channels")
     device = present_BC.device
-    coins = torch.rand(n_samples, n_channels, generator=generator)
-    lots = torch.rand(n_samples, n_channels, generator=generator).to(device, non_blocking=True)
-    hidden = (coins < torch.tensor(p_C)).to(device, non_blocking=True)
-    left = present_BC & ~hidden
+    dropped = torch.rand(n_samples, n_channels, generator=generator) < torch.tensor(p_C)
+    priorities = torch.rand(n_samples, n_channels, generator=generator).to(device, non_blocking=True)
+    remaining = present_BC & ~dropped.to(device, non_blocking=True)
     shown = present_BC
     if batch.absent_BCDHW is not None:
         visible = present_BC & ~batch.absent_BCDHW.flatten(2).all(2)
         shown = torch.where(visible.any(1, keepdim=True), visible, present_BC)
-    drawn = torch.where(shown, lots, -1.0).argmax(1, keepdim=True)
-    kept = torch.zeros_like(shown).scatter_(1, drawn, True) & shown
-    return torch.where((left & shown).any(1, keepdim=True), left, kept)
+    first = torch.where(shown, priorities, -1.0).argmax(1, keepdim=True)
+    only_first = torch.zeros_like(shown).scatter_(1, first, True) & shown
+    return torch.where((remaining & shown).any(1, keepdim=True), remaining, only_first)
 
 
-def _forgotten(conditions: Mapping[str, torch.Tensor], input_dropout: InputDropout, generator: torch.Generator, layout: Layout
-               ) -> dict[str, torch.Tensor]:
+def _remaining_conditions(conditions: ConditionBatch, input_dropout: InputDropout, generator: torch.Generator,
+                          layout: Layout) -> ConditionBatch:
     """The conditions with rows and single inputs unknown; as everywhere, what is unknown is 0."""
-    n_samples, n_values = conditions["values"].shape
+    n_samples, n_values = conditions.values_BK.shape
     if n_values != layout.n_values:
         raise ValueError(f"the conditions have {n_values} values, their layout {layout.n_values}")
     rows = torch.rand(n_samples, 1, generator=generator) < input_dropout.row
     inputs = torch.rand(n_samples, len(layout.inputs), generator=generator) < input_dropout.column
-    forgotten = dict(conditions)
+    bags = dict(conditions.bags)
     column = torch.zeros(n_values, dtype=torch.long)  # which input an encoded value belongs to
-    for number, one in enumerate(layout.inputs):
-        if one.start is not None:
-            column[one.start : one.start + one.width] = number
+    for number, item in enumerate(layout.inputs):
+        if item.entries is not None:
+            column[item.entries] = number
             continue
-        known_BT, tokens_BTE = conditions[f"known:{one.name}"], conditions[f"tokens:{one.name}"]
-        kept = ~(rows | inputs[:, number : number + 1]).to(known_BT.device, non_blocking=True)
-        forgotten[f"known:{one.name}"] = known_BT & kept
-        forgotten[f"tokens:{one.name}"] = torch.where(kept[..., None], tokens_BTE, 0.0)
-    kept = ~(rows | inputs[:, column]).to(conditions["known"].device, non_blocking=True)
-    forgotten["known"] = conditions["known"] & kept
-    forgotten["values"] = torch.where(kept, conditions["values"], 0.0)
-    return forgotten
+        bag = bags[item.name]
+        remaining = ~(rows | inputs[:, number : number + 1]).to(bag.known_BT.device, non_blocking=True)
+        bags[item.name] = BagBatch(torch.where(remaining[..., None], bag.tokens_BTE, 0.0), bag.known_BT & remaining)
+    remaining = ~(rows | inputs[:, column]).to(conditions.known_BK.device, non_blocking=True)
+    return ConditionBatch(torch.where(remaining, conditions.values_BK, 0.0), conditions.known_BK & remaining, bags)
 
 
 def _displaced(batch: Batch, input_dropout: InputDropout, generator: torch.Generator) -> Batch:
@@ -83,11 +79,12 @@ def _displaced(batch: Batch, input_dropout: InputDropout, generator: torch.Gener
     """
     n_samples, n_channels = batch.present_BC.shape
     if len(input_dropout.shift_voxels) != n_channels:
-        raise ValueError(f"input_dropout.shift_voxels has {len(input_dropout.shift_voxels)} distances for {n_channels} channels")
-    coins = torch.rand(n_samples, generator=generator) < input_dropout.p_shift
+        raise ValueError(f"input_dropout.shift_voxels has {len(input_dropout.shift_voxels)} distances "
+                         f"for {n_channels} channels")
+    shifted = torch.rand(n_samples, generator=generator) < input_dropout.p_shift
     share = 2 * torch.rand(n_samples, n_channels, batch.image_BCDHW.ndim - 2, generator=generator) - 1
     offsets_BCA = share * torch.tensor(input_dropout.shift_voxels)[:, None]
-    moved = (coins[:, None] & (torch.tensor(input_dropout.shift_voxels) > 0)).nonzero().tolist()
+    moved = (shifted[:, None] & (torch.tensor(input_dropout.shift_voxels) > 0)).nonzero().tolist()
     if not moved:
         return batch
     image = batch.image_BCDHW.clone(memory_format=torch.contiguous_format)
@@ -102,7 +99,7 @@ def _displaced(batch: Batch, input_dropout: InputDropout, generator: torch.Gener
 
 
 def displace(image_DHW: torch.Tensor, offset_voxels: list[float]) -> torch.Tensor:
-    """A channel moved by an offset an axis, interpolated linearly; voxel i takes what lay at i - offset.
+    """A channel moved by one offset per axis, interpolated linearly; voxel i takes what lay at i - offset.
 
     >>> displace(torch.tensor([1.0, 2.0, 4.0]), [0.5])
     tensor([1.0000, 1.5000, 3.0000])

@@ -3,7 +3,8 @@
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,34 +12,39 @@ import torch
 from autoseg.base.ranks import ranks
 from autoseg.batches.augment import augment, build_augmentation
 from autoseg.batches.batch import Batch
-from autoseg.batches.input_dropout import hide
+from autoseg.batches.input_dropout import drop_inputs
 from autoseg.batches.sample import PatchSampler
 from autoseg.batches.store import CaseStore
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
 
-# Batches that a streamed store reads prefetch: one being used, one ready, one being read.
+# Batches of a streamed store that are read ahead: while one is used, one is ready and one is being read.
 _PREFETCH = 2
+
+_Drawn = tuple[Batch, Mapping[str, Any]]  # a batch, and the state of the sampler after it
 
 
 def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
-                 device: torch.device | str, layout: Layout = NO_CONDITIONS) -> "BatchStream":
-    """Augmented batches of a configuration on `device`, with inputs hidden as it says; `layout` is of the conditions.
+                 device: torch.device | str, layout: Layout = NO_CONDITIONS, zero_outside: tuple[int, ...] = ()
+                 ) -> "BatchStream":
+    """Augmented batches of a configuration on `device`, with its input dropout; `layout` is of the conditions.
+
+    `zero_outside` are the channels whose voxels outside the patient stay 0.
 
     For batches as they lie on the disk give a configuration whose `augmentation` is `Part(name="none")` and whose
-    `input_dropout` is `InputDropout()`. Of several processes that train together each gets its part of the batch that one alone would
-    get: coins are drawn a batch, so that all of it is drawn and augmented everywhere.
+    `input_dropout` is `InputDropout()`. Where several processes train together, each gets its part of the batch that one
+    alone would get: random values are drawn per batch, so that every process draws and augments all of it.
     """
     part = ranks()
     input_dropout = configuration.input_dropout
-    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device)
+    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device, zero_outside)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
-        whole = hide(augment(batch, augmentation, generator), input_dropout, generator, layout)
+        whole = drop_inputs(augment(batch, augmentation, generator), input_dropout, generator, layout)
         return whole if part.n == 1 else whole.part(part.rank, part.n)
 
     return BatchStream(sampler, change, generator, torch.device(device), prefetch=0 if store.resident else _PREFETCH)
@@ -48,7 +54,7 @@ class BatchStream:
     """Iterates without end; every batch passes through `change`, which draws from `generator`.
 
     Where `prefetch` is not 0, a thread reads that many batches before they are asked for. The state is that of the last
-    batch that was handed out: what was read prefetch is read again after a resume.
+    batch that was handed out: what was read ahead is read again after a resume.
     """
 
     def __init__(self, sampler: PatchSampler, change: Callable[[Batch, torch.Generator], Batch],
@@ -60,7 +66,7 @@ class BatchStream:
         self._prefetch = prefetch
         self._state = sampler.get_state()
         self._reader: _Reader | None = None
-        self._side = None
+        self._side: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._side = torch.cuda.Stream(device)
             self._side.wait_stream(torch.cuda.current_stream(device))  # which may still be loading the cases
@@ -70,7 +76,7 @@ class BatchStream:
 
     def __next__(self) -> Batch:
         with torch.no_grad():
-            return self._changed() if self._side is None else self._changed_aside()
+            return self._changed() if self._side is None else self._changed_on(self._side)
 
     def _changed(self) -> Batch:
         if not self._prefetch:
@@ -81,23 +87,23 @@ class BatchStream:
             batch, self._state = self._reader.next()
         return self._change(batch.to(self._device), self._generator)
 
-    def _changed_aside(self) -> Batch:
-        """The next batch, cut, copied and augmented beside the step that the device is still busy with.
+    def _changed_on(self, side: torch.cuda.Stream) -> Batch:
+        """The next batch, read, copied and augmented beside the step that the device is still busy with.
 
-        The host asks for a batch while earlier steps are queued, so on a stream of its own this waits for none of them.
+        The host asks for a batch while earlier steps are queued. On a stream of its own this waits for none of them.
         """
         current = torch.cuda.current_stream(self._device)
-        with torch.cuda.stream(self._side):
+        with torch.cuda.stream(side):
             batch = self._changed()
-        current.wait_stream(self._side)
+        current.wait_stream(side)
         batch.record_stream(current)
         return batch
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Plain values and a byte tensor."""
         return {"sampler": self._state, "augmentation": self._generator.get_state()}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue as the stream that gave `state` would have."""
         self.close()
         self._sampler.set_state(state["sampler"])
@@ -105,7 +111,7 @@ class BatchStream:
         self._state = self._sampler.get_state()
 
     def close(self) -> None:
-        """End the thread that reads prefetch; the next batch is again the one after the last handed out."""
+        """End the thread that reads ahead; the next batch is again the one after the last handed out."""
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
@@ -116,14 +122,14 @@ class _Reader:
     """A thread that draws batches into a short queue."""
 
     def __init__(self, sampler: PatchSampler, prefetch: int):
-        self._ready: queue.Queue = queue.Queue(maxsize=prefetch)
+        self._ready: queue.Queue[_Drawn | Exception] = queue.Queue(maxsize=prefetch)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=_read, args=(sampler, self._ready, self._stop), name="batches",
                                         daemon=True)
         self._thread.start()
         weakref.finalize(self, self._stop.set)
 
-    def next(self) -> tuple[Batch, dict]:
+    def next(self) -> _Drawn:
         item = self._ready.get()
         if isinstance(item, Exception):
             self._ready.put(item)  # the thread has ended: whoever asks again gets the same answer
@@ -135,13 +141,14 @@ class _Reader:
         self._thread.join()
 
 
-def _draw(sampler: PatchSampler) -> tuple[Batch, dict]:
+def _draw(sampler: PatchSampler) -> _Drawn:
     batch = sampler.draw()
     return batch, sampler.get_state()
 
 
-def _read(sampler: PatchSampler, ready: queue.Queue, stop: threading.Event) -> None:
+def _read(sampler: PatchSampler, ready: queue.Queue[_Drawn | Exception], stop: threading.Event) -> None:
     while not stop.is_set():
+        item: _Drawn | Exception
         try:
             item = _draw(sampler)
         except Exception as error:

@@ -1,29 +1,31 @@
-"""Where patches are cut: in random cases, a share of them on foreground, on small lesions as often as on large ones."""
+"""Where patches lie: in random cases, a share of them on foreground, on small lesions as often as on large ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from autoseg.batches.batch import Batch, padding_label
 from autoseg.batches.store import CaseStore, StoredCase
-from autoseg.clinical.encoders import collate
+from autoseg.clinical.encoded import collate
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
 
 
 @dataclass(frozen=True)
 class PatchLocation:
-    """A patch to cut: the case, and the first voxel of the patch in it, which may lie outside."""
+    """Where a patch lies: in which case, and its first voxel, which may be outside of the image."""
 
     case: StoredCase
-    start: tuple[int, int, int]
+    start: tuple[int, ...]
 
 
 class PatchSampler:
     """An endless sequence of batches of patches of size `patch`; all its state is one random generator.
 
-    `patch` is what the augmentation asks for and may exceed the configuration's, which is cut from its centre. A 2D
+    `patch` is what the augmentation asks for and may exceed the configuration's, which is its centre. A 2D
     patch is a slice along the first axis. Voxels outside an image are 0 and not absent, their label is that of
     `padding_label`. What is absent or of a missing channel is 0 whatever the case has there.
     """
@@ -40,25 +42,25 @@ class PatchSampler:
         self._previous = tuple(labels.names[name] for name in labels.foreground) if configuration.previous else ()
         self._generator = generator
 
-    def get_state(self) -> dict:
+    def get_state(self) -> Mapping[str, Any]:
         """Plain values; `set_state` continues the sequence from there."""
         return self._generator.bit_generator.state
 
-    def set_state(self, state: dict) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         self._generator.bit_generator.state = state
 
     def draw(self) -> Batch:
         """The next batch: on the store's device if it is resident, else on the CPU."""
-        return self._cut([self._choose(foreground) for foreground in self._foreground_of_samples()])
+        return self._read([self._draw_location(foreground) for foreground in self._foreground_of_samples()])
 
     def _foreground_of_samples(self) -> list[bool]:
-        # nnU-Net's rule: the last samples of a batch, or a coin each where the share rounds to no sample at all.
+        # nnU-Net's rule: the last samples of a batch, or each by chance where the share rounds to no sample at all.
         n_random = round(self._batch * (1 - self._share))
         if n_random == self._batch:
             return (self._generator.random(self._batch) < self._share).tolist()
         return [sample >= n_random for sample in range(self._batch)]
 
-    def _choose(self, foreground: bool) -> PatchLocation:
+    def _draw_location(self, foreground: bool) -> PatchLocation:
         case = self._store.cases[self._generator.integers(len(self._store.cases))]
         classes = self._classes(case, foreground)
         first, last = _bounds(case.shape, self._patch, self._final)
@@ -81,47 +83,51 @@ class PatchSampler:
             return named if foreground else []
         return [name for name in case.index if name not in named] or named
 
-    def _cut(self, spots: list[PatchLocation]) -> Batch:
-        batch = self._blank([spot.case for spot in spots])
+    def _read(self, locations: list[PatchLocation]) -> Batch:
+        cases = [location.case for location in locations]
+        batch = self._blank(cases)
         image, label, absent = batch.image_BCDHW, batch.label_BDHW, batch.absent_BCDHW
         n_channels = self._store.n_channels
-        for sample, spot in enumerate(spots):
-            window, place = _windows(spot, self._patch)
-            cut = self._store.read(spot.case, window)
-            shown = cut.image_CDHW
-            if cut.absent_CDHW is not None:
-                absent[(sample, slice(None), *place)] = cut.absent_CDHW
-                shown = shown.masked_fill(cut.absent_CDHW, 0.0)
-            for channel in np.flatnonzero(spot.case.present_C):
-                image[(sample, channel, *place)] = shown[channel]
-            label[(sample, *place)] = cut.label_DHW
-            for channel, values in enumerate(self._previous if cut.previous_DHW is not None else ()):
-                image[(sample, n_channels + channel, *place)] = _one_of(cut.previous_DHW, values).float()
+        for sample, location in enumerate(locations):
+            window, place = _windows(location, self._patch)
+            patch = self._store.read(location.case, window)
+            shown = patch.image_CDHW
+            if absent is not None and patch.absent_CDHW is not None:
+                absent[sample][(slice(None), *place)] = patch.absent_CDHW
+                shown = shown.masked_fill(patch.absent_CDHW, 0.0)
+            for channel in np.flatnonzero(location.case.present_C).tolist():
+                image[sample, channel][place] = shown[channel]
+            label[sample][place] = patch.label_DHW
+            if patch.previous_DHW is not None:
+                for channel, values in enumerate(self._previous, n_channels):
+                    image[sample, channel][place] = _is_any_of(patch.previous_DHW, values).float()
         if self._flat:
             batch = replace(batch, image_BCDHW=image[:, :, 0], label_BDHW=label[:, 0],
                             absent_BCDHW=None if absent is None else absent[:, :, 0])
-        return self._described(batch, [spot.case for spot in spots])
+        return self._described(batch, cases)
 
     def _blank(self, cases: list[StoredCase]) -> Batch:
         """A batch of padding, of three axes."""
         store, n_samples = self._store, len(cases)
         device = store.device if store.resident else torch.device("cpu")
-        where = {"device": device, "pin_memory": not store.resident and store.device.type == "cuda"}
-        image = torch.zeros(n_samples, store.n_channels + len(self._previous), *self._patch, **where)
-        label = torch.full((n_samples, *self._patch), padding_label(self._labels), dtype=torch.int16, **where)
+        pinned = not store.resident and store.device.type == "cuda"
+        image = torch.zeros((n_samples, store.n_channels + len(self._previous), *self._patch), device=device,
+                            pin_memory=pinned)
+        label = torch.full((n_samples, *self._patch), padding_label(self._labels), dtype=torch.int16, device=device,
+                           pin_memory=pinned)
         present = torch.from_numpy(np.stack([case.present_C for case in cases])).to(device, non_blocking=True)
         absent = None
         if store.has_absent:
-            absent = torch.zeros(n_samples, store.n_channels, *self._patch, dtype=torch.bool, **where)
+            absent = torch.zeros((n_samples, store.n_channels, *self._patch), dtype=torch.bool, device=device,
+                                 pin_memory=pinned)
         return Batch(image, label, present, absent_BCDHW=absent)
 
     def _described(self, batch: Batch, cases: list[StoredCase]) -> Batch:
         """The batch with what is known of its cases beside arrays."""
         device = batch.image_BCDHW.device
-        conditions = annotated = None
-        if self._store.has_conditions:
-            collated = collate([case.conditions for case in cases])
-            conditions = {name: value.to(device, non_blocking=True) for name, value in collated.items()}
+        encoded = [case.conditions for case in cases if case.conditions is not None]
+        conditions = collate(encoded).to(device) if encoded else None
+        annotated = None
         if self._store.is_partial:
             every = (True,) * len(self._labels.foreground)
             annotated = torch.tensor([case.annotated_K or every for case in cases], dtype=torch.bool)
@@ -135,23 +141,23 @@ def _bounds(shape: tuple[int, ...], patch: tuple[int, ...], final: tuple[int, ..
     An axis that is shorter than the patch is padded on both sides. nnU-Net keeps foreground patches only from crossing
     the lower bound; here both hold, so that a lesion at the upper border is seen with as much of its surroundings.
     """
-    shape, patch, final = np.array(shape), np.array(patch), np.array(final)
-    margin = np.maximum(patch - final, patch - shape)
-    return -margin // 2, shape - patch + margin // 2 + margin % 2
+    sizes = np.array(patch)
+    margin = np.maximum(sizes - np.array(final), sizes - np.array(shape))
+    return -margin // 2, np.array(shape) - sizes + margin // 2 + margin % 2
 
 
-def _windows(spot: PatchLocation, patch: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _windows(location: PatchLocation, patch: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Slices of the part of a patch that lies inside the image: in the image, and in the patch."""
     window, place = [], []
-    for start, size, length in zip(spot.start, patch, spot.case.shape, strict=True):
+    for start, size, length in zip(location.start, patch, location.case.shape, strict=True):
         low, high = max(start, 0), min(start + size, length)
         window.append(slice(low, high))
         place.append(slice(low - start, high - start))
     return tuple(window), tuple(place)
 
 
-def _one_of(label: torch.Tensor, values: tuple[int, ...]) -> torch.Tensor:
-    found = label == values[0]
+def _is_any_of(label: torch.Tensor, values: tuple[int, ...]) -> torch.Tensor:
+    mask = label == values[0]
     for value in values[1:]:
-        found = found | (label == value)
-    return found
+        mask = mask | (label == value)
+    return mask

@@ -1,19 +1,27 @@
 """The prepared cases of a fold: on the device where they fit, else read from the disk window by window."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from autoseg.base.errors import UserError
+from autoseg.clinical.encoded import EncodedConditions
 from autoseg.datasets.case import PreparedCase
-from autoseg.preprocessing.store import open_prepared
 
 logger = logging.getLogger(__name__)
+
+
+class Voxels(Protocol):
+    """A tensor, an array in memory, or an opened array on the disk, which is read where it is sliced."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, window: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -30,30 +38,29 @@ class LesionIndex:
 
 @dataclass(frozen=True)
 class StoredCase:
-    """One case of a store. Arrays are torch tensors on the device (resident) or arrays that are read when sliced.
+    """One case of a store. Arrays are tensors on the device (resident) or arrays that are read where they are sliced.
 
-    `conditions` are as `preprocess.conditions.encode` gives them. `annotated_K` says which foreground names were
-    annotated; None: all.
+    `annotated_K` says which foreground names were annotated; None: all.
     """
 
     name: str
-    image_CDHW: Any
-    label_DHW: Any
-    previous_DHW: Any | None
-    absent_CDHW: Any | None  # bool; None: no voxel is absent
+    image_CDHW: Voxels
+    label_DHW: Voxels
+    previous_DHW: Voxels | None
+    absent_CDHW: Voxels | None  # bool; None: no voxel is absent
     present_C: np.ndarray  # bool
     index: dict[str, LesionIndex]  # of the classes that the case holds
-    conditions: Mapping[str, np.ndarray] | None = None
+    conditions: EncodedConditions | None = None
     annotated_K: tuple[bool, ...] | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return tuple(self.label_DHW.shape)
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What lies in a window of a case; of a resident store, a view of what is kept there."""
+    """What lies in a window of a case; of a resident store, a view of its tensors."""
 
     image_CDHW: torch.Tensor
     label_DHW: torch.Tensor
@@ -65,8 +72,8 @@ class Patch:
 class CaseStore:
     """The cases that a fold trains on: a resident store's patches are cut on `device`, a streamed one's on the CPU.
 
-    Whether batches have absent voxels, conditions and annotations is a matter of the store, not of the cases drawn, so
-    that a compiled model sees one form of batch.
+    Whether batches have absent voxels and annotations is a matter of the store, not of the cases drawn, so that a compiled
+    model sees one form of batch. Either all cases have conditions or none.
     """
 
     cases: tuple[StoredCase, ...]
@@ -81,10 +88,6 @@ class CaseStore:
     def has_absent(self) -> bool:
         """Whether any case has voxels outside a channel's field of view."""
         return any(case.absent_CDHW is not None for case in self.cases)
-
-    @property
-    def has_conditions(self) -> bool:
-        return self.cases[0].conditions is not None
 
     @property
     def is_partial(self) -> bool:
@@ -106,23 +109,15 @@ class CaseStore:
         return values if self.resident else torch.from_numpy(np.ascontiguousarray(values))
 
 
-def open_cases(folder: Path, names: Sequence[str], device: torch.device | str, limit_bytes: int,
-               dtype: torch.dtype = torch.float32, *, conditions: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-               annotated: Mapping[str, tuple[bool, ...]] | None = None) -> CaseStore:
-    """The prepared cases `names` of a folder, resident on `device` if all fit into `limit_bytes`, else streamed.
+def store_cases(prepared: Iterable[PreparedCase], device: torch.device | str, limit_bytes: int,
+                dtype: torch.dtype = torch.float32, *, conditions: Mapping[str, EncodedConditions] | None = None,
+                annotated: Mapping[str, tuple[bool, ...]] | None = None) -> CaseStore:
+    """The opened cases, resident on `device` if all fit into `limit_bytes`, else streamed.
 
     `dtype` is that of resident images; half precision doubles what fits. Patches are float32 in any case. `conditions`
     has the encoded conditions of every case by its name. `annotated` says of the cases that are labelled in part which
     foreground names were annotated, in declared order.
     """
-    opened = (_open(folder, name) for name in names)
-    return store_cases(opened, device, limit_bytes, dtype, conditions=conditions, annotated=annotated)
-
-
-def store_cases(prepared: Iterable[PreparedCase], device: torch.device | str, limit_bytes: int,
-                dtype: torch.dtype = torch.float32, *, conditions: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-                annotated: Mapping[str, tuple[bool, ...]] | None = None) -> CaseStore:
-    """As `open_cases`, from opened cases."""
     device = torch.device(device)
     opened = tuple(_stored(case, None if conditions is None else conditions[case.name], (annotated or {}).get(case.name))
                    for case in prepared)
@@ -131,20 +126,12 @@ def store_cases(prepared: Iterable[PreparedCase], device: torch.device | str, li
     needed = sum(_bytes(case, dtype) for case in opened)
     resident = needed <= limit_bytes
     logger.info("%d cases, %.2f GB: %s", len(opened), needed / 1e9,
-                f"kept on {device}" if resident else "read from the disk patch by patch")
+                f"loaded on {device}" if resident else "read from the disk patch by patch")
     cases = tuple(_loaded(case, device, dtype) for case in opened) if resident else opened
     return CaseStore(cases, device, resident)
 
 
-def _open(folder: Path, name: str) -> PreparedCase:
-    try:
-        return open_prepared(folder, name)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError("the prepared case cannot be opened", where=f"{folder}/{name}", found=error,
-                        do="prepare the dataset again") from error
-
-
-def _stored(case: PreparedCase, conditions: Mapping[str, np.ndarray] | None, annotated_K: tuple[bool, ...] | None
+def _stored(case: PreparedCase, conditions: EncodedConditions | None, annotated_K: tuple[bool, ...] | None
             ) -> StoredCase:
     if case.label_DHW is None:
         raise UserError("the prepared case has no label", where=case.name, do="leave it out of the training cases")
@@ -166,17 +153,18 @@ def _lesion_index(voxels: np.ndarray, lesion: np.ndarray | None) -> LesionIndex:
 def _bytes(case: StoredCase, dtype: torch.dtype) -> int:
     n_voxels = int(np.prod(case.shape))
     maps = 1 if case.previous_DHW is None else 2
-    a_channel = dtype.itemsize + (0 if case.absent_CDHW is None else torch.bool.itemsize)
-    return n_voxels * (case.image_CDHW.shape[0] * a_channel + maps * torch.int16.itemsize)
+    per_channel = dtype.itemsize + (0 if case.absent_CDHW is None else torch.bool.itemsize)
+    return n_voxels * (case.image_CDHW.shape[0] * per_channel + maps * torch.int16.itemsize)
 
 
 def _loaded(case: StoredCase, device: torch.device, dtype: torch.dtype) -> StoredCase:
-    def load(array: Any | None, kind: torch.dtype) -> torch.Tensor | None:
-        return None if array is None else torch.from_numpy(np.array(array[:])).to(device, kind)
+    def load(array: Voxels, kind: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(np.array(array[:])).to(device, kind)
 
     try:
         return replace(case, image_CDHW=load(case.image_CDHW, dtype), label_DHW=load(case.label_DHW, torch.int16),
-                       previous_DHW=load(case.previous_DHW, torch.int16), absent_CDHW=load(case.absent_CDHW, torch.bool))
+                       previous_DHW=None if case.previous_DHW is None else load(case.previous_DHW, torch.int16),
+                       absent_CDHW=None if case.absent_CDHW is None else load(case.absent_CDHW, torch.bool))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError("the prepared case cannot be loaded", where=case.name, found=error,
                         do="prepare the dataset again, or free memory") from error

@@ -6,7 +6,7 @@ import sys
 from autoseg.cli import common
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Score a trained fold on its validation cases without each of its optional channels, columns, "
                          "vectors and\ntoken bags, and with another patient's table; say which of them help. The same "
                          "command again goes on\nwhere it was stopped.",
@@ -19,7 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument("--mirroring", choices=("on", "off"), default="off",
                       help="average mirrored predictions where training mirrored; up to 8 times slower (default: off)")
     common.add_device(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

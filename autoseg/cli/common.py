@@ -1,11 +1,11 @@
-"""What every command shares: its common options, units of time and memory, and how errors are shown."""
+"""Shared by all commands: common options, units of time and memory, and how errors are shown."""
 
 import argparse
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEMORY = {"m": 2**20, "g": 2**30}
@@ -13,48 +13,50 @@ _MEMORY = {"m": 2**20, "g": 2**30}
 
 def parser(description: str, epilog: str = "") -> argparse.ArgumentParser:
     """A parser with the options that every command has."""
-    made = argparse.ArgumentParser(description=description, epilog=epilog,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--home", metavar="DIR", help="workspace with raw/, prepared/ and models/ "
-                      "(default: $AUTOSEG_HOME or ~/autoseg)")
-    made.add_argument("--plugin", metavar="MODULE", action="append", default=[],
-                      help="import this Python module first, to register parts of your own; may be repeated")
-    made.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
-    return made
+    command = argparse.ArgumentParser(description=description, epilog=epilog,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_argument("--home", metavar="DIR",
+                         help="workspace with raw/, prepared/ and models/ (default: $AUTOSEG_HOME or ~/autoseg)")
+    command.add_argument("--plugin", metavar="MODULE", action="append", default=[],
+                         help="import this Python module first, to register your own parts; may be repeated")
+    command.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+    return command
 
 
-def add_device(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--device", default="auto", metavar="DEVICE",
-                      help="auto, cpu, cuda, cuda:N or mps (default: auto, the GPU where there is one)")
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", metavar="DEVICE",
+                         help="auto, cpu, cuda, cuda:N or mps (default: auto, the GPU if there is one)")
 
 
-def add_devices(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--devices", metavar="LIST",
-                      help="run a fold on each of these at a time, in a process each: 0,1 or cuda:0,cuda:1 "
-                           "(default: all GPUs, where --device is auto and there are several)")
-    made.add_argument("--cluster", metavar="ADDRESS",
-                      help="run folds on a Ray cluster whose machines share the workspace: auto, or ray://HOST:PORT")
+def add_devices(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--devices", metavar="LIST",
+                         help="train one fold per device at a time, each in a process of its own: 0,1 or cuda:0,cuda:1 "
+                              "(default: all GPUs, if --device is auto and there are several)")
+    command.add_argument("--cluster", metavar="ADDRESS",
+                         help="run folds on a Ray cluster whose machines share the workspace: auto, or ray://HOST:PORT")
 
 
 def list_faults(faults: list[str]) -> int:
-    """Print what went wrong, each on its own; the exit status: 2 where there is anything."""
+    """Print each fault on a line; the exit status: 2 if there is any."""
     if faults:
         print(f"{len(faults)} failed:\n" + "\n".join(f"  - {fault}" for fault in faults), file=sys.stderr)
     return 2 if faults else 0
 
 
-def add_workers(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core, as memory allows)")
+def add_workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", type=positive, metavar="N",
+                         help="number of processes (default: one per core, as memory allows)")
 
 
-def add_outcomes(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--allow-outcome-conditions", action="store_true",
-                      help="accept conditions whose names look like outcomes, which are known only after the images")
+def add_outcomes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--allow-outcome-conditions", action="store_true",
+                         help="accept conditions whose names look like outcomes, which are known only after the images")
 
 
-def run(main: Callable[[argparse.Namespace], int | None], made: argparse.ArgumentParser, argv: list[str] | None) -> int:
+def run(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser,
+        argv: list[str] | None) -> int:
     """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug."""
-    options = made.parse_args(argv)
+    options = command.parse_args(argv)
     _set_environment()
     _configure_logging(options.debug)
     from autoseg.base.errors import AutosegError
@@ -67,20 +69,20 @@ def run(main: Callable[[argparse.Namespace], int | None], made: argparse.Argumen
     except AutosegError as error:
         if options.debug:
             traceback.print_exc()
-        print(f"{made.prog}: {error}", file=sys.stderr)
+        print(f"{command.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{made.prog}: stopped", file=sys.stderr)
+        print(f"{command.prog}: stopped", file=sys.stderr)
         return 130
 
 
 def seconds(text: str) -> float:
-    """Seconds from `90s`, `30m`, `4h`, `1.5d`; a bare number is refused, since its unit would be a guess."""
+    """Seconds from `90s`, `30m`, `4h`, `1.5d`; a number without a unit is refused."""
     return _with_unit(text, _TIME, "a time such as 90s, 30m or 4h")
 
 
 def memory(text: str) -> int:
-    """Bytes from `800M` or `8G` (of 1024)."""
+    """Bytes from `800M` or `8G` (powers of 1024)."""
     value = _with_unit(text.lower().removesuffix("ib").removesuffix("b"), _MEMORY, "a memory such as 800M or 8G")
     return max(1, int(value))
 
@@ -92,17 +94,17 @@ def positive(text: str) -> int:
 
 
 def _set_environment() -> None:
-    """What torch reads when it is imported.
+    """Set the variables that torch reads when it is imported.
 
-    OpenMP's threads spin for a moment at a barrier before they sleep (benchmarks/step.py): sleeping at once slows a
-    training step on an idle machine, spinning for long slows it beside another busy process. What Apple's GPUs have no
-    kernel for (some of three dimensions, depending on the version of torch) runs on the CPU.
+    OpenMP threads spin briefly at a barrier before they sleep (benchmarks/step.py): without spinning a training step is
+    slower on an idle machine, with long spinning it is slower beside another busy process. Operations without a kernel
+    for Apple's GPUs (some of three dimensions, depending on the version of torch) run on the CPU.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
-def _with_unit(text: str, units: dict[str, float], expected: str) -> float:
+def _with_unit(text: str, units: Mapping[str, float], expected: str) -> float:
     try:
         value = float(text[:-1]) * units[text[-1:].lower()]
     except (KeyError, ValueError):

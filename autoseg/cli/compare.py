@@ -7,21 +7,25 @@ from pathlib import Path
 from autoseg.cli import common, scoring
 
 
+def parser() -> argparse.ArgumentParser:
+    made = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
+                         "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which is "
+                         "compared as it was\nscored: options of scoring are for folders.",
+                         "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
+                         "         autoseg_compare ours/summary.json theirs/summary.json")
+    made.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
+    made.add_argument("b", type=Path, metavar="B", help="the same of what it is compared with")
+    made.add_argument("-r", "--reference", type=Path, metavar="DIR", help="folder with the true labels, for folders")
+    scoring.add_labels(made)
+    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the comparison as JSON")
+    made.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
+    scoring.add_scoring(made)
+    common.add_workers(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
-                           "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which "
-                           "is compared as it was\nscored: options of scoring are for folders.",
-                           "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
-                           "         autoseg_compare ours/summary.json theirs/summary.json")
-    parser.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
-    parser.add_argument("b", type=Path, metavar="B", help="the same of what it is compared with")
-    parser.add_argument("-r", "--reference", type=Path, metavar="DIR", help="folder with the true labels, for folders")
-    scoring.add_labels(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the comparison as JSON")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
-    scoring.add_scoring(parser)
-    common.add_workers(parser)
-    return common.run(_run, parser, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

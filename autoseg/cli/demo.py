@@ -1,4 +1,4 @@
-"""autoseg_demo: the whole pipeline on phantoms that it makes, in minutes and without a GPU."""
+"""autoseg_demo: the whole pipeline on synthetic patients, in minutes and without a GPU."""
 
 import argparse
 import sys
@@ -15,15 +15,19 @@ DATASET = "Dataset001_AbdomenPhantom"
 _TRAINING_CASES, _TEST_CASES = 26, 4
 
 
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Make synthetic patients (CT phases, MR, a clinical table), then measure, plan, prepare, "
+                            "train, predict and score them.\nWithout --home everything is written to ./autoseg_demo.",
+                            "example: autoseg_demo")
+    command.add_argument("--budget", type=common.seconds, default=215.0, metavar="TIME",
+                         help="training time, including validation (default: 215s)")
+    command.add_argument("--seed", type=int, default=0, help="seed of the phantoms and of the training (default: 0)")
+    common.add_device(command)
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Make synthetic patients (CT phases, MR, a clinical table), then measure, plan, prepare, train, "
-                         "predict and score them.",
-                         "example: autoseg_demo\nWithout --home everything is written to ./autoseg_demo.")
-    made.add_argument("--budget", type=common.seconds, default=215.0, metavar="TIME",
-                      help="training time, validation included (default: 215s)")
-    made.add_argument("--seed", type=int, default=0, help="of the phantoms and of the training (default: 0)")
-    common.add_device(made)
-    return common.run(_run, made, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -57,30 +61,30 @@ def _run(options: argparse.Namespace) -> None:
     predictor = Predictor.open(dataset=DATASET, home=home, device=options.device)
     predict_folder(predictor, raw / "imagesTs", masks)
     summary = pipeline.evaluate(raw / "labelsTs", masks, raw)
-    print("4. scores of the held-out cases, with everything that is known of them:")
+    print("4. scores of the held-out cases, with all inputs:")
     print(table(summary))
     fewer = home / "predictions_venous_only"
     _predict_venous_only(predictor, raw / "imagesTs", fewer)
-    print("5. the same model, told nothing but the venous phase:")
+    print("5. scores of the same model, with the venous phase only:")
     print(table(pipeline.evaluate(raw / "labelsTs", fewer, raw)))
-    sheet = _contact_sheet(raw, {"with everything": masks, "venous phase only": fewer}, home / "contact_sheet.png")
+    sheet = _contact_sheet(raw, {"all inputs": masks, "venous phase only": fewer}, home / "contact_sheet.png")
     fold = Workspace.open(home).fold(DATASET, plan.planner, "3d_fullres", 0)
     print(f"""
-finished in {duration(time.monotonic() - started)}. What lies where:
+finished in {duration(time.monotonic() - started)}. Results:
   contact sheet   {sheet}
   masks           {masks}
   plan            {Workspace.open(home).plan(DATASET, plan.planner)}
-  trained fold    {fold}
-  curves          {fold / 'curves.png'}
-What to run next:
-  which input helps     autoseg_ablate 1 3d_fullres 0 --home {home}
-  the other folds       autoseg_train 1 3d_fullres 1 --home {home}
-  a longer training     autoseg_train 1 3d_fullres 0 --budget 20m --restart --home {home}
-  your own dataset      put it into ~/autoseg/raw/Dataset004_Name and run autoseg_plan_and_preprocess -d 4""")
+  trained fold    {fold.path}
+  curves          {fold.curves}
+Next commands:
+  test each input       autoseg_ablate 1 3d_fullres 0 --home {home}
+  train another fold    autoseg_train 1 3d_fullres 1 --home {home}
+  train longer          autoseg_train 1 3d_fullres 0 --budget 20m --restart --home {home}
+  use your own dataset  put it into ~/autoseg/raw/Dataset004_Name and run autoseg_plan_and_preprocess -d 4""")
 
 
 def _keep_apart(home: Path, settings: dict[str, float]) -> None:
-    """A UserError where the folder holds a demo with other settings: what is there already would pass for the new one."""
+    """A UserError where the folder holds a demo with other settings: its results would be taken for the new ones."""
     from autoseg.base.errors import UserError
     from autoseg.workspace.files import read_json, write_json
 
@@ -92,7 +96,7 @@ def _keep_apart(home: Path, settings: dict[str, float]) -> None:
 
 
 def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> None:
-    """Predict the cases as if they had neither the other channels nor a row of the table."""
+    """Predict the cases without the other channels and without their rows of the table."""
     from dataclasses import replace
 
     from autoseg.datasets.phantom import REFERENCE
@@ -107,11 +111,11 @@ def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> 
 def _contact_sheet(raw: Path, masks: Mapping[str, Path], path: Path) -> Path:
     from dataclasses import replace
 
-    from autoseg.datasets.manifest import read_manifest
+    from autoseg.datasets.dataset import Dataset
     from autoseg.datasets.raw import find_cases
     from autoseg.reporting.predictions import sheet_of_masks
 
-    manifest = read_manifest(raw)
+    manifest = Dataset.open(raw).manifest
     files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}")
              for case in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending)]
     sheet_of_masks(path, files, masks, manifest)

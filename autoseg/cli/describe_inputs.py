@@ -1,4 +1,4 @@
-"""autoseg_describe_inputs: draft what dataset.json could declare beside the images."""
+"""autoseg_describe_inputs: draft the keys of dataset.json that declare inputs beside the images."""
 
 import argparse
 import json
@@ -7,14 +7,18 @@ import sys
 from autoseg.cli import common
 
 
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Read the folder of a raw dataset and draft the keys of dataset.json that declare its inputs:\n"
+                            "optional channels, the reference grid, the clinical table, vectors and tokens.",
+                            "example: autoseg_describe_inputs -d 10")
+    command.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
+    command.add_argument("--write", action="store_true",
+                         help="add the missing keys to dataset.json; the old file is kept as dataset.json.bak")
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Look at what lies in a raw dataset's folder and draft the keys of dataset.json that declare it: "
-                         "optional channels, the reference grid, the clinical table, vectors and tokens.",
-                         "example: autoseg_describe_inputs -d 10")
-    made.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
-    made.add_argument("--write", action="store_true",
-                      help="add the keys that dataset.json lacks; the file as it was is kept as dataset.json.bak")
-    return common.run(_run, made, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -24,23 +28,23 @@ def _run(options: argparse.Namespace) -> None:
 
     workspace = Workspace.open(options.home)
     folder = workspace.raw(workspace.dataset(options.dataset))
-    found = describe_inputs(folder)
-    if found.block:
+    draft = describe_inputs(folder)
+    if draft.block:
         print(f"for {folder / DATASET_JSON}:")
-        print(json.dumps(found.block, indent=2, ensure_ascii=False))
+        print(json.dumps(draft.block, indent=2, ensure_ascii=False))
     else:
         print("nothing to declare: every case has every channel on the grid of its label, and there is no table or vector")
-    _print_verdicts("used", found.accepted)
-    _print_verdicts("refused", found.refused)
-    for remark in found.remarks:
+    _print_verdicts("used", draft.accepted)
+    _print_verdicts("refused", draft.refused)
+    for remark in draft.remarks:
         print(f"note: {remark}")
-    if options.write and found.block:
-        added = add_keys(folder / DATASET_JSON, dict(found.block))
-        kept = [key for key in found.block if key not in added]
+    if options.write and draft.block:
+        added = add_keys(folder / DATASET_JSON, dict(draft.block))
+        unchanged = [key for key in draft.block if key not in added]
         print(f"added to {folder / DATASET_JSON}: {', '.join(added) or 'nothing'}"
-              + (f"; already there and left alone: {', '.join(kept)}" if kept else ""))
-    elif found.block:
-        print(f"next: check it, and add these keys to {folder / DATASET_JSON} (or let --write do it)")
+              + (f"; already there and not changed: {', '.join(unchanged)}" if unchanged else ""))
+    elif draft.block:
+        print(f"next: check these keys and add them to {folder / DATASET_JSON} (or use --write)")
 
 
 def _print_verdicts(title: str, verdicts) -> None:

@@ -7,16 +7,20 @@ from pathlib import Path
 from autoseg.cli import common, scoring
 
 
+def parser() -> argparse.ArgumentParser:
+    made = common.parser("Score predictions against labels, case by case and label by label.",
+                         "example: autoseg_evaluate -r labelsTs -i masks -d 4 --metrics overlap surface")
+    made.add_argument("-r", "--reference", required=True, type=Path, metavar="DIR", help="folder with the true labels")
+    made.add_argument("-i", "--input", required=True, type=Path, metavar="DIR", help="folder with the predictions")
+    scoring.add_labels(made)
+    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: summary.json in the input folder")
+    scoring.add_scoring(made)
+    common.add_workers(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = common.parser("Score predictions against labels, case by case and label by label.",
-                           "example: autoseg_evaluate -r labelsTs -i masks -d 4 --metrics overlap surface")
-    parser.add_argument("-r", "--reference", required=True, type=Path, metavar="DIR", help="folder with the true labels")
-    parser.add_argument("-i", "--input", required=True, type=Path, metavar="DIR", help="folder with the predictions")
-    scoring.add_labels(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: summary.json in the input folder")
-    scoring.add_scoring(parser)
-    common.add_workers(parser)
-    return common.run(_run, parser, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""autoseg_find_best_configuration: which trained models predict, and what is done to their masks."""
+"""autoseg_find_best_configuration: choose the trained models that predict, and the postprocessing of their masks."""
 
 import argparse
 import sys
@@ -6,15 +6,19 @@ import sys
 from autoseg.cli import common
 
 
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Compare every configuration with finished folds, and every pair as an ensemble, on the "
+                            "cross-validation\ncases. Choose one of them and a postprocessing. autoseg_predict then uses "
+                            "this choice.\nEnsembles and quality control need folds trained with --save_probabilities.",
+                            "example: autoseg_find_best_configuration 4")
+    command.add_argument("dataset", help="by number or name: 4 or Dataset004_Name")
+    command.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    common.add_workers(command)
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Compare every configuration with finished folds, and every pair as an ensemble, on the "
-                         "cross-validation\ncases; choose one, and a postprocessing. autoseg_predict then uses them by "
-                         "itself.\nEnsembles and predicted Dice need folds trained with --save_probabilities.",
-                         "example: autoseg_find_best_configuration 4")
-    made.add_argument("dataset", help="by number or name: 4 or Dataset004_Name")
-    made.add_argument("--seed", type=int, default=0, help="of the bootstraps (default: 0)")
-    common.add_workers(made)
-    return common.run(_run, made, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

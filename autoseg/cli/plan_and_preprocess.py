@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from autoseg.base.processes import WorkerPool
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Measure a dataset, plan its training and prepare its cases.",
                          "example: autoseg_plan_and_preprocess -d 4 --budget 2h")
     made.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
@@ -27,7 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     common.add_outcomes(made)
     common.add_device(made)
     common.add_workers(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -44,19 +48,20 @@ def _run(options: argparse.Namespace) -> None:
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
 
-    how = {"home": options.home, "workers": options.workers, "worker_pool": worker_pool}
-    pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, **how)
+    pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
+                         workers=options.workers, worker_pool=worker_pool)
     plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
                          memory_bytes=options.memory, home=options.home, device=options.device)
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
         print(f"  {reason}")
-    for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations, **how):
+    for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
+                                      home=options.home, workers=options.workers, worker_pool=worker_pool):
         print(f"prepared: {folder}")
     first = "3d_fullres" if "3d_fullres" in plan.configurations else next(iter(plan.configurations))
-    chosen = options.configurations[0] if options.configurations else first
+    configuration = options.configurations[0] if options.configurations else first
     planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
-    print(f"next: autoseg_train {dataset} {chosen} 0{planner}")
+    print(f"next: autoseg_train {dataset} {configuration} 0{planner}")
 
 
 if __name__ == "__main__":

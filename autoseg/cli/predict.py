@@ -7,36 +7,40 @@ from pathlib import Path
 from autoseg.cli import common
 
 
+def parser() -> argparse.ArgumentParser:
+    arguments = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
+                              "or with all\nfinished folds of the best configuration as an ensemble.",
+                              "example: autoseg_predict -i imgs -o masks")
+    arguments.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
+                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
+    arguments.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
+    arguments.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
+    arguments.add_argument("-c", "--configuration", metavar="C", help="default: what inference.json says, else the best by "
+                           "validation Dice")
+    arguments.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: likewise)")
+    arguments.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
+    arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
+    arguments.add_argument("--save_probabilities", action="store_true",
+                           help="also write CASE_probabilities, one channel per class")
+    arguments.add_argument("--save_uncertainty", action="store_true",
+                           help="also write CASE_entropy and CASE_disagreement, both from 0 to 1")
+    arguments.add_argument("--mirroring", choices=("on", "off"), default="on",
+                           help="average mirrored predictions where training mirrored (default: on)")
+    arguments.add_argument("--skip_background", choices=("on", "off"), default="off",
+                           help="look at the whole image coarsely first, and predict in full only where that finds "
+                           "anything; faster for small structures in large images, but a lesion of a few voxels that the "
+                           "coarse look does not see at all is lost (default: off)")
+    arguments.add_argument("--table", type=Path, metavar="FILE",
+                           help="clinical table of the cases (default: the training table's name in the input folder)")
+    arguments.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
+    arguments.add_argument("--cluster", metavar="ADDRESS",
+                           help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
+    common.add_device(arguments)
+    return arguments
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
-                           "or with all\nfinished folds of the best configuration as an ensemble.",
-                           "example: autoseg_predict -i imgs -o masks")
-    parser.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
-                        help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
-    parser.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
-    parser.add_argument("-c", "--configuration", metavar="C", help="default: what inference.json says, else the best by "
-                        "validation Dice")
-    parser.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: likewise)")
-    parser.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
-    parser.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
-    parser.add_argument("--save_probabilities", action="store_true",
-                        help="also write CASE_probabilities, one channel per class")
-    parser.add_argument("--save_uncertainty", action="store_true",
-                        help="also write CASE_entropy and CASE_disagreement, both from 0 to 1")
-    parser.add_argument("--mirroring", choices=("on", "off"), default="on",
-                        help="average mirrored predictions where training mirrored (default: on)")
-    parser.add_argument("--skip_background", choices=("on", "off"), default="off",
-                        help="look at the whole image coarsely first, and predict in full only where that finds anything; "
-                             "faster for small structures in large images, but a lesion of a few voxels that the coarse "
-                             "look does not see at all is lost (default: off)")
-    parser.add_argument("--table", type=Path, metavar="FILE",
-                        help="clinical table of the cases (default: the training table's name in the input folder)")
-    parser.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
-    parser.add_argument("--cluster", metavar="ADDRESS",
-                        help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
-    common.add_device(parser)
-    return common.run(_run, parser, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

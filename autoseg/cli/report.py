@@ -1,4 +1,4 @@
-"""autoseg_report: all that is known of a dataset and its models, as one HTML file."""
+"""autoseg_report: everything about a dataset and its models, as one HTML file."""
 
 import argparse
 import sys
@@ -7,14 +7,18 @@ from pathlib import Path
 from autoseg.cli import common
 
 
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Write one HTML file that needs no network: the dataset, the plan, training curves, scores with "
+                            "intervals,\nthe selection, the best and worst cases, failures, quality control, and the "
+                            "origin of all results.\nThe report names each missing part with the command that makes it.",
+                            "example: autoseg_report 4")
+    command.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: models/DATASET/report.html")
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Write one HTML file, readable without a network: the dataset, the plan, training curves, scores "
-                         "with intervals,\nwhat was chosen, the best and the worst cases, failures, calibration, and where "
-                         "all of it comes from.\nWhat is not there yet is said, with the command that makes it.",
-                         "example: autoseg_report 4")
-    made.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: models/DATASET/report.html")
-    return common.run(_run, made, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

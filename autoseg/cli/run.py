@@ -1,4 +1,4 @@
-"""autoseg_run: everything, from a raw dataset to a report."""
+"""autoseg_run: all stages, from a raw dataset to a report."""
 
 import argparse
 import sys
@@ -6,25 +6,31 @@ import sys
 from autoseg.cli import common
 
 
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Measure, plan, prepare, train every fold of every configuration, choose the best and report."
+                            "\nThe same command again continues where it was stopped.",
+                            "example: autoseg_run 4 --budget 30m")
+    command.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
+    command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
+                         help="planner of the plan (default: budgeted)")
+    command.add_argument("-c", "--configurations", nargs="+", metavar="C",
+                         help="train only these configurations (default: all of the plan)")
+    command.add_argument("--folds", nargs="+", default=["all-folds"], metavar="F",
+                         help="train only these folds: 0 1 2 (default: all folds)")
+    command.add_argument("--budget", type=common.seconds, metavar="TIME",
+                         help="training time per fold with validation: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
+    command.add_argument("--memory", type=common.memory, metavar="SIZE",
+                         help="memory to plan for, such as 8G (default: the memory of the device)")
+    command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
+    common.add_outcomes(command)
+    common.add_device(command)
+    common.add_devices(command)
+    common.add_workers(command)
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Measure, plan, prepare, train every fold of every configuration, choose the best and report. "
-                         "The same command again goes on where it was stopped.",
-                         "example: autoseg_run 4 --budget 30m")
-    made.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
-    made.add_argument("-p", "--planner", default="budgeted", metavar="NAME", help="whose plan (default: budgeted)")
-    made.add_argument("-c", "--configurations", nargs="+", metavar="C", help="train only these (default: all of the plan)")
-    made.add_argument("--folds", nargs="+", default=["all-folds"], metavar="F",
-                      help="train only these: 0 1 2 (default: all folds)")
-    made.add_argument("--budget", type=common.seconds, metavar="TIME",
-                      help="training time of a fold, validation included: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
-    made.add_argument("--memory", type=common.memory, metavar="SIZE",
-                      help="memory to plan for, such as 8G (default: what the device has)")
-    made.add_argument("--seed", type=int, default=0, help="of weights, sampling and augmentation (default: 0)")
-    common.add_outcomes(made)
-    common.add_device(made)
-    common.add_devices(made)
-    common.add_workers(made)
-    return common.run(_run, made, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -33,10 +39,11 @@ def _run(options: argparse.Namespace) -> int:
     from autoseg.orchestrate.run import ExecutionOptions, run
     from autoseg.selection.text import as_text
 
-    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers, options.seed)
+    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers,
+                                 options.seed)
     result = run(options.dataset, planner=options.planner, configurations=options.configurations, folds=options.folds,
-              budget_seconds=options.budget, memory_bytes=options.memory, execution=execution, home=options.home,
-              allow_outcomes=options.allow_outcome_conditions)
+                 budget_seconds=options.budget, memory_bytes=options.memory, execution=execution, home=options.home,
+                 allow_outcomes=options.allow_outcome_conditions)
     for configuration in dict.fromkeys(outcome.task.configuration for outcome in result.outcomes):
         table = fold_table([outcome for outcome in result.outcomes if outcome.task.configuration == configuration])
         print(f"{configuration}:\n{table or 'no fold was validated'}")

@@ -2,11 +2,17 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from autoseg.cli import common
 
+if TYPE_CHECKING:
+    from autoseg.training.validate import FoldResult
+    from autoseg.workspace.names import Workspace
+    from planners.schema.plan import Plan
 
-def main(argv: list[str] | None = None) -> int:
+
+def parser() -> argparse.ArgumentParser:
     made = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
                          "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
                          "         autoseg_train 1 3d_fullres all-folds\n"
@@ -29,7 +35,11 @@ def main(argv: list[str] | None = None) -> int:
                            "them. Ensembles are compared and uncertainty is calibrated by them")
     common.add_device(made)
     common.add_devices(made)
-    return common.run(_run, made, argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -47,24 +57,23 @@ def _train(options: argparse.Namespace, device: str) -> int:
     workspace = Workspace.open(options.home)
     folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
     if ranks().n == 1 and (len(folds) > 1 or options.cluster or options.devices):
-        return _several(options, device, folds, workspace)
-    result = _one(options, device, folds[0])
+        return _train_folds(options, device, folds, workspace)
+    result = _train_fold(options, device, folds[0], workspace)
     if is_first():
         _show(result)
     return 0
 
 
-def _one(options: argparse.Namespace, device: str, fold: int | str):
+def _train_fold(options: argparse.Namespace, device: str, fold: int | str, workspace: "Workspace") -> "FoldResult":
     from autoseg import pipeline
+    from autoseg.base.ranks import agreed
 
-    planned = None if options.plan is None else _resolved(options, device)
-    return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner, planned=planned,
-                          budget_seconds=options.budget, memory_bytes=options.memory, changes=options.changes,
-                          seed=options.seed, restart=options.restart, save_probabilities=options.save_probabilities,
-                          home=options.home, device=device)
+    return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner,
+                          planned=agreed(_resolved(options, device, workspace)), seed=options.seed, restart=options.restart,
+                          save_probabilities=options.save_probabilities, home=options.home, device=device)
 
 
-def _several(options: argparse.Namespace, device: str, folds: list, workspace) -> int:
+def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | str]", workspace: "Workspace") -> int:
     from autoseg.orchestrate.distribute import connected
     from autoseg.orchestrate.folds import begin_folds, failures, fold_table
     from autoseg.orchestrate.processes import devices_of
@@ -72,7 +81,7 @@ def _several(options: argparse.Namespace, device: str, folds: list, workspace) -
     from autoseg.orchestrate.run import ExecutionOptions, train_tasks
 
     execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
-    tasks = begin_folds(workspace, _resolved(options, execution.devices[0]), options.configuration, folds,
+    tasks = begin_folds(workspace, _resolved(options, execution.devices[0], workspace), options.configuration, folds,
                         restart=options.restart, save_probabilities=options.save_probabilities)
     with connected(execution.cluster) as nodes:
         overview = Overview(tasks, len(execution.devices) if nodes is None else nodes.n_folds_at_once)
@@ -83,22 +92,19 @@ def _several(options: argparse.Namespace, device: str, folds: list, workspace) -
     return common.list_faults(failures(outcomes))
 
 
-def _resolved(options: argparse.Namespace, device: str):
+def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") -> "Plan":
     from pathlib import Path
 
-    from autoseg import pipeline
-    from autoseg.training.run import apply_changes
-    from autoseg.workspace.files import read_model
-    from planners.schema.plan import Plan
+    from autoseg.planning.resolve import resolve_plan
+    from planners.schema.hardware import Budget
 
-    if options.plan is not None:
-        return apply_changes(read_model(Path(options.plan), Plan), options.configuration, options.changes)
-    return pipeline.settle(options.dataset, options.configuration, planner=options.planner, changes=options.changes,
-                           budget_seconds=options.budget, memory_bytes=options.memory, restart=options.restart,
-                           home=options.home, device=device)
+    return resolve_plan(workspace, workspace.dataset(options.dataset), options.configuration, planner=options.planner,
+                        budget=Budget(memory_bytes=options.memory, seconds_per_fold=options.budget),
+                        changes=options.changes, file=None if options.plan is None else Path(options.plan),
+                        restart=options.restart, device=device)
 
 
-def _show(result) -> None:
+def _show(result: "FoldResult") -> None:
     from autoseg.evaluation.table import table
 
     print(f"{result.dataset} {result.configuration} fold {result.fold}: {result.schedule.iterations} iterations, "

@@ -6,12 +6,16 @@ import sys
 from autoseg.cli import common
 
 
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Check every file of a raw dataset and list all faults at once.", "example: autoseg_verify -d 4")
+    command.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
+    common.add_outcomes(command)
+    common.add_workers(command)
+    return command
+
+
 def main(argv: list[str] | None = None) -> int:
-    made = common.parser("Check every file of a raw dataset and list all faults at once.", "example: autoseg_verify -d 4")
-    made.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
-    common.add_outcomes(made)
-    common.add_workers(made)
-    return common.run(_run, made, argv)
+    return common.run(_run, parser(), argv)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Cells of a clinical table as people write them: what counts as missing, numbers, categories, dates."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -62,19 +63,21 @@ def read_numbers(cells: Sequence[str], decimal_comma: bool = False) -> list[floa
     units = {unit for _, _, unit in filter(None, parts)}
     mixed_units = len(units - {""}) > 1 or {"", "%"} <= units
     readings = [(None, None) if part is None or (mixed_units and part[2]) else _readings(*part[:2]) for part in parts]
-    point = any(one is not None and other is None for one, other in readings)
-    comma = any(one is None and other is not None for one, other in readings)
-    return [_chosen(one, other, point, comma, decimal_comma) for one, other in readings]
+    point_seen = any(point is not None and comma is None for point, comma in readings)
+    comma_seen = any(point is None and comma is not None for point, comma in readings)
+    return [_decided(point, comma, point_seen, comma_seen, decimal_comma) for point, comma in readings]
 
 
-def category_text(text: str) -> str:
-    """A category in one spelling: `1`, `1.0` and `01` are the same.
+def category_text(value: float | str) -> str:
+    """A category in its one spelling, by which tables, encoders and groups compare: `1`, `1.0` and `01` are the same.
 
-    >>> [category_text(text) for text in ("1.0", " 01", "2,50", "T1  a")]
-    ['1', '1', '2.5', 'T1 a']
+    Only what is written as a plain number changes. `1_2` and `1e3` stay as they are, since both may be codes.
+
+    >>> [category_text(value) for value in ("1.0", " 01", "2,50", 3.0, "1_2", "1e3", "T1  a")]
+    ['1', '1', '2.5', '3', '1_2', '1e3', 'T1 a']
     """
-    text = clean(text)
-    if _PLAIN.fullmatch(text) is None:
+    text = clean(str(value))
+    if _PLAIN.fullmatch(text) is None and not isinstance(value, float):
         return text
     number = Decimal(text.replace(",", "."))
     return format(number.normalize(), "f") if number else "0"
@@ -107,11 +110,15 @@ def _readings(digits: str, power: str) -> tuple[float | None, float | None]:
     body, sign = digits.lstrip("+-"), -1.0 if digits.startswith("-") else 1.0
     point = sign * float(body.replace(",", "") + power) if _POINT.fullmatch(body) else None
     comma = sign * float(body.replace(".", "").replace(",", ".") + power) if _COMMA.fullmatch(body) else None
-    return tuple(None if value is None or abs(value) == float("inf") else value for value in (point, comma))
+    return _finite(point), _finite(comma)
 
 
-def _chosen(point: float | None, comma: float | None, point_seen: bool, comma_seen: bool, decimal_comma: bool
-            ) -> float | None:
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
+
+
+def _decided(point: float | None, comma: float | None, point_seen: bool, comma_seen: bool, decimal_comma: bool
+             ) -> float | None:
     """One of two readings, by how the column's other cells are written."""
     if point is None or comma is None or point == comma:
         return comma if point is None else point

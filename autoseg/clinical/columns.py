@@ -121,7 +121,7 @@ def _judge_texts(column: Column, distinct: int) -> Verdict:
     n_words = sum(len(cell.split()) for cell in column.cells) / len(column.cells)
     unique = len(column.cells) >= _FEW_CELLS and distinct >= _UNIQUE * len(column.cells)
     if n_words > _FREE_TEXT_WORDS:
-        return Verdict(column.name, "", f"free text: {n_words:.0f} words a case")
+        return Verdict(column.name, "", f"free text: {n_words:.0f} words per case")
     if unique:
         return Verdict(column.name, "", f"an identifier or free text: {distinct} different values in "
                        f"{len(column.cells)} cases")

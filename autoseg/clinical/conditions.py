@@ -5,7 +5,7 @@ sound; all faults are raised at once. Values are as written: `clinical/encoders.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from autoseg.clinical.table import Row, Table, read_table
 from autoseg.formats.arrays import ENDING, array_files, read_features
 from autoseg.formats.files import is_file, is_folder
 from autoseg.workspace.names import DATASET_JSON
-from planners.schema.conditions import ConditionSpec, ConditionStats, ConditionTable
+from planners.schema.conditions import ConditionSpec, ConditionTable
 
 DEFAULT_TABLE = "clinical.csv"  # looked for beside the images to predict
 _SHOWN_CELLS = 30
@@ -47,19 +47,21 @@ class ConditionsOf:
 
 @dataclass
 class _Reading:
-    """One reading under way. At prediction (`training` False) whole columns, tables and folders may be missing."""
+    """One reading in progress. At prediction (`training` False) whole columns, tables and folders may be missing."""
 
     names: Sequence[str]
     training: bool
+    read: Callable[[Path], Table] = read_table
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def fault(self, what: str, **details: object) -> None:
-        self.faults.append(str(UserError(what, **details)))
+    def fault(self, what: str, *, where: object, found: object, expected: object = None, do: str | None = None) -> None:
+        self.faults.append(str(UserError(what, where=where, found=found, expected=expected, do=do)))
 
 
 def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *, table_path: Path | None = None,
-                    expected_widths: Mapping[str, int] | None = None) -> ConditionsOf:
+                    expected_widths: Mapping[str, int] | None = None, read: Callable[[Path], Table] = read_table
+                    ) -> ConditionsOf:
     """The conditions of the training cases `names` of a raw dataset's `folder`.
 
     Raises UserError or ManyFaults with all faults: no table, an empty one, a declared column or the cases' column not in
@@ -67,10 +69,10 @@ def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *
     is asked for, a value that an ordinal column does not list; no folder of vectors, a file that is damaged or not
     finite, vectors of different widths. `expected_widths` is the width of vectors and tokens, where it is known (else
     that of the specification, else that of most files). Cases without a row or a file, and rows and files without a
-    case, are no faults.
+    case, are no faults. `read` gives the table of a path; it may have been read before.
     """
     path = (table_path or folder / table.table) if _columns(table) else None
-    return _read(_Reading(names, training=True), folder, table, path, expected_widths or {})
+    return _read(_Reading(names, training=True, read=read), folder, table, path, expected_widths or {})
 
 
 def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Sequence[str], *,
@@ -93,21 +95,6 @@ def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Seque
     return _read(reading, folder, table, path, expected_widths or {})
 
 
-def condition_stats(table: ConditionTable, cases: Sequence[CaseConditions]) -> tuple[ConditionStats, ...]:
-    """What the cases have of each condition; mean and standard deviation are of the transformed numbers."""
-    return tuple(_stats(spec, cases) for spec in table.specs)
-
-
-def with_widths(table: ConditionTable, cases: Sequence[CaseConditions]) -> ConditionTable:
-    """The table with the width of each vector and token bag as it is in the cases; None where no case has one."""
-    def measured(spec: ConditionSpec) -> ConditionSpec:
-        found = [array.shape[-1] for case in cases if (array := _features(spec, case)) is not None]
-        return spec.model_copy(update={"width": found[0] if found else None})
-
-    return table.model_copy(update={"specs": tuple(spec if spec in _columns(table) else measured(spec)
-                                                   for spec in table.specs)})
-
-
 def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | None, widths: Mapping[str, int]
           ) -> ConditionsOf:
     values: dict[str, dict[str, float | str | None]] = {name: {} for name in reading.names}
@@ -126,29 +113,30 @@ def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | N
     raise_faults(folder, reading.faults)
     bags = [spec.name for spec in table.specs if spec.kind == "tokens"]
     return ConditionsOf({name: CaseConditions(values=values[name],
-                                              vectors={key: of[name] for key, of in arrays.items() if key not in bags},
-                                              tokens={key: of[name] for key, of in arrays.items() if key in bags})
+                                              vectors={key: by_case[name] for key, by_case in arrays.items()
+                                                       if key not in bags},
+                                              tokens={key: arrays[key][name] for key in bags})
                          for name in reading.names}, tuple(reading.warnings))
 
 
-def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> dict[str, dict[str, float | str]]:
+def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> Mapping[str, Mapping[str, float | str]]:
     """The known values of each column by case."""
-    content = read_table(path)
+    content = reading.read(path)
     rows = _rows_of(reading, content, table.id)
-    found: dict[str, dict[str, float | str]] = {}
+    values: dict[str, Mapping[str, float | str]] = {}
     for spec in _columns(table):
         place = content.position(spec.name)
         if place is not None:
-            found[spec.name] = _read_column(reading, content, spec, rows, place)
+            values[spec.name] = _read_column(reading, content, spec, rows, place)
         elif reading.training:
             reading.faults.append(str(no_column(content, spec.name, "conditions")))
         else:
             reading.warnings.append(f"{path}: there is no column {spec.name!r}: it is missing in all cases")
     if reading.training:
-        reading.warnings += [f"{path}: the column {name!r} says nothing of any case" for name, cells in found.items()
+        reading.warnings += [f"{path}: the column {name!r} says nothing of any case" for name, cells in values.items()
                              if rows and not cells]
-        reading.warnings += _spellings(path, table, found)
-    return found
+        reading.warnings += _spellings(path, table, values)
+    return values
 
 
 def rows_of_cases(names: Sequence[str], content: Table, id_column: str) -> dict[str, Row]:
@@ -169,11 +157,10 @@ def _rows_of(reading: _Reading, content: Table, id_column: str) -> dict[str, Row
             rows.setdefault(wanted[row.cells[place]], []).append(row)
         else:
             strange.append(row.cells[place] or f"none in line {row.line}")
-    twice = {name: of for name, of in rows.items() if len(of) > 1}
-    if twice:
-        found = [f"{name} in lines {', '.join(str(row.line) for row in of)}" for name, of in twice.items()]
-        raise UserError("cases have several rows", where=content.path, found="; ".join(found), expected="a row a case",
-                        do="keep the row that is true when the patient is scanned")
+    several = [f"{name} in lines {', '.join(str(row.line) for row in same)}" for name, same in rows.items() if len(same) > 1]
+    if several:
+        raise UserError("cases have several rows", where=content.path, found="; ".join(several),
+                        expected="one row per case", do="keep the row that is true when the patient is scanned")
     if not rows and reading.names:
         nothing = UserError(f"no row names a case in the column {id_column!r}", where=content.path, found=listed(strange),
                             expected=listed(reading.names))
@@ -183,19 +170,20 @@ def _rows_of(reading: _Reading, content: Table, id_column: str) -> dict[str, Row
     elif strange and reading.training:
         n = len(strange)
         reading.warnings.append(f"{content.path}: {n} row{'s' * (n > 1)} without a case ({listed(strange)})")
-    return {name: of[0] for name, of in rows.items()}
+    return {name: same[0] for name, same in rows.items()}
 
 
 def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int
-                 ) -> dict[str, float | str]:
+                 ) -> Mapping[str, float | str]:
     """The known values of one column; what is wrong with them is noted, all rows at once."""
     ranks = {category_text(value): value for value in spec.order}
     cells = {name: row.cells[place] for name, row in rows.items()
              if not is_missing(row.cells[place]) or category_text(row.cells[place]) in ranks}
-    def wrong(bad: Sequence[str], what: str, **details: object) -> None:
+
+    def wrong(bad: Sequence[str], what: str, expected: str, do: str) -> None:
         shown = [f"{cells[name]!r} (case {name}, line {rows[name].line})" for name in bad[:_SHOWN_CELLS]]
         more = [f"and {len(bad) - _SHOWN_CELLS} more"] if len(bad) > _SHOWN_CELLS else []
-        reading.fault(what, where=content.path, found=", ".join(shown + more), **details)
+        reading.fault(what, where=content.path, found=", ".join(shown + more), expected=expected, do=do)
 
     if spec.kind == "category":
         return {name: category_text(cell) for name, cell in cells.items()}
@@ -217,71 +205,54 @@ def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: M
     return known
 
 
-def _spellings(path: Path, table: ConditionTable, found: Mapping[str, Mapping[str, float | str]]) -> list[str]:
+def _spellings(path: Path, table: ConditionTable, values: Mapping[str, Mapping[str, float | str]]) -> list[str]:
     """Categories that differ in upper and lower case only are probably one."""
-    told = []
+    warnings = []
     for spec in _columns(table):
-        values = sorted({str(value) for value in found.get(spec.name, {}).values()}) if spec.kind == "category" else []
-        folded = Counter(value.casefold() for value in values)
-        same = [value for value in values if folded[value.casefold()] > 1]
+        if spec.kind != "category":
+            continue
+        categories = sorted({str(value) for value in values.get(spec.name, {}).values()})
+        folded = Counter(value.casefold() for value in categories)
+        same = [value for value in categories if folded[value.casefold()] > 1]
         if same:
-            told.append(f"{path}: the column {spec.name!r} has categories that differ in case only: {listed(same)}")
-    return told
+            warnings.append(f"{path}: the column {spec.name!r} has categories that differ in case only: {listed(same)}")
+    return warnings
 
 
 def _read_files(reading: _Reading, folder: Path, spec: ConditionSpec, width: int | None) -> dict[str, np.ndarray | None]:
     """The array of each case, None where it has none; damaged ones and those of another width are noted."""
     where = folder / spec.folder
     if reading.training and not is_folder(where):
-        reading.fault(f"the folder of {spec.name!r} is missing", where=where, expected=f"CASE{ENDING}, a file a case")
-    found: dict[str, np.ndarray | None] = dict.fromkeys(reading.names)
+        reading.fault(f"the folder of {spec.name!r} is missing", where=where, found=None,
+                      expected=f"CASE{ENDING}, one file per case")
+    arrays: dict[str, np.ndarray | None] = dict.fromkeys(reading.names)
     for name in reading.names:
         path = where / f"{name}{ENDING}"
         if is_file(path):
             try:
-                found[name] = read_features(path, axes=1 if spec.kind == "vector" else 2)
+                arrays[name] = read_features(path, axes=1 if spec.kind == "vector" else 2)
             except UserError as error:
                 reading.faults.append(str(error))
-    widths = Counter(array.shape[-1] for array in found.values() if array is not None)
-    expected = width or max(widths, key=widths.get, default=0)
-    for name, array in found.items():
+    widths = Counter(array.shape[-1] for array in arrays.values() if array is not None)
+    expected = width or max(widths, key=lambda size: widths[size], default=0)
+    for name, array in arrays.items():
         if array is not None and array.shape[-1] != expected:
             reading.fault(f"the width of {spec.name!r} is wrong", where=where / f"{name}{ENDING}",
                           found=f"{array.shape[-1]} features", expected=f"{expected}" + ("" if width else ", as most have"))
     if reading.training:
-        _tell_strays(reading, where, found)
-    return found
+        _report_strays(reading, where)
+    return arrays
 
 
-def _tell_strays(reading: _Reading, where: Path, found: Mapping[str, np.ndarray | None]) -> None:
+def _report_strays(reading: _Reading, where: Path) -> None:
     stems = [path.stem for path in array_files(where)]
-    strays = [stem for stem in stems if stem not in found]
-    if is_folder(where) and not set(stems) & set(found):
+    names = set(reading.names)
+    strays = [stem for stem in stems if stem not in names]
+    if is_folder(where) and names.isdisjoint(stems):
         reading.fault("no file is named after a case", where=where, found=listed(stems) or "no file",
-                      expected=f"such as {next(iter(found), 'CASE')}{ENDING}")
+                      expected=f"such as {next(iter(reading.names), 'CASE')}{ENDING}")
     elif strays:
         reading.warnings.append(f"{where}: {len(strays)} file{'s' * (len(strays) > 1)} without a case ({listed(strays)})")
-
-
-def _stats(spec: ConditionSpec, cases: Sequence[CaseConditions]) -> ConditionStats:
-    if spec.kind in ("vector", "tokens"):
-        known = sum(_features(spec, case) is not None for case in cases)
-        return ConditionStats(name=spec.name, missing=_missing(known, len(cases)), distinct=0)
-    values = [value for case in cases if (value := case.values.get(spec.name)) is not None]
-    stats = ConditionStats(name=spec.name, missing=_missing(len(values), len(cases)), distinct=len(set(values)))
-    if spec.kind != "number" or not values:
-        return stats
-    numbers = np.array(values, dtype=np.float64)
-    numbers = np.log(numbers) if spec.transform == "log" else numbers
-    return stats.model_copy(update={"mean": float(numbers.mean()), "std": float(numbers.std())})
-
-
-def _missing(known: int, cases: int) -> float:
-    return 1.0 - known / cases if cases else 1.0
-
-
-def _features(spec: ConditionSpec, case: CaseConditions) -> np.ndarray | None:
-    return (case.vectors if spec.kind == "vector" else case.tokens).get(spec.name)
 
 
 def _columns(table: ConditionTable) -> list[ConditionSpec]:
@@ -289,8 +260,8 @@ def _columns(table: ConditionTable) -> list[ConditionSpec]:
 
 
 def _table_beside(folder: Path, declared: str) -> Path | None:
-    there = (folder / declared, folder / Path(declared).name, folder / DEFAULT_TABLE)
-    return next((path for path in there if path.parent.is_relative_to(folder) and is_file(path)), None)
+    candidates = (folder / declared, folder / Path(declared).name, folder / DEFAULT_TABLE)
+    return next((path for path in candidates if path.parent.is_relative_to(folder) and is_file(path)), None)
 
 
 def _tables_beside(declared: str) -> str:
@@ -303,6 +274,7 @@ def no_column(content: Table, column: str, key: str) -> UserError:
                      found=", ".join(names), do=f"correct {key} in {DATASET_JSON}, or the table's header")
 
 
-def listed(names) -> str:
-    names = list(names)
+def listed(items: Iterable[object]) -> str:
+    """The first few, with an ellipsis where there are more."""
+    names = list(items)
     return ", ".join(map(str, names[:_SHOWN_NAMES])) + (", ..." if len(names) > _SHOWN_NAMES else "")

@@ -7,16 +7,16 @@ middle rank, no category, the mean of a vector's entry.
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch.nn.utils.rnn import pad_sequence
 
 from autoseg.base.errors import UserError
+from autoseg.clinical.cells import category_text
 from autoseg.clinical.conditions import CaseConditions
+from autoseg.clinical.encoded import ConditionInput, EncodedBag, EncodedConditions, Layout
 from planners.schema.base import Frozen
 from planners.schema.conditions import ConditionSpec, ConditionTable
 
@@ -28,37 +28,9 @@ _RARE = 2  # a category of fewer training cases is "other", which must have some
 _CONSTANT = 1e-6  # a standard deviation below this share of the mean is rounding
 
 Encoded = tuple[np.ndarray, np.ndarray]  # float32 values, and bool: which of them are known
-
-
-class ConditionInput(Frozen):
-    """One input of a model beside the images.
-
-    A column or vector is the entries `start` to `start + width` of the encoded values; a token bag (`start` None) has
-    `width` features a token.
-    """
-
-    name: str
-    width: int
-    start: int | None = None
-
-
-class Layout(Frozen):
-    """The inputs of a model beside the images, in order."""
-
-    inputs: tuple[ConditionInput, ...] = ()
-
-    @property
-    def n_values(self) -> int:
-        """Encoded values of all columns and vectors together."""
-        return sum(one.width for one in self.inputs if one.start is not None)
-
-    @property
-    def bags(self) -> tuple[ConditionInput, ...]:
-        """The inputs that are bags of tokens."""
-        return tuple(one for one in self.inputs if one.start is None)
-
-
-NO_CONDITIONS = Layout()
+# How an encoder compares categories: by `category_text`, or, where it was stored before that was the one rule, by the
+# number that Python's float() reads ("1_2" is "12", "1e3" is "1000"). A trained network goes on with the latter.
+Spelling = Literal["text", "float"]
 
 
 class NumberEncoder(Frozen):
@@ -79,9 +51,10 @@ class NumberEncoder(Frozen):
 
     def encode(self, value: float | None) -> Encoded:
         """(1,) and (1,)."""
-        known = not _is_missing(value)
-        number = _logarithm(_number(self.name, value), self.floor) if known else self.median
-        return _standardised(np.array([number]), self.median, self.std), np.array([known])
+        if value is None or _is_empty(value):
+            return np.zeros(1, np.float32), np.array([False])
+        number = _logarithm(_number(self.name, value), self.floor)
+        return _standardised(np.array([number]), self.median, self.std), np.array([True])
 
 
 class OrdinalEncoder(Frozen):
@@ -90,6 +63,7 @@ class OrdinalEncoder(Frozen):
     kind: Literal["ordinal"] = "ordinal"
     name: str
     order: tuple[str, ...]
+    spelling: Spelling = "float"
 
     @property
     def width(self) -> int:
@@ -97,17 +71,18 @@ class OrdinalEncoder(Frozen):
 
     def encode(self, value: float | str | None) -> Encoded:
         """(1,) and (1,)."""
-        if _is_missing(value):
+        if value is None or _is_empty(value):
             return np.zeros(1, np.float32), np.array([False])
-        if _key(value) not in self.order:
-            _warn_once(self.name, _key(value), "is not in the order that is declared; it counts as missing")
+        key = _spelled(value, self.spelling)
+        if key not in self.order:
+            _warn_once(self.name, key, "is not in the order that is declared; it counts as missing")
             return np.zeros(1, np.float32), np.array([False])
-        scaled = 2 * self.order.index(_key(value)) / max(1, len(self.order) - 1) - 1
+        scaled = 2 * self.order.index(key) / max(1, len(self.order) - 1) - 1
         return np.array([scaled], np.float32), np.array([True])
 
 
 class CategoryEncoder(Frozen):
-    """One-hot: an entry a category and a last one for any other.
+    """One-hot: one entry per category and a last one for any other.
 
     `rare` are the training cases' categories that are "other". Where there are none, nothing teaches a network what
     "other" means: the entry is set, but not known.
@@ -117,6 +92,7 @@ class CategoryEncoder(Frozen):
     name: str
     categories: tuple[str, ...]
     rare: tuple[str, ...] = ()
+    spelling: Spelling = "float"
 
     @property
     def width(self) -> int:
@@ -125,9 +101,9 @@ class CategoryEncoder(Frozen):
     def encode(self, value: float | str | None) -> Encoded:
         """(width,) and (width,)."""
         values, known = np.zeros(self.width, np.float32), np.zeros(self.width, bool)
-        if _is_missing(value):
+        if value is None or _is_empty(value):
             return values, known
-        key = _key(value)
+        key = _spelled(value, self.spelling)
         if key in self.categories:
             values[self.categories.index(key)], known[:] = 1, True
             return values, known
@@ -151,7 +127,7 @@ class VectorEncoder(Frozen):
 
     def encode(self, value: np.ndarray | None) -> Encoded:
         """(width,) and (width,); a vector of another width is a UserError."""
-        if _is_missing(value):
+        if value is None or _is_empty(value):
             return np.zeros(self.width, np.float32), np.zeros(self.width, bool)
         _check_width(self.name, "vector", value, 1, self.width)
         known = np.isfinite(value)
@@ -173,7 +149,7 @@ class TokensEncoder(Frozen):
 
     def encode(self, value: np.ndarray | None) -> Encoded:
         """(T, width) and (T,), T at most MAX_TOKENS; a missing bag has one unknown token. Another width is a UserError."""
-        if _is_missing(value):
+        if value is None or _is_empty(value):
             return np.zeros((1, self.width), np.float32), np.zeros(1, bool)
         _check_width(self.name, "tokens", value, 2, self.width)
         bag = _thinned(value)
@@ -184,11 +160,11 @@ class TokensEncoder(Frozen):
 
 PartEncoder = Annotated[NumberEncoder | OrdinalEncoder | CategoryEncoder | VectorEncoder | TokensEncoder,
                         Field(discriminator="kind")]
-_KEPT_IN = {"vector": "vectors", "tokens": "tokens"}  # attribute of CaseConditions; columns: "values"
+_ATTRIBUTES = {"vector": "vectors", "tokens": "tokens"}  # of CaseConditions; columns: "values"
 
 
 class ConditionEncoder(Frozen):
-    """How the conditions of a patient become numbers: an encoder an input, in the order of the layout."""
+    """How the conditions of a patient become numbers: one encoder per input, in the order of the layout."""
 
     parts: tuple[PartEncoder, ...] = ()
 
@@ -210,8 +186,9 @@ def fit_encoder(table: ConditionTable, cases: Sequence[CaseConditions]) -> Condi
     """
     parts = []
     for spec in table.specs:
-        found = [value for case in cases if not _is_missing(value := _raw(case, spec.kind, spec.name))]
-        part = _FITTERS[spec.kind](spec, found) if found else None
+        known = [value for case in cases
+                 if (value := _raw(case, spec.kind, spec.name)) is not None and not _is_empty(value)]
+        part = _FITTERS[spec.kind](spec, known) if known else None
         if part is None:
             logger.warning("no training case has %s: it is left out of the model's inputs", spec.name)
         else:
@@ -219,31 +196,22 @@ def fit_encoder(table: ConditionTable, cases: Sequence[CaseConditions]) -> Condi
     return ConditionEncoder(parts=tuple(parts))
 
 
-def encode(encoder: ConditionEncoder, conditions: CaseConditions) -> dict[str, np.ndarray]:
-    """What is known of a patient, as arrays.
-
-    `values` (K,) float32 and `known` (K,) bool of all columns and vectors; of each token bag `tokens:NAME` (T, E)
-    float32 and `known:NAME` (T,) bool. A vector or bag of another width than in training is a UserError.
-    """
+def encode(encoder: ConditionEncoder, conditions: CaseConditions) -> EncodedConditions:
+    """What is known of a patient, as arrays. A vector or bag of another width than in training is a UserError."""
     values, known = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
-    bags: dict[str, np.ndarray] = {}
+    bags: dict[str, EncodedBag] = {}
     for part in encoder.parts:
         encoded = part.encode(_raw(conditions, part.kind, part.name))
         if part.kind == "tokens":
-            bags[f"tokens:{part.name}"], bags[f"known:{part.name}"] = encoded
+            bags[part.name] = EncodedBag(*encoded)
         else:
             values.append(encoded[0])
             known.append(encoded[1])
-    return {"values": np.concatenate(values), "known": np.concatenate(known), **bags}
+    return EncodedConditions(np.concatenate(values), np.concatenate(known), bags)
 
 
-def collate(encoded: Sequence[Mapping[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """Encoded patients as one batch (B, ...); token bags are padded to the longest by tokens that are not known."""
-    return {key: pad_sequence([torch.from_numpy(one[key]) for one in encoded], batch_first=True) for key in encoded[0]}
-
-
-def _fit_number(spec: ConditionSpec, found: list[float]) -> NumberEncoder:
-    numbers = np.array([_number(spec.name, value) for value in found])
+def _fit_number(spec: ConditionSpec, values: list[float]) -> NumberEncoder:
+    numbers = np.array([_number(spec.name, value) for value in values])
     floor = None
     if spec.transform == "log":
         positive = numbers[numbers > 0]
@@ -254,31 +222,33 @@ def _fit_number(spec: ConditionSpec, found: list[float]) -> NumberEncoder:
     return NumberEncoder(name=spec.name, median=float(np.median(numbers)), std=std[0], floor=floor)
 
 
-def _fit_ordinal(spec: ConditionSpec, found: list[float | str]) -> OrdinalEncoder | None:
-    order = tuple(_key(value) for value in spec.order)
-    return OrdinalEncoder(name=spec.name, order=order) if any(_key(value) in order for value in found) else None
+def _fit_ordinal(spec: ConditionSpec, values: list[float | str]) -> OrdinalEncoder | None:
+    order = tuple(category_text(value) for value in spec.order)
+    if not any(category_text(value) in order for value in values):
+        return None
+    return OrdinalEncoder(name=spec.name, order=order, spelling="text")
 
 
-def _fit_category(spec: ConditionSpec, found: list[float | str]) -> CategoryEncoder:
-    keys = [_key(value) for value in found]
+def _fit_category(spec: ConditionSpec, values: list[float | str]) -> CategoryEncoder:
+    keys = [category_text(value) for value in values]
     seen = sorted(set(keys))
     return CategoryEncoder(name=spec.name, categories=tuple(key for key in seen if keys.count(key) >= _RARE),
-                           rare=tuple(key for key in seen if keys.count(key) < _RARE))
+                           rare=tuple(key for key in seen if keys.count(key) < _RARE), spelling="text")
 
 
-def _fit_vector(spec: ConditionSpec, found: list[np.ndarray]) -> VectorEncoder:
-    width = spec.width or found[0].shape[-1]
-    for vector in found:
+def _fit_vector(spec: ConditionSpec, values: list[np.ndarray]) -> VectorEncoder:
+    width = spec.width or values[0].shape[-1]
+    for vector in values:
         _check_width(spec.name, "vector", vector, 1, width)
-    mean, std = _moments(np.stack(found))
+    mean, std = _moments(np.stack(values))
     return VectorEncoder(name=spec.name, mean=mean, std=std)
 
 
-def _fit_tokens(spec: ConditionSpec, found: list[np.ndarray]) -> TokensEncoder:
-    width = spec.width or found[0].shape[-1]
-    for bag in found:
+def _fit_tokens(spec: ConditionSpec, values: list[np.ndarray]) -> TokensEncoder:
+    width = spec.width or values[0].shape[-1]
+    for bag in values:
         _check_width(spec.name, "tokens", bag, 2, width)
-    mean, std = _moments(np.concatenate([_thinned(bag) for bag in found]))
+    mean, std = _moments(np.concatenate([_thinned(bag) for bag in values]))
     return TokensEncoder(name=spec.name, mean=mean, std=std)
 
 
@@ -288,14 +258,14 @@ _FITTERS: dict[str, Callable[[ConditionSpec, list[Any]], Any]] = {
 
 
 def _raw(case: CaseConditions, kind: str, name: str) -> Any:
-    return getattr(case, _KEPT_IN.get(kind, "values")).get(name)
+    return getattr(case, _ATTRIBUTES.get(kind, "values")).get(name)
 
 
-def _is_missing(value: Any) -> bool:
-    """None, a number that is not finite, an empty array."""
+def _is_empty(value: float | str | np.ndarray) -> bool:
+    """A number that is not finite, or an empty array: it says nothing."""
     if isinstance(value, np.ndarray):
         return value.size == 0
-    return value is None or (isinstance(value, float) and not math.isfinite(value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _number(name: str, value: float | str) -> float:
@@ -310,9 +280,10 @@ def _logarithm(value: float, floor: float | None) -> float:
     return value if floor is None else math.log(max(value, floor))
 
 
-def _key(value: float | str) -> str:
-    """The text of a category; 1, "1" and "1.0" are the same."""
-    text = str(value).strip()
+def _spelled(value: float | str, spelling: Spelling) -> str:
+    text = category_text(value)
+    if spelling == "text":
+        return text
     try:
         number = float(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """Multiple imputation of tables for classical baselines: chained equations (van Buuren and Groothuis-Oudshoorn 2011).
 
-Networks have their own way with what is missing (`preprocess.conditions`). A baseline is fitted to each of m >= 5
-completed tables, and its estimates are pooled: a single one would hide how unsure the filled values are.
+Networks get masks of what is known instead (`clinical.encoders`). A baseline is fitted to each of m >= 5 completed tables,
+and its estimates are pooled: a single one would hide how unsure the filled values are.
 """
 
 import copy

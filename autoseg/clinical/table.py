@@ -1,6 +1,8 @@
 """Clinical tables as they come: CSV, TSV and XLSX -> rows of plain text, with the line that each row has in its file.
 
-What people's files hold beside the table is left out: titles above it, blank rows, notes below it.
+What people's files hold beside the table is left out: titles above it, blank rows, notes below it. Workbooks are read by
+pandas. Texts are read by the module `csv`, which says on which line a row starts: pandas does not, and wants rows of one
+width.
 """
 
 import csv
@@ -11,6 +13,8 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.cells import clean
@@ -31,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts, white space trimmed; every row has a cell a column, empty where the file has none.
+    """A table of texts, white space trimmed; every row has one cell per column, empty where the file has none.
 
     `decimal_comma`: cells are separated by `;`, as programs do where the comma is the decimal sign.
     """
@@ -102,15 +106,15 @@ def _delimiter(text: str) -> str:
     first = text[:6].lower()
     if first.startswith("sep=") and first[5:].isspace():  # Excel's own hint
         return first[4]
-    best, chosen = (0.0, 0), ","
+    best, best_delimiter = (0.0, 0), ","
     for delimiter in _DELIMITERS:
         widths = [len(row) for row in _first_rows(text, delimiter) if any(cell.strip() for cell in row)]
         header = next((width for width in widths if width > 1), 0)
         if header:
             alike = sum(width == header for width in widths) / len(widths)
             if (round(alike, 1), header) > best:
-                best, chosen = (round(alike, 1), header), delimiter
-    return chosen
+                best, best_delimiter = (round(alike, 1), header), delimiter
+    return best_delimiter
 
 
 def _first_rows(text: str, delimiter: str) -> list[list[str]]:
@@ -154,18 +158,20 @@ def _refuse_open_quote(path: Path, text: str, delimiter: str) -> None:
 
 
 def _sheet_rows(path: Path, content: bytes) -> list[Row]:
-    import openpyxl
+    import pandas  # only where it is needed: its import takes longer than most commands
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and filters, which are not read
-            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-            for sheet in book.worksheets:
-                sheet.reset_dimensions()  # which some programs write too small
-                rows = [Row(number, tuple(map(_plain, cells)))
-                        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1)]
-                if sheet.sheet_state == "visible" and any(any(row.cells) for row in rows):
-                    return rows
+            with pandas.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
+                for sheet in book.book.worksheets:
+                    frame = book.parse(sheet.title, header=None, dtype=object, na_filter=False)
+                    for row, column in np.argwhere(frame.isna().to_numpy()):  # errors such as #DIV/0!, which pandas hides
+                        frame.iat[row, column] = sheet.cell(row + 1, column + 1).value
+                    rows = [Row(number, tuple(map(_plain, cells)))
+                            for number, cells in enumerate(frame.itertuples(index=False, name=None), 1)]
+                    if sheet.sheet_state == "visible" and any(any(row.cells) for row in rows):
+                        return rows
     except (OSError, ValueError, KeyError, AttributeError, TypeError, SyntaxError, zipfile.BadZipFile) as error:
         raise UserError("the workbook cannot be read", where=path, found=error,
                         do="save it again as .xlsx, or as .csv") from None
@@ -233,4 +239,4 @@ def _refuse_repeated(path: Path, header: Row) -> None:
 
 
 def _empty(path: Path, found: str) -> UserError:
-    return UserError("the table is empty", where=path, found=found, expected="a row of column names and a row a case")
+    return UserError("the table is empty", where=path, found=found, expected="a row of column names and one row per case")

@@ -1,17 +1,34 @@
-"""One patient in memory: as read from the disk, and as prepared for a network."""
+"""One patient: as read from the disk, and as prepared for a network."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from autoseg.clinical.conditions import CaseConditions
+from autoseg.formats.source import FileWriter, ImageSource, ResultWriter
 from autoseg.grids.geometry import Geometry
+
+
+class SlicedArray(Protocol):
+    """An array in memory, or on the disk, where only what is sliced is read. `array[:]` is all of it as a NumPy array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one case: a path a channel (None where the channel is missing), and its label."""
+    """The files of one case: one path per channel (None where the channel is missing), and its label."""
 
     name: str
     images: tuple[Path | None, ...]
@@ -29,28 +46,41 @@ class Case:
     label_DHW: np.ndarray | None = None  # int16
     absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
     conditions: CaseConditions = field(default_factory=CaseConditions)
+    source: ImageSource | None = None  # of the channel whose grid the case has; None: it was made in memory
+
+    @property
+    def results(self) -> ResultWriter:
+        """How results are written on the grid of this case."""
+        return FileWriter(self.geometry) if self.source is None else self.source.writer(self.geometry)
 
 
 @dataclass(frozen=True)
 class PreparedCase:
     """A case as a network sees it: transposed, cropped, normalised, resampled.
 
-    `box` is the crop in the transposed grid of the file, as (start, stop) an axis; `cropped_shape` is its size before
+    Images and labels may be arrays on the disk: slice them before you compute with them. `box` is the crop in the
+    transposed grid of the file, one (start, stop) per axis; `cropped_shape` is its size before
     resampling. `foreground` maps a class name to sampled voxel indices (N, 3) of `label_DHW`; `lesions` maps it to the
     number of the 26-connected component that each of these voxels belongs to (N,).
     """
 
     name: str
-    image_CDHW: np.ndarray  # float32
+    image_CDHW: SlicedArray  # float32
     present_C: np.ndarray
     geometry: Geometry  # of the file
     transpose: tuple[int, int, int]
     box: tuple[tuple[int, int], ...]
     cropped_shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]  # of image_CDHW, transposed order
-    label_DHW: np.ndarray | None = None  # int16; the ignore label keeps its value
-    previous_DHW: np.ndarray | None = None  # int16, a cascade's earlier prediction on this grid
-    absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
+    label_DHW: SlicedArray | None = None  # int16; the ignore label keeps its value
+    previous_DHW: SlicedArray | None = None  # int16, a cascade's earlier prediction on this grid
+    absent_CDHW: SlicedArray | None = None  # bool: True outside a present channel's field of view; None: nowhere
     foreground: dict[str, np.ndarray] = field(default_factory=dict)
     lesions: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the prepared grid, in voxels."""
+        _, depth, height, width = self.image_CDHW.shape
+        return depth, height, width

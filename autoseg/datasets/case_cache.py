@@ -1,42 +1,46 @@
-"""What a worker has read of its cases, kept for the next stage: the files of a small dataset are read once."""
+"""The cases that a worker has read, for the next stage: the files of a small dataset are read once."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from autoseg.base.memory import free_host_bytes
 from autoseg.base.processes import cores
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.raw import load_case
 from autoseg.formats import files_of
+from autoseg.formats.files import file_state, is_file
 from autoseg.grids.transform import Transform
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
 
-# Cases are kept up to this in each worker, and in one a core together up to this share of what memory is free at the first.
+# Cases are cached up to this in each worker. With one worker per core, all of them cache up to this share of the memory that
+# is free when they read their first case.
 _MOST_BYTES = 2**28
 _SHARE = 1 / 4
 _LARGEST_CASE_BYTES = 2**24  # of larger ones reading is a small part of the work
 
-State = tuple  # all that decides what is read
+FilesState = tuple[tuple[Path, tuple[int, int, int]], ...]
+State = tuple[FilesState, tuple[ChannelSpec, ...], LabelSpec]  # all that decides what is read
 
 
 class CaseCache:
-    """Cases as they were read, each for as long as its files are the same, in no more than `max_bytes`."""
+    """Cases as they were read, in no more than `max_bytes`. A case whose files changed is read again."""
 
     def __init__(self, max_bytes: int):
         self._left_bytes = max_bytes
-        self._kept: dict[str, tuple[State, Case]] = {}
+        self._known: dict[str, tuple[State, Case]] = {}
 
     def load(self, files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec) -> Case:
         """As `load_case`, or what was read before; nobody may change it."""
         state = (_files_state(files), tuple(channels), labels)
-        known = self._kept.get(files.name)
+        known = self._known.get(files.name)
         if known is not None and known[0] == state:
             return known[1]
         case = load_case(files, channels, labels)
         n_bytes = sum(array.nbytes for array in (case.image_CDHW, case.label_DHW, case.absent_CDHW) if array is not None)
         if known is None and n_bytes <= min(self._left_bytes, _LARGEST_CASE_BYTES):
             self._left_bytes -= n_bytes
-            self._kept[files.name] = state, case
+            self._known[files.name] = state, case
         return case
 
 
@@ -44,8 +48,8 @@ _of_this_worker: CaseCache | None = None
 
 
 def load_cached(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec, transforms: Mapping[int, Transform]
-              ) -> Case:
-    """As `load_case`; a case without `transforms` is kept in this process, or was. For workers, whose life is short."""
+                ) -> Case:
+    """As `load_case`, from the cache of this process where `transforms` are empty. For workers, whose life is short."""
     global _of_this_worker
     if transforms:
         return load_case(files, channels, labels, transforms)
@@ -54,8 +58,7 @@ def load_cached(files: CaseFiles, channels: Sequence[ChannelSpec], labels: Label
     return _of_this_worker.load(files, channels, labels)
 
 
-def _files_state(files: CaseFiles) -> list[tuple]:
+def _files_state(files: CaseFiles) -> FilesState:
     """What changes with the content of a case's files, or where others take their place."""
-    found = [(file, file.stat()) for path in (*files.images, files.label) if path is not None and path.exists()
-             for file in files_of(path)]
-    return [(file, one.st_ino, one.st_size, one.st_mtime_ns) for file, one in found]
+    return tuple((file, file_state(file)) for path in (*files.images, files.label) if path is not None and is_file(path)
+                 for file in files_of(path))

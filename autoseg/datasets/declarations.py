@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +13,9 @@ from autoseg.datasets.jsontext import JsonText
 from autoseg.datasets.jsontext import Path as Place
 from planners.schema.channels import ChannelSpec, Registration
 from planners.schema.labels import LabelSpec
+
+D = TypeVar("D")
+T = TypeVar("T")
 
 _HIGHEST_LABEL = int(np.iinfo(np.int16).max)  # labels are int16 in memory
 
@@ -31,10 +34,14 @@ class Document:
     def get(self, key: str, default: Any = None) -> Any:
         return self.json.data.get(key, default)
 
+    def sentence(self, place: Place, what: str, *, at_key: bool = False, **details: Any) -> str:
+        """What is wrong at a value, or at its key, with line and column; `details` are those of UserError."""
+        position = self.json.key(place) if at_key else self.json.value(place)
+        return str(UserError(what, where=f"{self.file}, {position}", **details))
+
     def fault(self, place: Place, what: str, *, at_key: bool = False, **details: Any) -> None:
-        """Note a fault at a value, or at its key; `details` are those of UserError."""
-        spot = self.json.key(place) if at_key else self.json.value(place)
-        self.faults.append(str(UserError(what, where=f"{self.file}, {spot}", **details)))
+        """Note a fault; the arguments are those of `sentence`."""
+        self.faults.append(self.sentence(place, what, at_key=at_key, **details))
 
     def text(self, key: str, default: str = "") -> str:
         """The text under a key; a fault where it is none."""
@@ -44,7 +51,7 @@ class Document:
             return default
         return value
 
-    def typed(self, key: str, kind: TypeAdapter, default: Any) -> Any:
+    def typed(self, key: str, kind: TypeAdapter[T], default: D) -> T | D:
         """The value under a key as a type; each of pydantic's complaints becomes a fault with its place."""
         if key not in self:
             return default
@@ -81,7 +88,7 @@ def read_channels(document: Document) -> tuple[ChannelSpec, ...]:
         return ()
     entries = document.get("channel_names")
     if not isinstance(entries, dict) or not entries:
-        document.fault(("channel_names",), "'channel_names' is not an object with an entry a channel",
+        document.fault(("channel_names",), "'channel_names' is not an object with one entry per channel",
                        found=shown(entries), expected='{"0": "CT", ...}')
         return ()
     for key, name in entries.items():
@@ -201,11 +208,11 @@ def _missing_labels(document: Document, entries: Any) -> None:
         close = hint("labels", document.json.data, near=0.6)
         document.fault((), f"the key 'labels' is missing{close}", expected=example)
     else:
-        document.fault(("labels",), "'labels' is not an object with an entry a label", found=shown(entries),
+        document.fault(("labels",), "'labels' is not an object with one entry per label", found=shown(entries),
                        expected=example)
 
 
-def _is_first_version(entries: dict) -> bool:
+def _is_first_version(entries: dict[str, Any]) -> bool:
     return all(key.isdigit() for key in entries) and all(isinstance(name, str) and not name.isdigit()
                                                          for name in entries.values())
 
@@ -217,19 +224,19 @@ def _label_values(document: Document, name: str, entry: Any) -> tuple[int, ...]:
     if not numbers:
         document.fault(place, f"the region {name!r} is empty", expected="at least one label value")
     for i, number in enumerate(numbers):
-        spot = (*place, i) if isinstance(entry, list) else place
+        at = (*place, i) if isinstance(entry, list) else place
         if not isinstance(number, int) or isinstance(number, bool):
-            document.fault(spot, f"the value of label {name!r} is not an integer", found=shown(number),
+            document.fault(at, f"the value of label {name!r} is not an integer", found=shown(number),
                            expected="a number, or a list of numbers for a region")
             return ()
         if not 0 <= number <= _HIGHEST_LABEL:
-            document.fault(spot, f"the value of label {name!r} is out of range", found=number,
+            document.fault(at, f"the value of label {name!r} is out of range", found=number,
                            expected=f"0 to {_HIGHEST_LABEL}")
             return ()
     return tuple(sorted(set(numbers)))
 
 
-def _ignore_label(document: Document, entries: dict, values: dict[str, tuple[int, ...]]) -> int | None:
+def _ignore_label(document: Document, entries: dict[str, Any], values: dict[str, tuple[int, ...]]) -> int | None:
     """Takes `ignore` out of `values`; it must be one number above all others."""
     ignored = values.pop("ignore", ())
     if not ignored:
@@ -246,14 +253,14 @@ def _refuse_shared_values(document: Document, values: dict[str, tuple[int, ...]]
     for name, value in values.items():
         if value and value in owner:
             document.fault(("labels", name), f"labels {owner[value]!r} and {name!r} have the same value",
-                           found=value[0], expected="a value a label")
+                           found=value[0], expected="one value per label")
         owner.setdefault(value, name)
 
 
 def _region_order(document: Document, regions: list[str]) -> tuple[int, ...] | None:
     place = ("regions_class_order",)
     order = document.get("regions_class_order")
-    expected = f"{len(regions)} label values, one a region: {', '.join(regions)}"
+    expected = f"{len(regions)} label values, one per region: {', '.join(regions)}"
     if order is None:
         document.fault(("labels",), "labels with several values are regions, but 'regions_class_order' is missing",
                        expected=expected)

@@ -1,5 +1,6 @@
 """What `dataset.json` declares beside images and labels: conditions, groups, which labels a case's mask holds."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
@@ -75,35 +76,33 @@ class _FromColumn(Frozen):
     column: str = Field(min_length=1)
 
 
-def read_condition_table(document: Document, allow_outcomes: bool) -> ConditionTable:
-    """The conditions in the order columns, vectors, tokens; an outcome among them is a fault unless allowed."""
+def read_condition_table(document: Document) -> tuple[ConditionTable, tuple[str, ...]]:
+    """The conditions in the order columns, vectors, tokens, and a sentence for each that looks like an outcome."""
     given: _Conditions = document.typed("conditions", TypeAdapter(_Conditions), _Conditions())
-    if not allow_outcomes:
-        _refuse_outcomes(document, given)
     specs = [ConditionSpec(name=name, **column.model_dump()) for name, column in given.columns.items()]
     specs += [ConditionSpec(name=name, kind="vector", folder=folder) for name, folder in given.vectors.items()]
     specs += [ConditionSpec(name=name, kind="tokens", folder=folder) for name, folder in given.tokens.items()]
-    return ConditionTable(table=given.table, id=given.id, specs=tuple(specs))
+    return ConditionTable(table=given.table, id=given.id, specs=tuple(specs)), tuple(_outcomes(document, given))
 
 
-def _refuse_outcomes(document: Document, given: _Conditions) -> None:
+def _outcomes(document: Document, given: _Conditions) -> Iterator[str]:
     for name, column in given.columns.items():
         if column.available_at != BASELINE:
-            document.fault(("conditions", "columns", name, "available_at"), f"an outcome as a condition: {name!r} is not "
-                           "known when the patient is scanned", found=shown(column.available_at), expected=repr(BASELINE),
-                           do=_ALLOW)
+            yield document.sentence(("conditions", "columns", name, "available_at"),
+                                    f"an outcome as a condition: {name!r} is not known when the patient is scanned",
+                                    found=shown(column.available_at), expected=repr(BASELINE), do=_ALLOW)
         else:
-            _refuse_name(document, "columns", name)
+            yield from _outcome_name(document, "columns", name)
     for part, names in (("vectors", given.vectors), ("tokens", given.tokens)):
         for name in names:
-            _refuse_name(document, part, name)
+            yield from _outcome_name(document, part, name)
 
 
-def _refuse_name(document: Document, part: str, name: str) -> None:
+def _outcome_name(document: Document, part: str, name: str) -> Iterator[str]:
     word = outcome_word(name)
     if word:
-        document.fault(("conditions", part, name), f"an outcome as a condition: {name!r} looks like what happened after "
-                       f"the scan (the word {word!r})", at_key=True, do=_ALLOW)
+        yield document.sentence(("conditions", part, name), f"an outcome as a condition: {name!r} looks like what happened "
+                                f"after the scan (the word {word!r})", at_key=True, do=_ALLOW)
 
 
 def read_groups(document: Document) -> Groups:
@@ -125,11 +124,11 @@ def read_labels_present(document: Document, labels: LabelSpec | None) -> tuple[d
         return None, ""
     place = ("labels_present",)
     if isinstance(given, dict) and isinstance(given.get("column"), str):
-        chosen: _FromColumn | None = document.typed(*place, TypeAdapter(_FromColumn), None)
+        declared: _FromColumn | None = document.typed(*place, TypeAdapter(_FromColumn), None)
         if not _has_table(document):
             document.fault((*place, "column"), "'labels_present' names a column, but there is no table",
                            do="name the file under conditions: table")
-        return None, chosen.column if chosen else ""
+        return None, declared.column if declared else ""
     if not isinstance(given, dict):
         document.fault(place, "'labels_present' is not an object", found=shown(given),
                        expected='{"CASE": ["liver"], ...} or {"column": "NAME"}')

@@ -14,9 +14,9 @@ from autoseg.clinical.columns import Column, Verdict, judge_column
 from autoseg.clinical.leakage import outcome_word
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.manifest import Manifest, read_manifest
-from autoseg.datasets.raw import scan_training_cases
-from autoseg.formats import read_header
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.manifest import Manifest
+from autoseg.formats import Header, read_header
 from autoseg.formats.arrays import array_files, array_folders, features_shape
 from autoseg.formats.files import list_files
 from autoseg.grids.geometry import Geometry
@@ -37,7 +37,7 @@ class InputsFound:
 
 @dataclass
 class _Draft:
-    """What was found so far."""
+    """Verdicts and remarks so far."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -49,13 +49,13 @@ def describe_inputs(folder: Path) -> InputsFound:
     Headers of images and the tables are read, no voxels; nothing is written. Raises UserError or ManyFaults where
     dataset.json is at fault or there are no training cases; other faults are remarks.
     """
-    manifest = read_manifest(folder, allow_outcomes=True)
-    found = scan_training_cases(folder, manifest)
-    if not found.cases:
-        raise_faults(folder, found.faults)
-    names = [case.name for case in found.cases]
+    dataset = Dataset.open(folder)
+    cases = dataset.scanned.cases
+    if not cases:
+        raise_faults(folder, dataset.scanned.faults)
+    names = [case.name for case in cases]
     draft = _Draft()
-    block = _channels(draft, found.cases, manifest)
+    block = _channels(draft, cases, dataset.manifest)
     conditions, groups = _table(draft, folder, names)
     arrays = _arrays(draft, folder, names, set(conditions.get("columns", {})))
     if conditions or arrays:
@@ -76,7 +76,7 @@ def _channels(draft: _Draft, cases: Sequence[CaseFiles], manifest: Manifest) -> 
         return {}
     lacking = {name: [case.name for case in cases if k >= len(case.images) or case.images[k] is None]
                for k, name in enumerate(names)}
-    optional = [name for name, of in lacking.items() if of]
+    optional = [name for name, without in lacking.items() if without]
     block: dict[str, Any] = {"optional_channels": optional} if optional else {}
     draft.remarks += [f"channel {name!r} is missing in {len(lacking[name])} of {len(cases)} cases" for name in optional]
     apart = {name: sum(label is not None and k in images and bool(images[k].difference(label))
@@ -109,7 +109,7 @@ def _grids(draft: _Draft, case: CaseFiles) -> tuple[dict[int, Geometry], Geometr
     return images, None if label is None else label.geometry, several
 
 
-def _header(draft: _Draft, path: Path):
+def _header(draft: _Draft, path: Path) -> Header | None:
     try:
         return read_header(path)
     except UserError as error:
@@ -141,7 +141,7 @@ def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str,
         return {}, {}
     _, column, table = best
     draft.remarks += [f"{path.name} names cases, too: one table is read, so join them if both are wanted" for path in others]
-    verdicts = [judge_column(one) for one in _columns(table, column, names)]
+    verdicts = [judge_column(values) for values in _columns(table, column, names)]
     draft.verdicts += verdicts
     columns = {verdict.name: {"kind": verdict.kind} for verdict in verdicts if verdict.kind in _USED}
     groups = {key: next(verdict.name for verdict in verdicts if verdict.group == key) for key in ("patient", "site")
@@ -160,26 +160,26 @@ def _id_column(table: Table, names: set[str]) -> tuple[int, str]:
 
 def _columns(table: Table, id_column: str, names: Sequence[str]) -> list[Column]:
     """The filled cells of every other column, of rows that name a case."""
-    at = table.position(id_column)
-    rows = [row for row in table.rows if row.cells[at] in set(names)]
+    position = table.columns.index(id_column)
+    rows = [row for row in table.rows if row.cells[position] in set(names)]
     return [Column(name, tuple(row.cells[k] for row in rows if not is_missing(row.cells[k])), len(names),
                    table.decimal_comma)
-            for k, name in enumerate(table.columns) if name and k != at]
+            for k, name in enumerate(table.columns) if name and k != position]
 
 
 def _arrays(draft: _Draft, folder: Path, names: Sequence[str], taken: set[str]) -> dict[str, dict[str, str]]:
     """Folders of `CASE.npy`: vectors where the arrays have one axis, tokens where they have two."""
-    found: dict[str, dict[str, str]] = {}
+    parts: dict[str, dict[str, str]] = {}
     for place in array_folders(folder):
         relative = place.relative_to(folder).as_posix()
         verdict, part = _judge_folder(place, relative, set(names))
         if part:
             name = place.name if place.name not in taken else relative.replace("/", "_")
             taken.add(name)
-            found.setdefault(part, {})[name] = relative
+            parts.setdefault(part, {})[name] = relative
             verdict = replace(verdict, name=name)
         draft.verdicts.append(verdict)
-    return found
+    return parts
 
 
 def _judge_folder(place: Path, relative: str, names: set[str]) -> tuple[Verdict, str]:

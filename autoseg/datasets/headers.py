@@ -39,7 +39,7 @@ class Place:
     @property
     def is_brought(self) -> bool:
         """Whether the channel may lie on a grid of its own, from which it is brought to the reference's."""
-        return self.spec is not None and self.spec.registration != "none"
+        return self.spec is not None and self.spec.is_moved
 
 
 def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None
@@ -77,10 +77,10 @@ def places(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[Cha
             for path, start in zip(present, starts, strict=True) if path in headers]
 
 
-def reference_of(found: Sequence[Place], channels: Sequence[ChannelSpec]) -> Place | None:
-    """The file of the reference channel, or, where none is declared, the first; None where it is not among the `found`."""
+def reference_of(placed: Sequence[Place], channels: Sequence[ChannelSpec]) -> Place | None:
+    """The file of the reference channel, or, where none is declared, the first; None where it is not among the `placed`."""
     declared = [k for k, channel in enumerate(channels) if channel.reference]
-    fits = [place for place in found if not declared or place.start <= declared[0] < place.start + place.n_channels]
+    fits = [place for place in placed if not declared or place.start <= declared[0] < place.start + place.n_channels]
     return fits[0] if fits else None
 
 
@@ -96,10 +96,10 @@ def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Seq
     if not present:
         return [str(UserError("the case has no image", where=where, expected=f"channels {names}"))]
     if len(files.images) > len(channels) or (set(counts) != {1} and sum(counts) != len(channels)):
-        found = "; ".join(f"{n} in {path.name}" for path, n in zip(present, counts, strict=True))
-        return [str(UserError("the number of channels is wrong", where=where, found=f"{sum(counts)} ({found})",
+        by_file = "; ".join(f"{n} in {path.name}" for path, n in zip(present, counts, strict=True))
+        return [str(UserError("the number of channels is wrong", where=where, found=f"{sum(counts)} ({by_file})",
                               expected=f"{len(channels)} ({names})",
-                              do="give one file a channel: CASE_0000, CASE_0001, ..."))]
+                              do="give one file per channel: CASE_0000, CASE_0001, ..."))]
     if set(counts) != {1}:
         return []
     ending = known_ending(present[0].name) or present[0].suffix
@@ -119,20 +119,21 @@ def _missing(case: str, k: int, channel: ChannelSpec, expected: Path) -> str:
 
 def _grid_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
     """Files whose grid is not that of the reference, though it has to be."""
-    found = places(files, headers, channels)
-    reference = reference_of(found, channels)
+    placed = places(files, headers, channels)
+    reference = reference_of(placed, channels)
     if reference is None:
         return []
     faults = []
-    for place in found:
+    for place in placed:
         if place.is_brought and place.geometry.dimensions != reference.geometry.dimensions:
             faults.append(_dimension_fault(place, reference))
         elif not place.is_brought and place.geometry.difference(reference.geometry):
             other = ('give it the registration "regrid" in dataset.json' if any(channel.reference for channel in channels)
                      else 'name a "reference_channel" in dataset.json, so that it is regridded')
             faults.append(_grid_fault(place.called, place.path, place.geometry, reference, f"{other}, or "))
-    if files.label in headers and headers[files.label].geometry.difference(reference.geometry):
-        faults.append(_grid_fault("the label", files.label, headers[files.label].geometry, reference))
+    label = files.label
+    if label is not None and label in headers and headers[label].geometry.difference(reference.geometry):
+        faults.append(_grid_fault("the label", label, headers[label].geometry, reference))
     return faults
 
 

@@ -10,15 +10,14 @@ import numpy as np
 
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.parallel import Effort, each_case
-from autoseg.clinical.conditions import read_conditions
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.declared_columns import annotated_names, group_of
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.digests import file_digest
 from autoseg.datasets.headers import attempt, check_headers, places, reference_of
-from autoseg.datasets.manifest import Manifest, read_manifest
+from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import case_bytes, foreground
-from autoseg.datasets.raw import checked_image, checked_label, distinct, scan_training_cases
+from autoseg.datasets.raw import checked_image, checked_label, distinct
 from autoseg.formats import Header
-from autoseg.formats.files import digest
 from autoseg.grids.regrid import no_overlap, outside
 from autoseg.workspace.names import DATASET_JSON
 from planners.schema.labels import LabelSpec
@@ -38,11 +37,11 @@ class Report:
 
 @dataclass
 class CaseReport:
-    """What checking one case found: faults, oddities, the label's values, and its images by their content."""
+    """The result of checking one case: faults, oddities, the label's values, and its images by their content."""
 
     name: str
     faults: list[str]
-    present: tuple[bool, ...]  # a channel
+    present: tuple[bool, ...]  # one per channel
     warnings: list[str] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     images: list[tuple[str, Path]] = field(default_factory=list)  # digest, file
@@ -55,22 +54,24 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     `progress()` is called after each case. Conditions that look like outcomes are faults, unless they are allowed.
     """
     try:
-        manifest = read_manifest(folder, allow_outcomes=allow_outcomes)
+        dataset = Dataset.open(folder)
+        if not allow_outcomes:
+            dataset.refuse_outcomes()
     except ManyFaults as error:
         return Report(error.faults)
     except UserError as error:
         return Report((str(error),))
-    found = scan_training_cases(folder, manifest)
-    faults = [*found.faults, *_wrong_count(folder, manifest, len(found.cases))]
-    reports = list(each_case(functools.partial(check_case, manifest=manifest), found.cases, workers, progress,
-                             effort=Effort("checking", case_bytes(found.cases, manifest))))
+    manifest, cases = dataset.manifest, dataset.scanned.cases
+    faults = [*dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
+    reports = list(each_case(functools.partial(check_case, manifest=manifest), cases, workers, progress,
+                             effort=Effort("checking", case_bytes(cases, manifest))))
     for report in reports:
         faults += report.faults
     warnings = [warning for report in reports for warning in report.warnings]
     faults += _channels_of_no_case(folder, manifest, reports)
-    odd = _beside_the_images(folder, manifest, [case.name for case in found.cases], faults)
+    odd = _beside_the_images(dataset, [case.name for case in cases], faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
-    return Report(tuple(faults), tuple(warnings), len(found.cases))
+    return Report(tuple(faults), tuple(warnings), len(cases))
 
 
 def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
@@ -95,14 +96,17 @@ def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
 def _check_fields_of_view(files: CaseFiles, headers: dict[Path, Header], manifest: Manifest,
                           label_DHW: np.ndarray | None, report: CaseReport) -> None:
     """What the channels on grids of their own see of the reference's grid; before any registration."""
-    found = places(files, headers, manifest.channels)
-    reference = reference_of(found, manifest.channels)
-    for place in found:
-        if place is reference or not place.is_brought or place.geometry.dimensions != reference.geometry.dimensions:
+    placed = places(files, headers, manifest.channels)
+    reference = reference_of(placed, manifest.channels)
+    if reference is None:
+        return
+    for place in placed:
+        same_kind = place.geometry.dimensions == reference.geometry.dimensions
+        if place is reference or place.spec is None or not (place.is_brought and same_kind):
             continue
         absent_DHW = outside(place.geometry, reference.geometry)
         share = 1 - absent_DHW.mean()
-        if share == 0 and place.spec.registration == "regrid":
+        if share == 0 and place.spec.is_regridded:
             report.faults.append(str(no_overlap(place.geometry, reference.geometry, (place.with_path, reference.with_path))))
         elif share < _LEAST_COVERAGE:
             report.warnings.append(f"{place.with_path} covers {share:.1%} of the grid of {reference.called}")
@@ -114,19 +118,19 @@ def _check_fields_of_view(files: CaseFiles, headers: dict[Path, Header], manifes
 
 def _check_image(path: Path, report: CaseReport) -> None:
     image_CDHW = checked_image(path)
-    report.images.append((digest(path), path))
+    report.images.append((file_digest(path), path))
     if image_CDHW.min() == image_CDHW.max():
         report.warnings.append(f"{path}: every voxel is {image_CDHW.flat[0]:g}")
 
 
-def _beside_the_images(folder: Path, manifest: Manifest, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
+def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
     """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them."""
     wrong: list[str] = []
-    known = attempt(lambda names: read_conditions(folder, manifest.conditions, names), cases, wrong)
-    attempt(lambda names: group_of(folder, manifest, names), cases, wrong)
-    attempt(lambda names: annotated_names(folder, manifest, names), cases, wrong)
+    conditions = attempt(dataset.conditions, cases, wrong)
+    attempt(dataset.groups, cases, wrong)
+    attempt(dataset.annotated, cases, wrong)
     faults += dict.fromkeys(wrong)
-    return () if known is None else known.warnings
+    return () if conditions is None else conditions.warnings
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:

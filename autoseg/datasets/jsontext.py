@@ -1,13 +1,12 @@
 """JSON with the place of every key and value, so that a fault can be shown by line and column."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 Path = tuple[str | int, ...]
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder()
 
 
@@ -76,4 +75,6 @@ def _walk(located: JsonText, at: int, path: Path) -> int:
 
 
 def _skip(text: str, at: int) -> int:
-    return _SPACE.match(text, at).end()
+    while text[at:at + 1] and text[at] in _SPACE:
+        at += 1
+    return at

@@ -3,18 +3,17 @@
 import json
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from autoseg.base.errors import ManyFaults, UserError, hint
+from autoseg.base.errors import UserError, hint, raise_faults
 from autoseg.datasets.declarations import Document, read_channels, read_labels, shown
 from autoseg.datasets.declared_inputs import Groups, read_condition_table, read_groups, read_labels_present
 from autoseg.datasets.jsontext import parse
 from autoseg.formats import READERS
-from autoseg.formats.files import is_file, is_folder, read_text
-from autoseg.workspace.names import DATASET_JSON
 from planners.schema.base import Frozen
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
@@ -55,7 +54,7 @@ class Manifest(Frozen):
     conditions: ConditionTable = ConditionTable()
     groups: Groups = Groups()
     labels_present: dict[str, tuple[str, ...]] | None = None  # foreground names annotated, of cases that lack some
-    labels_present_column: str = ""  # of the table; `conditions.annotated_names` reads it. Neither: all are annotated
+    labels_present_column: str = ""  # of the table; `declared_columns.annotated_names` reads it. Neither: all are annotated
     cases: tuple[ListedCase, ...] | None = None  # None: the files of imagesTr and labelsTr
 
 
@@ -64,44 +63,42 @@ class _Listed(Frozen):
     label: str
 
 
-def read_manifest(folder: Path, allow_outcomes: bool = False) -> Manifest:
-    """The manifest of a raw dataset: of its folder, or of a `dataset.json` that bears any name.
+@dataclass(frozen=True)
+class ParsedManifest:
+    """What a `dataset.json` declares. `outcomes` has a sentence for each condition that looks like an outcome, with its line
+    and column: the caller decides whether it refuses them.
+    """
+
+    manifest: Manifest
+    outcomes: tuple[str, ...] = ()
+
+
+def parse_manifest(text: str, path: Path) -> ParsedManifest:
+    """The manifest of a text that was read from `path`.
 
     Raises UserError, or ManyFaults with every fault of the file, each with its line and column. Unknown keys that
-    resemble none of ours are only warned of. `allow_outcomes` lets conditions be known only after baseline, or bear the
-    name of an outcome.
+    resemble none of ours are only warned of.
     """
-    path = folder if is_file(folder) else folder / DATASET_JSON
-    if not is_folder(path.parent):
-        raise UserError("the dataset's folder is missing", where=folder)
-    manifest, faults = parse_manifest(read_text(path), path, allow_outcomes)
-    if len(faults) == 1:
-        raise UserError(faults[0])
-    if manifest is None:
-        raise ManyFaults(path, faults)
-    return manifest
-
-
-def parse_manifest(text: str, path: Path, allow_outcomes: bool = False) -> tuple[Manifest | None, list[str]]:
-    """The manifest of a text that was read from `path`, or None and its faults."""
     try:
         document = Document(parse(text), path)
     except json.JSONDecodeError as error:
-        return None, [str(UserError("the file is not valid JSON", found=error.msg, do="correct that line",
-                                    where=f"{path}, line {error.lineno}, column {error.colno}"))]
+        raise UserError("the file is not valid JSON", found=error.msg, do="correct that line",
+                        where=f"{path}, line {error.lineno}, column {error.colno}") from None
     if not isinstance(document.json.data, dict):
         document.fault((), "the file is not a JSON object", found=type(document.json.data).__name__, expected="{...}")
-        return None, document.faults
+        raise UserError(document.faults[0])
     _check_keys(document)
     channels, labels = read_channels(document), read_labels(document)
     annotated, column = read_labels_present(document, labels)
-    parts = {"name": document.text("name"), "description": document.text("description"),
-             "file_ending": _file_ending(document), "n_training": _n_training(document),
-             "conditions": read_condition_table(document, allow_outcomes), "groups": read_groups(document),
-             "labels_present": annotated, "labels_present_column": column, "cases": _listed_cases(document)}
-    if document.faults:
-        return None, document.faults
-    return Manifest(channels=channels, labels=labels, **parts), []
+    name, description = document.text("name"), document.text("description")
+    ending, n_training = _file_ending(document), _n_training(document)
+    conditions, outcomes = read_condition_table(document)
+    groups, cases = read_groups(document), _listed_cases(document)
+    raise_faults(path, document.faults)
+    assert labels is not None  # a fault otherwise
+    return ParsedManifest(Manifest(
+        name=name, description=description, channels=channels, labels=labels, file_ending=ending, n_training=n_training,
+        conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column, cases=cases), outcomes)
 
 
 def _check_keys(document: Document) -> None:

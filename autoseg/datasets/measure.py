@@ -11,29 +11,24 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-import scipy
 
 from autoseg.base.errors import ManyFaults, UserError, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.processes import WorkerPool
-from autoseg.clinical.conditions import condition_stats, read_conditions, with_widths
+from autoseg.clinical.condition_stats import condition_stats, with_widths
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.case_cache import load_cached
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.digests import HashedFile, case_digest, dataset_digest, hashed_files, remember, transforms_of
 from autoseg.datasets.manifest import Manifest
-from autoseg.datasets.raw import find_training_cases, load_case
-from autoseg.formats import files_of
-from autoseg.formats.arrays import ENDING
-from autoseg.formats.files import combined_digest, digest, is_file
+from autoseg.datasets.raw import load_case
 from autoseg.formats.memory_estimate import most_voxels
-from autoseg.formats.transforms import read_transforms
+from autoseg.grids.boxes import box_of_values, boxes_of_values
 from autoseg.grids.components import component_voxels
 from autoseg.grids.crop import anything, bounding_box
-from autoseg.grids.transform import Transform
-from planners.schema.conditions import ConditionTable
 from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.labels import LabelSpec, LabelStats
 
@@ -44,10 +39,10 @@ _RANKS_PER_CASE = 10_000
 _RANKS_IN_ALL = 10_000_000
 _SIZES_PER_CASE = 1_000
 _PERCENTILES_OF_SIZE = (5, 25, 50, 75, 95)
-# Bytes a voxel that measuring holds at most, beside 4 a channel (twice, where channels are brought to another grid): the
+# Bytes per voxel that measuring holds at most, beside 4 per channel (8 where channels are brought to another grid): the
 # file's own bytes, masks, components. Measured: 17 with one channel.
 _BYTES_A_VOXEL = 20
-# Cases that tell, in this process, whether starting others pays.
+# Cases that this process measures first; their time says whether starting others pays.
 _TRIED = 3
 
 
@@ -73,14 +68,27 @@ class LabelMeasure:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A case to measure, and which of its files are hashed already."""
+
+    files: CaseFiles
+    hashed: Mapping[Path, HashedFile] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+
+@dataclass(frozen=True)
 class Measured:
     """What is kept of one case; a channel is None where it is missing or sees no foreground.
 
-    `coverage` is the share of the grid that a channel covers, 0 of a missing one.
+    `coverage` is the share of the grid that a channel covers, 0 of a missing one. `hashed` is for `remember`.
     """
 
     name: str
     digest: str = ""
+    hashed: Mapping[Path, HashedFile] = field(default_factory=dict)
     shape: CaseMeasure | None = None
     present: tuple[bool, ...] = ()
     coverage: tuple[float, ...] = ()
@@ -89,108 +97,71 @@ class Measured:
     faults: tuple[str, ...] = ()
 
 
-def measure(folder: Path, manifest: Manifest, dataset: str, workers: int = 1,
-            progress: Callable[[], object] | None = None, *, transforms: Path | None = None,
-            worker_pool: WorkerPool | None = None) -> Fingerprint:
-    """The fingerprint of a raw dataset; `progress()` is called after each case.
+def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[], object] | None = None, *,
+            transforms: Path | None = None, worker_pool: WorkerPool | None = None) -> Fingerprint:
+    """The fingerprint of a raw dataset with this name; `progress()` is called after each case.
 
-    `transforms` is the folder of what registration found. A `worker_pool` keeps small cases for preparing. Raises UserError or
-    ManyFaults with the faults of all cases, where there are any.
+    `transforms` is the folder of what registration found. A `worker_pool` keeps small cases for preparing. Raises
+    UserError or ManyFaults with the faults of all cases, where there are any.
     """
-    cases = find_training_cases(folder, manifest)
-    known = read_conditions(folder, manifest.conditions, [files.name for files in cases])
-    for warning in known.warnings:
+    cases, manifest = dataset.cases, dataset.manifest
+    conditions = dataset.conditions([files.name for files in cases])
+    for warning in conditions.warnings:
         logger.warning("%s", warning)
     n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
     work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks, transforms=transforms,
                              load=load_case if worker_pool is None else load_cached)
     effort = Effort("measuring", case_bytes(cases, manifest), _TRIED)
-    measured = list(each_case(work, cases, workers, progress, effort=effort, worker_pool=worker_pool))
-    raise_faults(folder, [fault for case in measured for fault in case.faults])
-    names = [channel.name for channel in manifest.channels]
+    jobs = [Job(files, hashed_files(files)) for files in cases]
+    measured = list(each_case(work, jobs, workers, progress, effort=effort, worker_pool=worker_pool))
+    raise_faults(dataset.folder, [fault for case in measured for fault in case.faults])
+    for case in measured:
+        remember(case.hashed)
+    known = list(conditions.cases.values())
+    channels = manifest.channels
     return Fingerprint(
-        dataset=dataset, channels=manifest.channels, labels=manifest.labels,
-        cases=tuple(case.shape for case in measured),
-        intensities=tuple(_intensity(folder, name, [case.channels[c] for case in measured])
-                          for c, name in enumerate(names)),
-        presence=tuple(float(np.mean([case.present[c] for case in measured])) for c in range(len(names))),
-        coverage=tuple(_coverage(measured, c) for c in range(len(names))),
-        conditions=with_widths(manifest.conditions, list(known.cases.values())),
-        condition_stats=condition_stats(manifest.conditions, list(known.cases.values())),
-        label_stats=tuple(_label_stats(name, [case.labels[name] for case in measured if name in case.labels])
-                          for name in manifest.labels.foreground),
-        digest=_dataset_digest(folder, manifest, {case.name: case.digest for case in measured}))
+        dataset=name, channels=channels, labels=manifest.labels,
+        cases=tuple(case.shape for case in measured if case.shape is not None),
+        intensities=tuple(_intensity(dataset.folder, channel.name, [case.channels[c] for case in measured])
+                          for c, channel in enumerate(channels)),
+        presence=tuple(float(np.mean([case.present[c] for case in measured])) for c in range(len(channels))),
+        coverage=tuple(_coverage(measured, c) for c in range(len(channels))),
+        conditions=with_widths(manifest.conditions, known), condition_stats=condition_stats(manifest.conditions, known),
+        label_stats=tuple(_label_stats(label, [case.labels[label] for case in measured if label in case.labels])
+                          for label in manifest.labels.foreground),
+        digest=dataset_digest(dataset.folder, manifest, {case.name: case.digest for case in measured}))
 
 
 def case_bytes(cases: Sequence[CaseFiles], manifest: Manifest) -> int:
     """What reading and measuring the largest of some cases takes."""
-    brought = any(channel.registration != "none" for channel in manifest.channels)
+    brought = any(channel.is_moved for channel in manifest.channels)
     images = most_voxels(path for files in cases for path in (*files.images, files.label))
     return images * (4 * len(manifest.channels) * (2 if brought else 1) + _BYTES_A_VOXEL)
 
 
-def measure_case(files: CaseFiles, manifest: Manifest, n_ranks: int, transforms: Path | None = None,
+def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | None = None,
                  load: Callable[..., Case] = load_case) -> Measured:
     """Read one case once and measure it; a fault of the case is part of the result."""
+    files = job.files
     try:
-        found = transforms_of(transforms, files.name)
-        case = load(files, manifest.channels, manifest.labels, found)
+        registered = transforms_of(transforms, files.name)
+        case = load(files, manifest.channels, manifest.labels, registered)
     except ManyFaults as error:
         return Measured(files.name, faults=error.faults)
     except UserError as error:
         return Measured(files.name, faults=(str(error),))
-    box = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
-    inside = tuple(slice(*side) for side in box)
-    shape = tuple(stop - start for start, stop in box)
-    return Measured(name=case.name, digest=case_digest(files, found), present=tuple(map(bool, case.present_C)),
-                    coverage=_coverages(case),
+    assert case.label_DHW is not None  # a fault otherwise
+    depth, height, width = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
+    inside = tuple(slice(*side) for side in (depth, height, width))
+    shape = (depth[1] - depth[0], height[1] - height[0], width[1] - width[0])
+    remember(job.hashed)
+    return Measured(name=case.name, digest=case_digest(files, registered), hashed=hashed_files(files),
+                    present=tuple(map(bool, case.present_C)), coverage=_coverages(case),
                     shape=CaseMeasure(case=case.name, shape=shape, spacing_mm=case.geometry.spacing_mm,
                                       relative_size=float(np.prod(shape) / np.prod(case.geometry.shape)),
                                       left_right_axis=case.geometry.left_right_axis()),
                     channels=_channels(case, inside, foreground(case.label_DHW[inside], manifest.labels), n_ranks),
-                    labels=_labels(case, manifest.labels))
-
-
-def raw_digest(folder: Path, manifest: Manifest, transforms: Path | None = None) -> str:
-    """The digest that `measure` would write now: of the content of all training files and tables, channels and labels."""
-    digests = {files.name: case_digest(files, transforms_of(transforms, files.name))
-               for files in find_training_cases(folder, manifest)}
-    return _dataset_digest(folder, manifest, digests)
-
-
-def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = None) -> str:
-    """Digest of the content of a case's files, in the order of its channels, and of how channels were registered."""
-    content = [part for path in (*files.images, files.label)
-               for part in ([""] if path is None else map(digest, files_of(path)))]
-    return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
-
-
-def transforms_of(folder: Path | None, case: str) -> Mapping[int, Transform]:
-    """What registration found for the channels of a case; nothing where it was not asked."""
-    return {} if folder is None else read_transforms(folder, case)
-
-
-def _transform_digest(transform: Transform) -> str:
-    state = blake2b(transform.matrix.astype(np.float64).tobytes(), digest_size=16)
-    if transform.displacement_mm is not None:
-        state.update(repr(transform.lattice).encode())
-        state.update(np.ascontiguousarray(transform.displacement_mm))
-    return state.hexdigest()
-
-
-def _dataset_digest(folder: Path, manifest: Manifest, cases: dict[str, str]) -> str:
-    declared = [manifest.labels.model_dump_json(), *(channel.model_dump_json() for channel in manifest.channels)]
-    beside = _conditions_digests(folder, manifest.conditions, sorted(cases))
-    return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases)), *beside])
-
-
-def _conditions_digests(folder: Path, table: ConditionTable, cases: Sequence[str]) -> list[str]:
-    """Digests of the table and of the cases' vectors and tokens, as far as they are there; none where none is declared."""
-    if not table.specs:
-        return []
-    paths = [table.table] if table.table else []
-    paths += [f"{spec.folder}/{case}{ENDING}" for spec in table.specs if spec.folder for case in cases]
-    return [table.model_dump_json(), *(f"{path} {digest(folder / path)}" for path in paths if is_file(folder / path))]
+                    labels=_labels(case.label_DHW, case.geometry.voxel_ml(), manifest.labels))
 
 
 def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
@@ -240,22 +211,20 @@ def evenly(ordered: np.ndarray, n: int) -> np.ndarray:
     return ordered[((np.arange(n) + 0.5) * len(ordered) / n).astype(np.int64)]
 
 
-def _labels(case: Case, labels: LabelSpec) -> dict[str, LabelMeasure]:
-    """Every label or region that the case holds."""
-    boxes = scipy.ndimage.find_objects(case.label_DHW)
+def _labels(label_DHW: np.ndarray, voxel_ml: float, labels: LabelSpec) -> dict[str, LabelMeasure]:
+    """Every label or region that a case holds."""
+    boxes = boxes_of_values(label_DHW)
     measures = {}
     for name in labels.foreground:
         values = labels.names[name]
-        sides = [boxes[value - 1] for value in values if 0 < value <= len(boxes) and boxes[value - 1] is not None]
-        if not sides:
+        box = box_of_values(boxes, values)
+        if box is None:
             continue
-        box = tuple(slice(min(side[axis].start for side in sides), max(side[axis].stop for side in sides))
-                    for axis in range(3))
-        voxels = np.sort(component_voxels(np.isin(case.label_DHW[box], values)))
-        sizes_ml = voxels * case.geometry.voxel_ml()
-        kept = sizes_ml if len(sizes_ml) <= _SIZES_PER_CASE else evenly(sizes_ml, _SIZES_PER_CASE)
+        voxels = np.sort(component_voxels(np.isin(label_DHW[box], values)))
+        sizes_ml = voxels * voxel_ml
+        measured_ml = sizes_ml if len(sizes_ml) <= _SIZES_PER_CASE else evenly(sizes_ml, _SIZES_PER_CASE)
         measures[name] = LabelMeasure(voxels=int(voxels.sum()), volume_ml=float(sizes_ml.sum()), components=len(voxels),
-                                      sizes_ml=kept.astype(np.float32))
+                                      sizes_ml=measured_ml.astype(np.float32))
     return measures
 
 

@@ -41,6 +41,7 @@ _LESIONS = {"washout": (72, -58, -50, 130), "venous": (0, -72, -40, 160), "arter
 _AMBIGUOUS = "arterial"
 _P_AMBIGUOUS = {True: 0.85, False: 0.4}  # by whether the liver is cirrhotic, where such nodules are common
 
+Triple = tuple[float, float, float]
 Field = np.ndarray  # signed distance to a solid's surface in mm, about; negative inside
 
 
@@ -72,14 +73,15 @@ def write_phantoms(folder: Path, n_cases: int, seed: int, *, n_test: int = 4) ->
         held_out = images == "imagesTs"
         rows = []
         for index in range(n):
-            made = make_phantom(seed, index, held_out=held_out)
-            lacking, row = (set(), made.row) if held_out else _with_holes(made, seed, index)
+            phantom = make_phantom(seed, index, held_out=held_out)
+            lacking, row = (set(), phantom.row) if held_out else _with_holes(phantom, seed, index)
             rows.append(row)
-            for number, (image_DHW, geometry) in enumerate(made.channels()):
+            for number, (image_DHW, geometry) in enumerate(phantom.channels()):
                 if CHANNELS[number] not in lacking:
-                    write_array(folder / images / f"{made.name}_{number:04}.nii.gz", image_DHW.astype(np.int16)[None],
+                    write_array(folder / images / f"{phantom.name}_{number:04}.nii.gz", image_DHW.astype(np.int16)[None],
                                 geometry)
-            write_label(folder / images.replace("images", "labels") / f"{made.name}.nii.gz", made.label_DHW, made.geometry)
+            labels = images.replace("images", "labels")
+            write_label(folder / labels / f"{phantom.name}.nii.gz", phantom.label_DHW, phantom.geometry)
         if rows:
             write_text(folder / TABLE if not held_out else folder / images / TABLE, _csv(rows))
     write_json(folder / "dataset.json", {
@@ -119,12 +121,13 @@ def _clinical_row(random: np.random.Generator, cirrhosis: str) -> dict[str, str]
             "afp": f"{np.exp(random.normal(3, 1.5)):.1f}"}
 
 
-def _with_holes(made: Phantom, seed: int, index: int) -> tuple[set[str], dict[str, str]]:
+def _with_holes(phantom: Phantom, seed: int, index: int) -> tuple[set[str], dict[str, str]]:
     """The channels that a training patient lacks, and the row with holes as tables have them."""
     random = np.random.default_rng([seed, 2, index])
     lacking = {name for name, share in _LACKING.items() if random.random() < share}
-    holes = {key: str(random.choice(["", "--", "N/A"])) for key in made.row if key != "patient" and random.random() < _HOLES}
-    return lacking, made.row | holes
+    holes = {key: str(random.choice(["", "--", "N/A"])) for key in phantom.row
+             if key != "patient" and random.random() < _HOLES}
+    return lacking, phantom.row | holes
 
 
 def _csv(rows: list[dict[str, str]]) -> str:
@@ -155,25 +158,31 @@ class _Scene:
         """A smooth random field, mean 0 and deviation 1, with blobs of about this size."""
         sigma = [size_mm / 2 / spacing for spacing in self.geometry.spacing_mm]
         field = ndimage.gaussian_filter(self.random.normal(size=self.geometry.shape), sigma, mode="wrap")
-        return (field - field.mean()) / field.std()
+        normal: Field = (field - field.mean()) / field.std()
+        return normal
 
-    def near(self, *values: float, by: float = 4.0) -> tuple[float, ...]:
-        """The values, each moved by up to `by`."""
-        return tuple(value + self.random.uniform(-by, by) for value in values)
+    def near(self, value: float, by: float = 4.0) -> float:
+        """The value, moved by up to `by`."""
+        return value + self.random.uniform(-by, by)
 
-    def ellipsoid(self, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Field:
+    def around(self, x: float, y: float, z: float, by: float = 4.0) -> Triple:
+        """The three values, each moved by up to `by`."""
+        return self.near(x, by), self.near(y, by), self.near(z, by)
+
+    def ellipsoid(self, centre: Triple, radii: Triple) -> Field:
         """Centre and radii are (x, y, z); a radius of infinity makes a cylinder."""
         offsets = (self.x - centre[0], self.y - centre[1], self.z - centre[2])
-        rho = np.sqrt(sum((offset / radius) ** 2 for offset, radius in zip(offsets, radii, strict=True)))
+        rho: Field = np.sqrt(sum((offset / radius) ** 2 for offset, radius in zip(offsets, radii, strict=True)))
         return (rho - 1) * min(radii)
 
-    def tube(self, start: tuple[float, float, float], end: tuple[float, float, float], radius: float) -> Field:
+    def tube(self, start: Triple, end: Triple, radius: float) -> Field:
         """All points within `radius` of the line from start to end, both (x, y, z)."""
         a, b = np.array(start), np.array(end)
         offsets = (self.x - a[0], self.y - a[1], self.z - a[2])
         along = sum(offset * step for offset, step in zip(offsets, b - a, strict=True)) / ((b - a) @ (b - a))
         along = np.clip(along, 0, 1)
-        return np.sqrt(sum((o - along * s) ** 2 for o, s in zip(offsets, b - a, strict=True))) - radius
+        distance: Field = np.sqrt(sum((o - along * s) ** 2 for o, s in zip(offsets, b - a, strict=True)))
+        return distance - radius
 
 
 @dataclass(frozen=True)
@@ -191,10 +200,10 @@ class _Trunk:
 def _empty_scene(random: np.random.Generator) -> _Scene:
     shape = (int(random.integers(22, 28)), int(random.integers(74, 83)), int(random.integers(92, 104)))
     in_plane = random.uniform(3.5, 3.9)
-    spacing = (round(random.uniform(5.0, 6.5), 2), *[round(in_plane, 3)] * 2)
+    spacing = (round(random.uniform(5.0, 6.5), 2), round(in_plane, 3), round(in_plane, 3))
     z, y, x = np.ogrid[tuple(slice(0, size) for size in shape)]
     z, y, x = ((axis - (size - 1) / 2) * step for axis, size, step in zip((z, y, x), shape, spacing, strict=True))
-    origin = tuple(float(axis.flat[0]) for axis in (x, y, z))
+    origin = (float(x.flat[0]), float(y.flat[0]), float(z.flat[0]))
     air_CDHW = np.broadcast_to(np.array(_SIGNAL["air"], np.float32)[:, None, None, None], (len(CHANNELS), *shape))
     return _Scene(random, Geometry(shape, spacing, origin), z, y, x, air_CDHW.copy())
 
@@ -255,12 +264,12 @@ def _paint_spine(scene: _Scene, trunk: _Trunk) -> None:
 
 
 def _paint_left_side(scene: _Scene, trunk: _Trunk) -> None:
-    spleen = scene.ellipsoid(scene.near(90, 32, 20), scene.near(31, 47, 52))
+    spleen = scene.ellipsoid(scene.around(90, 32, 20), scene.around(31, 47, 52))
     spleen = np.maximum(spleen + 3 * scene.noise(30), np.maximum(trunk.cavity + 3, trunk.dome + 3))
     scene.paint(spleen, "spleen")
-    scene.paint(scene.ellipsoid(scene.near(22, trunk.back - 52, -18), scene.near(50, 11, 13, by=2)), "pancreas")
-    centre = scene.near(47, -30, 22)
-    stomach = scene.ellipsoid(centre, scene.near(42, 32, 42)) + 3 * scene.noise(35)
+    scene.paint(scene.ellipsoid(scene.around(22, trunk.back - 52, -18), scene.around(50, 11, 13, by=2)), "pancreas")
+    centre = scene.around(47, -30, 22)
+    stomach = scene.ellipsoid(centre, scene.around(42, 32, 42)) + 3 * scene.noise(35)
     stomach = np.maximum(stomach, np.maximum(trunk.cavity + 5, trunk.dome + 3))
     scene.paint(stomach, "gastric wall")
     scene.paint(stomach + 5, "gastric fluid")
@@ -270,8 +279,8 @@ def _paint_left_side(scene: _Scene, trunk: _Trunk) -> None:
 def _paint_kidneys(scene: _Scene, trunk: _Trunk) -> Field:
     both = np.full(scene.geometry.shape, np.inf)
     for side, z in ((-1, -42), (1, -26)):
-        centre = (side * scene.near(60)[0], *scene.near(trunk.back - 10, z))
-        kidney = scene.ellipsoid(centre, scene.near(26, 28, 50, by=3)) + scene.noise(25)
+        centre = (side * scene.near(60), scene.near(trunk.back - 10), scene.near(z))
+        kidney = scene.ellipsoid(centre, scene.around(26, 28, 50, by=3)) + scene.noise(25)
         inner = (centre[0] - side * 6, centre[1] - 4, centre[2])
         scene.paint(kidney - 7, "fat")
         scene.paint(kidney, "renal cortex")
@@ -283,22 +292,22 @@ def _paint_kidneys(scene: _Scene, trunk: _Trunk) -> Field:
 
 def _paint_liver(scene: _Scene, trunk: _Trunk, kidneys: Field) -> Field:
     """The liver with its vessels and the gallbladder beside it; its solid."""
-    right = scene.ellipsoid(scene.near(-68, -4, 14), scene.near(68, 76, 72, by=6))
-    left = scene.ellipsoid(scene.near(8, -44, 26), scene.near(60, 30, 38, by=6))
+    right = scene.ellipsoid(scene.around(-68, -4, 14), scene.around(68, 76, 72, by=6))
+    left = scene.ellipsoid(scene.around(8, -44, 26), scene.around(60, 30, 38, by=6))
     sharpness = 12.0  # mm over which the lobes melt into each other
-    liver = -sharpness * np.logaddexp(-right / sharpness, -left / sharpness)
+    liver: Field = -sharpness * np.logaddexp(-right / sharpness, -left / sharpness)
     liver = liver + 5 * scene.noise(45) + 1.5 * scene.noise(18)
     spine = scene.ellipsoid((0, trunk.back, 0), (46, 50, np.inf))
-    bladder = scene.ellipsoid(scene.near(-42, -42, -32), scene.near(15, 18, 24, by=3))
-    for kept_away, gap in ((-trunk.cavity, 4), (-trunk.dome, 4), (spine, 0), (kidneys, 6), (bladder, 1)):
-        liver = np.maximum(liver, gap - kept_away)
+    bladder = scene.ellipsoid(scene.around(-42, -42, -32), scene.around(15, 18, 24, by=3))
+    for other, gap in ((-trunk.cavity, 4), (-trunk.dome, 4), (spine, 0), (kidneys, 6), (bladder, 1)):
+        liver = np.maximum(liver, gap - other)
     scene.paint(liver, "liver")
     scene.signal_CDHW[:] += np.where(liver < 0, 5 * scene.noise(14), 0)
     hilum, outlet = (-22, trunk.back - 55, -4), (-20, trunk.back - 32, 48)
     ends = [(hilum, (-85, 5, 8)), (hilum, (-62, -42, 18)), (hilum, (-12, -48, 22)), (outlet, (-95, 20, 32)),
             (outlet, (-66, -28, 40)), (outlet, (4, -44, 42))]
     for start, end in ends:
-        vessel = scene.tube(start, scene.near(*end, by=9), scene.random.uniform(3.5, 5.5))
+        vessel = scene.tube(start, scene.around(*end, by=9), scene.random.uniform(3.5, 5.5))
         scene.paint(np.maximum(vessel, liver + 3), "hepatic vessel")
     scene.paint(bladder, "gallbladder")
     return liver
@@ -334,7 +343,7 @@ def _paint_lesions(scene: _Scene, liver: Field, *, cirrhotic: bool) -> Field:
 def _paint_great_vessels(scene: _Scene, trunk: _Trunk) -> None:
     bend = 4 * np.sin(scene.z / 45 + scene.random.uniform(0, 6))
     for tissue, x, y, radius in (("aorta", 13, trunk.back - 28, 10), ("vena cava", -19, trunk.back - 30, 11)):
-        centre_x, centre_y = scene.near(x, y, by=2)
+        centre_x, centre_y = scene.near(x, by=2), scene.near(y, by=2)
         scene.paint(np.hypot(scene.x - centre_x - bend, scene.y - centre_y) - radius, tissue)
     scene.paint(scene.tube((10, trunk.back - 48, -28), (-26, trunk.back - 56, -2), 6.5), "hepatic vessel")
 
@@ -344,22 +353,25 @@ def _scanned_ct(scene: _Scene) -> np.ndarray:
     image_CDHW = ndimage.gaussian_filter(scene.signal_CDHW[:-1], (0, 0.3, 0.5, 0.5))
     noise = ndimage.gaussian_filter(scene.random.normal(size=image_CDHW.shape), (0, 0, 0.6, 0.6))
     image_CDHW += scene.random.uniform(9, 15) / noise.std() * noise
-    return np.rint(np.clip(image_CDHW, -1024, 3071)).astype(np.float32)
+    scanned_CDHW: np.ndarray = np.rint(np.clip(image_CDHW, -1024, 3071)).astype(np.float32)
+    return scanned_CDHW
 
 
 def _scanned_mr(scene: _Scene, signal_DHW: np.ndarray) -> tuple[np.ndarray, Geometry]:
     """Thicker slices of the upper part, a narrower field of view, a gain that no two scanners share, and a bias field."""
     random, ct = scene.random, scene.geometry
-    spacing = (round(random.uniform(6.5, 8.0), 2), *[round(random.uniform(4.0, 4.5), 2)] * 2)
+    between, within = round(random.uniform(6.5, 8.0), 2), round(random.uniform(4.0, 4.5), 2)
+    spacing = (between, within, within)
     extent = [n * mm for n, mm in zip(ct.shape, ct.spacing_mm, strict=True)]
     covered = (random.uniform(0.7, 0.85), random.uniform(0.85, 0.95), random.uniform(0.85, 0.95))
-    shape = tuple(int(share * mm / step) for share, mm, step in zip(covered, extent, spacing, strict=True))
+    depth, height, width = (int(share * mm / step) for share, mm, step in zip(covered, extent, spacing, strict=True))
+    shape = (depth, height, width)
     first = [whole - share * whole for share, whole in zip(covered, extent, strict=True)]
     start = (first[0], first[1] / 2, first[2] / 2)  # mm from the CT's first voxel: the upper end, centred in plane
-    origin = tuple(o + offset for o, offset in zip(ct.origin_mm, start[::-1], strict=True))
+    x, y, z = (o + offset for o, offset in zip(ct.origin_mm, start[::-1], strict=True))
     offset, step, mm = np.array(start), np.array(spacing), np.array(ct.spacing_mm)
     blurred = ndimage.gaussian_filter(signal_DHW, 0.4 * step / mm)
     image_DHW = ndimage.affine_transform(blurred, step / mm, offset / mm, output_shape=shape, order=1, mode="nearest")
     bias = 1 + 0.15 * np.linspace(-1, 1, shape[2]) * random.uniform(-1, 1)
     image_DHW = random.uniform(0.7, 1.6) * bias * image_DHW + random.normal(scale=8, size=shape)
-    return np.rint(np.clip(image_DHW, 0, 4095)).astype(np.float32), Geometry(shape, spacing, origin)
+    return np.rint(np.clip(image_DHW, 0, 4095)).astype(np.float32), Geometry(shape, spacing, (x, y, z))

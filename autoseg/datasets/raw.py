@@ -15,8 +15,8 @@ import numpy as np
 from autoseg.base.errors import UserError, raise_faults
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.headers import Place, attempt, check_headers, places, reference_of
-from autoseg.datasets.manifest import Manifest
-from autoseg.formats import known_ending, read_header, read_image, read_label
+from autoseg.datasets.manifest import ListedCase, Manifest
+from autoseg.formats import ending_of, known_ending, open_source, read_image, read_label
 from autoseg.formats.files import is_file, is_folder, list_files
 from autoseg.grids.regrid import regrid
 from autoseg.grids.transform import Transform
@@ -28,50 +28,43 @@ _CHANNEL_SUFFIX = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass
-class Found:
-    """Cases found in a raw dataset, and what is wrong with the set of files."""
+class ScannedCases:
+    """The cases of a raw dataset, in the order of their names, and what is wrong with the set of files."""
 
     cases: list[CaseFiles] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
-def find_training_cases(folder: Path, manifest: Manifest) -> tuple[CaseFiles, ...]:
-    """The training cases of a raw dataset, in the order of their names.
+def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
+    """The training cases; voxels are not read.
 
-    Raises UserError or ManyFaults: no case, a case without a label, a label without a case, a stray file.
+    Faults: no case, a case without a label, a label without a case, a stray file.
     """
-    found = scan_training_cases(folder, manifest)
-    raise_faults(folder, found.faults)
-    return tuple(found.cases)
-
-
-def scan_training_cases(folder: Path, manifest: Manifest) -> Found:
-    """Like `find_training_cases`, with the faults beside the cases. Voxels are not read."""
     if manifest.cases is not None:
-        return _listed_cases(folder, manifest)
-    found = Found()
+        return _listed_cases(folder, manifest.cases, len(manifest.channels))
+    scanned = ScannedCases()
     images, labels = folder / "imagesTr", folder / "labelsTr"
     for part in (images, labels):
         if not is_folder(part):
-            found.faults.append(str(UserError("the folder is missing", where=part)))
+            scanned.faults.append(str(UserError("the folder is missing", where=part)))
     paths = [path for path in list_files(images) if path.name.endswith(manifest.file_ending)]
     grouped, stray = _by_case(paths, manifest.file_ending)
-    found.faults += [_no_suffix(path, manifest.file_ending) for path in stray]
+    scanned.faults += [_no_suffix(path, manifest.file_ending) for path in stray]
     masks = {path.name[:-len(manifest.file_ending)]: path for path in list_files(labels)
              if path.name.endswith(manifest.file_ending)}
     for name, channels in sorted(grouped.items()):
-        found.cases.append(CaseFiles(name, _slots(channels, len(manifest.channels)), masks.get(name)))
+        scanned.cases.append(CaseFiles(name, _slots(channels, len(manifest.channels)), masks.get(name)))
         if name not in masks:
-            found.faults.append(str(UserError("the case has no label", where=f"case {name}",
+            scanned.faults.append(str(UserError("the case has no label", where=f"case {name}",
                                               expected=labels / f"{name}{manifest.file_ending}",
                                               do="add the label or take the images out of imagesTr")))
-    found.faults += [str(UserError("the label has no image", where=masks[name],
+    scanned.faults += [str(UserError("the label has no image", where=masks[name],
                                    expected=images / f"{name}_0000{manifest.file_ending}",
                                    do="add the image or take the label out of labelsTr"))
                      for name in sorted(masks.keys() - grouped.keys())]
     if not paths and is_folder(images):
-        found.faults.append(str(_nothing(images, f"CASE_0000{manifest.file_ending}")))
-    return found
+        scanned.faults.append(str(_nothing(images, f"CASE_0000{manifest.file_ending}")))
+    return scanned
 
 
 def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> tuple[CaseFiles, ...]:
@@ -85,7 +78,7 @@ def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) ->
     paths = list_files(path)
     matching = [file for file in paths if file.name.endswith(file_ending)]
     if not matching:
-        endings = {known_ending(file.name) for file in paths} - {None}
+        endings = {ending for file in paths if (ending := known_ending(file.name)) is not None}
         if len(endings) != 1:
             raise _nothing(path, f"CASE_0000{file_ending}")
         file_ending = endings.pop()
@@ -109,12 +102,13 @@ def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSp
     """
     headers, faults = check_headers(files, channels, labels)
     raise_faults(f"case {files.name}", faults)
-    found = places(files, headers, channels)
-    reference = reference_of(found, channels)
+    placed = places(files, headers, channels)
+    reference = reference_of(placed, channels)
+    assert reference is not None  # a fault of the headers otherwise
     image_CDHW = np.zeros((len(channels), *reference.geometry.shape), dtype=np.float32)
-    absent_CDHW = np.zeros(image_CDHW.shape, dtype=bool) if any(place.is_brought for place in found) else None
+    absent_CDHW = np.zeros(image_CDHW.shape, dtype=bool) if any(place.is_brought for place in placed) else None
     present_C = np.zeros(len(channels), dtype=bool)
-    for place in found:
+    for place in placed:
         align = functools.partial(_aligned, reference=reference, transform=(transforms or {}).get(place.start))
         aligned = attempt(align, place, faults)
         if aligned is not None:
@@ -125,12 +119,15 @@ def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSp
             else:
                 image_CDHW[own] = own_CDHW
             present_C[own] = True
-            if absent_DHW is not None:
+            if absent_DHW is not None and absent_CDHW is not None:
                 absent_CDHW[own] = absent_DHW
-    label_DHW = None if labels is None else attempt(lambda path: checked_label(path, labels), files.label, faults)
+    label_DHW = None
+    if labels is not None and files.label is not None:
+        label_DHW = attempt(functools.partial(checked_label, labels=labels), files.label, faults)
     raise_faults(f"case {files.name}", faults)
     nowhere = absent_CDHW is None or not absent_CDHW.any()
-    return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW)
+    return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW,
+                source=open_source(reference.path))
 
 
 def _aligned(place: Place, reference: Place, transform: Transform | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -170,7 +167,7 @@ def checked_label(path: Path, labels: LabelSpec) -> np.ndarray:
 
 def distinct(label_DHW: np.ndarray) -> list[int]:
     """The values that an int16 label holds, sorted. Sorting voxels is a hundred times slower than looking for a few values,
-    or than one pass with a table; that goes slice by slice, because an index takes eight bytes a voxel.
+    or than one pass with a table; that goes slice by slice, because an index takes eight bytes per voxel.
     """
     if not label_DHW.size:
         return []
@@ -183,27 +180,25 @@ def distinct(label_DHW: np.ndarray) -> list[int]:
     return sorted(np.flatnonzero(seen).astype(np.uint16).view(np.int16).tolist())
 
 
-def _listed_cases(folder: Path, manifest: Manifest) -> Found:
+def _listed_cases(folder: Path, listed: Sequence[ListedCase], n_channels: int) -> ScannedCases:
     """The cases whose files dataset.json names one by one."""
-    found = Found()
-    for case in manifest.cases:
+    scanned = ScannedCases()
+    for case in listed:
         images = tuple(None if image is None else folder / image for image in case.images)
         label = folder / case.label
         absent = [path for path in (*images, label) if path is not None and not is_file(path)]
-        found.faults += [str(UserError("the file is missing", where=path,
-                                       do=f"correct the case {case.name!r} of dataset.json")) for path in absent]
+        scanned.faults += [str(UserError("the file is missing", where=path,
+                                         do=f"correct the case {case.name!r} of dataset.json")) for path in absent]
         if not absent:
-            padded = images + (None,) * (len(manifest.channels) - len(images))
-            found.cases.append(CaseFiles(case.name, padded, label))
-    return found
+            padded = images + (None,) * (n_channels - len(images))
+            scanned.cases.append(CaseFiles(case.name, padded, label))
+    return scanned
 
 
 def _case_of(path: Path, channels: Sequence[ChannelSpec]) -> CaseFiles:
     if not is_file(path):
         raise UserError("the input is missing", where=path, expected="a folder of images, or an image")
-    ending = known_ending(path.name)
-    if ending is None:
-        read_header(path)  # says which endings are known
+    ending = ending_of(path)
     parts = _CHANNEL_SUFFIX.fullmatch(_stem(path, ending))
     if len(channels) == 1 or parts is None:
         name = _stem(path, ending)
@@ -240,6 +235,6 @@ def _no_suffix(path: Path, ending: str) -> str:
 
 def _nothing(folder: Path, expected: str) -> UserError:
     paths = list_files(folder)
-    found = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-    return UserError("no image was found in the folder", where=folder, found=found or "no file",
+    names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    return UserError("no image was found in the folder", where=folder, found=names or "no file",
                      expected=f"names like {expected}")

@@ -1,14 +1,14 @@
 """Predicts a trained fold's validation cases with less than they have, or with another case's conditions.
 
-Channels: every set of optional channels is withheld that leaves a case a channel; of P of them that is 2^P plans to see
-a case, all that it has included, and 2^P - 1 where none is required. Of more than five, each is left out by itself, and
-kept by itself. A case is in the row of what was withheld from it, so in "without PET, MR" if it has both.
+Channels: every set of optional channels is withheld, if it leaves the case a channel. P optional channels give 2^P views of
+a case, the complete one included, and 2^P - 1 where no channel is required. Of more than five, each is withheld alone, and
+each is shown alone. A case is in the row of what was withheld from it: in "without PET, MR" if it has both.
 
-Conditions: the cases that have any are each shown the conditions of others of them, in several permutations that leave
-none its own (their mean counts), then none at all, then all but one column, vector or token bag.
+Conditions: each case that has any is shown the conditions of other cases, in several permutations that leave no case its
+own (the mean over them counts), then no conditions, then all but one column, vector or token bag.
 
-What the model is given is predicted once: what two rows share, and what an interrupted run has predicted already.
-How the numbers are read is said in `evaluate.ablation`.
+Equal inputs are predicted once: rows share predictions, and an interrupted run continues with those that are missing.
+`explain.ablation` says how the numbers are read.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -44,6 +45,7 @@ from autoseg.workspace.files import append_record, read_records, write_json, wri
 from planners.schema.channels import ChannelSpec
 
 logger = logging.getLogger(__name__)
+V = TypeVar("V")
 
 MOST_SUBSETS_OF = 5  # optional channels; more have too many subsets
 PERMUTATIONS = 5
@@ -54,7 +56,7 @@ _WORD_OF = {"vector": "vector", "tokens": "token bag"}  # every other kind is a 
 
 @dataclass(frozen=True)
 class _View:
-    """One memory_plan to show a case to the model; equal keys are equal inputs."""
+    """One way to show a case to the model; equal keys are equal inputs."""
 
     present_C: tuple[bool, ...]
     conditions: CaseConditions
@@ -84,16 +86,17 @@ class _Case:
         """The case without some of its channels, or with these conditions."""
         present = tuple(bool(there) and channel not in withheld
                         for channel, there in enumerate(self.prepared.present_C))
-        told = self.conditions if conditions is None else conditions
+        given = self.conditions if conditions is None else conditions
         state = hashlib.blake2b(f"{self.stamp} {present}".encode(), digest_size=16)
-        for name, value in sorted((self.model.encoded(told) or {}).items()):
-            state.update(f"{name} {tuple(value.shape)}".encode() + value.numpy().tobytes())
-        return _View(present, told, state.hexdigest())
+        encoded = self.model.encoded(given)
+        for tensor in () if encoded is None else encoded.tensors():
+            state.update(f"{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+        return _View(present, given, state.hexdigest())
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A row to be: the views of each of its cases, of which the mean counts."""
+class _RowViews:
+    """A row before it is predicted: the views of each of its cases, of which the mean counts."""
 
     name: str
     kind: Kind
@@ -106,7 +109,7 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
     """Score a finished fold with its inputs withheld or shuffled; written to `ablation.json` and `ablation.md`.
 
     `truths` are the raw label files. `mirroring` off is up to eight times faster. Raises UserError where the fold is not
-    finished, validates nothing, or its model can do without nothing. One bad case never ends the others.
+    finished, validates nothing, or its model needs all of its inputs. One bad case never ends the others.
     """
     _check(job)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
@@ -115,10 +118,10 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
     cases, faults = _opened(job, model, truths, context)
     subsets = _channel_rows(job.plan.channels, cases)
     others, permutations = _condition_rows(model.encoder, cases, seed)
-    asked = [_Asked("all that each case has", "all", (), {case.name: (case.shown(),) for case in cases}),
+    requested = [_RowViews("all that each case has", "all", (), {case.name: (case.shown(),) for case in cases}),
              *subsets, *others]
-    dice_of, unscored = _predicted(job, truths, runtime, cases, asked, mirroring)
-    rows = _rows(asked, dice_of, seed)
+    dice_of, unscored = _predicted(job, truths, runtime, cases, requested, mirroring)
+    rows = _rows(requested, dice_of, seed)
     if not rows[0].dice:
         raise ManyFaults(job.title, [*faults, *unscored])
     result = Ablation(
@@ -163,16 +166,11 @@ def _opened(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], context:
 
 
 def _known(encoder: ConditionEncoder | None, conditions: CaseConditions) -> frozenset[str]:
-    """The inputs beside the image of which the model is told something."""
+    """The inputs beside the image of which the model knows something."""
     if encoder is None:
         return frozenset()
-    encoded, names = encode(encoder, conditions), set()
-    for one in encoder.layout.inputs:
-        known = (encoded[f"known:{one.name}"] if one.start is None
-                 else encoded["known"][one.start:one.start + one.width])
-        if known.any():
-            names.add(one.name)
-    return frozenset(names)
+    encoded = encode(encoder, conditions)
+    return frozenset(item.name for item in encoder.layout.inputs if encoded.knows(item))
 
 
 def _optional(channels: Sequence[ChannelSpec]) -> list[int]:
@@ -180,8 +178,8 @@ def _optional(channels: Sequence[ChannelSpec]) -> list[int]:
     return [index for index, channel in enumerate(channels) if not channel.required] if len(channels) > 1 else []
 
 
-def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> list[_Asked]:
-    """A row a set of channels that is withheld; those of more than five channels: each, and all others but each."""
+def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> list[_RowViews]:
+    """A row per set of channels that is withheld; of more than five channels, each of them, and all but each."""
     optional = _optional(channels)
     most = len(optional) if len(optional) <= MOST_SUBSETS_OF else 1
     rows = []
@@ -190,17 +188,17 @@ def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> li
             continue
         names = tuple(channels[channel].name for channel in subset)
         having = [case for case in cases if case.channels > set(subset)]
-        rows.append(_Asked(f"without {', '.join(names)}", "channels", names,
+        rows.append(_RowViews(f"without {', '.join(names)}", "channels", names,
                            {case.name: (case.shown(subset),) for case in having}))
-    for kept in optional if len(optional) > MOST_SUBSETS_OF else ():
-        others = {case.name: case.channels & set(optional) - {kept} for case in cases if kept in case.channels}
-        rows.append(_Asked(f"of the optional channels {channels[kept].name} alone", "alone",
-                           tuple(channels[channel].name for channel in optional if channel != kept),
+    for shown in optional if len(optional) > MOST_SUBSETS_OF else ():
+        others = {case.name: case.channels & set(optional) - {shown} for case in cases if shown in case.channels}
+        rows.append(_RowViews(f"of the optional channels {channels[shown].name} alone", "alone",
+                           tuple(channels[channel].name for channel in optional if channel != shown),
                            {case.name: (case.shown(others[case.name]),) for case in cases if others.get(case.name)}))
     return rows
 
 
-def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], seed: int) -> tuple[list[_Asked], int]:
+def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], seed: int) -> tuple[list[_RowViews], int]:
     """The rows of conditions that are shuffled or withheld, of the cases that have them, and how many permutations."""
     if encoder is None or not encoder.parts:
         return [], 0
@@ -213,35 +211,38 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], se
         for taker, giver in zip(order, np.roll(order, turn), strict=True):
             donors[having[taker].name].append(having[giver])
     by_name = {case.name: case for case in having}
-    rows = [_Asked("conditions shuffled between the cases", "shuffled", (),
+    rows = [_RowViews("conditions shuffled between the cases", "shuffled", (),
                    {name: tuple(by_name[name].shown(conditions=giver.conditions) for giver in givers)
                     for name, givers in donors.items()}),
-            _Asked("conditions all missing", "missing", tuple(part.name for part in encoder.parts),
+            _RowViews("conditions all missing", "missing", tuple(part.name for part in encoder.parts),
                    {case.name: (case.shown(conditions=CaseConditions()),) for case in having})]
     for part in encoder.parts:
         name = f"{_WORD_OF.get(part.kind, 'column')} {part.name}"
-        rows.append(_Asked(f"without {name}", "condition", (name,),
+        rows.append(_RowViews(f"without {name}", "condition", (name,),
                            {case.name: (case.shown(conditions=_without(case.conditions, part.name)),)
                             for case in having if part.name in case.known}))
     return rows, len(turns)
 
 
 def _without(conditions: CaseConditions, name: str) -> CaseConditions:
-    return CaseConditions(*({key: value for key, value in kind.items() if key != name}
-                            for kind in (conditions.values, conditions.vectors, conditions.tokens)))
+    def rest(known: Mapping[str, V]) -> dict[str, V]:
+        return {key: value for key, value in known.items() if key != name}
+
+    return CaseConditions(rest(conditions.values), rest(conditions.vectors), rest(conditions.tokens))
 
 
 def _predicted(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, cases: Sequence[_Case],
-               asked: Sequence[_Asked], mirroring: bool) -> tuple[dict[str, float | None], list[str]]:
+               requested: Sequence[_RowViews], mirroring: bool) -> tuple[dict[str, float | None], list[str]]:
     """The mean Dice of each view by its key, and what is wrong with the cases that have none.
 
     Each is written down as soon as it is known, for a run that goes on where this one was stopped.
     """
     records = job.folder.ablation(".jsonl")
     dice_of = {record["key"]: record["dice"] for record in read_records(records)}
-    todo = {case.name: {view.key: view for row in asked for view in row.views.get(case.name, ())
+    todo = {case.name: {view.key: view for row in requested for view in row.views.get(case.name, ())
                         if view.key not in dice_of} for case in cases}
-    faults, memory = [], PredictionMemory()
+    faults: list[str] = []
+    memory = PredictionMemory()
     with progress_bar(f"ablating fold {job.fold}", sum(map(len, todo.values())), "prediction") as bar:
         for case in cases:
             try:
@@ -270,12 +271,13 @@ def _dice(job: FoldJob, case: _Case, view: _View, truth_path: Path, runtime: Run
                       annotated=job.annotated.get(case.name)).mean_dice
 
 
-def _rows(asked: Sequence[_Asked], dice_of: Mapping[str, float | None], seed: int) -> tuple[Row, ...]:
-    """The rows of what was asked, of the cases of which everything is known; the first is that of all inputs."""
-    unknown = {name for row in asked for name, views in row.views.items() if any(view.key not in dice_of for view in views)}
+def _rows(requested: Sequence[_RowViews], dice_of: Mapping[str, float | None], seed: int) -> tuple[Row, ...]:
+    """The requested rows, of the cases of which everything is known; the first is that of all inputs."""
+    unknown = {name for row in requested for name, views in row.views.items()
+               if any(view.key not in dice_of for view in views)}
     full: dict[str, float | None] = {}
     rows = []
-    for row in asked:
+    for row in requested:
         dice = {name: mean([dice_of[view.key] for view in views]).value
                 for name, views in row.views.items() if name not in unknown}
         full = full or dice

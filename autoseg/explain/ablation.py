@@ -1,6 +1,6 @@
 """What each input of a model contributes, read from the Dice of the same cases with and without it.
 
-Each input has a verdict, by the interval of the paired difference "with it less without it" (`compare.judge`):
+Each input has a verdict, by the interval of the paired difference "with it less without it" (`evaluation.statistics.judge`):
 
     helps     above 0
     harms     below 0
@@ -53,7 +53,7 @@ _VERDICT_OF: dict[str, Verdict] = {"better": "helps", "worse": "harms", "same": 
 
 
 class Row(Frozen):
-    """One memory_plan to show the cases to the model: the Dice of each (None: not defined), their mean, and the difference
+    """One way to show the cases to the model: the Dice of each (None: not defined), their mean, and the difference
     "all that they have less this" (None of that row itself)."""
 
     name: str
@@ -65,7 +65,7 @@ class Row(Frozen):
 
 
 class Finding(Frozen):
-    """What is to be said of an input, in a word and in a sentence; the differences are those that it rests on."""
+    """The verdict on an input in a word and in a sentence, with the differences that it is based on."""
 
     input: str
     verdict: Verdict
@@ -106,35 +106,41 @@ def row_of(name: str, kind: Kind, withheld: Sequence[str], dice: Mapping[str, fl
 
 
 def findings_of(rows: Sequence[Row], seed: int) -> tuple[Finding, ...]:
-    """A finding an input: every channel, the conditions together, each of them."""
-    found = [_of_one(row) for row in rows if row.kind == "channels" and len(row.withheld) == 1]
+    """A finding per input: every channel, the conditions together, each of them."""
+    findings = [_input_finding(row) for row in rows if row.kind == "channels" and len(row.withheld) == 1]
     by_kind = {row.kind: row for row in rows}
     if "missing" in by_kind:
-        found.append(_of_conditions(by_kind["missing"], by_kind["shuffled"], seed))
-    return (*found, *(_of_one(row) for row in rows if row.kind == "condition"))
+        findings.append(_conditions_finding(by_kind["missing"], by_kind["shuffled"], seed))
+    return (*findings, *(_input_finding(row) for row in rows if row.kind == "condition"))
 
 
-def _of_one(row: Row) -> Finding:
-    name, of = row.withheld[0], row.difference
-    verdict = _VERDICT_OF[judge(of)]
-    return Finding(input=name, verdict=verdict, sentence=_sentence(name, verdict, of), differences={"without": of})
+def _input_finding(row: Row) -> Finding:
+    name, without = row.withheld[0], _difference_of(row)
+    verdict = _VERDICT_OF[judge(without)]
+    return Finding(input=name, verdict=verdict, sentence=_sentence(name, verdict, without), differences={"without": without})
 
 
-def _sentence(name: str, verdict: Verdict, of: PairedDifference) -> str:
-    if verdict == "few":
-        return _too_few(name, of)
+def _difference_of(row: Row) -> PairedDifference:
+    if row.difference is None:
+        raise ValueError(f"the row {row.name!r} is compared with nothing")
+    return row.difference
+
+
+def _sentence(name: str, verdict: Verdict, without: PairedDifference) -> str:
+    if verdict == "few" or without.difference is None:
+        return _too_few(name, without)
     if verdict == "nothing":
-        return f"{name} does nothing: it changes the Dice by less than {MARGIN:g} ({_interval(of)})."
+        return f"{name} does nothing: it changes the Dice by less than {MARGIN:g} ({_interval(without)})."
     if verdict == "unclear":
-        return f"{name}: no difference was seen, but {of.n} cases cannot exclude one ({_interval(of)})."
-    return (f"{name} {verdict}: with it the Dice is {abs(of.difference):.3f} {'higher' if verdict == 'helps' else 'lower'} "
-            f"({_interval(of)}).")
+        return f"{name}: no difference was seen, but {without.n} cases cannot exclude one ({_interval(without)})."
+    return (f"{name} {verdict}: with it the Dice is {abs(without.difference):.3f} "
+            f"{'higher' if verdict == 'helps' else 'lower'} ({_interval(without)}).")
 
 
-def _of_conditions(missing: Row, shuffled: Row, seed: int) -> Finding:
+def _conditions_finding(missing: Row, shuffled: Row, seed: int) -> Finding:
     cases = list(shuffled.dice)
     wrong = paired_difference([missing.dice[case] for case in cases], list(shuffled.dice.values()), seed)
-    over_none, over_wrong = missing.difference, shuffled.difference
+    over_none, over_wrong = _difference_of(missing), _difference_of(shuffled)
     verdict = _verdict_of_conditions(over_none, over_wrong, wrong)
     sentence = _sentence_of_conditions(verdict, over_none, over_wrong, wrong)
     return Finding(input="conditions", verdict=verdict, sentence=sentence,
@@ -173,53 +179,56 @@ def _verdict_of_conditions(over_none: PairedDifference, over_wrong: PairedDiffer
     return _VERDICT_OF[judge(over_none)]
 
 
-def _clear(of: PairedDifference) -> bool:
-    return of.n >= FEWEST_PAIRS and of.low > MARGIN
+def _clear(difference: PairedDifference) -> bool:
+    return difference.n >= FEWEST_PAIRS and difference.low is not None and difference.low > MARGIN
 
 
-def _interval(of: PairedDifference) -> str:
-    return f"95 % interval {of.low:+.3f} to {of.high:+.3f}, {of.n} cases"
+def _interval(paired: PairedDifference) -> str:
+    return f"95 % interval {paired.low:+.3f} to {paired.high:+.3f}, {paired.n} cases"
 
 
-def _signed(of: PairedDifference) -> str:
-    return f"{of.difference:+.3f} [{of.low:+.3f} to {of.high:+.3f}]"
+def _signed(paired: PairedDifference) -> str:
+    return f"{paired.difference:+.3f} [{paired.low:+.3f} to {paired.high:+.3f}]"
 
 
-def _too_few(name: str, of: PairedDifference) -> str:
-    if of.n == 0:
-        return f"{name}: no validation case tells, since none could be scored with and without."
-    return (f"{name}: {of.n} case{'s' if of.n > 1 else ''} {'are' if of.n > 1 else 'is'} too few to say, {FEWEST_PAIRS} are "
-            f"needed (mean difference {of.difference:+.3f}).")
+def _too_few(name: str, paired: PairedDifference) -> str:
+    n = paired.n
+    if n == 0:
+        return f"{name}: nothing can be said, because no validation case could be scored with it and without it."
+    return (f"{name}: {n} case{'s' if n > 1 else ''} {'are' if n > 1 else 'is'} too few to say, {FEWEST_PAIRS} are "
+            f"needed (mean difference {paired.difference:+.3f}).")
 
 
-def as_text(of: Ablation) -> str:
-    """The rows as a table, then a sentence an input and how all of it is meant; Markdown that reads well as it is."""
+def as_text(ablation: Ablation) -> str:
+    """The rows as a table, then a sentence per input and how to read both, as Markdown."""
     head = ["shown to the model", "n", "Dice", "with all", "difference", "95 % interval", "p"]
-    lines = text_table([head, *(_cells(row) for row in of.rows)], markdown=True)
-    notes = [*LEGEND, f"Predicted {'with' if of.mirroring else 'without'} mirroring; seed {of.seed}."]
-    if of.permutations:
-        notes.append(f"Shuffled: mean of {of.permutations} permutation{'s' if of.permutations > 1 else ''} of the cases "
-                     "that have conditions; none keeps its own.")
-    if not of.every_subset:
+    lines = text_table([head, *(_cells(row) for row in ablation.rows)], markdown=True)
+    notes = [*LEGEND, f"Predicted {'with' if ablation.mirroring else 'without'} mirroring; seed {ablation.seed}."]
+    if ablation.permutations:
+        notes.append(f"Shuffled: mean of {ablation.permutations} permutation{'s' if ablation.permutations > 1 else ''} of "
+                     "the cases that have conditions; none keeps its own.")
+    if not ablation.every_subset:
         notes.append("There are too many optional channels for every subset: each is left out once, and kept alone once.")
     return "\n".join([
-        f"# {of.dataset} {of.configuration} fold {of.fold}: what each input contributes", "", *lines, "",
-        *(f"- {finding.sentence}" for finding in of.findings), "",
-        *(f"- not scored: {fault}" for fault in of.unscored), *([""] if of.unscored else []), *notes])
+        f"# {ablation.dataset} {ablation.configuration} fold {ablation.fold}: what each input contributes", "", *lines, "",
+        *(f"- {finding.sentence}" for finding in ablation.findings), "",
+        *(f"- not scored: {fault}" for fault in ablation.unscored), *([""] if ablation.unscored else []), *notes])
 
 
 def _cells(row: Row) -> list[str]:
     """`n` counts the values of the row's mean, or the pairs of its difference; what was not defined stands in brackets."""
-    of = row.difference
-    if of is None:
-        n, means = row.mean, (_three(row.mean.mean), "")
-        rest = ["", f"({_three(row.mean.low)} to {_three(row.mean.high)})", ""]
-    else:
-        n, means = of, (_three(of.mean_b), _three(of.mean_a))
-        p = "-" if of.p_wilcoxon is None else "<0.001" if of.p_wilcoxon < 0.001 else f"{of.p_wilcoxon:.3f}"
-        rest = [_three(of.difference, "+"), "-" if of.low is None else f"{of.low:+.3f} to {of.high:+.3f}", p]
-    count = f"{n.n} ({n.n_left_out} out)" if n.n_left_out else str(n.n)
-    return [row.name, count, *means, *rest]
+    mean, paired = row.mean, row.difference
+    if paired is None:
+        return [row.name, _count(mean.n, mean.n_left_out), _three(mean.mean), "", "",
+                f"({_three(mean.low)} to {_three(mean.high)})", ""]
+    p = "-" if paired.p_wilcoxon is None else "<0.001" if paired.p_wilcoxon < 0.001 else f"{paired.p_wilcoxon:.3f}"
+    interval = "-" if paired.low is None else f"{paired.low:+.3f} to {paired.high:+.3f}"
+    return [row.name, _count(paired.n, paired.n_left_out), _three(paired.mean_b), _three(paired.mean_a),
+            _three(paired.difference, "+"), interval, p]
+
+
+def _count(n: int, n_left_out: int) -> str:
+    return f"{n} ({n_left_out} out)" if n_left_out else str(n)
 
 
 def _three(value: float | None, sign: str = "") -> str:

@@ -45,6 +45,12 @@ def file_bytes(path: Path) -> int:
         return 0
 
 
+def file_state(path: Path) -> tuple[int, int, int]:
+    """Number, size and time of a file: what changes with its content, or where another file takes its place."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
 def digest(path: Path) -> str:
     """BLAKE2b of a file's content, 32 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=16)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.formats import READERS, Header, Reader
+from autoseg.formats.registry import READERS, Header, Reader
 from autoseg.formats.sitk import FLAT_SPACING, read_itk, unreadable
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import write_atomically

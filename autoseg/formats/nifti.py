@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.formats import READERS, Header, Reader, header_of
+from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.formats.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import write_atomically

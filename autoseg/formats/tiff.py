@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.formats import READERS, Header, Reader
 from autoseg.formats.natural import flat_geometry
+from autoseg.formats.registry import READERS, Header, Reader
 from autoseg.formats.sitk import read_itk, unreadable
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import read_json, write_atomically, write_json

@@ -71,12 +71,6 @@ def is_current(folder: Path, case: str, made_of: str) -> bool:
     return record is not None and record.made_of == made_of
 
 
-def written(folder: Path, case: str) -> int:
-    """When what lies there of a case was written, in nanoseconds; 0 where nothing does."""
-    path = _json(folder, case)
-    return path.stat().st_mtime_ns if path.is_file() else 0
-
-
 def read_record(folder: Path, case: str) -> CaseRecord | None:
     """What was written of a case, or None."""
     path = _json(folder, case)

@@ -8,7 +8,8 @@ TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 def components(mask_DHW: np.ndarray) -> tuple[np.ndarray, int]:
     """Component number of each voxel (int32, 0 outside the mask) and how many there are."""
-    component_DHW, n = scipy.ndimage.label(mask_DHW, structure=TOUCHING, output=np.int32)
+    component_DHW, n = scipy.ndimage.label(  # type: ignore[call-overload]  # the stub knows no number type as output
+        mask_DHW, structure=TOUCHING, output=np.int32)
     return component_DHW, int(n)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import scipy
 
+from autoseg.grids.boxes import extent
+
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -30,12 +32,8 @@ def anything(image_CDHW: np.ndarray, present_C: np.ndarray, absent_CDHW: np.ndar
 
 def bounding_box(mask_DHW: np.ndarray) -> Box:
     """Start and stop of the mask along each axis; of an empty mask, the whole volume."""
-    sides = []
-    for axis, size in enumerate(mask_DHW.shape):
-        others = tuple(other for other in range(mask_DHW.ndim) if other != axis)
-        used = np.flatnonzero(mask_DHW.any(axis=others))
-        sides.append((int(used[0]), int(used[-1]) + 1) if len(used) else (0, size))
-    return tuple(sides)
+    z, y, x = extent(mask_DHW) or map(slice, (0, 0, 0), mask_DHW.shape)
+    return (z.start, z.stop), (y.start, y.stop), (x.start, x.stop)
 
 
 def _fill_holes(mask_DHW: np.ndarray) -> np.ndarray:
@@ -46,4 +44,5 @@ def _fill_holes(mask_DHW: np.ndarray) -> np.ndarray:
     if mask_DHW.all():
         return mask_DHW
     background_DHW, _ = scipy.ndimage.label(~np.pad(mask_DHW, 1))
-    return background_DHW[1:-1, 1:-1, 1:-1] != background_DHW[0, 0, 0]
+    filled_DHW: np.ndarray = background_DHW[1:-1, 1:-1, 1:-1] != background_DHW[0, 0, 0]
+    return filled_DHW

@@ -1,8 +1,12 @@
 """Where an image lies in the patient: spacing, origin and axes, in the world frame of the file (LPS, as in DICOM)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+V = TypeVar("V")
 
 # A header keeps float32 in places: differences below these are rounding, not another grid.
 SPACING_TOLERANCE = 1e-3  # relative
@@ -33,7 +37,8 @@ class Geometry:
     def corner_mm(self) -> np.ndarray:
         """World position (x, y, z) of the centre of the last voxel."""
         steps = (np.array(self.shape[::-1]) - 1) * np.array(self.spacing_mm[::-1])
-        return np.array(self.origin_mm) + np.array(self.direction).reshape(3, 3) @ steps
+        corner: np.ndarray = np.array(self.origin_mm) + np.array(self.direction).reshape(3, 3) @ steps
+        return corner
 
     def describe(self) -> str:
         """The grid in words, for messages."""
@@ -63,5 +68,11 @@ class Geometry:
         return ""
 
 
-def _mm(values, digits: int = 4) -> str:
+def triple(values: Iterable[V]) -> tuple[V, V, V]:
+    """Exactly three values as a tuple."""
+    first, second, third = values
+    return first, second, third
+
+
+def _mm(values: Iterable[float], digits: int = 4) -> str:
     return "(" + ", ".join(f"{float(v):.{digits}g}" for v in values) + ")"

@@ -45,7 +45,8 @@ class _Line:
 
     @property
     def growth(self) -> float:
-        return (self.covered.stop - self.covered.start) / self.size
+        covered: slice[int, int, None] = self.covered
+        return (covered.stop - covered.start) / self.size
 
 
 def regrid(moving_CDHW: np.ndarray, moving: Geometry, fixed: Geometry, transform: Transform | None = None,
@@ -95,7 +96,8 @@ def _index_map(moving: Geometry, fixed: Geometry, matrix: np.ndarray | None) -> 
     chain = np.linalg.inv(_square(world_of(moving)))
     if matrix is not None:
         chain = chain @ _square(matrix)
-    return (chain @ _square(world_of(fixed)))[:3]
+    index_map: np.ndarray = (chain @ _square(world_of(fixed)))[:3]
+    return index_map
 
 
 def _square(matrix: np.ndarray) -> np.ndarray:
@@ -106,7 +108,7 @@ def _lines(moving: Geometry, fixed: Geometry, transform: Transform | None) -> Se
     """A line for each axis z, y, x of `fixed`, or None where the axes of the grids are not parallel."""
     if transform is not None and transform.displacement_mm is not None:
         return None
-    index_map = _index_map(moving, fixed, transform and transform.matrix)
+    index_map = _index_map(moving, fixed, None if transform is None else transform.matrix)
     scale, offset = index_map[:, :3], index_map[:, 3]
     turn = np.abs(scale) * np.array(moving.spacing_mm)[:, None] / np.array(fixed.spacing_mm)
     sources = turn.argmax(axis=0)
@@ -205,26 +207,30 @@ def _smoothed(image_DHW: np.ndarray, widths: np.ndarray) -> np.ndarray:
     image_DHW = image_DHW.astype(np.float32, copy=False)
     for axis in np.flatnonzero(widths > _AVERAGED_BEYOND):
         size = image_DHW.shape[axis]
-        image_DHW = _weighted(image_DHW, axis, *_taps(np.arange(size), size, widths[axis]))
+        image_DHW = _weighted(image_DHW, int(axis), *_taps(np.arange(size), size, float(widths[axis])))
     return image_DHW
 
 
 def _slabs(moving: Geometry, fixed: Geometry, transform: Transform | None) -> Iterator[tuple[slice, np.ndarray]]:
     """Parts of the flattened grid `fixed`, and the positions (3, N) of their voxels in voxels (z, y, x) of `moving`."""
-    size, through_mm = math.prod(fixed.shape), transform is not None and transform.displacement_mm is not None
-    index_map = None if through_mm else _index_map(moving, fixed, transform and transform.matrix)
+    size = math.prod(fixed.shape)
+    displaced = transform if transform is not None and transform.displacement_mm is not None else None
+    index_map = _index_map(moving, fixed, None if transform is None else transform.matrix)
     for start in range(0, size, _SLAB_VOXELS):
         part = slice(start, min(size, start + _SLAB_VOXELS))
         index_3N = np.stack(np.unravel_index(np.arange(part.start, part.stop), fixed.shape))
-        if through_mm:
-            yield part, indices_of(moving, transform.apply(points_of(fixed, index_3N.T))).T
+        if displaced is not None:
+            yield part, indices_of(moving, displaced.apply(points_of(fixed, index_3N.T))).T
         else:
             yield part, index_map[:, :3] @ index_3N + index_map[:, 3:]
 
 
 def _all_within(index_3N: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    return np.logical_and.reduce([_within(index_N, size) for index_N, size in zip(index_3N, shape, strict=True)])
+    z_N, y_N, x_N = (_within(index_N, size) for index_N, size in zip(index_3N, shape, strict=True))
+    within_N: np.ndarray = z_N & y_N & x_N
+    return within_N
 
 
 def _within(positions_N: np.ndarray, size: int) -> np.ndarray:
-    return (positions_N >= -_EDGE) & (positions_N <= size - 1 + _EDGE)
+    within_N: np.ndarray = (positions_N >= -_EDGE) & (positions_N <= size - 1 + _EDGE)
+    return within_N

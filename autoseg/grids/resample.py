@@ -32,7 +32,7 @@ def _resample_channel(channel: torch.Tensor, resize: Resize) -> torch.Tensor:
     limits = value_limits(channel, resize)
     wide = float(limits[1].max() - limits[0].min()) > _WIDEST_FLOAT32_RANGE and channel.device.type != "mps"
     dtype = torch.float64 if wide else torch.float32
-    limits = tuple(limit.to(dtype) for limit in limits)
+    limits = limits[0].to(dtype), limits[1].to(dtype)
     return resample_rows(channel, resize, limits, 0, resize.shape_out[0]).to(channel.dtype)
 
 
@@ -61,7 +61,7 @@ def resample_rows(image_CDHW: torch.Tensor, resize: Resize, limits: tuple[torch.
     for axis in sorted((a for a in range(3) if a != resize.separate), key=growth.__getitem__):
         image = _along(image, matrices[axis], axis, resize)
     if resize.separate == 0:
-        limits = tuple(limit[:, low:high] for limit in limits)
+        limits = limits[0][:, low:high], limits[1][:, low:high]
     image = torch.clamp(image, *limits, out=None if image is given else image)  # never into the caller's image
     return image if resize.separate is None else _along(image, matrices[resize.separate], resize.separate, resize)
 

@@ -6,12 +6,15 @@ across slices with `order_z`.
 
 import functools
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 import scipy
 
+from autoseg.grids.geometry import triple
 from planners.schema.plan import Configuration, Resampling
 
+SplineOrder = Literal[0, 1, 2, 3, 4, 5]
 Triple = tuple[int, int, int]
 TripleMm = tuple[float, float, float]
 
@@ -33,13 +36,13 @@ class Resize:
 def target_spacing(configuration: Configuration, spacing_mm: TripleMm) -> TripleMm:
     """The spacing that a case of `spacing_mm` (transposed) is brought to; 2D keeps the distance of its slices."""
     if configuration.dimensions == 2:
-        return (float(spacing_mm[0]), *configuration.spacing_mm)
-    return tuple(configuration.spacing_mm)
+        return triple((float(spacing_mm[0]), *configuration.spacing_mm))
+    return triple(configuration.spacing_mm)
 
 
 def target_shape(shape: Triple, from_mm: TripleMm, to_mm: TripleMm) -> Triple:
-    """Voxels of the same extent at another spacing, at least one an axis; halves round to even."""
-    return tuple(max(1, round(old / new * n)) for n, old, new in zip(shape, from_mm, to_mm, strict=True))
+    """Voxels of the same extent at another spacing, at least one per axis; halves round to even."""
+    return triple(max(1, round(old / new * n)) for n, old, new in zip(shape, from_mm, to_mm, strict=True))
 
 
 def separate_axis(from_mm: TripleMm, to_mm: TripleMm, threshold: float) -> int | None:
@@ -63,8 +66,9 @@ def plan_resize(shapes: tuple[Triple, Triple], from_mm: TripleMm, to_mm: TripleM
                 rules: Resampling) -> Resize:
     """The resize between two `shapes` (old, new), of `order` in plane and `rules.order_z` across separate slices."""
     axis = separate_axis(from_mm, to_mm, rules.anisotropy_threshold)
-    orders = tuple(rules.order_z if a == axis else order for a in range(3))
-    return Resize(*(tuple(map(int, shape)) for shape in shapes), orders, axis)
+    orders = triple(rules.order_z if a == axis else order for a in range(3))
+    shape_in, shape_out = (triple(map(int, shape)) for shape in shapes)
+    return Resize(shape_in, shape_out, orders, axis)
 
 
 @functools.lru_cache(maxsize=64)
@@ -73,7 +77,8 @@ def axis_matrix(n: int, m: int, order: int) -> np.ndarray:
 
     Sample centres lie at (i + 0.5) / n of the extent; values beyond the border repeat the border. float64, read-only.
     """
-    matrix = scipy.ndimage.zoom(np.eye(n), (m / n, 1), order=order, mode="nearest", grid_mode=True)
+    matrix: np.ndarray = scipy.ndimage.zoom(np.eye(n), [m / n, 1.0], order=cast("SplineOrder", order), mode="nearest",
+                                            grid_mode=True)
     matrix.setflags(write=False)
     return matrix
 

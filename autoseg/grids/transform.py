@@ -33,10 +33,11 @@ class Transform:
             raise ValueError(f"a finite (3, 4) matrix was expected, got {self.matrix.tolist()}")
         if (self.displacement_mm is None) != (self.lattice is None):
             raise ValueError("a displacement and its lattice come together")
-        if self.lattice is not None and self.displacement_mm.shape != (3, *self.lattice.shape):
-            raise ValueError(f"a displacement (3, {self.lattice.shape}) was expected, got {self.displacement_mm.shape}")
-        if self.lattice is not None and not np.isfinite(self.displacement_mm).all():
-            raise ValueError("the displacement is not finite")
+        if self.lattice is not None and self.displacement_mm is not None:
+            if self.displacement_mm.shape != (3, *self.lattice.shape):
+                raise ValueError(f"a displacement (3, {self.lattice.shape}) was expected, got {self.displacement_mm.shape}")
+            if not np.isfinite(self.displacement_mm).all():
+                raise ValueError("the displacement is not finite")
 
     @classmethod
     def identity(cls) -> "Transform":
@@ -62,7 +63,7 @@ class Transform:
         return Transform(np.column_stack([turned, -turned @ self.matrix[:, 3]]))
 
     def _displaced(self, points_N3_mm: np.ndarray) -> np.ndarray:
-        if self.displacement_mm is None:
+        if self.displacement_mm is None or self.lattice is None:
             return points_N3_mm
         indices_3N = indices_of(self.lattice, points_N3_mm).T
         steps = [scipy.ndimage.map_coordinates(component, indices_3N, np.float64, order=1, mode="constant", cval=0.0)
@@ -110,10 +111,12 @@ def world_of(geometry: Geometry) -> np.ndarray:
 def points_of(geometry: Geometry, indices_N3: np.ndarray) -> np.ndarray:
     """World points (N, 3; x, y, z in mm) of indices (N, 3; z, y, x)."""
     world = world_of(geometry)
-    return np.asarray(indices_N3, dtype=np.float64) @ world[:, :3].T + world[:, 3]
+    points_N3_mm: np.ndarray = np.asarray(indices_N3, dtype=np.float64) @ world[:, :3].T + world[:, 3]
+    return points_N3_mm
 
 
 def indices_of(geometry: Geometry, points_N3_mm: np.ndarray) -> np.ndarray:
     """Indices (N, 3; z, y, x), with fractions, of world points (N, 3; x, y, z in mm)."""
     world = world_of(geometry)
-    return (np.asarray(points_N3_mm, dtype=np.float64) - world[:, 3]) @ np.linalg.inv(world[:, :3]).T
+    indices_N3: np.ndarray = (np.asarray(points_N3_mm, dtype=np.float64) - world[:, 3]) @ np.linalg.inv(world[:, :3]).T
+    return indices_N3

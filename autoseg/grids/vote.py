@@ -13,6 +13,7 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.grids.crop import bounding_box
+from autoseg.grids.geometry import triple
 from autoseg.grids.resize import Resize, nearest_index
 
 # Voxels of a slab, and border voxels treated at a time: they bound the memory, not the result.
@@ -29,11 +30,17 @@ class Taps:
     weight_low: torch.Tensor
     weight_high: torch.Tensor | None
 
+    @property
+    def sides(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each sample with its weight."""
+        lower = [(self.low, self.weight_low)]
+        return lower if self.high is None or self.weight_high is None else [*lower, (self.high, self.weight_high)]
+
 
 def grid_taps(resize: Resize, device: torch.device, dtype: torch.dtype) -> tuple[Taps, Taps, Taps]:
     """The taps of all three axes; weights are of `dtype`."""
-    return tuple(_axis_taps(n, m, order, device, dtype) for n, m, order in
-                 zip(resize.shape_in, resize.shape_out, resize.orders, strict=True))
+    return triple(_axis_taps(n, m, order, device, dtype) for n, m, order in
+                  zip(resize.shape_in, resize.shape_out, resize.orders, strict=True))
 
 
 def _axis_taps(n: int, m: int, order: int, device: torch.device, dtype: torch.dtype) -> Taps:
@@ -57,7 +64,7 @@ def _axis_taps(n: int, m: int, order: int, device: torch.device, dtype: torch.dt
 
 @dataclass(frozen=True)
 class Slab:
-    """Rows start:stop of the new grid: the decision where it is settled, and the voxels (N, 3) where it is not."""
+    """Rows start:stop of the new grid: the decisions, and the voxels (N, 3) whose samples do not agree on one."""
 
     start: int
     stop: int
@@ -65,7 +72,7 @@ class Slab:
     open_N3: torch.Tensor
 
 
-def settle(decided: Callable[[int, int], torch.Tensor], taps: tuple[Taps, Taps, Taps]) -> Iterator[Slab]:
+def resample_decisions(decided: Callable[[int, int], torch.Tensor], taps: tuple[Taps, Taps, Taps]) -> Iterator[Slab]:
     """The decisions on the new grid, slab by slab along the first axis.
 
     `decided(start, stop)` gives those rows (rows, H, W) of the old grid. They are asked for as they are needed, so that
@@ -82,9 +89,9 @@ def settle(decided: Callable[[int, int], torch.Tensor], taps: tuple[Taps, Taps, 
         agreed = None
         for axis in (2, 1):
             decision, agreed = _meet(decision, agreed, taps[axis], axis)
-        here = Taps(low - first, None if high is None else high - first, along.weight_low, None)
-        slab, settled = _meet(decision, agreed, here, 0)
-        yield Slab(start, stop, slab, (~settled).nonzero())
+        rows_taps = Taps(low - first, None if high is None else high - first, along.weight_low, None)
+        slab, agreed = _meet(decision, agreed, rows_taps, 0)
+        yield Slab(start, stop, slab, (~agreed).nonzero())
 
 
 def _meet(decision: torch.Tensor, agreed: torch.Tensor | None, taps: Taps, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,20 +125,20 @@ def _within(tap: Taps, new: slice, old: slice) -> Taps:
                 None if tap.weight_high is None else tap.weight_high[new])
 
 
-def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], stride: tuple[int, int, int]) -> Iterator[tuple]:
+def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], stride: tuple[int, int, int]
+            ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """The open voxels of a slab in chunks: (voxels (N, 3) in the slab, where their samples lie (N, T), weights).
 
     `stride` is that of the old grid in memory. Samples are in array order, the last axis fastest; weights (N, T) are
     products along z, y, x.
     """
-    for voxels in slab.open_N3.split(_CHUNK_VOXELS):
+    for voxels in torch.split(slab.open_N3, _CHUNK_VOXELS):
         index = torch.zeros((len(voxels), 1), dtype=torch.int64, device=voxels.device)
         weight = taps[0].weight_low.new_ones((len(voxels), 1))
         for axis, tap in enumerate(taps):
             at = voxels[:, axis] + (slab.start if axis == 0 else 0)
-            sides = [(tap.low, tap.weight_low)] + ([] if tap.high is None else [(tap.high, tap.weight_high)])
-            index = torch.stack([index + side[at][:, None] * stride[axis] for side, _ in sides], 2).flatten(1)
-            weight = torch.stack([weight * factor[at][:, None] for _, factor in sides], 2).flatten(1)
+            index = torch.stack([index + side[at][:, None] * stride[axis] for side, _ in tap.sides], 2).flatten(1)
+            weight = torch.stack([weight * factor[at][:, None] for _, factor in tap.sides], 2).flatten(1)
         yield voxels, index, weight
 
 
@@ -152,14 +159,14 @@ def resample_label(label_DHW: torch.Tensor, resize: Resize) -> torch.Tensor:
     if resize.is_identity:
         return label_DHW
     # Across separate slices a vote is linear at most: a spline has negative weights.
-    orders = tuple(min(order, 1) if axis == resize.separate else order for axis, order in enumerate(resize.orders))
+    orders = triple(min(order, 1) if axis == resize.separate else order for axis, order in enumerate(resize.orders))
     taps = grid_taps(replace(resize, orders=orders), label_DHW.device, torch.float64)
     nearest = [torch.from_numpy(nearest_index(n, m)).to(label_DHW.device) for n, m in
                zip(resize.shape_in, resize.shape_out, strict=True)]
     resampled = label_DHW.new_zeros(resize.shape_out)
     window = touched(label_DHW, taps)  # beyond it all is background
     inside = tuple(old for _, old in window)
-    taps = tuple(_within(tap, *side) for tap, side in zip(taps, window, strict=True))
+    taps = triple(_within(tap, *side) for tap, side in zip(taps, window, strict=True))
     nearest = [index[new] - old.start for index, (new, old) in zip(nearest, window, strict=True)]
     _resample_within(label_DHW[inside].contiguous(), taps, nearest, resampled[tuple(new for new, _ in window)])
     return resampled
@@ -170,8 +177,8 @@ def _resample_within(label_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps], nea
     if not resampled_DHW.numel():
         return
     flat = in_memory(label_DHW)
-    for slab in settle(lambda start, stop: label_DHW[start:stop], taps):
-        for voxels, index, weight in corners(slab, taps, label_DHW.stride()):
+    for slab in resample_decisions(lambda start, stop: label_DHW[start:stop], taps):
+        for voxels, index, weight in corners(slab, taps, triple(label_DHW.stride())):
             z, y, x = voxels.unbind(1)
             closest = label_DHW[nearest[0][z + slab.start], nearest[1][y], nearest[2][x]]
             slab.decided_DHW[z, y, x] = _elect(flat[index], weight, closest)

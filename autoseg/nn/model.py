@@ -1,19 +1,15 @@
 """Plan -> nn.Module: fusion before a network, conditioning between its encoder and decoder."""
 
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
-from autoseg.clinical.encoders import NO_CONDITIONS, Layout
-from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.nn.fusion import FUSIONS
-from autoseg.nn.networks import NETWORKS, Network
+from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, Layout
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
+from autoseg.nn.fusion import FUSIONS, Fusion, FusionContext
+from autoseg.nn.networks import NETWORKS, Network, NetworkContext
 from autoseg.nn.prior import start_at
-from planners.registry import Registry
-from planners.schema.base import Part
 from planners.schema.plan import Configuration, Plan
 
 
@@ -26,7 +22,7 @@ class Model(nn.Module):
     (B, K, *space) of every decoder stage, full resolution first; in evaluation only the first.
     """
 
-    def __init__(self, fusion: nn.Module, network: Network, conditioning: nn.Module, n_channels: int):
+    def __init__(self, fusion: Fusion, network: Network, conditioning: nn.Module, n_channels: int):
         super().__init__()
         self.fusion = fusion
         self.network = network
@@ -34,7 +30,7 @@ class Model(nn.Module):
         self.n_channels = n_channels
 
     def forward(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
-                conditions: Mapping[str, torch.Tensor] | None = None, absent_BCDHW: torch.Tensor | None = None
+                conditions: ConditionBatch | None = None, absent_BCDHW: torch.Tensor | None = None
                 ) -> list[torch.Tensor] | torch.Tensor:
         fused = self.fusion(image_BCDHW[:, : self.n_channels], _available(present_BC, absent_BCDHW, image_BCDHW.ndim))
         if image_BCDHW.shape[1] > self.n_channels:
@@ -51,12 +47,13 @@ def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CO
     """
     n_channels = len(plan.channels)
     n_extra = len(plan.labels.foreground) if configuration.previous else 0
-    topology = configuration.topology
+    architecture = configuration.architecture
     try:
-        fusion = _made(FUSIONS, configuration.fusion, n_channels, configuration.dimensions)
-        network = _made(NETWORKS, configuration.network, topology, fusion.n_outputs + n_extra, plan.labels.n_heads)
-        conditioning = _made(CONDITIONERS, configuration.conditioning, topology.features, layout,
-                             configuration.dimensions)
+        fusion = FUSIONS.make(configuration.fusion, FusionContext(n_channels, configuration.dimensions))
+        network = NETWORKS.make(configuration.network, NetworkContext(architecture, fusion.n_outputs + n_extra,
+                                                                      plan.labels.n_heads))
+        conditioning = CONDITIONERS.make(configuration.conditioning, ConditionerContext(
+            architecture.channels, layout, configuration.dimensions))
     except KeyError as error:
         raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0],
                         do="a part of your own is known only with --plugin MODULE") from error
@@ -70,8 +67,3 @@ def _available(present_BC: torch.Tensor | None, absent_BCDHW: torch.Tensor | Non
     if absent_BCDHW is None:
         return present
     return ~absent_BCDHW if present is None else present & ~absent_BCDHW
-
-
-def _made(registry: Registry, part: Part, *inputs: Any) -> Any:
-    """The part, called with its inputs and, by name, each of its options."""
-    return registry.get(part.name)(*inputs, **dict(registry.options(part.name, part.options)))

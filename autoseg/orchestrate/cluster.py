@@ -1,19 +1,18 @@
-"""Folds, preprocessing and prediction over the machines of a Ray cluster that share the workspace's folder.
+"""Train folds, preprocess and predict on the machines of a Ray cluster that share the folder of the workspace.
 
-Tasks carry names, never data, and leave files that are written whole or not at all: a task that is done again, because its
-machine died, finds what is finished and goes on with the rest. What is reported is counted from what lies on the disk.
+Tasks carry names, never data. They write each file whole or not at all. When a machine dies, its task runs again on
+another machine, finds the finished files and does the rest. Results are counted from the files on the disk.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
 from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
 from autoseg.prediction.folder import predict_folder
@@ -23,34 +22,33 @@ from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
-_CHUNKS_PER_NODE = 4  # so that the fast ones help the slow ones
+_CHUNKS_PER_NODE = 4  # so that fast machines take over work from slow ones
 
 
-def plan(nodes: Nodes, dataset: str, *, home: Path, **how: Any) -> Plan:
-    """The plan of a dataset, as `pipeline.plan` makes it on a machine that will train: this one may have no GPU.
+def plan(nodes: Nodes, dataset: str, *, home: Path, **options: Any) -> Plan:
+    """The plan of a dataset, made by `pipeline.plan` on a machine that will train: this machine may have no GPU.
 
-    Raises UserError where it cannot be made there.
+    Raises UserError where the plan cannot be made there.
     """
-    ((_, made),) = distribute(partial(_plan, home=home, how=how), [dataset], nodes.resources)
-    if isinstance(made, str):
-        raise UserError("the plan could not be made on the cluster", where=dataset, found=made)
-    return made
+    ((_, result),) = distribute(partial(_plan, home=home, options=options), [dataset], nodes.resources)
+    if isinstance(result, str):
+        raise UserError("the plan could not be made on the cluster", where=dataset, found=result)
+    return result
 
 
 def train(nodes: Nodes, tasks: Sequence[FoldTask], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
-    """Train folds, one a GPU or a machine; outcomes in the order of their end. A fold whose machine dies goes on
-    elsewhere from its last saved epoch.
+    """Train folds, one per GPU or per machine; outcomes come in the order in which folds end. A fold whose machine dies
+    continues on another from its last saved epoch.
     """
     for task, outcome in distribute(partial(attempt, device="auto", home=home, seed=seed), tasks, nodes.resources):
         yield Outcome(task, None, outcome) if isinstance(outcome, str) else outcome
 
 
 def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequence[str], workspace: Workspace) -> None:
-    """Prepare the cases of a planned dataset in chunks. `pipeline.preprocess` afterwards checks all of them, prepares what
-    was lost and raises what is wrong.
+    """Prepare the cases of a planned dataset in chunks. Call `pipeline.preprocess` afterwards: it checks all cases, prepares
+    those that are missing and raises what is wrong.
     """
-    raw = workspace.raw(dataset)
-    names = [case.name for case in find_training_cases(raw, read_manifest(raw, allow_outcomes=True))]
+    names = Dataset.open(workspace.raw(dataset)).names
     work = partial(_prepare, dataset=dataset, planner=planner, configurations=list(configurations), home=workspace.home)
     for chunk, fault in distribute(work, _chunks(names, nodes), {"num_cpus": nodes.cores}):
         if fault:
@@ -58,18 +56,18 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
 
 
 def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = False, uncertainty: bool = False,
-            keep_existing: bool = False, table: Path | None = None, **chosen: Any) -> list[Path]:
-    """As `predict_folder` with `Predictor.open(**chosen)`, in chunks over the machines; `source` and `target` lie on the
-    shared disk. What no machine could predict is predicted here at the end, or raised.
+            keep_existing: bool = False, table: Path | None = None, **model: Any) -> list[Path]:
+    """As `predict_folder` with `Predictor.open(**model)`, in chunks over the machines; `source` and `target` lie on the
+    shared disk. Cases that no machine could predict are predicted in this process at the end, which raises the faults.
     """
     source, target = source.absolute(), target.absolute()
-    chosen["home"] = Workspace.open(chosen.get("home")).home  # other machines have another environment
-    if chosen.get("folder") is not None:
-        chosen["folder"] = Path(chosen["folder"]).absolute()
-    options = {"probabilities": probabilities, "uncertainty": uncertainty, "table": table and table.absolute()}
-    predictor = Predictor.open(**chosen)
+    model["home"] = Workspace.open(model.get("home")).home  # other machines have another environment
+    if model.get("folder") is not None:
+        model["folder"] = Path(model["folder"]).absolute()
+    export = partial(predict_folder, probabilities=probabilities, uncertainty=uncertainty, table=table and table.absolute())
+    predictor = Predictor.open(**model)
     names = [files.name for files in predictor.find(source, table).files]
-    work = partial(_predict, source=source, target=target, chosen=chosen, keep_existing=keep_existing, options=options)
+    work = partial(_predict, export, source=source, target=target, model=model, keep_existing=keep_existing)
     missing = set(names)
     for chunk, done in distribute(work, _chunks(names, nodes), nodes.resources):
         if isinstance(done, str):
@@ -78,25 +76,25 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
             missing -= set(done)
     logger.info("%d of %d cases were predicted on the cluster", len(names) - len(missing), len(names))
     if missing:
-        predict_folder(predictor, source, target, keep_existing=keep_existing, only=missing, **options)
-    return predict_folder(predictor, source, target, keep_existing=True, **options)
+        export(predictor, source, target, keep_existing=keep_existing, only=missing)
+    return export(predictor, source, target, keep_existing=True)
 
 
-def _plan(dataset: str, *, home: Path, how: dict[str, Any]) -> Plan:
-    return pipeline.plan(dataset, home=home, device="auto", **how)
+def _plan(dataset: str, *, home: Path, options: dict[str, Any]) -> Plan:
+    return pipeline.plan(dataset, home=home, device="auto", **options)
 
 
 def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations: list[str], home: Path) -> None:
     pipeline.preprocess(dataset, planner=planner, configurations=configurations, home=home, only=names)
 
 
-def _predict(names: Sequence[str], *, source: Path, target: Path, chosen: dict[str, Any], keep_existing: bool,
-             options: dict[str, Any]) -> list[str]:
-    predict_folder(Predictor.open(**chosen), source, target, keep_existing=keep_existing, only=names, **options)
+def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path, target: Path, model: dict[str, Any],
+             keep_existing: bool) -> list[str]:
+    export(Predictor.open(**model), source, target, keep_existing=keep_existing, only=names)
     return list(names)
 
 
 def _chunks(names: Sequence[str], nodes: Nodes) -> list[list[str]]:
-    """The names in order, in a few chunks a machine."""
+    """The names in order, in a few chunks per machine."""
     size = max(1, -(-len(names) // (_CHUNKS_PER_NODE * nodes.n)))
     return [list(names[first : first + size]) for first in range(0, len(names), size)]

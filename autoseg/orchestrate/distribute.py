@@ -1,6 +1,6 @@
-"""Work distribute over the machines of a Ray cluster: what a machine that dies had begun is done again on another.
+"""Distribute work over the machines of a Ray cluster. When a machine dies, its unfinished work runs again on another one.
 
-Ray is imported only where a cluster is asked for (the extra `cluster`), and a worker imports only what its work needs.
+Ray is imported only where a cluster is used (the extra `cluster`), and a worker imports only what its work needs.
 """
 
 import logging
@@ -14,7 +14,7 @@ from autoseg.base.processes import load_plugin, loaded_plugins
 
 logger = logging.getLogger(__name__)
 
-_RETRIES = 5  # of a task whose machine died; a fault of the task itself is not tried again
+_RETRIES = 5  # of a task whose machine died; a task that fails by itself is not tried again
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Nodes:
 
     @property
     def resources(self) -> dict[str, float]:
-        """What a fold takes: a GPU, or a machine where there is none."""
+        """The resources of one fold: a GPU, or a whole machine where there is no GPU."""
         return {"num_gpus": 1, "num_cpus": 1} if self.n_gpus else {"num_cpus": self.cores}
 
 
@@ -59,12 +59,12 @@ def connected(address: str | None) -> Iterator[Nodes | None]:
 
 
 def distribute(work: Callable[[Any], Any], items: Sequence[Any], resources: dict[str, float]) -> Iterator[tuple[Any, Any]]:
-    """`work(item)` of every item somewhere in the cluster, each once, in the order of their end.
+    """Pairs of each item and `work(item)`, which runs once somewhere in the cluster; in the order in which they end.
 
-    Where a machine dies its items are done again on another. The result is a sentence where the work could not be done.
+    When a machine dies, its items run again on another one. The result is a sentence where the work could not be done.
     """
     ray = _ray()
-    # Exceptions of the work are answers of `_answer`; what is left to retry are machines and processes that died.
+    # `_answer` returns the exceptions of the work; Ray retries only machines and processes that died.
     remote = ray.remote(max_retries=_RETRIES, **resources)(_answer)
     waiting = {remote.remote(work, item, loaded_plugins()): item for item in items}
     while waiting:
@@ -83,7 +83,7 @@ def _answer(work: Callable[[Any], Any], item: Any, plugins: Sequence[str]) -> An
         return work(item)
     except AutosegError as error:
         return str(error)
-    except Exception as error:  # for one answer of many; the traceback is in the worker's log
+    except Exception as error:  # one failure must not end the other items; the traceback is in the worker's log
         logger.error("the work failed", exc_info=True)
         return f"{type(error).__name__}: {error}"
 

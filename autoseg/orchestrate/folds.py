@@ -1,4 +1,4 @@
-"""Which folds are to be trained, how each ended, and the table over them. On one device they run in turn."""
+"""The folds to train, the outcome of each, and the table of all. On one device folds run one after the other."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import LabelSummary
 from autoseg.training.assemble import known_folds
-from autoseg.training.run import begin_model
+from autoseg.training.run import start_model
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
@@ -26,7 +26,7 @@ ALL_FOLDS = "all-folds"
 
 @dataclass(frozen=True)
 class FoldTask:
-    """A fold to train by a settled plan, which also lies in a file."""
+    """A fold to train by a resolved plan, which is also in a file."""
 
     planned: Plan
     plan_file: Path
@@ -42,7 +42,7 @@ class FoldTask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a fold ended: with its result, or with what went wrong."""
+    """How a fold ended: with its result, or with a fault."""
 
     task: FoldTask
     result: FoldResult | None
@@ -50,46 +50,46 @@ class Outcome:
 
 
 def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> list[int | str]:
-    """The folds that words such as `all-folds`, `0 1 2`, `0,1,2` or `all` name, each once.
+    """The folds that are named by words such as `all-folds`, `0 1 2`, `0,1,2` or `all`, each once.
 
-    `all` is the one training on every case. Raises UserError for a fold that the dataset does not have.
+    `all` is the training on every case. Raises UserError for a fold that the dataset does not have.
     """
     words = [word for text in asked for word in text.split(",") if word]
     if words == ["all"]:
         return ["all"]
     known = known_folds(workspace, dataset)
-    chosen: list[int | str] = []
+    folds: list[int | str] = []
     for word in words:
-        found = known if word == ALL_FOLDS else ["all"] if word == "all" else [int(word)] if word.isdecimal() else None
-        if found is None or not set(found) <= {*known, "all"}:
+        named = known if word == ALL_FOLDS else ["all"] if word == "all" else [int(word)] if word.isdecimal() else None
+        if named is None or not set(named) <= {*known, "all"}:
             raise UserError(f"unknown fold {word!r}", where=dataset, found=f"folds {', '.join(map(str, known))}",
                             expected=f"some of these, {ALL_FOLDS}, or all (train on every case)")
-        chosen += [fold for fold in found if fold not in chosen]
-    if not chosen:
+        folds += [fold for fold in named if fold not in folds]
+    if not folds:
         raise UserError("the dataset has too few cases for folds", where=dataset, do="train on all of them: the fold all")
-    if len(chosen) > 1 and ranks().n > 1:
-        raise UserError("several processes train one fold at a time", found=", ".join(map(str, chosen)),
-                        do="start torchrun once a fold, or let --devices run a fold a GPU")
-    return chosen
+    if len(folds) > 1 and ranks().n > 1:
+        raise UserError("several processes train one fold at a time", found=", ".join(map(str, folds)),
+                        do="start torchrun once per fold, or use --devices to train one fold per GPU")
+    return folds
 
 
 def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
                 restart: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
-    """The tasks of a configuration, whose plan is written; a UserError where folds were begun with another one."""
-    path = begin_model(workspace, planned, configuration, folds, restart=restart)
+    """Write the plan of a configuration; its tasks. Raises UserError where folds were started with another plan."""
+    path = start_model(workspace, planned, configuration, folds, restart=restart)
     return [FoldTask(planned, path, configuration, fold,
-                     FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)), save_probabilities)
+                     workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities)
             for fold in folds]
 
 
 def sequential(tasks: Iterable[FoldTask], device: str, *, home: Path, seed: int = 0) -> Iterator[Outcome]:
-    """Train one fold after the other in this process; a fault of one does not end the others."""
+    """Train one fold after the other in this process; a fold that fails does not end the others."""
     for task in tasks:
         yield attempt(task, device, home, seed)
 
 
 def attempt(task: FoldTask, device: str, home: Path, seed: int) -> Outcome:
-    """Train one fold, or go on with it, or read its result; whatever goes wrong is in the outcome."""
+    """Train one fold, or continue it, or read its result; a failure is part of the outcome."""
     try:
         result = pipeline.train(task.planned.dataset, task.configuration, task.fold, planner=task.planned.planner,
                                 planned=task.planned, seed=seed, save_probabilities=task.save_probabilities, home=home,
@@ -97,7 +97,7 @@ def attempt(task: FoldTask, device: str, home: Path, seed: int) -> Outcome:
         return Outcome(task, result)
     except AutosegError as error:
         fault = str(error)
-    except Exception as error:  # a bug of one fold must not cost a night of others; its traceback is kept
+    except Exception as error:  # a bug in one fold must not end the others; the log keeps its traceback
         logger.error("%s failed", task.title, exc_info=True)
         fault = f"{type(error).__name__}: {error}"
     logger.warning("%s: %s", task.title, fault)
@@ -109,22 +109,23 @@ def failures(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def fold_table(outcomes: Sequence[Outcome]) -> str:
-    """Validation Dice of the finished folds of a configuration, one column per label, and the mean over all their cases with
-    its 95 % bootstrap interval; empty where no fold was validated.
+    """Validation Dice of the finished folds of a configuration, one column per label, and the mean over all their cases
+    with its 95 % bootstrap interval; empty where no fold was validated.
     """
-    scored = [outcome.result for outcome in outcomes if outcome.result is not None and outcome.result.scores is not None]
+    scored = [(outcome.result, outcome.result.scores) for outcome in outcomes
+              if outcome.result is not None and outcome.result.scores is not None]
     if not scored:
         return ""
-    labels = [label.name for label in scored[0].scores.labels]
+    labels = [label.name for label in scored[0][1].labels]
     rows = [["fold", "cases", *labels, "mean", "time"]]
-    for result in scored:
-        rows.append([str(result.fold), str(result.scores.n_cases), *map(_dice, result.scores.labels),
+    for result, scores in scored:
+        rows.append([str(result.fold), str(scores.n_cases), *map(_dice, scores.labels),
                      _number(result.mean_dice), duration(result.total_seconds)])
     lines = text_table(rows)
-    of = bootstrap_mean([case.mean_dice for result in scored for case in result.scores.cases])
-    interval = "" if of.low is None else f" (95 % interval {of.low:.3f} to {of.high:.3f})"
-    lines.append(f"mean over all {of.n} cases: Dice {_number(of.mean)}{interval}"
-                 + (f"; {of.n_left_out} cases without foreground are left out" if of.n_left_out else ""))
+    dice = bootstrap_mean([case.mean_dice for _, scores in scored for case in scores.cases])
+    interval = "" if dice.low is None else f" (95 % interval {dice.low:.3f} to {dice.high:.3f})"
+    lines.append(f"mean over all {dice.n} cases: Dice {_number(dice.mean)}{interval}"
+                 + (f"; {dice.n_left_out} cases without foreground are left out" if dice.n_left_out else ""))
     return "\n".join(lines)
 
 

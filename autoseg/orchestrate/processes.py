@@ -1,6 +1,7 @@
-"""Folds side by side, one a device: each is a process of its own, whose output goes to a log in the fold's folder.
+"""Train folds in parallel, one per device. Each fold is a process, whose output goes to a log in the folder of the fold.
 
-A process, not a thread: a crash of CUDA, or the system that takes memory back, ends one fold and not the others.
+Processes are used instead of threads: a crash of CUDA, or a process that the system kills for its memory, ends one fold
+and not the others.
 """
 
 import logging
@@ -24,19 +25,19 @@ from autoseg.workspace.files import appended, read_model, tail
 
 logger = logging.getLogger(__name__)
 
-_TAIL_LINES = 12  # of a failed fold's log, that its fault shows
-_SECONDS_TO_STOP = 20.0  # until a process that was asked to stop is ended
+_TAIL_LINES = 12  # of the log of a failed fold: its fault shows them
+_SECONDS_TO_STOP = 20.0  # a process that does not stop within this time is killed
 
 
 def devices_of(asked: str | None, device: str) -> list[str]:
-    """The devices that folds are spread over: those named, `cpu,cpu` or `0,1`; else every GPU where `device` is auto.
+    """The devices that train folds: those named, `cpu,cpu` or `0,1`; else every GPU where `device` is auto.
 
     Raises UserError for one that this machine does not have.
     """
     if asked is not None:
         named = [f"cuda:{word}" if word.isdecimal() else word for word in asked.replace(" ", "").split(",") if word]
-        for one in named:
-            open_runtime(one)
+        for name in named:
+            open_runtime(name)
         if not named:
             raise UserError("no device is named", found=asked, expected="a list such as cuda:0,cuda:1")
         return named
@@ -48,10 +49,10 @@ def devices_of(asked: str | None, device: str) -> list[str]:
 
 
 def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, seed: int = 0) -> Iterator[Outcome]:
-    """Train folds, one at a time a device, in processes of their own; outcomes in the order of their end.
+    """Train folds in processes of their own, one at a time per device; outcomes come in the order in which folds end.
 
-    A process that fails is reported with the end of its log, and the others go on. Whoever stops iterating, or is
-    interrupted, stops all processes: what they saved is gone on with.
+    A process that fails is reported with the end of its log, and the others continue. All processes stop when the caller
+    stops iterating or is interrupted: the next call continues from what they saved.
     """
     free: SimpleQueue[str] = SimpleQueue()
     for device in devices:
@@ -80,8 +81,8 @@ def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, s
 
 @contextmanager
 def _ended_like_an_interruption() -> Iterator[None]:
-    """Within this context a closed session (SIGHUP) and a plain `kill` (SIGTERM) are an interruption: by default they would
-    end this process alone, and its folds would go on unseen.
+    """Within this context a closed session (SIGHUP) and a plain `kill` (SIGTERM) raise KeyboardInterrupt: by default they
+    would end this process alone, and its folds would continue without it.
     """
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
@@ -89,16 +90,16 @@ def _ended_like_an_interruption() -> Iterator[None]:
     signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         signals = []
-    before = [signal.signal(one, interrupt) for one in signals]
+    before = [signal.signal(number, interrupt) for number in signals]
     try:
         yield
     finally:
-        for one, handler in zip(signals, before, strict=True):
-            signal.signal(one, handler)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 class _Running:
-    """The processes that run, until they are stopped: from then on none begins."""
+    """The processes that run. After `stop` no process starts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -106,7 +107,7 @@ class _Running:
         self._stopped = False
 
     def run(self, command: Sequence[str], environment: dict[str, str], log: Path) -> int:
-        """Run a command whose output goes to a log; its exit status, that of SIGTERM where it was not begun."""
+        """Run a command whose output goes to a log; its exit status, that of SIGTERM where it was not started."""
         with appended(log) as file:
             with self._lock:
                 if self._stopped:
@@ -117,13 +118,13 @@ class _Running:
             return process.wait()
 
     def stop(self) -> None:
-        """End the processes; a training may end at any moment, and goes on from its last saved epoch."""
+        """End the processes; a training may end at any moment, and continues later from its last saved epoch."""
         with self._lock:
             self._stopped = True
-        left = [process for process in self._processes if process.poll() is None]
-        for process in left:
+        remaining = [process for process in self._processes if process.poll() is None]
+        for process in remaining:
             process.terminate()
-        for process in left:
+        for process in remaining:
             try:
                 process.wait(_SECONDS_TO_STOP)
             except subprocess.TimeoutExpired:

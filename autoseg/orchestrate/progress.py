@@ -1,4 +1,6 @@
-"""How far all folds are, and when they will be done, in one line: read from what the folds write, wherever they run."""
+"""The progress of all folds and the time that is left, in one line. It is read from the files of the folds, so that they
+may run anywhere.
+"""
 
 import logging
 import sys
@@ -16,13 +18,13 @@ from autoseg.workspace.files import read_model, read_records
 
 logger = logging.getLogger(__name__)
 
-# On a terminal one line is written anew; a log file gets one now and then.
+# On a terminal one line is rewritten; a log file gets a new line from time to time.
 _SECONDS_ON_A_TERMINAL, _SECONDS_IN_A_LOG = 2.0, 120.0
 
 
 @dataclass(frozen=True)
 class FoldProgress:
-    """Where a fold stands. `seconds_left` is None where nothing tells; `seconds` is what all of it takes, or None."""
+    """The progress of a fold. `seconds` is the time of the whole fold; it and `seconds_left` are None if not known."""
 
     title: str
     finished: bool
@@ -34,45 +36,46 @@ class FoldProgress:
 
 @dataclass
 class Overview:
-    """The folds that are to be trained on so many devices; whoever runs them says which of them `failed`."""
+    """The folds that are trained on `n_devices` devices; the caller adds the titles of those that `failed`."""
 
     tasks: Sequence[FoldTask]
     n_devices: int = 1
     failed: set[str] = field(default_factory=set)
 
     def text(self) -> str:
-        """One line: what is finished, what runs, and the time left for everything."""
-        standings = [standing(task) for task in self.tasks]
-        parts = [f"folds {sum(one.finished for one in standings)}/{len(standings)} finished"]
+        """One line: the folds that are finished, those that run, and the time left for all."""
+        folds = [fold_progress(task) for task in self.tasks]
+        parts = [f"folds {sum(fold.finished for fold in folds)}/{len(folds)} finished"]
         parts += [f"{len(self.failed)} failed"] if self.failed else []
-        parts += [_running(one) for one in standings
-                  if one.share > 0 and not one.finished and one.title not in self.failed][: self.n_devices]
-        seconds, complete = self.seconds_left(standings)
+        parts += [_running(fold) for fold in folds
+                  if fold.share > 0 and not fold.finished and fold.title not in self.failed][: self.n_devices]
+        seconds, complete = self.seconds_left(folds)
         if seconds is not None:
             parts.append(("" if complete else "at least ") + f"{duration(seconds)} left")
         return "; ".join(parts)
 
-    def seconds_left(self, standings: Sequence[FoldProgress]) -> tuple[float | None, bool]:
-        """For all folds, distribute evenly over the devices but at least the longest one's; and whether all are known.
+    def seconds_left(self, folds: Sequence[FoldProgress]) -> tuple[float | None, bool]:
+        """The time left for all folds, and whether the time of each fold is known.
 
-        A fold that has not begun takes its budget, or as long as the others of its configuration.
+        The sum is divided by the number of devices; the result is at least the time of the longest fold. A fold that has
+        not started takes its budget, or as long as the others of its configuration.
         """
-        waiting = [(task, one) for task, one in zip(self.tasks, standings, strict=True)
-                   if not one.finished and one.title not in self.failed]
-        left = [one.seconds_left if one.seconds_left is not None else self._like(task, standings) for task, one in waiting]
+        waiting = [(task, fold) for task, fold in zip(self.tasks, folds, strict=True)
+                   if not fold.finished and fold.title not in self.failed]
+        left = [fold.seconds_left if fold.seconds_left is not None else self._like(task, folds) for task, fold in waiting]
         known = [seconds for seconds in left if seconds is not None]
         if not known:
             return (0.0, True) if not waiting else (None, False)
         return max(sum(known) / self.n_devices, max(known)), len(known) == len(left)
 
-    def _like(self, task: FoldTask, standings: Sequence[FoldProgress]) -> float | None:
-        others = [one.seconds for other, one in zip(self.tasks, standings, strict=True)
-                  if other.configuration == task.configuration and one.seconds is not None]
+    def _like(self, task: FoldTask, folds: Sequence[FoldProgress]) -> float | None:
+        others = [fold.seconds for other, fold in zip(self.tasks, folds, strict=True)
+                  if other.configuration == task.configuration and fold.seconds is not None]
         return sum(others) / len(others) if others else None
 
 
-def standing(task: FoldTask) -> FoldProgress:
-    """Where a fold stands, by its files. What validation takes after the last iteration is known of budgets only."""
+def fold_progress(task: FoldTask) -> FoldProgress:
+    """The progress of a fold, from its files. The time of validation is known only where the fold has a time budget."""
     budget = task.planned.configurations[task.configuration].schedule.budget_seconds
     if task.folder.result.is_file():
         result = read_model(task.folder.result, FoldResult)
@@ -86,14 +89,14 @@ def standing(task: FoldTask) -> FoldProgress:
                     last["validation_dice"])
 
 
-def _running(one: FoldProgress) -> str:
-    dice = "" if one.dice is None else f", Dice {one.dice:.3f}"
-    return f"{one.title} {100 * one.share:.0f} %{dice}"
+def _running(fold: FoldProgress) -> str:
+    dice = "" if fold.dice is None else f", Dice {fold.dice:.3f}"
+    return f"{fold.title} {100 * fold.share:.0f} %{dice}"
 
 
 @contextmanager
 def shown(overview: Overview, every_seconds: float | None = None) -> Iterator[None]:
-    """Show the overview while folds run: a line that changes on a terminal, else a line in the log now and then."""
+    """Show the overview while folds run: a line that changes on a terminal, else a log line from time to time."""
     terminal = sys.stderr.isatty()
     period = every_seconds or (_SECONDS_ON_A_TERMINAL if terminal else _SECONDS_IN_A_LOG)
     stop = threading.Event()

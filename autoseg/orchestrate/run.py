@@ -1,6 +1,6 @@
 """From a raw dataset to a report: fingerprint, plan, preprocess, every fold of every configuration, selection, report.
 
-Everything that is done is kept: the same call again goes on where the last one was stopped.
+Finished work is kept: the same call continues where the last one was stopped.
 """
 
 import logging
@@ -10,19 +10,16 @@ from pathlib import Path
 
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, UserError
-from autoseg.base.progress import duration
 from autoseg.orchestrate import cluster
 from autoseg.orchestrate.distribute import Nodes, connected
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
 from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
-from autoseg.preprocessing.run import recipe_digest
+from autoseg.planning.resolve import check_started, resolve_plan
+from autoseg.planning.store import configuration_of, current_plan
 from autoseg.selection.types import Selection
 from autoseg.training.assemble import assemble
-from autoseg.training.run import started_plan
-from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
-from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
@@ -31,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """Where folds run and how: on which devices of this machine, or on a Ray cluster of an address."""
+    """How folds run: on which devices of this machine, or on the Ray cluster at an address."""
 
     devices: tuple[str, ...] = ("auto",)
     cluster: str | None = None
@@ -41,7 +38,7 @@ class ExecutionOptions:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How every fold ended, what was chosen, and the report; `faults` says why nothing was chosen."""
+    """The outcome of every fold, the selection, and the report; `faults` says why nothing was selected."""
 
     outcomes: tuple[Outcome, ...]
     selection: Selection | None
@@ -51,41 +48,43 @@ class RunResult:
 
 def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
         folds: Sequence[str] = (ALL_FOLDS,), budget_seconds: float | None = None, memory_bytes: int | None = None,
-        execution: ExecutionOptions | None = None, home: str | Path | None = None, allow_outcomes: bool = False) -> RunResult:
-    """Do everything for a dataset, unattended. `budget_seconds` is the time of each fold.
+        execution: ExecutionOptions | None = None, home: str | Path | None = None, allow_outcomes: bool = False
+        ) -> RunResult:
+    """Run all stages for a dataset. `budget_seconds` is the time of each fold.
 
     By default every configuration of the plan is trained; a cascade after its earlier stage. A fold that fails does not
-    end the others; what can be said without it is said.
+    end the others, and the report is written without it.
     """
     execution = execution or ExecutionOptions()
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
     with connected(execution.cluster) as nodes:
-        planned = _planned(workspace, name, planner, Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds),
-                           execution, nodes)
+        budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
+        planned = _planned(workspace, name, planner, budget, execution, nodes)
         stages = in_stages(planned, configurations)
-        chosen = choose_folds(workspace, name, folds)
-        every = [configuration for stage in stages for configuration in stage]
-        _check_begun(workspace, planned, every, budget_seconds, memory_bytes)
+        wanted = choose_folds(workspace, name, folds)
+        trained = [configuration for stage in stages for configuration in stage]
+        check_started(workspace, planned, trained, budget)
         if nodes is not None:
-            cluster.preprocess(nodes, name, planner, every, workspace)
-        pipeline.preprocess(name, planner=planner, configurations=every, home=workspace.home, workers=execution.workers)
-        outcomes = _train(workspace, planned, stages, chosen, execution, nodes)
-    selection, faults = None, ()
+            cluster.preprocess(nodes, name, planner, trained, workspace)
+        pipeline.preprocess(name, planner=planner, configurations=trained, home=workspace.home, workers=execution.workers)
+        outcomes = _train(workspace, planned, stages, wanted, execution, nodes)
+    selection: Selection | None = None
+    faults: tuple[str, ...] = ()
     try:
         selection = pipeline.find_best(name, home=workspace.home, workers=execution.workers)
-    except AutosegError as error:  # most often folds that are not finished; the report says what is there
-        if set(choose_folds(workspace, name, [ALL_FOLDS])) <= set(chosen):
+    except AutosegError as error:  # most often folds are not finished; the report shows what there is
+        if set(choose_folds(workspace, name, [ALL_FOLDS])) <= set(wanted):
             faults = (str(error),)
         else:
-            logger.info("nothing is chosen yet, as not all folds were asked for: %s", error)
+            logger.info("nothing is chosen yet, because only some folds were requested: %s", error)
     return RunResult(tuple(outcomes), selection, pipeline.report(name, home=workspace.home), faults)
 
 
 def train_tasks(tasks: Sequence[FoldTask], overview: Overview, execution: ExecutionOptions, home: Path,
                 nodes: Nodes | None = None) -> Iterator[Outcome]:
-    """Train folds where `execution` say; the overview learns of failures."""
+    """Train folds as `execution` says; failures are added to the overview."""
     _join_stages(tasks, home)
     if nodes is not None:
         outcomes = cluster.train(nodes, tasks, home=home, seed=execution.seed)
@@ -100,85 +99,65 @@ def train_tasks(tasks: Sequence[FoldTask], overview: Overview, execution: Execut
 
 
 def _join_stages(tasks: Sequence[FoldTask], home: Path) -> None:
-    """Prepare what the folds of a cascade share before they run side by side and would each write it."""
-    of_cascade = {task.configuration: task for task in tasks if task.planned.configurations[task.configuration].previous}
-    for task in of_cascade.values():
+    """Prepare what the folds of a cascade share. Folds that run in parallel would each write it."""
+    cascades = {task.configuration: task for task in tasks if task.planned.configurations[task.configuration].previous}
+    for task in cascades.values():
         try:
             assemble(Workspace.open(home), task.planned, task.configuration, task.fold)
         except AutosegError:  # each fold says what is wrong
             logger.debug("%s cannot be prepared yet", task.title)
 
 
-def _check_begun(workspace: Workspace, planned: Plan, configurations: Sequence[str], budget_seconds: float | None,
-                 memory_bytes: int | None) -> None:
-    """A UserError where folds were begun in another way than is asked for now: what is finished would silently stay."""
-    for one in configurations:
-        begun = started_plan(workspace, planned.dataset, planned.planner, one)
-        if begun is None:
-            continue
-        known, folder = begun.configurations[one], workspace.model(planned.dataset, planned.planner, one)
-        do = f"remove {folder}, or train its folds anew with autoseg_train {planned.dataset} {one} all-folds --restart"
-        if budget_seconds not in (None, known.schedule.budget_seconds) or memory_bytes not in (None, begun.memory_bytes):
-            raise UserError(f"{one} was begun with another budget or memory", where=folder,
-                            found=f"{duration(known.schedule.budget_seconds or 0)} a fold", do=f"leave both out, or {do}")
-        if recipe_digest(begun, known) != recipe_digest(planned, planned.configurations[one]):
-            raise UserError(f"{one} was begun with cases prepared in another way", where=folder, do=do)
-
-
 def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[str]]:
-    """The configurations to train: first those that stand alone, then the cascades, which need an earlier one finished.
+    """The configurations to train: first those without an earlier stage, then the cascades, which need it finished.
 
-    Raises UserError for one that is not planned, and for a cascade without its earlier stage.
+    Raises UserError for a configuration that is not planned, and for a cascade without its earlier stage.
     """
-    chosen = list(dict.fromkeys(configurations or planned.configurations))
-    for one in chosen:
-        pipeline.check_configuration(planned, one)
-        earlier = planned.configurations[one].previous
-        if earlier and earlier not in chosen:
-            raise UserError(f"{one} needs the predictions of {earlier}", where=planned.dataset,
-                            do=f"name both: -c {' '.join([earlier, *chosen])}")
-    later = [one for one in chosen if planned.configurations[one].previous]
-    return [stage for stage in ([one for one in chosen if one not in later], later) if stage]
+    names = list(dict.fromkeys(configurations or planned.configurations))
+    for name in names:
+        earlier = configuration_of(planned, name).previous
+        if earlier and earlier not in names:
+            raise UserError(f"{name} needs the predictions of {earlier}", where=planned.dataset,
+                            do=f"name both: -c {' '.join([earlier, *names])}")
+    later = [name for name in names if planned.configurations[name].previous]
+    return [stage for stage in ([name for name in names if name not in later], later) if stage]
 
 
-def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions, nodes: Nodes | None) -> Plan:
-    """The dataset's plan: the one that is there while it is of this dataset, budget and memory, as speed is measured."""
-    if workspace.plan(dataset, planner).is_file():
-        known = pipeline.read_plan(workspace, dataset, planner)
-        measured = read_model(workspace.fingerprint(dataset), Fingerprint)
-        if _is_current(known, measured, budget.seconds_per_fold, budget.memory_bytes):
-            logger.info("%s: the plan is kept", dataset)
-            return known
-    how = {"planner": planner, "budget_seconds": budget.seconds_per_fold, "memory_bytes": budget.memory_bytes}
+def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions,
+             nodes: Nodes | None) -> Plan:
+    """The plan of the dataset. An existing plan is kept while it is of this data, budget and memory: speed is measured, so
+    that a new plan could differ.
+    """
+    known = current_plan(workspace, dataset, planner, budget)
+    if known is not None:
+        logger.info("%s: the plan is kept", dataset)
+        return known
     if nodes is not None:
-        return cluster.plan(nodes, dataset, home=workspace.home, **how)
-    return pipeline.plan(dataset, home=workspace.home, device=execution.devices[0], **how)
-
-
-def _is_current(known: Plan, measured: Fingerprint, budget_seconds: float | None, memory_bytes: int | None) -> bool:
-    budgets = {configuration.schedule.budget_seconds for configuration in known.configurations.values()}
-    return (known.fingerprint_digest == measured.digest and (budget_seconds is None or budgets == {budget_seconds})
-            and (memory_bytes is None or known.memory_bytes == memory_bytes))
+        return cluster.plan(nodes, dataset, home=workspace.home, planner=planner, budget_seconds=budget.seconds_per_fold,
+                            memory_bytes=budget.memory_bytes)
+    return pipeline.plan(dataset, home=workspace.home, device=execution.devices[0], planner=planner,
+                         budget_seconds=budget.seconds_per_fold, memory_bytes=budget.memory_bytes)
 
 
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
            execution: ExecutionOptions, nodes: Nodes | None) -> list[Outcome]:
-    """Every fold of every configuration, a stage after the other; a cascade without its earlier stage is not begun."""
-    of = {}
-    for configuration in (one for stage in stages for one in stage):
-        settled = pipeline.settle(planned.dataset, configuration, planner=planned.planner, home=workspace.home)
-        of[configuration] = begin_folds(workspace, settled, configuration, folds, save_probabilities=True)
-    overview = Overview([task for tasks in of.values() for task in tasks],
+    """Every fold of every configuration, stage by stage; a cascade is not started where its earlier stage failed."""
+    tasks_by_configuration = {}
+    for configuration in (configuration for stage in stages for configuration in stage):
+        resolved = resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner)
+        tasks_by_configuration[configuration] = begin_folds(workspace, resolved, configuration, folds,
+                                                            save_probabilities=True)
+    overview = Overview([task for tasks in tasks_by_configuration.values() for task in tasks],
                         n_devices=len(execution.devices) if nodes is None else nodes.n_folds_at_once)
     outcomes: list[Outcome] = []
     with shown(overview):
         for stage in stages:
             unfinished = {outcome.task.configuration for outcome in outcomes if outcome.fault}
             tasks = []
-            for task in (task for configuration in stage for task in of[configuration]):
+            for task in (task for configuration in stage for task in tasks_by_configuration[configuration]):
                 earlier = planned.configurations[task.configuration].previous
                 if earlier in unfinished:
-                    outcomes.append(Outcome(task, None, f"not begun, as folds of {earlier} failed"))
+                    outcomes.append(Outcome(task, None, f"not started, because folds of {earlier} failed"))
                     overview.failed.add(task.title)
                 else:
                     tasks.append(task)

@@ -3,9 +3,8 @@
 from autoseg.base.errors import UserError
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import InferenceSettings
-from autoseg.prediction.models import all_models, trained_model
+from autoseg.prediction.models import trained_model
 from autoseg.workspace.files import read_model
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 
 
@@ -15,14 +14,13 @@ def read_current_settings(workspace: Workspace, dataset: str | None = None) -> I
     Raises UserError where a fold that it names is gone or was trained again.
     """
     if dataset is None:
-        with_settings = {path.parent.name for path in (workspace.home / "models").glob("Dataset*/inference.json")}
-        names = {model.dataset for model in all_models(workspace)} | with_settings
+        names = workspace.datasets_with_models()
         if len(names) != 1:
             return None
-        name = names.pop()
+        name = names[0]
     else:
         name = workspace.dataset(dataset)
-    path = workspace.inference(name)
+    path = workspace.inference_settings(name)
     if not path.is_file():
         return None
     settings = read_model(path, InferenceSettings)
@@ -41,13 +39,14 @@ def check_current(workspace: Workspace, settings: InferenceSettings) -> None:
             raise _stale(workspace, settings, f"{member.title} has other finished folds than when it was chosen")
     for member in (*settings.members, *earlier):
         for index, fold in enumerate(member.folds):
-            folder = FoldFolder(workspace.fold(settings.dataset, member.planner, member.configuration, fold))
-            if not (folder.result.is_file() and folder.checkpoint.is_file()):
+            folder = workspace.fold(settings.dataset, member.planner, member.configuration, fold)
+            if not (folder.is_finished and folder.is_trained):
                 raise _stale(workspace, settings, f"fold {fold} of {member.title} is not finished, or is gone")
             if member.digests and digest(folder.checkpoint) != member.digests[index]:
                 raise _stale(workspace, settings, f"fold {fold} of {member.title} was trained again since")
 
 
 def _stale(workspace: Workspace, settings: InferenceSettings, difference: str) -> UserError:
-    return UserError("the choice of models is out of date", where=workspace.inference(settings.dataset), found=difference,
+    return UserError("the choice of models is out of date", where=workspace.inference_settings(settings.dataset),
+                     found=difference,
                      do=f"choose again with autoseg_find_best_configuration {settings.dataset}, or name a model with -c")

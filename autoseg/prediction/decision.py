@@ -21,7 +21,7 @@ def label_values(labels: LabelSpec) -> np.ndarray:
     return np.array(values, dtype=np.uint8 if max(values) <= 255 else np.int16)
 
 
-def decide(scores_KX: np.ndarray, labels: LabelSpec, threshold: float = 0.5) -> np.ndarray:
+def decided(scores_KX: np.ndarray, labels: LabelSpec, threshold: float = 0.5) -> np.ndarray:
     """The label map (X, ...) of the probabilities of all heads, or of anything that grows with them; its number type is that
     of `label_values`. The `threshold` is of the same unit as the scores.
     """

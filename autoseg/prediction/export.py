@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.resample import resample_rows, value_limits
 from autoseg.grids.resize import Resize, plan_resize
-from autoseg.grids.vote import corners, grid_taps, in_memory, settle
+from autoseg.grids.vote import corners, grid_taps, in_memory, resample_decisions
 from autoseg.prediction.decision import decide_index, label_values
 from planners.schema.plan import Configuration, Plan
 
@@ -104,7 +104,7 @@ def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
     stride = (strides[0], strides[1], strides[2])
     taps = grid_taps(resize, logits_KDHW.device, torch.float32)
     flat_KN = in_memory(logits_KDHW)
-    for slab in settle(lambda start, stop: decide_index(logits_KDHW[:, start:stop], has_regions), taps):
+    for slab in resample_decisions(lambda start, stop: decide_index(logits_KDHW[:, start:stop], has_regions), taps):
         for voxels, index, weight in corners(slab, taps, stride):
             # Neighbours share samples: fetching each once, its classes side by side, is four times faster.
             used, index = torch.unique(index, return_inverse=True)

@@ -14,7 +14,6 @@ from autoseg.base.progress import progress
 from autoseg.base.runtime import free_device_bytes
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
-from autoseg.formats import write_array, write_label
 from autoseg.formats.files import is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
@@ -134,7 +133,7 @@ def _write(mask: Path, prediction: Prediction, *, quality_control: QualityContro
         _note_quality(mask, quality_control, prediction.quality, alone=alone)
     else:
         _forget_quality(mask)
-    write_label(mask, prediction.label_DHW, prediction.case.geometry)
+    prediction.case.results.write_label(mask, prediction.label_DHW)
 
 
 def _write_arrays(target: Path, ending: str, prediction: Prediction) -> None:
@@ -143,8 +142,8 @@ def _write_arrays(target: Path, ending: str, prediction: Prediction) -> None:
     for kind, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
                         ("disagreement", prediction.disagreement_DHW)):
         if array is not None:
-            write_array(target / f"{case.name}_{kind}{_array_ending(ending)}", array if array.ndim == 4 else array[None],
-                        case.geometry)
+            case.results.write_array(target / f"{case.name}_{kind}{_array_ending(ending)}",
+                                     array if array.ndim == 4 else array[None])
 
 
 def _note_quality(mask: Path, quality_control: QualityControl | None, quality: CaseQuality, *, alone: bool) -> None:

@@ -14,13 +14,15 @@ from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.datasets.case import Case, PreparedCase
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.resize import target_shape, target_spacing
+from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
-from autoseg.prediction.models import FoldModel, TrainedModel, choose_model, load_model, trained_model
+from autoseg.prediction.models import FoldModel, choose_model, load_model, trained_model
 from autoseg.prediction.prepared import predict_prepared
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
 from autoseg.preprocessing.prepare import prepare
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan
 
@@ -47,22 +49,22 @@ class ConfigurationModel:
         A cascade opens its earlier stage from the folder beside it. Raises UserError where the choice is not clear.
         """
         if folder is not None:
-            trained = trained_model(Path(folder).resolve())  # its name is that of the configuration
+            trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
         else:
             trained = choose_model(Workspace.open(home), dataset, configuration, planner)
         return cls._load(trained, folds, open_runtime(device), mirroring=mirroring, skip_background=skip_background)
 
     @classmethod
-    def _load(cls, trained: TrainedModel, folds: Sequence[int | str] | None, runtime: Runtime, *, mirroring: bool,
+    def _load(cls, trained: ModelFolder, folds: Sequence[int | str] | None, runtime: Runtime, *, mirroring: bool,
               skip_background: bool) -> "ConfigurationModel":
         plan = trained.read_plan()
         if trained.configuration not in plan.configurations:
-            raise UserError("the folder of a model bears the name of its configuration", where=trained.folder,
+            raise UserError("the folder of a model bears the name of its configuration", where=trained.path,
                             expected=", ".join(plan.configurations), do="give the folder its name back")
         wanted = tuple(map(str, folds)) if folds else trained.folds
         for fold in wanted:
-            if not trained.fold(fold).result.is_file():
-                raise UserError(f"fold {fold} is not trained", where=trained.folder,
+            if not trained.fold(fold).is_finished:
+                raise UserError(f"fold {fold} is not trained", where=trained.path,
                                 found="fold " + ", ".join(trained.folds),
                                 do=f"train it: autoseg_train {trained.dataset} {trained.configuration} {fold}")
         configuration = plan.configurations[trained.configuration]
@@ -71,7 +73,7 @@ class ConfigurationModel:
         models = [load_model(plan, configuration, trained.fold(fold).checkpoint, runtime) for fold in wanted]
         previous = None
         if configuration.previous:
-            previous = cls._load(trained_model(trained.folder.with_name(configuration.previous)), None, runtime,
+            previous = cls._load(trained_model(trained.beside(configuration.previous)), None, runtime,
                                  mirroring=mirroring, skip_background=skip_background)
         logger.info("%s %s (%s), fold %s on %s", trained.dataset, trained.configuration, trained.planner,
                     ", ".join(wanted), runtime.device)
@@ -85,7 +87,7 @@ class ConfigurationModel:
     @property
     def uses_conditions(self) -> bool:
         """Whether anything but images conditions it, or the earlier stage of a cascade."""
-        return (self.configuration.conditioning.name != "none"
+        return (CONDITIONERS.traits(self.configuration.conditioning.name).reads_conditions
                 or (self.previous is not None and self.previous.uses_conditions))
 
     def bytes_to_predict(self, geometry: Geometry) -> int:

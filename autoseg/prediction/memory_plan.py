@@ -95,9 +95,10 @@ class PredictionMemory:
 
 def compact(prepared: PreparedCase) -> PreparedCase:
     """The case with a large image in half precision, which the networks' tiles are made float32 of."""
-    image_CDHW = prepared.image_CDHW
-    is_small = 4 * math.prod(image_CDHW.shape) <= _LARGE_IMAGE_BYTES
-    if is_small or max(-float(image_CDHW.min()), float(image_CDHW.max())) > _LARGEST_VALUE:
+    if 4 * math.prod(prepared.image_CDHW.shape) <= _LARGE_IMAGE_BYTES:
+        return prepared
+    image_CDHW: np.ndarray = prepared.image_CDHW[:]
+    if max(-float(image_CDHW.min()), float(image_CDHW.max())) > _LARGEST_VALUE:
         return prepared
     return replace(prepared, image_CDHW=image_CDHW.astype(np.float16))
 

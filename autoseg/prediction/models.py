@@ -3,87 +3,39 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, collate, encode
+from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, collate
+from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.nn.model import Model, build_model
 from autoseg.workspace.checkpoint import load_weights
-from autoseg.workspace.files import read_json, read_model
-from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """The folder of one configuration: `plan.json` and its finished folds."""
-
-    folder: Path
-    folds: tuple[str, ...]
-
-    @property
-    def configuration(self) -> str:
-        return self.folder.name
-
-    @property
-    def planner(self) -> str:
-        return self.folder.parent.name
-
-    @property
-    def dataset(self) -> str:
-        return self.folder.parent.parent.name
-
-    def fold(self, fold: str) -> FoldFolder:
-        return FoldFolder(self.folder / f"fold_{fold}")
-
-    def mean_dice(self) -> float:
-        """Mean validation Dice of the finished folds; -1 where none has one."""
-        scores = [read_json(self.fold(fold).result).get("mean_dice") for fold in self.folds]
-        known = [score for score in scores if score is not None]
-        return sum(known) / len(known) if known else -1.0
-
-    def read_plan(self) -> Plan:
-        return read_model(self.folder / "plan.json", Plan)
-
-
-def trained_model(folder: Path) -> TrainedModel:
-    """The model in a folder; a UserError where no fold is finished."""
-    if not (folder / "plan.json").is_file():
-        raise UserError("there is no trained model", where=folder, expected="a folder with plan.json and fold_*",
+def trained_model(model: ModelFolder) -> ModelFolder:
+    """The same model; a UserError where it has no finished fold."""
+    if not model.has_plan:
+        raise UserError("there is no trained model", where=model.path, expected="a folder with plan.json and fold_*",
                         do="name such a folder with -m, or train one with autoseg_train")
-    folds = [path.name[5:] for path in folder.glob("fold_*") if FoldFolder(path).result.is_file()]
-    if not folds:
-        started = sorted(path.name for path in folder.glob("fold_*"))
-        raise UserError("no fold of this model is finished", where=folder, found=", ".join(started) or "no fold",
-                        do=f"train one: autoseg_train {folder.parent.parent.name} {folder.name} 0")
-    # The fold `all` has seen every case; it joins an ensemble only where it is all there is, or is asked for.
-    crossed = sorted(fold for fold in folds if fold != "all")
-    return TrainedModel(folder, tuple(crossed or folds))
-
-
-def all_models(workspace: Workspace) -> list[TrainedModel]:
-    """Every model of the workspace that has a finished fold."""
-    models = []
-    for plan in sorted((workspace.home / "models").glob("Dataset*/*/*/plan.json")):
-        try:
-            models.append(trained_model(plan.parent))
-        except UserError:
-            continue
-    return models
+    if not model.folds:
+        unfinished = ", ".join(f"fold {fold.name}" for fold in model.all_folds())
+        raise UserError("no fold of this model is finished", where=model.path, found=unfinished or "no fold",
+                        do=f"train one: autoseg_train {model.dataset} {model.configuration} 0")
+    return model
 
 
 def choose_model(workspace: Workspace, dataset: str | None, configuration: str | None, planner: str | None
-                 ) -> TrainedModel:
+                 ) -> ModelFolder:
     """The model that the given names leave; among configurations of one dataset, the one with the best validation Dice.
 
     Raises UserError where no model fits, or where several datasets do: it lists them and the flag that chooses.
     """
-    models = all_models(workspace)
+    models = [model for model in workspace.models() if model.folds]
     if not models:
-        raise UserError("no trained model was found", where=workspace.home / "models",
+        raise UserError("no trained model was found", where=workspace.models_root,
                         do="train one with autoseg_train, or name its folder with -m")
     name = None if dataset is None else workspace.dataset(dataset)
     wanted = {"dataset": name, "configuration": configuration, "planner": planner}
@@ -91,11 +43,11 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
     if not fits:
         known = ", ".join(f"{m.dataset} {m.configuration} ({m.planner})" for m in models)
         asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None)
-        raise UserError("no trained model fits", where=workspace.home / "models", found=known, expected=asked,
+        raise UserError("no trained model fits", where=workspace.models_root, found=known, expected=asked,
                         do="choose one of these with -d, -c and -p, or train it with autoseg_train")
     datasets = sorted({m.dataset for m in fits})
     if len(datasets) > 1:
-        raise UserError("several datasets have trained models", where=workspace.home / "models",
+        raise UserError("several datasets have trained models", where=workspace.models_root,
                         found=", ".join(datasets), do="choose one with -d")
     return max(fits, key=lambda m: m.mean_dice())
 
@@ -107,7 +59,7 @@ class FoldModel:
     model: Model
     encoder: ConditionEncoder | None = None
 
-    def encoded(self, conditions: CaseConditions) -> dict[str, torch.Tensor] | None:
+    def encoded(self, conditions: CaseConditions) -> ConditionBatch | None:
         """A patient's conditions as this model takes them, with a batch axis of one."""
         return None if self.encoder is None else collate([encode(self.encoder, conditions)])
 

@@ -20,7 +20,7 @@ from autoseg.datasets.raw import find_cases, load_case
 from autoseg.formats import read_header
 from autoseg.formats.files import is_folder
 from autoseg.prediction.current_settings import read_current_settings
-from autoseg.prediction.decision import decide
+from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
 from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
@@ -112,10 +112,11 @@ class Predictor:
     def from_settings(cls, workspace: Workspace, settings: InferenceSettings, *, device: str = "auto",
                       mirroring: bool = True, skip_background: bool = False) -> "Predictor":
         """The models that the settings name, with their postprocessing and their quality control."""
-        logger.info("as %s says: %s", workspace.inference(settings.dataset),
+        logger.info("as %s says: %s", workspace.inference_settings(settings.dataset),
                     " + ".join(member.title for member in settings.members))
         runtime = open_runtime(device)
-        folders = [workspace.model(settings.dataset, member.planner, member.configuration) for member in settings.members]
+        folders = [workspace.model(settings.dataset, member.planner, member.configuration).path
+                   for member in settings.members]
         members = [ConfigurationModel.open(folder=folder, folds=member.folds, device=str(runtime.device),
                                            mirroring=mirroring, skip_background=skip_background)
                    for folder, member in zip(folders, settings.members, strict=True)]
@@ -161,7 +162,7 @@ class Predictor:
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """A case on its reference channel's grid; channels that training registered are registered."""
         transforms = None
-        if any(channel.registration not in ("none", "regrid") for channel in self.plan.channels):
+        if any(channel.is_registered for channel in self.plan.channels):
             from autoseg.preprocessing.registration import register_case  # and with it SimpleITK
 
             transforms = {channel: result.transform
@@ -220,7 +221,7 @@ class Predictor:
             label, probabilities_KDHW = _predict_alone(self.members[0], ready, probabilities, votes)
         else:
             probabilities_KDHW = _mean_probabilities(self.members, case, votes)
-            label = decide(probabilities_KDHW, labels)
+            label = decided(probabilities_KDHW, labels)
         label = apply(self.postprocessing, label, labels, case.geometry)
         quality = None if votes is None else votes.quality(case.name, self.quality_control)
         entropy, disagreement = votes.images() if votes is not None and uncertainty else (None, None)

@@ -66,5 +66,4 @@ def _head_swap(labels: LabelSpec) -> tuple[int, ...] | None:
     if not labels.paired:
         return None
     heads = labels.foreground if labels.has_regions else tuple(labels.names)
-    partner = {a: b for pair in labels.paired for a, b in (pair, pair[::-1])}
-    return tuple(heads.index(partner.get(name, name)) for name in heads)
+    return labels.twins(heads)

@@ -14,7 +14,7 @@ from pydantic import Field
 from autoseg.evaluation.calibration import calibrated
 from autoseg.formats.probabilities import LEVELS, levels_of, uncertain
 from autoseg.grids.boxes import occupied
-from autoseg.prediction.decision import decide, decide_heads, label_values
+from autoseg.prediction.decision import decide_heads, decided, label_values
 from autoseg.prediction.inference_settings import QualityControl
 from planners.schema.base import Frozen, formerly
 from planners.schema.labels import LabelSpec
@@ -138,7 +138,7 @@ class Votes:
             uncertain_DHW = uncertain(levels, self.labels.has_regions)
             levels_KN = levels[:, uncertain_DHW]
             expected.add(levels_KN)
-            mask[window] = decide(slab, self.labels)
+            mask[window] = decided(slab, self.labels)
             if self._maps is not None:
                 probabilities_KN = calibrated(levels_KN, self.temperature, self.labels.has_regions)
                 entropy_N = entropy(probabilities_KN, self.labels.has_regions)

@@ -1,7 +1,7 @@
 """Sliding-window prediction: a case in overlapping tiles, mirrored, by one model or several, blended by a Gaussian."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime, is_out_of_memory
+from autoseg.clinical.encoded import ConditionBatch
 from autoseg.prediction.collect import Progress, Work, collect
 from autoseg.prediction.memory_plan import PredictionMemory
 from autoseg.prediction.tiles import cover
@@ -23,7 +24,7 @@ _VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20, "cpu": 2**18}
 def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarray | torch.Tensor,
                    configuration: Configuration, runtime: Runtime, *, present_C: np.ndarray | None = None,
                    absent_CDHW: np.ndarray | None = None,
-                   conditions: Sequence[Mapping[str, torch.Tensor] | None] | None = None,
+                   conditions: Sequence[ConditionBatch | None] | None = None,
                    mirror_axes: tuple[int, ...] | None = None,
                    head_swap: tuple[int, ...] | None = None, pair_axis: int | None = None, at_once: int | None = None,
                    maybe: Callable[[torch.Tensor], torch.Tensor] | None = None, memory: PredictionMemory | None = None,
@@ -56,7 +57,7 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         swap = _Swap(pair_axis % configuration.dimensions + flat, head_swap,
                      _channel_swap(head_swap, n_images, image.shape[0] - n_images))
     given = _Given(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
-                   [_moved(encoded, runtime.device) for encoded in conditions or [None] * len(models)],
+                   [known and known.to(runtime.device) for known in conditions or [None] * len(models)],
                    0 if absent_CDHW is None else len(absent_CDHW))
     if absent_CDHW is not None:  # cropped, mirrored and padded with the image; padding is not absent
         image = torch.cat([image.float(), torch.as_tensor(absent_CDHW).float()])
@@ -93,7 +94,7 @@ class _Given:
     """
 
     present_1C: torch.Tensor | None
-    conditions: Sequence[Mapping[str, torch.Tensor] | None]
+    conditions: Sequence[ConditionBatch | None]
     n_absent: int
 
 
@@ -156,14 +157,8 @@ def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) ->
     return (*range(n_images), *(n_images + head_swap[background + i] - background for i in range(n_previous)))
 
 
-def _moved(conditions: Mapping[str, torch.Tensor] | None, device: torch.device) -> dict[str, torch.Tensor] | None:
-    return None if conditions is None else {name: value.to(device) for name, value in conditions.items()}
-
-
-def _repeated(conditions: Mapping[str, torch.Tensor] | None, n: int) -> dict[str, torch.Tensor] | None:
-    if conditions is None:
-        return None
-    return {name: value.expand(n, *value.shape[1:]) for name, value in conditions.items()}
+def _repeated(conditions: ConditionBatch | None, n: int) -> ConditionBatch | None:
+    return None if conditions is None else conditions.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
 
 
 def _flipped(image_CDHW: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:

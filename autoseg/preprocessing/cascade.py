@@ -8,6 +8,7 @@ import torch
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.resize import plan_resize
 from autoseg.grids.vote import resample_label
+from autoseg.preprocessing.prepare import transposed_spacing
 from planners.schema.plan import Configuration
 
 
@@ -15,8 +16,9 @@ def with_previous(prepared: PreparedCase, label_DHW: np.ndarray, configuration: 
     """The prepared case with `previous_DHW`, from a label map (z, y, x) on the file's grid."""
     transposed = np.asarray(label_DHW).transpose(prepared.transpose)
     cropped = transposed[tuple(slice(*side) for side in prepared.box)].astype(np.int16)
-    from_mm = tuple(float(prepared.geometry.spacing_mm[axis]) for axis in prepared.transpose)
+    from_mm = transposed_spacing(prepared.geometry, prepared.transpose)
     rules = configuration.resampling
-    shapes = (cropped.shape, tuple(prepared.image_CDHW.shape[1:]))
+    depth, height, width = cropped.shape
+    shapes = ((depth, height, width), prepared.shape)
     resize = plan_resize(shapes, from_mm, prepared.spacing_mm, rules.order_label, rules)
     return replace(prepared, previous_DHW=resample_label(torch.from_numpy(cropped), resize).numpy())

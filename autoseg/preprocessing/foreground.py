@@ -3,13 +3,13 @@
 import hashlib
 
 import numpy as np
-import scipy
 
+from autoseg.grids.boxes import box_of_values, boxes_of_values
 from autoseg.grids.components import components
 from planners.schema.labels import LabelSpec
 
 VOXELS_PER_CLASS = 10_000
-# Voxels sampled of every component at least (or all of it), so that patches can be drawn a lesion at a time.
+# Voxels sampled of every component at least (or all of it), so that patches can be drawn lesion by lesion.
 VOXELS_PER_COMPONENT = 20
 # The key of voxels that carry any label, background too; present where the dataset has an ignore label.
 ANNOTATED = "(annotated)"
@@ -23,18 +23,18 @@ def sample_foreground(label_DHW: np.ndarray, labels: LabelSpec, rng: np.random.G
     At most VOXELS_PER_CLASS voxels, and besides what the guarantee to each component adds. Classes without a voxel are
     left out. Voxels are in array order.
     """
-    boxes = scipy.ndimage.find_objects(label_DHW)
+    boxes = boxes_of_values(label_DHW)
     foreground, lesions = {}, {}
     for name in labels.foreground:
-        box = _union([boxes[value - 1] for value in labels.names[name] if 0 < value <= len(boxes)])
+        box = box_of_values(boxes, labels.names[name])
         if box is None:
             continue
         inside = label_DHW[box]
         values = labels.names[name]
         mask = inside == values[0] if len(values) == 1 else np.isin(inside, values)
-        voxels, components = _sample(mask, rng)
+        voxels, component = _sample(mask, rng)
         foreground[name] = voxels + np.array([side.start for side in box], dtype=np.int32)
-        lesions[name] = components
+        lesions[name] = component
     if labels.ignore is not None:
         annotated = np.flatnonzero(label_DHW != labels.ignore)
         if annotated.size:
@@ -53,16 +53,16 @@ def _sample(mask_DHW: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray,
     component_DHW, n_components = components(mask_DHW)
     voxels = np.flatnonzero(mask_DHW)
     component = component_DHW.reshape(-1)[voxels]
-    chosen = np.zeros(len(voxels), dtype=bool)
-    chosen[_draw(np.arange(len(voxels)), rng)] = True
-    have = np.bincount(component[chosen], minlength=n_components + 1)
+    selected = np.zeros(len(voxels), dtype=bool)
+    selected[_draw(np.arange(len(voxels)), rng)] = True
+    have = np.bincount(component[selected], minlength=n_components + 1)
     size = np.bincount(component, minlength=n_components + 1)
     lacking = np.flatnonzero(np.isin(component, np.flatnonzero(have < np.minimum(size, VOXELS_PER_COMPONENT))))
     # Of the components that the draw passed over, the first few voxels in a random order.
     lacking = lacking[np.lexsort((rng.random(len(lacking)), component[lacking]))]
     first = np.searchsorted(component[lacking], component[lacking], side="left")
-    chosen[lacking[np.arange(len(lacking)) - first < VOXELS_PER_COMPONENT]] = True
-    return _coordinates(voxels[chosen], mask_DHW.shape), component[chosen]
+    selected[lacking[np.arange(len(lacking)) - first < VOXELS_PER_COMPONENT]] = True
+    return _coordinates(voxels[selected], mask_DHW.shape), component[selected]
 
 
 def _draw(items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -74,10 +74,3 @@ def _draw(items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _coordinates(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)
-
-
-def _union(boxes: list) -> tuple[slice, ...] | None:
-    boxes = [box for box in boxes if box is not None]
-    if not boxes:
-        return None
-    return tuple(slice(min(b[axis].start for b in boxes), max(b[axis].stop for b in boxes)) for axis in range(3))

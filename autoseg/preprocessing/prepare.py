@@ -9,6 +9,7 @@ import numpy as np
 
 from autoseg.datasets.case import Case, PreparedCase
 from autoseg.grids.crop import bounding_box, nonzero_mask
+from autoseg.grids.geometry import Geometry
 from autoseg.grids.resize import Resize, plan_resize, target_shape, target_spacing
 from autoseg.preprocessing.foreground import case_generator, sample_foreground
 from autoseg.preprocessing.normalize import normalize
@@ -33,7 +34,7 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
     image_CDHW = case.image_CDHW.transpose(axes)
     absent_CDHW = None if case.absent_CDHW is None else case.absent_CDHW.transpose(axes)
     label_DHW = None if case.label_DHW is None else case.label_DHW.transpose(plan.transpose)
-    from_mm = tuple(float(case.geometry.spacing_mm[axis]) for axis in plan.transpose)
+    from_mm = transposed_spacing(case.geometry, plan.transpose)
 
     inside_DHW = nonzero_mask(image_CDHW, case.present_C, absent_CDHW)
     box = tuple((int(start), int(stop)) for start, stop in bounding_box(inside_DHW))
@@ -54,7 +55,8 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
     absent_CDHW = _resampled_absence(absent_CDHW, plan_resize(shapes, from_mm, to_mm, 1, rules), device)
     if absent_CDHW is not None:
         image_CDHW = np.where(absent_CDHW, np.float32(0), image_CDHW)
-    foreground, lesions = {}, {}
+    foreground: dict[str, np.ndarray] = {}
+    lesions: dict[str, np.ndarray] = {}
     if label_DHW is not None:
         resize = plan_resize(shapes, from_mm, to_mm, rules.order_label, rules)
         label_DHW = np.maximum(_resampled_label(label_DHW, resize), 0)
@@ -63,6 +65,12 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
                         geometry=case.geometry, transpose=plan.transpose, box=box, cropped_shape=cropped,
                         spacing_mm=to_mm, label_DHW=label_DHW, foreground=foreground, lesions=lesions,
                         absent_CDHW=absent_CDHW)
+
+
+def transposed_spacing(geometry: Geometry, transpose: tuple[int, int, int]) -> tuple[float, float, float]:
+    """The spacing (mm) along each axis after the plan's transposition."""
+    depth_mm, height_mm, width_mm = (float(geometry.spacing_mm[axis]) for axis in transpose)
+    return depth_mm, height_mm, width_mm
 
 
 def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, present_C: np.ndarray,

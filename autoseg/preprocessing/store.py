@@ -12,7 +12,7 @@ A case without its JSON is not there. One whose arrays do not have the checksum 
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.case import PreparedCase
+from autoseg.datasets.case import PreparedCase, SlicedArray
+from autoseg.formats.files import is_file, list_files
 from autoseg.formats.packed import PackedArray, checksum, open_packed, write_packed
 from autoseg.grids.geometry import Geometry
-from autoseg.workspace.files import read_model, write_unflushed
+from autoseg.workspace.files import read_model, remove_file, write_unflushed
 from planners.schema.base import Frozen
 
 # Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
@@ -61,7 +62,7 @@ class PreparedRecord(Frozen):
 class Steps:
     """An image that is stored as multiples of a step; what is sliced of it is float32."""
 
-    stored: Any
+    stored: SlicedArray
     step: float
 
     @property
@@ -72,8 +73,12 @@ class Steps:
     def ndim(self) -> int:
         return self.stored.ndim
 
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float32)
+
     def __getitem__(self, key: Any) -> np.ndarray:
-        values = self.stored[key].astype(np.float32)
+        values: np.ndarray = self.stored[key].astype(np.float32)
         values *= np.float32(self.step)
         return values
 
@@ -84,7 +89,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
     Nothing waits for the disk: what a machine that failed did not keep has not the checksum that its JSON names. Training
     reads about a `patch` at a time. The arrays may be those of an opened case, but not of the one that is overwritten.
     """
-    _json(folder, prepared.name).unlink(missing_ok=True)
+    remove_file(_json(folder, prepared.name))
     image_CDHW = np.ascontiguousarray(prepared.image_CDHW[:], dtype=np.float32)
     steps = _as_steps(image_CDHW)
     arrays = {"image": image_CDHW if steps is None else steps}
@@ -99,7 +104,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
     record = PreparedRecord(
         name=prepared.name, present=tuple(map(bool, prepared.present_C)), geometry=prepared.geometry,
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
-        shape=tuple(prepared.image_CDHW.shape[1:]), spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
+        shape=prepared.shape, spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
         provenance=prepared.provenance, arrays=places, content=content,
         image_step=None if steps is None else STEP)
     write_unflushed(_json(folder, prepared.name), f"{record.signed().model_dump_json(indent=2)}\n".encode())
@@ -118,7 +123,7 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
     rows = arrays["foreground"][:] if "foreground" in arrays else np.zeros((0, 5), dtype=np.int32)
     ends = np.searchsorted(rows[:, 0], np.arange(len(record.classes) + 1))
     parts = {c: rows[ends[i]:ends[i + 1]] for i, c in enumerate(record.classes)}
-    image_CDHW = arrays["image"] if record.image_step is None else Steps(arrays["image"], record.image_step)
+    image_CDHW: SlicedArray = arrays["image"] if record.image_step is None else Steps(arrays["image"], record.image_step)
     return PreparedCase(
         name=record.name, image_CDHW=image_CDHW, present_C=np.array(record.present), geometry=record.geometry,
         transpose=record.transpose, box=record.box, cropped_shape=record.cropped_shape, spacing_mm=record.spacing_mm,
@@ -127,9 +132,19 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
         lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance)
 
 
+def open_cases(folder: Path, names: Iterable[str]) -> Iterator[PreparedCase]:
+    """The cases one after another, as `open_prepared`; an error of the disk is a UserError that names the case."""
+    for name in names:
+        try:
+            yield open_prepared(folder, name)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise UserError("the prepared case cannot be opened", where=f"{folder}/{name}", found=error,
+                            do="prepare the dataset again") from error
+
+
 def prepared_names(folder: Path) -> list[str]:
     """Names of the cases that are complete, sorted; their checksums are looked at when they are opened."""
-    return sorted(path.name.removesuffix(".json") for path in folder.glob("*.json"))
+    return sorted(path.name.removesuffix(".json") for path in list_files(folder) if path.suffix == ".json")
 
 
 def is_current(folder: Path, name: str, provenance: dict[str, str]) -> bool:
@@ -148,8 +163,8 @@ def provenance_of(folder: Path, name: str) -> dict[str, str]:
 
 def remove_prepared(folder: Path, name: str) -> None:
     """Remove a case, its JSON first, so that what is left of an interrupted removal is not taken for a case."""
-    _json(folder, name).unlink(missing_ok=True)
-    _arrays(folder, name).unlink(missing_ok=True)
+    remove_file(_json(folder, name))
+    remove_file(_arrays(folder, name))
 
 
 def _json(folder: Path, name: str) -> Path:
@@ -198,7 +213,7 @@ def _read_record(folder: Path, name: str) -> PreparedRecord:
     try:
         record = read_model(path, PreparedRecord)
     except UserError as error:
-        if not path.is_file():
+        if not is_file(path):
             raise
         raise UserError("the prepared case is damaged, or another version made it", where=path,
                         do="run autoseg_plan_and_preprocess again: it makes this case anew") from error
@@ -208,7 +223,7 @@ def _read_record(folder: Path, name: str) -> PreparedRecord:
 
 
 def _is_whole(path: Path, record: PreparedRecord) -> bool:
-    return path.is_file() and checksum(path) == record.content
+    return is_file(path) and checksum(path) == record.content
 
 
 def _damaged(path: Path) -> UserError:

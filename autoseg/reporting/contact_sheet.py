@@ -1,9 +1,9 @@
-"""A PNG that shows what was predicted: a row a case, with its channels, the true and the predicted contours."""
+"""A PNG of predictions: one row per case, with its channels, the true and the predicted contours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from planners.schema.labels import LabelSpec
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which colour-blind people tell apart, without the black and grey of the images.
+# Okabe and Ito's colours, which colour-blind people can tell apart, without the black and grey of the images.
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 
 _WIDTH_INCHES = 2.6  # of one picture
@@ -27,7 +27,7 @@ _SOFT_TISSUE_HU = (-160.0, 240.0)
 
 @dataclass(frozen=True)
 class Shown:
-    """One prediction of a case: what it is called, its label map and its scores."""
+    """One prediction of a case: its title, its label map and its scores."""
 
     title: str
     label_DHW: np.ndarray
@@ -45,21 +45,21 @@ class Row:
 
 @dataclass(frozen=True)
 class View:
-    """A slice: the array axis that it is perpendicular to, its index, and how tall a pixel is for its width."""
+    """A slice: the array axis perpendicular to it, its index, and the height of a pixel over its width."""
 
     axis: int
     index: int
     aspect: float
 
-    def cut(self, volume_DHW: np.ndarray) -> np.ndarray:
+    def slice_of(self, volume_DHW: np.ndarray) -> np.ndarray:
         return volume_DHW.take(self.index, self.axis)
 
 
 def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
-    """Write one row a case: every channel, the first one with the true contours, and with those of each prediction.
+    """Write one row per case: every channel, the first one with the true contours, and with those of each prediction.
 
-    Of a volume the slice with most true foreground is shown, every label counting alike. A channel that a case lacks
-    stays empty.
+    For a volume the slice with the most true foreground is shown; every label has the same weight. The place of a channel
+    that a case lacks stays empty.
     """
     if not rows:
         raise ValueError("a contact sheet needs a case")
@@ -67,7 +67,7 @@ def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
     from matplotlib.figure import Figure
 
     views = [best_view(row.truth_DHW, row.case.geometry.spacing_mm, manifest.labels) for row in rows]
-    heights = [_height(view.cut(row.truth_DHW), view.aspect) for row, view in zip(rows, views, strict=True)]
+    heights = [_height(view.slice_of(row.truth_DHW), view.aspect) for row, view in zip(rows, views, strict=True)]
     n_columns = len(manifest.channels) + 1 + max(len(row.predictions) for row in rows)
     size = (_WIDTH_INCHES * n_columns, _WIDTH_INCHES * sum(heights) + 0.45 * len(rows) + 0.4)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
@@ -80,7 +80,7 @@ def contact_sheet(path: Path, rows: Sequence[Row], manifest: Manifest) -> None:
 
 
 def only_shown(row: Row, labels: LabelSpec) -> Row:
-    """The row with no more than the slice that the sheet shows of it: whole cases are large, and a sheet shows several."""
+    """The row with only the slice that the sheet shows: whole cases are large, and a sheet shows several."""
     view = best_view(row.truth_DHW, row.case.geometry.spacing_mm, labels)
 
     def thin(volume: np.ndarray) -> np.ndarray:
@@ -88,20 +88,21 @@ def only_shown(row: Row, labels: LabelSpec) -> Row:
 
     geometry = replace(row.case.geometry, shape=thin(row.truth_DHW).shape)
     case = replace(row.case, image_CDHW=thin(row.case.image_CDHW), geometry=geometry, label_DHW=None, absent_CDHW=None)
-    return Row(case, thin(row.truth_DHW), tuple(replace(one, label_DHW=thin(one.label_DHW)) for one in row.predictions))
+    predictions = tuple(replace(prediction, label_DHW=thin(prediction.label_DHW)) for prediction in row.predictions)
+    return Row(case, thin(row.truth_DHW), predictions)
 
 
 def best_view(label_DHW: np.ndarray, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:
-    """The slice with most foreground, across the axis with the largest spacing; the middle one where there is none.
+    """The slice with the most foreground, across the axis with the largest spacing; the middle one where there is none.
 
-    Each label counts by the share of its largest slice, so that a small one beside a large one is seen too.
+    The area of each label is divided by that of its largest slice, so that small labels count as much as large ones.
     """
     axis = max(range(3), key=lambda a: round(spacing_mm[a], 2))  # the first of equal ones
     return view_across(label_DHW, axis, spacing_mm, labels)
 
 
 def view_across(label_DHW: np.ndarray, axis: int, spacing_mm: tuple[float, float, float], labels: LabelSpec) -> View:
-    """The slice with most foreground across an axis; the middle one where there is none."""
+    """The slice with the most foreground across an axis; the middle one where there is none."""
     others = tuple(a for a in range(3) if a != axis)
     top = max(int(label_DHW.max(initial=0)), *labels.values) + 1
     # One pass over the voxels, however many labels there are.
@@ -115,7 +116,7 @@ def view_across(label_DHW: np.ndarray, axis: int, spacing_mm: tuple[float, float
 
 
 def shown_range(image_HW: np.ndarray, channel: ChannelSpec) -> tuple[float, float]:
-    """The values that are black and white: soft tissue in CT, else percentiles 1 and 99."""
+    """The values shown as black and white: the soft tissue window in CT, else percentiles 1 and 99."""
     if channel.modality == "ct":
         return _SOFT_TISSUE_HU
     low, high = np.percentile(image_HW, (1, 99)).tolist()
@@ -123,7 +124,7 @@ def shown_range(image_HW: np.ndarray, channel: ChannelSpec) -> tuple[float, floa
 
 
 def _height(slice_HW: np.ndarray, aspect: float) -> float:
-    # A spine is tall and flat: bounded, so that no picture is a thread.
+    # A spine is tall and narrow: the height is bounded, so that its picture is not too narrow.
     return float(np.clip(slice_HW.shape[0] * aspect / slice_HW.shape[1], 0.4, 2.0))
 
 
@@ -134,22 +135,23 @@ def _draw_row(axes: Sequence["Axes"], row: Row, view: View, manifest: Manifest) 
     for number, (ax, channel) in enumerate(zip(axes, manifest.channels, strict=False)):
         _draw_channel(ax, row, view, number, channel)
         ax.set_title(channel.name, fontsize=8)
-    drawn = [("truth", row.truth_DHW), *((f"{one.title}\n{_dice_of(one.score)}", one.label_DHW) for one in row.predictions)]
+    drawn = [("truth", row.truth_DHW), *((f"{prediction.title}\n{_dice_of(prediction.score)}", prediction.label_DHW)
+                                         for prediction in row.predictions)]
     for ax, (title, label_DHW) in zip(axes[len(manifest.channels) :], drawn, strict=False):
         _draw_channel(ax, row, view, first, manifest.channels[first])
-        _draw_contours(ax, view.cut(label_DHW), manifest.labels)
+        _draw_contours(ax, view.slice_of(label_DHW), manifest.labels)
         ax.set_title(title, fontsize=8)
     axes[0].set_title(f"{row.case.name}\n{manifest.channels[0].name}", fontsize=8)
 
 
 def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: ChannelSpec) -> None:
     # Rows of an axial slice go from front to back; where rows are slices, the head is up.
-    origin = "upper" if view.axis == 0 else "lower"
+    origin: Literal["upper", "lower"] = "upper" if view.axis == 0 else "lower"
     ax.set_axis_off()
     if not row.case.present_C[number]:
         ax.text(0.5, 0.5, "absent", ha="center", va="center", transform=ax.transAxes, fontsize=8, color="0.4")
         return
-    image_HW = view.cut(row.case.image_CDHW[number])
+    image_HW = view.slice_of(row.case.image_CDHW[number])
     low, high = shown_range(image_HW, channel)
     ax.imshow(image_HW, cmap="gray", vmin=low, vmax=high, origin=origin, aspect=view.aspect, interpolation="nearest")
 
@@ -172,8 +174,8 @@ def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: Lab
     from matplotlib.lines import Line2D
 
     shown = {int(value) for row, view in zip(rows, views, strict=True)
-             for label_DHW in (row.truth_DHW, *(one.label_DHW for one in row.predictions))
-             for value in np.unique(view.cut(label_DHW))}
+             for label_DHW in (row.truth_DHW, *(prediction.label_DHW for prediction in row.predictions))
+             for value in np.unique(view.slice_of(label_DHW))}
     lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in colours_of(labels).items()
              if shown & set(labels.names[name])]
     if lines:
@@ -181,7 +183,7 @@ def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: Lab
 
 
 def colours_of(labels: LabelSpec) -> dict[str, str]:
-    """The colour of each foreground name; they repeat where there are more than seven."""
+    """The colour of each foreground name; colours repeat from the eighth name on."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(labels.foreground)}
 
 

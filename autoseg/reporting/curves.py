@@ -12,30 +12,30 @@ from autoseg.workspace.folders import FoldFolder
 
 Record = Mapping[str, Any]
 
-# Of a training's time, what its curves may take: an epoch of a short training is over in seconds.
+# The share of the training time that drawing may take: an epoch of a short training lasts only seconds.
 _SHARE = 0.02
 
 
 class LiveCurves:
-    """Draws the curves of a fold as it trains, as often as a small share of the time allows, and after its last epoch."""
+    """Draws the curves of a fold while it trains, in a small share of the training time, and after its last epoch."""
 
     def __init__(self) -> None:
         self._not_before = 0.0
 
     def __call__(self, folder: FoldFolder) -> None:
-        begun, records = time.monotonic(), read_records(folder.metrics)
-        if not records or (begun < self._not_before and records[-1]["iteration"] < records[-1]["iterations"]):
+        started, records = time.monotonic(), read_records(folder.metrics)
+        if not records or (started < self._not_before and records[-1]["iteration"] < records[-1]["iterations"]):
             return
         plot_curves(folder.curves, records)
         now = time.monotonic()
-        self._not_before = now + (now - begun) / _SHARE
+        self._not_before = now + (now - started) / _SHARE
 
 
 def plot_curves(path: Path, records: Sequence[Record]) -> None:
-    """Write the curves of the metric records of a fold, one record an epoch; nothing where there is no record.
+    """Write the curves of the metric records of a fold, one record per epoch; nothing where there is no record.
 
     A record has `iteration`, `train_loss`, `validation_dice` (None where nothing was validated), `learning_rate` and
-    `seconds`, and may have `validation_dice_by_label`, a Dice or None a name.
+    `seconds`, and may have `validation_dice_by_label`: per label name a Dice or None.
     """
     if not records:
         return
@@ -46,7 +46,7 @@ def plot_curves(path: Path, records: Sequence[Record]) -> None:
     FigureCanvasAgg(figure)
     loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
     iterations = [record["iteration"] for record in records]
-    # One epoch is a point, which a line alone would not show.
+    # A line does not show a single epoch: it needs a marker.
     style = {"marker": "o" if len(records) < 30 else "", "markersize": 3, "linewidth": 1.3}
     loss.plot(iterations, _values(records, "train_loss"), color=COLOURS[6], **style)
     loss.set_ylabel("training loss")

@@ -1,4 +1,4 @@
-"""The overlay of one case by the names of its files."""
+"""The overlay of one case, given the names of its files."""
 
 import logging
 import re
@@ -10,6 +10,7 @@ from autoseg.base.errors import UserError
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.raw import checked_image
 from autoseg.evaluation.score import score_case
+from autoseg.evaluation.types import CaseScore
 from autoseg.formats import ending_of, read_header, read_label
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.regrid import regrid
@@ -21,14 +22,14 @@ from planners.schema.labels import LabelSpec
 logger = logging.getLogger(__name__)
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
-_TOLD = 4  # labels whose Dice the title names
+_LABELS_NAMED = 4  # in the title, with their Dice
 
 
 def draw_case(path: Path, image: Path, label: Path, predicted: Path | None, manifest: Manifest | None) -> Path:
-    """Write the planes of a case as a PNG; an image on another grid than its label is brought there by their headers.
+    """Write the planes of a case as a PNG. An image on another grid than its label is resampled to the grid of the label.
 
-    Raises UserError where a file cannot be read, the prediction lies on another grid than the label, a label value is not
-    declared, or the picture's name does not end in .png.
+    Raises UserError where a file cannot be read, the prediction is on another grid than the label, a label value is not
+    declared, or the name of the picture does not end in .png.
     """
     if path.suffix.lower() != ".png":
         raise UserError("the picture's format is not known", where=path, expected="a name that ends in .png")
@@ -43,24 +44,24 @@ def draw_case(path: Path, image: Path, label: Path, predicted: Path | None, mani
     name, index = _name_of(image)
     image_DHW, channel = _channel(image, index, manifest, grid)
     known = truth_DHW if predicted_DHW is None else predicted_DHW
-    score = score_case(truth_DHW, known, labels, grid.spacing_mm, name)  # refuses what is not declared
+    score = score_case(truth_DHW, known, labels, grid.spacing_mm, name)  # raises for a value that is not declared
     title = name if predicted_DHW is None else f"{name}\n{_dice(score)}"
     overlay(path, Shown(image_DHW, truth_DHW, predicted_DHW, grid, channel, labels), title)
     return path
 
 
 def _name_of(image: Path) -> tuple[str, int]:
-    """The case and the number of the channel that a file's name gives."""
+    """The case and the channel number in the name of a file."""
     stem = image.name[:-len(ending_of(image))]
     parts = _CHANNEL.fullmatch(stem)
     return (stem, 0) if parts is None else (parts.group(1), int(parts.group(2)))
 
 
 def _channel(path: Path, index: int, manifest: Manifest | None, grid: Geometry) -> tuple[np.ndarray, ChannelSpec]:
-    """The first channel of a file on the label's grid, and what it is."""
+    """The first channel of a file on the grid of the label, and its description."""
     image_CDHW, own = checked_image(path), read_header(path).geometry
     if own.difference(grid):
-        logger.info("%s is brought to the label's grid: %s", path.name, own.difference(grid))
+        logger.info("%s is resampled to the grid of the label: %s", path.name, own.difference(grid))
         image_CDHW, _ = regrid(image_CDHW, own, grid, names=(path, "the label"))
     if manifest is None or index >= len(manifest.channels):
         return image_CDHW[0], ChannelSpec(name="image")
@@ -68,13 +69,13 @@ def _channel(path: Path, index: int, manifest: Manifest | None, grid: Geometry) 
 
 
 def _values(truth_DHW: np.ndarray, predicted_DHW: np.ndarray | None) -> LabelSpec:
-    """A name for each value that is there, where nobody said what it means."""
-    found = {int(value) for label_DHW in (truth_DHW, predicted_DHW) if label_DHW is not None
+    """A name for each value in the label maps, where no dataset.json names them."""
+    values = {int(value) for label_DHW in (truth_DHW, predicted_DHW) if label_DHW is not None
              for value in np.unique(label_DHW)} - {0}
-    return LabelSpec(names={"background": (0,), **{f"label {value}": (value,) for value in sorted(found)}})
+    return LabelSpec(names={"background": (0,), **{f"label {value}": (value,) for value in sorted(values)}})
 
 
-def _dice(score) -> str:
-    if len(score.labels) > _TOLD:
+def _dice(score: CaseScore) -> str:
+    if len(score.labels) > _LABELS_NAMED:
         return f"mean Dice of {len(score.labels)} labels {number(score.mean_dice)}"
     return "Dice: " + ", ".join(f"{label.name} {number(label.dice)}" for label in score.labels)

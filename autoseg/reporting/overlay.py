@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoseg.grids.boxes import extent, joint_box
 from autoseg.grids.geometry import Geometry
 from autoseg.reporting.contact_sheet import colours_of, shown_range, view_across
 from autoseg.workspace.files import write_atomically
@@ -36,14 +37,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Plane:
-    """One slice, as looked at: columns towards the patient's left or back, rows downwards or to the front first.
+    """One slice as it is shown: columns run to the patient's left or back, rows run downwards or from the front.
 
-    `position` is the slice's number, from 1, of `of`; `aspect` is how tall a pixel is for its width.
+    `position` is the number of the slice, from 1 to `n_slices`; `aspect` is the height of a pixel over its width.
     """
 
     name: str
     position: int
-    of: int
+    n_slices: int
     aspect: float
     image_HW: np.ndarray
     truth_HW: np.ndarray
@@ -57,16 +58,21 @@ class Plane:
 
 
 def planes_of(shown: Shown) -> tuple[Plane, ...]:
-    """Axial, coronal and sagittal planes through the slices with most true foreground, cut to its surroundings.
+    """Axial, coronal and sagittal planes through the slices with the most true foreground, cropped around it.
 
-    Where nothing is true the predicted foreground decides, else the middle. A 2D image has one plane. The patient's left
-    is on the right, the front above or on the left, the head above, as far as the file's axes run along the patient's.
+    Where there is no true foreground, the predicted one decides, or else the middle slice. A 2D image has one plane. The
+    patient's left is on the right, the front is above or on the left, and the head is above, as far as the axes of the
+    file follow those of the patient.
     """
     order, flips = _upright(shown.geometry)
-    turned = [None if array is None else np.flip(array.transpose(order), tuple(a for a in range(3) if flips[a]))
-              for array in (shown.image_DHW, shown.truth_DHW, shown.predicted_DHW)]
-    spacing_mm = tuple(shown.geometry.spacing_mm[a] for a in order)
-    image_DHW, truth_DHW, predicted_DHW = turned
+
+    def turned(array_DHW: np.ndarray) -> np.ndarray:
+        return np.flip(array_DHW.transpose(order), tuple(a for a in range(3) if flips[a]))
+
+    z, y, x = order
+    spacing_mm = (shown.geometry.spacing_mm[z], shown.geometry.spacing_mm[y], shown.geometry.spacing_mm[x])
+    image_DHW, truth_DHW = turned(shown.image_DHW), turned(shown.truth_DHW)
+    predicted_DHW = None if shown.predicted_DHW is None else turned(shown.predicted_DHW)
     leading_DHW = truth_DHW if truth_DHW.any() or predicted_DHW is None else predicted_DHW
     window = _window([label for label in (truth_DHW, predicted_DHW) if label is not None], spacing_mm)
     limits = shown_range(image_DHW[window], shown.channel)
@@ -74,16 +80,17 @@ def planes_of(shown: Shown) -> tuple[Plane, ...]:
     flat = image_DHW.shape[0] == 1
     for axis, name in enumerate(NAMES[:1] if flat else NAMES):
         view = view_across(leading_DHW, axis, spacing_mm, shown.labels)
-        cut = tuple(view.index if a == axis else window[a] for a in range(3))
-        # Rows of an axial slice go from front to back; in the others they are slices, and the head is up.
-        slices = [None if array is None else array[cut] if axis == 0 else array[cut][::-1]
-                  for array in (image_DHW, truth_DHW, predicted_DHW)]
-        planes.append(Plane("image" if flat else name, view.index + 1, image_DHW.shape[axis], view.aspect, *slices, limits))
+        box = tuple(view.index if a == axis else window[a] for a in range(3))
+        # Rows of an axial slice run from front to back. In the other planes rows are slices, which are reversed: head up.
+        rows = slice(None) if axis == 0 else slice(None, None, -1)
+        planes.append(Plane("image" if flat else name, view.index + 1, image_DHW.shape[axis], view.aspect,
+                            image_DHW[box][rows], truth_DHW[box][rows],
+                            None if predicted_DHW is None else predicted_DHW[box][rows], limits))
     return tuple(planes)
 
 
 def draw_plane(ax: "Axes", plane: Plane, labels: LabelSpec) -> None:
-    """The slice in grey; each label in its colour, the truth as a line, the prediction dashed and lighter."""
+    """Draw the slice in grey and each label in its colour: the truth as a line, the prediction dashed and lighter."""
     ax.set_axis_off()
     low, high = plane.limits
     ax.imshow(plane.image_HW, cmap="gray", vmin=low, vmax=high, aspect=plane.aspect, interpolation="nearest")
@@ -122,14 +129,14 @@ def overlay(path: Path, shown: Shown, title: str) -> None:
     FigureCanvasAgg(figure)
     for ax, plane in zip(figure.subplots(1, len(planes), squeeze=False, width_ratios=widths)[0], planes, strict=True):
         draw_plane(ax, plane, shown.labels)
-        ax.set_title(f"{plane.name}, {plane.position} of {plane.of}", fontsize=12)
+        ax.set_title(f"{plane.name}, {plane.position} of {plane.n_slices}", fontsize=12)
     figure.suptitle(title, fontsize=13, parse_math=False)
     _legend(figure, planes, shown.labels)
     write_atomically(path, figure.savefig)
 
 
 def seen(planes: Sequence[Plane], labels: LabelSpec) -> tuple[str, ...]:
-    """Names that a truth or a prediction of these planes has."""
+    """The label names in the truth or the prediction of some planes."""
     values = {int(value) for plane in planes for label_HW in (plane.truth_HW, plane.predicted_HW)
               if label_HW is not None for value in np.unique(label_HW)}
     return tuple(name for name in labels.foreground if values & set(labels.names[name]))
@@ -163,23 +170,24 @@ def _contour(ax: "Axes", mask_HW: np.ndarray, *, colours: Sequence[str], **style
 
 
 def _upright(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """The array axes nearest to the patient's z, y and x, and which of them run the other way (world: LPS)."""
+    """The array axes nearest to the patient's z, y and x, and which of them run in the opposite direction (world: LPS)."""
     direction = np.array(geometry.direction).reshape(3, 3)[:, ::-1]  # columns: the world directions of axes z, y, x
     nearest = np.abs(direction).argmax(axis=0)  # 0: x, 1: y, 2: z
     if geometry.dimensions == 2 or sorted(nearest) != [0, 1, 2]:
         return (0, 1, 2), (False, False, False)
-    order = tuple(int(np.flatnonzero(nearest == world)[0]) for world in (2, 1, 0))
-    return order, tuple(bool(direction[nearest[axis], axis] < 0) for axis in order)
+    z, y, x = (int(np.flatnonzero(nearest == world)[0]) for world in (2, 1, 0))
+    flip_z, flip_y, flip_x = (bool(direction[nearest[axis], axis] < 0) for axis in (z, y, x))
+    return (z, y, x), (flip_z, flip_y, flip_x)
 
 
 def _window(label_maps: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> tuple[slice, ...]:
-    """The box of all foreground with half of its longest edge around it; everything where there is no foreground."""
-    foreground_DHW = np.any([label != 0 for label in label_maps], axis=0)
-    used = [np.flatnonzero(foreground_DHW.any(axis=tuple(o for o in range(3) if o != axis))) for axis in range(3)]
-    if not used[0].size:
+    """The box of all foreground with a margin of half its longest edge; the whole image where there is no foreground."""
+    boxes = [box for box in map(extent, label_maps) if box is not None]
+    if not boxes:
         return (slice(None),) * 3
-    longest_mm = max((places[-1] + 1 - places[0]) * mm for places, mm, n in
-                     zip(used, spacing_mm, foreground_DHW.shape, strict=True) if n > 1)
+    box = joint_box(boxes)
+    longest_mm = max((side.stop - side.start) * mm for side, mm, n in
+                     zip(box, spacing_mm, label_maps[0].shape, strict=True) if n > 1)
     margin_mm = max(_MARGIN_MM, longest_mm / 2)
-    return tuple(slice(max(0, int(places[0] - margin_mm / mm)), int(places[-1] + 1 + np.ceil(margin_mm / mm)))
-                 for places, mm in zip(used, spacing_mm, strict=True))
+    return tuple(slice(max(0, int(side.start - margin_mm / mm)), int(side.stop + np.ceil(margin_mm / mm)))
+                 for side, mm in zip(box, spacing_mm, strict=True))

@@ -1,4 +1,4 @@
-"""A picture of what registration did to a channel: reference and channel over each other, before and after."""
+"""A picture of the registration of a channel: reference and channel on top of each other, before and after."""
 
 import logging
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from autoseg.base.errors import AutosegError
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.raw import load_case
 from autoseg.formats.transforms import ChannelRecord, read_record, read_transforms
+from autoseg.grids.boxes import extent
 from autoseg.reporting.contact_sheet import shown_range
 from autoseg.workspace.files import write_atomically
 from planners.schema.channels import ChannelSpec
@@ -21,38 +22,38 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PLANES = ("sagittal", "coronal", "axial")  # across the patient's x, y and z
-_SQUARES = 8  # of the chequerboard along the longer side
+_SQUARES = 8  # of the checkerboard along the longer side
 
 
 def draw_registration(folder: Path, files: CaseFiles, channels: Sequence[ChannelSpec]) -> list[Path]:
-    """Write `CASE_CCCC.png` for each registered channel of a case beside its record; their paths.
+    """Write `CASE_CCCC.png` for each registered channel of a case beside its record; the paths of the pictures.
 
-    Three planes through the middle of the common field of view, a chequerboard of both images each, as the files' headers
-    say (above) and as registered (below).
+    A picture has three planes through the middle of the common field of view. Each plane is a checkerboard of both images:
+    above as placed by the headers of the files, below as registered.
     """
     record = read_record(folder, files.name)
     if record is None or not record.channels:
         return []
     try:
         after = load_case(files, channels, transforms=read_transforms(folder, files.name))
-    except AutosegError as error:  # what was rejected may cover nothing; whoever measures the case says so in full
+    except AutosegError as error:  # a rejected channel may cover nothing; measuring the case reports the fault in full
         log.warning("%s: registration is not drawn: %s", files.name, error)
         return []
     try:
         before = load_case(files, channels)
-    except AutosegError:  # the files' own frames have nothing in common
+    except AutosegError:  # by their headers the images do not overlap
         before = after
     reference = next((n for n, channel in enumerate(channels) if channel.reference), int(after.present_C.argmax()))
     paths = []
-    for number, found in record.channels.items():
+    for number, channel_record in record.channels.items():
         path = folder / f"{files.name}_{number:04}.png"
-        _draw(path, (before, after), (reference, number), channels, found)
+        _draw(path, (before, after), (reference, number), channels, channel_record)
         paths.append(path)
     return paths
 
 
 def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels: Sequence[ChannelSpec],
-          found: ChannelRecord) -> None:
+          record: ChannelRecord) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,21 +69,18 @@ def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels
             ax.set_title(_PLANES[int(directions[:, 2 - axis].argmax())], fontsize=8)
     stages = ", ".join(f"{stage.kind} {'kept' if stage.accepted else 'not kept'}"
                        + (f" ({stage.before:.3f} to {stage.after:.3f})" if stage.before and stage.after else "")
-                       for stage in found.stages)
-    reason = f"\n{found.reason}" if found.reason else ""
-    figure.suptitle(f"{cases[0].name}, {found.channel} in {channels[shown[0]].name}: above as the files say, below "
-                    f"{found.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8)
+                       for stage in record.stages)
+    reason = f"\n{record.reason}" if record.reason else ""
+    figure.suptitle(f"{cases[0].name}, {record.channel} in {channels[shown[0]].name}: above by the file headers, below "
+                    f"{record.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8)
     write_atomically(path, figure.savefig)
 
 
 def _middle(case: Case, number: int) -> tuple[int, ...]:
-    """The centre of what the channel covers of the reference's grid."""
-    covered_DHW = np.ones(case.geometry.shape, bool) if case.absent_CDHW is None else ~case.absent_CDHW[number]
-    middles = []
-    for axis in range(3):
-        used = np.flatnonzero(covered_DHW.any(axis=tuple(other for other in range(3) if other != axis)))
-        middles.append(int(used[len(used) // 2]) if used.size else case.geometry.shape[axis] // 2)
-    return tuple(middles)
+    """The centre of the part of the reference's grid that the channel covers."""
+    covered = None if case.absent_CDHW is None else extent(~case.absent_CDHW[number])
+    box = covered or tuple(slice(0, n) for n in case.geometry.shape)
+    return tuple((side.start + side.stop) // 2 for side in box)
 
 
 def _available(case: Case, channel: int) -> np.ndarray:
@@ -103,8 +101,8 @@ def _draw_plane(ax: "Axes", case: Case, shown: tuple[int, int], ranges: Sequence
     extent = [n * mm for n, mm in zip(planes[0].shape, spacing, strict=True)]
     edge = max(extent) / _SQUARES
     rows, columns = np.ogrid[tuple(slice(0, n) for n in planes[0].shape)]
-    chequered_HW = ((rows * spacing[0] // edge + columns * spacing[1] // edge) % 2).astype(bool)
-    shown_HW = np.where(chequered_HW & ~absent_HW, planes[1], planes[0])
+    checkered_HW = ((rows * spacing[0] // edge + columns * spacing[1] // edge) % 2).astype(bool)
+    shown_HW = np.where(checkered_HW & ~absent_HW, planes[1], planes[0])
     ax.imshow(shown_HW, cmap="gray", vmin=0, vmax=1, aspect=spacing[0] / spacing[1],
               origin="upper" if axis == 0 else "lower")
     ax.set_axis_off()

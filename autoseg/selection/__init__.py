@@ -1,1 +1,1 @@
-"""Which trained models answer together, and which of their answers need review: decided on the cross-validation cases."""
+"""Choose the models that predict together, and the rule for which predictions need review, on the cross-validation cases."""

@@ -1,4 +1,4 @@
-"""Every configuration, and every pair as an ensemble, scored on all cross-validation cases; and which of them is chosen."""
+"""Score every configuration, and every pair as an ensemble, on all cross-validation cases; choose one of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from autoseg.formats import read_header
 from autoseg.grids.geometry import Geometry
 from autoseg.selection.cases import CandidateCase, cases_of, decision_dice, mapped
 from autoseg.selection.costs import prediction_cost
-from autoseg.selection.gather import Contender, Dataset
+from autoseg.selection.gather import Contender, CrossValidation
 from autoseg.selection.types import Candidate, Comparison
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate with its cases and the Dice of each that decides (see `decision_dice`)."""
+    """A candidate with its cases and, per case, the Dice that decides (see `decision_dice`)."""
 
     candidate: Candidate
     contenders: tuple[Contender, ...]
@@ -25,32 +25,32 @@ class Scored:
     dice: tuple[float | None, ...]
 
 
-def score_candidates(dataset: Dataset, contenders: Sequence[Contender], workers: int) -> tuple[list[Scored], list[str]]:
+def score_candidates(dataset: CrossValidation, contenders: Sequence[Contender], workers: int
+                     ) -> tuple[list[Scored], list[str]]:
     """All candidates, and notes on the pairs that could not be scored because probabilities were not saved."""
     grids = [read_header(path).geometry for path in dataset.truths.values()]
-    # Not the scores that the folds wrote: labels may have been corrected since, and all must be judged by the same truth.
-    scored = [_scored(dataset, (one,), mapped(_score, cases_of(dataset, (one,)), workers, f"scoring {one.member.title}"),
-                      grids) for one in contenders]
-    notes = []
-    if len(contenders) > 1:
-        without = [one for one in contenders if one.folds_without_probabilities()]
-        notes = [f"ensembles with {one.member.title} were not scored, since probabilities were not saved: "
-                 f"{one.how_to_save_probabilities()}" for one in without]
-    ready = [one for one in contenders if not one.folds_without_probabilities()]
-    for pair in combinations(ready, 2):
-        title = " + ".join(one.member.title for one in pair)
-        scores = mapped(_score, cases_of(dataset, pair), workers, f"scoring {title}")
-        scored.append(_scored(dataset, pair, scores, grids))
-    return scored, notes
+    # Masks are scored again: labels may have been corrected since the folds were scored, and every candidate needs the
+    # same truth.
+    ready = [contender for contender in contenders if not contender.folds_without_probabilities()]
+    groups: list[tuple[Contender, ...]] = [*((contender,) for contender in contenders), *combinations(ready, 2)]
+    scored = []
+    for members in groups:
+        title = " + ".join(contender.member.title for contender in members)
+        scores = mapped(_score, cases_of(dataset, members), workers, f"scoring {title}")
+        scored.append(_scored(dataset, members, scores, grids))
+    if len(contenders) == 1:
+        return scored, []
+    return scored, [f"ensembles with {contender.member.title} were not scored, since probabilities were not saved: "
+                    f"{contender.commands_for_probabilities()}" for contender in contenders if contender not in ready]
 
 
 def choose(scored: Sequence[Scored], seed: int = 0) -> tuple[Scored, list[Comparison]]:
-    """The cheapest candidate, unless a costlier one is better on the same cases; challengers come in the order of cost.
+    """The cheapest candidate, unless a costlier one is better on the same cases; candidates are tested in order of cost.
 
-    Better is what `evaluate.compare.judge` calls so without a margin: the 95 % interval of the paired difference to the
-    incumbent lies above 0. Of equal cost the one with the higher mean is asked first.
+    "Better" is the answer of `evaluation.statistics.judge` without a margin: the 95 % interval of the paired difference
+    to the incumbent lies above 0. Where two candidates cost the same, the one with the higher mean is tested first.
     """
-    ranked = sorted(scored, key=lambda one: (one.candidate.cost, -_mean(one.dice), one.candidate.title))
+    ranked = sorted(scored, key=lambda entry: (entry.candidate.cost, -_mean(entry.dice), entry.candidate.title))
     incumbent, comparisons = ranked[0], []
     for candidate in ranked[1:]:
         comparison = compare(candidate.candidate.title, candidate.dice, incumbent.candidate.title, incumbent.dice, seed)
@@ -59,19 +59,19 @@ def choose(scored: Sequence[Scored], seed: int = 0) -> tuple[Scored, list[Compar
     return incumbent, comparisons
 
 
-def compare(candidate: str, challenging: Sequence[float | None], incumbent: str, holding: Sequence[float | None],
-            seed: int = 0) -> Comparison:
-    """Whether one takes the place of the other, by the Dice of each case."""
-    difference = paired_difference(challenging, holding, seed)
+def compare(candidate: str, candidate_dice: Sequence[float | None], incumbent: str,
+            incumbent_dice: Sequence[float | None], seed: int = 0) -> Comparison:
+    """Whether the candidate replaces the incumbent, by the Dice of each case."""
+    difference = paired_difference(candidate_dice, incumbent_dice, seed)
     better = judge(difference, margin=0.0) == "better"
     return Comparison(incumbent=incumbent, candidate=candidate, difference=difference, accepted=better)
 
 
-def _scored(dataset: Dataset, members: tuple[Contender, ...], scores: Sequence[CaseScore], grids: Sequence[Geometry]
-            ) -> Scored:
+def _scored(dataset: CrossValidation, members: tuple[Contender, ...], scores: Sequence[CaseScore],
+            grids: Sequence[Geometry]) -> Scored:
     cases = cases_of(dataset, members)
-    candidate = Candidate(members=tuple(one.member for one in members), scores=summarize(scores, dataset.labels),
-                          cost=sum(prediction_cost(one.plan, one.member, grids) for one in members))
+    candidate = Candidate(members=tuple(contender.member for contender in members), scores=summarize(scores, dataset.labels),
+                          cost=sum(prediction_cost(contender.plan, contender.member, grids) for contender in members))
     dice = tuple(decision_dice(score, case.annotated) for score, case in zip(scores, cases, strict=True))
     return Scored(candidate, members, tuple(cases), dice)
 

@@ -1,7 +1,8 @@
-"""One cross-validation case of a candidate: its truth and its mask, read when they are needed and forgotten again."""
+"""One cross-validation case of a candidate: its truth and its mask. Both are read when they are needed and not kept."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,23 +15,25 @@ from autoseg.evaluation.folders import BYTES_A_VOXEL
 from autoseg.evaluation.types import CaseScore, mean
 from autoseg.formats import read_label
 from autoseg.formats.memory_estimate import most_voxels
-from autoseg.formats.probabilities import LEVELS, SavedProbabilities, joint_box, read_probabilities
+from autoseg.formats.probabilities import LEVELS, SavedProbabilities, read_probabilities
+from autoseg.grids.boxes import joint_box
 from autoseg.grids.geometry import Geometry
-from autoseg.prediction.decision import decide
-from autoseg.selection.gather import Contender, Dataset
+from autoseg.prediction.decision import decided
+from autoseg.selection.gather import Contender, CrossValidation
 from planners.schema.labels import LabelSpec
 
 T = TypeVar("T")
 
-# Starting processes takes seconds; what is done sooner is done here.
+# Starting processes takes seconds; shorter work is done in this process.
 _SECONDS_WORTH_PROCESSES = 20.0
-_TRIED = 2  # cases that tell the time per case
+_TRIED = 2  # cases that are timed to estimate the time of all
 
 
 @dataclass(frozen=True)
 class CandidateCase:
-    """Where the truth, the mask and the probabilities of a case lie; of a single configuration the mask is `mask`, of
-    several it is made of their mean probabilities.
+    """The files of a case: its truth, its mask and its probabilities.
+
+    A single configuration has the file `mask`. The mask of several configurations comes from their mean probabilities.
     """
 
     name: str
@@ -48,11 +51,11 @@ class CandidateCase:
         return read_label(self.mask)[0] if self.mask is not None else mean_label(self.read_probabilities(), self.labels)
 
     def read_probabilities(self) -> list[SavedProbabilities]:
-        """What each configuration says, by the fold that never saw the case."""
+        """The probabilities of each configuration, from the fold that was not trained on the case."""
         return [read_probabilities(path) for path in self.probabilities]
 
 
-def cases_of(dataset: Dataset, members: Sequence[Contender]) -> list[CandidateCase]:
+def cases_of(dataset: CrossValidation, members: Sequence[Contender]) -> list[CandidateCase]:
     """The cases of a configuration, or of several as an ensemble."""
     return [CandidateCase(name=name, truth=truth, labels=dataset.labels,
                           annotated=tuple(dataset.annotated.get(name, dataset.labels.foreground)),
@@ -61,37 +64,37 @@ def cases_of(dataset: Dataset, members: Sequence[Contender]) -> list[CandidateCa
             for name, truth in dataset.truths.items()]
 
 
-def mean_label(soft: Sequence[SavedProbabilities], labels: LabelSpec) -> np.ndarray:
-    """The label map (z, y, x; int16) of the mean of some probabilities of one case; a UserError where grids differ."""
-    shapes = {one.shape for one in soft}
+def mean_label(probabilities: Sequence[SavedProbabilities], labels: LabelSpec) -> np.ndarray:
+    """The label map (z, y, x; int16) of the mean of several probabilities of one case; a UserError where grids differ."""
+    shapes = {saved.shape for saved in probabilities}
     if len(shapes) > 1:
         raise UserError("the probabilities lie on different grids", found=", ".join(map(str, sorted(shapes))),
                         do="train the folds again")
-    out = np.zeros(soft[0].shape, np.int16)
-    box = joint_box([one.box for one in soft])
-    total = sum(one.within(box).astype(np.uint16) for one in soft)
-    out[box] = decide(total, labels, threshold=LEVELS * len(soft) / 2)
+    out = np.zeros(probabilities[0].shape, np.int16)
+    box = joint_box([saved.box for saved in probabilities])
+    total = reduce(np.add, (saved.within(box).astype(np.uint16) for saved in probabilities))
+    out[box] = decided(total, labels, threshold=LEVELS * len(probabilities) / 2)
     return out
 
 
 def decision_dice(score: CaseScore, annotated: Sequence[str]) -> float | None:
     """Mean Dice over the annotated labels, 1 for a label that neither truth nor mask has; None where none is annotated.
 
-    Were such a label left out, as it is from the scores that are reported, removing a false finding would count nothing.
+    Reported scores leave such a label out. Here it counts, since otherwise a removed false finding would gain nothing.
     """
     return mean([1.0 if label.is_empty else label.dice for label in score.labels if label.name in annotated]).value
 
 
 def mapped(work: Callable[[CandidateCase], T], cases: Sequence[CandidateCase], workers: int, label: str) -> list[T]:
-    """`work` of every case, in order; in processes where that is worth their start."""
+    """`work` of every case, in order; in several processes where that is faster."""
     with progress_bar(label, len(cases)) as bar:
         return list(each_case(work, cases, workers, bar.update,
                               effort=Effort(label, case_bytes(cases), _TRIED, _SECONDS_WORTH_PROCESSES)))
 
 
 def case_bytes(cases: Sequence[CandidateCase]) -> int:
-    """What the largest of some cases takes: its masks, and probabilities of each model as read and as summed (a byte and
-    two), in float64 while they are compared.
+    """The memory of the largest case: its masks, the probabilities of each model as read (one byte) and as summed (two
+    bytes), and float64 while they are compared.
     """
     models = max((len(case.probabilities) for case in cases), default=0)
     heads = len(cases[0].labels.names) if cases else 0

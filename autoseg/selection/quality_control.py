@@ -1,8 +1,8 @@
-"""How far a new case is to be trusted: a temperature, a rule that predicts the Dice, and a limit below which to look.
+"""Quality control of new cases: a temperature, a rule that predicts the Dice, and a limit below which a case needs review.
 
-The rule is fitted twice: once on all cases, for new ones; and for each fold on the cases of the others, so that what
-is said of a cross-validation case comes from a rule that never saw its fold. The models that speak of a case are
-those that never saw it (docs/decisions/0013-quality-control.md).
+The rule is fitted on all cases, for new cases. It is also fitted once per fold on the cases of the other folds: the
+prediction for a cross-validation case comes from a rule that never saw the fold of the case. The probabilities of a
+case come from models that were not trained on it (docs/decisions/0013-quality-control.md).
 """
 
 from collections.abc import Sequence
@@ -21,17 +21,16 @@ from autoseg.evaluation.calibration import (
     fit_temperature,
     sample_case,
 )
-from autoseg.formats.probabilities import Box, joint_box
-from autoseg.grids.boxes import occupied
-from autoseg.prediction.decision import decide
+from autoseg.grids.boxes import Box, joint_box, occupied
+from autoseg.prediction.decision import decided
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.uncertainty import expected_dice
 from autoseg.selection.cases import CandidateCase, mapped
 from autoseg.selection.types import CaseEstimate
 
-FEWEST_CASES = 10  # of fewer no rule is learned
+FEWEST_CASES = 10  # with fewer cases no rule is fitted
 MOST_FLAGGED = 0.25  # of the cases
-BAD_PERCENTILE = 10  # cases of a true Dice up to this percentile are those that should be looked at
+BAD_PERCENTILE = 10  # cases with a true Dice up to this percentile should be reviewed
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Learned:
-    """All that was learned; `quality_control` is None where there are too few cases, which `notes` say."""
+    """The result of the fit; `quality_control` is None where there are too few cases, and `notes` say so."""
 
     calibration: Calibration
     quality_control: QualityControl | None
@@ -56,18 +55,20 @@ class Learned:
     notes: tuple[str, ...] = ()
 
 
-def fit_quality_control(cases: Sequence[CandidateCase], fold_of: Sequence[str], true_dice: Sequence[float | None], workers: int
-                ) -> Learned:
-    """What the saved probabilities of these cases teach. `fold_of` and `true_dice` (of the final masks) are by case.
+def fit_quality_control(cases: Sequence[CandidateCase], fold_of: Sequence[str], true_dice: Sequence[float | None],
+                        workers: int) -> Learned:
+    """Fit quality control to the saved probabilities of some cases.
 
-    Cases without a true Dice, or labelled in part, teach nothing.
+    `fold_of` and `true_dice` (of the final masks) have one entry per case. A case without a true Dice, or a case that is
+    only partly labelled, is not used.
     """
     has_regions = cases[0].labels.has_regions
     most = min(SAMPLE, SAMPLE_OF_ALL // len(cases))
     samples = mapped(partial(_samples, most=most), cases, workers, "calibration")
     folds = sorted(set(fold_of))
-    temperature = fit_temperature(_pooled(samples, [True] * len(cases)), has_regions)
-    error = calibration(_pooled(samples, [True] * len(cases)), temperature, has_regions)
+    pooled = [sample for case_samples in samples for sample in case_samples]
+    temperature = fit_temperature(pooled, has_regions)
+    error = calibration(pooled, temperature, has_regions)
     expected_N = np.array(mapped(_expected, cases, workers, "expected Dice"))
     known_N = np.array([bool(sample) and dice is not None for sample, dice in zip(samples, true_dice, strict=True)])
     true_N = np.array([np.nan if dice is None else dice for dice in true_dice])
@@ -75,18 +76,18 @@ def fit_quality_control(cases: Sequence[CandidateCase], fold_of: Sequence[str], 
     if known_N.sum() < FEWEST_CASES or any((known_N & (fold_N != fold)).sum() < 2 for fold in folds):
         note = f"{known_N.sum()} cases are too few to learn how Dice can be predicted; {FEWEST_CASES} are needed"
         return Learned(error, None, (), (note,))
-    held = _held_out(expected_N, true_N, known_N, fold_N, folds)
-    r = correlation(np.array([held[i][0] for i in np.flatnonzero(known_N)]), true_N[known_N])
+    held_out = _held_out(expected_N, true_N, known_N, fold_N, folds)
+    r = correlation(np.array([held_out[i][0] for i in np.flatnonzero(known_N)]), true_N[known_N])
     rule = fit_rule(expected_N[known_N], true_N[known_N])
-    quality_control = QualityControl(temperature=temperature, intercept=rule.intercept, slope=rule.slope, review_below=rule.review_below,
-                  correlation=r, n=int(known_N.sum()))
-    told = tuple(CaseEstimate(name=case.name, predicted_dice=float(predicted), true_dice=dice, needs_review=bool(flag))
-                 for case, dice, (predicted, flag) in zip(cases, true_dice, held, strict=True))
-    return Learned(error, quality_control, told, _doubts(r))
+    quality_control = QualityControl(temperature=temperature, intercept=rule.intercept, slope=rule.slope,
+                                     review_below=rule.review_below, correlation=r, n=int(known_N.sum()))
+    estimates = tuple(CaseEstimate(name=case.name, predicted_dice=float(predicted), true_dice=dice, needs_review=bool(flag))
+                      for case, dice, (predicted, flag) in zip(cases, true_dice, held_out, strict=True))
+    return Learned(error, quality_control, estimates, _doubts(r))
 
 
 def fit_rule(expected_N: np.ndarray, true_N: np.ndarray) -> Rule:
-    """Least squares, and the limit by Youden's J. Where more expected Dice means no more Dice, the mean is predicted."""
+    """Least squares, and the limit by Youden's J. Where the slope would be negative, the mean is predicted."""
     centred = expected_N - expected_N.mean()
     variance = float((centred**2).mean())
     slope = float((centred * true_N).mean()) / variance if variance > 1e-12 else 0.0
@@ -97,11 +98,12 @@ def fit_rule(expected_N: np.ndarray, true_N: np.ndarray) -> Rule:
 
 
 def review_below(predicted_N: np.ndarray, true_N: np.ndarray) -> float:
-    """The limit of predicted Dice that best tells the bad cases: highest sensitivity less false alarms (Youden 1950).
+    """The limit of predicted Dice that best separates the bad cases: the highest Youden index (sensitivity minus false
+    alarm rate, Youden 1950).
 
-    Bad are cases up to the 10th percentile of true Dice. At most a quarter of the cases is flagged: who has to look at
-    more looks at none. Of equal limits the lowest, which flags fewest. Where no limit tells anything, the 10th percentile
-    of the predictions.
+    Bad cases are those up to the 10th percentile of true Dice. At most a quarter of the cases is flagged, so that the
+    review stays feasible. Of equally good limits the lowest is taken, which flags the fewest cases. Where no limit
+    separates anything, the limit is the 10th percentile of the predictions.
     """
     bad_N = true_N <= np.percentile(true_N, BAD_PERCENTILE)
     levels = np.unique(predicted_N)
@@ -117,7 +119,7 @@ def review_below(predicted_N: np.ndarray, true_N: np.ndarray) -> float:
 
 
 def correlation(a_N: np.ndarray, b_N: np.ndarray) -> float | None:
-    """Pearson's; None of fewer than three pairs, or where one of them does not vary."""
+    """Pearson's correlation; None for fewer than three pairs, or where one of the two does not vary."""
     if len(a_N) < 3 or min(a_N.std(), b_N.std()) < 1e-9:
         return None
     return float(np.corrcoef(a_N, b_N)[0, 1])
@@ -125,48 +127,47 @@ def correlation(a_N: np.ndarray, b_N: np.ndarray) -> float | None:
 
 def _held_out(expected_N: np.ndarray, true_N: np.ndarray, known_N: np.ndarray, fold_N: np.ndarray, folds: Sequence[str]
               ) -> list[tuple[float, bool]]:
-    """For each case what the rule of the other folds says: predicted Dice, and whether to look."""
-    held: list[tuple[float, bool]] = [(0.0, False)] * len(true_N)
+    """For each case the answer of the other folds' rule: predicted Dice, and whether the case needs review."""
+    held_out: list[tuple[float, bool]] = [(0.0, False)] * len(true_N)
     for fold in folds:
         others = known_N & (fold_N != fold)
         rule = fit_rule(expected_N[others], true_N[others])
         for i in np.flatnonzero(fold_N == fold):
             predicted = float(rule.predict(expected_N[i]))
-            held[i] = (predicted, predicted < rule.review_below)
-    return held
+            held_out[i] = (predicted, predicted < rule.review_below)
+    return held_out
 
 
 def _doubts(r: float | None) -> tuple[str, ...]:
     if r is None:
-        return ("predicted or true Dice does not vary over the cases: nothing is known of how well one follows the other",)
+        return ("predicted or true Dice does not vary over the cases: their correlation is not known",)
     if r < 0.5:
-        return (f"predicted and true Dice correlate by {r:.2f} only on cases that the rule never saw: do not rely on it",)
+        return (f"predicted and true Dice correlate by only {r:.2f} on cases that the rule never saw: do not rely on it",)
     return ()
 
 
-def _pooled(samples: Sequence[Sequence[CalibrationSample]], chosen: Sequence[bool]) -> list[CalibrationSample]:
-    return [one for of_case, wanted in zip(samples, chosen, strict=True) if wanted for one in of_case]
-
 
 def _samples(case: CandidateCase, most: int) -> list[CalibrationSample]:
-    """A sample of each model that speaks of the case; none where the case is labelled in part."""
+    """One sample per model; none where the case is only partly labelled."""
     if set(case.annotated) != set(case.labels.foreground):
         return []
     truth, _ = case.read_truth()
     samples = []
-    for soft in case.read_probabilities():
-        box = joint_box([soft.box, _around(truth)]) if truth.any() else soft.box
-        levels = soft.within(box)
-        samples.append(sample_case(levels, truth[box], decide(levels, case.labels, threshold=127.5), case.labels, most))
+    for probabilities in case.read_probabilities():
+        box = joint_box([probabilities.box, _around(truth)]) if truth.any() else probabilities.box
+        levels = probabilities.within(box)
+        samples.append(sample_case(levels, truth[box], decided(levels, case.labels, threshold=127.5), case.labels, most))
     return samples
 
 
 def _around(truth_DHW: np.ndarray) -> Box:
-    """The box of the truth and of what calibration sees beside it."""
-    return tuple(slice(max(0, side.start - DILATION), min(n, side.stop + DILATION))
-                 for side, n in zip(occupied(truth_DHW), truth_DHW.shape, strict=True))
+    """The box of the truth with the margin that calibration uses around it."""
+    z, y, x = (slice(max(0, side.start - DILATION), min(n, side.stop + DILATION))
+               for side, n in zip(occupied(truth_DHW), truth_DHW.shape, strict=True))
+    return z, y, x
 
 
 def _expected(case: CandidateCase) -> float:
     """The mean of the models' expected Dice."""
-    return float(np.mean([expected_dice(one.levels_KDHW, case.labels) for one in case.read_probabilities()]))
+    return float(np.mean([expected_dice(probabilities.levels_KDHW, case.labels)
+                          for probabilities in case.read_probabilities()]))

@@ -1,12 +1,14 @@
-"""Which postprocessing is accepted: one step after the other, each by the same paired test as a costlier configuration.
+"""Choose the postprocessing step by step; each step must pass the same paired test as a costlier configuration.
 
-The order is fixed: the largest component of the whole foreground, then of each label, then holes, then minimum volumes.
-Steps of one stage are tested against what the stages before left. Labels do not take voxels from each other, so testing
-them side by side is testing them in turn; of regions, which do, it is nearly so.
+The order of the stages is fixed: the largest component of the whole foreground, the largest component of each label,
+holes, minimum volumes. The steps of a stage are compared with the result of the earlier stages. All labels of a stage are
+tested at once. Labels do not share voxels, so this gives the same result as one label after the other. Regions overlap;
+for them the result is nearly the same.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +22,16 @@ from autoseg.selection.cases import CandidateCase, decision_dice, mapped
 from autoseg.selection.types import Comparison
 from planners.schema.labels import LabelSpec
 
-# Minimum volumes that are tried: half of the smallest true component, and these percentiles of all of them.
+# Minimum volumes that are tried: half of the smallest true component, and these percentiles of all true components.
 PERCENTILES = (5, 25)
 
 _DICE = Scoring(metrics=("dice",))
-_Step = tuple[str, str, dict]  # what it does, to which name (or ""), and the values of Postprocessing that it sets
+_Step = tuple[str, str, dict[str, Any]]  # title, label name (or ""), and the values of Postprocessing that it sets
 
 
 def choose_steps(cases: Sequence[CandidateCase], labels: LabelSpec, workers: int, seed: int = 0
                  ) -> tuple[Postprocessing, list[Comparison]]:
-    """The steps that are better than going without, and every comparison that was made."""
+    """The steps that improve the masks, and every comparison that was made."""
     accepted, comparisons = Postprocessing(), []
     for stage in ("largest of all", "largest", "holes", "volume"):
         steps = _steps(stage, accepted, labels, _volumes(cases, labels, workers) if stage == "volume" else {})
@@ -38,18 +40,18 @@ def choose_steps(cases: Sequence[CandidateCase], labels: LabelSpec, workers: int
         options = tuple(accepted.model_copy(update=changes) for *_, changes in steps)
         rows = mapped(partial(_dice_of, base=accepted, options=options), cases, workers, f"postprocessing: {stage}")
         base, *others = zip(*rows, strict=True)
-        held = {name: (describe(accepted), base) for _, name, _ in steps}
+        incumbents = {name: (describe(accepted), base) for _, name, _ in steps}
         for (title, name, changes), dice in zip(steps, others, strict=True):
-            comparison = compare(title, dice, *held[name], seed)
+            comparison = compare(title, dice, *incumbents[name], seed)
             comparisons.append(comparison)
             if comparison.accepted:
-                held[name] = (title, dice)
+                incumbents[name] = (title, dice)
                 accepted = _merged(accepted, changes)
     return accepted, comparisons
 
 
 def describe(steps: Postprocessing) -> str:
-    """What is done, in words."""
+    """The steps in words."""
     words = ["keep the largest component of the foreground"] if steps.keep_largest_of_all else []
     words += [f"keep the largest component of {name}" for name in steps.keep_largest]
     words += [f"fill holes of {name}" for name in steps.fill_holes]
@@ -61,19 +63,19 @@ def _steps(stage: str, accepted: Postprocessing, labels: LabelSpec, volumes: Map
     names = labels.foreground
     if stage == "largest of all":
         return [_step("", {"keep_largest_of_all": True})]
-    if stage == "largest":  # of a single label it is the same as of all
+    if stage == "largest":  # with a single label the stage before did the same
         return [_step(name, {"keep_largest": (*accepted.keep_largest, name)}) for name in names] if len(names) > 1 else []
     if stage == "holes":
         return [_step(name, {"fill_holes": (*accepted.fill_holes, name)}) for name in names]
     return [_step(name, {"minimum_ml": {**accepted.minimum_ml, name: ml}}) for name in names for ml in volumes[name]]
 
 
-def _step(name: str, changes: dict) -> _Step:
+def _step(name: str, changes: dict[str, Any]) -> _Step:
     return describe(Postprocessing(**changes)), name, changes
 
 
-def _merged(steps: Postprocessing, changes: dict) -> Postprocessing:
-    """Both together: names are added to names."""
+def _merged(steps: Postprocessing, changes: dict[str, Any]) -> Postprocessing:
+    """The steps with the changes; names are added to the names that are there."""
     update = {}
     for key, value in changes.items():
         known = getattr(steps, key)
@@ -84,7 +86,7 @@ def _merged(steps: Postprocessing, changes: dict) -> Postprocessing:
 
 
 def _dice_of(case: CandidateCase, base: Postprocessing, options: Sequence[Postprocessing]) -> list[float | None]:
-    """The Dice that decides: of the base, then of each option. What changes nothing is not scored again."""
+    """The Dice that decides: of the base, then of each option. An option that changes nothing is not scored again."""
     truth, geometry = case.read_truth()
     raw = case.read_mask()
 
@@ -101,12 +103,12 @@ def _dice_of(case: CandidateCase, base: Postprocessing, options: Sequence[Postpr
 
 
 def _volumes(cases: Sequence[CandidateCase], labels: LabelSpec, workers: int) -> dict[str, list[float]]:
-    """The minimum volumes [mL] to try for each name, ascending; what would not remove a voxel is left out."""
-    found = mapped(_true_volumes, cases, workers, "postprocessing: true sizes")
-    voxel_ml = min(voxel for voxel, _ in found)
+    """The minimum volumes [mL] to try for each name, ascending; a volume that cannot remove a voxel is left out."""
+    measured = mapped(_true_volumes, cases, workers, "postprocessing: true sizes")
+    voxel_ml = min(voxel for voxel, _ in measured)
     volumes = {}
     for name in labels.foreground:
-        all_ml = np.concatenate([of_name[name] for _, of_name in found])
+        all_ml = np.concatenate([by_name[name] for _, by_name in measured])
         tried = [all_ml.min() / 2, *np.percentile(all_ml, PERCENTILES)] if len(all_ml) else []
         rounded = {float(f"{ml:.3g}") for ml in tried}
         volumes[name] = sorted(ml for ml in rounded if ml > voxel_ml)
@@ -114,7 +116,7 @@ def _volumes(cases: Sequence[CandidateCase], labels: LabelSpec, workers: int) ->
 
 
 def _true_volumes(case: CandidateCase) -> tuple[float, dict[str, np.ndarray]]:
-    """The volume of a voxel, and those of the true components of each name [mL]."""
+    """The volume of a voxel, and the volumes of the true components of each name [mL]."""
     truth, geometry = case.read_truth()
     voxel_ml = geometry.voxel_ml()
     return voxel_ml, {name: voxel_ml * component_voxels(np.isin(truth, case.labels.names[name]))

@@ -1,4 +1,4 @@
-"""What was compared to choose a model, and with which result: `selection.json`."""
+"""The comparisons behind the choice of a model, and their results: `selection.json`."""
 
 from pydantic import Field
 
@@ -10,11 +10,11 @@ from planners.schema.base import Frozen, formerly
 
 
 class Candidate(Frozen):
-    """One configuration, or several as an ensemble, scored on every cross-validation case by the folds that never saw it."""
+    """One configuration, or several as an ensemble. Each cross-validation case is scored with the fold that never saw it."""
 
     members: tuple[Member, ...]
     scores: Summary
-    cost: float  # of predicting a case, by arithmetic, in FLOPs of all members together
+    cost: float  # FLOPs per predicted case, by arithmetic, of all members together
 
     @property
     def title(self) -> str:
@@ -22,9 +22,9 @@ class Candidate(Frozen):
 
 
 class Comparison(Frozen):
-    """Whether `candidate`, costlier than `incumbent` or with a step more, takes its place: only if it is `better`.
+    """Whether `candidate` replaces `incumbent`. The candidate is costlier or has one more step, so it must be better.
 
-    `difference` is of the mean foreground Dice of each case, in which a label that is rightly absent counts 1.
+    `difference` is that of the mean foreground Dice per case, in which a label that is rightly absent counts 1.
     """
 
     incumbent: str = Field(validation_alias=formerly("incumbent", "holder"))
@@ -34,7 +34,7 @@ class Comparison(Frozen):
 
 
 class CaseEstimate(Frozen):
-    """A cross-validation case: the Dice that was predicted for it by a rule that never saw its fold, and its true Dice.
+    """A cross-validation case: its Dice as predicted by a rule that never saw its fold, and its true Dice.
 
     `true_dice` counts a label that is rightly absent as 1.
     """
@@ -46,7 +46,7 @@ class CaseEstimate(Frozen):
 
 
 class Selection(Frozen):
-    """Everything that led to `inference`; the scores of what was chosen, postprocessing included, are `final`."""
+    """Everything that led to `inference`; `final` holds the scores of the choice, postprocessing included."""
 
     schema_version: int = 1
     dataset: str
@@ -58,4 +58,4 @@ class Selection(Frozen):
     cases: tuple[CaseEstimate, ...] = ()
     final: Summary
     inference: InferenceSettings
-    notes: tuple[str, ...] = ()  # what could not be compared, and why
+    notes: tuple[str, ...] = ()  # what could not be compared, and the reason

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.base.errors import UserError
-from autoseg.clinical.conditions import CaseConditions, read_conditions
+from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
-from autoseg.datasets.declared_columns import annotated_names, group_of
-from autoseg.datasets.manifest import Manifest, read_manifest
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
+from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.preprocessing.run import recipe_digest
 from autoseg.preprocessing.store import prepared_names, provenance_of
 from autoseg.training.cascade import add_previous
@@ -18,7 +17,6 @@ from autoseg.training.job import FoldJob
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.rules.splits import Split
 from planners.schema.plan import Configuration, Plan
@@ -30,47 +28,42 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
              restart: bool = False) -> tuple[FoldJob, dict[str, Path]]:
     """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared.
 
-    A fold that was begun keeps the encoder of its conditions, unless it is to `restart`.
+    A fold that was started keeps the encoder of its conditions, unless it is to `restart`.
     """
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
-    raw = workspace.raw(planned.dataset)
-    manifest = read_manifest(raw, allow_outcomes=True)  # the plan was made with them or without
-    files = {case.name: case for case in find_training_cases(raw, manifest)}
-    names = sorted(files)
-    split = choose_fold(_splits(workspace, planned.dataset, manifest, names), fold, names)
-    chosen = planned.configurations[configuration]
+    folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
+    raw = Dataset.open(workspace.raw(planned.dataset))
+    split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
+    settings = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
-    cases = workspace.cases(planned.dataset, planned.planner, chosen.data or configuration)
+    cases = workspace.cases(planned.dataset, planned.planner, settings.data or configuration)
     missing = sorted(set(wanted) - set(prepared_names(cases)))
     if missing:
-        raise UserError(f"{len(missing)} cases are not prepared for {chosen.data or configuration}", where=cases,
+        raise UserError(f"{len(missing)} cases are not prepared for {settings.data or configuration}", where=cases,
                         found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}")
-    _check_recipe(planned, chosen, cases, wanted)
-    if chosen.previous:
+    _check_recipe(planned, settings, cases, wanted)
+    if settings.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
-    conditions, encoder = {}, None
-    if chosen.conditioning.name != "none":
+    conditions: Mapping[str, CaseConditions] = {}
+    encoder = None
+    if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
-        begun = not restart and folder.encoder.is_file()
-        encoder = (read_model(folder.encoder, ConditionEncoder) if begun
+        started = not restart and folder.encoder.is_file()
+        encoder = (read_model(folder.encoder, ConditionEncoder) if started
                    else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
-                  annotated=annotated_names(raw, manifest, names) or {})
-    return job, {name: case.label for name, case in files.items()}
+                  annotated=raw.annotated() or {})
+    return job, {case.name: case.label for case in raw.cases if case.label is not None}
 
 
 def known_folds(workspace: Workspace, dataset: str) -> list[int]:
     """The numbers of a dataset's folds, none where it has too few cases."""
-    manifest = read_manifest(workspace.raw(dataset), allow_outcomes=True)
-    names = sorted(case.name for case in find_training_cases(workspace.raw(dataset), manifest))
-    return list(range(len(_splits(workspace, dataset, manifest, names))))
+    return list(range(len(_splits(workspace, dataset, Dataset.open(workspace.raw(dataset))))))
 
 
-def _splits(workspace: Workspace, dataset: str, manifest: Manifest, names: list[str]) -> tuple[Split, ...]:
-    groups, strata = group_of(workspace.raw(dataset), manifest, names)
-    return read_splits(workspace, dataset, names, groups, strata)
+def _splits(workspace: Workspace, dataset: str, raw: Dataset) -> tuple[Split, ...]:
+    return read_splits(workspace, dataset, raw.names, *raw.groups())
 
 
 def check_training(job: FoldJob) -> dict[str, Any]:
@@ -84,21 +77,21 @@ def check_training(job: FoldJob) -> dict[str, Any]:
     return facts
 
 
-def _conditions(raw: Path, planned: Plan, names: Sequence[str]) -> Mapping[str, CaseConditions]:
+def _conditions(raw: Dataset, planned: Plan, names: Sequence[str]) -> Mapping[str, CaseConditions]:
     """What the table, vectors and token bags say of the cases, warnings logged."""
-    found = read_conditions(raw, planned.conditions, names)
-    for warning in found.warnings:
+    conditions = raw.conditions(names, planned.conditions)
+    for warning in conditions.warnings:
         logger.warning("%s", warning)
-    return found.cases
+    return conditions.cases
 
 
-def _check_recipe(planned: Plan, chosen: Configuration, cases: Path, names: Sequence[str]) -> None:
+def _check_recipe(planned: Plan, settings: Configuration, cases: Path, names: Sequence[str]) -> None:
     """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does."""
-    recipe = recipe_digest(planned, chosen)
+    recipe = recipe_digest(planned, settings)
     others = [name for name in names if provenance_of(cases, name).get("recipe") != recipe]
     if others:
         raise UserError(f"{len(others)} cases were prepared for another plan", where=cases,
                         found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
                         expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model begun "
-                           "with the older plan goes on with --restart only")
+                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model that was "
+                           "started with the older plan goes on with --restart only")

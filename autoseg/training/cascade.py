@@ -10,7 +10,6 @@ from autoseg.formats import read_label
 from autoseg.formats.files import digest
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.store import is_current, open_prepared, write_prepared
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan
@@ -22,21 +21,21 @@ def add_previous(workspace: Workspace, planned: Plan, configuration: str, cases:
     Each case's prediction comes from the fold that did not train on it. Raises UserError where a case has none: the
     earlier stage must have finished all its folds.
     """
-    chosen = planned.configurations[configuration]
-    earlier = workspace.model(planned.dataset, planned.planner, chosen.previous)
-    masks = {mask.name.removesuffix(planned.file_ending): mask for fold in earlier.glob("fold_*")
-             for mask in FoldFolder(fold).validation.glob(f"*{planned.file_ending}")}
+    settings = planned.configurations[configuration]
+    earlier = workspace.model(planned.dataset, planned.planner, settings.previous)
+    masks = {name: mask for fold in earlier.all_folds() for name, mask in fold.masks(planned.file_ending).items()}
     missing = sorted(set(names) - set(masks))
     if missing:
-        raise UserError(f"{configuration} needs a prediction of {chosen.previous} for every case", where=earlier,
+        raise UserError(f"{configuration} needs a prediction of {settings.previous} for every case", where=earlier.path,
                         found=f"{len(missing)} cases without: " + ", ".join(missing[:5]),
-                        do=f"train every fold of it first: autoseg_train {planned.dataset} {chosen.previous} 0 (1, 2, ...)")
+                        do="train every fold of it first: "
+                           f"autoseg_train {planned.dataset} {settings.previous} 0 (1, 2, ...)")
     target = workspace.cases(planned.dataset, planned.planner, configuration)
-    with locked(target, wait=True):  # folds that begin at once join the same cases
+    with locked(target, wait=True):  # folds that start at the same time join the same cases
         for name in progress(names, "joining the earlier stage", len(names)):
             prepared = open_prepared(cases, name)
             provenance = {**prepared.provenance, "previous": digest(masks[name])}
             if not is_current(target, name, provenance):
-                joined = with_previous(prepared, read_label(masks[name])[0], chosen)
-                write_prepared(target, replace(joined, provenance=provenance), chosen.patch)
+                joined = with_previous(prepared, read_label(masks[name])[0], settings)
+                write_prepared(target, replace(joined, provenance=provenance), settings.patch)
     return target

@@ -1,8 +1,8 @@
 """One fold trained by several processes, as `torchrun` starts them: joining, and the sum of their gradients.
 
-Every process draws the whole batch of the plan from the same seed and keeps its own samples, losses and gradients are sums
-over all of them, and whatever depends on a clock is decided by the first: the training is that of one process, but for the
-order in which floating-point numbers are added.
+Every process draws the whole batch of the plan from the same seed and keeps its own samples. Losses and gradients are sums
+over all processes, and the first process decides whatever depends on a clock. So the training is that of one process, except
+for the order in which floating-point numbers are added.
 """
 
 import logging
@@ -39,11 +39,11 @@ def joined(device: str = "auto") -> Iterator[str]:
         yield device
         return
     rank, n, local, n_local = _environment()
-    chosen = _own_device(device, local)
-    cuda = chosen.startswith("cuda")
+    name = _own_device(device, local)
+    cuda = name.startswith("cuda")
     if cuda:
-        open_runtime(chosen)  # says what is wrong where there is no such GPU
-        torch.cuda.set_device(torch.device(chosen))
+        open_runtime(name)  # says what is wrong where there is no such GPU
+        torch.cuda.set_device(torch.device(name))
     if not cuda and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun says 1, whatever the machine has
         torch.set_num_threads(max(1, cores() // n_local))
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
@@ -53,7 +53,7 @@ def joined(device: str = "auto") -> Iterator[str]:
             if not is_first():
                 logging.getLogger("autoseg").setLevel(logging.ERROR)
             logger.info("%d processes train together", n)
-            yield chosen
+            yield name
     finally:
         logging.getLogger("autoseg").setLevel(level)
         dist.destroy_process_group()
@@ -61,7 +61,7 @@ def joined(device: str = "auto") -> Iterator[str]:
 
 def _environment() -> list[int]:
     try:
-        return [int(os.environ[name]) for name in _VARIABLES]
+        return [int(os.environ[variable]) for variable in _VARIABLES]
     except (KeyError, ValueError) as error:
         raise UserError("the environment of several processes is incomplete", found=error, expected=", ".join(_VARIABLES),
                         do="start them with torchrun, or unset WORLD_SIZE") from None
@@ -81,9 +81,10 @@ def check_shareable(configuration: Configuration, where: str) -> None:
     if configuration.batch % n:
         raise UserError(f"{n} processes cannot share a batch evenly", where=where, found=f"a batch of {configuration.batch}",
                         do=f"use as many processes as divide it, or --set batch={-(-configuration.batch // n) * n}")
-    if not getattr(LOSSES.get(configuration.loss.name), "sums_over_processes", False):
+    if not LOSSES.traits(configuration.loss.name).sums_over_processes:
         raise UserError(f"the loss {configuration.loss.name!r} is that of one process", where=where,
-                        do="train in one process, or let it sum by base.ranks.total and say `sums_over_processes = True`")
+                        do="train in one process, or let it sum by base.ranks.total and register it with "
+                           "sums_over_processes=True")
 
 
 def sum_gradients(parameters: Iterable[torch.Tensor]) -> None:

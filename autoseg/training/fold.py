@@ -4,31 +4,32 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
-from autoseg.base.runtime import Runtime, free_device_bytes, free_host_bytes, used_bytes
-from autoseg.batches.batch import Batch
-from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.store import CaseStore, open_cases
+from autoseg.base.runtime import Runtime, free_device_bytes, used_bytes
+from autoseg.batches.augment import UNAUGMENTED
+from autoseg.batches.loader import BatchStream
+from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
-from autoseg.nn.losses.deep import build_loss
-from autoseg.preprocessing.store import open_prepared
+from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.job import FoldJob
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
-from autoseg.training.step import AveragedWeights, Forward, patch_dice, train_step
-from autoseg.training.throughput import measure_throughput
-from autoseg.training.watchdog import Watchdog
+from autoseg.training.step import AveragedWeights, Forward, train_step
+from autoseg.training.tasks import EpochScore, Task
+from autoseg.training.throughput import Clock, measure_throughput
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, follow, resolve, revise
-from planners.schema.base import Part
 from planners.schema.plan import InputDropout
 
 logger = logging.getLogger(__name__)
@@ -38,27 +39,42 @@ _RESIDENT_SHARE = 1 / 3
 _PATCHES_PER_EPOCH = 1 / 20  # validation batches for each training batch
 
 
-def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None] = lambda: None) -> None:
+@dataclass(frozen=True)
+class _Training:
+    """What stays the same over the iterations of a fold."""
+
+    job: FoldJob
+    task: Task
+    runtime: Runtime
+    forward: Forward
+    stream: BatchStream
+    started: float
+    clock: Clock
+    on_epoch: Callable[[], object]
+
+
+def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], object] = lambda: None, *,
+               clock: Clock = time.monotonic) -> None:
     """Train until the schedule ends and write the fold's weights.
 
-    `started` is the `time.monotonic()` at which the budget began to run; `on_epoch` is called when the records of an
+    `started` is the time of the `clock` at which the budget began to run; `on_epoch` is called when the records of an
     epoch are written. Interrupted at any moment, the same call goes on from the last saved epoch. Raises AutosegError
     where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
     store = _store(job, job.training, runtime, _resident_bytes(runtime))
-    stream = _stream(job, store, runtime, job.seed)
-    state = new_state(job.plan, job.configuration, runtime, job.seed, job.layout)
+    stream = task.batches(store, job.configuration, job.seed, runtime.device, job.layout)
+    state = new_state(task, job.configuration, runtime, job.seed, job.layout)
     saved = load_state(job.folder.state)
     if saved is not None:
         _check_goes_on(job, saved)
-    throughput, forward = _measured(job, state, store, runtime)
+    throughput, forward = _measured(job, task, state, store, runtime, clock)
     if saved is not None:
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
         started -= state.seconds
         logger.info("%s goes on from iteration %d", job.title, state.iteration)
     else:
-        state.schedule = resolve(state.schedule, throughput, agreed(time.monotonic() - started))
+        state.schedule = resolve(job.configuration.schedule, throughput, agreed(clock() - started))
         if state.schedule.budget_seconds and state.schedule.iterations == 1:
             logger.warning("%s: a budget of %s is too short to train here, and will not be kept", job.title,
                            duration(state.schedule.budget_seconds))
@@ -71,18 +87,18 @@ def train_fold(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callabl
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     try:
         with runtime.same_shapes():
-            _iterate(job, state, forward, stream, throughput, runtime, started, on_epoch)
+            _iterate(_Training(job, task, runtime, forward, stream, started, clock, on_epoch), state, throughput)
     except KeyboardInterrupt:
         logger.warning("stopped at iteration %d; the same command goes on from the last epoch", state.iteration)
         raise
     finally:
         stream.close()
-    state.seconds = time.monotonic() - started
+    state.seconds = clock() - started
     if is_first():
         _finish(job, state)
 
 
-def _check_goes_on(job: FoldJob, saved: dict) -> None:
+def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
     """A UserError where what was saved is of another training. States of earlier versions say less."""
     if saved.get("training", list(job.training)) != list(job.training):
         raise UserError("the folds were changed since this training began", where=job.title,
@@ -92,49 +108,56 @@ def _check_goes_on(job: FoldJob, saved: dict) -> None:
                         do=f"go on with --seed {saved['seed']}, or begin it anew with --restart")
 
 
-def _measured(job: FoldJob, state: TrainState, store: CaseStore, runtime: Runtime) -> tuple[Throughput, Forward]:
+def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, runtime: Runtime, clock: Clock
+              ) -> tuple[Throughput, Forward]:
     """The throughput here and the form of the model that trains fastest; the state is as it was."""
     untrained = copy.deepcopy(state.to_plain())
-    trial = _stream(job, store, runtime, job.seed + 1)
+    trial = task.batches(store, job.configuration, job.seed + 1, runtime.device, job.layout)
     with runtime.same_shapes():
-        measured = measure_throughput(job, state, trial, _opened(job), runtime)
+        measured = measure_throughput(job.configuration, task, state, trial, _opened(job), runtime, clock=clock)
     trial.close()
     state.restore(untrained)
     return measured
 
 
-def _iterate(job: FoldJob, state: TrainState, forward: Forward, stream: BatchStream, throughput: Throughput, runtime: Runtime,
-             started: float, on_epoch: Callable[[], None]) -> None:
-    loss = build_loss(job.plan.labels, job.configuration, runtime.device)
-    patches = _validation_patches(job, runtime)
-    watchdog = Watchdog()
+def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> None:
+    job, task, runtime, clock = training.job, training.task, training.runtime, training.clock
+    loss, warning_of = task.build_loss(runtime.device), task.watch()
+    patches = _validation_patches(job, task, runtime)
     state.model.train()
     with progress_bar(f"training fold {job.fold}", state.schedule.iterations, "it", state.iteration) as bar:
         while not state.finished:
-            begun, first = time.monotonic(), state.iteration
+            epoch_start, first = clock(), state.iteration
             steps = min(state.schedule.iterations_per_epoch, state.schedule.iterations - state.iteration)
             rate = learning_rate(state.schedule, state.iteration)
             losses = []
             for _ in range(steps):
-                losses.append(train_step(state, forward, loss, next(stream), runtime))
+                losses.append(train_step(state, training.forward, loss, next(training.stream), runtime))
                 bar.update()
             mean_loss = torch.stack(losses).mean().item()
-            if not math.isfinite(mean_loss):
-                raise AutosegError(f"{job.title}: the loss is {mean_loss} at iteration {state.iteration}; the state before "
-                                   f"is kept; begin anew with a lower rate (--restart --set "
-                                   f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
-            dice = _patch_scores(job, state, patches, steps, runtime)
+            _check_finite(job, state, mean_loss)
+            with AveragedWeights(state) as model:
+                score = task.score(model, patches, max(1, round(steps * _PATCHES_PER_EPOCH)), runtime)
             state.epoch += 1
-            state.seconds, taken = agreed((time.monotonic() - started, time.monotonic() - begun))
+            state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             throughput = follow(throughput, taken / (state.iteration - first))
             _adapt(state, throughput, bar)
             if is_first():
                 left = (state.schedule.iterations - state.iteration) * throughput.seconds_per_iteration
-                _log(job, state, dice, watchdog, train_loss=mean_loss, learning_rate=rate, seconds_left=left,
+                _log(job, state, score, train_loss=mean_loss, learning_rate=rate, seconds_left=left,
                      memory_bytes=used_bytes(runtime.device))
-                _save(job, state, stream)
-                bar.set_postfix_str(_postfix(mean_loss, dice))
-                on_epoch()
+                if warning := warning_of(score, state.iteration / state.schedule.iterations):
+                    logger.warning("%s: %s", job.title, warning)
+                _save(job, state, training.stream)
+                bar.set_postfix_str(", ".join(filter(None, (f"loss {mean_loss:.3f}", score.text))))
+                training.on_epoch()
+
+
+def _check_finite(job: FoldJob, state: TrainState, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise AutosegError(f"{job.title}: the loss is {loss} at iteration {state.iteration}; the state before is kept; "
+                           "begin anew with a lower rate (--restart --set "
+                           f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
 
 
 def _adapt(state: TrainState, throughput: Throughput, bar: tqdm) -> None:
@@ -146,15 +169,10 @@ def _adapt(state: TrainState, throughput: Throughput, bar: tqdm) -> None:
         bar.refresh()
 
 
-def _log(job: FoldJob, state: TrainState, dice: dict[str, float | None], watchdog: Watchdog, **measured: float) -> None:
-    known = [score for score in dice.values() if score is not None]
-    mean = sum(known) / len(known) if known else None
+def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) -> None:
     append_record(job.folder.metrics, {
         "epoch": state.epoch, "iteration": state.iteration, "iterations": state.schedule.iterations,
-        "seconds": state.seconds, "validation_dice": mean, "validation_dice_by_label": dice, **measured})
-    complaint = watchdog.complaint(mean, state.iteration / state.schedule.iterations)
-    if complaint:
-        logger.warning("%s: %s", job.title, complaint)
+        "seconds": state.seconds, **score.record, **measured})
 
 
 def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
@@ -172,30 +190,18 @@ def _finish(job: FoldJob, state: TrainState) -> None:
                       "encoder": None if job.encoder is None else job.encoder.model_dump(mode="json")})
 
 
-def _patch_scores(job: FoldJob, state: TrainState, patches: Iterator[Batch] | None, steps: int, runtime: Runtime
-                  ) -> dict[str, float | None]:
-    if patches is None:
-        return dict.fromkeys(job.plan.labels.foreground)
-    with AveragedWeights(state) as model:
-        return patch_dice(model, patches, max(1, round(steps * _PATCHES_PER_EPOCH)), job.plan.labels, runtime)
-
-
-def _validation_patches(job: FoldJob, runtime: Runtime) -> BatchStream | None:
+def _validation_patches(job: FoldJob, task: Task, runtime: Runtime) -> BatchStream | None:
     """Patches of the validation cases, sampled as in training and not augmented; None where there are no such cases."""
     if not job.validation:
         return None
-    plain = job.configuration.model_copy(update={"augmentation": Part(name="none"), "input_dropout": InputDropout()})
+    plain = job.configuration.model_copy(update={"augmentation": UNAUGMENTED, "input_dropout": InputDropout()})
     store = _store(job, job.validation, runtime, _resident_bytes(runtime) // 2)
-    return make_batches(store, plain, job.plan.labels, job.seed + 2, runtime.device, job.layout)
+    return task.batches(store, plain, job.seed + 2, runtime.device, job.layout)
 
 
 def _store(job: FoldJob, names: Sequence[str], runtime: Runtime, limit_bytes: int) -> CaseStore:
-    return open_cases(job.cases, names, runtime.device, limit_bytes, conditions=job.encoded(names),
-                      annotated=job.annotated_heads())
-
-
-def _stream(job: FoldJob, store: CaseStore, runtime: Runtime, seed: int) -> BatchStream:
-    return make_batches(store, job.configuration, job.plan.labels, seed, runtime.device, job.layout)
+    return store_cases(open_cases(job.cases, names), runtime.device, limit_bytes, conditions=job.encoded(names),
+                       annotated=job.annotated_heads())
 
 
 def _opened(job: FoldJob) -> list[PreparedCase]:
@@ -206,8 +212,3 @@ def _resident_bytes(runtime: Runtime) -> int:
     if runtime.device.type == "cuda":
         return int(free_device_bytes(runtime.device) * _RESIDENT_SHARE)
     return int(free_host_bytes() * _RESIDENT_SHARE / ranks().n_local)
-
-
-def _postfix(loss: float, dice: dict[str, float | None]) -> str:
-    known = [score for score in dice.values() if score is not None]
-    return f"loss {loss:.3f}" + (f", Dice {sum(known) / len(known):.3f}" if known else "")

@@ -1,13 +1,12 @@
-"""What identifies one training, and the rooms of the disk it uses."""
+"""What identifies one training, and the folders that it reads and writes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionEncoder, Layout, encode
+from autoseg.clinical.encoded import NO_CONDITIONS, EncodedConditions, Layout
+from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.plan import Configuration, Plan
 
@@ -16,10 +15,10 @@ from planners.schema.plan import Configuration, Plan
 class FoldJob:
     """One fold of one configuration.
 
-    `cases` is the folder of prepared cases; for a cascade `previous` is the folder of the earlier stage's predictions
-    on the prepared grid. `validation` is empty for the fold `all`. `conditions` are of every case of the fold, and
-    `encoder`, fitted on its training cases, makes numbers of them; without it nothing conditions the model. `annotated`
-    names what was annotated in the cases that are labelled in part.
+    `cases` is the folder of prepared cases; those of a cascade hold the earlier stage's predictions. `validation` is empty
+    for the fold `all`. `conditions` are of every case of the fold, and `encoder`, fitted on its training cases, makes
+    numbers of them; without it nothing conditions the model. `annotated` names what was annotated in the cases that are
+    labelled in part.
     """
 
     plan: Plan
@@ -47,7 +46,7 @@ class FoldJob:
         """The inputs of the model beside the images."""
         return NO_CONDITIONS if self.encoder is None else self.encoder.layout
 
-    def encoded(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]] | None:
+    def encoded(self, names: Sequence[str]) -> dict[str, EncodedConditions] | None:
         """The encoded conditions of cases; None where nothing conditions the model."""
         if self.encoder is None:
             return None

@@ -6,21 +6,23 @@ import torch
 
 from autoseg.base.memory import check_fits, free_host_bytes, size
 from autoseg.base.runtime import Runtime, free_device_bytes
-from planners.architectures.cost import NETWORKS, training_bytes
+from autoseg.nn.networks import NETWORKS
+from autoseg.training.optimizers import OPTIMIZERS
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
 
 def step_bytes(plan: Plan, configuration: str, bytes_per_value: int = 4) -> int | None:
-    """Memory of a step (`planners.architectures.cost.training_bytes`) without data; None for a network of unknown cost."""
+    """Memory of a step (`planners.architectures`) without data; None for a network of unknown cost."""
     chosen = plan.configurations[configuration]
-    if chosen.network.name not in NETWORKS:
+    if not NETWORKS.traits(chosen.network.name).costs_as_planned:
         return None
     earlier = len(plan.labels.foreground) if chosen.previous else 0
-    return training_bytes(chosen.topology, chosen.patch, len(chosen.normalizers) + earlier, plan.labels.n_heads,
-                          network=chosen.network.name, batch=chosen.batch, bytes_per_value=bytes_per_value,
-                          moments=2 if chosen.schedule.optimizer.name == "adamw" else 1, averaged=chosen.schedule.ema > 0)
+    return chosen.architecture.training_bytes(
+        chosen.patch, len(chosen.normalizers) + earlier, plan.labels.n_heads, batch=chosen.batch,
+        bytes_per_value=bytes_per_value, moments=OPTIMIZERS.traits(chosen.schedule.optimizer.name).moments,
+        averaged=chosen.schedule.ema > 0)
 
 
 def check_step(plan: Plan, configuration: str, runtime: Runtime) -> bool:

@@ -1,14 +1,32 @@
-"""Optimisers, and the moving average of a model's weights."""
+"""Optimisers, made by `factory(options, OptimizerContext)`, and the moving average of a model's weights."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from planners.registry import Registry
-from planners.schema.base import Frozen, Part
+from planners.schema.base import Frozen
 
-OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry("optimizer")
+
+@dataclass(frozen=True)
+class OptimizerContext:
+    """The model whose parameters are optimised, and the learning rate of the first iteration."""
+
+    model: nn.Module
+    learning_rate: float
+
+
+class OptimizerTraits(Frozen):
+    """`moments` is how many values it keeps per parameter: what a step needs in memory."""
+
+    moments: int = 2
+
+
+OPTIMIZERS: Registry[Callable[[Any, OptimizerContext], torch.optim.Optimizer], OptimizerTraits] = Registry(
+    "optimizer", OptimizerTraits)
 
 
 class SgdOptions(Frozen):
@@ -26,22 +44,18 @@ class AdamWOptions(Frozen):
     weight_decay: float = 1e-2
 
 
-@OPTIMIZERS.register("sgd", SgdOptions)
-def sgd(model: nn.Module, learning_rate: float, options: SgdOptions) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), learning_rate, momentum=options.momentum, nesterov=options.nesterov,
-                           weight_decay=options.weight_decay, fused=_fusable(model))
+@OPTIMIZERS.register("sgd", SgdOptions, moments=1)
+def sgd(options: SgdOptions, context: OptimizerContext) -> torch.optim.Optimizer:
+    return torch.optim.SGD(context.model.parameters(), context.learning_rate, momentum=options.momentum,
+                           nesterov=options.nesterov, weight_decay=options.weight_decay, fused=_fusable(context.model))
 
 
-@OPTIMIZERS.register("adamw", AdamWOptions)
-def adamw(model: nn.Module, learning_rate: float, options: AdamWOptions) -> torch.optim.Optimizer:
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+@OPTIMIZERS.register("adamw", AdamWOptions, moments=2)
+def adamw(options: AdamWOptions, context: OptimizerContext) -> torch.optim.Optimizer:
+    kernels = [p for p in context.model.parameters() if p.ndim > 1]
+    others = [p for p in context.model.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, learning_rate, betas=options.betas, fused=_fusable(model))
-
-
-def build_optimizer(part: Part, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    return OPTIMIZERS.get(part.name)(model, learning_rate, OPTIMIZERS.options(part.name, part.options))
+    return torch.optim.AdamW(groups, context.learning_rate, betas=options.betas, fused=_fusable(context.model))
 
 
 class WeightAverage:
@@ -65,9 +79,9 @@ class WeightAverage:
     def swap(self, parameters: Iterable[torch.Tensor]) -> None:
         """Exchange the averaged and the trained values, in place; a second call undoes it."""
         for mine, theirs in zip(self.values, parameters, strict=True):
-            kept = theirs.detach().clone()
+            trained = theirs.detach().clone()
             theirs.copy_(mine)
-            mine.copy_(kept)
+            mine.copy_(trained)
 
 
 def _fusable(model: nn.Module) -> bool:

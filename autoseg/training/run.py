@@ -1,145 +1,84 @@
 """From the names of a dataset, a configuration and a fold to a finished fold on the disk."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from autoseg.base.errors import UserError
-from autoseg.base.parts import check_part
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
-from autoseg.batches.augment import AUGMENTATIONS
-from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.nn.fusion import FUSIONS
-from autoseg.nn.losses import LOSSES
-from autoseg.nn.networks import NETWORKS
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob
-from autoseg.training.optimizers import OPTIMIZERS
+from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
-from planners.registry import Registry
-from planners.schema.base import Part
-from planners.schema.override import override
-from planners.schema.plan import Configuration, Plan, Schedule
+from planners.schema.plan import Plan, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
 
 
-def apply_changes(planned: Plan, configuration: str, changes: Sequence[str]) -> Plan:
-    """The plan with `key=value` changes applied to one configuration; a UserError for a wrong change."""
-    if configuration not in planned.configurations:
-        raise UserError(f"unknown configuration {configuration!r}", where=f"{planned.dataset}, plan {planned.planner}",
-                        found=", ".join(planned.configurations))
-    try:
-        changed = override(planned.configurations[configuration], list(changes))
-    except ValueError as error:
-        raise UserError("a --set does not fit the plan", found=error) from None
-    faults = _shape_faults(planned, changed)
-    if faults:
-        raise UserError(f"{configuration} does not fit together", where=f"{planned.dataset}, plan {planned.planner}",
-                        found="; ".join(faults), do="correct the plan, or what --set changes in it")
-    for registry, part in _parts(changed):
-        check_part(registry, part, f"{planned.dataset} {configuration}")
-    return planned.model_copy(update={"configurations": {**planned.configurations, configuration: changed}})
-
-
-def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
-    """What training will build. Normalisers are not among them: cases are normalised already."""
-    return ((FUSIONS, configuration.fusion), (NETWORKS, configuration.network), (LOSSES, configuration.loss),
-            (CONDITIONERS, configuration.conditioning), (AUGMENTATIONS, configuration.augmentation),
-            (OPTIMIZERS, configuration.schedule.optimizer))
-
-
-def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
-    """What a person who edits a plan can forget: values that must agree with each other."""
-    n, topology = chosen.dimensions, chosen.topology
-    if any(len(axes) != n for axes in (chosen.spacing_mm, *topology.strides, *topology.kernel_sizes)):
-        return [f"patch, spacing_mm, strides and kernel_sizes must all have {n} axes, as the patch has"]
-    faults = []
-    divisors = [math.prod(strides) for strides in zip(*topology.strides, strict=True)]
-    if any(edge % divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
-        faults.append(f"the patch {list(chosen.patch)} must be divisible by {divisors}, the product of its strides")
-    elif all(edge == divisor for edge, divisor in zip(chosen.patch, divisors, strict=True)):
-        faults.append(f"the patch {list(chosen.patch)} leaves a single voxel to the deepest stage")
-    if len(chosen.normalizers) != len(planned.channels):
-        faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
-    if len(chosen.prior) not in (0, len(planned.labels.foreground)):
-        faults.append(f"{len(chosen.prior)} values of prior for {len(planned.labels.foreground)} foreground names")
-    if any(axis not in range(n) for axis in chosen.mirror_axes):
-        faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
-    if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:
-        faults.append("the schedule has neither iterations nor budget_seconds")
-    faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
-               if other and other not in planned.configurations]
-    return faults
-
-
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
-    """The plan of a model of which a fold was begun, else None."""
-    path = workspace.model_plan(dataset, planner, configuration)
-    begun = any(FoldFolder(fold).begun for fold in path.parent.glob("fold_*"))
-    return read_model(path, Plan) if begun and path.is_file() else None
+    """The plan of a model of which a fold was started, else None."""
+    model = workspace.model(dataset, planner, configuration)
+    return model.read_plan() if model.started_folds() and model.has_plan else None
 
 
-def begin_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
+def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
                 restart: bool = False) -> Path:
-    """Write the plan that several folds are to be trained by, before the first of them begins; its file.
+    """Write the plan that several folds are to be trained by, before the first of them starts; its file.
 
-    With `restart` what these folds have is thrown away, once nothing is left that could be refused.
+    With `restart` what these folds have is removed, once nothing is left that could be refused.
     """
-    folders = [FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold)) for fold in folds]
+    folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
     _check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
     if restart:
         assemble(workspace, planned, configuration, folds[0], restart=True)
         for folder in folders:
             folder.clear()
-    path = workspace.model_plan(planned.dataset, planned.planner, configuration)
+    path = workspace.model(planned.dataset, planned.planner, configuration).plan
     write_json(path, planned)
     return path
 
 
 def _check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path]) -> None:
-    """All folds of a model share a plan: a UserError where folds exist that were begun with another one.
+    """All folds of a model share a plan: a UserError where folds were started with another one.
 
-    Those that begin anew do not count.
+    Those that are `restarted` do not count.
     """
-    path = workspace.model_plan(planned.dataset, planned.planner, configuration)
-    begun = sorted(other.name for other in path.parent.glob("fold_*")
-                   if FoldFolder(other).begun and other not in restarted)
-    if begun and path.is_file() and not _same_model(read_model(path, Plan), planned, configuration):
-        raise UserError("folds of this model were begun with another plan", where=path, found=", ".join(begun),
+    model = workspace.model(planned.dataset, planned.planner, configuration)
+    others = [f"fold {fold.name}" for fold in model.started_folds() if fold.path not in restarted]
+    if others and model.has_plan and not _same_model(model.read_plan(), planned, configuration):
+        raise UserError("folds of this model were started with another plan", where=model.plan, found=", ".join(others),
                         do="train with the same options, remove these folders, or use --restart for the only one")
 
 
-def _same_model(one: Plan, other: Plan, configuration: str) -> bool:
+def _same_model(plan: Plan, other: Plan, configuration: str) -> bool:
     shared = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
-    return (one.configurations.get(configuration) == other.configurations.get(configuration)
-            and all(getattr(one, key) == getattr(other, key) for key in shared))
+    return (plan.configurations.get(configuration) == other.configurations.get(configuration)
+            and all(getattr(plan, key) == getattr(other, key) for key in shared))
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
              *, seed: int = 0, restart: bool = False, save_probabilities: bool = False,
-             on_epoch=lambda folder: None) -> FoldResult:
+             on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> FoldResult:
     """Train and validate one fold, or go on with it, or read its result if it is finished.
 
-    With `save_probabilities` those of the validation cases are written too, of a finished fold what is missing of them.
-    Several processes do it together where they have joined (`train.distributed`); all of them have the result.
+    With `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing.
+    Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     _check_others(workspace, planned, configuration, [folder.path] if restart else ())
-    if folder.result.is_file() and not restart:
+    if folder.is_finished and not restart:
         logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
@@ -152,9 +91,9 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
         # From here on something is removed or written: whatever could be refused was.
         if is_first():
-            _begin(workspace, job, restart)
+            _start(workspace, job, restart)
         wait_for_all()
-        if not folder.checkpoint.is_file():
+        if not folder.is_trained:
             _train(job, runtime, started, lambda: on_epoch(folder))
             wait_for_all()
         return _validated(job, truths, runtime, save_probabilities)
@@ -162,16 +101,16 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
 def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool) -> FoldResult:
     """Predict and score the validation cases of a trained fold, and write its result."""
-    began = time.monotonic()
+    validation_start = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, Schedule)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
     result = agreed(FoldResult(dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold,
                                seed=job.seed, schedule=schedule, training_seconds=round(trained, 1),
-                               total_seconds=round(trained + time.monotonic() - began, 1),
+                               total_seconds=round(trained + time.monotonic() - validation_start, 1),
                                mean_dice=mean_dice, scores=summary, unscored=unscored))
     if is_first():
         write_json(job.folder.result, result)
@@ -183,21 +122,21 @@ def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, 
     job, _ = assemble(workspace, planned, configuration, fold)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, Schedule)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
 
 
-def _begin(workspace: Workspace, job: FoldJob, restart: bool) -> None:
+def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
     if restart:
         job.folder.clear()
-    write_json(workspace.model_plan(job.plan.dataset, job.plan.planner, job.name), job.plan)
+    write_json(workspace.model(job.plan.dataset, job.plan.planner, job.name).plan, job.plan)
     if job.encoder is not None:
         write_json(job.folder.encoder, job.encoder)
 
 
-def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], None]) -> None:
+def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object]) -> None:
     try:
-        train_fold(job, runtime, started, on_epoch)
+        train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -2,11 +2,11 @@
 
 import math
 
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule
 
 
-def learning_rate(schedule: Schedule, iteration: int) -> float:
-    """The learning rate of an iteration (0-based) of a resolved schedule.
+def learning_rate(schedule: ResolvedSchedule, iteration: int) -> float:
+    """The learning rate of an iteration (0-based).
 
     A linear warm-up, times `poly`, (1 - t)^0.9 as nnU-Net anneals, or `cosine`, (1 + cos(pi t)) / 2, with t the share
     of the iterations done. Both end at zero.

@@ -25,15 +25,15 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
     """
     for own in (workspace.raw(dataset) / USERS_OWN, workspace.prepared(dataset) / USERS_OWN):
         if own.is_file():
-            splits = _users_own(own, cases)
-            if _torn(splits, groups):
+            splits = _read_users_splits(own, cases)
+            if _divides_a_group(splits, groups):
                 logger.warning("%s: a patient's cases are both trained on and validated; scores will be too good", own)
             return splits
     path = workspace.splits(dataset)
     if path.is_file():
-        splits = _ours(path)
+        splits = _read_own_splits(path)
         changed = not splits or {*splits[0].train, *splits[0].validation} != set(cases)
-        if not changed and not _torn(splits, groups):
+        if not changed and not _divides_a_group(splits, groups):
             return splits
         logger.warning("%s: %s since the folds were made; new folds are made", path,
                        "the cases changed" if changed else "groups of cases were declared")
@@ -57,13 +57,13 @@ def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) ->
     return splits[int(fold)]
 
 
-def _torn(splits: tuple[Split, ...], groups: Mapping[str, str] | None) -> bool:
+def _divides_a_group(splits: tuple[Split, ...], groups: Mapping[str, str] | None) -> bool:
     """Whether a group is both trained on and validated."""
     return groups is not None and any({groups[name] for name in split.train} & {groups[name] for name in split.validation}
                                       for split in splits)
 
 
-def _ours(path: Path) -> tuple[Split, ...]:
+def _read_own_splits(path: Path) -> tuple[Split, ...]:
     try:
         return tuple(Split.model_validate(entry) for entry in read_json(path))
     except (TypeError, ValueError) as error:
@@ -71,7 +71,7 @@ def _ours(path: Path) -> tuple[Split, ...]:
                         do=f"remove this file, and put folds of your own into {USERS_OWN}") from None
 
 
-def _users_own(path: Path, cases: list[str]) -> tuple[Split, ...]:
+def _read_users_splits(path: Path, cases: list[str]) -> tuple[Split, ...]:
     try:
         splits = tuple(Split(train=tuple(entry["train"]), validation=tuple(entry["val"])) for entry in read_json(path))
     except (KeyError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.base.version import __version__
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.evaluation.score import score_case, summarize
-from autoseg.evaluation.types import Summary
+from autoseg.evaluation.types import CaseScore, Summary
 from autoseg.formats import read_label, write_label
 from autoseg.formats.probabilities import write_probabilities
 from autoseg.prediction.export import restore_label, restore_probabilities
@@ -23,13 +23,13 @@ from autoseg.training.job import FoldJob
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.base import Frozen
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule
 
 logger = logging.getLogger(__name__)
 
 
 class FoldResult(Frozen):
-    """What a finished fold says of itself; `mean_dice` is the mean over foreground classes of the mean over cases."""
+    """The result of a finished fold; `mean_dice` is the mean over foreground classes of the mean over cases."""
 
     schema_version: int = 1
     autoseg_version: str = __version__
@@ -38,7 +38,7 @@ class FoldResult(Frozen):
     configuration: str
     fold: int | str
     seed: int
-    schedule: Schedule
+    schedule: ResolvedSchedule
     training_seconds: float
     total_seconds: float
     mean_dice: float | None
@@ -56,7 +56,9 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     """
     if not job.validation:
         return None, ()
-    scores, faults, memory = [], [], PredictionMemory()
+    scores: list[CaseScore] = []
+    faults: list[str] = []
+    memory = PredictionMemory()
     names = share_of(job.validation)
     for name in progress(names, f"validating fold {job.fold}", len(names)):
         try:
@@ -72,8 +74,8 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
         except AutosegError as error:
             logger.warning("%s was not scored: %s", name, error)
             faults.append(f"{name}: {error}")
-    place = {name: number for number, name in enumerate(job.validation)}
-    scores, faults = sorted(gathered(scores), key=lambda score: place[score.name]), gathered(faults)
+    order = {name: number for number, name in enumerate(job.validation)}
+    scores, faults = sorted(gathered(scores), key=lambda score: order[score.name]), gathered(faults)
     if not scores:
         raise ManyFaults(job.title, faults)
     summary = summarize(scores, job.plan.labels)
@@ -89,7 +91,8 @@ def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]
 
 def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
     """Write the probabilities of the validation cases that have none. One bad case never ends the others: ManyFaults."""
-    missing, faults, memory = without_probabilities(job.folder, job.validation), [], PredictionMemory()
+    missing, memory = without_probabilities(job.folder, job.validation), PredictionMemory()
+    faults: list[str] = []
     for name in progress(missing, f"probabilities of fold {job.fold}", len(missing)):
         try:
             _predict_missing(job, name, model, runtime, mirroring, True, memory=memory)
@@ -107,15 +110,15 @@ def _mask(job: FoldJob, name: str) -> Path:
 def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool,
                      save_probabilities: bool, *, memory: PredictionMemory) -> None:
     """Write the mask of a case, and its probabilities where they are asked for; what is there is kept."""
-    mask, soft = _mask(job, name), job.folder.probabilities(name)
-    wants_soft = save_probabilities and not soft.is_file()
-    if mask.is_file() and not wants_soft:
+    mask, probabilities = _mask(job, name), job.folder.probabilities(name)
+    wants_probabilities = save_probabilities and not probabilities.is_file()
+    if mask.is_file() and not wants_probabilities:
         return
     prepared = open_prepared(job.cases, name)
     logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
                               conditions=job.conditions.get(name, CaseConditions()), memory=memory)
-    if wants_soft:
-        write_probabilities(soft, restore_probabilities(logits, prepared, job.plan, job.configuration),
+    if wants_probabilities:
+        write_probabilities(probabilities, restore_probabilities(logits, prepared, job.plan, job.configuration),
                             job.plan.labels.has_regions)
     if not mask.is_file():
         write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)

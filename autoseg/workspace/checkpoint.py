@@ -54,7 +54,8 @@ def load_state(path: Path) -> dict[str, Any] | None:
         if not candidate.is_file():
             continue
         try:
-            return torch.load(candidate, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(candidate, map_location="cpu", weights_only=True)
+            return state
         except Exception as error:  # torch raises several kinds for a damaged archive
             logger.warning("%s is damaged (%s); the state before it is used", candidate, error)
     return None

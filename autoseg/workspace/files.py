@@ -16,7 +16,7 @@ from autoseg.base.errors import UserError
 M = TypeVar("M", bound=BaseModel)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then flush it to the disk and rename it; all or nothing.
 
     The temporary name keeps the ending of `path`, because writers choose a format by it.
@@ -54,13 +54,13 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def write_json(path: Path, value: BaseModel | dict | list) -> None:
+def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:
     """Write a boundary object or plain JSON data, indented, for people to read and edit."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
-def append_record(path: Path, record: dict) -> None:
+def append_record(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
@@ -69,12 +69,12 @@ def append_record(path: Path, record: dict) -> None:
         os.fsync(file.fileno())
 
 
-def write_records(path: Path, records: list[dict]) -> None:
+def write_records(path: Path, records: list[dict[str, Any]]) -> None:
     """Write JSON lines anew."""
     write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
-def read_records(path: Path) -> list[dict]:
+def read_records(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file, none if it is missing; a last line cut short by a crash is left out."""
     if not path.is_file():
         return []
@@ -122,6 +122,11 @@ def read_model(path: Path, model: type[M]) -> M:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UserError(f"the file is not a valid {model.__name__}", where=path, found=faults,
                         do="correct these keys or make the file anew") from None
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there."""
+    path.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:

@@ -1,9 +1,13 @@
-"""The files of what was trained, by name."""
+"""The files of what was trained, by name: a model's folder, and the folders of its folds."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.workspace.files import remove_folder
+from autoseg.workspace.files import read_json, read_model, remove_folder
+from planners.schema.plan import Plan
+
+_FOLD = "fold_"
+_ALL_CASES = "all"  # the fold that trains on every case
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,11 @@ class FoldFolder:
     """The files of one trained fold."""
 
     path: Path
+
+    @property
+    def name(self) -> str:
+        """The number of the fold, or `all`."""
+        return self.path.name.removeprefix(_FOLD)
 
     @property
     def checkpoint(self) -> Path:
@@ -30,9 +39,19 @@ class FoldFolder:
         return self.path / "encoder.json"
 
     @property
-    def begun(self) -> bool:
-        """Whether there is anything of a training."""
+    def is_started(self) -> bool:
+        """Whether a training has left anything."""
         return any(path.is_file() for path in (self.schedule, self.state, self.checkpoint, self.result))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the weights are there."""
+        return self.checkpoint.is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the fold is trained and validated."""
+        return self.result.is_file()
 
     @property
     def metrics(self) -> Path:
@@ -57,12 +76,12 @@ class FoldFolder:
         return self.path / "probabilities" / f"{name}.b2nd"
 
     def ablation(self, ending: str) -> Path:
-        """What each input contributes: .json, .md to read, and .jsonl with a record a prediction."""
+        """What each input contributes: .json, .md to read, and .jsonl with one record per prediction."""
         return self.path / f"ablation{ending}"
 
     @property
     def log(self) -> Path:
-        """What the process said that trained this fold beside others."""
+        """The output of the process that trained this fold beside others."""
         return self.path / "log.txt"
 
     @property
@@ -70,6 +89,79 @@ class FoldFolder:
         """The scores; its presence says that the fold is finished."""
         return self.path / "result.json"
 
+    def mean_dice(self) -> float | None:
+        """The mean validation Dice of a finished fold; None where it validated nothing."""
+        value = read_json(self.result).get("mean_dice")
+        return None if value is None else float(value)
+
+    def masks(self, ending: str) -> dict[str, Path]:
+        """The predicted validation cases by name."""
+        return {mask.name.removesuffix(ending): mask for mask in sorted(self.validation.glob(f"*{ending}"))}
+
     def clear(self) -> None:
         """Remove what an earlier training left."""
         remove_folder(self.path)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of one configuration of one planner: its plan, and a folder for each fold."""
+
+    path: Path
+
+    @property
+    def configuration(self) -> str:
+        return self.path.name
+
+    @property
+    def planner(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def dataset(self) -> str:
+        return self.path.parent.parent.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.configuration} ({self.planner})"
+
+    @property
+    def plan(self) -> Path:
+        """The plan that the folds were trained with."""
+        return self.path / "plan.json"
+
+    @property
+    def has_plan(self) -> bool:
+        return self.plan.is_file()
+
+    def read_plan(self) -> Plan:
+        """The plan that the folds were trained with; a UserError where it is missing or not valid."""
+        return read_model(self.plan, Plan)
+
+    def fold(self, name: int | str) -> FoldFolder:
+        return FoldFolder(self.path / f"{_FOLD}{name}")
+
+    def all_folds(self) -> tuple[FoldFolder, ...]:
+        """Every fold that has a folder: by number, `all` last."""
+        folds = map(FoldFolder, self.path.glob(f"{_FOLD}*"))
+        return tuple(sorted(folds, key=lambda fold: (not fold.name.isdecimal(), fold.name.zfill(9), fold.name)))
+
+    def started_folds(self) -> tuple[FoldFolder, ...]:
+        """The folds of which a training has left anything."""
+        return tuple(fold for fold in self.all_folds() if fold.is_started)
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Names of the finished folds that predict together. The fold `all` has seen every case: it counts only alone."""
+        finished = sorted(fold.name for fold in self.all_folds() if fold.is_finished)
+        return tuple([name for name in finished if name != _ALL_CASES] or finished)
+
+    def mean_dice(self) -> float:
+        """Mean validation Dice of the finished folds; -1 where none has one."""
+        scores = [self.fold(name).mean_dice() for name in self.folds]
+        known = [score for score in scores if score is not None]
+        return sum(known) / len(known) if known else -1.0
+
+    def beside(self, configuration: str) -> "ModelFolder":
+        """Another configuration of the same planner."""
+        return ModelFolder(self.path.with_name(configuration))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.workspace.folders import FoldFolder, ModelFolder
 
 DATASET_JSON = "dataset.json"  # of a raw dataset
 _DATASET_FOLDER = re.compile(r"Dataset(\d{3,})_(.+)")
@@ -23,8 +24,8 @@ class Workspace:
     @classmethod
     def open(cls, home: str | Path | None = None) -> "Workspace":
         """The workspace of `home`, else of AUTOSEG_HOME, else ~/autoseg. Nothing is created."""
-        chosen = home or os.environ.get("AUTOSEG_HOME") or Path.home() / "autoseg"
-        return cls(Path(chosen).expanduser().absolute())
+        folder = home or os.environ.get("AUTOSEG_HOME") or Path.home() / "autoseg"
+        return cls(Path(folder).expanduser().absolute())
 
     def raw_roots(self) -> list[Path]:
         """Folders that hold raw datasets, in the order of preference."""
@@ -35,9 +36,9 @@ class Workspace:
 
     def datasets(self) -> list[str]:
         """Names of every dataset that has a raw, prepared or model folder."""
-        roots = [*self.raw_roots(), self.home / "prepared", self.home / "models"]
-        found = {p.name for root in roots if root.is_dir() for p in root.iterdir() if _DATASET_FOLDER.fullmatch(p.name)}
-        return sorted(found)
+        roots = [*self.raw_roots(), self.home / "prepared", self.models_root]
+        return sorted({path.name for root in roots if root.is_dir() for path in root.iterdir()
+                       if _DATASET_FOLDER.fullmatch(path.name)})
 
     def dataset(self, key: str | int) -> str:
         """Full name `Dataset004_Hippocampus` from `4`, `004`, or the name itself.
@@ -47,9 +48,9 @@ class Workspace:
         known = self.datasets()
         text = str(key)
         if text.isdecimal():
-            fits = [name for name in known if int(_DATASET_FOLDER.fullmatch(name).group(1)) == int(text)]
+            fits = [name for name in known if int(_number_and_name(name)[0]) == int(text)]
         else:
-            fits = [name for name in known if text in (name, _DATASET_FOLDER.fullmatch(name).group(2))]
+            fits = [name for name in known if text in (name, _number_and_name(name)[1])]
         if len(fits) == 1:
             return fits[0]
         where = " or ".join(str(root) for root in self.raw_roots())
@@ -86,23 +87,42 @@ class Workspace:
         """Folder of what registration found for each case."""
         return self.prepared(dataset) / "registration"
 
-    def model(self, dataset: str, planner: str, configuration: str) -> Path:
-        return self.home / "models" / dataset / planner / configuration
+    def plans(self, dataset: str) -> dict[str, Path]:
+        """The plan files of a dataset by the name of their planner."""
+        return {path.stem.removeprefix("plan_"): path for path in sorted(self.prepared(dataset).glob("plan_*.json"))}
 
-    def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> Path:
-        return self.model(dataset, planner, configuration) / f"fold_{fold}"
+    def model(self, dataset: str, planner: str, configuration: str) -> ModelFolder:
+        return ModelFolder(self.models_root / dataset / planner / configuration)
 
-    def inference(self, dataset: str) -> Path:
+    def models(self, dataset: str | None = None) -> list[ModelFolder]:
+        """The models that have a plan, of one dataset or of all, in the order of their names."""
+        return [ModelFolder(path.parent) for path in sorted(self.models_root.glob(f"{dataset or 'Dataset*'}/*/*/plan.json"))]
+
+    def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> FoldFolder:
+        return self.model(dataset, planner, configuration).fold(fold)
+
+    def inference_settings(self, dataset: str) -> Path:
         """What predictions of this dataset use, as cross-validation decided."""
-        return self.home / "models" / dataset / "inference.json"
+        return self.models_root / dataset / "inference.json"
+
+    def datasets_with_models(self) -> list[str]:
+        """Names of the datasets that have a finished fold or inference settings."""
+        finished = {model.dataset for model in self.models() if model.folds}
+        return sorted(finished | {path.parent.name for path in self.models_root.glob("Dataset*/inference.json")})
 
     def selection(self, dataset: str) -> Path:
         """What was compared to decide it."""
-        return self.home / "models" / dataset / "selection.json"
+        return self.models_root / dataset / "selection.json"
 
     def report(self, dataset: str) -> Path:
-        return self.home / "models" / dataset / "report.html"
+        return self.models_root / dataset / "report.html"
 
-    def model_plan(self, dataset: str, planner: str, configuration: str) -> Path:
-        """The plan that the folds of a model were trained with."""
-        return self.model(dataset, planner, configuration) / "plan.json"
+    @property
+    def models_root(self) -> Path:
+        return self.home / "models"
+
+
+def _number_and_name(dataset: str) -> tuple[str, str]:
+    """`004` and `Hippocampus` of `Dataset004_Hippocampus`."""
+    number, _, name = dataset.removeprefix("Dataset").partition("_")
+    return number, name

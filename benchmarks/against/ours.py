@@ -15,31 +15,32 @@ import torch
 from autoseg import pipeline
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.store import open_cases
+from autoseg.batches.store import store_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.geometry import Geometry
-from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.models import load_model
 from autoseg.prediction.window import predict_logits
+from autoseg.preprocessing.store import open_cases
 from autoseg.training.assemble import assemble
 from autoseg.training.job import FoldJob
 from autoseg.training.state import new_state
 from autoseg.training.step import train_step
+from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import read_model, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from benchmarks.against_nnunet_preprocessing import nnunet_dataset, nnunet_plans
 from planners import PLANNERS
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.hardware import Budget, KnownHardware
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Topology
+from planners.schema.plan import Configuration, Plan
 
 NAME = "3d_fullres"
 RESIDENT_BYTES = 4 * 2**30
@@ -49,8 +50,8 @@ def step(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds of training steps, each with its batch; of them what the batch takes."""
     torch.set_num_threads(job["threads"])
     fold, runtime, stream = _training(job)
-    state = new_state(fold.plan, fold.configuration, runtime, 0)
-    loss = build_loss(fold.plan.labels, fold.configuration, runtime.device)
+    task = Segmentation(fold.plan, fold.configuration)
+    state, loss = new_state(task, fold.configuration, runtime, 0), task.build_loss(runtime.device)
     state.model.train()
     loading, whole = [], []
     for _ in range(job["warm_up"] + job["steps"]):
@@ -83,7 +84,7 @@ def _training(job: dict[str, Any]) -> tuple[FoldJob, Runtime, BatchStream]:
     planned = read_model(workspace.plan(job["dataset"], "classic"), Plan)
     fold, _ = assemble(workspace, planned, NAME, 0)
     runtime = open_runtime("cpu")
-    store = open_cases(fold.cases, fold.training, runtime.device, RESIDENT_BYTES)
+    store = store_cases(open_cases(fold.cases, fold.training), runtime.device, RESIDENT_BYTES)
     return fold, runtime, make_batches(store, fold.configuration, planned.labels, 0, runtime.device)
 
 
@@ -140,8 +141,8 @@ def _write_model(job: dict[str, Any], planned: Plan) -> dict[str, Any]:
     workspace, configuration = Workspace.open(job["home"]), planned.configurations[NAME]
     torch.manual_seed(0)
     made = build_model(planned, configuration)
-    folder = FoldFolder(workspace.fold(planned.dataset, planned.planner, NAME, 0))
-    write_json(workspace.model_plan(planned.dataset, planned.planner, NAME), planned)
+    folder = workspace.fold(planned.dataset, planned.planner, NAME, 0)
+    write_json(workspace.model(planned.dataset, planned.planner, NAME).plan, planned)
     save_weights(folder.checkpoint, made.state_dict(), {"configuration": NAME, "fold": 0, "training": []})
     write_json(folder.result, FoldResult(
         dataset=planned.dataset, planner=planned.planner, configuration=NAME, fold=0, seed=0, training_seconds=0,
@@ -154,19 +155,19 @@ def _made_plan(dataset: str, labels: dict[str, int], job: dict[str, Any]) -> Pla
     measured = _fingerprint(dataset, labels, [job["shape"]] * 8, [job["spacing_mm"]] * 8)
     planned = PLANNERS.get("classic")(measured, KnownHardware(memory_bytes=2**33, flops_per_s=1e12, cores=2), Budget())
     n = len(job["features"])
-    topology = Topology(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n,
+    architecture = UNet(strides=((1, 1, 1), *((2, 2, 2),) * (n - 1)), kernel_sizes=((3, 3, 3),) * n,
                         features=tuple(job["features"]), blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
     full = planned.configurations[NAME].model_copy(update={
-        "spacing_mm": tuple(job["planned_mm"]), "patch": tuple(job["patch"]), "topology": topology,
-        "network": Part(name="plain_unet")})
+        "spacing_mm": tuple(job["planned_mm"]), "patch": tuple(job["patch"]), "architecture": architecture,
+        "network": Part(name="unet")})
     return planned.model_copy(update={"configurations": {NAME: full}})
 
 
 def _architecture(configuration: Configuration) -> dict[str, Any]:
-    topology = configuration.topology
-    words = {"n_stages": len(topology.features), "features_per_stage": topology.features,
-             "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": topology.kernel_sizes, "strides": topology.strides,
-             "n_conv_per_stage": topology.blocks_encoder, "n_conv_per_stage_decoder": topology.convs_decoder,
+    shape = configuration.architecture
+    words = {"n_stages": len(shape.features), "features_per_stage": shape.features,
+             "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": shape.kernel_sizes, "strides": shape.strides,
+             "n_conv_per_stage": shape.blocks_encoder, "n_conv_per_stage_decoder": shape.convs_decoder,
              "conv_bias": True, "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
              "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None, "dropout_op_kwargs": None,
              "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}}
@@ -177,9 +178,9 @@ def _architecture(configuration: Configuration) -> dict[str, Any]:
 def tile(job: dict[str, Any]) -> dict[str, Any]:
     """Predict a single tile with the model of a fold: its memory is the network's own."""
     workspace, runtime = Workspace.open(job["home"]), open_runtime("cpu")
-    planned = read_model(workspace.model_plan(job["dataset"], "classic", NAME), Plan)
+    planned = read_model(workspace.model(job["dataset"], "classic", NAME).plan, Plan)
     configuration = planned.configurations[NAME]
-    folder = FoldFolder(workspace.fold(job["dataset"], "classic", NAME, 0))
+    folder = workspace.fold(job["dataset"], "classic", NAME, 0)
     loaded = load_model(planned, configuration, folder.checkpoint, runtime)
     for _ in range(3):
         predict_logits(loaded.model, torch.zeros(1, *configuration.patch), configuration, runtime, mirror_axes=())

@@ -20,6 +20,7 @@ from autoseg.prediction.window import predict_logits
 from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob
 from autoseg.training.state import new_state
+from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import FoldFolder
@@ -30,7 +31,7 @@ from planners import PLANNERS
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule
+from planners.schema.plan import Configuration, Plan, ResolvedSchedule
 
 # What cases were prepared by; a plan that agrees in these may train on them.
 _PREPARED_BY = ("spacing_mm", "normalizers", "resampling")
@@ -65,8 +66,8 @@ def train_within(table: Table, prepared: Path, budget_seconds: float, runtime: R
     training, validation = first_fold(prepared, folder)
     job = FoldJob(plan=plan, name=NAME, fold=0, folder=FoldFolder(work), cases=folder, training=tuple(training),
                   validation=tuple(validation))
-    train_fold(job, runtime, started)
-    schedule = read_model(job.folder.schedule, Schedule)
+    train_fold(job, Segmentation(plan, job.configuration), runtime, started)
+    schedule = read_model(job.folder.schedule, ResolvedSchedule)
     model = build_model(plan, job.configuration)
     model.load_state_dict(load_weights(job.folder.checkpoint)[0])
     model = runtime.arranged(model, job.configuration.dimensions).eval()
@@ -75,7 +76,7 @@ def train_within(table: Table, prepared: Path, budget_seconds: float, runtime: R
     dice = mean_dice(model, given.validation, plan.labels, one, runtime, mirrored=schedule.validation_mirroring)
     table.add(f"{plan.dataset} fold 0, budget {budget_seconds:.0f} s", f"mean Dice {dice:.4f} of {len(validation)} cases",
               f"on the prepared grid; {schedule.iterations} iterations in {trained:.0f} s, "
-              f"{time.monotonic() - started:.0f} s in all; widths {one.topology.features}, batch {one.batch}; {remark}; "
+              f"{time.monotonic() - started:.0f} s in all; widths {one.architecture.features}, batch {one.batch}; {remark}; "
               "target >= 0.885 in 6 min on an H200")
 
 
@@ -108,7 +109,7 @@ def _true_float32() -> Iterator[None]:
 
 
 def _trained(setting: Setting, runtime: Runtime) -> Model:
-    state = new_state(setting.plan, setting.configuration, runtime, seed=0)
+    state = new_state(Segmentation(setting.plan, setting.configuration), setting.configuration, runtime, seed=0)
     store = store_cases(setting.training, runtime.device, 2**62)
     batches = make_batches(store, setting.configuration, setting.plan.labels, 0, runtime.device)
     step = our_step(setting, state, state.model, runtime, batches)

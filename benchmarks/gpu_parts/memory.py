@@ -8,7 +8,6 @@ from autoseg.base.runtime import Runtime
 from gpu_parts.plans import NAME, Setting, hippocampus_plan, ten_plans
 from gpu_parts.steps import endless, our_step, wait
 from gpu_parts.table import NOT_MEASURED, Table
-from planners.architectures.cost import training_bytes
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration, Plan
@@ -21,8 +20,8 @@ def measure_memory(table: Table, runtime: Runtime, *, small: bool) -> None:
     errors = []
     for title, one, n_inputs, n_outputs in ten_plans(small):
         half = 2 if runtime.dtype != torch.float32 else 4
-        predicted = training_bytes(one.topology, one.patch, n_inputs, n_outputs, network=one.network.name, batch=one.batch,
-                                   bytes_per_value=half, averaged=True)
+        predicted = one.architecture.training_bytes(one.patch, n_inputs, n_outputs, batch=one.batch,
+                                                    bytes_per_value=half, averaged=True)
         what = f"memory of {title}, batch {one.batch} of {'x'.join(map(str, one.patch))}"
         if runtime.device.type != "cuda":
             table.add(what, f"{NOT_MEASURED}; predicted {predicted / _GIB:.3f} GiB", "needs CUDA's allocator")

@@ -10,9 +10,9 @@ from autoseg.grids.geometry import Geometry
 from autoseg.preprocessing.store import open_prepared, prepared_names
 from autoseg.workspace.files import read_json, read_model
 from planners import PLANNERS
-from planners.classic import CLASSIC
+from planners.classic import CLASSIC, Preset
 from planners.resenc import RESENC_L
-from planners.rules.topology import pooling, unet
+from planners.rules.pooling import pooling, unet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
@@ -48,25 +48,23 @@ def hippocampus_plan(planner: str = "classic") -> Plan:
 
 def large_plan() -> Plan:
     """ResEnc-L's network on a batch of two 128^3 patches."""
-    topology = unet(pooling((1, 1, 1), (128,) * 3), RESENC_L.blocks_encoder, RESENC_L.convs_decoder)
-    return _changed(hippocampus_plan("resenc_l"), patch=(128,) * 3, batch=2, topology=topology,
-                    network=Part(name="residual_unet"))
+    architecture = RESENC_L.unet(pooling((1, 1, 1), (128,) * 3))
+    return _changed(hippocampus_plan("resenc_l"), patch=(128,) * 3, batch=2, architecture=architecture)
 
 
-def tiny_plan(network: str = "plain_unet") -> Plan:
+def tiny_plan(preset: Preset = CLASSIC) -> Plan:
     """For a CPU: batch 2 of 16^3, two stages of 4 and 8 features."""
-    preset = CLASSIC if network == "plain_unet" else RESENC_L
-    topology = unet(pooling((1, 1, 1), (16,) * 3), preset.blocks_encoder[:2], preset.convs_decoder, base_features=4,
-                    max_features=8)
-    return _changed(hippocampus_plan(), patch=(16,) * 3, batch=2, topology=topology, network=Part(name=network))
+    architecture = unet(pooling((1, 1, 1), (16,) * 3), preset.encoder, preset.blocks_encoder[:2], preset.convs_decoder,
+                        base_features=4, max_features=8)
+    return _changed(hippocampus_plan(), patch=(16,) * 3, batch=2, architecture=architecture)
 
 
 def ten_plans(small: bool) -> list[tuple[str, Configuration, int, int]]:
     """(title, configuration, input channels, outputs) of ten networks, among them 2D, anisotropic and residual ones."""
     if small:
         one = tiny_plan().configurations[NAME]
-        other = tiny_plan("residual_unet").configurations[NAME]
-        return [(f"tiny {part.network.name}", part, 1, 3) for part in (one, other)]
+        other = tiny_plan(RESENC_L).configurations[NAME]
+        return [(f"tiny {part.architecture.title}", part, 1, 3) for part in (one, other)]
     sets = (("hippocampus", [[36, 50, 35]] * 200, (1, 1, 1), 1, 3), ("brain", [[138, 170, 138]] * 400, (1, 1, 1), 4, 4),
             ("abdomen", [[150, 512, 512]] * 100, (2.5, 0.8, 0.8), 1, 14),
             ("heart", [[10, 256, 216]] * 160, (10, 1.5, 1.5), 1, 4))

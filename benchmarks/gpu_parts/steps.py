@@ -12,13 +12,14 @@ from torch import nn
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
-from autoseg.batches.store import open_cases, store_cases
+from autoseg.batches.store import store_cases
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
 from autoseg.nn.networks.norm import InstanceNorm
-from autoseg.preprocessing.store import write_prepared
+from autoseg.preprocessing.store import open_cases, write_prepared
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import Forward, train_step
+from autoseg.training.tasks.segmentation import Segmentation
 from gpu_parts.plans import Setting
 from gpu_parts.table import NOT_MEASURED, Table, ratio
 from gpu_parts.workers import worker_batches
@@ -94,7 +95,7 @@ def plain_step(setting: Setting, device: torch.device, *, compiled: bool = False
 
 def endless(setting: Setting, runtime: Runtime) -> TrainState:
     """A new training with more iterations ahead than will be measured."""
-    state = new_state(setting.plan, setting.configuration, runtime, seed=0)
+    state = new_state(Segmentation(setting.plan, setting.configuration), setting.configuration, runtime, seed=0)
     state.schedule = state.schedule.model_copy(update={"iterations": 10**6})
     state.model.train()
     return state
@@ -102,7 +103,7 @@ def endless(setting: Setting, runtime: Runtime) -> TrainState:
 
 def our_step(setting: Setting, state: TrainState, forward: Forward, runtime: Runtime, batches: Iterator[Batch] | None = None
              ) -> Step:
-    loss = build_loss(setting.plan.labels, setting.configuration, runtime.device)
+    loss = Segmentation(setting.plan, setting.configuration).build_loss(runtime.device)
     fixed = random_batch(setting, runtime.device)
     return lambda: train_step(state, forward, loss, fixed if batches is None else next(batches), runtime)
 
@@ -178,7 +179,7 @@ def _with_data(table: Table, title: str, setting: Setting, found: tuple[TrainSta
     with tempfile.TemporaryDirectory() as folder:
         for case in setting.training[:64]:
             write_prepared(Path(folder), case, setting.configuration.patch)
-        store = open_cases(Path(folder), [case.name for case in setting.training[:64]], runtime.device, 0)
+        store = store_cases(open_cases(Path(folder), [case.name for case in setting.training[:64]]), runtime.device, 0)
         streamed = _stream(setting, store, runtime)
         table.add(f"{title}: our step, data streamed from the disk",
                   f"{per_second(our_step(setting, state, forward, runtime, streamed), runtime, effort):.2f} it/s",

@@ -1,0 +1,66 @@
+"""What a network's shape is, as data that answers for itself: divisor of the patch, feature maps and cost, by arithmetic."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from planners.architectures.cost import Cost
+from planners.architectures.unet import UNet
+
+
+class AnyArchitecture(Protocol):
+    """What every architecture answers; the rest of the program reads no strides.
+
+    A patch is in voxels, one edge per axis of the plan.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The name by which a plan tells one architecture from another."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """How many axes its patches have."""
+        ...
+
+    @property
+    def divisor(self) -> tuple[int, ...]:
+        """What each edge of a patch must be divisible by."""
+        ...
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each feature map that a network gives, full resolution first."""
+        ...
+
+    def voxels(self, patch: Sequence[int]) -> list[int]:
+        """Voxels of each of these feature maps, for one patch."""
+        ...
+
+    def faults(self, patch: Sequence[int]) -> list[str]:
+        """Why the patch does not fit, one sentence each; empty where it does."""
+        ...
+
+    def cost(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1, bytes_per_value: int = 4
+             ) -> Cost:
+        """The cost on a batch of patches; `bytes_per_value` is 4 in single precision and 2 under bf16 autocast."""
+        ...
+
+    def training_bytes(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1,
+                       bytes_per_value: int = 4, moments: int = 1, averaged: bool = False) -> int:
+        """The most memory that a training step holds at once; workspaces of convolutions are not counted.
+
+        `moments` is how many values the optimiser keeps per parameter; `averaged` adds a moving average of the weights.
+        """
+        ...
+
+
+# The architectures that a plan may have. A second one joins as `Annotated[UNet | ViT, Field(discriminator="kind")]`.
+Architecture = UNet
+
+_ANSWERS: tuple[type[AnyArchitecture], ...] = (UNet,)  # a type checker compares what each one answers

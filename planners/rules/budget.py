@@ -1,7 +1,9 @@
 """How many iterations fit a time budget: resolved once the throughput is measured, revised when it changes."""
 
+from typing import Any
+
 from planners.schema.base import Frozen
-from planners.schema.plan import Plan, Schedule
+from planners.schema.plan import Plan, ResolvedSchedule, Schedule
 
 # An epoch is the unit of logging, checking and saving: fifty give a curve and lose at most 2 % to a crash, but none
 # should be so short that saving it costs more than the training.
@@ -15,6 +17,7 @@ LATEST_SHARE = 0.25
 MARGIN = 0.02
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
+PROVISIONAL_ITERATIONS = 1000
 
 
 class Throughput(Frozen):
@@ -40,20 +43,29 @@ def with_budget(plan: Plan, seconds: float | None) -> Plan:
     return plan.model_copy(update={"configurations": configurations})
 
 
-def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> Schedule:
+def provisional(schedule: Schedule) -> ResolvedSchedule:
+    """The schedule of a training until its throughput is measured: the given iterations, or more than measuring takes."""
+    return _resolved(schedule, iterations=schedule.iterations or PROVISIONAL_ITERATIONS)
+
+
+def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> ResolvedSchedule:
     """The schedule with its number of iterations, from the budget; where iterations are given, they stand.
 
-    `spent_seconds` of the budget are gone before the first iteration. At least one iteration is planned.
+    `spent_seconds` of the budget are gone before the first iteration. At least one iteration is planned. Raises ValueError
+    where the schedule has neither iterations nor a budget.
     """
     if schedule.iterations is not None:
-        return schedule.model_copy(update={"budget_seconds": None})  # a given length is not revised
-    mirroring = throughput.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * schedule.budget_seconds
-    schedule = schedule.model_copy(update={"validation_mirroring": schedule.validation_mirroring and mirroring})
-    iterations = max(1, _affordable(schedule, throughput, spent_seconds))
+        return _resolved(schedule, budget_seconds=None)  # a given length is not revised
+    budget = schedule.budget_seconds
+    if budget is None:
+        raise ValueError("the schedule has neither iterations nor budget_seconds")
+    mirroring = throughput.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * budget
+    mirroring = schedule.validation_mirroring and mirroring
+    iterations = max(1, _affordable(budget, throughput, spent_seconds, mirroring))
     shortest = int(SHORTEST_EPOCH_SECONDS / throughput.seconds_per_iteration)
-    return schedule.model_copy(update={"iterations": iterations,
-                                       "iterations_per_epoch": max(1, shortest, iterations // EPOCHS_OF_A_BUDGET),
-                                       "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
+    return _resolved(schedule, iterations=iterations, validation_mirroring=mirroring,
+                     iterations_per_epoch=max(1, shortest, iterations // EPOCHS_OF_A_BUDGET),
+                     warmup_iterations=min(schedule.warmup_iterations, iterations // 10))
 
 
 def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
@@ -67,21 +79,25 @@ def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
                                    "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
 
 
-def revise(schedule: Schedule, throughput: Throughput, done: int, spent_seconds: float) -> Schedule:
-    """A resolved schedule of a budget, shortened or lengthened to the throughput that the machine keeps.
+def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_seconds: float) -> ResolvedSchedule:
+    """The schedule of a budget, shortened or lengthened to the throughput that the machine keeps.
 
     The annealing is a function of done / iterations, so a revision bends the learning rate but never breaks it: the run
     still ends at zero. Within THROUGHPUT_TOLERANCE of what is left nothing changes.
     """
     if schedule.budget_seconds is None or done >= schedule.iterations:
         return schedule
-    iterations = max(done + 1, done + _affordable(schedule, throughput, spent_seconds))
+    affordable = _affordable(schedule.budget_seconds, throughput, spent_seconds, schedule.validation_mirroring)
+    iterations = max(done + 1, done + affordable)
     if abs(iterations - schedule.iterations) <= THROUGHPUT_TOLERANCE * (schedule.iterations - done):
         return schedule
     return schedule.model_copy(update={"iterations": iterations})
 
 
-def _affordable(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> int:
-    reserve = throughput.reserve_seconds(schedule.validation_mirroring)
-    left = schedule.budget_seconds * (1 - MARGIN) - spent_seconds - reserve
+def _affordable(budget_seconds: float, throughput: Throughput, spent_seconds: float, mirroring: bool) -> int:
+    left = budget_seconds * (1 - MARGIN) - spent_seconds - throughput.reserve_seconds(mirroring)
     return int(left / throughput.seconds_per_iteration)
+
+
+def _resolved(schedule: Schedule, **changes: Any) -> ResolvedSchedule:
+    return ResolvedSchedule(**{**dict(schedule), **changes})

@@ -1,4 +1,4 @@
-"""What the inputs ask for: a normaliser a channel, how images are fused, what conditions the network, what is hidden."""
+"""What the inputs ask for: one normaliser per channel, how images are fused, what conditions the network, what is hidden."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from planners.schema.plan import InputDropout
 MASKED_BELOW = 0.75  # share of the volume that the crop keeps, median over the cases
 _NORMALIZER_OF = {"ct": "ct", "none": "none", "rescale01": "rescale01", "rgb": "rgb"}  # any other modality: z-score
 
-# Share of the samples in which an optional channel is hidden. InputDropout 35 to 50 % of one sequence lost nothing with all of
+# Share of the samples in which an optional channel is hidden. Hiding 35 to 50 % of one sequence lost nothing with all of
 # them and won up to 32 points without it (arXiv 2602.20218); all optional ones together are hidden more rarely.
 HIDE_CHANNEL = 0.3
 # All conditions of a sample, and each of them.
@@ -39,22 +39,23 @@ def input_plan(fingerprint: Fingerprint) -> InputPlan:
     Conditions that are declared and vary between cases condition the network: by cross-attention where there are token
     bags, else by FiLM (Perez et al. 2018).
     """
-    kept = float(np.median([case.relative_size for case in fingerprint.cases])) if fingerprint.cases else 1.0
-    normalizers = normalizers_for(fingerprint.channels, kept)
+    inside = float(np.median([case.relative_size for case in fingerprint.cases])) if fingerprint.cases else 1.0
+    normalizers = normalizers_for(fingerprint.channels, inside)
+    masked = inside < MASKED_BELOW and any(channel.modality not in _NORMALIZER_OF for channel in fingerprint.channels)
     reasons = [f"channel {channel.name!r} is {channel.modality}: normalised by {part.name}"
                for channel, part in zip(fingerprint.channels, normalizers, strict=True)]
-    if any(part.name == "zscore_masked" for part in normalizers):
-        reasons.append(f"statistics of the non-zero mask only: the crop keeps {kept:.0%} of the median volume")
+    if masked:
+        reasons.append(f"statistics of the non-zero mask only: the crop keeps {inside:.0%} of the median volume")
     if len(fingerprint.channels) > 1:
         reasons.append("channels are concatenated: no other fusion is known to be better in a tuned U-Net")
     conditioning, why = _conditioning(fingerprint)
-    input_dropout, hidden = _input_dropout(fingerprint, conditioning.name != "none")
-    return InputPlan(normalizers=normalizers, conditioning=conditioning, input_dropout=input_dropout,
+    input_dropout, hidden = _input_dropout(fingerprint, conditioned=conditioning is not None)
+    return InputPlan(normalizers=normalizers, conditioning=conditioning or Part(name="none"), input_dropout=input_dropout,
                      reasons=(*reasons, *_aligned(fingerprint), *why, *hidden))
 
 
 def normalizers_for(channels: Sequence[ChannelSpec], kept_by_crop: float) -> tuple[Part, ...]:
-    """One normaliser a channel.
+    """One normaliser per channel.
 
     CT keeps its unit and is scaled by the dataset's statistics; `kept_by_crop` is the median share of the volume inside
     the non-zero crop: where it is small, z-scores are taken within the non-zero mask.
@@ -65,26 +66,27 @@ def normalizers_for(channels: Sequence[ChannelSpec], kept_by_crop: float) -> tup
 
 def _aligned(fingerprint: Fingerprint) -> list[str]:
     """How channels come to one grid, and how much of it they cover."""
-    reference = next((channel.name for channel in fingerprint.channels if channel.reference), None)
+    reference = next((channel.name for channel in fingerprint.channels if channel.reference), "the first channel")
     reasons = []
     for index, channel in enumerate(fingerprint.channels):
-        if channel.registration != "none":
-            how = "regridded" if channel.registration == "regrid" else f"registered ({channel.registration})"
+        if channel.is_moved:
+            action = "regridded" if channel.is_regridded else f"registered ({channel.registration})"
             covered = f", of which it covers {fingerprint.coverage[index]:.0%}" if fingerprint.coverage else ""
-            reasons.append(f"channel {channel.name!r} is {how} to the grid of {reference or 'the first channel'}{covered}")
+            reasons.append(f"channel {channel.name!r} is {action} to the grid of {reference}{covered}")
     return reasons
 
 
-def _conditioning(fingerprint: Fingerprint) -> tuple[Part, list[str]]:
+def _conditioning(fingerprint: Fingerprint) -> tuple[Part | None, list[str]]:
+    """The conditioner, None where nothing could condition, and why."""
     specs = fingerprint.conditions.specs
     if not specs:
-        return Part(name="none"), ["images alone decide: no table, vector or token bag is declared"]
-    stats = {one.name: one for one in fingerprint.condition_stats}
+        return None, ["images alone decide: no table, vector or token bag is declared"]
+    stats = {stat.name: stat for stat in fingerprint.condition_stats}
     faults = [(spec.name, _useless(spec, stats.get(spec.name))) for spec in specs]
     reasons = [f"condition {name!r} can teach nothing: {why}" for name, why in faults if why]
     useful = [spec for spec, (_, why) in zip(specs, faults, strict=True) if not why]
     if not useful:
-        return Part(name="none"), reasons
+        return None, reasons
     bags = [spec.name for spec in useful if spec.kind == "tokens"]
     name, why = ("tokens", f"{', '.join(bags)} is a bag of tokens") if bags else ("film", "columns and vectors scale "
                                                                                  "and shift features")
@@ -106,7 +108,7 @@ def _useless(spec: ConditionSpec, stats: ConditionStats | None) -> str:
 
 def _input_dropout(fingerprint: Fingerprint, conditioned: bool) -> tuple[InputDropout, list[str]]:
     optional = [channel.name for channel in fingerprint.channels if not channel.required]
-    moved = [channel.name for channel in fingerprint.channels if channel.registration != "none"]
+    moved = [channel.name for channel in fingerprint.channels if channel.is_moved]
     input_dropout, reasons = InputDropout(), []
     if optional:
         shares = tuple(0.0 if channel.required else HIDE_CHANNEL for channel in fingerprint.channels)
@@ -117,7 +119,7 @@ def _input_dropout(fingerprint: Fingerprint, conditioned: bool) -> tuple[InputDr
         reasons.append(f"conditions hidden in {HIDE_ROW:.0%} of the samples, each besides in {HIDE_COLUMN:.0%}: a "
                        "patient without a row is predicted, too")
     if moved:
-        shifts = tuple(0.0 if channel.registration == "none" else SHIFT_VOXELS for channel in fingerprint.channels)
+        shifts = tuple(SHIFT_VOXELS if channel.is_moved else 0.0 for channel in fingerprint.channels)
         input_dropout = input_dropout.model_copy(update={"shift_voxels": shifts, "p_shift": P_SHIFT})
         reasons.append(f"{', '.join(moved)} displaced by up to {SHIFT_VOXELS:g} voxel in {P_SHIFT:.0%} of the samples: "
                        "alignment is never exact")

@@ -1,6 +1,7 @@
 """Which axes of a patch may be mirrored, and along which of them left becomes right."""
 
 from collections import Counter
+from typing import Any
 
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Plan
@@ -26,7 +27,7 @@ def with_mirroring(plan: Plan, fingerprint: Fingerprint) -> Plan:
         reasons.append(f"mirroring along axis {place} swaps {pairs}")
     configurations = {}
     for name, configuration in plan.configurations.items():
-        changes: dict = {"pair_axis": None}
+        changes: dict[str, Any] = {"pair_axis": None}
         if agree and place >= 3 - configuration.dimensions:
             changes["pair_axis"] = place - (3 - configuration.dimensions)
         if fingerprint.labels.paired and not agree:

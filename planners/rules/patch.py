@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+from planners.rules.pooling import Pooling, pooling
 from planners.rules.spacing import Grid
-from planners.rules.topology import Pooling, pooling
 
 INITIAL_EDGE = {2: 2048, 3: 256}  # by number of axes: of a square or cube that is larger than any patch in use
 MIN_BATCH = 2

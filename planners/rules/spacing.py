@@ -41,7 +41,7 @@ def target_spacing(spacings_mm: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     `spacings_mm` and `shapes` are (cases, 3). Where one axis is coarse in both spacing and voxels, the median would
     blur the better cases, so the 10th percentile is taken, but never finer than the other axes.
     """
-    target = np.percentile(spacings_mm, 50, axis=0)
+    target: np.ndarray = np.percentile(spacings_mm, 50, axis=0)
     shape = np.percentile(shapes, 50, axis=0)
     coarse = int(np.argmax(target))
     in_plane = np.delete(target, coarse).max()
@@ -53,7 +53,7 @@ def target_spacing(spacings_mm: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     return target
 
 
-def axis_order(spacing_mm: Sequence[float]) -> tuple[int, int, int]:
+def axis_order(spacing_mm: Sequence[float] | np.ndarray) -> tuple[int, int, int]:
     """The array axes with the coarsest first, the others in their order.
 
     >>> axis_order((1.0, 5.0, 1.0))
@@ -65,7 +65,7 @@ def axis_order(spacing_mm: Sequence[float]) -> tuple[int, int, int]:
 
 
 def median_shape(shapes: np.ndarray, spacings_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
-    """Median over the cases of the shape after resampling to `target_mm`; at least one voxel an axis."""
+    """Median over the cases of the shape after resampling to `target_mm`; at least one voxel per axis."""
     resampled = np.rint(spacings_mm / target_mm * shapes)
     median = np.median(resampled, axis=0)
     return np.where(median == 0, 1.0, median)

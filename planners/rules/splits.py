@@ -70,7 +70,7 @@ def _balanced(blocks: list[list[str]], seed: int, n_folds: int, strata: Mapping[
     shuffled = [blocks[i] for i in np.random.default_rng(seed).permutation(len(blocks))]
     shuffled.sort(key=lambda block: (-len(block), sorted(strata[name] for name in block)))
     folds: list[list[str]] = [[] for _ in range(n_folds)]
-    held = [Counter() for _ in range(n_folds)]
+    held: list[Counter[str]] = [Counter() for _ in range(n_folds)]
     for block in shuffled:
         kinds = Counter(strata[name] for name in block)
         # the growth of the sum of squares over the strata: least where the block's strata are rarest

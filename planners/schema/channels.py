@@ -19,6 +19,21 @@ class ChannelSpec(Frozen):
     registration: Registration = "none"
 
     @property
+    def is_registered(self) -> bool:
+        """Whether a transform to the reference channel is estimated from the images."""
+        return self.registration not in ("none", "regrid")
+
+    @property
+    def is_regridded(self) -> bool:
+        """Whether it is brought to the reference channel's grid as its header says, without a transform."""
+        return self.registration == "regrid"
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether it is brought to the reference channel's grid at all; else it must lie there already."""
+        return self.registration != "none"
+
+    @property
     def modality(self) -> str:
         """`ct`, `pet`, `mr`, `rgb`, `none`, `rescale01` or `other`, read from the first word of the name."""
         return modality_of(self.name)

@@ -1,5 +1,7 @@
 """What is segmented."""
 
+from collections.abc import Sequence
+
 from pydantic import model_validator
 
 from planners.schema.base import Frozen
@@ -38,6 +40,11 @@ class LabelSpec(Frozen):
     def n_heads(self) -> int:
         """Output channels of a network: one a region (sigmoid), or one a label with background (softmax)."""
         return len(self.foreground) if self.has_regions else len(self.names)
+
+    def twins(self, names: Sequence[str]) -> tuple[int, ...]:
+        """For each of these names the position of the one that it looks like in a mirror: of its pair, or its own."""
+        other = {name: twin for pair in self.paired for name, twin in (pair, pair[::-1])}
+        return tuple(names.index(other.get(name, name)) for name in names)
 
     def means_the_same_as(self, other: "LabelSpec") -> bool:
         """Whether heads and label maps of one can be read as those of the other."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from planners.schema.plan import Configuration
+from planners.schema.plan import FORMER_FIELDS, Configuration
 
 
 def override(configuration: Configuration, assignments: list[str]) -> Configuration:
@@ -21,7 +21,8 @@ def override(configuration: Configuration, assignments: list[str]) -> Configurat
         path, sign, text = assignment.partition("=")
         if not sign:
             raise ValueError(f"{assignment!r} is not of the form key=value")
-        _assign(data, path.strip().split("."), _value(text), assignment)
+        first, *others = path.strip().split(".")
+        _assign(data, [FORMER_FIELDS.get(first, first), *others], _value(text), assignment)
     try:
         return Configuration.model_validate(data)
     except ValidationError as error:

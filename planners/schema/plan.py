@@ -6,10 +6,11 @@ A 2D configuration has two axes, the last two of the transposed order.
 
 import json
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from planners.architectures import Architecture
 from planners.schema.base import Frozen, Part, formerly
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
@@ -18,24 +19,9 @@ from planners.schema.labels import LabelSpec
 
 SCHEMA_VERSION = 1
 
-
-class Topology(Frozen):
-    """A U-Net's shape: one entry a stage, the first at full resolution; the decoder has one stage less."""
-
-    strides: tuple[tuple[int, ...], ...]
-    kernel_sizes: tuple[tuple[int, ...], ...]
-    features: tuple[int, ...]
-    blocks_encoder: tuple[int, ...]
-    convs_decoder: tuple[int, ...]
-
-    @model_validator(mode="after")
-    def _check(self) -> "Topology":
-        n = len(self.strides)
-        lengths = (len(self.kernel_sizes), len(self.features), len(self.blocks_encoder), len(self.convs_decoder) + 1)
-        if any(length != n for length in lengths):
-            raise ValueError(f"a topology of {n} strides needs as many kernels, features and encoder blocks and one "
-                             f"decoder entry less, got {lengths[:3]} and {len(self.convs_decoder)}")
-        return self
+# Fields of a configuration by the names that version 0.1 gave them: its plans and its `--set` are still understood.
+FORMER_FIELDS = {"topology": "architecture", "hiding": "input_dropout"}
+Iterations = TypeVar("Iterations", int, int | None)
 
 
 class Resampling(Frozen):
@@ -48,10 +34,10 @@ class Resampling(Frozen):
     anisotropy_threshold: float = 3.0
 
 
-class Schedule(Frozen):
-    """How long and how a fold trains. `iterations=None` means: as many as `budget_seconds` allows, once measured."""
+class ScheduleOf(Frozen, Generic[Iterations]):
+    """How long and how a fold trains: a `Schedule` of a plan, or a `ResolvedSchedule` of a training."""
 
-    iterations: int | None = Field(default=None, gt=0)
+    iterations: Iterations = Field(default=None, gt=0, validate_default=True)
     budget_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     iterations_per_epoch: int = Field(default=250, gt=0)
     optimizer: Part = Part(name="sgd")
@@ -62,6 +48,11 @@ class Schedule(Frozen):
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
     validation_mirroring: bool = True  # at the end; a short budget may not afford it
+
+
+# `iterations=None` means: as many as `budget_seconds` allows, once the throughput is measured.
+Schedule = ScheduleOf[int | None]
+ResolvedSchedule = ScheduleOf[int]
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -91,13 +82,13 @@ class Configuration(Frozen):
     patch: tuple[int, ...]
     batch: int = Field(gt=0)
     batch_dice: bool
-    topology: Topology
+    architecture: Architecture
     network: Part
     normalizers: tuple[Part, ...]
     resampling: Resampling = Resampling()
     fusion: Part = Part(name="concat")
     conditioning: Part = Part(name="none")
-    input_dropout: InputDropout = Field(default=InputDropout(), validation_alias=formerly("input_dropout", "hiding"))
+    input_dropout: InputDropout = InputDropout()
     augmentation: Part
     loss: Part = Part(name="dice_ce")
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network begins with; empty: even odds
@@ -111,13 +102,35 @@ class Configuration(Frozen):
     def dimensions(self) -> int:
         return len(self.patch)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, data: Any) -> Any:
+        return _renewed(data) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _check(self) -> "Configuration":
         for name in ("channels", "shift_voxels"):
             given = len(getattr(self.input_dropout, name))
             if given not in (0, len(self.normalizers)):
-                raise ValueError(f"input_dropout.{name} needs a value a channel, {len(self.normalizers)} or none, got {given}")
+                raise ValueError(f"input_dropout.{name} needs one value per channel, {len(self.normalizers)}, or none, "
+                                 f"got {given}")
         return self
+
+
+def _renewed(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration that an earlier version wrote, as this one calls them.
+
+    The architecture was `topology`, and the network's name said which blocks its encoder has.
+    """
+    data = {FORMER_FIELDS.get(key, key): value for key, value in data.items()}
+    network, architecture = data.get("network"), data.get("architecture")
+    network = network.model_dump() if isinstance(network, Part) else network
+    architecture = architecture.model_dump() if isinstance(architecture, Frozen) else architecture
+    former = {"plain_unet": "plain", "residual_unet": "residual"}
+    if isinstance(network, dict) and isinstance(architecture, dict) and network.get("name") in former:
+        data["architecture"] = {**architecture, "encoder": former[network["name"]]}
+        data["network"] = {**network, "name": "unet"}
+    return data
 
 
 class Plan(Frozen):
@@ -145,6 +158,8 @@ class Plan(Frozen):
 
 
 def content_hash_of(plan: dict[str, Any]) -> str:
-    """Digest of a plan as JSON data, without its content hash: another one than the plan bears says that somebody edited it."""
+    """Digest of a plan as JSON data, without its content hash. Where it differs from the hash that the plan bears, somebody
+    edited the plan.
+    """
     rest = {key: value for key, value in plan.items() if key not in ("content_hash", "seal")}
     return blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()

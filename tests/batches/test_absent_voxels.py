@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import LABELS, Lazy, make_batch, make_case, make_configuration, seeded
 
 from autoseg.batches.augment import AUGMENTATIONS, augment, build_augmentation
 from autoseg.batches.augment.channels import Channels, channels_of
@@ -13,6 +12,7 @@ from autoseg.batches.sample import PatchSampler
 from autoseg.batches.store import store_cases
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
+from batch_phantoms import LABELS, Lazy, make_batch, make_case, make_configuration, seeded
 from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from tests_support import SPHERES, small_plan, sphere_case

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import build_augmentation
 from autoseg.batches.augment.masks import draw_factor, draw_uniform
 from autoseg.batches.augment.nnunet import NnunetOptions
+from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 OFF = {name: 0.0 for name in NnunetOptions.model_fields if name.startswith("p_") and not name.endswith("_channel")}
 PATCH = (6, 6, 6)

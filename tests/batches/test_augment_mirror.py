@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import build_augmentation
 from autoseg.batches.augment.channels import Channels
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.batch import Batch
+from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 from planners.schema.labels import LabelSpec
 
 PAIRED = LabelSpec(names={"background": (0,), "left": (3,), "spine": (5,), "right": (8,)}, paired=(("left", "right"),))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import make_batch, seeded
 from batchgenerators.augmentations.color_augmentations import augment_contrast, augment_gamma
 from batchgenerators.augmentations.noise_augmentations import augment_gaussian_blur
 from batchgenerators.augmentations.resample_augmentations import augment_linear_downsampling_scipy
@@ -14,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from autoseg.batches.augment.intensity import blur, change_contrast, change_gamma, lower_resolution
 from autoseg.batches.augment.nnunet import NnunetOptions
 from autoseg.batches.augment.spatial import Moves, Spatial, affine_matrix, initial_patch, is_dummy_2d
+from batch_phantoms import make_batch, seeded
 
 SHAPE = (14, 17, 20)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from batch_phantoms import make_batch, seeded
 
 from autoseg.batches.augment.nnunet import NnunetOptions
 from autoseg.batches.augment.spatial import (
@@ -19,6 +18,7 @@ from autoseg.batches.augment.spatial import (
     sample_labels,
 )
 from autoseg.batches.batch import Batch
+from batch_phantoms import make_batch, seeded
 
 STILL = np.zeros(3)
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 
 from autoseg.batches.augment import AUGMENTATIONS, build_augmentation
+from autoseg.preprocessing.normalize import zero_outside_channels
+from batch_phantoms import LABELS, make_batch, make_configuration, seeded
 from planners.schema.base import Part
 
 PATCHES = [(12, 10, 14), (4, 20, 18), (20, 16)]  # isotropic, anisotropic (dummy 2D), 2D
@@ -94,7 +95,8 @@ def test_wrong_options_are_refused(options):
 def test_outside_the_patient_channels_that_were_normalised_within_it_stay_zero(normalizer, stays_zero):
     options = {"p_noise": 1, "p_blur": 1, "p_contrast": 1, "p_gamma": 1, "p_mirror": 0, "p_rotation": 0, "p_scaling": 0}
     configuration = make_configuration((10, 10, 10), augmentation="nnunet", options=options, normalizer=normalizer)
-    augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu")
+    augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu",
+                                      zero_outside_channels(configuration.normalizers))
     batch = make_batch((10, 10, 10))
     batch.image_BCDHW[..., :5] = 0
     result = augmentation(batch, seeded()).image_BCDHW

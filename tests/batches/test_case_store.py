@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import LABELS, Lazy, make_case, make_configuration
 
 from autoseg.base.errors import UserError
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.store import open_cases, store_cases
-from autoseg.preprocessing.store import write_prepared
+from autoseg.batches.store import store_cases
+from autoseg.preprocessing.store import open_cases, write_prepared
+from batch_phantoms import LABELS, Lazy, make_case, make_configuration
 
 
 def lazy_case(name="case", broken=False):
@@ -71,14 +71,14 @@ def test_a_case_without_label_is_named():
         store_cases([type(case)(**{**vars(case), "label_DHW": None})], "cpu", 10**9)
 
 
-def test_no_cases_is_an_error(tmp_path):
+def test_no_cases_is_an_error():
     with pytest.raises(UserError, match="no case"):
-        open_cases(tmp_path, [], "cpu", 10**9)
+        store_cases([], "cpu", 10**9)
 
 
 def test_a_case_that_is_not_prepared_is_named(tmp_path):
     with pytest.raises(UserError, match="case_9"):
-        open_cases(tmp_path, ["case_9"], "cpu", 10**9)
+        store_cases(open_cases(tmp_path, ["case_9"]), "cpu", 10**9)
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 10**9])
@@ -92,7 +92,7 @@ def test_cases_on_the_disk_give_the_patches_of_the_cases_that_were_written(tmp_p
         write_prepared(tmp_path, case, (4, 4, 4))
     configuration = make_configuration((4, 4, 4), channels=2, previous="3d_lowres")
     written, given = (PatchSampler(store, configuration, LABELS, (6, 6, 6), np.random.default_rng(0))
-                      for store in (open_cases(tmp_path, ["a", "b", "c"], "cpu", limit_bytes),
+                      for store in (store_cases(open_cases(tmp_path, ["a", "b", "c"]), "cpu", limit_bytes),
                                     store_cases(cases, "cpu", 10**9)))
     for _ in range(5):
         one, other = written.draw(), given.draw()
@@ -104,4 +104,4 @@ def test_a_damaged_case_is_named(tmp_path):
     write_prepared(tmp_path, make_case(np.zeros((4, 4, 4)), "case_5"))
     (tmp_path / "case_5.arrays").write_bytes(b"")
     with pytest.raises(UserError, match="case_5"):
-        open_cases(tmp_path, ["case_5"], "cpu", 10**9)
+        store_cases(open_cases(tmp_path, ["case_5"]), "cpu", 10**9)

@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import LABELS, make_case, make_configuration
 
 from autoseg.batches.sample import PatchSampler
-from autoseg.batches.store import open_cases, store_cases
-from autoseg.preprocessing.store import write_prepared
+from autoseg.batches.store import store_cases
+from autoseg.clinical.encoded import EncodedBag, EncodedConditions
+from autoseg.preprocessing.store import open_cases, write_prepared
+from batch_phantoms import LABELS, make_case, make_configuration
 
 # The image of a case holds its number, so that a patch says whose it is.
 CASES = [make_case(np.zeros((4, 4, 4)), f"case_{k}", image_CDHW=np.full((1, 4, 4, 4), k, np.float32)) for k in range(3)]
 
 
 def encoded(number, n_tokens):
-    return {"values": np.array([number, 10 * number], np.float32), "known": np.array([True, number > 0]),
-            "tokens:tiles": np.full((n_tokens, 2), number, np.float32), "known:tiles": np.ones(n_tokens, bool)}
+    return EncodedConditions(np.array([number, 10 * number], np.float32), np.array([True, number > 0]), {
+        "tiles": EncodedBag(np.full((n_tokens, 2), number, np.float32), np.ones(n_tokens, bool))})
 
 
 CONDITIONS = {f"case_{k}": encoded(k, n_tokens=k + 1) for k in range(3)}
@@ -31,10 +32,10 @@ def test_conditions_go_with_the_sample_and_bags_are_padded(limit_bytes):
     batch = draw(store_cases(CASES, "cpu", limit_bytes, conditions=CONDITIONS))
     who = batch.image_BCDHW[:, 0, 0, 0, 0]
     assert set(who.tolist()) == {0, 1, 2}
-    assert torch.equal(batch.conditions["values"], torch.stack([who, 10 * who], dim=1))
-    assert torch.equal(batch.conditions["known"][:, 1], who > 0)
-    assert batch.conditions["tokens:tiles"].shape == (12, 3, 2)
-    assert torch.equal(batch.conditions["known:tiles"].sum(1), who.long() + 1)
+    assert torch.equal(batch.conditions.values_BK, torch.stack([who, 10 * who], dim=1))
+    assert torch.equal(batch.conditions.known_BK[:, 1], who > 0)
+    assert batch.conditions.bags["tiles"].tokens_BTE.shape == (12, 3, 2)
+    assert torch.equal(batch.conditions.bags["tiles"].known_BT.sum(1), who.long() + 1)
 
 
 def test_without_conditions_a_batch_has_none():
@@ -61,9 +62,9 @@ def test_batches_of_whole_cases_have_the_same_form_where_any_case_is_partial():
 def test_cases_on_the_disk_are_described_too(tmp_path):
     for case in CASES:
         write_prepared(tmp_path, case, (4, 4, 4))
-    store = open_cases(tmp_path, [case.name for case in CASES], "cpu", 0, conditions=CONDITIONS,
-                       annotated={"case_0": (False, True)})
+    store = store_cases(open_cases(tmp_path, [case.name for case in CASES]), "cpu", 0, conditions=CONDITIONS,
+                        annotated={"case_0": (False, True)})
     given = store_cases(CASES, "cpu", 10**9, conditions=CONDITIONS, annotated={"case_0": (False, True)})
     one, other = draw(store), draw(given)
     assert torch.equal(one.annotated_BK, other.annotated_BK)
-    assert all(torch.equal(one.conditions[name], other.conditions[name]) for name in other.conditions)
+    assert all(torch.equal(a, b) for a, b in zip(one.conditions.tensors(), other.conditions.tensors(), strict=True))

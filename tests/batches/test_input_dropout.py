@@ -1,16 +1,17 @@
-"""What training hides: as often as asked, never everything, each input by itself; and channels that are displaced."""
+"""Input dropout: as often as asked, never everything, each input by itself; and channels that are displaced."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from autoseg.batches.batch import Batch
-from autoseg.batches.input_dropout import displace, hide
+from autoseg.batches.input_dropout import displace, drop_inputs
 from autoseg.batches.loader import make_batches
 from autoseg.batches.store import store_cases
-from autoseg.clinical.encoders import ConditionInput, Layout
+from autoseg.clinical.encoded import BagBatch, ConditionBatch, ConditionInput, EncodedBag, EncodedConditions, Layout
 from batch_phantoms import LABELS, make_batch, make_case, make_configuration, seeded
 from planners.schema.plan import InputDropout
 
@@ -31,19 +32,19 @@ def batch_of(n_samples, present, absent=None):
 
 def shown(p, present=(True, True, True), absent=None):
     """Presence after input dropout with probabilities `p`, of many samples."""
-    return hide(batch_of(COUNT, present, absent), InputDropout(channels=p), seeded()).present_BC
+    return drop_inputs(batch_of(COUNT, present, absent), InputDropout(channels=p), seeded()).present_BC
 
 
 def conditions(n_samples=COUNT, known=True):
     ones = torch.ones(n_samples, 6)
-    return {"values": ones, "known": ones.bool() & known, "tokens:tiles": torch.ones(n_samples, 5, 4),
-            "known:tiles": torch.tensor([True] * 4 + [False]).expand(n_samples, 5) & known}
+    tiles = BagBatch(torch.ones(n_samples, 5, 4), torch.tensor([True] * 4 + [False]).expand(n_samples, 5) & known)
+    return ConditionBatch(ones, ones.bool() & known, {"tiles": tiles})
 
 
 def forgotten(input_dropout, given):
-    batch = make_batch((4, 4), n_samples=len(given["values"]))
+    batch = make_batch((4, 4), n_samples=len(given.values_BK))
     batch = Batch(batch.image_BCDHW, batch.label_BDHW, batch.present_BC, conditions=given)
-    return hide(batch, input_dropout, seeded(), LAYOUT).conditions
+    return drop_inputs(batch, input_dropout, seeded(), LAYOUT).conditions
 
 
 def test_each_channel_is_hidden_as_often_as_asked():
@@ -64,7 +65,7 @@ def test_the_channel_that_stays_is_one_that_was_there():
 
 
 def test_two_channels_of_a_half_are_both_lost_never():
-    # Both coins fall in a quarter of the samples; then one of two comes back: each is hidden in 1/2 - 1/8.
+    # Both are drawn in a quarter of the samples; then one of two comes back: each is dropped in 1/2 - 1/8.
     hidden = ~shown((0.5, 0.5), present=(True, True))
     assert not hidden.all(1).any() and all(within(count, 3 / 8) for count in hidden.sum(0))
 
@@ -77,15 +78,15 @@ def test_the_channel_that_stays_shows_something():
     assert shown((1.0, 1.0, 1.0), absent=absent).any(1).all()
 
 
-def test_hiding_a_row_forgets_all_conditions_of_a_sample():
+def test_dropping_a_row_forgets_all_conditions_of_a_sample():
     result = forgotten(InputDropout(row=0.3), conditions())
-    known = torch.cat([result["known"], result["known:tiles"][:, :4]], dim=1)
+    known = torch.cat([result.known_BK, result.bags["tiles"].known_BT[:, :4]], dim=1)
     assert within((~known.any(1)).sum(), 0.3) and (known.any(1) == known.all(1)).all()
 
 
-def test_hiding_a_column_forgets_one_input_at_a_time():
+def test_dropping_a_column_forgets_one_input_at_a_time():
     result = forgotten(InputDropout(column=0.15), conditions())
-    known, tokens = result["known"], result["known:tiles"]
+    known, tokens = result.known_BK, result.bags["tiles"].known_BT
     sexes, rna = known[:, 1:4], known[:, 4:]
     assert (sexes.any(1) == sexes.all(1)).all() and (rna.any(1) == rna.all(1)).all()
     assert (tokens.any(1) == tokens[:, :4].all(1)).all() and not tokens[:, 4].any()
@@ -96,25 +97,26 @@ def test_hiding_a_column_forgets_one_input_at_a_time():
 
 def test_what_is_forgotten_is_zero():
     result = forgotten(InputDropout(row=0.5, column=0.5), conditions())
-    assert torch.equal(result["values"] != 0, result["known"])
-    lost = ~result["known:tiles"].any(1)
-    assert (result["tokens:tiles"][lost] == 0).all() and (result["tokens:tiles"][~lost] == 1).all()
+    assert torch.equal(result.values_BK != 0, result.known_BK)
+    lost = ~result.bags["tiles"].known_BT.any(1)
+    assert (result.bags["tiles"].tokens_BTE[lost] == 0).all() and (result.bags["tiles"].tokens_BTE[~lost] == 1).all()
 
 
 def test_what_was_unknown_stays_unknown():
     result = forgotten(InputDropout(row=0.1), conditions(known=False))
-    assert not result["known"].any() and not result["known:tiles"].any()
+    assert not result.known_BK.any() and not result.bags["tiles"].known_BT.any()
 
 
 def test_conditions_of_another_layout_are_refused():
     with pytest.raises(ValueError, match="5 values, their layout 6"):
-        forgotten(InputDropout(row=0.5), {**conditions(4), "values": torch.zeros(4, 5)})
+        forgotten(InputDropout(row=0.5), replace(conditions(4), values_BK=torch.zeros(4, 5)))
 
 
-@pytest.mark.parametrize("input_dropout", [InputDropout(channels=(0.5,)), InputDropout(shift_voxels=(0.0, 0.0, 1.0), p_shift=0.5)])
-def test_a_list_that_is_not_one_a_channel_is_refused(input_dropout):
+@pytest.mark.parametrize("input_dropout", [InputDropout(channels=(0.5,)),
+                                           InputDropout(shift_voxels=(0.0, 0.0, 1.0), p_shift=0.5)])
+def test_a_list_without_one_entry_per_channel_is_refused(input_dropout):
     with pytest.raises(ValueError, match="for 2 channels"):
-        hide(make_batch((4, 4), channels=2), input_dropout, seeded())
+        drop_inputs(make_batch((4, 4), channels=2), input_dropout, seeded())
 
 
 def test_a_channel_moves_by_its_offset_and_repeats_the_border():
@@ -128,7 +130,7 @@ def test_a_channel_moves_by_its_offset_and_repeats_the_border():
 def test_misalignment_moves_only_its_channel(patch):
     batch = make_batch(patch, n_samples=40, channels=3, previous=1)
     image = batch.image_BCDHW.clone()
-    result = hide(batch, InputDropout(shift_voxels=(0.0, 2.0, 0.0), p_shift=0.5), seeded()).image_BCDHW
+    result = drop_inputs(batch, InputDropout(shift_voxels=(0.0, 2.0, 0.0), p_shift=0.5), seeded()).image_BCDHW
     moved = (result != image).flatten(2).any(2)
     assert not moved[:, [0, 2, 3]].any() and within(moved[:, 1].sum(), 0.5, 40)
     assert torch.equal(batch.image_BCDHW, image)
@@ -142,7 +144,7 @@ def test_offsets_fill_their_range_on_each_axis(largest):
     for axis in (0, 1):
         image = ramps[axis].expand(500, 2, 11, 11)
         batch = Batch(image, torch.zeros(500, 11, 11), torch.ones(500, 2) > 0)
-        result = hide(batch, InputDropout(shift_voxels=(0.0, largest), p_shift=1.0), seeded())
+        result = drop_inputs(batch, InputDropout(shift_voxels=(0.0, largest), p_shift=1.0), seeded())
         offsets.append(5 - result.image_BCDHW[:, 1, 5, 5])
     for offset in offsets:
         assert -largest <= offset.min() < -0.95 * largest and 0.95 * largest < offset.max() <= largest
@@ -157,7 +159,7 @@ def test_absent_voxels_move_with_their_channel_and_taint_what_they_take_part_in(
     starts = set()
     generator = seeded()
     for _ in range(50):
-        result = hide(batch, InputDropout(shift_voxels=(0.0, 1.5), p_shift=1.0), generator).absent_BCDHW
+        result = drop_inputs(batch, InputDropout(shift_voxels=(0.0, 1.5), p_shift=1.0), generator).absent_BCDHW
         assert torch.equal(result[:, 0], absent[:, 0])
         starts.add("".join(str(int(one)) for one in result[0, 1, 0]))
     # To the left by 1 to 1.5, by less; to the right by less (the voxel between is tainted), by more than one.
@@ -171,29 +173,30 @@ def test_what_is_off_draws_nothing_and_changes_nothing():
     before = generator.get_state()
     for input_dropout in (InputDropout(), InputDropout(channels=(0.0, 0.0), shift_voxels=(0.0, 0.0), p_shift=0.5),
                    InputDropout(shift_voxels=(1.0, 1.0))):
-        assert hide(batch, input_dropout, generator, LAYOUT) is batch
+        assert drop_inputs(batch, input_dropout, generator, LAYOUT) is batch
     unconditioned = make_batch((4, 4))
-    assert hide(unconditioned, InputDropout(row=0.5, column=0.5), generator) is unconditioned
+    assert drop_inputs(unconditioned, InputDropout(row=0.5, column=0.5), generator) is unconditioned
     assert torch.equal(generator.get_state(), before)
 
 
-HIDING = InputDropout(channels=(0.0, 0.5), row=0.3, column=0.3, shift_voxels=(0.0, 1.0), p_shift=0.5)
+DROPOUT = InputDropout(channels=(0.0, 0.5), row=0.3, column=0.3, shift_voxels=(0.0, 1.0), p_shift=0.5)
 
 
-def stream(limit_bytes, *, input_dropout=HIDING, augmentation="light", seed=0):
+def stream(limit_bytes, *, input_dropout=DROPOUT, augmentation="light", seed=0):
     rng = np.random.default_rng(0)
     case = make_case(rng.integers(0, 3, (12, 12, 12)), image_CDHW=rng.random((2, 12, 12, 12), np.float32),
                      present=(True, True))
-    known = {"values": np.ones(6, np.float32), "known": np.ones(6, bool), "tokens:tiles": np.ones((2, 4), np.float32),
-             "known:tiles": np.ones(2, bool)}
+    known = EncodedConditions(np.ones(6, np.float32), np.ones(6, bool),
+                              {"tiles": EncodedBag(np.ones((2, 4), np.float32), np.ones(2, bool))})
     store = store_cases([case], "cpu", limit_bytes, conditions={"case": known})
-    configuration = make_configuration((8, 8, 8), batch=4, augmentation=augmentation, channels=2, input_dropout=input_dropout)
+    configuration = make_configuration((8, 8, 8), batch=4, augmentation=augmentation, channels=2,
+                                       input_dropout=input_dropout)
     return make_batches(store, configuration, LABELS, seed, "cpu", LAYOUT)
 
 
 def contents(batches):
     return [tensor for batch in batches for tensor in (batch.image_BCDHW, batch.label_BDHW, batch.present_BC,
-                                                      *batch.conditions.values())]
+                                                      *batch.conditions.tensors())]
 
 
 def take(batches, count):
@@ -204,21 +207,21 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_the_stream_hides_as_its_configuration_says():
+def test_the_stream_drops_as_its_configuration_says():
     batches = [next(stream(10**9, input_dropout=InputDropout(channels=(0.0, 1.0), row=1.0)))]
-    assert batches[0].present_BC.tolist() == [[True, False]] * 4 and not batches[0].conditions["known"].any()
+    assert batches[0].present_BC.tolist() == [[True, False]] * 4 and not batches[0].conditions.known_BK.any()
     plain = next(stream(10**9, input_dropout=InputDropout()))
-    assert plain.present_BC.all() and plain.conditions["known"].all() and plain.conditions["known:tiles"].all()
+    assert plain.present_BC.all() and plain.conditions.known_BK.all() and plain.conditions.bags["tiles"].known_BT.all()
 
 
-def test_hiding_leaves_patches_and_their_first_augmentation_as_they_are():
+def test_dropping_leaves_patches_and_their_first_augmentation_as_they_are():
     hidden = next(stream(10**9, input_dropout=InputDropout(channels=(0.0, 0.5), row=0.5)))
     plain = next(stream(10**9, input_dropout=InputDropout()))
     assert torch.equal(hidden.image_BCDHW, plain.image_BCDHW) and torch.equal(hidden.label_BDHW, plain.label_BDHW)
 
 
 @pytest.mark.parametrize("limit_bytes", [10**9, 0])
-def test_a_resumed_stream_hides_as_the_uninterrupted_one(limit_bytes):
+def test_a_resumed_stream_drops_as_the_uninterrupted_one(limit_bytes):
     batches = stream(limit_bytes)
     take(batches, 3)
     saved = io.BytesIO()

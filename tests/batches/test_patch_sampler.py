@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from batch_phantoms import LABELS, make_case, make_configuration
 
 from autoseg.batches.sample import PatchSampler
 from autoseg.batches.store import store_cases
+from batch_phantoms import LABELS, make_case, make_configuration
 from planners.schema.labels import LabelSpec
 
 WITH_IGNORE = LabelSpec(names={"background": (0,), "organ": (1,)}, ignore=9)

@@ -8,8 +8,10 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.clinical import encoders as module
+from autoseg.clinical.cells import category_text
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import ConditionEncoder, ConditionInput, Layout, collate, encode, fit_encoder
+from autoseg.clinical.encoded import ConditionInput, Layout, collate
+from autoseg.clinical.encoders import ConditionEncoder, encode, fit_encoder
 from planners.schema.conditions import ConditionSpec, ConditionTable
 
 
@@ -34,7 +36,7 @@ def fitted(kind, values) -> ConditionEncoder:
 
 def encoded(encoder: ConditionEncoder, value) -> tuple[list[float], list[bool]]:
     arrays = encode(encoder, CaseConditions(values={"x": value}))
-    return arrays["values"].tolist(), arrays["known"].tolist()
+    return arrays.values_K.tolist(), arrays.known_K.tolist()
 
 
 def test_a_number_is_its_distance_from_the_median_in_standard_deviations():
@@ -46,7 +48,7 @@ def test_a_missing_number_is_the_median_and_not_known():
     encoder = fitted("number", [1.0, 2.0, None, 9.0])
     assert encoded(encoder, 2.0) == ([0.0], [True])
     assert encoded(encoder, None) == encoded(encoder, float("nan")) == ([0.0], [False])
-    assert encode(encoder, CaseConditions())["known"].tolist() == [False]
+    assert encode(encoder, CaseConditions()).known_K.tolist() == [False]
 
 
 def test_an_outlier_is_cut_at_five_deviations():
@@ -106,9 +108,33 @@ def test_other_that_no_training_case_taught_is_not_known(caplog):
     assert "'new' was not seen" in caplog.text
 
 
-def test_numeric_categories_are_the_same_however_they_are_written():
-    encoder = fitted("category", [1.0, "1", "1.0", " 2", 2.0])
-    assert encoder.parts[0].categories == ("1", "2")
+def test_categories_are_those_of_the_table_reader():
+    written = ["1_2", "12", "2,50", "1e3", "1000", "01", 1, 1.0, " 1.0 "]
+    encoder = fitted("category", written * 2)
+    assert encoder.parts[0].categories == ("1", "1000", "12", "1_2", "1e3", "2.5")
+    for value in written:
+        assert encoded(encoder, value) == encoded(encoder, category_text(value))
+    assert encoded(encoder, "2.50")[0] == [0, 0, 0, 0, 0, 1, 0]
+
+
+def test_ranks_are_those_of_the_table_reader():
+    encoder = fitted({"kind": "ordinal", "order": ("01", "1_2", "2,50")}, ["1", "2.5"])
+    assert [encoded(encoder, value)[0] for value in (1, "1_2", "2.5")] == [[-1.0], [0.0], [1.0]]
+    assert encoded(encoder, "12")[1] == [False]
+
+
+@pytest.mark.parametrize(("value", "entry"), [("1_2", 0), ("12", 0), ("1e3", 1), (1000, 1), ("2,50", 2), (2.5, 2),
+                                                ("new", 3)])
+def test_an_encoder_that_was_stored_before_still_compares_as_it_did(value, entry):
+    stored = """{"parts": [{"kind": "category", "name": "x", "categories": ["12", "1000", "2.5"], "rare": ["7"]}]}"""
+    encoder = ConditionEncoder.model_validate_json(stored)
+    assert encoded(encoder, value)[0] == [float(position == entry) for position in range(4)]
+
+
+def test_an_ordinal_encoder_that_was_stored_before_still_compares_as_it_did():
+    stored = """{"parts": [{"kind": "ordinal", "name": "x", "order": ["1", "1000"]}]}"""
+    encoder = ConditionEncoder.model_validate_json(stored)
+    assert [encoded(encoder, value)[0] for value in ("01", "1e3", "1000.0")] == [[-1.0], [1.0], [1.0]]
 
 
 def test_text_in_a_number_column_is_a_users_error():
@@ -120,8 +146,8 @@ def test_a_vector_is_standardised_entry_by_entry():
     cases = [CaseConditions(vectors={"rna": np.array([0, 5, v], np.float32)}) for v in (1, 3)]
     encoder = fit_encoder(table_of(rna="vector"), cases)
     arrays = encode(encoder, CaseConditions(vectors={"rna": np.array([9, np.nan, 4], np.float32)}))
-    assert arrays["values"].tolist() == [0.0, 0.0, 2.0]  # constant, not known, mean 2 and deviation 1
-    assert arrays["known"].tolist() == [True, False, True]
+    assert arrays.values_K.tolist() == [0.0, 0.0, 2.0]  # constant, not known, mean 2 and deviation 1
+    assert arrays.known_K.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("shape", [(2,), (4,), (1, 3)])
@@ -141,22 +167,22 @@ def test_tokens_are_standardised_feature_by_feature_over_all_tokens():
     cases = [CaseConditions(tokens={"tiles": np.array([[0.0, 1], [2, 1]])}), CaseConditions(tokens={"tiles": None})]
     arrays = encode(fit_encoder(table_of(tiles="tokens"), cases),
                     CaseConditions(tokens={"tiles": np.array([[2.0, 1], [np.nan, 1], [1, 1]])}))
-    assert arrays["tokens:tiles"].tolist() == [[1, 0], [0, 0], [0, 0]]
-    assert arrays["known:tiles"].tolist() == [True, False, True]
-    assert arrays["tokens:tiles"].dtype == np.float32 and arrays["values"].shape == (0,)
+    assert arrays.bags["tiles"].tokens_TE.tolist() == [[1, 0], [0, 0], [0, 0]]
+    assert arrays.bags["tiles"].known_T.tolist() == [True, False, True]
+    assert arrays.bags["tiles"].tokens_TE.dtype == np.float32 and arrays.values_K.shape == (0,)
 
 
 def test_a_missing_or_empty_bag_is_one_token_that_is_not_known():
     encoder = fit_encoder(table_of(tiles="tokens"), [CaseConditions(tokens={"tiles": np.ones((2, 3))})])
     for bag in (None, np.zeros((0, 3))):
         arrays = encode(encoder, CaseConditions(tokens={"tiles": bag}))
-        assert arrays["tokens:tiles"].shape == (1, 3) and arrays["known:tiles"].tolist() == [False]
+        assert arrays.bags["tiles"].tokens_TE.shape == (1, 3) and arrays.bags["tiles"].known_T.tolist() == [False]
 
 
 def test_a_long_bag_is_thinned_evenly_to_256_tokens():
     bag = np.arange(1021.0)[:, None]
     encoder = fit_encoder(table_of(tiles="tokens"), [CaseConditions(tokens={"tiles": bag})])
-    tokens = encode(encoder, CaseConditions(tokens={"tiles": bag}))["tokens:tiles"][:, 0]
+    tokens = encode(encoder, CaseConditions(tokens={"tiles": bag})).bags["tiles"].tokens_TE[:, 0]
     assert len(tokens) == 256 and tokens[0] == -tokens[-1]
     np.testing.assert_allclose(np.diff(tokens), np.diff(tokens)[0], rtol=1e-4)  # every fourth
 
@@ -174,7 +200,7 @@ def test_the_layout_says_where_each_input_lies():
     assert encoder.layout == Layout(inputs=(
         ConditionInput(name="age", width=1, start=0), ConditionInput(name="tiles", width=5),
         ConditionInput(name="sex", width=2, start=1), ConditionInput(name="rna", width=4, start=3)))
-    assert encode(encoder, cases[0])["values"].shape == (encoder.layout.n_values,) == (7,)
+    assert encode(encoder, cases[0]).values_K.shape == (encoder.layout.n_values,) == (7,)
 
 
 def test_the_encoder_survives_json_and_encodes_the_same():
@@ -187,8 +213,8 @@ def test_the_encoder_survives_json_and_encodes_the_same():
     again = ConditionEncoder.model_validate_json(encoder.model_dump_json())
     assert again == encoder
     for case in cases:
-        first, second = encode(encoder, case), encode(again, case)
-        assert all(np.array_equal(first[key], second[key]) for key in first)
+        first, second = (collate([encode(one, case)]) for one in (encoder, again))
+        assert all(torch.equal(a, b) for a, b in zip(first.tensors(), second.tensors(), strict=True))
 
 
 def test_only_the_cases_that_are_given_teach_the_encoder():
@@ -201,7 +227,7 @@ def test_a_batch_pads_bags_with_tokens_that_are_not_known():
         CaseConditions(values={"age": age}, tokens={"tiles": np.array([[age]])}) for age in (1.0, 3.0)])
     batch = collate([encode(encoder, CaseConditions(values={"age": 3.0}, tokens={"tiles": np.array([[1.0], [3.0]])})),
                      encode(encoder, CaseConditions())])
-    assert batch["values"].tolist() == [[1.0], [0.0]] and batch["known"].tolist() == [[True], [False]]
-    assert batch["tokens:tiles"].shape == (2, 2, 1)
-    assert batch["known:tiles"].tolist() == [[True, True], [False, False]]
-    assert batch["values"].dtype == torch.float32 and batch["known"].dtype == torch.bool
+    assert batch.values_BK.tolist() == [[1.0], [0.0]] and batch.known_BK.tolist() == [[True], [False]]
+    assert batch.bags["tiles"].tokens_BTE.shape == (2, 2, 1)
+    assert batch.bags["tiles"].known_BT.tolist() == [[True, True], [False, False]]
+    assert batch.values_BK.dtype == torch.float32 and batch.known_BK.dtype == torch.bool

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.clinical.conditions import (
-    CaseConditions,
-    condition_stats,
-    read_conditions,
-    read_conditions_to_predict,
-    with_widths,
-)
+from autoseg.clinical.condition_stats import condition_stats, with_widths
+from autoseg.clinical.conditions import CaseConditions, read_conditions, read_conditions_to_predict
 from planners.schema.conditions import ConditionSpec, ConditionTable
 
 AGE = ConditionSpec(name="age", kind="number")
@@ -129,7 +124,7 @@ def test_a_column_of_the_cases_names_that_is_not_there_is_an_error(folder):
 
 
 def test_a_case_in_several_rows_is_an_error_with_the_lines(folder):
-    with pytest.raises(UserError, match=r"cases have several rows \(found: a in lines 2, 4; expected: a row a case\)"):
+    with pytest.raises(UserError, match=r"cases have several rows \(found: a in lines 2, 4; expected: one row per case\)"):
         read_conditions(folder(clinical="case,age\na,59\nb,61\na,60\n"), declared(AGE), ["a", "b"])
 
 

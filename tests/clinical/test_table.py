@@ -183,6 +183,16 @@ def test_rows_of_a_workbook_keep_their_numbers(workbook):
     assert [(row.line, row.cells) for row in table.rows] == [(4, ("a", "1")), (6, ("b", "2"))]
 
 
+def test_errors_of_a_workbook_are_texts(workbook):
+    table = workbook(Sheet=[["case", "age", "size"], ["a", "#DIV/0!", 3], ["b", 61, "#N/A"]])
+    assert cells(table) == [("a", "#DIV/0!", "3"), ("b", "61", "#N/A")]
+
+
+def test_texts_of_a_workbook_are_not_interpreted(workbook):
+    table = workbook(Sheet=[["case", "code"], ["007", "1e3"], ["008", "NA"], ["009", "1_000"], ["010", "TRUE"]])
+    assert cells(table) == [("007", "1e3"), ("008", "NA"), ("009", "1_000"), ("010", "TRUE")]
+
+
 def test_an_empty_workbook_is_an_error(workbook):
     with pytest.raises(UserError, match="the table is empty"):
         workbook(Sheet=[])

@@ -51,9 +51,14 @@ def test_different_units_in_a_column_are_no_numbers():
 
 
 def test_a_numeric_category_is_one_however_it_is_written():
-    assert {category_text(text) for text in ("1", "1.0", "1,0", " 01 ")} == {"1"}
+    assert {category_text(value) for value in ("1", "1.0", "1,0", " 01 ", "01", 1, 1.0, " 1.0 ")} == {"1"}
+    assert category_text("2,50") == category_text(2.5) == "2.5" and category_text(1e-5) == "0.00001"
     assert category_text("100") == "100" and category_text("0.0") == "0" and category_text("1.5") == "1.5"
     assert category_text("grade  2") == "grade 2"
+
+
+def test_a_code_that_python_could_read_as_a_number_stays_as_it_is():
+    assert category_text("1_2") == "1_2" and category_text("1e3") == "1e3"
 
 
 @pytest.mark.parametrize("text", ["2020-01-31", "31.01.2020", "1/31/20", "20200131", "3 Feb 2020", "2020-01-31T12:00:00"])

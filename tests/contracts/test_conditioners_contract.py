@@ -1,29 +1,31 @@
 """Every registered conditioner, in two and three dimensions, through the same contract."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from autoseg.clinical.encoders import NO_CONDITIONS, ConditionInput, Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.clinical.encoded import NO_CONDITIONS, BagBatch, ConditionBatch, ConditionInput, Layout
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
+from planners.schema.base import Part
 
 CHANNELS = (4, 6, 16)
 LAYOUT = Layout(inputs=(ConditionInput(name="age", width=1, start=0), ConditionInput(name="sex", width=3, start=1),
                         ConditionInput(name="tiles", width=5), ConditionInput(name="rna", width=4, start=4)))
 TABLE = Layout(inputs=(LAYOUT.inputs[0], LAYOUT.inputs[1]))
 EVERY = [(name, n) for name in CONDITIONERS.names() for n in (2, 3)]
-TRAINED = [(name, n) for name, n in EVERY if name != "none"]
+TRAINED = [(name, n) for name, n in EVERY if CONDITIONERS.traits(name).reads_conditions]
 
 
 def make(name: str, n: int, layout: Layout = LAYOUT, trained: bool = False) -> torch.nn.Module:
     """A conditioner; where it is to be `trained`, its zeros are gone, so that it changes something."""
     torch.manual_seed(0)
-    made = CONDITIONERS.get(name)(CHANNELS, layout, n, **dict(CONDITIONERS.options(name, {})))
+    conditioner = CONDITIONERS.make(Part(name=name), ConditionerContext(CHANNELS, layout, n))
     if trained:
-        for parameter in made.parameters():
+        for parameter in conditioner.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-    return made.eval()
+    return conditioner.eval()
 
 
 def features_of(n: int, batch: int = 3) -> list[torch.Tensor]:
@@ -31,20 +33,32 @@ def features_of(n: int, batch: int = 3) -> list[torch.Tensor]:
     return [torch.randn(batch, c, *(edge,) * n, generator=generator) for c, edge in zip(CHANNELS, (8, 4, 2), strict=True)]
 
 
-def conditions_of(layout: Layout = LAYOUT, batch: int = 3) -> dict[str, torch.Tensor]:
+def conditions_of(layout: Layout = LAYOUT, batch: int = 3) -> ConditionBatch:
     """Known but for some columns of row 1 and some tokens of each; the bag of row 0 is missing."""
     generator = torch.Generator().manual_seed(2)
-    conditions = {"values": torch.randn(batch, layout.n_values, generator=generator),
-                  "known": torch.ones(batch, layout.n_values, dtype=torch.bool)}
-    conditions["known"][1, 1:4] = False
-    for bag in layout.bags:
-        conditions[f"tokens:{bag.name}"] = torch.randn(batch, 4, bag.width, generator=generator)
-        conditions[f"known:{bag.name}"] = torch.tensor([[False] * 4, [True] * 4, [True, True, False, False]])[:batch]
-    return conditions
+    values = torch.randn(batch, layout.n_values, generator=generator)
+    known = torch.ones(batch, layout.n_values, dtype=torch.bool)
+    known[1, 1:4] = False
+    known_tokens = torch.tensor([[False] * 4, [True] * 4, [True, True, False, False]])[:batch]
+    return ConditionBatch(values, known, {bag.name: BagBatch(torch.randn(batch, 4, bag.width, generator=generator),
+                                                             known_tokens) for bag in layout.bags})
 
 
-def nothing_known(conditions: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: torch.zeros_like(value) if key.startswith("known") else value for key, value in conditions.items()}
+def with_tiles(conditions: ConditionBatch, tokens: torch.Tensor, known: torch.Tensor | None = None) -> ConditionBatch:
+    """The conditions with another bag of tokens."""
+    known = conditions.bags["tiles"].known_BT if known is None else known
+    return replace(conditions, bags={"tiles": BagBatch(tokens, known)})
+
+
+def nothing_known(conditions: ConditionBatch) -> ConditionBatch:
+    return conditions.map(lambda tensor: torch.zeros_like(tensor) if tensor.dtype == torch.bool else tensor)
+
+
+def poisoned(conditions: ConditionBatch, garbage: float) -> ConditionBatch:
+    """The conditions with garbage wherever they are not known."""
+    tiles = conditions.bags["tiles"]
+    return with_tiles(replace(conditions, values_BK=torch.where(conditions.known_BK, conditions.values_BK, garbage)),
+                      torch.where(tiles.known_BT[..., None], tiles.tokens_BTE, garbage))
 
 
 def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
@@ -58,7 +72,7 @@ def test_features_keep_their_shapes_and_the_input_is_left_unchanged(name, n):
     changed = make(name, n, trained=True)(features, conditions)
     assert [stage.shape for stage in changed] == [stage.shape for stage in features]
     assert same(features, kept_features)
-    assert all(torch.equal(conditions[key], kept_conditions[key]) for key in conditions)
+    assert same(list(conditions.tensors()), list(kept_conditions.tensors()))
 
 
 @pytest.mark.parametrize(("name", "n"), EVERY)
@@ -109,8 +123,9 @@ def test_no_conditions_all_missing_ones_and_untouched_features_are_the_same(name
 def test_what_is_known_changes_features(name, n):
     conditioner, features, conditions = make(name, n, trained=True), features_of(n), conditions_of()
     changed = conditioner(features, conditions)[-1]
-    for key in ("values", "tokens:tiles"):
-        others = conditioner(features, conditions | {key: conditions[key] + 1})[-1]
+    for other in (replace(conditions, values_BK=conditions.values_BK + 1),
+                  with_tiles(conditions, conditions.bags["tiles"].tokens_BTE + 1)):
+        others = conditioner(features, other)[-1]
         assert not torch.equal(changed, features[-1]) and not torch.equal(changed, others)
 
 
@@ -118,18 +133,13 @@ def test_what_is_known_changes_features(name, n):
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), 1e30])
 def test_what_is_not_known_is_not_read(name, n, garbage):
     conditioner, features, conditions = make(name, n, trained=True), features_of(n), conditions_of()
-    poisoned = dict(conditions)
-    poisoned["values"] = torch.where(conditions["known"], conditions["values"], garbage)
-    poisoned["tokens:tiles"] = torch.where(conditions["known:tiles"][..., None], conditions["tokens:tiles"], garbage)
-    assert same(conditioner(features, poisoned), conditioner(features, conditions))
+    assert same(conditioner(features, poisoned(conditions, garbage)), conditioner(features, conditions))
 
 
 @pytest.mark.parametrize(("name", "n"), TRAINED)
 def test_what_is_not_known_leaves_gradients_finite(name, n):
-    conditioner, conditions = make(name, n, trained=True), conditions_of()
-    poisoned = {"values": torch.where(conditions["known"], conditions["values"], float("nan"))}
-    poisoned["tokens:tiles"] = torch.where(conditions["known:tiles"][..., None], conditions["tokens:tiles"], float("nan"))
-    sum(stage.sum() for stage in conditioner(features_of(n), conditions | poisoned)).backward()
+    conditioner = make(name, n, trained=True)
+    sum(stage.sum() for stage in conditioner(features_of(n), poisoned(conditions_of(), float("nan")))).backward()
     assert all(parameter.grad.isfinite().all() for parameter in conditioner.parameters())
 
 
@@ -139,7 +149,7 @@ def test_a_row_does_not_depend_on_the_others(name, n):
     together = conditioner(features, conditions)
     for row in range(3):
         alone = conditioner([stage[row : row + 1] for stage in features],
-                            {key: value[row : row + 1] for key, value in conditions.items()})
+                            conditions.map(lambda tensor, row=row: tensor[row : row + 1]))
         for one, many in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], many[row])
 
@@ -147,9 +157,9 @@ def test_a_row_does_not_depend_on_the_others(name, n):
 @pytest.mark.parametrize(("name", "n"), EVERY)
 def test_more_padding_of_a_token_bag_changes_nothing(name, n):
     conditioner, features, conditions = make(name, n, trained=True), features_of(n), conditions_of()
-    longer = dict(conditions)
-    longer["tokens:tiles"] = torch.nn.functional.pad(conditions["tokens:tiles"], (0, 0, 0, 3))
-    longer["known:tiles"] = torch.nn.functional.pad(conditions["known:tiles"], (0, 3))
+    tiles = conditions.bags["tiles"]
+    longer = with_tiles(conditions, torch.nn.functional.pad(tiles.tokens_BTE, (0, 0, 0, 3)),
+                        torch.nn.functional.pad(tiles.known_BT, (0, 3)))
     for one, other in zip(conditioner(features, conditions), conditioner(features, longer), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -157,16 +167,25 @@ def test_more_padding_of_a_token_bag_changes_nothing(name, n):
 @pytest.mark.parametrize(("name", "n"), EVERY)
 def test_the_order_of_the_tokens_of_a_bag_does_not_matter(name, n):
     conditioner, features, conditions = make(name, n, trained=True), features_of(n), conditions_of()
-    turned = conditions | {key: conditions[key].flip(1) for key in ("tokens:tiles", "known:tiles")}
+    tiles = conditions.bags["tiles"]
+    turned = with_tiles(conditions, tiles.tokens_BTE.flip(1), tiles.known_BT.flip(1))
     for one, other in zip(conditioner(features, conditions), conditioner(features, turned), strict=True):
         torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(("name", "n"), EVERY)
-def test_nothing_to_be_told_passes_features_unchanged(name, n):
+def test_a_layout_without_inputs_passes_features_unchanged(name, n):
     features = features_of(n)
-    told = {"values": torch.zeros(3, 0), "known": torch.zeros(3, 0, dtype=torch.bool)}
-    assert same(make(name, n, layout=NO_CONDITIONS, trained=True)(features, told), features)
+    nothing = ConditionBatch(torch.zeros(3, 0), torch.zeros(3, 0, dtype=torch.bool))
+    assert same(make(name, n, layout=NO_CONDITIONS, trained=True)(features, nothing), features)
+
+
+@pytest.mark.parametrize("name", [name for name, n in TRAINED if n == 3])
+def test_a_compiled_conditioner_computes_the_same_in_one_graph(name):
+    conditioner, features, conditions = make(name, 3, trained=True), features_of(3), conditions_of()
+    compiled = torch.compile(conditioner, backend="aot_eager", fullgraph=True)
+    for mine, theirs in zip(compiled(features, conditions), conditioner(features, conditions), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize(("name", "n"), EVERY)
@@ -187,6 +206,6 @@ def test_columns_that_change_places_with_their_parameters_change_nothing_for_tok
              for key, value in state.items()}
     second.load_state_dict(moved)
     conditions = conditions_of(TABLE)
-    turned = {key: torch.cat([value[:, 1:], value[:, :1]], dim=1) for key, value in conditions.items()}
+    turned = conditions.map(lambda tensor: torch.cat([tensor[:, 1:], tensor[:, :1]], dim=1))
     for one, other in zip(first(features_of(n), conditions), second(features_of(n), turned), strict=True):
         torch.testing.assert_close(one, other)

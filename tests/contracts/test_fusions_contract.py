@@ -5,13 +5,14 @@ import copy
 import pytest
 import torch
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean
 from autoseg.nn.model import build_model
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 SHAPES = {2: (11, 6), 3: (5, 9, 6)}  # windows of four tokens of two voxels divide none of these
 EVERY = [(name, n) for name in FUSIONS.names() for n in (2, 3)]
@@ -22,7 +23,7 @@ every = pytest.mark.parametrize(("name", "n"), EVERY)
 def make(name, n, n_channels=3):
     """A fusion in the middle of a training: nothing is at the value that it starts from."""
     torch.manual_seed(0)
-    fusion = FUSIONS.get(name)(n_channels, n, **dict(FUSIONS.options(name, {})))
+    fusion = FUSIONS.make(Part(name=name), FusionContext(n_channels, n))
     with torch.no_grad():
         for parameter in fusion.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -160,7 +161,7 @@ def test_training_and_evaluation_fuse_alike(name, n):
 @every
 def test_the_state_survives_a_round_trip(name, n):
     fusion, image, available = make(name, n), image_of(n), fields_of_view(n)
-    other = FUSIONS.get(name)(3, n, **dict(FUSIONS.options(name, {})))
+    other = FUSIONS.make(Part(name=name), FusionContext(3, n))
     other.load_state_dict(copy.deepcopy(fusion.state_dict()))
     assert torch.equal(other(image, available), fusion(image, available))
 
@@ -187,7 +188,7 @@ def test_half_precision_gives_nearly_the_same_and_finite_gradients(name, n):
 
 @pytest.mark.parametrize(("name", "n"), GATED)
 def test_a_closed_gate_leaves_the_masked_mean_and_new_gates_are_closed(name, n):
-    fusion = FUSIONS.get(name)(3, n, **dict(FUSIONS.options(name, {})))
+    fusion = FUSIONS.make(Part(name=name), FusionContext(3, n))
     image = image_of(n)
     for available in (None, channels_available(n)):
         mask = None if available is None else available.unsqueeze(2)
@@ -196,10 +197,10 @@ def test_a_closed_gate_leaves_the_masked_mean_and_new_gates_are_closed(name, n):
 
 @every
 def test_a_model_with_the_fusion_never_reads_what_is_absent(name, n):
-    topology = Topology(strides=((1,) * n, (2,) * n), kernel_sizes=((3,) * n,) * 2, features=(4, 8), blocks_encoder=(1, 1),
+    architecture = UNet(strides=((1,) * n, (2,) * n), kernel_sizes=((3,) * n,) * 2, features=(4, 8), blocks_encoder=(1, 1),
                         convs_decoder=(1,))
     configuration = Configuration(spacing_mm=(1.0,) * n, median_shape=(8.0,) * n, patch=(8,) * n, batch=2, batch_dice=True,
-                                  topology=topology, network=Part(name="plain_unet"), fusion=Part(name=name),
+                                  architecture=architecture, network=Part(name="unet"), fusion=Part(name=name),
                                   normalizers=(Part(name="zscore"),) * 3, augmentation=Part(name="none"),
                                   schedule=Schedule(learning_rate=0.01, iterations=1))
     plan = Plan(dataset="Dataset001_X", planner="test", labels=LabelSpec(names={"background": (0,), "tumour": (1,)}),

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from autoseg.nn.losses import LOSSES
+from autoseg.nn.losses import LOSSES, LossContext
 from autoseg.nn.losses.targets import TargetEncoder
+from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 
 PLAIN = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})
@@ -15,7 +16,7 @@ EVERY = [(name, labels, n) for name in LOSSES.names() for labels in (PLAIN, REGI
 
 
 def make(name, labels, batch_dice=True):
-    return LOSSES.get(name)(LOSSES.options(name, {}), regions=labels.has_regions, batch_dice=batch_dice)
+    return LOSSES.make(Part(name=name), LossContext(labels.has_regions, batch_dice))
 
 
 def task(labels, n):

@@ -8,32 +8,35 @@ import torch
 
 from autoseg.nn.model import build_model
 from autoseg.nn.networks import NETWORKS
-from planners.architectures.cost import cost
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
-EVERY = [(name, n) for name in NETWORKS.names() for n in (2, 3)]
+EVERY = [(name, encoder, n) for name in NETWORKS.names() for encoder in ("plain", "residual") for n in (2, 3)]
+COUNTED = [(name, encoder, n) for name, encoder, n in EVERY if NETWORKS.traits(name).costs_as_planned]
+every = pytest.mark.parametrize(("network", "encoder", "n"), EVERY)
+counted = pytest.mark.parametrize(("network", "encoder", "n"), COUNTED)
 
 
-def make_plan(network: str, dimensions: int) -> Plan:
-    residual = network == "residual_unet"
-    topology = Topology(strides=((1,) * dimensions, (2,) * dimensions, (1,) + (2,) * (dimensions - 1)),
+def make_plan(network: str, encoder: str, dimensions: int) -> Plan:
+    residual = encoder == "residual"
+    architecture = UNet(encoder=encoder, strides=((1,) * dimensions, (2,) * dimensions, (1,) + (2,) * (dimensions - 1)),
                         kernel_sizes=((1,) + (3,) * (dimensions - 1), (3,) * dimensions, (3,) * dimensions),
                         features=(4, 8, 8), blocks_encoder=(1, 2, 2) if residual else (2, 2, 2),
                         convs_decoder=(1, 1) if residual else (2, 2))
     configuration = Configuration(spacing_mm=(1.0,) * dimensions, median_shape=(8.0,) * dimensions,
-                                  patch=(8,) * dimensions, batch=2, batch_dice=True, topology=topology,
+                                  patch=(8,) * dimensions, batch=2, batch_dice=True, architecture=architecture,
                                   network=Part(name=network), normalizers=(Part(name="zscore"),) * 2,
                                   augmentation=Part(name="none"), schedule=Schedule(learning_rate=0.01, iterations=1))
     return Plan(dataset="Dataset001_X", planner="test", labels=LABELS, transpose=(0, 1, 2),
                 channels=(ChannelSpec(name="a"), ChannelSpec(name="b")), configurations={"c": configuration})
 
 
-def make_model(network: str, dimensions: int):
-    plan = make_plan(network, dimensions)
+def make_model(network: str, encoder: str, dimensions: int):
+    plan = make_plan(network, encoder, dimensions)
     torch.manual_seed(0)
     return build_model(plan, plan.configurations["c"])
 
@@ -42,34 +45,34 @@ def image_of(dimensions: int, edge: int = 8) -> torch.Tensor:
     return torch.randn(2, 2, *(edge,) * dimensions, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_logits_have_a_head_a_label_at_every_stage(network, n):
-    logits = make_model(network, n)(image_of(n))
+@every
+def test_logits_have_a_head_a_label_at_every_stage(network, encoder, n):
+    logits = make_model(network, encoder, n)(image_of(n))
     assert [stage.shape for stage in logits] == [(2, 3, *(8,) * n), (2, 3, *(4,) * n)]
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_evaluation_gives_the_full_resolution_only(network, n):
-    assert make_model(network, n).eval()(image_of(n)).shape == (2, 3, *(8,) * n)
+@every
+def test_evaluation_gives_the_full_resolution_only(network, encoder, n):
+    assert make_model(network, encoder, n).eval()(image_of(n)).shape == (2, 3, *(8,) * n)
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_gradients_are_finite_and_reach_every_parameter(network, n):
-    model = make_model(network, n)
+@every
+def test_gradients_are_finite_and_reach_every_parameter(network, encoder, n):
+    model = make_model(network, encoder, n)
     sum(stage.square().mean() for stage in model(image_of(n))).backward()
     for name, parameter in model.network.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_the_same_seed_gives_the_same_model(network, n):
-    first, second = make_model(network, n).eval(), make_model(network, n).eval()
+@every
+def test_the_same_seed_gives_the_same_model(network, encoder, n):
+    first, second = make_model(network, encoder, n).eval(), make_model(network, encoder, n).eval()
     assert torch.equal(first(image_of(n)), second(image_of(n)))
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_logits_begin_around_the_prior_at_every_stage(network, n):
-    plan = make_plan(network, n)
+@every
+def test_logits_begin_around_the_prior_at_every_stage(network, encoder, n):
+    plan = make_plan(network, encoder, n)
     torch.manual_seed(0)
     even = build_model(plan, plan.configurations["c"])
     torch.manual_seed(0)
@@ -79,10 +82,10 @@ def test_logits_begin_around_the_prior_at_every_stage(network, n):
         assert torch.allclose(stage - without, expected.expand_as(stage), atol=1e-5)
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_logits_of_regions_begin_around_theirs(network, n):
+@every
+def test_logits_of_regions_begin_around_theirs(network, encoder, n):
     labels = LabelSpec(names={"background": (0,), "organ": (1, 2), "tumour": (2,)}, region_order=(1, 2))
-    plan = make_plan(network, n).model_copy(update={"labels": labels})
+    plan = make_plan(network, encoder, n).model_copy(update={"labels": labels})
     torch.manual_seed(0)
     even = build_model(plan, plan.configurations["c"])
     torch.manual_seed(0)
@@ -92,27 +95,27 @@ def test_logits_of_regions_begin_around_theirs(network, n):
         assert torch.allclose(stage - without, expected.expand_as(stage), atol=1e-5)
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_the_state_survives_a_round_trip(network, n):
-    model = make_model(network, n).eval()
-    other = make_model(network, n).eval()
+@every
+def test_the_state_survives_a_round_trip(network, encoder, n):
+    model = make_model(network, encoder, n).eval()
+    other = make_model(network, encoder, n).eval()
     for parameter in other.parameters():
         torch.nn.init.normal_(parameter)
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     assert torch.equal(model(image_of(n)), other(image_of(n)))
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_the_input_is_left_unchanged(network, n):
+@every
+def test_the_input_is_left_unchanged(network, encoder, n):
     image = image_of(n)
     kept = image.clone()
-    make_model(network, n)(image)
+    make_model(network, encoder, n)(image)
     assert torch.equal(image, kept)
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_an_absent_channel_is_never_read(network, n):
-    model = make_model(network, n).eval()
+@every
+def test_an_absent_channel_is_never_read(network, encoder, n):
+    model = make_model(network, encoder, n).eval()
     present = torch.tensor([[True, False], [True, True]])
     image = image_of(n)
     poisoned = image.clone()
@@ -120,19 +123,19 @@ def test_an_absent_channel_is_never_read(network, n):
     assert torch.equal(model(poisoned, present), model(image, present))
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_the_planners_arithmetic_counts_the_parameters_exactly(network, n):
-    plan = make_plan(network, n)
+@counted
+def test_the_planners_arithmetic_counts_the_parameters_exactly(network, encoder, n):
+    plan = make_plan(network, encoder, n)
     configuration = plan.configurations["c"]
-    counted = sum(parameter.numel() for parameter in make_model(network, n).network.parameters())
-    assert cost(configuration.topology, configuration.patch, 2, 3, network=network).parameters == counted
+    n_parameters = sum(parameter.numel() for parameter in make_model(network, encoder, n).network.parameters())
+    assert configuration.architecture.cost(configuration.patch, 2, 3).parameters == n_parameters
 
 
-@pytest.mark.parametrize(("network", "n"), EVERY)
-def test_the_planners_arithmetic_counts_what_the_backward_pass_keeps(network, n):
-    plan = make_plan(network, n)
+@counted
+def test_the_planners_arithmetic_counts_what_the_backward_pass_keeps(network, encoder, n):
+    plan = make_plan(network, encoder, n)
     configuration = plan.configurations["c"]
-    model = make_model(network, n)
+    model = make_model(network, encoder, n)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -145,5 +148,5 @@ def test_the_planners_arithmetic_counts_what_the_backward_pass_keeps(network, n)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         logits = model(image_of(n, edge=32))
     held = sum(kept.values()) + sum(stage.untyped_storage().nbytes() for stage in logits)
-    predicted = cost(configuration.topology, (32,) * n, 2, 3, network=network, batch=2).activation_bytes
+    predicted = configuration.architecture.cost((32,) * n, 2, 3, batch=2).activation_bytes
     assert predicted == pytest.approx(held, rel=0.05)

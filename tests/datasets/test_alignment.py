@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_cases, find_training_cases, load_case
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.raw import find_cases, load_case
 from autoseg.formats import read_image, write_array, write_label
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import Transform
@@ -13,8 +13,9 @@ from planners.schema.channels import ChannelSpec
 
 
 def load(folder, number: int = 0):
-    manifest = read_manifest(folder)
-    return load_case(find_training_cases(folder, manifest)[number], manifest.channels, manifest.labels)
+    dataset = Dataset.open(folder)
+    manifest = dataset.manifest
+    return load_case(dataset.cases[number], manifest.channels, manifest.labels)
 
 
 def shifted_channel(raw, image_DHW, **keys):
@@ -54,8 +55,9 @@ def test_nothing_is_absent_where_the_grids_are_the_same(raw, image_DHW):
 
 def test_a_registered_channel_follows_its_transform(raw, image_DHW):
     folder = shifted_channel(raw, image_DHW, reference_channel="MR0", registration={"MR1": "rigid"})
-    manifest = read_manifest(folder)
-    files = find_training_cases(folder, manifest)[0]
+    dataset = Dataset.open(folder)
+    manifest = dataset.manifest
+    files = dataset.cases[0]
     by = Transform(np.column_stack([np.eye(3), (1.0, 0.0, 0.0)]))
     case = load_case(files, manifest.channels, manifest.labels, {1: by})
     assert case.absent_CDHW is None
@@ -121,7 +123,7 @@ def test_a_file_of_several_channels_is_brought_as_one(tmp_path, geometry, image_
 def test_ct_pet_and_mr_of_a_patient_meet_on_the_grid_of_the_ct(sarcomas):
     folder = sarcomas("STS_008", "STS_040")
     for number, least in ((0, 0.1), (1, 0.4)):
-        files = find_training_cases(folder, read_manifest(folder))[number]
+        files = Dataset.open(folder).cases[number]
         case = load(folder, number)
         raw_CT, _ = read_image(files.images[0])
         np.testing.assert_array_equal(case.image_CDHW[0], raw_CT[0])

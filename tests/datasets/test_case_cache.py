@@ -7,8 +7,8 @@ from autoseg.base.errors import UserError
 from autoseg.cli import plan_and_preprocess
 from autoseg.datasets import case_cache
 from autoseg.datasets.case_cache import CaseCache, load_cached
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_training_cases, load_case
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.raw import load_case
 from autoseg.formats import read_label, write_label
 from tests_support import write_spheres
 
@@ -27,8 +27,9 @@ def reads(monkeypatch):
 
 
 def test_a_case_is_read_once_until_its_files_change(raw, reads):
-    manifest = read_manifest(raw)
-    cases, known = find_training_cases(raw, manifest), CaseCache(2**30)
+    dataset = Dataset.open(raw)
+    manifest = dataset.manifest
+    cases, known = dataset.cases, CaseCache(2**30)
     for _ in range(2):
         for files in cases:
             case = known.load(files, manifest.channels, manifest.labels)
@@ -40,8 +41,9 @@ def test_a_case_is_read_once_until_its_files_change(raw, reads):
 
 
 def test_a_case_of_other_declarations_is_read_again(raw, reads):
-    manifest = read_manifest(raw)
-    files, known = find_training_cases(raw, manifest)[0], CaseCache(2**30)
+    dataset = Dataset.open(raw)
+    manifest = dataset.manifest
+    files, known = dataset.cases[0], CaseCache(2**30)
     known.load(files, manifest.channels, manifest.labels)
     fewer = manifest.labels.model_copy(update={"names": dict(list(manifest.labels.names.items())[:1])})
     with pytest.raises(UserError, match="label values are not declared"):
@@ -50,8 +52,9 @@ def test_a_case_of_other_declarations_is_read_again(raw, reads):
 
 
 def test_no_more_is_kept_than_fits(raw, reads):
-    manifest = read_manifest(raw)
-    cases = find_training_cases(raw, manifest)
+    dataset = Dataset.open(raw)
+    manifest = dataset.manifest
+    cases = dataset.cases
     case = load_case(cases[0], manifest.channels, manifest.labels)
     known = CaseCache(case.image_CDHW.nbytes + case.label_DHW.nbytes)
     for _ in range(2):
@@ -62,20 +65,21 @@ def test_no_more_is_kept_than_fits(raw, reads):
 
 def test_a_large_case_is_not_kept(raw, reads, monkeypatch):
     monkeypatch.setattr(case_cache, "_LARGEST_CASE_BYTES", 1)
-    manifest, known = read_manifest(raw), CaseCache(2**30)
+    manifest, known = Dataset.open(raw).manifest, CaseCache(2**30)
     for _ in range(2):
-        known.load(find_training_cases(raw, manifest)[0], manifest.channels, manifest.labels)
+        known.load(Dataset.open(raw).cases[0], manifest.channels, manifest.labels)
     assert len(reads) == 2
 
 
 def test_registered_cases_are_not_kept(raw, reads):
-    manifest = read_manifest(raw)
+    dataset = Dataset.open(raw)
+    manifest = dataset.manifest
     for _ in range(2):
-        load_cached(find_training_cases(raw, manifest)[0], manifest.channels, manifest.labels, {0: "somewhere"})
+        load_cached(dataset.cases[0], manifest.channels, manifest.labels, {0: "somewhere"})
     assert len(reads) == 2
 
 
-def test_a_crew_prepares_what_one_process_prepares(raw, tmp_path):
+def test_a_worker_pool_prepares_what_one_process_prepares(raw, tmp_path):
     written = []
     for workers in ("1", "2"):
         assert plan_and_preprocess.main(["-d", "1", "-p", "classic", "-c", "3d_fullres", "--workers", workers,

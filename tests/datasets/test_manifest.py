@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.datasets.manifest import ConditionTable, Groups, parse_manifest, read_manifest
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.manifest import ConditionTable, Groups, parse_manifest
 
 PATH = Path("dataset.json")
 PLAIN = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 2,
@@ -15,17 +16,15 @@ PLAIN = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, 
 def parsed(**keys):
     """The manifest of a sound file with other keys; None leaves a key out."""
     content = {key: value for key, value in (PLAIN | keys).items() if value is not None}
-    manifest, faults = parse_manifest(json.dumps(content, indent=1), PATH)
-    assert faults == []
-    return manifest
+    return parse_manifest(json.dumps(content, indent=1), PATH).manifest
 
 
 def faults_of(text=None, **keys) -> list[str]:
     if text is None:
         text = json.dumps({key: value for key, value in (PLAIN | keys).items() if value is not None}, indent=1)
-    manifest, faults = parse_manifest(text, PATH)
-    assert manifest is None
-    return faults
+    with pytest.raises((UserError, ManyFaults)) as raised:
+        parse_manifest(text, PATH)
+    return list(getattr(raised.value, "faults", (str(raised.value),)))
 
 
 def only_fault(text=None, **keys) -> str:
@@ -138,7 +137,7 @@ def test_modality_of_the_first_version_is_named_as_such():
 
 @pytest.mark.parametrize(("keys", "words"), [
     ({"channel_names": None}, "the key 'channel_names' is missing"),
-    ({"channel_names": {}}, "'channel_names' is not an object with an entry a channel"),
+    ({"channel_names": {}}, "'channel_names' is not an object with one entry per channel"),
     ({"channel_names": {"1": "CT"}}, "not the channels' numbers (found: '1'; expected: \"0\")"),
     ({"channel_names": {"0": ""}}, "the name of channel 0 is not a text"),
     ({"optional_channels": "CT"}, "'optional_channels' is not a list"),
@@ -199,24 +198,24 @@ def test_malformed_json_is_told_with_its_place():
 
 def test_a_missing_file_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match=r"dataset.json: the file is missing"):
-        read_manifest(tmp_path)
+        Dataset.open(tmp_path)
 
 
 def test_a_missing_folder_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match="the dataset's folder is missing"):
-        read_manifest(tmp_path / "nowhere")
+        Dataset.open(tmp_path / "nowhere")
 
 
 def test_reading_raises_all_faults(tmp_path):
     (tmp_path / "dataset.json").write_text('{"file_ending": ".nii.gz"}')
     with pytest.raises(ManyFaults) as raised:
-        read_manifest(tmp_path)
+        Dataset.open(tmp_path)
     assert len(raised.value.faults) == 2
 
 
 @pytest.mark.parametrize("dataset", ["Dataset004_Hippocampus", "Dataset010_STS", "Dataset020_Membrane"])
 def test_real_datasets_are_read(shared_data, dataset):
-    manifest = read_manifest(shared_data / dataset)
+    manifest = Dataset.open(shared_data / dataset).manifest
     assert manifest.n_training in (200, 31, 20)
     assert manifest.labels.names["background"] == (0,)
 
@@ -224,6 +223,6 @@ def test_real_datasets_are_read(shared_data, dataset):
 @pytest.mark.parametrize("name", ["dataset.json", "labels_of_site_b.json"])
 def test_a_folder_or_the_file_itself_can_be_named(tmp_path, name):
     (tmp_path / name).write_text(json.dumps(PLAIN))
-    assert read_manifest(tmp_path / name).labels.foreground == ("liver",)
+    assert Dataset.open(tmp_path / name).manifest.labels.foreground == ("liver",)
     if name == "dataset.json":
-        assert read_manifest(tmp_path) == read_manifest(tmp_path / name)
+        assert Dataset.open(tmp_path).manifest == Dataset.open(tmp_path / name).manifest

@@ -5,26 +5,33 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import parse_manifest, read_manifest
+from autoseg.base.errors import ManyFaults, UserError
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.manifest import parse_manifest
 
 PATH = Path("dataset.json")
 PLAIN = {"channel_names": {"0": "CT", "1": "PET", "2": "MR"}, "labels": {"background": 0, "liver": 1, "spleen": 2},
          "file_ending": ".nii.gz"}
 
 
-def parsed(allow_outcomes=False, **keys):
-    manifest, faults = parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH, allow_outcomes)
-    assert faults == []
-    return manifest
+def parsed(**keys):
+    """The manifest of a sound file, in which no condition looks like an outcome."""
+    declared = parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH)
+    assert declared.outcomes == ()
+    return declared.manifest
 
 
 def only_fault(**keys) -> str:
-    manifest, faults = parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH)
-    assert manifest is None
-    assert len(faults) == 1, faults
-    assert faults[0].startswith("dataset.json, line ")
-    return faults[0]
+    with pytest.raises(UserError) as raised:
+        parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH)
+    assert str(raised.value).startswith("dataset.json, line ")
+    return str(raised.value)
+
+
+def only_outcome(**keys) -> str:
+    (sentence,) = parse_manifest(json.dumps(PLAIN | keys, indent=1), PATH).outcomes
+    assert sentence.startswith("dataset.json, line ")
+    return sentence
 
 
 def columns(**specs):
@@ -57,7 +64,7 @@ def test_a_date_is_refused_with_the_reason():
                                   "PFS24", "TTP", "recurrence", "cause of death", "last follow-up", "Treatment", "response",
                                   "Überleben", "pCR", "days to progression"])
 def test_a_column_named_like_an_outcome_is_refused(name):
-    fault = only_fault(**columns(**{name: {"kind": "number"}}))
+    fault = only_outcome(**columns(**{name: {"kind": "number"}}))
     assert f"an outcome as a condition: {name!r}" in fault and "--allow-outcome-conditions" in fault
     assert "line 16, column 4" in fault  # of the name
 
@@ -69,7 +76,7 @@ def test_a_column_that_only_resembles_an_outcome_is_none(name):
 
 
 def test_a_column_that_is_known_later_is_an_outcome():
-    fault = only_fault(**columns(margin={"kind": "category", "available_at": "surgery"}))
+    fault = only_outcome(**columns(margin={"kind": "category", "available_at": "surgery"}))
     assert "an outcome as a condition: 'margin' is not known when the patient is scanned (found: 'surgery'" in fault
 
 
@@ -79,14 +86,28 @@ def test_baseline_may_be_written_in_capitals():
 
 
 def test_vectors_named_like_an_outcome_are_refused():
-    assert "an outcome as a condition: 'survival'" in only_fault(conditions={"vectors": {"survival": "v"}})
+    assert "an outcome as a condition: 'survival'" in only_outcome(conditions={"vectors": {"survival": "v"}})
 
 
-def test_outcomes_are_read_where_they_are_allowed(tmp_path):
+def test_outcomes_are_read_and_refused_only_by_who_asks(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(PLAIN | columns(OS={"kind": "number", "available_at": "end"})))
-    with pytest.raises(UserError, match="an outcome as a condition"):
-        read_manifest(tmp_path)
-    assert read_manifest(tmp_path, allow_outcomes=True).conditions.specs[0].name == "OS"
+    dataset = Dataset.open(tmp_path)
+    assert dataset.manifest.conditions.specs[0].name == "OS"
+    with pytest.raises(UserError, match="line 1, column .*: an outcome as a condition"):
+        dataset.refuse_outcomes()
+
+
+def test_several_outcomes_are_refused_together(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps(PLAIN | columns(OS={"kind": "number"}, died={"kind": "category"})))
+    with pytest.raises(ManyFaults, match="2 faults found"):
+        Dataset.open(tmp_path).refuse_outcomes()
+
+
+def test_without_outcomes_nothing_is_refused(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps(PLAIN | columns(age={"kind": "number"})))
+    dataset = Dataset.open(tmp_path)
+    dataset.refuse_outcomes()
+    assert dataset.outcomes == ()
 
 
 @pytest.mark.parametrize(("conditions", "words"), [

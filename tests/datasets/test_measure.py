@@ -1,13 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.measure import case_digest, evenly, measure, raw_digest, weighted_percentile
-from autoseg.datasets.raw import find_training_cases
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.digests import case_digest
+from autoseg.datasets.measure import evenly, measure, weighted_percentile
 from autoseg.formats import write_array, write_label
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import Transform
@@ -15,7 +16,7 @@ from planners.schema.fingerprint import Fingerprint
 
 
 def measured(folder: Path, workers: int = 1) -> Fingerprint:
-    return measure(folder, read_manifest(folder), "Dataset001_Tiny", workers)
+    return measure(Dataset.open(folder), "Dataset001_Tiny", workers)
 
 
 def test_shapes_are_those_after_cropping(raw, geometry):
@@ -114,16 +115,18 @@ def test_a_dataset_without_foreground_is_an_error(raw, geometry):
 
 def test_the_digest_follows_the_content_of_files_and_nothing_else(raw, geometry, label_DHW):
     folder = raw()
-    manifest = read_manifest(folder)
-    before = raw_digest(folder, manifest)
+    dataset = Dataset.open(folder)
+    before = dataset.digest()
     assert measured(folder).digest == before
     (folder / "imagesTr/case0_0000.nii.gz").touch()
-    assert raw_digest(folder, manifest) == before
-    assert raw_digest(folder, manifest.model_copy(update={"description": "other words"})) == before
+    assert dataset.digest() == before
+    other_words = dataset.manifest.model_copy(update={"description": "other words"})
+    assert replace(dataset, manifest=other_words).digest() == before
     write_label(folder / "labelsTr/case1.nii.gz", np.where(label_DHW == 2, 1, label_DHW), geometry)
-    changed = raw_digest(folder, manifest)
+    changed = dataset.digest()
     assert changed != before
-    assert raw_digest(folder, manifest.model_copy(update={"channels": ()})) != changed
+    no_channels = dataset.manifest.model_copy(update={"channels": ()})
+    assert replace(dataset, manifest=no_channels).digest() != changed
 
 
 def test_even_ranks_keep_the_distribution():
@@ -210,13 +213,12 @@ def test_conditions_are_measured_with_the_images(raw):
 
 def test_the_digest_follows_the_table_and_the_vectors(raw):
     folder = with_table(raw)
-    manifest = read_manifest(folder)
-    digests = [measured(folder).digest, raw_digest(folder, manifest)]
+    digests = [measured(folder).digest, Dataset.open(folder).digest()]
     assert digests[0] == digests[1]
     (folder / "clinical.csv").write_text("case,age\ncase0,40\ncase1,61\n")
-    digests.append(raw_digest(folder, manifest))
+    digests.append(Dataset.open(folder).digest())
     np.save(folder / "vectors" / "case0.npy", np.arange(5.0))
-    digests.append(raw_digest(folder, manifest))
+    digests.append(Dataset.open(folder).digest())
     assert len(set(digests)) == 3
 
 
@@ -229,7 +231,7 @@ def test_a_fault_of_the_table_is_told_before_images_are_read(raw):
 
 def test_a_digest_knows_how_channels_were_registered(raw):
     folder = raw(n_cases=1)
-    files = find_training_cases(folder, read_manifest(folder))[0]
+    files = Dataset.open(folder).cases[0]
     moved = Transform(np.column_stack([np.eye(3), (1.0, 0.0, 0.0)]))
     lattice = Geometry((2, 2, 2), (9.0, 9.0, 9.0))
     bent = [Transform(np.eye(3, 4), np.full((3, 2, 2, 2), value), lattice) for value in (0.0, 1.0)]

@@ -5,9 +5,9 @@ import pytest
 from scipy import ndimage
 
 from autoseg.clinical.conditions import read_conditions
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.phantom import make_phantom, write_phantoms
-from autoseg.datasets.raw import find_cases, find_training_cases, load_case
+from autoseg.datasets.raw import find_cases, load_case
 from autoseg.formats import read_label
 from autoseg.grids.regrid import regrid
 
@@ -88,11 +88,12 @@ def test_magnetic_resonance_lies_on_a_coarser_grid_that_covers_a_part_of_the_bod
 
 def test_written_phantoms_are_a_raw_dataset_of_which_the_held_out_part_is_whole(tmp_path):
     write_phantoms(tmp_path, 4, seed=5, n_test=1)
-    manifest = read_manifest(tmp_path)
+    dataset = Dataset.open(tmp_path)
+    manifest = dataset.manifest
     assert [channel.modality for channel in manifest.channels] == ["ct", "ct", "ct", "mr"]
     assert [channel.name for channel in manifest.channels if channel.required] == ["CT_venous"]
     assert manifest.labels.foreground == ("liver", "tumour")
-    files = find_training_cases(tmp_path, manifest)
+    files = dataset.cases
     assert [case.name for case in files] == [f"phantom_{i:03}" for i in range(4)]
     assert any(path is None for case in files for path in case.images)
     case, made = load_case(files[1], manifest.channels, manifest.labels), make_phantom(5, 1)
@@ -108,7 +109,7 @@ def test_written_phantoms_are_a_raw_dataset_of_which_the_held_out_part_is_whole(
 
 def test_the_table_of_the_training_patients_has_holes_and_nothing_is_missing_of_the_held_out(tmp_path):
     write_phantoms(tmp_path, 8, seed=5, n_test=2)
-    table = read_manifest(tmp_path).conditions
+    table = Dataset.open(tmp_path).manifest.conditions
     known = read_conditions(tmp_path, table, [f"phantom_{i:03}" for i in range(8)]).cases
     cells = [value for case in known.values() for value in case.values.values()]
     assert len(cells) == 32

@@ -1,13 +1,14 @@
 import gzip
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import distinct, find_cases, find_training_cases, load_case
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.raw import distinct, find_cases, load_case
 from autoseg.formats import write_array, write_label
 from autoseg.grids.geometry import Geometry
 from planners.schema.channels import ChannelSpec
@@ -19,8 +20,9 @@ LABELS = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})
 
 
 def load(folder, number: int = 0):
-    manifest = read_manifest(folder)
-    return load_case(find_training_cases(folder, manifest)[number], manifest.channels, manifest.labels)
+    dataset = Dataset.open(folder)
+    manifest = dataset.manifest
+    return load_case(dataset.cases[number], manifest.channels, manifest.labels)
 
 
 def moved(geometry: Geometry, **change) -> Geometry:
@@ -30,7 +32,7 @@ def moved(geometry: Geometry, **change) -> Geometry:
 
 def test_cases_are_found_by_name_with_their_channels(raw):
     folder = raw(n_channels=2)
-    cases = find_training_cases(folder, read_manifest(folder))
+    cases = Dataset.open(folder).cases
     assert [case.name for case in cases] == ["case0", "case1"]
     assert [path.name for path in cases[1].images] == ["case1_0000.nii.gz", "case1_0001.nii.gz"]
     assert cases[1].label.name == "case1.nii.gz"
@@ -48,27 +50,27 @@ def test_a_case_is_loaded_from_any_format(raw, ending, image_DHW, label_DHW):
 def test_what_a_stopped_write_left_is_no_case(raw):
     folder = raw()
     (folder / "imagesTr" / ".partial_x_0000.nii.gz").touch()
-    assert len(find_training_cases(folder, read_manifest(folder))) == 2
+    assert len(Dataset.open(folder).cases) == 2
 
 
 def test_listed_cases_are_taken_instead_of_the_folders(raw):
     listed = {"mine": {"images": ["imagesTr/case1_0000.nii.gz"], "label": "labelsTr/case1.nii.gz"}}
     folder = raw(dataset=listed)
-    (case,) = find_training_cases(folder, read_manifest(folder))
+    (case,) = Dataset.open(folder).cases
     assert case.name == "mine" and case.images[0] == folder / "imagesTr/case1_0000.nii.gz"
 
 
 def test_a_listed_file_that_is_missing_is_an_error(raw):
     folder = raw(dataset={"mine": {"images": ["imagesTr/nope.nii.gz"], "label": "labelsTr/case1.nii.gz"}})
     with pytest.raises(UserError, match=r"nope\.nii\.gz: the file is missing; correct the case 'mine'"):
-        find_training_cases(folder, read_manifest(folder))
+        _ = Dataset.open(folder).cases
 
 
 def test_a_case_without_a_label_is_an_error(raw):
     folder = raw()
     (folder / "labelsTr/case1.nii.gz").unlink()
     with pytest.raises(UserError, match=r"case case1: the case has no label .*labelsTr.case1\.nii\.gz"):
-        find_training_cases(folder, read_manifest(folder))
+        _ = Dataset.open(folder).cases
 
 
 def test_all_faults_of_the_files_are_told_together(raw):
@@ -76,7 +78,7 @@ def test_all_faults_of_the_files_are_told_together(raw):
     (folder / "labelsTr/case1.nii.gz").rename(folder / "labelsTr/other.nii.gz")
     (folder / "imagesTr/case0_0000.nii.gz").rename(folder / "imagesTr/case0.nii.gz")
     with pytest.raises(ManyFaults) as raised:
-        find_training_cases(folder, read_manifest(folder))
+        _ = Dataset.open(folder).cases
     text = "\n".join(raised.value.faults)
     for words in ("case case1: the case has no label", "other.nii.gz: the label has no image",
                   "case0.nii.gz: the name has no channel suffix (expected: case0_0000.nii.gz)"):
@@ -85,9 +87,10 @@ def test_all_faults_of_the_files_are_told_together(raw):
 
 def test_missing_folders_are_an_error(tmp_path, raw):
     folder = raw()
-    manifest = read_manifest(folder)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(folder / "dataset.json", tmp_path / "elsewhere")
     with pytest.raises(ManyFaults, match="imagesTr: the folder is missing"):
-        find_training_cases(tmp_path / "elsewhere", manifest)
+        _ = Dataset.open(tmp_path / "elsewhere").cases
 
 
 def test_a_folder_of_another_ending_is_an_error(raw):
@@ -95,7 +98,7 @@ def test_a_folder_of_another_ending_is_an_error(raw):
     with pytest.raises(UserError, match=r"no image was found .*case0_0000\.nii\.gz"):
         for part in ("labelsTr/case0.nii.gz", "labelsTr/case1.nii.gz"):
             (folder / part).unlink()
-        find_training_cases(folder, read_manifest(folder))
+        _ = Dataset.open(folder).cases
 
 
 def test_a_missing_channel_is_an_error_that_names_it(raw):

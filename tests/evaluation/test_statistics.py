@@ -166,7 +166,7 @@ def test_the_report_says_what_was_compared_how_often_and_what_it_means():
     assert cells[2][:3] == ["all that each case has", "7 (1 out)", "0.830"]
     assert cells[3] == ["without PET", "7 (1 out)", "0.580", "0.830", "+0.250", "+0.250 to +0.250", "0.016"]
     assert "- PET helps: with it the Dice is 0.250 higher (95 % interval +0.250 to +0.250, 7 cases)." in text
-    assert "- MR: 1 case is too few to say" in text and "- T2: no validation case tells" in text
+    assert "- MR: 1 case is too few to say" in text and "- T2: nothing can be said" in text
     assert "not scored: case_9: damaged" in text and "without mirroring" in text
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
     assert Ablation.model_validate_json(ablation.model_dump_json()) == ablation

@@ -13,17 +13,18 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.runtime import Runtime
 from autoseg.cli import ablate as command
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import NO_CONDITIONS, fit_encoder
+from autoseg.clinical.encoded import NO_CONDITIONS
+from autoseg.clinical.encoders import fit_encoder
 from autoseg.datasets.case import PreparedCase
 from autoseg.explain import ablate as ablate_module
 from autoseg.explain.ablate import ablate_fold
 from autoseg.explain.ablation import Ablation
 from autoseg.formats import write_label
 from autoseg.grids.geometry import Geometry
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerTraits
 from autoseg.nn.conditioning.patient import known_values
 from autoseg.nn.model import build_model
-from autoseg.nn.networks import NETWORKS
+from autoseg.nn.networks import NETWORKS, NetworkTraits
 from autoseg.preprocessing.store import write_prepared
 from autoseg.training.job import FoldJob
 from autoseg.workspace.checkpoint import save_weights
@@ -49,9 +50,8 @@ TABLE = ConditionTable(table="table.csv", specs=(ConditionSpec(name="side", kind
 class Threshold(nn.Module):
     """A network that finds a lesion where the first channel is above 0.8, and looks at nothing else."""
 
-    def __init__(self, topology, n_inputs, n_outputs):
+    def __init__(self, options, context):
         super().__init__()
-        self.bottleneck_channels = n_inputs
 
     def encode(self, image):
         return [image]
@@ -64,7 +64,7 @@ class Threshold(nn.Module):
 class Side(nn.Module):
     """A conditioner by which the first value says whether the second channel is added to the first or taken from it."""
 
-    def __init__(self, channels, layout, dimensions):
+    def __init__(self, options, context):
         super().__init__()
 
     def forward(self, features, conditions):
@@ -76,8 +76,8 @@ class Side(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _stubs(monkeypatch):
-    monkeypatch.setitem(NETWORKS._entries, "threshold", Entry("threshold", Threshold, NoOptions))
-    monkeypatch.setitem(CONDITIONERS._entries, "side", Entry("side", Side, NoOptions))
+    monkeypatch.setitem(NETWORKS._entries, "threshold", Entry("threshold", Threshold, NoOptions, NetworkTraits()))
+    monkeypatch.setitem(CONDITIONERS._entries, "side", Entry("side", Side, NoOptions, ConditionerTraits()))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.formats.probabilities import LEVELS, joint_box, levels_of, read_probabilities, uncertain, write_probabilities
+from autoseg.formats.probabilities import LEVELS, levels_of, read_probabilities, uncertain, write_probabilities
 
 WHOLE = (slice(0, 5), slice(0, 6), slice(0, 7))
 
@@ -42,11 +42,6 @@ def test_a_case_of_background_alone_keeps_one_voxel(tmp_path):
     saved = read_probabilities(tmp_path / "a.b2nd")
     assert saved.levels_KDHW.shape == (2, 1, 1, 1)
     assert not uncertain(saved.within(WHOLE), has_regions=False).any()
-
-
-def test_the_joint_box_holds_both():
-    assert joint_box([(slice(1, 3), slice(0, 1), slice(4, 5)), (slice(2, 6), slice(5, 6), slice(0, 9))]) == (
-        slice(1, 6), slice(0, 6), slice(0, 9))
 
 
 def test_missing_probabilities_say_how_to_get_them(tmp_path):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from autoseg.nn.fusion import FUSIONS
-from autoseg.nn.fusion.window import _cut, _displacements, _joined, _nearness
+from autoseg.nn.fusion import FUSIONS, FusionContext
+from autoseg.nn.fusion.window import _displacements, _joined, _nearness, _windows
+from planners.schema.base import Part
 
 
 def make(name, n_channels, dimensions=2, **options):
     torch.manual_seed(0)
-    fusion = FUSIONS.get(name)(n_channels, dimensions, **dict(FUSIONS.options(name, options)))
+    fusion = FUSIONS.make(Part(name=name, options=options), FusionContext(n_channels, dimensions))
     torch.nn.init.ones_(fusion.gate)
     return fusion
 
@@ -114,7 +115,7 @@ def test_nearness_is_flat_up_to_the_halo():
 
 def test_windows_are_cut_and_joined_again():
     tokens = torch.arange(2 * 4 * 6 * 3.0).view(2, 1, 4, 6, 3)
-    windows = _cut(tokens, [(0, 0), (0, 0)], 2, 2)
+    windows = _windows(tokens, [(0, 0), (0, 0)], 2, 2)
     assert windows.shape == (2 * 2 * 3, 4, 3)
     assert windows[0].tolist() == tokens[0, 0, :2, :2].flatten(0, 1).tolist()
     assert torch.equal(_joined(windows, [2, 3], 2), tokens[:, 0].movedim(-1, 1))

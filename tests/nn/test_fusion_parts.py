@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean
 from autoseg.nn.fusion.stem import SharedStem
+from planners.schema.base import Part
 
 
 class OwnValues(torch.nn.Module):
@@ -19,7 +20,7 @@ class OwnValues(torch.nn.Module):
 
 def make(name, n_channels, **options):
     """A 2D fusion of the channels' own values."""
-    fusion = FUSIONS.get(name)(n_channels, 2, **dict(FUSIONS.options(name, {"features": 1, **options})))
+    fusion = FUSIONS.make(Part(name=name, options={"features": 1, **options}), FusionContext(n_channels, 2))
     fusion.stem = OwnValues()
     return fusion
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from autoseg.nn.losses import LossContext
 from autoseg.nn.losses.deep import DeepSupervision
 from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
 from autoseg.nn.losses.targets import TargetEncoder, downsampled
@@ -17,7 +18,8 @@ IGNORED = LabelSpec(names={"background": (0,), "tumour": (1,)}, ignore=2)
 
 
 def dice_only(**options):
-    return DiceCrossEntropy(DiceCrossEntropyOptions(ce_weight=0, smooth=0, **options), regions=False, batch_dice=True)
+    return DiceCrossEntropy(DiceCrossEntropyOptions(ce_weight=0, smooth=0, **options),
+                            LossContext(regions=False, batch_dice=True))
 
 
 def logits_of(label, labels=TWO, confidence=100.0):
@@ -27,13 +29,13 @@ def logits_of(label, labels=TWO, confidence=100.0):
 
 def test_a_certain_and_right_prediction_costs_nothing():
     label = torch.tensor([[[[0, 1], [1, 0]]]])
-    loss = DiceCrossEntropy(DiceCrossEntropyOptions(), regions=False, batch_dice=False)
+    loss = DiceCrossEntropy(DiceCrossEntropyOptions(), LossContext(regions=False, batch_dice=False))
     assert loss(logits_of(label), TargetEncoder(TWO)(label)).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_an_undecided_prediction_costs_log_2_and_the_dice_of_a_half():
     label = torch.tensor([[[[0, 1], [1, 0]]]])
-    loss = DiceCrossEntropy(DiceCrossEntropyOptions(smooth=0), regions=False, batch_dice=True)
+    loss = DiceCrossEntropy(DiceCrossEntropyOptions(smooth=0), LossContext(regions=False, batch_dice=True))
     # probability 1/2 everywhere: overlap 2 * 1/2, sizes 4 * 1/2 and 2, Dice = 2 * 1 / 4
     assert loss(torch.zeros(1, 2, 1, 2, 2), TargetEncoder(TWO)(label)).item() == pytest.approx(math.log(2) + 0.5)
 
@@ -44,7 +46,7 @@ def test_batch_dice_sees_the_batch_as_one_volume():
     logits, targets = logits_of(predicted), TargetEncoder(TWO)(label)
     # one volume: overlap 2, sizes 3 and 2
     assert dice_only()(logits, targets).item() == pytest.approx(1 - 4 / 5)
-    apart = DiceCrossEntropy(DiceCrossEntropyOptions(ce_weight=0, smooth=0), regions=False, batch_dice=False)
+    apart = DiceCrossEntropy(DiceCrossEntropyOptions(ce_weight=0, smooth=0), LossContext(regions=False, batch_dice=False))
     assert apart(logits, targets).item() == pytest.approx(1 - (1 + 0) / 2)
 
 
@@ -61,7 +63,7 @@ def test_regions_overlap():
 
 def test_ignored_voxels_change_neither_loss_nor_gradient():
     label = torch.tensor([[[[0, 1, 2, 2]]]])
-    loss = DiceCrossEntropy(DiceCrossEntropyOptions(), regions=False, batch_dice=False)
+    loss = DiceCrossEntropy(DiceCrossEntropyOptions(), LossContext(regions=False, batch_dice=False))
     short = loss(torch.tensor([[[[[1.0, -1.0]]], [[[0.5, 2.0]]]]]), TargetEncoder(IGNORED)(label[..., :2]))
     logits = torch.tensor([[[[[1.0, -1.0, 9.0, -9.0]]], [[[0.5, 2.0, 3.0, 7.0]]]]], requires_grad=True)
     long = loss(logits, TargetEncoder(IGNORED)(label))
@@ -73,7 +75,7 @@ def test_ignored_voxels_change_neither_loss_nor_gradient():
 
 def test_a_batch_without_any_annotation_costs_nothing_and_has_finite_gradients():
     logits = torch.randn(1, 2, 2, 2, 2, requires_grad=True)
-    loss = DiceCrossEntropy(DiceCrossEntropyOptions(), regions=False, batch_dice=True)
+    loss = DiceCrossEntropy(DiceCrossEntropyOptions(), LossContext(regions=False, batch_dice=True))
     value = loss(logits, TargetEncoder(IGNORED)(torch.full((1, 2, 2, 2), 2)))
     value.backward()
     assert value.item() == 0

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from autoseg.nn.losses import LossContext
 from autoseg.nn.losses.deep import DeepSupervision
 from autoseg.nn.losses.dice_ce import DiceCrossEntropy, DiceCrossEntropyOptions
 from autoseg.nn.losses.targets import TargetEncoder
@@ -19,7 +20,8 @@ LEANING = (math.log(2), 0.0, 0.0)
 
 
 def make(labels=PLAIN, *, batch_dice=False, **options):
-    return DiceCrossEntropy(DiceCrossEntropyOptions(**{"smooth": 0.0, **options}), labels.has_regions, batch_dice)
+    return DiceCrossEntropy(DiceCrossEntropyOptions(**{"smooth": 0.0, **options}),
+                            LossContext(labels.has_regions, batch_dice))
 
 
 def rows(*values):

@@ -14,8 +14,8 @@ def two_machines():
     """A connected cluster of two machines of one core, and what kills the second of them."""
     from ray.cluster_utils import Cluster
 
-    root, here = Path(__file__).parents[2], Path(__file__).parent
-    os.environ.update(PYTHONPATH=os.pathsep.join(map(str, (root, here, root / "tests" / "support"))),
+    root, folder = Path(__file__).parents[2], Path(__file__).parent
+    os.environ.update(PYTHONPATH=os.pathsep.join(map(str, (root, folder, root / "tests" / "support"))),
                       RAY_health_check_period_ms="500", RAY_health_check_failure_threshold="4")
     both = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
     other = both.add_node(num_cpus=1, num_gpus=0)
@@ -39,7 +39,7 @@ def work(item: int, folder: Path) -> int:
 
 
 def begun_on(folder: Path) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
+    items: dict[str, set[int]] = {}
     for file in folder.glob("begun_*"):
-        found.setdefault(file.read_text(), set()).add(int(file.name.split("_")[1]))
-    return found
+        items.setdefault(file.read_text(), set()).add(int(file.name.split("_")[1]))
+    return items

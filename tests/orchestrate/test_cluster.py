@@ -47,8 +47,8 @@ def test_folds_are_trained_and_cases_predicted_over_machines(tmp_path):
     with two_machines() as (nodes, _):
         outcomes = list(cluster.train(nodes, tasks_of(workspace, plan, (0, 7)), home=tmp_path))
         masks = cluster.predict(nodes, workspace.raw(DATASET) / "imagesTr", tmp_path / "masks", home=tmp_path)
-    of = {outcome.task.fold: outcome for outcome in outcomes}
-    assert of[0].result.fold == 0 and "unknown fold 7" in of[7].fault
+    by_fold = {outcome.task.fold: outcome for outcome in outcomes}
+    assert by_fold[0].result.fold == 0 and "unknown fold 7" in by_fold[7].fault
     assert sorted(mask.name for mask in masks) == [f"ball_{number:02}.nii.gz" for number in range(5)]
     assert all(mask.is_file() for mask in masks)
 
@@ -94,7 +94,7 @@ def test_cases_that_no_machine_predicted_are_predicted_here_even_where_an_old_ma
 
 def test_the_plan_is_made_on_a_machine_that_will_train(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(cluster.pipeline, "plan", lambda dataset, **how: asked.append((dataset, how)) or "the plan")
+    monkeypatch.setattr(cluster.pipeline, "plan", lambda dataset, **options: asked.append((dataset, options)) or "the plan")
     monkeypatch.setattr(cluster, "distribute", lambda work, items, resources: ((item, work(item)) for item in items))
     with pytest.raises(UserError, match="could not be made on the cluster.*the plan"):  # a sentence is what went wrong
         cluster.plan(Nodes(2, 2, 1), DATASET, home=tmp_path, planner="budgeted")

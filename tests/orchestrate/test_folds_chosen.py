@@ -11,7 +11,7 @@ from autoseg.evaluation.types import CaseScore, LabelScore, LabelSummary, Mean, 
 from autoseg.orchestrate.folds import Outcome, choose_folds, fold_table
 from autoseg.training.validate import FoldResult
 from orchestrate_folds import DATASET, NAME, prepared_spheres, pretend_to_train, tasks_of
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,10 @@ def test_a_bad_fold_does_not_end_the_others_and_is_listed_at_the_end(fresh, monk
     done = pretend_to_train(monkeypatch, bad=(1,))
     arguments = ["1", NAME, "0,1,2", "--home", str(fresh.home), "--device", "cpu"]
     assert train.main(arguments) == 2
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert done == [(NAME, 0), (NAME, 2)]
-    assert "1 failed:\n  - 3d_fullres fold 1" in said.err and "this fold is bad" in said.err
-    assert "mean over all 2 cases: Dice" in said.out
+    assert "1 failed:\n  - 3d_fullres fold 1" in printed.err and "this fold is bad" in printed.err
+    assert "mean over all 2 cases: Dice" in printed.out
     pretend_to_train(monkeypatch)
     assert train.main(arguments) == 0  # the two finished ones are read, the third is trained
     assert "mean over all 3 cases: Dice" in capsys.readouterr().out
@@ -73,7 +73,7 @@ def test_a_fold_is_trained_by_the_plan_of_a_file(fresh, monkeypatch, tmp_path):
     plan = tmp_path / "plan.json"
     plan.write_text(fresh.plan(DATASET, "budgeted").read_text().replace('"batch": 2', '"batch": 4'))
     assert train.main(["1", NAME, "0", "--plan", str(plan), "--home", str(fresh.home), "--device", "cpu"]) == 0
-    assert done == [(NAME, 0)] and '"batch": 4' in fresh.model_plan(DATASET, "budgeted", NAME).read_text()
+    assert done == [(NAME, 0)] and '"batch": 4' in fresh.model(DATASET, "budgeted", NAME).plan.read_text()
 
 
 def result(fold: int, *dice: float | None) -> FoldResult:
@@ -84,7 +84,8 @@ def result(fold: int, *dice: float | None) -> FoldResult:
     mean = Mean(value=sum(known) / len(known), n=len(known))
     summary = Summary(scoring=Scoring(), n_cases=len(cases), foreground_means={"dice": mean}, cases=tuple(cases),
                       labels=(LabelSummary(name="ball", n_empty=0, means={"dice": mean}),))
-    return FoldResult(dataset="d", planner="p", configuration="c", fold=fold, seed=0, schedule=Schedule(learning_rate=1),
+    return FoldResult(dataset="d", planner="p", configuration="c", fold=fold, seed=0,
+                      schedule=ResolvedSchedule(learning_rate=1, iterations=1),
                       training_seconds=50, total_seconds=60, mean_dice=mean.value, scores=summary)
 
 

@@ -1,16 +1,16 @@
-"""One line for all folds: what is done, what runs, when all of it will be done."""
+"""One line for all folds: how many are finished, which run, and the time left."""
 
 import logging
-import time
+import threading
 
 import pytest
-from orchestrate_folds import NAME
 from test_folds_chosen import result
 
 from autoseg.orchestrate.folds import FoldTask
-from autoseg.orchestrate.progress import Overview, shown, standing
+from autoseg.orchestrate.progress import Overview, fold_progress, shown
 from autoseg.workspace.files import append_record, write_json
 from autoseg.workspace.folders import FoldFolder
+from orchestrate_folds import NAME
 from planners.schema.plan import Schedule
 from tests_support import small_plan
 
@@ -46,11 +46,11 @@ def test_without_a_budget_folds_take_as_long_as_the_others(tmp_path):
 
 
 def test_what_is_not_known_is_not_hidden(tmp_path):
-    one, other = tasks(tmp_path)[0], tasks(tmp_path)[1]
-    trained_for(one, 100.0, 300.0)
+    task, other = tasks(tmp_path)[0], tasks(tmp_path)[1]
+    trained_for(task, 100.0, 300.0)
     renamed = FoldTask(other.planned.model_copy(update={"configurations": {
         "2d": other.planned.configurations[NAME]}}), other.plan_file, "2d", 1, other.folder)
-    assert Overview([one, renamed]).text().endswith("at least 5 min 0 s left")
+    assert Overview([task, renamed]).text().endswith("at least 5 min 0 s left")
 
 
 def test_failed_folds_are_counted_and_take_no_time(tmp_path):
@@ -64,15 +64,16 @@ def test_failed_folds_are_counted_and_take_no_time(tmp_path):
 def test_nothing_is_left_when_all_is_finished(tmp_path):
     folds = tasks(tmp_path, n=1)
     write_json(folds[0].folder.result, result(0, 0.8))
-    assert standing(folds[0]).finished and Overview(folds).text() == "folds 1/1 finished; 0 s left"
+    assert fold_progress(folds[0]).finished and Overview(folds).text() == "folds 1/1 finished; 0 s left"
 
 
 def test_a_log_gets_a_line_now_and_then(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
+    three_lines = threading.Event()
+    monkeypatch.setattr(caplog.handler, "emit", lambda record, emit=caplog.handler.emit: (
+        emit(record), three_lines.set() if len(caplog.records) >= 3 else None))
     with caplog.at_level(logging.INFO, "autoseg"), shown(Overview(tasks(tmp_path)), every_seconds=0.02):
-        until = time.monotonic() + 20
-        while len(caplog.messages) < 3 and time.monotonic() < until:
-            time.sleep(0.02)
+        assert three_lines.wait(60)
     assert len(caplog.messages) >= 4 and set(caplog.messages) == {"folds 0/4 finished"}
 
 

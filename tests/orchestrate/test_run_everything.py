@@ -8,6 +8,7 @@ from autoseg.base.errors import UserError
 from autoseg.cli import run
 from autoseg.orchestrate import run as run_module
 from autoseg.orchestrate.run import in_stages
+from autoseg.planning import make
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from orchestrate_folds import DATASET, pretend_to_train
@@ -19,15 +20,15 @@ from tests_support import small_plan, write_spheres
 def home(tmp_path, monkeypatch):
     """A raw dataset, for which a plan of tiny networks is made and whose report is only noted."""
     write_spheres(tmp_path / "raw" / DATASET, n_cases=5)
-    made = pipeline.make_plan
+    make_plan = make.make_plan
 
     def tiny(*arguments):
-        measured = made(*arguments)
+        measured = make_plan(*arguments)
         return measured.model_copy(update={"configurations": {
             "3d_fullres": small_plan().configurations["3d_fullres"], "2d": small_plan(2).configurations["2d"]}})
 
-    monkeypatch.setattr(pipeline, "make_plan", tiny)
-    monkeypatch.setattr(pipeline, "ProbedHardware", lambda device: KnownHardware(
+    monkeypatch.setattr(make, "make_plan", tiny)
+    monkeypatch.setattr(make, "ProbedHardware", lambda device: KnownHardware(
         device="cpu", memory_bytes=2**33, flops_per_s=1e11, cores=1))
     monkeypatch.setattr(pipeline, "report", lambda dataset, *, home: Workspace(home).report(dataset))
     return tmp_path
@@ -37,18 +38,18 @@ def test_everything_is_done_and_the_same_command_goes_on(home, monkeypatch, caps
     done = pretend_to_train(monkeypatch, bad=(1,))
     command = ["1", "--folds", "0", "1", "--home", str(home), "--device", "cpu", "--workers", "1"]
     assert run.main(command) == 2
-    said = capsys.readouterr()
-    assert "2 failed" in said.err and "3d_fullres fold 1" in said.err and "report.html" in said.out
-    assert "autoseg_train" in said.err  # nothing can be chosen yet, and how to finish the folds is said
+    printed = capsys.readouterr()
+    assert "2 failed" in printed.err and "3d_fullres fold 1" in printed.err and "report.html" in printed.out
+    assert "autoseg_train" in printed.err  # nothing can be chosen yet, and how to finish the folds is said
     assert done == [("3d_fullres", 0), ("2d", 0)]
     planned = Workspace(home).plan(DATASET, "budgeted").stat().st_mtime_ns
     again = pretend_to_train(monkeypatch)
     monkeypatch.setattr(pipeline, "find_best", lambda *_, **__: None)
     assert run.main(command) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert again == [("3d_fullres", 1), ("2d", 1)]
     assert Workspace(home).plan(DATASET, "budgeted").stat().st_mtime_ns == planned
-    assert said.out.count("mean over all 2 cases") == 2 and "folds 4/4 finished" in said.err
+    assert printed.out.count("mean over all 2 cases") == 2 and "folds 4/4 finished" in printed.err
 
 
 def test_a_wrong_configuration_is_refused_before_anything_is_trained(home, monkeypatch, capsys):
@@ -73,47 +74,32 @@ def test_a_cascade_is_trained_after_its_earlier_stage():
         in_stages(with_cascade(), ["3d_cascade_fullres"])
 
 
-def test_a_cascade_is_not_begun_where_its_earlier_stage_failed(tmp_path, monkeypatch):
+def test_a_cascade_is_not_started_where_its_earlier_stage_failed(tmp_path, monkeypatch):
     write_spheres(tmp_path / "raw" / DATASET, n_cases=5)
-    plan, begun = with_cascade(), []
+    plan, started = with_cascade(), []
 
-    def one(task, *_):
-        begun.append(task.title)
+    def train_one(task, *_):
+        started.append(task.title)
         return run_module.Outcome(task, None, "bad" if task.configuration == "3d_lowres" else "")
 
-    monkeypatch.setattr(pipeline, "settle", lambda *_, **__: plan)
-    monkeypatch.setattr("autoseg.orchestrate.folds.attempt", one)
+    monkeypatch.setattr(run_module, "resolve_plan", lambda *_, **__: plan)
+    monkeypatch.setattr("autoseg.orchestrate.folds.attempt", train_one)
     outcomes = run_module._train(Workspace(tmp_path), plan, [["3d_lowres"], ["3d_cascade_fullres"]], [0, 1],
                                  run_module.ExecutionOptions(), None)
-    assert begun == ["3d_lowres fold 0", "3d_lowres fold 1"]
-    assert [outcome.fault for outcome in outcomes][2:] == ["not begun, as folds of 3d_lowres failed"] * 2
+    assert started == ["3d_lowres fold 0", "3d_lowres fold 1"]
+    assert [outcome.fault for outcome in outcomes][2:] == ["not started, because folds of 3d_lowres failed"] * 2
 
 
-def test_another_budget_than_folds_were_begun_with_is_refused(home, monkeypatch, capsys):
+def test_another_budget_than_folds_were_started_with_is_refused(home, monkeypatch, capsys):
     pretend_to_train(monkeypatch)
     workspace, plan = Workspace(home), small_plan()
-    begun = plan.configurations["3d_fullres"]
-    begun = begun.model_copy(update={"schedule": begun.schedule.model_copy(update={"budget_seconds": 60.0})})
-    write_json(workspace.model_plan(DATASET, "budgeted", "3d_fullres"),
-               plan.model_copy(update={"configurations": {"3d_fullres": begun}}))
-    write_json(workspace.fold(DATASET, "budgeted", "3d_fullres", 0) / "schedule.json", begun.schedule)
+    started = plan.configurations["3d_fullres"]
+    started = started.model_copy(update={"schedule": started.schedule.model_copy(update={"budget_seconds": 60.0})})
+    write_json(workspace.model(DATASET, "budgeted", "3d_fullres").plan,
+               plan.model_copy(update={"configurations": {"3d_fullres": started}}))
+    write_json(workspace.fold(DATASET, "budgeted", "3d_fullres", 0).schedule, started.schedule)
     assert run.main(["1", "--budget", "90s", "--home", str(home), "--device", "cpu", "--workers", "1"]) == 2
-    assert "begun with another budget or memory" in capsys.readouterr().err
-
-
-def test_a_plan_of_another_budget_or_dataset_is_made_anew():
-    class Measured:
-        digest = ""
-
-    plan = small_plan()
-    budgeted = plan.configurations["3d_fullres"].model_copy(update={
-        "schedule": plan.configurations["3d_fullres"].schedule.model_copy(update={"budget_seconds": 60.0})})
-    plan = plan.model_copy(update={"configurations": {"3d_fullres": budgeted}})
-    assert run_module._is_current(plan, Measured, None, None) and run_module._is_current(plan, Measured, 60.0, None)
-    assert not run_module._is_current(plan, Measured, 90.0, None)
-    assert not run_module._is_current(plan, Measured, None, 2**30)
-    Measured.digest = "other"
-    assert not run_module._is_current(plan, Measured, None, None)
+    assert "started with another budget or memory" in capsys.readouterr().err
 
 
 def test_the_command_explains_itself(capsys):

@@ -3,7 +3,7 @@
 import pytest
 
 from planners.rules.budget import Throughput, follow, resolve, revise, with_budget
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule, Schedule
 from tests_support import small_plan
 
 PACE = Throughput(seconds_per_iteration=0.5, validation_pass_seconds=1.0, fixed_seconds=2.0, mirrored_passes=8)
@@ -65,13 +65,24 @@ def test_the_pace_follows_the_latest_epoch_and_predictions_follow_the_pace():
 
 
 def test_without_a_budget_nothing_is_revised():
-    given = Schedule(learning_rate=1e-3, iterations=100)
+    given = ResolvedSchedule(learning_rate=1e-3, iterations=100)
     assert revise(given, PACE, done=1, spent_seconds=1e9) is given
 
 
 def test_an_overdue_training_ends_with_the_next_iteration():
     resolved = resolve(BUDGET, PACE, spent_seconds=10)
     assert revise(resolved, PACE, done=50, spent_seconds=500).iterations == 51
+
+
+def test_a_resolved_schedule_needs_its_iterations():
+    with pytest.raises(ValueError, match="iterations"):
+        ResolvedSchedule.model_validate(BUDGET.model_dump())
+
+
+def test_files_of_both_kinds_of_schedule_have_the_same_keys():
+    resolved = resolve(BUDGET, PACE, spent_seconds=10)
+    assert list(resolved.model_dump()) == list(BUDGET.model_dump())
+    assert ResolvedSchedule.model_validate_json(resolved.model_dump_json()) == resolved
 
 
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"budget_seconds": 0.0}, {"learning_rate": -1.0}])

@@ -3,7 +3,6 @@
 import pytest
 
 from planners import PLANNERS
-from planners.architectures.cost import cost
 from planners.budgeted import WANTED_ITERATIONS
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
@@ -26,8 +25,7 @@ def plan(fingerprint, hardware=LAPTOP, **budget):
 
 
 def training_seconds(configuration, hardware) -> float:
-    needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
-                  batch=configuration.batch)
+    needed = configuration.architecture.cost(configuration.patch, 1, 3, batch=configuration.batch)
     return needed.training_flops / hardware.flops_per_s
 
 
@@ -35,7 +33,7 @@ SMALL, LARGE = dataset((36, 50, 35)), dataset((200, 400, 400), (2.0, 0.8, 0.8))
 
 
 def test_more_time_gives_a_larger_network():
-    channels = [sum(plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"].topology.features)
+    channels = [sum(plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"].architecture.features)
                 for minutes in (5, 30, 240)]
     assert channels[0] < channels[1] < channels[2]
 
@@ -43,7 +41,7 @@ def test_more_time_gives_a_larger_network():
 def test_channels_come_in_sixteens():
     for minutes in (5, 30, 240):
         for configuration in plan(LARGE, seconds_per_fold=60 * minutes).configurations.values():
-            assert all(n % 16 == 0 for n in configuration.topology.features)
+            assert all(n % 16 == 0 for n in configuration.architecture.features)
 
 
 @pytest.mark.parametrize("fingerprint", [SMALL, LARGE], ids=["small", "large"])
@@ -62,8 +60,7 @@ def test_a_large_volume_on_a_laptop_gets_a_smaller_patch():
 @pytest.mark.parametrize("gib", [1, 4, 16])
 def test_activations_fit_the_memory(gib):
     for configuration in plan(LARGE, GPU, memory_bytes=gib * GIB).configurations.values():
-        needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
-                      batch=configuration.batch)
+        needed = configuration.architecture.cost(configuration.patch, 1, 3, batch=configuration.batch)
         assert needed.activation_bytes <= gib * GIB
 
 
@@ -77,7 +74,7 @@ def test_patches_are_divided_by_their_strides():
         for configuration in plan(LARGE, seconds_per_fold=60 * minutes).configurations.values():
             for axis, edge in enumerate(configuration.patch):
                 divisor = 1
-                for stride in configuration.topology.strides:
+                for stride in configuration.architecture.strides:
                     divisor *= stride[axis]
                 assert edge % divisor == 0
 
@@ -115,8 +112,7 @@ def test_a_memory_that_is_too_small_is_refused_and_never_exceeded(fingerprint, m
         assert mib < 300
         return
     for configuration in configurations:
-        needed = cost(configuration.topology, configuration.patch, 1, 3, network=configuration.network.name,
-                      batch=configuration.batch)
+        needed = configuration.architecture.cost(configuration.patch, 1, 3, batch=configuration.batch)
         assert needed.activation_bytes <= mib * 2**20
 
 

@@ -4,17 +4,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from autoseg.nn.networks import NETWORKS
-from planners.architectures.cost import convolution_values, cost, stage_voxels, training_bytes
-from planners.rules.topology import pooling, unet
-from planners.schema.plan import Topology
+from autoseg.nn.networks import NETWORKS, NetworkContext
+from planners.architectures.unet import UNet, convolution_values
+from planners.rules.pooling import pooling, unet
+from planners.schema.base import Part
 
-SMALL = Topology(strides=((1, 1), (2, 2)), kernel_sizes=((3, 3), (3, 3)), features=(2, 4), blocks_encoder=(1, 1),
+SMALL = UNet(strides=((1, 1), (2, 2)), kernel_sizes=((3, 3), (3, 3)), features=(2, 4), blocks_encoder=(1, 1),
                  convs_decoder=(1,))
+RESIDUAL = SMALL.model_copy(update={"encoder": "residual"})
 
 
 def test_cost_of_a_two_stage_plain_unet_by_hand():
-    found = cost(SMALL, (8, 8), n_inputs=1, n_outputs=3)
+    found = SMALL.cost((8, 8), n_inputs=1, n_outputs=3)
     # stage 0, stage 1, upsampling, decoder, head: weights + biases + normalisation
     assert found.parameters == (18 + 2 + 4) + (72 + 4 + 8) + (32 + 2) + (72 + 2 + 4) + (6 + 3)
     assert found.forward_flops == 2 * (18 * 64 + 72 * 16 + 32 * 16 + 72 * 64 + 6 * 64)
@@ -24,51 +25,47 @@ def test_cost_of_a_two_stage_plain_unet_by_hand():
 
 
 def test_cost_of_a_batch_in_half_precision():
-    one = cost(SMALL, (8, 8), 1, 3)
-    four = cost(SMALL, (8, 8), 1, 3, batch=4, bytes_per_value=2)
+    one = SMALL.cost((8, 8), 1, 3)
+    four = SMALL.cost((8, 8), 1, 3, batch=4, bytes_per_value=2)
     assert four.training_flops == 4 * one.training_flops == 12 * one.forward_flops
     assert four.activation_bytes == 2 * one.activation_bytes
     assert (four.parameters, four.forward_flops) == (one.parameters, one.forward_flops)
 
 
 def test_memory_of_a_training_step_by_hand():
-    found = cost(SMALL, (8, 8), 1, 3, batch=2, bytes_per_value=2)
+    found = SMALL.cost((8, 8), 1, 3, batch=2, bytes_per_value=2)
     # weights, gradients, two moments, their average and the half-precision copy; 3 outputs and 2 features of 2 * 64 voxels
     weights = (4 + 4 + 8 + 4 + 2) * found.parameters
-    assert training_bytes(SMALL, (8, 8), 1, 3, batch=2, bytes_per_value=2, moments=2, averaged=True) == (
+    assert SMALL.training_bytes((8, 8), 1, 3, batch=2, bytes_per_value=2, moments=2, averaged=True) == (
         found.activation_bytes + weights + 9 * 3 * 128 + max(8 * 3 * 128, 4 * 2 * 128 * 2))
 
 
 def test_values_that_convolutions_write_by_hand():
     # encoder, decoder with its upsampling, one head
-    assert convolution_values(SMALL, (8, 8), 3, "plain_unet") == (128 + 64) + 2 * 128 + 3 * 64
+    assert convolution_values(SMALL, (8, 8), 3) == (128 + 64) + 2 * 128 + 3 * 64
     # stem, two convolutions a block, one shortcut
-    assert convolution_values(SMALL, (8, 8), 3, "residual_unet") == 128 + 2 * (128 + 64) + 64 + 2 * 128 + 3 * 64
+    assert convolution_values(RESIDUAL, (8, 8), 3) == 128 + 2 * (128 + 64) + 64 + 2 * 128 + 3 * 64
 
 
 def test_values_that_convolutions_write_agree_with_the_published_calibration():
     patch = (128, 128, 128)
-    topology = unet(pooling((1, 1, 1), patch), (1, 3, 4, 6), 1)
-    deeper_heads = 3 * sum(stage_voxels(patch, topology.strides)[1:-1])  # the published number counts these too
-    assert convolution_values(topology, patch, 3, "residual_unet") + deeper_heads == 558_319_104
+    architecture = unet(pooling((1, 1, 1), patch), "residual", (1, 3, 4, 6), 1)
+    deeper_heads = 3 * sum(architecture.voxels(patch)[1:-1])  # the published number counts these too
+    assert convolution_values(architecture, patch, 3) + deeper_heads == 558_319_104
 
 
-def test_network_of_unknown_cost_is_an_error_that_lists_the_known():
-    with pytest.raises(ValueError, match="'transformer' is not known; known: plain_unet, residual_unet"):
-        cost(SMALL, (8, 8), 1, 2, network="transformer")
-
-
-CASES = [(name, *case) for name in ("plain_unet", "residual_unet")
+CASES = [(encoder, *case) for encoder in ("plain", "residual")
          for case in (((1, 1, 1), (16, 24, 16), 1), ((5, 1, 1), (8, 32, 32), 2), ((1, 1), (64, 96), 3))]
 
 
-@pytest.mark.parametrize(("name", "spacing_mm", "patch", "batch"), CASES)
-def test_cost_is_what_torch_counts(name, spacing_mm, patch, batch):
+@pytest.mark.parametrize(("encoder", "spacing_mm", "patch", "batch"), CASES)
+def test_cost_is_what_torch_counts(encoder, spacing_mm, patch, batch):
     shape = pooling(spacing_mm, patch)
-    topology = unet(shape, (1, 3) if name == "residual_unet" else (2,), 2, base_features=4, max_features=12)
-    network = NETWORKS.get(name)(topology, 2, 3)
+    blocks = (1, 3) if encoder == "residual" else (2,)
+    architecture = unet(shape, encoder, blocks, 2, base_features=4, max_features=12)
+    network = NETWORKS.make(Part(name="unet"), NetworkContext(architecture, n_inputs=2, n_outputs=3))
     image = torch.randn(batch, 2, *shape.patch)
-    found = cost(topology, shape.patch, 2, 3, network=name, batch=batch)
+    found = architecture.cost(shape.patch, 2, 3, batch=batch)
 
     assert found.parameters == sum(p.numel() for p in network.parameters())
     with FlopCounterMode(display=False) as counter:

@@ -47,3 +47,8 @@ def test_every_planner_is_known():
 def test_an_unknown_planner_lists_the_known_ones():
     with pytest.raises(KeyError, match=r"did you mean 'classic'.*known: budgeted, classic"):
         PLANNERS.get("clasic")
+
+
+def test_a_field_is_found_by_the_name_that_it_had_in_version_0_1(configuration):
+    changed = override(configuration, ["topology.features=[4, 8]", "hiding.row=0.5"])
+    assert (changed.architecture.features, changed.input_dropout.row) == ((4, 8), 0.5)

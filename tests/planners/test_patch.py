@@ -5,8 +5,8 @@ import math
 import pytest
 
 from planners.rules.patch import fit_patch, largest_batch, largest_patch, smaller
+from planners.rules.pooling import pooling
 from planners.rules.spacing import Grid
-from planners.rules.topology import pooling
 
 
 def grid(spacing_mm, shape) -> Grid:

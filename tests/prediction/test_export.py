@@ -9,10 +9,11 @@ from autoseg.grids.geometry import Geometry
 from autoseg.prediction import export
 from autoseg.prediction.decision import decide_index
 from autoseg.prediction.export import restore_label, restore_probabilities
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Resampling, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Resampling, Schedule
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "spleen": (7,), "tumour": (300,)})
 REGIONS = LabelSpec(names={"background": (0,), "whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)},
@@ -20,11 +21,11 @@ REGIONS = LabelSpec(names={"background": (0,), "whole": (1, 2, 3), "core": (2, 3
 
 
 def plan_of(labels, rules=None):
-    topology = Topology(strides=((1,) * 3,), kernel_sizes=((3,) * 3,), features=(4,), blocks_encoder=(1,),
+    architecture = UNet(strides=((1,) * 3,), kernel_sizes=((3,) * 3,), features=(4,), blocks_encoder=(1,),
                         convs_decoder=())
     configuration = Configuration(
         spacing_mm=(1.0, 1.0, 1.0), median_shape=(8.0,) * 3, patch=(8,) * 3, batch=1, batch_dice=False,
-        topology=topology, network=Part(name="unet"), normalizers=(Part(name="zscore"),),
+        architecture=architecture, network=Part(name="unet"), normalizers=(Part(name="zscore"),),
         resampling=rules or Resampling(), augmentation=Part(name="none"),
         schedule=Schedule(iterations=1, learning_rate=0.1))
     return Plan(dataset="Dataset001_Tiny", planner="test", channels=(ChannelSpec(name="CT"),), labels=labels,

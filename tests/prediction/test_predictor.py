@@ -23,7 +23,6 @@ from autoseg.prediction.inference_settings import InferenceSettings, Member, Pos
 from autoseg.prediction.predictor import Predictor
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import read_model, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.labels import LabelSpec
 from predict_phantoms import CASE, member_of, predictor_of
@@ -38,16 +37,16 @@ RULE = QualityControl(temperature=1.5, intercept=0.0, slope=1.0, review_below=2.
 def trained_home(home, *folds):
     """A workspace with folds that have learned nothing, and an inference.json that names them all."""
     workspace, plan = Workspace(home), small_plan(mirror_axes=())
-    write_json(workspace.model_plan(DATASET, plan.planner, NAME), plan)
+    write_json(workspace.model(DATASET, plan.planner, NAME).plan, plan)
     digests = []
     for fold in folds:
         torch.manual_seed(fold)
-        folder = FoldFolder(workspace.fold(DATASET, plan.planner, NAME, fold))
+        folder = workspace.fold(DATASET, plan.planner, NAME, fold)
         save_weights(folder.checkpoint, build_model(plan, plan.configurations[NAME]).state_dict(), {})
         write_json(folder.result, {"mean_dice": 0.5})
         digests.append(digest(folder.checkpoint))
     member = Member(planner=plan.planner, configuration=NAME, folds=tuple(map(str, folds)), digests=tuple(digests))
-    write_json(workspace.inference(DATASET), InferenceSettings(
+    write_json(workspace.inference_settings(DATASET), InferenceSettings(
         dataset=DATASET, members=(member,), postprocessing=Postprocessing(keep_largest_of_all=True), quality_control=RULE))
     return workspace
 
@@ -57,9 +56,9 @@ def add_configuration(workspace, name, **changes):
     plan = small_plan(mirror_axes=(), **changes)
     (configuration,) = plan.configurations.values()
     plan = plan.model_copy(update={"configurations": {name: configuration}})
-    write_json(workspace.model_plan(DATASET, plan.planner, name), plan)
+    write_json(workspace.model(DATASET, plan.planner, name).plan, plan)
     torch.manual_seed(7)
-    folder = FoldFolder(workspace.fold(DATASET, plan.planner, name, 0))
+    folder = workspace.fold(DATASET, plan.planner, name, 0)
     save_weights(folder.checkpoint, build_model(plan, configuration).state_dict(), {})
     write_json(folder.result, {"mean_dice": 0.4})
     return Member(planner=plan.planner, configuration=name, folds=("0",), digests=(digest(folder.checkpoint),))
@@ -115,18 +114,18 @@ def test_the_choice_of_cross_validation_is_used_by_itself_and_logged(tmp_path, c
     monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
     with caplog.at_level(logging.INFO):
         opened = Predictor.open(home=tmp_path, device="cpu")
-    assert f"as {workspace.inference(DATASET)} says: 3d_fullres (budgeted)" in caplog.text
+    assert f"as {workspace.inference_settings(DATASET)} says: 3d_fullres (budgeted)" in caplog.text
     assert (opened.quality_control, opened.postprocessing.keep_largest_of_all, len(opened.models)) == (RULE, True, 2)
     assert Predictor.open(home=tmp_path, dataset=1, device="cpu").quality_control == RULE
 
 
 def test_python_and_the_command_predict_the_same_voxels_where_a_pair_was_chosen(tmp_path):
     workspace = trained_home(tmp_path, 0, 1)
-    (first,) = read_model(workspace.inference(DATASET), InferenceSettings).members
+    (first,) = read_model(workspace.inference_settings(DATASET), InferenceSettings).members
     coarse = add_configuration(workspace, "3d_coarse", spacing_mm=(1.5, 2.0, 1.0))
     choice = InferenceSettings(dataset=DATASET, members=(first, coarse), quality_control=RULE,
                                postprocessing=Postprocessing(keep_largest=("sphere", "core"), minimum_ml={"core": 0.02}))
-    write_json(workspace.inference(DATASET), choice)
+    write_json(workspace.inference_settings(DATASET), choice)
     write_array(tmp_path / "images" / "ball_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
     home = ["--home", str(tmp_path), "--device", "cpu"]
     assert predict_command.main(["-i", str(tmp_path / "images"), "-o", str(tmp_path / "masks"), "-d", "1", *home]) == 0
@@ -149,13 +148,14 @@ def test_what_is_named_wins_over_the_choice(tmp_path, flag):
     trained_home(tmp_path, 0, 1)
     opened = Predictor.open(home=tmp_path, device="cpu", **flag)
     assert (opened.quality_control, opened.postprocessing) == (None, Postprocessing())
-    assert Predictor.open(folder=Workspace(tmp_path).model(DATASET, "budgeted", NAME), device="cpu").quality_control is None
+    folder = Workspace(tmp_path).model(DATASET, "budgeted", NAME).path
+    assert Predictor.open(folder=folder, device="cpu").quality_control is None
 
 
 def test_a_fold_that_was_trained_again_makes_the_choice_stale(tmp_path):
     workspace = trained_home(tmp_path, 0, 1)
     plan = small_plan(mirror_axes=())
-    save_weights(FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 1)).checkpoint,
+    save_weights(workspace.fold(DATASET, "budgeted", NAME, 1).checkpoint,
                  build_model(plan, plan.configurations[NAME]).state_dict(), {})
     with pytest.raises(UserError, match=r"out of date.*fold 1 .* trained again.*autoseg_find_best_configuration.*-c"):
         Predictor.open(home=tmp_path, device="cpu")
@@ -164,18 +164,18 @@ def test_a_fold_that_was_trained_again_makes_the_choice_stale(tmp_path):
 
 def test_a_fold_that_is_gone_makes_the_choice_stale(tmp_path):
     workspace = trained_home(tmp_path, 0)
-    FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 0)).clear()
+    workspace.fold(DATASET, "budgeted", NAME, 0).clear()
     with pytest.raises(UserError, match=r"out of date.*fold 0 .* is gone"):
         Predictor.open(home=tmp_path, device="cpu")
 
 
 def test_other_folds_of_a_cascades_earlier_stage_make_the_choice_stale(tmp_path):
     workspace = trained_home(tmp_path, 0, 1)
-    (first,) = read_model(workspace.inference(DATASET), InferenceSettings).members
+    (first,) = read_model(workspace.inference_settings(DATASET), InferenceSettings).members
     cascade = first.model_copy(update={"previous": first})
     check_current(workspace, InferenceSettings(dataset=DATASET, members=(cascade,)))
-    FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 2)).path.mkdir(parents=True)
-    write_json(FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 2)).result, {"mean_dice": 0.5})
+    workspace.fold(DATASET, "budgeted", NAME, 2).path.mkdir(parents=True)
+    write_json(workspace.fold(DATASET, "budgeted", NAME, 2).result, {"mean_dice": 0.5})
     with pytest.raises(UserError, match="has other finished folds than when it was chosen"):
         check_current(workspace, InferenceSettings(dataset=DATASET, members=(cascade,)))
 

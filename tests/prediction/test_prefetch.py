@@ -6,6 +6,7 @@ import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.formats import write_array
+from autoseg.formats.source import FileWriter
 from autoseg.prediction import folder
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.predictor import Predictor
@@ -77,14 +78,14 @@ def images(tmp_path):
 
 def test_a_broken_file_and_a_mask_that_cannot_be_written_are_faults_of_their_cases(tmp_path, images, monkeypatch):
     (images / "b_0000.nii.gz").write_bytes((images / "b_0000.nii.gz").read_bytes()[:900])
-    write = folder.write_label
+    write = FileWriter.write_label
 
-    def full(path, *rest):
+    def full(writer, path, label_DHW):
         if path.name == "c.nii.gz":
             raise UserError("the disk is full", where=path)
-        write(path, *rest)
+        write(writer, path, label_DHW)
 
-    monkeypatch.setattr(folder, "write_label", full)
+    monkeypatch.setattr(FileWriter, "write_label", full)
     with pytest.raises(ManyFaults, match="1 of 3 cases predicted") as raised:
         predict_folder(predictor_of(), images, tmp_path / "masks")
     broken, full_disk = raised.value.faults

@@ -9,21 +9,23 @@ from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
+from autoseg.clinical.encoded import ConditionBatch
 from autoseg.prediction.memory_plan import MemoryPlan, PredictionMemory
 from autoseg.prediction.tiles import cover, gaussian, tile_starts
 from autoseg.prediction.window import predict_logits
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
-from planners.schema.plan import Configuration, Schedule, Topology
+from planners.schema.plan import Configuration, Schedule
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 
 
 def configuration(patch, mirror_axes=(), n_channels=1, previous=""):
     n = len(patch)
-    topology = Topology(strides=((1,) * n,), kernel_sizes=((3,) * n,), features=(8,), blocks_encoder=(1,),
+    architecture = UNet(strides=((1,) * n,), kernel_sizes=((3,) * n,), features=(8,), blocks_encoder=(1,),
                         convs_decoder=())
     return Configuration(
-        spacing_mm=(1.0,) * n, median_shape=patch, patch=patch, batch=2, batch_dice=True, topology=topology,
+        spacing_mm=(1.0,) * n, median_shape=patch, patch=patch, batch=2, batch_dice=True, architecture=architecture,
         network=Part(name="unet"), normalizers=(Part(name="zscore"),) * n_channels, augmentation=Part(name="none"),
         schedule=Schedule(learning_rate=0.1), mirror_axes=mirror_axes, previous=previous)
 
@@ -238,13 +240,14 @@ def test_a_cascades_input_channels_swap_with_the_heads():
 def test_presence_and_conditions_reach_the_model_with_every_batch():
     class Told(nn.Module):
         def forward(self, image, present=None, conditions=None, absent=None):
-            assert len(present) == len(image) == len(conditions["table"])
-            return torch.where(present[:, :, None, None, None], image, conditions["table"][:, :, None, None, None])
+            assert len(present) == len(image) == len(conditions.values_BK)
+            return torch.where(present[:, :, None, None, None], image, conditions.values_BK[:, :, None, None, None])
 
     image = np.full((2, 4, 4, 9), np.nan, np.float32)
     image[0] = 1
+    known = ConditionBatch(torch.tensor([[7.0, 8.0]]), torch.ones(1, 2, dtype=torch.bool))
     logits = predict_logits(Told(), image, configuration((4, 4, 4), n_channels=2), CPU,
-                            present_C=np.array([True, False]), conditions=[{"table": torch.tensor([[7.0, 8.0]])}])
+                            present_C=np.array([True, False]), conditions=[known])
     torch.testing.assert_close(logits[:, 0, 0, 0], torch.tensor([1.0, 8.0]))
 
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from preprocess_plans import tiny_plan
 
 from autoseg.datasets.case import Case
 from autoseg.grids.geometry import Geometry
 from autoseg.preprocessing.prepare import prepare
+from preprocess_plans import tiny_plan
 
 
 def case(image, label=None, spacing_mm=(1.0, 1.0, 1.0), present=None):

@@ -9,8 +9,8 @@ from matplotlib.image import imread
 from scipy import ndimage
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
-from autoseg.datasets.raw import find_training_cases, load_case
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.raw import load_case
 from autoseg.formats import write_array, write_label
 from autoseg.formats.transforms import read_record, read_transforms, write_transforms
 from autoseg.grids.transform import Registered, Stage, Transform
@@ -108,17 +108,17 @@ def dataset(tmp_path):
 
 def test_a_dataset_is_registered_once_drawn_and_used_when_a_case_is_loaded(dataset, tmp_path):
     raw, truth = dataset
-    manifest, target = read_manifest(raw), tmp_path / "registration"
-    assert register_dataset(raw, manifest, target).registered == ("case_0", "case_1")
-    assert register_dataset(raw, manifest, target).registered == ()
+    target = tmp_path / "registration"
+    assert register_dataset(Dataset.open(raw), target).done == ("case_0", "case_1")
+    assert register_dataset(Dataset.open(raw), target).done == ()
     found = read_transforms(target, "case_0")
     assert point_errors_mm(found[1], truth, Anatomy(0)).max() < 1
     assert read_transforms(target, "case_1") == {}
-    files = find_training_cases(raw, manifest)
-    (drawn,) = draw_registration(target, files[0], manifest.channels)
+    files = Dataset.open(raw).cases
+    (drawn,) = draw_registration(target, files[0], Dataset.open(raw).manifest.channels)
     assert drawn.name == "case_0_0001.png"
     assert imread(drawn).shape[1] == 900
-    moved, still = (load_case(files[0], manifest.channels, transforms=by) for by in (found, None))
+    moved, still = (load_case(files[0], Dataset.open(raw).manifest.channels, transforms=by) for by in (found, None))
     dark = [np.corrcoef(case.image_CDHW[:, ~case.absent_CDHW[1]])[0, 1] if case.absent_CDHW is not None else
             np.corrcoef(case.image_CDHW.reshape(2, -1))[0, 1] for case in (moved, still)]
     assert abs(dark[0]) > abs(dark[1])
@@ -126,10 +126,10 @@ def test_a_dataset_is_registered_once_drawn_and_used_when_a_case_is_loaded(datas
 
 def test_a_case_is_registered_anew_when_its_file_changes_and_a_bad_one_ends_nothing(dataset, tmp_path):
     raw, _ = dataset
-    manifest, target = read_manifest(raw), tmp_path / "registration"
-    register_dataset(raw, manifest, target)
+    target = tmp_path / "registration"
+    register_dataset(Dataset.open(raw), target)
     shutil.copy(raw / "imagesTr" / "case_0_0000.nii.gz", raw / "imagesTr" / "case_0_0001.nii.gz")
     (raw / "imagesTr" / "case_1_0001.nii.gz").write_bytes(b"")
-    result = register_dataset(raw, manifest, target)
-    assert result.registered == ("case_0",)
+    result = register_dataset(Dataset.open(raw), target)
+    assert result.done == ("case_0",)
     assert "case_1" in result.faults[0]

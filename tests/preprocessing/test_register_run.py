@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoseg.base.processes import load_plugin
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.formats import write_array, write_label
 from autoseg.formats.transforms import read_record
 from autoseg.grids.transform import Registered, Transform
@@ -18,7 +18,7 @@ from registration_phantoms import cube
 PLUGIN = """
 import os
 
-from autoseg.preprocess.register import run
+from autoseg.preprocessing.registration import run
 
 
 def deadly(files, channels, seed=0):
@@ -51,8 +51,8 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     load_plugin("deadly_registration")
     calls = []
-    result = register_dataset(raw, read_manifest(raw), tmp_path / "out", workers=2, progress=lambda: calls.append(1))
-    assert result.registered == ("a", "c")
+    result = register_dataset(Dataset.open(raw), tmp_path / "out", workers=2, progress=lambda: calls.append(1))
+    assert result.done == ("a", "c")
     assert len(result.faults) == 1 and result.faults[0].startswith("b: a worker process ended abruptly, working alone")
     assert len(calls) == 3
 
@@ -65,26 +65,24 @@ def test_an_unforeseen_fault_is_reported_with_its_kind(raw, tmp_path, monkeypatc
             raise MemoryError
         return {}
     monkeypatch.setattr(run, "register_case", fail)
-    result = register_dataset(raw, read_manifest(raw), tmp_path / "out")
+    result = register_dataset(Dataset.open(raw), tmp_path / "out")
     assert result.faults == ("a: ZeroDivisionError: of the planets", "b: not enough memory")
-    assert result.registered == ("c",)
+    assert result.done == ("c",)
 
 
 def test_what_was_made_of_an_earlier_file_does_not_outlive_a_failure(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "register_case", lambda files, channels, seed=0: {})
-    manifest = read_manifest(raw)
-    register_dataset(raw, manifest, tmp_path / "out")
+    register_dataset(Dataset.open(raw), tmp_path / "out")
     (raw / "imagesTr" / "b_0001.nii.gz").write_bytes(b"no image")
     monkeypatch.undo()
-    assert len(register_dataset(raw, manifest, tmp_path / "out").faults) == 1
+    assert len(register_dataset(Dataset.open(raw), tmp_path / "out").faults) == 1
     assert read_record(tmp_path / "out", "b") is None
 
 
 def test_a_damaged_record_is_made_anew(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "register_case",
                         lambda files, channels, seed=0: {1: Registered("rigid", Transform(np.eye(3, 4)))})
-    manifest = read_manifest(raw)
-    register_dataset(raw, manifest, tmp_path / "out")
+    register_dataset(Dataset.open(raw), tmp_path / "out")
     (tmp_path / "out" / "b.json").write_text("{")
-    assert register_dataset(raw, manifest, tmp_path / "out").registered == ("b",)
+    assert register_dataset(Dataset.open(raw), tmp_path / "out").done == ("b",)
     assert read_record(tmp_path / "out", "b").channels[1].channel == "MR_T2"

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from autoseg.base import memory, parallel
 from autoseg.base.errors import ManyFaults
 from autoseg.base.processes import load_plugin
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.grids.transform import Transform
 from autoseg.preprocessing import run
 from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
@@ -19,10 +19,11 @@ DATASET = """{"channel_names": {"0": "MR_0"}, "labels": {"background": 0, "liver
 # Kills its process where the image holds 666, as the system does when memory is short.
 PLUGIN = """
 import os
-from autoseg.preprocess.normalize import NORMALIZERS
+from autoseg.preprocessing.normalize import NORMALIZERS, without_options
 
 @NORMALIZERS.register("deadly")
-def deadly(image_DHW, inside_DHW, stats, options):
+@without_options
+def deadly(image_DHW, inside_DHW):
     if (image_DHW == 666).any():
         os._exit(9)
     return image_DHW.astype("float32")
@@ -49,30 +50,30 @@ def raw(tmp_path):
 
 
 def prepare_all(raw, plan=None, **options):
-    return preprocess_dataset(raw, read_manifest(raw), plan or tiny_plan(), "tiny", raw.parent / "out", **options)
+    return preprocess_dataset(Dataset.open(raw), plan or tiny_plan(), "tiny", raw.parent / "out", **options)
 
 
 def test_every_case_is_prepared_once(raw):
     calls = []
     first = prepare_all(raw, progress=lambda: calls.append(1))
-    assert first.prepared == ("a", "b", "c") and first.current == () and first.faults == () and len(calls) == 3
+    assert first.done == ("a", "b", "c") and first.current == () and first.faults == () and len(calls) == 3
     first.raise_faults()
     assert prepared_names(raw.parent / "out") == ["a", "b", "c"]
     again = prepare_all(raw, progress=lambda: calls.append(1))
-    assert again.prepared == () and again.current == ("a", "b", "c") and len(calls) == 6
+    assert again.done == () and again.current == ("a", "b", "c") and len(calls) == 6
 
 
 def test_a_changed_file_is_prepared_again_and_the_others_are_kept(raw):
     prepare_all(raw)
     write_case(raw, "b", mark=7.0)
-    assert prepare_all(raw).prepared == ("b",)
+    assert prepare_all(raw).done == ("b",)
 
 
 def test_a_damaged_case_is_prepared_again(raw):
     prepare_all(raw)
     file = raw.parent / "out" / "c.arrays"
     file.write_bytes(file.read_bytes()[:-3])
-    assert prepare_all(raw).prepared == ("c",)
+    assert prepare_all(raw).done == ("c",)
     assert open_prepared(raw.parent / "out", "c").label_DHW[2, 2, 3] == 2
 
 
@@ -82,7 +83,7 @@ def test_what_does_not_touch_preparing_leaves_cases_current(raw):
     tiny = plan.configurations["tiny"]
     for changed, redone in (({"batch": 7, "patch": (4, 4, 4)}, 0), ({"spacing_mm": (2.0, 1.0, 1.0)}, 3)):
         other = plan.model_copy(update={"configurations": {"tiny": tiny.model_copy(update=changed)}})
-        assert len(prepare_all(raw, other).prepared) == redone
+        assert len(prepare_all(raw, other).done) == redone
 
 
 def test_the_recipe_knows_labels_and_transposition():
@@ -96,7 +97,7 @@ def test_a_bad_case_is_named_and_ends_nothing(raw):
     prepare_all(raw)
     (raw / "imagesTr" / "b_0000.nii.gz").write_bytes(b"no image")
     result = prepare_all(raw)
-    assert result.prepared == () and result.current == ("a", "c") and len(result.faults) == 1
+    assert result.done == () and result.current == ("a", "c") and len(result.faults) == 1
     assert result.faults[0].startswith("b: ") and "b_0000.nii.gz" in result.faults[0]
     assert prepared_names(raw.parent / "out") == ["a", "c"]  # what was made of the old file is not believed any more
     with pytest.raises(ManyFaults, match="1 fault found"):
@@ -116,8 +117,9 @@ def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
     monkeypatch.syspath_prepend(str(raw.parent))
     write_case(raw, "b", mark=666.0)
     load_plugin("deadly_plugin")
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)  # else the first cases are done in this process
     result = prepare_all(raw, tiny_plan(normalizers=("deadly",)), workers=2)
-    assert result.prepared == ("a", "c")
+    assert result.done == ("a", "c")
     assert len(result.faults) == 1 and result.faults[0].startswith("b: a worker process ended abruptly, working alone")
 
 
@@ -127,7 +129,7 @@ def test_fewer_workers_are_started_where_memory_is_short(raw, monkeypatch, caplo
     monkeypatch.setattr(parallel, "start_at_once", lambda: True)
     monkeypatch.setattr(parallel, "process_pool", lambda _: pytest.fail("a process was started"))
     with caplog.at_level("INFO", "autoseg"):
-        assert len(prepare_all(raw, workers=3).prepared) == 3
+        assert len(prepare_all(raw, workers=3).done) == 3
     assert "preparing: 1 instead of 3 workers of about 1.4 GiB for 2.0 GiB free" in caplog.text
 
 
@@ -135,14 +137,14 @@ def test_workers_prepare_cases_as_one_process_does(raw, monkeypatch):
     monkeypatch.setattr(parallel, "start_at_once", lambda: True)
     alone = prepare_all(raw)
     before = {path.name: path.read_bytes() for path in (raw.parent / "out").iterdir()}
-    for name in alone.prepared:
+    for name in alone.done:
         run.remove_prepared(raw.parent / "out", name)
-    assert prepare_all(raw, workers=2).prepared == alone.prepared
+    assert prepare_all(raw, workers=2).done == alone.done
     assert {path.name: path.read_bytes() for path in (raw.parent / "out").iterdir()} == before
 
 
 def test_the_memory_of_a_case_grows_with_its_resampled_size(raw):
-    files = run.find_training_cases(raw, read_manifest(raw))[0]
+    files = Dataset.open(raw).cases[0]
     coarse, fine = (run.case_bytes(run.Job(files, plan, plan.configurations["tiny"], raw))
                     for plan in (tiny_plan(), tiny_plan((0.1, 0.1, 0.1))))
     assert fine - coarse == 4 * (1 + 3) * 6 * 7 * 8 * 999
@@ -162,7 +164,7 @@ def two_grids(raw):
 
 def plan_of(raw, **changes):
     plan = tiny_plan(normalizers=("zscore", "zscore"))
-    return plan.model_copy(update={"channels": read_manifest(raw).channels} | changes)
+    return plan.model_copy(update={"channels": Dataset.open(raw).manifest.channels} | changes)
 
 
 def test_channels_on_their_own_grids_are_prepared_with_what_is_absent(two_grids):
@@ -188,16 +190,16 @@ def test_a_case_that_is_registered_anew_is_prepared_again(two_grids, monkeypatch
         return {1: Transform(np.column_stack([np.eye(3), (shifts[case], 0.0, 0.0)]))}
     monkeypatch.setattr(run, "transforms_of", transforms_of)
     where = {"transforms": tmp_path / "registration"}
-    assert len(prepare_all(two_grids, plan_of(two_grids), **where).prepared) == 3
+    assert len(prepare_all(two_grids, plan_of(two_grids), **where).done) == 3
     shifts["c"] = 2.0
-    assert prepare_all(two_grids, plan_of(two_grids), **where).prepared == ("c",)
+    assert prepare_all(two_grids, plan_of(two_grids), **where).done == ("c",)
     rows = {name: open_prepared(two_grids.parent / "out", name).absent_CDHW[1, 0, 0].tolist() for name in shifts}
     assert rows["a"] == rows["b"] == [True] * 3 + [False] * 5
     assert rows["c"] == [True] + [False] * 5 + [True] * 2
 
 
 def test_a_channel_on_a_grid_of_its_own_takes_memory_of_its_own(two_grids):
-    files = run.find_training_cases(two_grids, read_manifest(two_grids))[0]
+    files = Dataset.open(two_grids).cases[0]
     plan = plan_of(two_grids)
     alike = plan_of(two_grids, channels=tuple(c.model_copy(update={"registration": "none"}) for c in plan.channels))
     brought, there = (run.case_bytes(run.Job(files, one, one.configurations["tiny"], two_grids)) for one in (plan, alike))

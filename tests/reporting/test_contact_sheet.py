@@ -58,8 +58,8 @@ def test_cases_of_every_shape_are_drawn(tmp_path):
 def test_a_row_that_holds_one_slice_is_drawn_as_the_whole_case(tmp_path):
     rows = [row((6, 14, 16), (5.0, 1.0, 1.0)), row((12, 14, 16), (1.0, 1.0, 6.0), name="sagittal")]
     contact_sheet(tmp_path / "whole.png", rows, manifest("CT_a", "CT_b"))
-    thin = [only_shown(one, LABELS) for one in rows]
-    assert [one.case.image_CDHW.shape for one in thin] == [(2, 1, 14, 16), (2, 12, 14, 1)]
+    thin = [only_shown(whole, LABELS) for whole in rows]
+    assert [slim.case.image_CDHW.shape for slim in thin] == [(2, 1, 14, 16), (2, 12, 14, 1)]
     contact_sheet(tmp_path / "thin.png", thin, manifest("CT_a", "CT_b"))
     assert (imread(tmp_path / "thin.png") == imread(tmp_path / "whole.png")).all()
 
@@ -90,7 +90,7 @@ def test_slices_are_cut_across_the_axis_with_the_largest_spacing():
     label[:, :, 2] = 1
     view = best_view(label, (1.0, 2.0, 6.0), LABELS)
     assert (view.axis, view.index, view.aspect) == (2, 2, 0.5)
-    assert view.cut(label).shape == (6, 7)
+    assert view.slice_of(label).shape == (6, 7)
 
 
 def test_without_foreground_the_middle_slice_is_shown():

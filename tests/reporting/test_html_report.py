@@ -12,7 +12,7 @@ from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import report as command
 from autoseg.reporting.html import render as render_module
-from autoseg.reporting.html.cases import chosen_cases
+from autoseg.reporting.html.cases import example_cases
 from autoseg.reporting.html.gather import gather
 from autoseg.reporting.html.render import render
 from autoseg.reporting.html.sections_provenance import changes
@@ -66,12 +66,12 @@ def page(html):
 
 
 @pytest.fixture(scope="module")
-def of(workspace):
+def data(workspace):
     return gather(workspace, DATASET)
 
 
 def words(blocks):
-    """Everything that blocks say."""
+    """The text of all blocks."""
     return repr(blocks)
 
 
@@ -122,12 +122,12 @@ def test_what_is_absent_is_said_with_the_command_that_makes_it(html, page):
     assert "autoseg_train 1 3d_fullres 2 -p budgeted" in text
 
 
-def test_unfinished_folds_say_how_long_they_need(of):
-    said = words(training_section(of).blocks)
-    assert "1 fold of 3 not finished (2)" in said
-    assert "about 2 min 0 s more" in said  # 120 s, by its latest epoch
-    assert "60 of 60" in said
-    assert "in training or stopped" in said
+def test_unfinished_folds_say_how_long_they_need(data):
+    text = words(training_section(data).blocks)
+    assert "1 fold of 3 not finished (2)" in text
+    assert "about 2 min 0 s more" in text  # 120 s, by its latest epoch
+    assert "60 of 60" in text
+    assert "in training or stopped" in text
 
 
 def test_failures_name_what_was_missed_and_what_could_not_be_scored(html):
@@ -137,18 +137,18 @@ def test_failures_name_what_was_missed_and_what_could_not_be_scored(html):
     assert row is not None
 
 
-def test_best_median_and_worst_are_different_cases(of):
-    chosen = chosen_cases(of.models[0].cases)
-    assert [rank for rank, _ in chosen] == ["best", "median", "worst"]
-    assert chosen[0][1].name == CASES[0]
-    dice = [case.mean_dice for _, case in chosen]
+def test_best_median_and_worst_are_different_cases(data):
+    selected = example_cases(data.models[0].cases)
+    assert [rank for rank, _ in selected] == ["best", "median", "worst"]
+    assert selected[0][1].name == CASES[0]
+    dice = [case.mean_dice for _, case in selected]
     assert dice == sorted(dice, reverse=True)
-    assert [rank for rank, _ in chosen_cases(of.models[0].cases[:1])] == ["best"]
-    assert chosen_cases(()) == ()
+    assert [rank for rank, _ in example_cases(data.models[0].cases[:1])] == ["best"]
+    assert example_cases(()) == ()
 
 
-def test_what_a_training_changed_of_the_plan_is_written_out(of, html):
-    assert changes(of, of.models[0]) == ("batch=4",)
+def test_what_a_training_changed_of_the_plan_is_written_out(data, html):
+    assert changes(data, data.models[0]) == ("batch=4",)
     assert "autoseg_train 1 3d_fullres 0 -p budgeted --seed 7 --set batch=4" in html
 
 
@@ -168,25 +168,25 @@ def test_a_damaged_file_is_a_failure_and_ends_nothing(workspace, tmp_path):
     shutil.copytree(workspace.home, tmp_path / "home")
     broken = type(workspace).open(tmp_path / "home")
     folder(broken, 1).result.write_text("{", encoding="utf-8")
-    found = gather(broken, DATASET)
-    assert len(found.models[0].finished) == 1
-    assert any("not valid JSON" in fault for fault in found.faults)
+    data = gather(broken, DATASET)
+    assert len(data.models[0].finished) == 1
+    assert any("not valid JSON" in fault for fault in data.faults)
 
 
-def test_a_selection_is_told_in_full(workspace, of):
+def test_a_selection_is_told_in_full(workspace, data):
     from dataclasses import replace
 
-    chosen = replace(of, selection=selection(workspace))
-    said = words((headline(chosen), selection_section(chosen)))
-    assert "3d_fullres (budgeted) + 2d (budgeted)" in said
-    assert "not taken" in said
-    assert "+0.100 (+0.100 to +0.100)" in said  # 0.9 less 0.8, in every case
-    assert "the largest component of sphere" in said
-    assert "the cheapest is as good" in said
-    trusted = quality_control_section(chosen)
-    assert "0.1200 before and 0.0300 after a temperature of 1.300" in words(trusted.blocks)
-    assert "correlation (Pearson) 0.71, n = 4" in words(trusted.blocks)
-    assert "1 of 4" in words(trusted.blocks)
+    selected = replace(data, selection=selection(workspace))
+    text = words((headline(selected), selection_section(selected)))
+    assert "3d_fullres (budgeted) + 2d (budgeted)" in text
+    assert "not accepted" in text
+    assert "+0.100 (+0.100 to +0.100)" in text  # 0.9 less 0.8, in every case
+    assert "the largest component of sphere" in text
+    assert "the cheapest is as good" in text
+    quality_control = words(quality_control_section(selected).blocks)
+    assert "0.1200 before and 0.0300 after a temperature of 1.300" in quality_control
+    assert "correlation (Pearson) 0.71, n = 4" in quality_control
+    assert "1 of 4" in quality_control
 
 
 def test_a_selection_written_to_the_disk_is_read(workspace, tmp_path, monkeypatch):
@@ -194,20 +194,20 @@ def test_a_selection_written_to_the_disk_is_read(workspace, tmp_path, monkeypatc
     path = workspace.selection(DATASET)
     write_json(path, written)
     try:
-        monkeypatch.setattr(render_module, "case_pictures", lambda of: ())
-        found = gather(workspace, DATASET)
-        assert found.selection == written
-        Page(render(found))
+        monkeypatch.setattr(render_module, "case_pictures", lambda data: ())
+        read_again = gather(workspace, DATASET)
+        assert read_again.selection == written
+        Page(render(read_again))
     finally:
         path.unlink()
 
 
-def test_the_headline_has_an_interval_and_n(of):
-    said = words(headline(of))
-    dice = [case.mean_dice for case in of.models[0].cases]
-    assert f"{sum(dice) / 4:.3f}" in said
-    assert "n = 4 cases" in said
-    assert "2 of 3 folds finished" in said
+def test_the_headline_has_an_interval_and_n(data):
+    text = words(headline(data))
+    dice = [case.mean_dice for case in data.models[0].cases]
+    assert f"{sum(dice) / 4:.3f}" in text
+    assert "n = 4 cases" in text
+    assert "2 of 3 folds finished" in text
 
 
 def test_without_jinja2_the_user_is_told_what_to_install(workspace, monkeypatch, capsys):

@@ -34,14 +34,14 @@ def has_colour(picture, colour, tolerance=20):
 def test_three_planes_run_through_the_truth():
     planes = planes_of(shown())
     assert [plane.name for plane in planes] == ["axial", "coronal", "sagittal"]
-    assert [(plane.position, plane.of) for plane in planes] == [(7, 12), (11, 40), (31, 50)]
+    assert [(plane.position, plane.n_slices) for plane in planes] == [(7, 12), (11, 40), (31, 50)]
     assert all((plane.truth_HW == 1).any() for plane in planes)
 
 
 def test_the_head_is_up_and_the_front_is_up():
-    of = shown()
-    axial, coronal, _ = planes_of(of)
-    assert np.array_equal(coronal.truth_HW[0], planes_of(of)[1].truth_HW[0])
+    case = shown()
+    axial, coronal, _ = planes_of(case)
+    assert np.array_equal(coronal.truth_HW[0], planes_of(case)[1].truth_HW[0])
     assert coronal.truth_HW[0].any()  # the label fills the upper slices, which come first
     assert not coronal.truth_HW[-1].any()
     assert axial.aspect == 1
@@ -54,9 +54,9 @@ def test_files_whose_axes_run_the_other_way_look_the_same():
                      (straight.image_DHW, straight.truth_DHW, straight.predicted_DHW)),
                    Geometry(SHAPE, (4.0, 1.0, 1.0), direction=(-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)),
                    straight.channel, LABELS)
-    for one, other in zip(planes_of(straight), planes_of(turned), strict=True):
-        assert np.array_equal(one.image_HW, other.image_HW) or one.position != other.position
-        assert one.truth_HW.sum() == other.truth_HW.sum()
+    for plane, other in zip(planes_of(straight), planes_of(turned), strict=True):
+        assert np.array_equal(plane.image_HW, other.image_HW) or plane.position != other.position
+        assert plane.truth_HW.sum() == other.truth_HW.sum()
     assert np.array_equal(planes_of(straight)[0].truth_HW, planes_of(turned)[0].truth_HW)
 
 
@@ -66,14 +66,14 @@ def test_sagittal_slices_are_turned_into_the_same_planes():
     direction = np.eye(3)[:, [1, 2, 0]]  # the file's x is the patient's y, its y the patient's z, its z the patient's x
     turned = Shown(*(array.transpose(order) for array in (straight.image_DHW, straight.truth_DHW, straight.predicted_DHW)),
                    Geometry((50, 12, 40), (1.0, 4.0, 1.0), direction=tuple(direction.ravel())), straight.channel, LABELS)
-    for one, other in zip(planes_of(straight), planes_of(turned), strict=True):
-        assert np.array_equal(one.image_HW, other.image_HW)
-        assert one.aspect == other.aspect
+    for plane, other in zip(planes_of(straight), planes_of(turned), strict=True):
+        assert np.array_equal(plane.image_HW, other.image_HW)
+        assert plane.aspect == other.aspect
 
 
 def test_an_image_of_one_slice_has_one_plane():
-    of = shown(shape=(1, 40, 50), dimensions=2)
-    planes = planes_of(of)
+    case = shown(shape=(1, 40, 50), dimensions=2)
+    planes = planes_of(case)
     assert [plane.name for plane in planes] == ["image"]
 
 
@@ -95,10 +95,10 @@ def test_truth_and_prediction_are_drawn_and_pictures_are_bounded():
 
 @pytest.fixture
 def files(tmp_path):
-    of = shown()
-    for name, array in (("label", of.truth_DHW), ("mask", of.predicted_DHW)):
-        write_label(tmp_path / f"{name}.nii.gz", array, of.geometry)
-    write_array(tmp_path / "case_0000.nii.gz", of.image_DHW[None], of.geometry)
+    case = shown()
+    for name, array in (("label", case.truth_DHW), ("mask", case.predicted_DHW)):
+        write_label(tmp_path / f"{name}.nii.gz", array, case.geometry)
+    write_array(tmp_path / "case_0000.nii.gz", case.image_DHW[None], case.geometry)
     return tmp_path
 
 

@@ -33,10 +33,10 @@ def test_numbers_in_words():
 
 
 def test_a_long_table_says_what_it_leaves_out():
-    made = table("Caption.", ("a", "b", "c"), [("x", "1", "y")] * 5, texts=(2,), limit=3)
-    assert len(made.rows) == 3
-    assert made.caption == "Caption. 2 more rows are not shown."
-    assert made.rows[0] == (Cell("x"), Cell("1", number=True), Cell("y"))
+    long = table("Caption.", ("a", "b", "c"), [("x", "1", "y")] * 5, texts=(2,), limit=3)
+    assert len(long.rows) == 3
+    assert long.caption == "Caption. 2 more rows are not shown."
+    assert long.rows[0] == (Cell("x"), Cell("1", number=True), Cell("y"))
 
 
 def test_names_in_figures_are_short_and_never_hidden():
@@ -45,9 +45,9 @@ def test_names_in_figures_are_short_and_never_hidden():
 
 
 def test_long_lines_are_thinned_and_keep_their_ends():
-    kept = thinned(range(5000))
-    assert len(kept) == 300
-    assert (kept[0], kept[-1]) == (0, 4999)
+    indices = thinned(range(5000))
+    assert len(indices) == 300
+    assert (indices[0], indices[-1]) == (0, 4999)
     assert list(thinned(range(4))) == [0, 1, 2, 3]
 
 
@@ -91,13 +91,13 @@ def test_drawings_follow_the_scheme_of_the_reader():
 
 
 def test_an_ablation_is_told_with_its_rows_and_findings(tmp_path, ablation):
-    of = gather(write_workspace(tmp_path), DATASET)
-    fold = replace(of.models[0].folds[0], ablation=ablation)
-    told = repr(inputs_section(replace(of, models=(replace(of.models[0], folds=(fold,)),))))
-    assert "PET helps: with it the Dice is 0.200 higher" in told
-    assert "+0.200 (+0.200 to +0.200)" in told
-    assert "case 9: gone" in told
-    assert "seed 3" in told
+    data = gather(write_workspace(tmp_path), DATASET)
+    fold = replace(data.models[0].folds[0], ablation=ablation)
+    text = repr(inputs_section(replace(data, models=(replace(data.models[0], folds=(fold,)),))))
+    assert "PET helps: with it the Dice is 0.200 higher" in text
+    assert "+0.200 (+0.200 to +0.200)" in text
+    assert "case 9: gone" in text
+    assert "seed 3" in text
 
 
 def test_an_ablation_without_a_pair_has_no_figure(ablation):

@@ -11,10 +11,10 @@ from folds_support import FOLDS, Balls, near, write_balls
 
 @pytest.fixture(scope="session")
 def _templates(tmp_path_factory) -> dict[str, Balls]:
-    made = {"untrained": write_balls(tmp_path_factory.mktemp("untrained"), 10),
+    templates = {"untrained": write_balls(tmp_path_factory.mktemp("untrained"), 10),
             "trained": write_balls(tmp_path_factory.mktemp("trained"), 3 * FOLDS)}
-    made["trained"].model(near)
-    return made
+    templates["trained"].model(near)
+    return templates
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from autoseg.prediction.inference_settings import Member, Postprocessing
 from autoseg.selection.candidates import choose, compare, score_candidates
 from autoseg.selection.cases import cases_of, decision_dice, mean_label
 from autoseg.selection.costs import prediction_cost
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.selection.steps import _dice_of
 from folds_support import BALL, DATASET, LARGE, ball, balls_plan
 from planners.schema.base import Part
@@ -22,22 +22,22 @@ GRID = [Geometry((24, 16, 16), (1.0, 1.0, 1.0))]
 
 
 def scored_of(balls):
-    dataset = read_dataset(balls.workspace, DATASET)
+    dataset = read_cross_validation(balls.workspace, DATASET)
     return score_candidates(dataset, gather(balls.workspace, dataset)[0], 1)
 
 
 def chosen_of(balls):
     incumbent, comparisons = choose(scored_of(balls)[0])
-    return incumbent.candidate.title, [(one.candidate, one.accepted) for one in comparisons]
+    return incumbent.candidate.title, [(entry.candidate, entry.accepted) for entry in comparisons]
 
 
 def test_every_pair_is_an_ensemble(trained):
     trained.model(lambda _: ball(3.5), LARGE)
     scored, notes = scored_of(trained)
     assert notes == []
-    assert [one.candidate.title for one in scored] == [
+    assert [entry.candidate.title for entry in scored] == [
         "3d_fullres (budgeted)", "3d_large (budgeted)", "3d_fullres (budgeted) + 3d_large (budgeted)"]
-    single, large, both = (one.candidate.scores.foreground_means["dice"].value for one in scored)
+    single, large, both = (entry.candidate.scores.foreground_means["dice"].value for entry in scored)
     assert large == 1.0
     assert single < both < large
 
@@ -78,13 +78,13 @@ def test_pairs_without_probabilities_are_noted_with_the_commands(trained):
 
 
 def test_masks_of_an_ensemble_are_those_of_the_mean(tmp_path):
-    one, other = ball(2.0, 0.5), ball(4.5, 1.5)
-    for name, soft in (("a", one), ("b", other)):
-        write_probabilities(tmp_path / name, soft, has_regions=False)
+    first, other = ball(2.0, 0.5), ball(4.5, 1.5)
+    for name, probabilities in (("a", first), ("b", other)):
+        write_probabilities(tmp_path / name, probabilities, has_regions=False)
     label = mean_label([read_probabilities(tmp_path / name) for name in "ab"], BALL)
-    expected = ((one + other)[1] > 1).astype(int)
+    expected = ((first + other)[1] > 1).astype(int)
     assert (label != expected).mean() < 0.01  # where both are equal to a level
-    assert np.array_equal(mean_label([read_probabilities(tmp_path / "a")], BALL), one.argmax(0))
+    assert np.array_equal(mean_label([read_probabilities(tmp_path / "a")], BALL), first.argmax(0))
 
 
 def test_a_label_that_is_rightly_absent_counts_as_found():
@@ -116,7 +116,7 @@ def test_a_network_of_a_plugin_has_the_cost_of_a_plain_one():
 
 
 def test_the_work_on_a_case_can_be_sent_to_another_process(trained):
-    dataset = read_dataset(trained.workspace, DATASET)
+    dataset = read_cross_validation(trained.workspace, DATASET)
     cases = cases_of(dataset, gather(trained.workspace, dataset)[0])
     work = partial(_dice_of, base=Postprocessing(), options=(Postprocessing(fill_holes=("ball",)),))
     again, case = pickle.loads(pickle.dumps((work, cases[3])))

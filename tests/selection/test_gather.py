@@ -3,13 +3,13 @@
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.workspace.files import write_json
 from folds_support import BALL, DATASET, ball, balls_plan, name_of
 
 
 def gathered(balls):
-    return gather(balls.workspace, read_dataset(balls.workspace, DATASET))
+    return gather(balls.workspace, read_cross_validation(balls.workspace, DATASET))
 
 
 def fault_of(balls) -> str:
@@ -20,12 +20,12 @@ def fault_of(balls) -> str:
 
 
 def test_every_case_has_the_fold_that_validated_it(trained):
-    (one,), faults = gathered(trained)
+    (contender,), faults = gathered(trained)
     assert faults == []
-    assert one.member.folds == ("0", "1", "2", "3", "4")
-    assert one.fold_of[name_of(7)] == "2"
-    assert one.mask(name_of(7)) == trained.fold(2).validation / "case_07.nii.gz"
-    assert one.folds_without_probabilities() == []
+    assert contender.member.folds == ("0", "1", "2", "3", "4")
+    assert contender.fold_of[name_of(7)] == "2"
+    assert contender.mask(name_of(7)) == trained.fold(2).validation / "case_07.nii.gz"
+    assert contender.folds_without_probabilities() == []
 
 
 def test_nothing_trained_says_what_to_do(untrained):
@@ -42,8 +42,8 @@ def test_unfinished_folds_are_named_with_the_commands_that_finish_them(untrained
 
 def test_a_finished_configuration_is_compared_though_another_is_not(trained):
     trained.model(lambda _: ball(3.5), balls_plan("2d", "classic"), folds=(0, 1, 2, 3))
-    (one,), (fault,) = gathered(trained)
-    assert one.member.configuration == "3d_fullres"
+    (contender,), (fault,) = gathered(trained)
+    assert contender.member.configuration == "3d_fullres"
     assert fault == ("2d (classic): fold 4 is not finished; finish with "
                      "autoseg_train Dataset001_Balls 2d 4 -p classic")
 

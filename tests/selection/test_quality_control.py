@@ -6,7 +6,7 @@ import pytest
 from autoseg.base.errors import UserError
 from autoseg.evaluation.score import score_case
 from autoseg.selection.cases import cases_of
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.selection.quality_control import correlation, fit_quality_control, fit_rule, review_below
 from folds_support import BALL, DATASET, ball, truth
 
@@ -18,10 +18,10 @@ def dice_of(cases):
 
 
 def learned_of(balls):
-    dataset = read_dataset(balls.workspace, DATASET)
-    (one,), _ = gather(balls.workspace, dataset)
-    cases = cases_of(dataset, [one])
-    return fit_quality_control(cases, [one.fold_of[case.name] for case in cases], dice_of(cases), 1)
+    dataset = read_cross_validation(balls.workspace, DATASET)
+    (contender,), _ = gather(balls.workspace, dataset)
+    cases = cases_of(dataset, [contender])
+    return fit_quality_control(cases, [contender.fold_of[case.name] for case in cases], dice_of(cases), 1)
 
 
 def shrinking(index: int) -> np.ndarray:
@@ -80,10 +80,10 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
     balls = copied("trained")
     balls.model(shrinking)
     before = learned_of(balls)
-    dataset = read_dataset(balls.workspace, DATASET)
-    (one,), _ = gather(balls.workspace, dataset)
-    cases = cases_of(dataset, [one])
-    folds = [one.fold_of[case.name] for case in cases]
+    dataset = read_cross_validation(balls.workspace, DATASET)
+    (contender,), _ = gather(balls.workspace, dataset)
+    cases = cases_of(dataset, [contender])
+    folds = [contender.fold_of[case.name] for case in cases]
     wrong = [0.1 if fold == "2" else dice for dice, fold in zip(dice_of(cases), folds, strict=True)]
     after = fit_quality_control(cases, folds, wrong, 1)
     changed = [a.predicted_dice != b.predicted_dice for a, b in zip(before.cases, after.cases, strict=True)]
@@ -92,10 +92,11 @@ def test_a_case_is_judged_by_rules_that_never_saw_its_fold(copied):
 
 def test_few_cases_teach_nothing(untrained):
     untrained.model(shrinking)
-    dataset = read_dataset(untrained.workspace, DATASET)
-    (one,), _ = gather(untrained.workspace, dataset)
-    cases = cases_of(dataset, [one])
-    learned = fit_quality_control(cases, [one.fold_of[case.name] for case in cases], [None, *[0.5 + i / 20 for i in range(9)]], 1)
+    dataset = read_cross_validation(untrained.workspace, DATASET)
+    (contender,), _ = gather(untrained.workspace, dataset)
+    cases = cases_of(dataset, [contender])
+    folds = [contender.fold_of[case.name] for case in cases]
+    learned = fit_quality_control(cases, folds, [None, *[0.5 + i / 20 for i in range(9)]], 1)
     assert learned.quality_control is None
     assert "9 cases are too few" in learned.notes[0]
     assert learned.calibration.n_voxels > 0

@@ -4,29 +4,29 @@ import numpy as np
 
 from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.selection.cases import cases_of
-from autoseg.selection.gather import gather, read_dataset
+from autoseg.selection.gather import gather, read_cross_validation
 from autoseg.selection.steps import choose_steps, describe
 from folds_support import BALL, DATASET, ball
 
 
 def spotted(index: int) -> np.ndarray:
     """A ball with false findings of 16 voxels beside it, in every case."""
-    soft = ball(3.5)
-    soft[:, :4, :4, 0] = np.array([0.1, 0.9])[:, None, None]
-    return soft
+    probabilities = ball(3.5)
+    probabilities[:, :4, :4, 0] = np.array([0.1, 0.9])[:, None, None]
+    return probabilities
 
 
 def hollow(index: int) -> np.ndarray:
-    soft = ball(3.5)
-    soft[:, 4:7, 4:7, 4:7] = np.array([0.9, 0.1])[:, None, None, None]
-    return soft
+    probabilities = ball(3.5)
+    probabilities[:, 4:7, 4:7, 4:7] = np.array([0.9, 0.1])[:, None, None, None]
+    return probabilities
 
 
-def steps_of(balls, soft):
-    balls.model(soft)
-    dataset = read_dataset(balls.workspace, DATASET)
-    (one,), _ = gather(balls.workspace, dataset)
-    return choose_steps(cases_of(dataset, [one]), BALL, 1)
+def steps_of(balls, predict):
+    balls.model(predict)
+    dataset = read_cross_validation(balls.workspace, DATASET)
+    (contender,), _ = gather(balls.workspace, dataset)
+    return choose_steps(cases_of(dataset, [contender]), BALL, 1)
 
 
 def test_false_findings_beside_the_ball_are_removed(untrained):
@@ -35,8 +35,8 @@ def test_false_findings_beside_the_ball_are_removed(untrained):
     first, *others = comparisons
     assert (first.candidate, first.incumbent) == ("keep the largest component of the foreground", "no postprocessing")
     assert first.difference.mean_a == 1.0
-    assert not any(one.accepted for one in others)
-    assert {one.incumbent for one in others} == {"keep the largest component of the foreground"}
+    assert not any(comparison.accepted for comparison in others)
+    assert {comparison.incumbent for comparison in others} == {"keep the largest component of the foreground"}
 
 
 def test_holes_are_filled(untrained):
@@ -48,7 +48,7 @@ def test_nothing_is_done_to_perfect_masks(untrained):
     steps, comparisons = steps_of(untrained, lambda _: ball(3.5))
     assert steps == Postprocessing()
     assert len(comparisons) >= 3
-    assert all(one.difference.difference <= 0 for one in comparisons)
+    assert all(comparison.difference.difference <= 0 for comparison in comparisons)
 
 
 def test_false_findings_in_empty_cases_count(untrained):

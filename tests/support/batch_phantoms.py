@@ -7,9 +7,10 @@ from scipy import ndimage
 from autoseg.batches.batch import Batch
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.geometry import Geometry
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, InputDropout, Schedule, Topology
+from planners.schema.plan import Configuration, InputDropout, Schedule
 
 LABELS = LabelSpec(names={"background": (0,), "organ": (1,), "tumour": (2,)})
 
@@ -17,9 +18,10 @@ LABELS = LabelSpec(names={"background": (0,), "organ": (1,), "tumour": (2,)})
 def make_configuration(patch, *, batch=2, augmentation="none", options=None, channels=1, share=1 / 3, previous="",
                        normalizer="zscore", input_dropout=None) -> Configuration:
     ones = (1,) * len(patch)
-    topology = Topology(strides=(ones,), kernel_sizes=(ones,), features=(4,), blocks_encoder=(1,), convs_decoder=())
+    architecture = UNet(strides=(ones,), kernel_sizes=(ones,), features=(4,), blocks_encoder=(1,), convs_decoder=())
     return Configuration(spacing_mm=ones, median_shape=patch, patch=patch, batch=batch, batch_dice=False,
-                         topology=topology, network=Part(name="unet"), normalizers=(Part(name=normalizer),) * channels,
+                         architecture=architecture, network=Part(name="unet"),
+                         normalizers=(Part(name=normalizer),) * channels,
                          augmentation=Part(name=augmentation, options=options or {}), previous=previous,
                          schedule=Schedule(learning_rate=0.01, foreground_share=share),
                          mirror_axes=tuple(range(len(patch))), input_dropout=input_dropout or InputDropout())

@@ -9,7 +9,7 @@ from autoseg.evaluation.score import score_case, summarize
 from autoseg.formats import write_label
 from autoseg.formats.probabilities import write_probabilities
 from autoseg.grids.geometry import Geometry
-from autoseg.prediction.decision import decide
+from autoseg.prediction.decision import decided
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import write_json, write_text
 from autoseg.workspace.folders import FoldFolder
@@ -52,8 +52,8 @@ def balls_plan(configuration: str = "3d_fullres", planner: str = "budgeted", **c
                                    "configurations": {configuration: plan.configurations["3d_fullres"]}})
 
 
-_WIDE = small_plan().configurations["3d_fullres"].topology.model_copy(update={"features": (16, 32)})
-LARGE = balls_plan("3d_large", topology=_WIDE)  # costlier
+_WIDE = small_plan().configurations["3d_fullres"].architecture.model_copy(update={"features": (16, 32)})
+LARGE = balls_plan("3d_large", architecture=_WIDE)  # costlier
 
 
 def near(index: int) -> np.ndarray:
@@ -72,13 +72,13 @@ class Balls:
         """Finished folds of a configuration, as `soft` would have predicted."""
         plan = plan or balls_plan()
         (configuration,) = plan.configurations
-        write_json(self.workspace.model_plan(DATASET, plan.planner, configuration), plan)
+        write_json(self.workspace.model(DATASET, plan.planner, configuration).plan, plan)
         for fold in folds:
-            folder = FoldFolder(self.workspace.fold(DATASET, plan.planner, configuration, fold))
+            folder = self.workspace.fold(DATASET, plan.planner, configuration, fold)
             scores = []
             for index in range(fold, self.n_cases, FOLDS):
                 name, predicted = name_of(index), soft(index)
-                label = decide(predicted, BALL).astype(np.uint8)
+                label = decided(predicted, BALL).astype(np.uint8)
                 write_label(folder.validation / f"{name}.nii.gz", label, GEOMETRY)
                 if probabilities:
                     write_probabilities(folder.probabilities(name), predicted, has_regions=False)
@@ -95,7 +95,7 @@ class Balls:
             mean_dice=summary.foreground_means["dice"].value, scores=summary, unscored=unscored))
 
     def fold(self, fold: int, configuration: str = "3d_fullres", planner: str = "budgeted") -> FoldFolder:
-        return FoldFolder(self.workspace.fold(DATASET, planner, configuration, fold))
+        return self.workspace.fold(DATASET, planner, configuration, fold)
 
 
 def write_balls(home, n_cases: int = 10) -> Balls:

@@ -6,7 +6,7 @@ import pytest
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
 from autoseg.orchestrate.folds import FoldTask, begin_folds
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training import run as run_module
@@ -27,10 +27,10 @@ def pretend_to_train(monkeypatch: pytest.MonkeyPatch, bad: tuple = ()) -> list:
     """
     done = []
 
-    def written(job, runtime, *_):
+    def written(job, task, runtime, *_):
         if job.fold in bad:
             raise UserError("this fold is bad", where=job.title)
-        state = new_state(job.plan, job.configuration, runtime, job.seed)
+        state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         append_record(job.folder.metrics, {"iteration": 6, "iterations": 6, "seconds": 9.0, "seconds_left": 0.0,
                                            "train_loss": 1.0, "validation_dice": 0.5, "learning_rate": 1e-3})
@@ -38,7 +38,7 @@ def pretend_to_train(monkeypatch: pytest.MonkeyPatch, bad: tuple = ()) -> list:
         done.append((job.name, job.fold))
 
     monkeypatch.setattr(run_module, "train_fold", written)
-    monkeypatch.setattr(pipeline, "_draw_validation", lambda *_: None)
+    monkeypatch.setattr(pipeline, "draw_validation", lambda *_: None)
     return done
 
 
@@ -48,7 +48,7 @@ def prepared_spheres(home: Path, n_cases: int = 5) -> tuple[Workspace, Plan]:
     workspace, plan = Workspace(home), small_plan()
     write_json(workspace.plan(DATASET, "budgeted"), plan)
     raw = workspace.raw(DATASET)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
     return workspace, plan
 
 

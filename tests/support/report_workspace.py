@@ -40,7 +40,7 @@ def write_workspace(home: Path) -> Workspace:
     write_json(workspace.plan(DATASET, "budgeted"), plan)
     write_json(workspace.splits(DATASET), [{"train": [], "validation": []}] * 3)
     changed = plan.configurations["3d_fullres"].model_copy(update={"batch": 4})
-    write_json(workspace.model_plan(DATASET, "budgeted", "3d_fullres"),
+    write_json(workspace.model(DATASET, "budgeted", "3d_fullres").plan,
                plan.model_copy(update={"configurations": {"3d_fullres": changed}}))
     for fold in (0, 1):
         _write_fold(workspace, fold, CASES[2 * fold:2 * fold + 2])
@@ -51,7 +51,7 @@ def write_workspace(home: Path) -> Workspace:
 
 
 def folder(workspace: Workspace, fold: int) -> FoldFolder:
-    return FoldFolder(workspace.fold(DATASET, "budgeted", "3d_fullres", fold))
+    return workspace.fold(DATASET, "budgeted", "3d_fullres", fold)
 
 
 def fingerprint() -> Fingerprint:
@@ -73,27 +73,28 @@ def records(n: int, left: float = 0.0) -> list[dict]:
 def selection(workspace: Workspace) -> Selection:
     """One candidate against an ensemble that is not better, with calibration and quality control; values made by hand."""
     scores = summarize([score for fold in (0, 1) for score in _scores(CASES[2 * fold:2 * fold + 2])], LABELS)
-    one = Member(planner="budgeted", configuration="3d_fullres", folds=("0", "1"))
+    member = Member(planner="budgeted", configuration="3d_fullres", folds=("0", "1"))
     other = Member(planner="budgeted", configuration="2d", folds=("0", "1"))
     dice = [case.mean_dice for case in scores.cases]
     bins = [{"low": low, "high": low + 0.5, "n": 50, "confidence": low + 0.2, "accuracy": low + 0.3} for low in (0, 0.5)]
     quality_control = QualityControl(temperature=1.3, intercept=0.05, slope=0.9, review_below=0.6, correlation=0.71, n=4)
     return Selection(
         dataset=DATASET, n_cases=4,
-        candidates=(Candidate(members=(one,), scores=scores, cost=2e9),
-                    Candidate(members=(one, other), scores=scores, cost=3e9)),
-        comparisons=(Comparison(incumbent=one.title, candidate=f"{one.title} + {other.title}",
+        candidates=(Candidate(members=(member,), scores=scores, cost=2e9),
+                    Candidate(members=(member, other), scores=scores, cost=3e9)),
+        comparisons=(Comparison(incumbent=member.title, candidate=f"{member.title} + {other.title}",
                                 difference=paired_difference(dice, dice), accepted=False),),
         postprocessing=(Comparison(incumbent="nothing", candidate="keep the largest sphere",
                                    difference=paired_difference([0.9] * 8, [0.8] * 8), accepted=True),),
         calibration=Calibration.model_validate({
             "temperature": 1.3, "error_before": 0.12, "error_after": 0.03, "bins_before": bins, "bins_after": bins,
             "n_voxels": 100}),
-        cases=tuple(CaseEstimate(name=name, predicted_dice=0.5 + 0.1 * i, true_dice=0.9, look=i == 0)
+        cases=tuple(CaseEstimate(name=name, predicted_dice=0.5 + 0.1 * i, true_dice=0.9, needs_review=i == 0)
                     for i, name in enumerate(CASES)),
         final=scores, notes=(f"3d_lowres: folds 1, 2 are not finished {EVIL}",),
-        inference=InferenceSettings(dataset=DATASET, members=(one,), quality_control=quality_control, reasons=("the cheapest is as good",),
-                            postprocessing=Postprocessing(keep_largest=("sphere",))))
+        inference=InferenceSettings(dataset=DATASET, members=(member,), quality_control=quality_control,
+                                    reasons=("the cheapest is as good",),
+                                    postprocessing=Postprocessing(keep_largest=("sphere",))))
 
 
 def _write_raw(raw: Path) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 
 from autoseg.datasets.case import Case
 from autoseg.grids.geometry import Geometry
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 SPHERES = LabelSpec(names={"background": (0,), "sphere": (1,), "core": (2,)})
 
@@ -18,10 +19,10 @@ SPHERES = LabelSpec(names={"background": (0,), "sphere": (1,), "core": (2,)})
 def small_plan(dimensions: int = 3, labels: LabelSpec = SPHERES, n_channels: int = 1, **changes) -> Plan:
     """A plan of one tiny configuration, `3d_fullres` or `2d`."""
     n = dimensions
-    topology = Topology(strides=((1,) * n, (2,) * n), kernel_sizes=((3,) * n,) * 2, features=(8, 16),
+    architecture = UNet(strides=((1,) * n, (2,) * n), kernel_sizes=((3,) * n,) * 2, features=(8, 16),
                         blocks_encoder=(1, 1), convs_decoder=(1,))
     values = {"spacing_mm": (1.0,) * n, "median_shape": (16.0,) * n, "patch": (16,) * n, "batch": 2, "batch_dice": True,
-              "topology": topology, "network": Part(name="plain_unet"),
+              "architecture": architecture, "network": Part(name="unet"),
               "normalizers": (Part(name="zscore"),) * n_channels, "augmentation": Part(name="light"),
               "mirror_axes": tuple(range(n)),
               "schedule": Schedule(iterations=6, iterations_per_epoch=3, learning_rate=1e-2, decay="cosine", ema=0.9,

@@ -20,7 +20,8 @@ from autoseg.base.errors import UserError
 from autoseg.base.ranks import Ranks, agreed, average, gathered, join, ranks, share_of, total
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
-from autoseg.datasets.manifest import read_manifest
+from autoseg.clinical.encoded import ConditionBatch
+from autoseg.datasets.dataset import Dataset
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.deep import build_loss
 from autoseg.preprocessing.run import preprocess_dataset
@@ -47,7 +48,7 @@ def prepared(home: Path, **changes) -> Workspace:
     workspace, plan = Workspace(home), small_plan(schedule=SCHEDULE, **changes)
     write_json(workspace.plan(DATASET, "budgeted"), plan)
     raw = workspace.raw(DATASET)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(DATASET, "budgeted", NAME)).raise_faults()
     return workspace
 
 
@@ -108,7 +109,7 @@ def train(workspace: Workspace, processes: int, stopped_after: int = 1000) -> st
 
 
 def folder(workspace: Workspace) -> FoldFolder:
-    return FoldFolder(workspace.fold(DATASET, "budgeted", NAME, 0))
+    return workspace.fold(DATASET, "budgeted", NAME, 0)
 
 
 def losses(workspace: Workspace) -> list[float]:
@@ -240,7 +241,7 @@ def test_one_process_is_not_several(monkeypatch):
 
 def test_parts_of_a_batch_are_its_samples_in_order():
     batch = Batch(torch.arange(4.0).view(4, 1, 1, 1), torch.arange(4).view(4, 1, 1), torch.ones(4, 1, dtype=torch.bool),
-                  conditions={"values": torch.arange(8).view(4, 2)})
+                  conditions=ConditionBatch(torch.arange(8).view(4, 2), torch.ones(4, 2, dtype=torch.bool)))
     first, second = batch.part(0, 2), batch.part(1, 2)
     assert first.label_BDHW.flatten().tolist() == [0, 1] and second.label_BDHW.flatten().tolist() == [2, 3]
-    assert second.conditions["values"].tolist() == [[4, 5], [6, 7]] and second.annotated_BK is None
+    assert second.conditions.values_BK.tolist() == [[4, 5], [6, 7]] and second.annotated_BK is None

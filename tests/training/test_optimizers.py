@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoseg.training.optimizers import OPTIMIZERS, WeightAverage, build_optimizer
+from autoseg.training.optimizers import OPTIMIZERS, OptimizerContext, WeightAverage
 from planners.schema.base import Part
 
 
@@ -12,7 +12,7 @@ from planners.schema.base import Part
 def test_every_optimizer_descends(name):
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
-    optimizer = build_optimizer(Part(name=name), model, 0.05)
+    optimizer = OPTIMIZERS.make(Part(name=name), OptimizerContext(model, 0.05))
     x, y = torch.randn(64, 4), torch.randn(64, 1)
     first = None
     for _ in range(20):
@@ -26,7 +26,7 @@ def test_every_optimizer_descends(name):
 
 def test_adamw_does_not_decay_norms_and_biases():
     model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.InstanceNorm3d(2, affine=True))
-    optimizer = build_optimizer(Part(name="adamw", options={"weight_decay": 0.3}), model, 1e-3)
+    optimizer = OPTIMIZERS.make(Part(name="adamw", options={"weight_decay": 0.3}), OptimizerContext(model, 1e-3))
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays[id(model[0].weight)] == 0.3
     assert {decays[id(p)] for p in (model[0].bias, model[1].weight, model[1].bias)} == {0.0}

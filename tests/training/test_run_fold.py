@@ -6,7 +6,8 @@ import torch
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.datasets.manifest import read_manifest
+from autoseg.datasets.dataset import Dataset
+from autoseg.planning import resolve
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training import run as run_module
 from autoseg.training.run import run_fold, started_plan
@@ -28,8 +29,8 @@ def trainings(monkeypatch):
     """Instead of training, weights are drawn and written; the list of folds for which that was done."""
     done = []
 
-    def written(job, runtime, *_):
-        state = new_state(job.plan, job.configuration, runtime, job.seed)
+    def written(job, task, runtime, *_):
+        state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         save_weights(job.folder.checkpoint, state.model.state_dict(), {"seconds": SECONDS, "training": list(job.training)})
         done.append(job.fold)
@@ -49,7 +50,7 @@ def workspace(tmp_path) -> Workspace:
 def prepare(workspace: Workspace, plan: Plan) -> None:
     write_json(workspace.plan(DATASET, plan.planner), plan)
     raw = workspace.raw(DATASET)
-    preprocess_dataset(raw, read_manifest(raw), plan, NAME, workspace.cases(DATASET, plan.planner, NAME)).raise_faults()
+    preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(DATASET, plan.planner, NAME)).raise_faults()
 
 
 def train(workspace, fold=0, plan=None, **options):
@@ -57,13 +58,13 @@ def train(workspace, fold=0, plan=None, **options):
 
 
 def folder(workspace, fold=0) -> FoldFolder:
-    return FoldFolder(workspace.fold(DATASET, "budgeted", NAME, fold))
+    return workspace.fold(DATASET, "budgeted", NAME, fold)
 
 
 def test_a_refused_restart_removes_nothing(workspace):
     for fold in (0, 1):
         train(workspace, fold)
-    with pytest.raises(UserError, match="begun with another plan"):
+    with pytest.raises(UserError, match="started with another plan"):
         train(workspace, 0, small_plan(batch=3), restart=True)
     assert folder(workspace).result.is_file()
 
@@ -79,18 +80,18 @@ def test_other_labels_are_another_plan_although_the_network_is_the_same(workspac
     train(workspace)
     plan = small_plan()
     swapped = plan.labels.model_copy(update={"names": {"background": (0,), "core": (1,), "sphere": (2,)}})
-    with pytest.raises(UserError, match="begun with another plan"):
+    with pytest.raises(UserError, match="started with another plan"):
         train(workspace, 1, plan.model_copy(update={"labels": swapped}))
 
 
 def test_a_refused_training_leaves_no_plan_behind(workspace):
     with pytest.raises(UserError, match="unknown fold"):
         train(workspace, 9)
-    assert not workspace.model_plan(DATASET, "budgeted", NAME).exists()
+    assert not workspace.model(DATASET, "budgeted", NAME).plan.exists()
 
 
 def test_the_plan_of_a_model_of_which_nothing_was_trained_does_not_count(workspace):
-    write_json(workspace.model_plan(DATASET, "budgeted", NAME), small_plan(batch=3))
+    write_json(workspace.model(DATASET, "budgeted", NAME).plan, small_plan(batch=3))
     assert started_plan(workspace, DATASET, "budgeted", NAME) is None
 
 
@@ -101,11 +102,11 @@ def test_cases_that_were_prepared_for_another_plan_are_refused(workspace):
 
 def test_changes_that_the_begun_plan_has_already_go_on_with_it(workspace, trainings, monkeypatch):
     train(workspace, 0, small_plan(batch=3))
-    monkeypatch.setattr(pipeline, "make_plan", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(resolve, "make_plan", lambda *_: pytest.fail("planned again"))
     for options in ({}, {"changes": ["batch=3"]}):
         pipeline.train(1, NAME, 0, home=workspace.home, device="cpu", **options)
     assert trainings == [0]
-    with pytest.raises(UserError, match="begun with another plan"):
+    with pytest.raises(UserError, match="started with another plan"):
         pipeline.train(1, NAME, 1, changes=["batch=2"], home=workspace.home, device="cpu")
 
 

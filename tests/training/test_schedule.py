@@ -3,11 +3,11 @@
 import pytest
 
 from autoseg.training.schedule import learning_rate
-from planners.schema.plan import Schedule
+from planners.schema.plan import ResolvedSchedule
 
 
-def schedule(**values) -> Schedule:
-    return Schedule(**{"iterations": 1000, "learning_rate": 0.1, **values})
+def schedule(**values) -> ResolvedSchedule:
+    return ResolvedSchedule(**{"iterations": 1000, "learning_rate": 0.1, **values})
 
 
 def test_poly_is_nnunets():

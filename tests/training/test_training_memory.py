@@ -5,19 +5,20 @@ import torch
 from autoseg.base.runtime import Runtime
 from autoseg.training import memory_estimate
 from autoseg.training.memory_estimate import check_step, step_bytes
+from planners.architectures.unet import UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration, Plan, Schedule, Topology
+from planners.schema.plan import Configuration, Plan, Schedule
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 
 
-def plan(network="plain_unet", batch=2) -> Plan:
-    topology = Topology(strides=((1, 1, 1),), kernel_sizes=((3, 3, 3),), features=(8,), blocks_encoder=(1,),
+def plan(network="unet", batch=2) -> Plan:
+    architecture = UNet(strides=((1, 1, 1),), kernel_sizes=((3, 3, 3),), features=(8,), blocks_encoder=(1,),
                         convs_decoder=())
     tiny = Configuration(spacing_mm=(1.0,) * 3, median_shape=(32.0,) * 3, patch=(16,) * 3, batch=batch, batch_dice=False,
-                         topology=topology, network=Part(name=network), augmentation=Part(name="none"),
+                         architecture=architecture, network=Part(name=network), augmentation=Part(name="none"),
                          schedule=Schedule(iterations=1, learning_rate=0.1), normalizers=(Part(name="zscore"),))
     return Plan(dataset="Dataset001_Tiny", planner="classic", channels=(ChannelSpec(name="CT"),), transpose=(0, 1, 2),
                 labels=LabelSpec(names={"background": (0,), "organ": (1,)}), configurations={"tiny": tiny})

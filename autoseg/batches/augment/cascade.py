@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from scipy import ndimage
 
-from autoseg.batches.augment.masks import draw_uniform, flip_coins
+from autoseg.batches.augment.masks import draw_mask, draw_uniform
 from autoseg.batches.augment.registry import PositiveInterval, Probability
 from planners.schema.base import Frozen
 
 
 class CascadeOptions(Frozen):
-    """Probabilities are a sample's, then a name's. Radii are in voxels; only components smaller than the share
+    """Probabilities are per sample, then per name. Radii are in voxels; only components smaller than the share
     `lost_below` of the patch are lost.
     """
 
@@ -30,8 +30,8 @@ def corrupt(previous_BKDHW: torch.Tensor, options: CascadeOptions, generator: to
             exclusive: bool) -> None:
     """Change binary channels (B, K, *space) in place. `exclusive`: what one name gains, the others lose."""
     n_samples, n_names = previous_BKDHW.shape[:2]
-    morphed = flip_coins(n_samples, options.p_morphology, generator)
-    thinned = flip_coins(n_samples, options.p_loss, generator)
+    morphed = draw_mask(n_samples, options.p_morphology, generator)
+    thinned = draw_mask(n_samples, options.p_loss, generator)
     for sample, masks in enumerate(previous_BKDHW):
         if morphed[sample]:
             for name in _some(n_names, options.p_morphology_name, generator):
@@ -43,8 +43,8 @@ def corrupt(previous_BKDHW: torch.Tensor, options: CascadeOptions, generator: to
 
 def _some(count: int, p: float, generator: torch.Generator) -> list[int]:
     """Each number below `count` with probability p, in random order."""
-    coins = flip_coins(count, p, generator)
-    return [number for number in torch.randperm(count, generator=generator).tolist() if coins[number]]
+    selected = draw_mask(count, p, generator)
+    return [number for number in torch.randperm(count, generator=generator).tolist() if selected[number]]
 
 
 def _change_shape(masks: torch.Tensor, name: int, options: CascadeOptions, generator: torch.Generator,
@@ -61,7 +61,7 @@ def dilate(mask: torch.Tensor, radius: float) -> torch.Tensor:
     """Voxels within `radius` voxels of the mask. By Fourier transforms: its cost hardly depends on the radius."""
     reach = int(radius)
     steps = torch.arange(-reach, reach + 1, device=mask.device)
-    squared = sum(axis**2 for axis in torch.meshgrid(*[steps] * mask.ndim, indexing="ij"))
+    squared = torch.stack(torch.meshgrid(*[steps] * mask.ndim, indexing="ij")).square().sum(0)
     size = [length + 2 * reach for length in mask.shape]
     spectrum = torch.fft.rfftn(mask.float(), s=size) * torch.fft.rfftn((squared <= radius**2).float(), s=size)
     hits = torch.fft.irfftn(spectrum, s=size)

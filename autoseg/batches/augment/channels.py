@@ -12,7 +12,7 @@ from planners.schema.plan import Configuration
 
 @dataclass(frozen=True)
 class Channels:
-    """Images come first, then a cascade's earlier prediction, one channel a foreground name, then masks of absent voxels.
+    """Images come first, then a cascade's earlier prediction, one channel per foreground name, then masks of absent voxels.
 
     All but images are binary. Masks move with the images; nothing else may change them.
     """

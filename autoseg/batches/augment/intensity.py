@@ -1,4 +1,4 @@
-"""Intensity changes of rows (N, *space), each row one channel of one sample, with one parameter a row.
+"""Intensity changes of rows (N, *space), each row one channel of one sample, with one parameter per row.
 
 All are functions of their parameters alone, equal to those of batchgeneratorsv2 0.3 as nnU-Net uses them.
 """
@@ -37,12 +37,12 @@ def change_gamma(rows: torch.Tensor, gamma_N: torch.Tensor, *, inverted: bool) -
 
 
 def blur(rows: torch.Tensor, sigma_NA: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur with one standard deviation (voxels) a row and axis; reflected at the border."""
+    """Gaussian blur with one standard deviation (voxels) per row and axis; reflected at the border."""
     return _along_axes(rows, [_blur_matrices(sigma_NA[:, axis], size) for axis, size in enumerate(rows.shape[1:])])
 
 
 def lower_resolution(rows: torch.Tensor, scale_NA: torch.Tensor) -> torch.Tensor:
-    """To `scale` times the size by the nearest voxel and back linearly, a row and axis; 1 leaves an axis as it is."""
+    """To `scale` times the size by the nearest voxel and back linearly, per row and axis; 1 leaves an axis as it is."""
     return _along_axes(rows, [_low_resolution_matrices(scale_NA[:, axis], size)
                               for axis, size in enumerate(rows.shape[1:])])
 

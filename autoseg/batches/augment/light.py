@@ -7,18 +7,16 @@ from autoseg.batches.augment.cascade import CascadeOptions, corrupt
 from autoseg.batches.augment.channels import channels_of
 from autoseg.batches.augment.masks import change_rows, choose_rows, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
-from autoseg.batches.augment.registry import AUGMENTATIONS, Interval, PositiveInterval, Probability
+from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval, Probability
 from autoseg.batches.augment.spatial import Spatial
 from autoseg.batches.batch import Batch, padding_label
 from planners.schema.base import Frozen
-from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration
 
 
 class LightOptions(Frozen):
     """`contrast` is the largest relative change of a normalised image, `brightness` the largest shift, in its units.
 
-    Intensity changes are drawn a channel. The other options are as in `NnunetOptions`.
+    Intensity changes are drawn per channel. The other options are as in `NnunetOptions`.
     """
 
     p_rotation: Probability = 0.0
@@ -42,14 +40,15 @@ class LightOptions(Frozen):
 class Light:
     """Contrast, brightness, noise and mirroring; rotation, scaling and elastic deformation if asked for."""
 
-    def __init__(self, options: LightOptions, configuration: Configuration, labels: LabelSpec, device: torch.device):
+    def __init__(self, options: LightOptions, context: AugmentationContext):
+        configuration, labels = context.configuration, context.labels
         self._options = options
         self._exclusive = not labels.has_regions
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
         self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels))
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
-                              channels=self._channels, dimensions=len(configuration.patch), device=device)
+                              channels=self._channels, dimensions=len(configuration.patch), device=context.device)
         self.initial_patch = self._spatial.initial_patch
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

@@ -1,11 +1,12 @@
-"""Coins and parameters, drawn on the CPU, and the rows of a batch that they change."""
+"""Masks and parameters, drawn on the CPU, and the rows of a batch that they change."""
 
 from collections.abc import Callable
 
 import torch
 
 
-def flip_coins(count: int, probability: float, generator: torch.Generator) -> list[bool]:
+def draw_mask(count: int, probability: float, generator: torch.Generator) -> list[bool]:
+    """For each of `count` items whether it changes."""
     return (torch.rand(count, generator=generator) < probability).tolist()
 
 
@@ -29,7 +30,7 @@ def draw_factor(interval: tuple[float, float], count: int, generator: torch.Gene
 
 
 def choose_rows(size: tuple[int, int], n_all: int, p: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
-    """Rows of an image (B, n_all, ...) seen as (B * n_all, ...): coin p[0] a sample, then p[1] a channel.
+    """Rows of an image (B, n_all, ...) seen as (B * n_all, ...): p[0] per sample, then p[1] per channel.
 
     `size` is B and the number of leading channels that may be chosen; int64 on the CPU.
     """
@@ -50,7 +51,7 @@ def change_rows(image_BCDHW: torch.Tensor, rows_N: torch.Tensor,
 
 
 def per_row(values_N: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """One value a row, on the rows' device, shaped to broadcast over their space."""
+    """One value per row, on the rows' device, shaped to broadcast over their space."""
     return values_N.to(rows.device, rows.dtype, non_blocking=True).view(-1, *[1] * (rows.ndim - 1))
 
 
@@ -59,5 +60,5 @@ def draw_noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if like.device.type == "cpu":
         return torch.randn(like.shape, generator=generator, dtype=like.dtype)
     seed = int(torch.randint(2**62, (), generator=generator))
-    there = torch.Generator(like.device).manual_seed(seed)
-    return torch.randn(like.shape, generator=there, dtype=like.dtype, device=like.device)
+    on_device = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=on_device, dtype=like.dtype, device=like.device)

@@ -22,14 +22,14 @@ class Mirror:
         self._pair_axis = None if pair_axis is None or not labels.paired else pair_axis % dimensions
         self._swapped_values = _swapped_values(labels).to(device)
         self._previous = channels.previous
-        self._swapped_names = torch.tensor(_swapped_names(labels), dtype=torch.long, device=device)
+        self._swapped_names = torch.tensor(labels.twins(labels.foreground), dtype=torch.long, device=device)
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Image and label in place; a sample of which no axis is mirrored is not touched."""
         image_BCDHW, label_BDHW = batch.image_BCDHW, batch.label_BDHW
         annotated_BK = None if batch.annotated_BK is None else batch.annotated_BK.clone()
-        coins = torch.rand(len(image_BCDHW), len(self._axes), generator=generator) < self._p
-        for axes, samples in self._alike(coins.tolist()).items():
+        mirrored = torch.rand(len(image_BCDHW), len(self._axes), generator=generator) < self._p
+        for axes, samples in self._alike(mirrored.tolist()).items():
             index = torch.tensor(samples).to(image_BCDHW.device, non_blocking=True)
             image = image_BCDHW.index_select(0, index).flip([axis + 2 for axis in axes])
             label = label_BDHW.index_select(0, index).flip([axis + 1 for axis in axes])
@@ -44,11 +44,11 @@ class Mirror:
             label_BDHW.index_copy_(0, index, label)
         return replace(batch, annotated_BK=annotated_BK)
 
-    def _alike(self, coins: list[list[bool]]) -> dict[tuple[int, ...], list[int]]:
+    def _alike(self, mirrored: list[list[bool]]) -> dict[tuple[int, ...], list[int]]:
         """For each set of axes the samples that are mirrored along them, which one pass mirrors together."""
         samples: dict[tuple[int, ...], list[int]] = {}
-        for sample, coins_of_sample in enumerate(coins):
-            axes = tuple(axis for axis, mirrored in zip(self._axes, coins_of_sample, strict=True) if mirrored)
+        for sample, row in enumerate(mirrored):
+            axes = tuple(axis for axis, is_mirrored in zip(self._axes, row, strict=True) if is_mirrored)
             if axes:
                 samples.setdefault(axes, []).append(sample)
         return samples
@@ -66,9 +66,3 @@ def _swapped_values(labels: LabelSpec) -> torch.Tensor:
         for a, b in zip(of_left, of_right, strict=True):
             table[a], table[b] = b, a
     return table
-
-
-def _swapped_names(labels: LabelSpec) -> list[int]:
-    """For each foreground name the position of its twin, or its own."""
-    other = {name: twin for pair in labels.paired for name, twin in (pair, pair[::-1])}
-    return [labels.foreground.index(other.get(name, name)) for name in labels.foreground]

@@ -8,16 +8,14 @@ from autoseg.batches.augment.channels import channels_of
 from autoseg.batches.augment.intensity import blur, change_contrast, change_gamma, lower_resolution
 from autoseg.batches.augment.masks import change_rows, choose_rows, draw_factor, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
-from autoseg.batches.augment.registry import AUGMENTATIONS, Interval, PositiveInterval, Probability
+from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval, Probability
 from autoseg.batches.augment.spatial import Spatial, is_dummy_2d
 from autoseg.batches.batch import Batch, padding_label
 from planners.schema.base import Frozen
-from planners.schema.labels import LabelSpec
-from planners.schema.plan import Configuration
 
 
 class NnunetOptions(Frozen):
-    """Probabilities are a sample's; with `_channel` in the name, a channel's of a sample that was chosen.
+    """Probabilities are per sample; with `_channel` in the name, per channel of such a sample.
 
     `rotation_degrees` None is nnU-Net's range for the patch (30 in 3D, 180 in-plane, 15 in an uneven 2D patch).
     `scaling` above 1 shrinks. `noise_sd` is in units of the normalised image, `blur_sigma` in voxels, `low_resolution`
@@ -56,18 +54,19 @@ class Nnunet:
     of a cascade's earlier prediction.
     """
 
-    def __init__(self, options: NnunetOptions, configuration: Configuration, labels: LabelSpec, device: torch.device):
+    def __init__(self, options: NnunetOptions, context: AugmentationContext):
+        configuration, labels = context.configuration, context.labels
         patch = configuration.patch
         self._options = options
         self._exclusive = not labels.has_regions
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
-        self._masked = [c for c, part in enumerate(configuration.normalizers) if part.name == "zscore_masked"]
+        self._masked = list(context.zero_outside)
         self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(patch) else 1.0
                                              for axis in range(len(patch))])
         self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels))
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
-                              channels=self._channels, dimensions=len(patch), device=device)
+                              channels=self._channels, dimensions=len(patch), device=context.device)
         self.initial_patch = self._spatial.initial_patch
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

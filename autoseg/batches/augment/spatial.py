@@ -1,6 +1,6 @@
-"""Rotation, scaling and elastic deformation with the crop to the final patch, in one resampling a sample.
+"""Rotation, scaling and elastic deformation with the crop to the final patch, in one resampling per sample.
 
-Samples whose coins say no are cropped. The rules are those of nnU-Net 2.8 with batchgeneratorsv2 0.3: images linearly,
+Samples that do not move are only cropped. The rules are those of nnU-Net 2.8 with batchgeneratorsv2 0.3: images linearly,
 labels by the largest linearly interpolated share, zeros outside, and in-plane only for anisotropic patches (dummy 2D).
 """
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from autoseg.batches.augment.intensity import blur
-from autoseg.batches.augment.masks import draw_noise, draw_uniform, flip_coins
+from autoseg.batches.augment.masks import draw_mask, draw_noise, draw_uniform
 from autoseg.batches.batch import Batch
 
 # nnU-Net: a 3D patch this much longer than its first axis is rotated in-plane only; a 2D one this uneven, little.
@@ -33,13 +33,26 @@ class SpatialOptions(Protocol):
     `elastic_sigma` is the smoothness of displacements as a share of the patch's edge, `elastic_voxels` the largest one.
     """
 
-    p_rotation: float
-    rotation_degrees: float | None
-    p_scaling: float
-    scaling: tuple[float, float]
-    p_elastic: float
-    elastic_sigma: tuple[float, float]
-    elastic_voxels: tuple[float, float]
+    @property
+    def p_rotation(self) -> float: ...
+
+    @property
+    def rotation_degrees(self) -> float | None: ...
+
+    @property
+    def p_scaling(self) -> float: ...
+
+    @property
+    def scaling(self) -> tuple[float, float]: ...
+
+    @property
+    def p_elastic(self) -> float: ...
+
+    @property
+    def elastic_sigma(self) -> tuple[float, float]: ...
+
+    @property
+    def elastic_voxels(self) -> tuple[float, float]: ...
 
 
 def is_dummy_2d(patch: tuple[int, ...]) -> bool:
@@ -113,25 +126,26 @@ class Spatial:
 
     def apply(self, batch: Batch, moves: Moves, generator: torch.Generator) -> Batch:
         """The batch cropped and moved; `generator` draws the displacements of deformed samples."""
+        whole = slice(None)
         centre = tuple(slice(full // 2 - size // 2, full // 2 - size // 2 + size)
                        for full, size in zip(self.initial_patch, self._patch, strict=True))
-        image = batch.image_BCDHW[(..., *centre)].clone(memory_format=torch.contiguous_format)
-        label = batch.label_BDHW[(..., *centre)].clone(memory_format=torch.contiguous_format)
+        image = batch.image_BCDHW[(whole, whole, *centre)].clone(memory_format=torch.contiguous_format)
+        label = batch.label_BDHW[(whole, *centre)].clone(memory_format=torch.contiguous_format)
         step = max(1, _CHUNK // math.prod(self._patch))
         for first in range(0, len(moves.samples), step):
-            chosen = slice(first, first + step)
-            grid = self._grid(moves.matrices[chosen], moves.deformed[chosen], image.device, generator)
-            index = torch.tensor(moves.samples[chosen]).to(image.device, non_blocking=True)
+            some = slice(first, first + step)
+            grid = self._grid(moves.matrices[some], moves.deformed[some], image.device, generator)
+            index = torch.tensor(moves.samples[some]).to(image.device, non_blocking=True)
             image.index_copy_(0, index, self._image_at(batch.image_BCDHW.index_select(0, index), grid))
             label.index_copy_(0, index, self._label_at(batch.label_BDHW.index_select(0, index), grid))
         return replace(batch, image_BCDHW=image, label_BDHW=label)
 
     def draw(self, n_samples: int, generator: torch.Generator) -> Moves:
-        """Coins, angles and scales of a batch."""
+        """Which samples of a batch move, their angles and their scales."""
         options = self._options
-        rotated = flip_coins(n_samples, options.p_rotation, generator)
-        scaled = flip_coins(n_samples, options.p_scaling, generator)
-        deformed = flip_coins(n_samples, options.p_elastic, generator)
+        rotated = draw_mask(n_samples, options.p_rotation, generator)
+        scaled = draw_mask(n_samples, options.p_scaling, generator)
+        deformed = draw_mask(n_samples, options.p_elastic, generator)
         angles = draw_uniform((-self._angle, self._angle), (n_samples, 3), generator).numpy()
         scales = draw_uniform(options.scaling, n_samples, generator).tolist()
         moved = [s for s in range(n_samples) if rotated[s] or scaled[s] or deformed[s]]
@@ -145,8 +159,8 @@ class Spatial:
         final = np.array(self._patch[self._n_stacked :], float)
         to_unit = 2 / np.array(self.initial_patch[self._n_stacked :], float)
         dimensions = len(final)
-        theta = np.stack([to_unit[:, None] * matrix * (final / 2) for matrix in matrices])[:, ::-1, ::-1].copy()
-        theta = F.pad(torch.from_numpy(theta).float(), (0, 1)).to(device, non_blocking=True)
+        scaled = np.stack([to_unit[:, None] * matrix * (final / 2) for matrix in matrices])[:, ::-1, ::-1].copy()
+        theta = F.pad(torch.from_numpy(scaled).float(), (0, 1)).to(device, non_blocking=True)
         shape = self._patch[self._n_stacked :]
         grid = F.affine_grid(theta, [len(matrices), 1, *shape], align_corners=False)
         for sample, matrix in enumerate(matrices):
@@ -192,7 +206,7 @@ def sample_labels(label_NM: torch.Tensor, grid_N: torch.Tensor, padding: int) ->
     padded = F.pad(label_NM, [1, 1] * n, value=padding)
     table_VM = padded.movedim(1, -1).reshape(-1, n_maps)
     lowest = torch.arange(n_samples, device=label_NM.device).view(-1, *[1] * n)  # corner around each position, in the table
-    shares = []  # of the upper corners, an axis
+    shares = []  # of the upper corners, per axis
     for axis, size in enumerate(padded.shape[2:]):
         # In voxels of the padded map; what lies beyond its border is as the border.
         position = ((grid_N[..., n - 1 - axis] + 1) * ((size - 2) / 2) + 0.5).clamp_(0, size - 1)
@@ -228,22 +242,22 @@ def _vote(table_VM: torch.Tensor, rows_P: torch.Tensor, shares: list[torch.Tenso
     for size, share in zip(sizes, shares, strict=True):
         corners = [(steps * size + step, weight * part) for steps, weight in corners
                    for step, part in ((0, 1 - share), (1, share))]
-    found = [table_VM[steps:].index_select(0, rows_P) for steps, _ in corners]
-    return _elect(found, [weight[:, None] for _, weight in corners])
+    labels = [table_VM[steps:].index_select(0, rows_P) for steps, _ in corners]
+    return _elect(labels, [weight[:, None] for _, weight in corners])
 
 
-def _elect(found: list[torch.Tensor], weights: list[torch.Tensor]) -> torch.Tensor:
-    """Of the labels (V, M) that voters found, for each voxel the one whose voters' weights (V, 1) sum to most."""
+def _elect(labels: list[torch.Tensor], weights: list[torch.Tensor]) -> torch.Tensor:
+    """Of the voters' labels (V, M), for each voxel the one whose voters' weights (V, 1) sum to most."""
     # The voter's own weight decides ties, as it is largest for the nearest one.
-    votes = [(weight * 1.0005).repeat(1, label.shape[1]) for label, weight in zip(found, weights, strict=True)]
+    votes = [(weight * 1.0005).repeat(1, label.shape[1]) for label, weight in zip(labels, weights, strict=True)]
     agree = torch.empty_like(votes[0])
-    for i in range(len(found)):
+    for i in range(len(labels)):
         for j in range(i):
-            torch.eq(found[i], found[j], out=agree)
+            torch.eq(labels[i], labels[j], out=agree)
             votes[i].addcmul_(agree, weights[j])
             votes[j].addcmul_(agree, weights[i])
-    best, winner = votes[0], found[0]
-    for label, vote in zip(found[1:], votes[1:], strict=True):
+    best, winner = votes[0], labels[0]
+    for label, vote in zip(labels[1:], votes[1:], strict=True):
         winner = torch.where(vote > best, label, winner)
         best = torch.maximum(best, vote)
     return winner

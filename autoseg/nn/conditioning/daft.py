@@ -1,13 +1,11 @@
 """DAFT: scale and shift depend on the patient's vector and on what the image shows, together."""
 
-from collections.abc import Mapping
-
 import torch
 from pydantic import Field
 from torch import nn
 
-from autoseg.clinical.encoders import Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.clinical.encoded import ConditionBatch
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import PatientVector, keep_variance, modulated, zero_linear
 from planners.schema.base import Frozen
 
@@ -20,17 +18,16 @@ class DaftOptions(Frozen):
 
 @CONDITIONERS.register("daft", DaftOptions)
 class Daft(nn.Module):
-    """Dynamic affine feature map transform (Poelsterl et al. 2021) of what the decoder is given, a block a stage."""
+    """Dynamic affine feature map transform (Poelsterl et al. 2021) of what the decoder is given, one block per stage."""
 
-    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int, bottleneck: int = 7):
+    def __init__(self, options: DaftOptions, context: ConditionerContext):
         super().__init__()
-        self.layout = layout
-        if layout.inputs:
-            self.patient = PatientVector(layout)
-            self.blocks = nn.ModuleList(Block(c, self.patient.width, bottleneck) for c in channels)
+        self.layout = context.layout
+        if self.layout.inputs:
+            self.patient = PatientVector(self.layout)
+            self.blocks = nn.ModuleList(Block(c, self.patient.width, options.bottleneck) for c in context.channels)
 
-    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], conditions: ConditionBatch | None) -> list[torch.Tensor]:
         if conditions is None or not self.layout.inputs:
             return features
         vector_BV, anything_B = self.patient(conditions)
@@ -48,7 +45,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, vector: int, bottleneck: int):
         super().__init__()
         self.seen = nn.Linear(channels, bottleneck, bias=False)
-        self.told = nn.Linear(vector, bottleneck, bias=False)
+        self.told = nn.Linear(vector, bottleneck, bias=False)  # of the patient; the name is in the weights of saved models
         keep_variance(self)
         self.to_affine = zero_linear(bottleneck, 2 * channels)
 

@@ -1,13 +1,12 @@
 """FiLM: a small network turns the patient's vector into a scale and a shift of every channel of every stage."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 
-from autoseg.clinical.encoders import Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.clinical.encoded import ConditionBatch
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import RECTIFIED, PatientVector, keep_variance, modulated, zero_linear
+from planners.registry import NoOptions
 
 _WIDE, _NARROW = 64, 16
 
@@ -20,18 +19,17 @@ class Film(nn.Module):
     same everywhere; what it cannot remove is the scale, by which one channel outweighs another.
     """
 
-    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int):
+    def __init__(self, options: NoOptions, context: ConditionerContext):
         super().__init__()
-        self.layout = layout
-        if layout.inputs:
-            self.patient = PatientVector(layout)
+        self.layout = context.layout
+        if self.layout.inputs:
+            self.patient = PatientVector(self.layout)
             self.trunk = nn.Sequential(nn.Linear(self.patient.width, _WIDE), nn.LeakyReLU(),
                                        nn.Linear(_WIDE, _NARROW), nn.LeakyReLU())
             keep_variance(self.trunk, RECTIFIED)
-            self.heads = nn.ModuleList(zero_linear(_NARROW, 2 * c) for c in channels)
+            self.heads = nn.ModuleList(zero_linear(_NARROW, 2 * c) for c in context.channels)
 
-    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], conditions: ConditionBatch | None) -> list[torch.Tensor]:
         if conditions is None or not self.layout.inputs:
             return features
         vector_BV, anything_B = self.patient(conditions)

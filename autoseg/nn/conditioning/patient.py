@@ -1,26 +1,23 @@
-"""What conditioners share: reading only what is known, one vector a patient, scaling and shifting of features."""
-
-from collections.abc import Mapping
+"""What conditioners share: reading only what is known, one vector per patient, scaling and shifting of features."""
 
 import torch
 from torch import nn
 
-from autoseg.clinical.encoders import Layout
+from autoseg.clinical.encoded import ConditionBatch, Layout
 
 BAG_WIDTH = 16  # features of a token bag in a patient's vector
 RECTIFIED = 2**0.5  # gain of a layer before a rectifier, which halves the variance (He et al. 2015)
 
 
-def known_values(conditions: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def known_values(conditions: ConditionBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Encoded columns and vectors (B, K), 0 where they are not known, and which are (B, K) bool."""
-    known_BK = conditions["known"]
-    return torch.where(known_BK, conditions["values"], 0.0), known_BK
+    return torch.where(conditions.known_BK, conditions.values_BK, 0.0), conditions.known_BK
 
 
-def known_tokens(conditions: Mapping[str, torch.Tensor], bag: str) -> tuple[torch.Tensor, torch.Tensor]:
+def known_tokens(conditions: ConditionBatch, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens of a bag (B, T, E), 0 where they are not known, and which are (B, T) bool."""
-    known_BT = conditions[f"known:{bag}"]
-    return torch.where(known_BT[..., None], conditions[f"tokens:{bag}"], 0.0), known_BT
+    bag = conditions.bags[name]
+    return torch.where(bag.known_BT[..., None], bag.tokens_BTE, 0.0), bag.known_BT
 
 
 class PatientVector(nn.Module):
@@ -36,7 +33,7 @@ class PatientVector(nn.Module):
         self.projections = nn.ModuleList(nn.Linear(bag.width, BAG_WIDTH, bias=False) for bag in layout.bags)
         self.width = 2 * layout.n_values + (BAG_WIDTH + 1) * len(self.bags)
 
-    def forward(self, conditions: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, conditions: ConditionBatch) -> tuple[torch.Tensor, torch.Tensor]:
         values_BK, known_BK = known_values(conditions)
         parts, anything_B = [values_BK, known_BK], known_BK.any(1)
         for bag, project in zip(self.bags, self.projections, strict=True):
@@ -57,8 +54,8 @@ def zero_linear(n_inputs: int, n_outputs: int) -> nn.Linear:
 def keep_variance(module: nn.Module, gain: float = 1.0) -> None:
     """Weights of all linear layers by their fan-in, biases 0: what goes in at unit variance comes out so.
 
-    torch's own start gives a third of the variance a layer; what stands behind several layers and a gate at zero would
-    be learned later than the image by heart.
+    torch's own start gives a third of the variance per layer. What stands behind several layers and a gate at zero would
+    then be learned later than the image by heart.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear):

@@ -1,6 +1,6 @@
-"""Cross-attention: places of the bottleneck look at what is known of the patient, and take what they need."""
+"""Cross-attention: positions of the bottleneck attend to what is known of the patient."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +8,14 @@ from pydantic import Field
 from torch import nn
 
 from autoseg.base.errors import UserError
-from autoseg.clinical.encoders import Layout
-from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.clinical.encoded import ConditionBatch, Layout
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.conditioning.patient import keep_variance, known_tokens, known_values, zero_linear
 from planners.schema.base import Frozen
 
 MAX_QUERIES = 512
 MIN_WIDTH = 64  # narrower ones learn late or never
-_POOL = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+_POOL: dict[int, Callable[..., torch.Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 _MODE = {2: "bilinear", 3: "trilinear"}
 
 
@@ -37,23 +37,22 @@ class Tokens(nn.Module):
     normalisation that follows.
     """
 
-    def __init__(self, channels: tuple[int, ...], layout: Layout, dimensions: int, width: int | None = None,
-                 layers: int = 2, heads: int = 8):
+    def __init__(self, options: TokensOptions, context: ConditionerContext):
         super().__init__()
-        width = width or heads * (max(MIN_WIDTH, channels[-1] // 2) // heads)
+        channels, heads = context.channels, options.heads
+        width = options.width or heads * (max(MIN_WIDTH, channels[-1] // 2) // heads)
         if width % heads:
             raise UserError("the width of conditioning by tokens is not a multiple of its heads",
                             where="conditioning.options", found=f"{width} and {heads}")
-        self.layout, self.dimensions = layout, dimensions
+        self.layout, self.dimensions = context.layout, context.dimensions
         self.to_query = nn.Linear(channels[-1], width)
-        self.patient = PatientTokens(layout, width)
-        self.layers = nn.ModuleList(CrossAttention(width, heads) for _ in range(layers))
+        self.patient = PatientTokens(self.layout, width)
+        self.layers = nn.ModuleList(CrossAttention(width, heads) for _ in range(options.layers))
         self.norm = nn.LayerNorm(width)
         keep_variance(self)
         self.gate = zero_linear(width, 2 * channels[-1])
 
-    def forward(self, features: list[torch.Tensor], conditions: Mapping[str, torch.Tensor] | None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], conditions: ConditionBatch | None) -> list[torch.Tensor]:
         if conditions is None or not self.layout.inputs:
             return features
         bottleneck = features[-1]
@@ -62,7 +61,7 @@ class Tokens(nn.Module):
             gamma, beta = self.affine(bottleneck.float(), conditions).to(bottleneck.dtype).chunk(2, dim=1)
         return [*features[:-1], bottleneck * (1 + gamma) + beta]
 
-    def affine(self, bottleneck: torch.Tensor, conditions: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def affine(self, bottleneck: torch.Tensor, conditions: ConditionBatch) -> torch.Tensor:
         """Scales and shifts (B, 2 C, *space) of a bottleneck (B, C, *space); 0 where nothing is known of a patient."""
         tokens_BSW, readable_BS, anything_B = self.patient(conditions)
         shape = pooled_shape(bottleneck.shape[2:])
@@ -79,31 +78,32 @@ class Tokens(nn.Module):
 class PatientTokens(nn.Module):
     """All that is known of a patient as tokens (B, S, W), which of them may be read (B, S), and if anything is known (B,).
 
-    The first is the null token. A column or vector is a linear map of its values and of which are known, plus what tells
-    its type; a missing one, and a missing bag, have a learned token of their own.
+    The first is the null token. A column or vector is a linear map of its values and of which are known, plus a
+    learned vector of its type. A missing one, and a missing bag, have a learned token of their own.
     """
 
     def __init__(self, layout: Layout, width: int):
         super().__init__()
         self.inputs = layout.inputs
-        self.maps = nn.ModuleList(nn.Linear(one.width * (1 if one.start is None else 2), width, bias=False)
-                                  for one in layout.inputs)
+        self.maps = nn.ModuleList(nn.Linear(item.width * (1 if item.entries is None else 2), width, bias=False)
+                                  for item in layout.inputs)
         self.null = nn.Parameter(torch.randn(width))
         self.types = nn.Parameter(torch.randn(len(layout.inputs), width))
         self.missing = nn.Parameter(torch.randn(len(layout.inputs), width))
 
-    def forward(self, conditions: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, conditions: ConditionBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         values_BK, known_BK = known_values(conditions)
         tokens = [self.null.expand(len(values_BK), 1, -1)]
         readable = [known_BK.new_ones(len(values_BK), 1)]
         anything_B = known_BK.any(1)
-        for index, (one, to_token) in enumerate(zip(self.inputs, self.maps, strict=True)):
-            if one.start is None:
-                entries_BTE, known_BT = known_tokens(conditions, one.name)
+        for index, (item, to_token) in enumerate(zip(self.inputs, self.maps, strict=True)):
+            entries = item.entries
+            if entries is None:
+                entries_BTE, known_BT = known_tokens(conditions, item.name)
             else:
-                place = slice(one.start, one.start + one.width)
-                entries_BTE = torch.cat([values_BK[:, None, place], known_BK[:, None, place].to(values_BK.dtype)], dim=2)
-                known_BT = known_BK[:, place].any(1, keepdim=True)
+                known_B1K = known_BK[:, None, entries]
+                entries_BTE = torch.cat([values_BK[:, None, entries], known_B1K.to(values_BK.dtype)], dim=2)
+                known_BT = known_B1K.any(2)
             lacking_B1 = ~known_BT.any(1, keepdim=True)
             tokens += [to_token(entries_BTE) + self.types[index], self.missing[index].expand(len(values_BK), 1, -1)]
             readable += [known_BT, lacking_B1]
@@ -112,9 +112,9 @@ class PatientTokens(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """A transformer's layer without attention among the queries: each normalises, looks, and thinks.
+    """A transformer's layer without attention among the queries: cross-attention, then a small network for each.
 
-    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one a row.
+    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one per row.
     """
 
     def __init__(self, width: int, heads: int):
@@ -127,10 +127,10 @@ class CrossAttention(nn.Module):
 
     def forward(self, x_BQW: torch.Tensor, tokens_BSW: torch.Tensor, readable_BS: torch.Tensor) -> torch.Tensor:
         keys, values = self.to_key_value(self.norm_tokens(tokens_BSW)).chunk(2, dim=2)
-        query, keys, values = (one.unflatten(2, (self.heads, -1)).transpose(1, 2)
-                               for one in (self.to_query(self.norm_queries(x_BQW)), keys, values))
-        looked = F.scaled_dot_product_attention(query, keys, values, attn_mask=readable_BS[:, None, None])
-        x_BQW = x_BQW + self.to_result(looked.transpose(1, 2).flatten(2))
+        query, keys, values = (part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+                               for part in (self.to_query(self.norm_queries(x_BQW)), keys, values))
+        answers = F.scaled_dot_product_attention(query, keys, values, attn_mask=readable_BS[:, None, None])
+        x_BQW = x_BQW + self.to_result(answers.transpose(1, 2).flatten(2))
         return x_BQW + self.hidden(self.norm_hidden(x_BQW))
 
 

@@ -1,10 +1,12 @@
 """Fusion by attention among the channels of a voxel; between voxels nothing is exchanged."""
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean, or_empty, recomputed, usable
 from autoseg.nn.fusion.stem import SharedStem
 from planners.schema.base import Frozen
@@ -40,11 +42,11 @@ class Attention(nn.Module):
     whose scores the backward pass computes anew: what a voxel needs in memory are its features, not C x C scores.
     """
 
-    def __init__(self, n_channels: int, dimensions: int, *, features: int, heads: int, chunk: int | None):
+    def __init__(self, options: AttentionOptions, context: FusionContext):
         super().__init__()
-        self.n_outputs = features
-        self.heads, self.chunk = heads, chunk
-        self.stem = SharedStem(n_channels, dimensions, features)
+        features = self.n_outputs = options.features
+        self.heads, self.chunk = options.heads, options.chunk
+        self.stem = SharedStem(context.n_channels, context.dimensions, features)
         self.to_qkv = nn.Conv1d(features, 3 * features, 1)
         self.project = nn.Conv1d(features, features, 1)
         self.gate = nn.Parameter(torch.zeros(features))
@@ -54,6 +56,7 @@ class Attention(nn.Module):
         features_BCFN = self.stem(image_BCDHW, available).flatten(3)
         size = self.chunk or _VOXELS_AT_ONCE.get(image_BCDHW.device.type, _VOXELS_AT_ONCE_ELSEWHERE)
         chunks = features_BCFN.split(size, dim=-1)
+        masks: Sequence[torch.Tensor | None]
         if available is None:
             masks = [None] * len(chunks)
         else:

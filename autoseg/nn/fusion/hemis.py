@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean, or_empty
 from autoseg.nn.fusion.stem import SharedStem
 from planners.schema.base import Frozen
@@ -20,14 +20,14 @@ class HemisOptions(Frozen):
 class Hemis(nn.Module):
     """(B, C, *space) -> (B, 2 F, *space): mean, then variance of the channels' features over those available.
 
-    The variance divides by the number of channels, so that it is 0 where a channel is alone.
+    The variance divides by the number of channels, so that it is 0 where there is a single one.
     """
 
-    def __init__(self, n_channels: int, dimensions: int, *, features: int):
+    def __init__(self, options: HemisOptions, context: FusionContext):
         super().__init__()
-        self.n_outputs = 2 * features
-        self.stem = SharedStem(n_channels, dimensions, features)
-        self.empty = nn.Parameter(torch.zeros(2 * features))
+        self.n_outputs = 2 * options.features
+        self.stem = SharedStem(context.n_channels, context.dimensions, options.features)
+        self.empty = nn.Parameter(torch.zeros(self.n_outputs))
 
     def forward(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
         features = self.stem(image_BCDHW, available)

@@ -1,10 +1,10 @@
-"""Fusion by a learned weight a channel, shared out anew among the channels that a voxel has."""
+"""Fusion by one learned weight per channel, normalised over the channels that a voxel has."""
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import or_empty, usable
 from autoseg.nn.fusion.stem import SharedStem
 from planners.schema.base import Frozen
@@ -23,12 +23,12 @@ class Weighted(nn.Module):
     The weights start equal. As a softmax they stay positive and sum to one, whatever is absent.
     """
 
-    def __init__(self, n_channels: int, dimensions: int, *, features: int):
+    def __init__(self, options: WeightedOptions, context: FusionContext):
         super().__init__()
-        self.n_outputs = features
-        self.stem = SharedStem(n_channels, dimensions, features)
-        self.weight = nn.Parameter(torch.zeros(n_channels))
-        self.empty = nn.Parameter(torch.zeros(features))
+        self.n_outputs = options.features
+        self.stem = SharedStem(context.n_channels, context.dimensions, options.features)
+        self.weight = nn.Parameter(torch.zeros(context.n_channels))
+        self.empty = nn.Parameter(torch.zeros(options.features))
 
     def forward(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
         features = self.stem(image_BCDHW, available)

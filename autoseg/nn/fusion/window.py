@@ -2,19 +2,21 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import nn
 
-from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.fusion import FUSIONS, FusionContext
 from autoseg.nn.fusion.masking import masked_mean, of_channels, or_empty, recomputed, usable
 from autoseg.nn.fusion.stem import SharedStem
 from autoseg.nn.networks.blocks import TRANSPOSED
 from planners.schema.base import Frozen
 
-_STRIDE = 2  # voxels a token along every axis: at full resolution the scores alone would cost more than the network
+_STRIDE = 2  # voxels per token along every axis: at full resolution the scores alone would cost more than the network
 _FALL = -3.0  # of the bias for each token beyond the halo: a twentieth of the weight
 _POOL = {2: F.max_pool2d, 3: F.max_pool3d}
 # Windows whose scores are held at a time: what a core's cache holds; on other devices, what keeps them busy.
@@ -49,21 +51,25 @@ class Window(nn.Module):
 
     The mean is of the channels' features at full resolution. Tokens are features of 2^n voxels of a channel. A position
     asks with the mean of its channels' tokens; keys are the tokens of all channels in its window of 4^n and the halo around
-    it (Liu et al., Swin, 2021; the halo: Vaswani et al. 2021), with a learned bias a displacement and channel. A
+    it (Liu et al., Swin, 2021; the halo: Vaswani et al. 2021), with one learned bias per displacement and channel. A
     transposed convolution brings the answers back to full resolution.
     """
 
-    def __init__(self, n_channels: int, dimensions: int, *, features: int, width: int, heads: int, window: int, halo: int,
-                 chunk: int | None):
+    displacement_TS: torch.Tensor
+
+    def __init__(self, options: WindowOptions, context: FusionContext):
         super().__init__()
-        self.n_outputs = features
-        self.heads, self.window, self.halo, self.chunk = heads, window, halo, chunk
+        n_channels, dimensions = context.n_channels, context.dimensions
+        features = self.n_outputs = options.features
+        width, window, halo, heads = options.width, options.window, options.halo, options.heads
+        self.heads, self.window, self.halo, self.chunk = heads, window, halo, options.chunk
         self.stem = SharedStem(n_channels, dimensions, features)
         self.tokens = SharedStem(n_channels, dimensions, width, stride=_STRIDE)
         self.norm = nn.LayerNorm(width)
         self.to_q = nn.Linear(width, width)
         self.to_kv = nn.Linear(width, 2 * width)
         self.bias = nn.Parameter(_nearness(window, halo, dimensions).repeat(heads, n_channels, 1))
+        self.displacement_TS: torch.Tensor
         self.register_buffer("displacement_TS", _displacements(window, halo, dimensions), persistent=False)
         self.up = TRANSPOSED[dimensions](width, features, _STRIDE, _STRIDE)
         self.gate = nn.Parameter(torch.zeros(features))
@@ -72,7 +78,7 @@ class Window(nn.Module):
     def forward(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
         mean = masked_mean(self.stem(image_BCDHW, available), None if available is None else available.unsqueeze(2))
         attended = self.up(self._attended(image_BCDHW, available))
-        attended = attended[(..., *map(slice, image_BCDHW.shape[2:]))]  # the last token of an odd axis is half outside
+        attended = _starts(attended, image_BCDHW.shape[2:])  # the last token of an odd axis is half outside
         gate = self.gate.to(mean.dtype).view(-1, *[1] * (image_BCDHW.ndim - 2))
         return or_empty(mean + gate * attended, available, self.empty)
 
@@ -83,14 +89,15 @@ class Window(nn.Module):
         known = _known_tokens(available, tokens.shape[:-1], tokens.device).unsqueeze(-1)
         counts = [-(-n // self.window) for n in grid]
         missing = [count * self.window - n for count, n in zip(counts, grid, strict=True)]
-        queries = _cut(masked_mean(tokens, known).unsqueeze(1), [(0, more) for more in missing], self.window, self.window)
+        queries = _windows(masked_mean(tokens, known).unsqueeze(1), [(0, more) for more in missing], self.window,
+                           self.window)
         around = [(self.halo, more + self.halo) for more in missing]
-        keys, known = (_cut(x, around, self.window + 2 * self.halo, self.window) for x in (tokens, known))
+        keys, known = (_windows(x, around, self.window + 2 * self.halo, self.window) for x in (tokens, known))
         bias = self.bias[:, :, self.displacement_TS].transpose(1, 2).flatten(2)  # (heads, T, S)
         size = self.chunk or _WINDOWS_AT_ONCE.get(image_BCDHW.device.type, _WINDOWS_AT_ONCE_ELSEWHERE)
         parts = zip(*(x.split(size) for x in (queries, keys, known.squeeze(-1))), strict=True)
         answers = torch.cat([recomputed(self._answer, *part, bias) for part in parts])
-        return _joined(answers, counts, self.window)[(..., *map(slice, grid))]
+        return _starts(_joined(answers, counts, self.window), grid)
 
     def _answer(self, queries_WTE: torch.Tensor, keys_WSE: torch.Tensor, known_WS: torch.Tensor, bias: torch.Tensor
                 ) -> torch.Tensor:
@@ -100,6 +107,12 @@ class Window(nn.Module):
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
         scores = scores.masked_fill(~usable(known_WS)[:, None, None], -torch.inf)
         return (torch.softmax(scores, -1) @ v).transpose(1, 2).flatten(2)
+
+
+def _begin(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The first places along each of the last axes."""
+    places: list[EllipsisType | slice] = [..., *map(slice, shape)]
+    return x[tuple(places)]
 
 
 def _known_tokens(available: torch.Tensor | None, shape: torch.Size, device: torch.device) -> torch.Tensor:
@@ -130,8 +143,15 @@ def _displacements(window: int, halo: int, dimensions: int) -> torch.Tensor:
     return (steps * span ** torch.arange(dimensions - 1, -1, -1)).sum(-1)
 
 
-def _cut(x: torch.Tensor, padding: list[tuple[int, int]], size: int, step: int) -> torch.Tensor:
-    """(B, C, *tokens, E) -> (B * windows, C * size^n, E): padded by zeros (False), cut into windows that may overlap."""
+def _starts(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The first `shape` entries along the last axes, a view."""
+    for axis, length in enumerate(shape, x.ndim - len(shape)):
+        x = x.narrow(axis, 0, length)
+    return x
+
+
+def _windows(x: torch.Tensor, padding: list[tuple[int, int]], size: int, step: int) -> torch.Tensor:
+    """(B, C, *tokens, E) -> (B * windows, C * size^n, E): padded by zeros (False), in windows that may overlap."""
     n = len(padding)
     x = F.pad(x, [0, 0, *itertools.chain.from_iterable(reversed(padding))])
     for axis in range(2, 2 + n):

@@ -2,7 +2,7 @@
 
 import torch
 
-from autoseg.nn.losses import LOSSES, Loss
+from autoseg.nn.losses import LOSSES, Loss, LossContext
 from autoseg.nn.losses.targets import TargetEncoder, downsampled
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
@@ -26,7 +26,5 @@ class DeepSupervision:
 
 def build_loss(labels: LabelSpec, configuration: Configuration, device: torch.device | str) -> DeepSupervision:
     """The loss that a configuration names, under deep supervision."""
-    part = configuration.loss
-    loss = LOSSES.get(part.name)(LOSSES.options(part.name, part.options), regions=labels.has_regions,
-                                 batch_dice=configuration.batch_dice)
+    loss = LOSSES.make(configuration.loss, LossContext(labels.has_regions, configuration.batch_dice))
     return DeepSupervision(loss, TargetEncoder(labels, device))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from autoseg.base.ranks import average, total
-from autoseg.nn.losses import LOSSES
+from autoseg.nn.losses import LOSSES, LossContext
 from autoseg.nn.losses.targets import Targets
 from planners.schema.base import Frozen
 
@@ -17,7 +17,7 @@ class DiceCrossEntropyOptions(Frozen):
     smooth: float = 1e-5
 
 
-@LOSSES.register("dice_ce", DiceCrossEntropyOptions)
+@LOSSES.register("dice_ce", DiceCrossEntropyOptions, sums_over_processes=True)
 class DiceCrossEntropy:
     """1 - soft Dice of the foreground heads + cross-entropy over all heads (binary for regions).
 
@@ -29,10 +29,8 @@ class DiceCrossEntropy:
     Where several processes share a batch, each computes the loss of the whole of it.
     """
 
-    sums_over_processes = True
-
-    def __init__(self, options: DiceCrossEntropyOptions, regions: bool, batch_dice: bool):
-        self.options, self.regions, self.batch_dice = options, regions, batch_dice
+    def __init__(self, options: DiceCrossEntropyOptions, context: LossContext):
+        self.options, self.regions, self.batch_dice = options, context.regions, context.batch_dice
 
     def __call__(self, logits_BKDHW: torch.Tensor, targets: Targets) -> torch.Tensor:
         logits = logits_BKDHW.float()

@@ -10,7 +10,7 @@ from planners.schema.labels import LabelSpec
 
 @dataclass(frozen=True)
 class Targets:
-    """One-hot truth (B, K, *space) bool, one channel a head, and which voxels count (B, 1, *space) bool; None: all.
+    """One-hot truth (B, K, *space) bool, one channel per head, and which voxels count (B, 1, *space) bool; None: all.
 
     With plain labels the channels exclude each other and the first is background; regions may overlap. `annotated_BK` is
     False where nobody annotated a head in a sample, background left out; None: all were. The truth of such a head is

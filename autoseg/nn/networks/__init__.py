@@ -1,21 +1,40 @@
-"""Networks: `encode` an image into features a stage, `decode` them into logits a resolution."""
+"""Networks: `encode` an image into the features of each stage, `decode` them into the logits of each resolution.
+
+A network is made by `factory(options, NetworkContext)`, in two and in three dimensions alike.
+"""
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
+from planners.architectures import Architecture
 from planners.registry import Registry
+from planners.schema.base import Frozen
+
+
+@dataclass(frozen=True)
+class NetworkContext:
+    """What a network is made for: the shape that the plan gives it, and its channels at either end."""
+
+    architecture: Architecture
+    n_inputs: int
+    n_outputs: int
+
+
+class NetworkTraits(Frozen):
+    """`costs_as_planned`: the arithmetic of its architecture is its cost; else its need of memory is not known."""
+
+    costs_as_planned: bool = False
 
 
 class Network(Protocol):
     """What the rest of autoseg asks of a network; it knows neither modalities nor clinical tables.
 
-    One that names the layers that give logits, `logit_layers`, each with a bias of one value an output, has them begin at
-    the plan's prior.
+    One that names the layers that give logits, `logit_layers`, each with a bias of one value per output, has them begin
+    at the plan's prior.
     """
-
-    bottleneck_channels: int
 
     def encode(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
         """Features of every stage, full resolution first, bottleneck last."""
@@ -26,6 +45,6 @@ class Network(Protocol):
         ...
 
 
-NETWORKS: Registry[Callable[..., Network]] = Registry("network")
+NETWORKS: Registry[Callable[[Any, NetworkContext], Network], NetworkTraits] = Registry("network", NetworkTraits)
 
 from autoseg.nn.networks import unet as unet  # noqa: E402  (registers its networks)

@@ -1,6 +1,6 @@
 """The building blocks of U-Nets in two and three dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,21 @@ from torch import nn
 
 from autoseg.nn.networks.norm import InstanceNorm
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+Convolution = nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose2d | nn.ConvTranspose3d
+# By number of axes.
+CONV: dict[int, Callable[..., Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Callable[..., Transposed]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+POOL: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 SLOPE = 0.01  # of the leaky rectifier; also the `a` of the He initialisation
 
 
-def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True) -> nn.Module:
+def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True) -> Convolution:
     """Convolution that keeps the size up to its stride: odd kernels, padded by half."""
     return CONV[len(kernel)](c_in, c_out, tuple(kernel), tuple(stride), [k // 2 for k in kernel], bias=bias)
 
 
-def voxelwise(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def voxelwise(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
     """A convolution of kernel 1; on a CPU as a matrix product, which reads channels last as they are.
 
     The result is contiguous, as losses and the sliding window want it.
@@ -29,7 +32,7 @@ def voxelwise(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return F.linear(x.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1).contiguous()
 
 
-def upsampled(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def upsampled(layer: Transposed, x: torch.Tensor) -> torch.Tensor:
     """A transposed convolution whose kernel is its stride: every voxel becomes a block of voxels.
 
     On a CPU as a matrix product: with channels last, torch's gradient of the weights takes eight times as long.
@@ -43,7 +46,9 @@ def upsampled(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     blocks = blocks.view(n_samples, *space, *kernel, channels)
     interleaved = [0, *(axis for i in range(n) for axis in (1 + i, 1 + n + i)), 1 + 2 * n]
     size = [edge * k for edge, k in zip(space, kernel, strict=True)]
-    result = blocks.permute(interleaved).reshape(n_samples, *size, channels) + layer.bias.to(blocks.dtype)
+    result = blocks.permute(interleaved).reshape(n_samples, *size, channels)
+    if layer.bias is not None:
+        result = result + layer.bias.to(blocks.dtype)
     return result.movedim(-1, 1)
 
 
@@ -88,13 +93,12 @@ class ResidualBlock(nn.Module):
 
 def initialize(module: nn.Module) -> None:
     """He initialisation of every convolution; zero for the last normalisation of residual blocks."""
-    convolutions = (*CONV.values(), *TRANSPOSED.values())
     for part in module.modules():
-        if isinstance(part, convolutions):
+        if isinstance(part, Convolution | Transposed):
             nn.init.kaiming_normal_(part.weight, a=SLOPE)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
     for part in module.modules():
         if isinstance(part, ResidualBlock):
-            nn.init.zeros_(part.second[1].weight)
-            nn.init.zeros_(part.second[1].bias)
+            for parameter in part.second[1].parameters():
+                nn.init.zeros_(parameter)

@@ -21,11 +21,12 @@ def register_case(files: CaseFiles, channels: Sequence[ChannelSpec], seed: int =
     """
     headers, faults = check_headers(files, channels, None)
     raise_faults(f"case {files.name}", faults)
-    found = places(files, headers, channels)
-    moved = [place for place in found if place.spec is not None and place.spec.registration in MOVED]
-    if not moved:
+    placed = places(files, headers, channels)
+    reference = reference_of(placed, channels)
+    moved = [(place, place.spec.registration) for place in placed
+             if place.spec is not None and place.spec.registration in MOVED]
+    if not moved or reference is None:
         return {}
-    reference = reference_of(found, channels)
     fixed_DHW = checked_image(reference.path)[0]
     return {place.start: register_channel(fixed_DHW, reference.geometry, checked_image(place.path)[0], place.geometry,
-                                          kind=place.spec.registration, seed=seed) for place in moved}
+                                          kind=kind, seed=seed) for place, kind in moved}

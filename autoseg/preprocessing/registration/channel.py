@@ -70,10 +70,10 @@ def register_channel(fixed_DHW: np.ndarray, fixed: Geometry, moving_DHW: np.ndar
     current = start
     with one_thread():
         for name in _STAGES[kind]:
-            found = _deformed(pair, current) if name == "deformable" else _linear(pair, name, current)
-            stage = _judged(pair, name, current, found)
+            candidate = _deformed(pair, current) if name == "deformable" else _linear(pair, name, current)
+            stage = _judged(pair, name, current, candidate)
             stages.append(stage)
-            current = found if stage.accepted else current
+            current = candidate if stage.accepted else current
     likeness = comparison.likeness(current, score, seed)
     apart = bool(stages) and stages[0].before is None
     needed = _LIKENESS_ELSEWHERE if apart else _LIKENESS
@@ -99,8 +99,8 @@ def _start(fixed: Volume, moving: Volume, comparison: Comparison) -> tuple[Trans
     best_score, stages = as_said, []
     centres = [volume.corners_N3_mm.mean(axis=0) for volume in (fixed, moving)]
     masses = [volume.centre_of_mass_mm() for volume in (fixed, moving)]
-    for name, (here, there) in (("centres", centres), ("moments", masses)):
-        other = Transform(np.column_stack([np.eye(3), there - here]))
+    for name, (of_fixed, of_moving) in (("centres", centres), ("moments", masses)):
+        other = Transform(np.column_stack([np.eye(3), of_moving - of_fixed]))
         score = comparison.score(other)
         if _promise(score) > _START_GAIN * _promise(best_score):
             stages = [Stage(kind=name, before=as_said.information, after=score.information, accepted=True)]
@@ -125,9 +125,11 @@ def _linear(pair: _Pair, kind: str, current: Transform) -> Transform:
     levels = pyramid(first, common_part(second, first, there, _MARGIN_MM))
     for level, reach in zip(levels, _REACHES, strict=False):
         step = linear_step(kind, level, there, reach=reach, seed=pair.seed)
-        found = step.linear_inverse() if turned and step is not None else step
-        if found is not None and pair.worth(found) > pair.worth(best):
-            there, best = step, found
+        if step is None:
+            continue
+        candidate = step.linear_inverse() if turned else step
+        if pair.worth(candidate) > pair.worth(best):
+            there, best = step, candidate
     return best
 
 

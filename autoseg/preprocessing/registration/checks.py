@@ -58,6 +58,6 @@ def _least_of_slab(transform: Transform, geometry: Geometry, start: int, stop: i
 
 def _determinants(points_DHW3: np.ndarray) -> np.ndarray:
     """Of the steps to the next voxel along each axis."""
-    here = points_DHW3[:-1, :-1, :-1]
-    steps = (points_DHW3[1:, :-1, :-1] - here, points_DHW3[:-1, 1:, :-1] - here, points_DHW3[:-1, :-1, 1:] - here)
+    first = points_DHW3[:-1, :-1, :-1]
+    steps = (points_DHW3[1:, :-1, :-1] - first, points_DHW3[:-1, 1:, :-1] - first, points_DHW3[:-1, :-1, 1:] - first)
     return np.einsum("...i,...i", steps[0], np.cross(steps[1], steps[2]))

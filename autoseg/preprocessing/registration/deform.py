@@ -17,7 +17,7 @@ from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import Transform, indices_of, points_of, world_of
 from autoseg.preprocessing.registration.images import Volume
 
-Axes = tuple[np.ndarray, np.ndarray, np.ndarray]  # a matrix for each axis z, y, x
+Axes = tuple[np.ndarray, ...]  # a matrix for each axis z, y, x
 
 _CONTROL_MM = 40.0
 _LEAST_CELLS = 2  # of the control grid along an axis
@@ -62,8 +62,9 @@ class Spline:
         """A grid fine enough for linear interpolation, over the box and one step more on every side."""
         steps_mm = self.knot_mm / _LATTICE_STEPS
         origin_mm = points_of(self.box, (-0.5 - steps_mm / np.array(self.box.spacing_mm))[None])[0]
-        return replace(self.box, shape=tuple(n * _LATTICE_STEPS + 3 for n in self.cells),
-                       spacing_mm=tuple(steps_mm.tolist()), origin_mm=tuple(origin_mm.tolist()))
+        depth, height, width = (n * _LATTICE_STEPS + 3 for n in self.cells)
+        return replace(self.box, shape=(depth, height, width), spacing_mm=tuple(steps_mm.tolist()),
+                       origin_mm=tuple(origin_mm.tolist()))
 
 
 def deformable_stage(levels: Sequence[tuple[Volume, Volume]], start: Transform, seed: int) -> Transform:
@@ -73,9 +74,9 @@ def deformable_stage(levels: Sequence[tuple[Volume, Volume]], start: Transform, 
     small = [level for level in levels if level[0].image_DHW.size <= _LARGEST_LEVEL] or levels[:1]
     for fixed, moving in small:
         cost = _Cost(spline, fixed, moving, start, seed)
-        found = scipy.optimize.minimize(cost, coefficients.ravel(), jac=True, method="L-BFGS-B",
-                                        options={"maxiter": _ITERATIONS})
-        coefficients = found.x.reshape(spline.shape)
+        optimum = scipy.optimize.minimize(cost, coefficients.ravel(), jac=True, method="L-BFGS-B",
+                                          options={"maxiter": _ITERATIONS})
+        coefficients = optimum.x.reshape(spline.shape)
     lattice = spline.lattice()
     displacement_mm = _along_axes(coefficients, spline.bases(lattice))
     return Transform(start.matrix, displacement_mm.astype(np.float32), lattice)
@@ -89,9 +90,9 @@ class _Cost:
 
     def __init__(self, spline: Spline, fixed: Volume, moving: Volume, start: Transform, seed: int):
         self._shape, self._bases = spline.shape, spline.bases(fixed.geometry)
-        places_N3 = np.indices(fixed.image_DHW.shape).reshape(3, -1).T
+        voxels_N3 = np.indices(fixed.image_DHW.shape).reshape(3, -1).T
         # Off the voxels' centres: on them the moving image would be noisier than between, and any half step a gain.
-        places_N3 = places_N3 + np.random.default_rng(seed).uniform(-0.5, 0.5, places_N3.shape)
+        places_N3 = voxels_N3 + np.random.default_rng(seed).uniform(-0.5, 0.5, voxels_N3.shape)
         indices_N3 = indices_of(moving.geometry, start.apply(points_of(fixed.geometry, places_N3)))
         seen_N = ((indices_N3 >= 0) & (indices_N3 <= np.array(moving.geometry.shape) - 1)).all(axis=1)
         self._seen_DHW = seen_N.reshape(fixed.image_DHW.shape)
@@ -118,7 +119,8 @@ class _Cost:
         return bending - information, (bending_gradient - gradient).ravel()
 
     def _bent(self, coefficients: np.ndarray) -> tuple[float, np.ndarray]:
-        energy, gradient = 0.0, np.zeros_like(coefficients)
+        energy = 0.0
+        gradient: np.ndarray = np.zeros(coefficients.shape)
         for weight, operator in self._bending:
             curved = _along_axes(coefficients, operator)
             energy += weight * float((curved**2).sum())
@@ -133,7 +135,8 @@ def _bending_operators(spline: Spline) -> list[tuple[float, Axes]]:
     sizes, knots_mm = spline.shape[1:], spline.knot_mm
     first = [np.diff(np.eye(n), axis=0) for n in sizes]
     second = [np.diff(np.eye(n), 2, axis=0) for n in sizes]
-    operators = [(_SHIFT / np.prod(sizes) / np.prod(knots_mm) ** (2 / 3), tuple(np.eye(n) for n in sizes))]
+    operators: list[tuple[float, Axes]] = [
+        (_SHIFT / np.prod(sizes) / np.prod(knots_mm) ** (2 / 3), tuple(np.eye(n) for n in sizes))]
     for a in range(3):
         for b in range(a, 3):
             operator = tuple(second[axis] if axis == a == b else first[axis] if axis in (a, b) else np.eye(n)

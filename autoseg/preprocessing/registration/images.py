@@ -62,9 +62,11 @@ def shrunk(volume: Volume, spacing_mm: float) -> Volume:
     whole_DHW = volume.image_DHW[tuple(slice(n * f) for n, f in zip(counts, factors, strict=True))]
     blocks = whole_DHW.reshape([edge for pair in zip(counts, factors, strict=True) for edge in pair])
     first = points_of(volume.geometry, np.array([[(f - 1) / 2 for f in factors]]))[0]
-    spacing = tuple(f * step for f, step in zip(factors, volume.geometry.spacing_mm, strict=True))
+    depth, height, width = counts
+    z, y, x = (f * step for f, step in zip(factors, volume.geometry.spacing_mm, strict=True))
     return Volume(blocks.mean(axis=(1, 3, 5), dtype=np.float32),
-                  replace(volume.geometry, shape=tuple(counts), spacing_mm=spacing, origin_mm=tuple(first.tolist())))
+                  replace(volume.geometry, shape=(depth, height, width), spacing_mm=(z, y, x),
+                          origin_mm=tuple(first.tolist())))
 
 
 def smoothed(volume: Volume, sigma_mm: float) -> Volume:
@@ -76,7 +78,7 @@ def smoothed(volume: Volume, sigma_mm: float) -> Volume:
 
 
 def cropped(volume: Volume, box: tuple[tuple[int, int], ...]) -> Volume:
-    """The voxels of a box, given as (start, stop) an axis."""
+    """The voxels of a box, given as one (start, stop) per axis."""
     first = points_of(volume.geometry, np.array([[start for start, _ in box]]))[0]
     part_DHW = volume.image_DHW[tuple(slice(start, stop) for start, stop in box)]
     return Volume(part_DHW, replace(volume.geometry, shape=part_DHW.shape, origin_mm=tuple(first.tolist())))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.ndimage
 
+from autoseg.grids.boxes import occupied
 from autoseg.grids.transform import Transform, indices_of, points_of
 from autoseg.preprocessing.registration.images import Volume, shrunk, smoothed
 
@@ -31,8 +32,8 @@ class Score:
         """The information, less the share of the overlap at the start that was lost: an image that is pushed out of
         view until only what fits remains has not become more alike.
         """
-        kept = min(1.0, self.coverage / start.coverage) if start.coverage > 0 else 1.0
-        return (self.information or 0.0) * kept
+        remaining = min(1.0, self.coverage / start.coverage) if start.coverage > 0 else 1.0
+        return (self.information or 0.0) * remaining
 
 
 class Comparison:
@@ -43,10 +44,10 @@ class Comparison:
         coarse = smoothed(shrunk(fixed, step_mm), step_mm / 2)
         self._moving = smoothed(shrunk(moving, step_mm), step_mm / 2)
         self._shape = coarse.image_DHW.shape
-        places_N3 = np.indices(self._shape).reshape(3, -1).T
+        voxels_N3 = np.indices(self._shape).reshape(3, -1).T
         # Off the voxels' centres: between them interpolation averages noise, which would look like agreement wherever
         # one image is half a voxel from the other.
-        places_N3 = places_N3 + np.random.default_rng(0).uniform(-0.5, 0.5, places_N3.shape)
+        places_N3 = voxels_N3 + np.random.default_rng(0).uniform(-0.5, 0.5, voxels_N3.shape)
         self._fixed_bins_N = _binned(_sampled(coarse.image_DHW, places_N3))
         self._points_N3_mm = points_of(coarse.geometry, places_N3)
         self._voxel_mm3 = coarse.volume_mm3 / coarse.image_DHW.size
@@ -74,14 +75,14 @@ class Comparison:
         shifts = [[int(rng.integers(max(1, n // 4), max(2, n - n // 4 + 1))) for n in pair.fixed_DHW.shape]
                   for _ in range(_DISPLACEMENTS)]
         best = max(pair.climb(np.array(shift)) for shift in shifts)
-        here = replace(score, information=pair.information(np.zeros(3, dtype=int))).worth(start)
-        return here / best if best > 0 else 0.0
+        aligned = replace(score, information=pair.information(np.zeros(3, dtype=int))).worth(start)
+        return aligned / best if best > 0 else 0.0
 
     def _moved(self, transform: Transform) -> tuple[np.ndarray, np.ndarray]:
         """The moving image's bins at the fixed voxels, and whether it sees them."""
         indices_N3 = indices_of(self._moving.geometry, transform.apply(self._points_N3_mm))
         last = np.array(self._moving.geometry.shape) - 0.5
-        seen_N = ((indices_N3 >= -0.5) & (indices_N3 <= last)).all(axis=1)
+        seen_N = np.asarray(((indices_N3 >= -0.5) & (indices_N3 <= last)).all(axis=1))
         bins_N = np.zeros(len(seen_N), dtype=np.intp)
         bins_N[seen_N] = _binned(_sampled(self._moving.image_DHW, indices_N3[seen_N]))
         return bins_N, seen_N
@@ -90,11 +91,11 @@ class Comparison:
         """The box of what both images see, thinned to few voxels."""
         moved_bins_N, seen_N = self._moved(transform)
         seen_DHW = seen_N.reshape(self._shape)
-        sides = [np.flatnonzero(seen_DHW.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-        size = np.prod([side[-1] - side[0] + 1 for side in sides])
+        sides = occupied(seen_DHW)
+        size = np.prod([side.stop - side.start for side in sides])
         edge_mm = (size * self._spacing_mm.prod() / _DISPLACED_VOXELS) ** (1 / 3)
         every = np.maximum(1, np.round(edge_mm / self._spacing_mm)).astype(int)
-        box = tuple(slice(side[0], side[-1] + 1, step) for side, step in zip(sides, every, strict=True))
+        box = tuple(slice(side.start, side.stop, step) for side, step in zip(sides, every, strict=True))
         return _Displaceable(self._fixed_bins_N.reshape(self._shape)[box], moved_bins_N.reshape(self._shape)[box],
                              seen_DHW[box])
 

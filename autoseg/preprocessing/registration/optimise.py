@@ -71,8 +71,9 @@ def _in_units(volume: Volume, centre_mm: np.ndarray, unit_mm: float) -> Volume:
     A radian and a unit then move voxels alike, which stands in for scales of the parameters: this optimiser has none.
     """
     geometry = volume.geometry
+    between, down, across = (step / unit_mm for step in geometry.spacing_mm)
     return replace(volume, geometry=replace(
-        geometry, spacing_mm=tuple(step / unit_mm for step in geometry.spacing_mm),
+        geometry, spacing_mm=(between, down, across),
         origin_mm=tuple(((np.array(geometry.origin_mm) - centre_mm) / unit_mm).tolist())))
 
 

@@ -1,84 +1,87 @@
-"""All cases of a dataset, in parallel and resumable. A case that fails is reported at the end and ends nothing."""
+"""Register the channels of all cases of a dataset, in parallel and resumable."""
 
-import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from autoseg.base.errors import AutosegError, ManyFaults
-from autoseg.base.parallel import DIED, Effort, each_case
+from autoseg.base.errors import AutosegError
+from autoseg.base.parallel import Effort
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.manifest import Manifest
-from autoseg.datasets.raw import find_training_cases
-from autoseg.formats.files import combined_digest, digest
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.digests import file_digest, map_files
+from autoseg.formats.files import combined_digest
 from autoseg.formats.memory_estimate import most_voxels
-from autoseg.formats.transforms import forget, is_current, read_record, write_transforms, written
+from autoseg.formats.transforms import forget, is_current, read_record, write_transforms
+from autoseg.preprocessing.cases import ProcessedCases, fault_of, process_cases
 from autoseg.preprocessing.registration.case import register_case
+from planners.schema.channels import ChannelSpec
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Raised when what was found by an earlier version is no longer what this one would find.
 _VERSION = "2"
 # Both images in float32 as read, in the optimiser's own copies and as they are compared.
-_BYTES_A_VOXEL = 2 * 4 * 4
+_BYTES_PER_VOXEL = 2 * 4 * 4
 
 
 @dataclass(frozen=True)
-class RegisteredDataset:
-    """Names of the cases that were registered now, and a sentence for each that failed."""
+class Job:
+    """All that a worker needs to register one case. `made_of` is the digest of what the result depends on."""
 
+    files: CaseFiles
+    channels: tuple[ChannelSpec, ...]
     folder: Path
-    registered: tuple[str, ...]
-    faults: tuple[str, ...]
+    made_of: str = ""
 
-    def raise_faults(self) -> None:
-        """ManyFaults with all of them, if any."""
-        if self.faults:
-            raise ManyFaults(self.folder, list(self.faults))
+    @property
+    def name(self) -> str:
+        return self.files.name
 
 
-def register_dataset(raw_folder: Path, manifest: Manifest, target: Path, *, workers: int = 1,
-                     progress: Callable[[], object] | None = None) -> RegisteredDataset:
-    """Register the channels of every training case that ask for it, and write what was found into `target`.
+def register_dataset(dataset: Dataset, folder: Path, *, workers: int = 1, progress: Callable[[], object] | None = None
+                     ) -> ProcessedCases:
+    """Register the channels of every training case that ask for it, and write what was found into `folder`.
 
-    Cases whose files and wishes are those that their record was made of are kept. A result that was rejected is logged:
-    the channel is then only regridded.
+    A case is kept where its files and what is asked for are the same as in its record. A result that was rejected is
+    logged: the channel is then only regridded.
     """
-    cases = find_training_cases(raw_folder, manifest)
-    work = functools.partial(_attempt, manifest=manifest, target=target)
-    before = [written(target, case.name) for case in cases]
-    effort = Effort("registering", most_voxels(path for files in cases for path in files.images) * _BYTES_A_VOXEL)
-    faults = list(each_case(work, cases, workers, progress, effort=effort, died=lambda _: DIED))
-    done = tuple(case.name for case, fault, earlier in zip(cases, faults, before, strict=True)
-                 if not fault and written(target, case.name) != earlier)
-    for name in done:
-        _log(target, name)
-    return RegisteredDataset(target, done, tuple(f"{case.name}: {fault}" for case, fault in zip(cases, faults, strict=True)
-                                                 if fault))
+    jobs = [Job(files, dataset.manifest.channels, folder) for files in dataset.cases]
+    checked = map_files(_with_digest, jobs, jobs[0].files.images if jobs else ())
+    waiting = [job for job, current in checked if not current]
+    voxels = most_voxels(path for job in waiting for path in job.files.images)
+    result = process_cases(_attempt, waiting, folder, current=[job.name for job, current in checked if current],
+                           effort=Effort("registering", voxels * _BYTES_PER_VOXEL), participle="registered", workers=workers,
+                           progress=progress)
+    for name in result.done:
+        _log_rejected(folder, name)
+    return result
 
 
-def _attempt(files: CaseFiles, manifest: Manifest, target: Path) -> str:
-    """Register one case, unless it is current; what went wrong, in words, or nothing."""
+def _with_digest(job: Job) -> tuple[Job, bool]:
+    """The job with the digest of what it depends on, and whether the case is registered already."""
     try:
-        wanted = [channel.model_dump_json() for channel in manifest.channels]
-        made_of = combined_digest([_VERSION, *wanted, *("" if path is None else digest(path) for path in files.images)])
-        if is_current(target, files.name, made_of):
-            return ""
-        forget(target, files.name)
-        names = {number: channel.name for number, channel in enumerate(manifest.channels)}
-        write_transforms(target, files.name, register_case(files, manifest.channels), names, made_of)
-    except AutosegError as error:
-        return str(error)
-    except MemoryError:
-        return "not enough memory"
-    except Exception as error:
-        log.debug("%s", files.name, exc_info=True)
-        return f"{type(error).__name__}: {error}"
-    return ""
+        digests = ["" if path is None else file_digest(path) for path in job.files.images]
+    except (OSError, AutosegError):
+        return job, False  # registering the case will say what is wrong with its files
+    job = replace(job, made_of=combined_digest([_VERSION, *(spec.model_dump_json() for spec in job.channels), *digests]))
+    return job, is_current(job.folder, job.name, job.made_of)
 
 
-def _log(target: Path, case: str) -> None:
-    for channel in read_record(target, case).channels.values():
+def _attempt(job: Job) -> str:
+    """Register one case; what went wrong, in words, or nothing."""
+    return fault_of(partial(_register, job), job.name)
+
+
+def _register(job: Job) -> None:
+    forget(job.folder, job.name)  # what is out of date must not outlive a failure
+    names = {number: channel.name for number, channel in enumerate(job.channels)}
+    write_transforms(job.folder, job.name, register_case(job.files, job.channels), names, job.made_of)
+
+
+def _log_rejected(folder: Path, case: str) -> None:
+    record = read_record(folder, case)
+    for channel in record.channels.values() if record is not None else ():
         if channel.reason:
-            log.warning("%s: %s is not registered, only regridded: %s", case, channel.channel, channel.reason)
+            logger.warning("%s: %s is not registered, only regridded: %s", case, channel.channel, channel.reason)

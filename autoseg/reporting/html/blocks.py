@@ -1,11 +1,12 @@
-"""What a section of the report is made of. Text is plain: the template escapes it."""
+"""The parts of a section of the report. Text is plain: the template escapes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `quiet` is for remarks on how to read what stands beside."""
+    """A paragraph; `quiet` is for remarks on how to read the rest of the section."""
 
     text: str
     quiet: bool = False
@@ -22,7 +23,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table; numbers are set to the right. `mark` is `good`, `bad` or empty, and never the only sign."""
+    """A cell of a table; numbers are aligned right. `mark` is `good`, `bad` or empty; the text says the same in words."""
 
     text: str
     number: bool = False
@@ -41,7 +42,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as a data URI, with what it shows in words (`alt`) and a caption that names units and n."""
+    """A picture as a data URI, its description in words (`alt`), and a caption that names units and n."""
 
     uri: str
     alt: str
@@ -50,7 +51,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures side by side where there is room; `columns` is their number at full width."""
+    """Pictures beside each other where there is room; `columns` is their number at full width."""
 
     figures: tuple[Figure, ...]
     title: str = ""
@@ -60,7 +61,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Facts:
-    """Large figures: what, how much, and a remark."""
+    """Large numbers: name, value, and a remark."""
 
     facts: tuple[tuple[str, str, str], ...]
     kind: str = "facts"
@@ -68,7 +69,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Absent:
-    """What is not there, in words, and the command that makes it."""
+    """A sentence on what is missing, and the command that makes it."""
 
     text: str
     command: str = ""
@@ -93,7 +94,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Legend:
-    """Colours and the names that they stand for."""
+    """Colours and their names."""
 
     entries: tuple[tuple[str, str], ...]
     kind: str = "legend"
@@ -111,10 +112,10 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-def table(caption: str, head: tuple[str, ...], rows: list[tuple[str | Cell, ...]], *, texts: tuple[int, ...] = (),
+def table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str | Cell, ...]], *, texts: tuple[int, ...] = (),
           limit: int = 200) -> Table:
-    """A table: all but the first column and those of `texts` are numbers; `limit` rows at most are shown."""
-    made = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell, column not in (0, *texts))
-                       for column, cell in enumerate(row)) for row in rows[:limit])
+    """A table: the first column and those of `texts` are text, the others numbers; at most `limit` rows are shown."""
+    cells = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell, column not in (0, *texts))
+                        for column, cell in enumerate(row)) for row in rows[:limit])
     more = f" {len(rows) - limit} more rows are not shown." if len(rows) > limit else ""
-    return Table(caption + more, head, made)
+    return Table(caption + more, head, cells)

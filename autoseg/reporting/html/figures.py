@@ -1,10 +1,10 @@
-"""Figures as SVG that follows the light or dark scheme of whoever looks, packed into data URIs."""
+"""Figures as SVG that follows the light or dark colour scheme of the reader, packed into data URIs."""
 
 import base64
 import io
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence, Sized
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,13 +14,14 @@ from autoseg.reporting.html.blocks import Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.typing import RcKeyType
 
-# Stand-ins in the drawing for the text and the lines of the scheme.
+# Placeholders in the drawing, replaced by the scheme's colours of text and lines.
 INK, FAINT = "#010203", "#040506"
 _SCHEME = ("<style>:root{color:#1f2933;--faint:#d5dae0;--main:#0072b2}"
            "@media (prefers-color-scheme:dark){:root{color:#d6dce3;--faint:#3c454f;--main:#5bb0ea}}</style>")
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-# Told apart by colour-blind people, and on light and dark alike: without the yellow of the pictures.
+# Colour-blind people can tell them apart, on light and on dark ground; the yellow of the pictures is left out.
 SERIES = (COLOURS[6], COLOURS[1], COLOURS[2], COLOURS[4], COLOURS[5], COLOURS[0])
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _POINTS = 300  # of a line or a cloud: more than a picture of this size shows
@@ -30,9 +31,9 @@ SIZE = (3.8, 2.6)  # inches; text of 9 points is readable where a picture is as 
 
 
 def ranked(values: Sequence[float]) -> np.ndarray:
-    """The values in order or, of many, so many evenly ranked ones that the picture stays small."""
-    values = np.sort(np.asarray(values, float))
-    return values if len(values) <= _POINTS else values[np.linspace(0, len(values) - 1, _POINTS).round().astype(int)]
+    """The values in order; of many values only some, evenly spaced by rank, so that the picture stays small."""
+    values_N = np.sort(np.asarray(values, float))
+    return values_N if len(values_N) <= _POINTS else values_N[thinned(values_N)]
 
 
 def drawn(draw: Callable[["Axes"], None], alt: str, caption: str, *, size: tuple[float, float] = SIZE) -> Figure:
@@ -46,9 +47,10 @@ def packed(draw: Callable[["Drawing"], None], alt: str, caption: str, *, size: t
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Drawing
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "autoseg", "font.size": 9, "text.color": INK,
-             "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-             "axes.unicode_minus": True, "font.family": "DejaVu Sans", "text.parse_math": False}
+    style: dict[RcKeyType, Any] = {
+        "svg.fonttype": "none", "svg.hashsalt": "autoseg", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
+        "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.unicode_minus": True,
+        "font.family": "DejaVu Sans", "text.parse_math": False}
     stream = io.BytesIO()
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has the font
@@ -80,15 +82,15 @@ def png_uri(image_HWC: np.ndarray) -> str:
     return _uri("image/png", stream.getvalue())
 
 
-def thinned(values: Sequence[float]) -> np.ndarray:
-    """Which entries of a long line are drawn: evenly spaced, the first and the last among them."""
+def thinned(values: Sized) -> np.ndarray:
+    """The indices of a long line that are drawn: evenly spaced, the first and the last included."""
     return np.unique(np.linspace(0, len(values) - 1, min(len(values), _POINTS)).round().astype(int))
 
 
 def named(name: str, length: int = 26) -> str:
     """A user's name as a label: not too long, and not hidden from legends by a leading underscore."""
-    cut = name if len(name) <= length else name[:length - 1] + "…"
-    return "\u200b" + cut if cut.startswith("_") else cut
+    shortened = name if len(name) <= length else name[:length - 1] + "…"
+    return "\u200b" + shortened if shortened.startswith("_") else shortened
 
 
 def _themed(svg: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures of scores, comparisons, calibration, quality_control and ablation."""
+"""Figures of scores, calibration, quality control and ablation."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from autoseg.selection.types import Calibration, CaseEstimate
 
 
 def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -> Figure:
-    """Quartiles and points a label: the Dice of each case."""
+    """Quartiles and one point per case, for each label: the Dice of the cases."""
     shown = list(labels[:MANY])
     dice = {name: [score.dice for case in cases for score in case.labels if score.name == name and score.dice is not None]
             for name in shown}
@@ -35,79 +35,83 @@ def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("Dice of a case")
 
-    told = "; ".join(f"{name}: median {number(float(np.median(v)) if v else None)}, n {len(v)}" for name, v in dice.items())
-    more = f" The first {MANY} of {len(labels)} labels." if len(labels) > MANY else ""
-    return drawn(draw, f"Dice of each case, {title}. {told}.",
+    description = "; ".join(f"{name}: median {number(float(np.median(values)) if values else None)}, n {len(values)}"
+                            for name, values in dice.items())
+    more = f" The first {MANY} of {len(labels)} labels are shown." if len(labels) > MANY else ""
+    return drawn(draw, f"Dice of each case, {title}. {description}.",
                  f"{title}: Dice (0 to 1) of each validation case; bar: quartiles, line: median. "
                  f"{counted(len(cases), 'case')}.{more}",
                  size=(SIZE[0], float(np.clip(0.9 + 0.28 * len(shown), 1.5, 3 * SIZE[1]))))
 
 
-def calibration_figure(of: Calibration) -> Figure:
+def calibration_figure(calibration: Calibration) -> Figure:
     """Accuracy against confidence, before and after the temperature."""
     def draw(axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.5)
-        for bins, colour, mark, name in ((of.bins_before, SERIES[1], "s--", "before"),
-                                         (of.bins_after, SERIES[0], "o-", "after")):
-            known = [one for one in bins if one.confidence is not None and one.accuracy is not None]
-            axes.plot([one.confidence for one in known], [one.accuracy for one in known], mark, color=colour, markersize=4,
-                      linewidth=1.3, label=f"{name} the temperature")
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Confidence (mean probability of a bin)",
+        for bins, colour, mark, name in ((calibration.bins_before, SERIES[1], "s--", "before"),
+                                         (calibration.bins_after, SERIES[0], "o-", "after")):
+            points = [(entry.confidence, entry.accuracy) for entry in bins
+                      if entry.confidence is not None and entry.accuracy is not None]
+            axes.plot([confidence for confidence, _ in points], [accuracy for _, accuracy in points], mark, color=colour,
+                      markersize=4, linewidth=1.3, label=f"{name} the temperature")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Confidence (mean probability per bin)",
                  ylabel="Accuracy (share that is right)")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
 
-    errors = f"{of.error_before:.4f} before and {of.error_after:.4f} after a temperature of {of.temperature:.3f}"
+    errors = (f"{calibration.error_before:.4f} before and {calibration.error_after:.4f} after a temperature of "
+              f"{calibration.temperature:.3f}")
     return drawn(draw, f"Calibration diagram; expected calibration error {errors}.",
-                 f"Calibration over {of.n_voxels} voxels near a foreground: accuracy against confidence (both 0 to 1); on "
-                 f"the grey line both are equal. Expected calibration error {errors}.")
+                 f"Calibration over {calibration.n_voxels} voxels near the foreground: accuracy against confidence (both 0 "
+                 f"to 1); on the grey line both are equal. Expected calibration error {errors}.")
 
 
 def quality_control_figure(cases: Sequence[CaseEstimate], correlation: float | None, review_below: float | None) -> Figure:
-    """Predicted against true Dice; cases that are flagged have their own mark."""
+    """Predicted against true Dice; cases that need review have a mark of their own."""
     known = [case for case in cases if case.true_dice is not None]
 
     def draw(axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.5)
         for flagged, mark, colour, name in ((False, "o", SERIES[0], "no review"), (True, "X", SERIES[4], "needs review")):
-            of = [case for case in known if case.needs_review == flagged]
-            axes.plot([case.predicted_dice for case in of], [case.true_dice for case in of], mark, color=colour,
-                      markersize=5, alpha=0.75, markeredgewidth=0, label=f"{name} ({len(of)})")
+            group = [case for case in known if case.needs_review == flagged]
+            axes.plot([case.predicted_dice for case in group], [case.true_dice for case in group], mark, color=colour,
+                      markersize=5, alpha=0.75, markeredgewidth=0, label=f"{name} ({len(group)})")
         if review_below is not None:
             axes.axvline(review_below, color=INK, linewidth=1, linestyle=":")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="Predicted Dice", ylabel="True Dice")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
 
-    said = f"correlation (Pearson) {number(correlation, 2)}, n = {len(known)}"
-    limit = f" The dotted line at {review_below:.3f}: below it a case is flagged." if review_below is not None else ""
-    return drawn(draw, f"Predicted against true Dice, {said}; {sum(case.needs_review for case in known)} cases flagged.",
+    summary = f"correlation (Pearson) {number(correlation, 2)}, n = {len(known)}"
+    limit = f" A case below the dotted line at {review_below:.3f} needs review." if review_below is not None else ""
+    n_review = sum(case.needs_review for case in known)
+    return drawn(draw, f"Predicted against true Dice, {summary}; {counted(n_review, 'case')} of them for review.",
                  f"Dice (0 to 1) predicted without the truth, by a rule that never saw the case, against the true Dice; "
-                 f"{said}.{limit}")
+                 f"{summary}.{limit}")
 
 
-def ablation_figure(of: Ablation) -> Figure | None:
-    """A line a row: the paired difference with its interval."""
-    rows = [row for row in of.rows if row.difference is not None and row.difference.difference is not None][:MANY]
+def ablation_figure(ablation: Ablation) -> Figure | None:
+    """One line per row: the paired difference with its interval."""
+    rows = [(row.name, row.difference) for row in ablation.rows
+            if row.difference is not None and row.difference.difference is not None][:MANY]
     if not rows:
         return None
 
     def draw(axes) -> None:
         axes.axvspan(-0.01, 0.01, color=FAINT, alpha=0.6, linewidth=0)
         axes.axvline(0, color=INK, linewidth=0.8)
-        for place, row in enumerate(rows):
-            d = row.difference
-            if d.low is not None:
-                axes.plot([d.low, d.high], [place, place], color=SERIES[0], linewidth=2)
-            axes.plot(d.difference, place, "o", color=SERIES[0], markersize=5)
-        axes.set_yticks(range(len(rows)), [named(row.name, 30) for row in rows], fontsize=8)
+        for place, (_, paired) in enumerate(rows):
+            if paired.low is not None:
+                axes.plot([paired.low, paired.high], [place, place], color=SERIES[0], linewidth=2)
+            axes.plot(paired.difference, place, "o", color=SERIES[0], markersize=5)
+        axes.set_yticks(range(len(rows)), [named(name, 30) for name, _ in rows], fontsize=8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("Dice with all inputs less Dice of the row")
+        axes.set_xlabel("Dice with all inputs minus Dice of the row")
 
-    told = "; ".join(f"{row.name}: {difference(row.difference)}, n {row.difference.n}" for row in rows)
-    return drawn(draw, f"What each input contributes. {told}.",
-                 "Paired difference of Dice (with all inputs less the row's), mean and 95 % bootstrap interval over cases; "
-                 f"right of 0 what is withheld helps; grey: within 0.01. "
-                 f"n: {_range([row.difference.n for row in rows])} cases.",
+    description = "; ".join(f"{name}: {difference(paired)}, n {paired.n}" for name, paired in rows)
+    return drawn(draw, f"What each input contributes. {description}.",
+                 "Paired difference of Dice (with all inputs minus that of the row), mean and 95 % bootstrap interval over "
+                 "cases; right of 0 the input that is left out helps; grey: within 0.01. "
+                 f"n: {_range([paired.n for _, paired in rows])} cases.",
                  size=(1.35 * SIZE[0], float(np.clip(0.9 + 0.26 * len(rows), 1.5, 3 * SIZE[1]))))
 
 

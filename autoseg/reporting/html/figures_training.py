@@ -10,7 +10,7 @@ from autoseg.reporting.html.words import number
 
 
 def curves(model: Model) -> tuple[Figure, ...]:
-    """Loss, patch Dice and learning rate of every fold that has records."""
+    """Loss, patch Dice and learning rate of each fold that has records."""
     folds = [fold for fold in model.folds if fold.records]
     if not folds:
         return ()
@@ -19,17 +19,17 @@ def curves(model: Model) -> tuple[Figure, ...]:
                      for fold in folds)
     n = f"{len(folds)} of {len(model.folds)} folds" if len(folds) != len(model.folds) else _folds(len(folds))
     figures = [
-        _of_key(folds, "train_loss", "Training loss", ends,
-                f"Training loss (no unit), mean over an epoch, against the iteration. {n}."),
-        _of_key(folds, "validation_dice", "Validation Dice (patches)", ends,
+        _curve(folds, "train_loss", "Training loss", ends,
+                f"Training loss (no unit), mean per epoch, against the iteration. {n}."),
+        _curve(folds, "validation_dice", "Validation Dice (patches)", ends,
                 f"Dice of patches of the validation cases, mean over labels (0 to 1), against the iteration: a sign of "
                 f"progress, not the score. {n}."),
-        _of_key(folds, "learning_rate", "Learning rate", "The learning rate of every fold.",
+        _curve(folds, "learning_rate", "Learning rate", "The learning rate of every fold.",
                 f"Learning rate (no unit), against the iteration. {n}.")]
     return tuple(figure for figure in figures if figure is not None)
 
 
-def _of_key(folds: Sequence[Fold], key: str, label: str, told: str, caption: str) -> Figure | None:
+def _curve(folds: Sequence[Fold], key: str, label: str, description: str, caption: str) -> Figure | None:
     lines = [(fold.name, [(record["iteration"], record[key]) for record in fold.records if record.get(key) is not None])
              for fold in folds]
     if not any(points for _, points in lines):
@@ -37,17 +37,17 @@ def _of_key(folds: Sequence[Fold], key: str, label: str, told: str, caption: str
 
     def draw(axes) -> None:
         for place, (name, points) in enumerate(lines):
-            kept = thinned(points)
-            axes.plot([points[i][0] for i in kept], [points[i][1] for i in kept], color=SERIES[place % len(SERIES)],
+            indices = thinned(points)
+            axes.plot([points[i][0] for i in indices], [points[i][1] for i in indices], color=SERIES[place % len(SERIES)],
                       linestyle=DASHES[place % len(DASHES)], linewidth=1.4, label=named(f"fold {name}"),
-                      marker="o" if len(kept) < 8 else "", markersize=3)
+                      marker="o" if len(indices) < 8 else "", markersize=3)
         axes.set_xlabel("Iteration")
         axes.set_ylabel(label)
         if key == "validation_dice":
             axes.set_ylim(0, 1)
         axes.legend(frameon=False, fontsize=8)
 
-    return drawn(draw, f"{label} over the iterations. {told}", caption)
+    return drawn(draw, f"{label} over the iterations. {description}", caption)
 
 
 def _last_dice(fold: Fold) -> float | None:

@@ -1,6 +1,5 @@
-"""Everything that the disk says of a dataset, read once. A file that cannot be read is named, and ends nothing."""
+"""Read all files about a dataset once. A file that cannot be read is listed as a fault; the report goes on without it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +7,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from autoseg.base.errors import AutosegError
-from autoseg.datasets.manifest import Manifest, read_manifest
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
@@ -16,7 +16,7 @@ from autoseg.selection.types import Selection
 from autoseg.training.splits import N_FOLDS, USERS_OWN
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_json, read_model, read_records
-from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import DATASET_JSON, Workspace
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Fold:
-    """What there is of one fold; `records` has a line an epoch. Without a `result` it is not finished."""
+    """The files of one fold; `records` has one entry per epoch. Without a `result` the fold is not finished."""
 
     name: str
     folder: FoldFolder
@@ -38,14 +38,14 @@ class Fold:
     def state(self) -> str:
         if self.result is not None:
             return "finished"
-        if is_file(self.folder.checkpoint):
+        if self.folder.is_trained:
             return "trained, not validated"
-        return "in training or stopped" if self.folder.begun or self.records else "not begun"
+        return "in training or stopped" if self.folder.is_started or self.records else "not started"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One configuration of one planner with its folds; `plan` is the one that they were trained with."""
+    """One configuration of one planner with its folds; `plan` is the plan that they were trained with."""
 
     planner: str
     configuration: str
@@ -57,7 +57,7 @@ class Model:
         return f"{self.configuration} ({self.planner})"
 
     @property
-    def chosen(self) -> Configuration:
+    def planned(self) -> Configuration:
         return self.plan.configurations[self.configuration]
 
     @property
@@ -66,26 +66,26 @@ class Model:
 
     @property
     def cases(self) -> tuple[CaseScore, ...]:
-        """Every validation case that was scored, once: a case that several folds validated counts in the first."""
-        found: dict[str, CaseScore] = {}
+        """Each scored validation case, once: where several folds validated a case, the first one counts."""
+        scores: dict[str, CaseScore] = {}
         for result in self.finished:
             for case in result.scores.cases if result.scores is not None else ():
-                found.setdefault(case.name, case)
-        return tuple(found.values())
+                scores.setdefault(case.name, case)
+        return tuple(scores.values())
 
-    def fold_of(self, case: str) -> Fold | None:
-        """The fold that validated a case."""
-        return next((fold for fold in self.folds if fold.result is not None and fold.result.scores is not None
-                     and any(score.name == case for score in fold.result.scores.cases)), None)
+    def fold_of(self, case: str) -> Fold:
+        """The fold that validated one of `cases`."""
+        return next(fold for fold in self.folds if fold.result is not None and fold.result.scores is not None
+                    and any(score.name == case for score in fold.result.scores.cases))
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """A dataset and all that was made of it. What is not there is None or empty."""
+class ReportData:
+    """A dataset and everything that was made from it. What does not exist is None or empty."""
 
     dataset: str
     workspace: Workspace
-    manifest: Manifest | None
+    raw: Dataset | None
     fingerprint: Fingerprint | None
     plans: dict[str, Plan]
     models: tuple[Model, ...]
@@ -95,24 +95,27 @@ class Gathered:
     faults: tuple[str, ...]
 
     @property
+    def manifest(self) -> Manifest | None:
+        return None if self.raw is None else self.raw.manifest
+
+    @property
     def number(self) -> str:
-        """By which commands know the dataset."""
+        """The number of the dataset, as commands take it."""
         return str(int(self.dataset.removeprefix("Dataset").split("_")[0]))
 
 
-def gather(workspace: Workspace, dataset: str) -> Gathered:
-    """Read a dataset's fingerprint, plans, folds, selection and ablations; voxels are not read."""
+def gather(workspace: Workspace, dataset: str) -> ReportData:
+    """Read the fingerprint, plans, folds, selection and ablations of a dataset; voxels are not read."""
     reading = _Reading(workspace, [], [])
-    prepared, models = workspace.prepared(dataset), workspace.home / "models" / dataset
-    manifest, raw = reading.manifest(dataset)
+    prepared, raw = workspace.prepared(dataset), reading.raw(dataset)
     fingerprint = reading.model(workspace.fingerprint(dataset), Fingerprint)
-    paths = sorted(prepared.glob("plan_*.json"))
-    plans = {path.stem.removeprefix("plan_"): plan for path in paths if (plan := reading.model(path, Plan)) is not None}
-    splits = [path for path in (*([raw / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
+    plans = {planner: plan for planner, path in workspace.plans(dataset).items()
+             if (plan := reading.model(path, Plan)) is not None}
+    splits = [path for path in (*([raw.folder / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
               if is_file(path)]
-    found = [reading.trained(path) for path in sorted(models.glob("*/*/plan.json"))]
-    return Gathered(dataset=dataset, workspace=workspace, manifest=manifest, fingerprint=fingerprint, plans=plans,
-                    models=tuple(model for model in found if model is not None),
+    trained = [reading.trained(model) for model in workspace.models(dataset)]
+    return ReportData(dataset=dataset, workspace=workspace, raw=raw, fingerprint=fingerprint, plans=plans,
+                    models=tuple(model for model in trained if model is not None),
                     selection=reading.model(workspace.selection(dataset), Selection),
                     n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                     digests=tuple(reading.digests), faults=tuple(reading.faults))
@@ -120,23 +123,23 @@ def gather(workspace: Workspace, dataset: str) -> Gathered:
 
 @dataclass
 class _Reading:
-    """Reads, and remembers digests and faults."""
+    """Reads files, and collects their digests and faults."""
 
     workspace: Workspace
     digests: list[tuple[str, str]]
     faults: list[str]
 
-    def manifest(self, dataset: str) -> tuple[Manifest | None, Path | None]:
+    def raw(self, dataset: str) -> Dataset | None:
         try:
             raw = self.workspace.raw(dataset)
             self._remember(raw / DATASET_JSON, f"raw/{dataset}/{DATASET_JSON}")
-            return read_manifest(raw, allow_outcomes=True), raw
+            return Dataset.open(raw)
         except AutosegError as error:
             self.faults.append(str(error))
-            return None, None
+            return None
 
     def model(self, path: Path, kind: type[M]) -> M | None:
-        """None where there is no file, or none that can be read."""
+        """The content of a file; None where there is no file, or where it cannot be read."""
         if not is_file(path):
             return None
         self._remember(path)
@@ -146,13 +149,12 @@ class _Reading:
             self.faults.append(str(error))
             return None
 
-    def trained(self, path: Path) -> Model | None:
-        """A model by its plan's path."""
-        plan = self.model(path, Plan)
-        if plan is None or path.parent.name not in plan.configurations:
+    def trained(self, model: ModelFolder) -> Model | None:
+        """A model with all its folds; None where its plan cannot be read."""
+        plan = self.model(model.plan, Plan)
+        if plan is None or model.configuration not in plan.configurations:
             return None
-        folds = [self._fold(folder) for folder in _in_order(list(path.parent.glob("fold_*")))]
-        return Model(path.parent.parent.name, path.parent.name, plan, tuple(folds))
+        return Model(model.planner, model.configuration, plan, tuple(map(self._fold, model.all_folds())))
 
     def count(self, splits: Path) -> int:
         self._remember(splits)
@@ -162,10 +164,9 @@ class _Reading:
             self.faults.append(str(error))
             return N_FOLDS
 
-    def _fold(self, path: Path) -> Fold:
-        folder = FoldFolder(path)
+    def _fold(self, folder: FoldFolder) -> Fold:
         result = self.model(folder.result, FoldResult)
-        return Fold(path.name.removeprefix("fold_"), folder, tuple(read_records(folder.metrics)), result,
+        return Fold(folder.name, folder, tuple(read_records(folder.metrics)), result,
                     self.model(folder.ablation(".json"), Ablation))
 
     def _remember(self, path: Path, name: str = "") -> None:
@@ -173,12 +174,3 @@ class _Reading:
             home = self.workspace.home
             self.digests.append((name or (str(path.relative_to(home)) if path.is_relative_to(home) else path.name),
                                  digest(path)))
-
-
-def _in_order(folders: Sequence[Path]) -> list[Path]:
-    """Folds by number, `all` last."""
-    def key(folder: Path) -> tuple[int, str]:
-        name = folder.name.removeprefix("fold_")
-        return (int(name), "") if name.isdecimal() else (1 << 30, name)
-
-    return sorted(folders, key=key)

@@ -1,4 +1,4 @@
-"""From what was gathered to the text of one HTML file, without the network."""
+"""Render the data of a report as one HTML file that needs no network."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -7,7 +7,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.version import __version__
 from autoseg.reporting.html.blocks import Section
 from autoseg.reporting.html.cases import case_pictures
-from autoseg.reporting.html.gather import Gathered, gather
+from autoseg.reporting.html.gather import ReportData, gather
 from autoseg.reporting.html.sections_data import dataset_section, plan_section
 from autoseg.reporting.html.sections_inputs import inputs_section
 from autoseg.reporting.html.sections_provenance import provenance_section
@@ -19,28 +19,28 @@ from autoseg.workspace.names import Workspace
 
 
 def write_report(workspace: Workspace, dataset: str, path: Path) -> Path:
-    """Write the report of a dataset; whatever is missing is said in it. Raises UserError where jinja2 is missing."""
+    """Write the report of a dataset; the report says what is missing. Raises UserError where jinja2 is not installed."""
     _jinja()
     write_text(path, render(gather(workspace, dataset)))
     return path
 
 
-def sections_of(of: Gathered) -> tuple[Section, ...]:
-    """Every section, in the order in which it is read."""
-    return (scores_section(of), selection_section(of), cases_section(of, case_pictures(of)), failures_section(of),
-            quality_control_section(of), inputs_section(of), training_section(of), dataset_section(of), plan_section(of),
-            provenance_section(of))
+def sections_of(data: ReportData) -> tuple[Section, ...]:
+    """All sections, in the order of the page."""
+    return (scores_section(data), selection_section(data), cases_section(data, case_pictures(data)), failures_section(data),
+            quality_control_section(data), inputs_section(data), training_section(data), dataset_section(data),
+            plan_section(data), provenance_section(data))
 
 
-def render(of: Gathered) -> str:
-    """The report as HTML. Every text is escaped: names of cases, labels and columns are the user's."""
+def render(data: ReportData) -> str:
+    """The report as HTML. Every text is escaped: users choose the names of cases, labels and columns."""
     jinja2 = _jinja()
     environment = jinja2.Environment(loader=jinja2.PackageLoader("autoseg.reporting.html", "templates"), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     style = environment.loader.get_source(environment, "report.css")[0]
     return environment.get_template("report.html.j2").render(
-        dataset=of.dataset, name=of.manifest.name if of.manifest is not None else "", headline=headline(of),
-        sections=sections_of(of), style=style, version=__version__,
+        dataset=data.dataset, name=data.manifest.name if data.manifest is not None else "", headline=headline(data),
+        sections=sections_of(data), style=style, version=__version__,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))
 
 

@@ -1,7 +1,7 @@
 """Sections on the dataset and on what was planned for it."""
 
 from autoseg.base.progress import duration
-from autoseg.reporting.html.blocks import Absent, Block, Bullets, Figure, Figures, Heading, Section, Text, table
+from autoseg.reporting.html.blocks import Absent, Block, Bullets, Figure, Figures, Heading, Section, Table, Text, table
 from autoseg.reporting.html.figures_data import (
     intensity_figure,
     lesions_figure,
@@ -9,77 +9,77 @@ from autoseg.reporting.html.figures_data import (
     shares_figure,
     volumes_figure,
 )
-from autoseg.reporting.html.gather import Gathered
+from autoseg.reporting.html.gather import ReportData
 from autoseg.reporting.html.words import by, counted, number, percent, short
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan, Schedule
 
-_REGISTERED = {"none": "as it is", "regrid": "regridded", "rigid": "registered (rigid)", "affine": "registered (affine)",
+_REGISTERED = {"none": "unchanged", "regrid": "regridded", "rigid": "registered (rigid)", "affine": "registered (affine)",
                "deformable": "registered (deformable)"}
 
 
-def dataset_section(of: Gathered) -> Section:
-    """What the fingerprint says, in tables and histograms."""
+def dataset_section(data: ReportData) -> Section:
+    """The fingerprint in tables and histograms."""
     blocks: list[Block] = []
-    if of.manifest is not None and of.manifest.description:
-        blocks.append(Text(of.manifest.description))
-    if of.fingerprint is None:
+    if data.manifest is not None and data.manifest.description:
+        blocks.append(Text(data.manifest.description))
+    if data.fingerprint is None:
         blocks.append(Absent("The dataset was not measured: there is no fingerprint.",
-                             f"autoseg_plan_and_preprocess -d {of.number}"))
+                             f"autoseg_plan_and_preprocess -d {data.number}"))
         return Section("dataset", "Dataset", tuple(blocks))
-    print_ = of.fingerprint
-    sentence = (f"{counted(len(print_.cases), 'case')}, {counted(len(print_.channels), 'channel')}, "
-                f"{counted(len(print_.labels.foreground), 'label')}"
-                + (f", {counted(len(print_.conditions.specs), 'condition')} beside the images"
-                   if print_.conditions.specs else ", nothing beside the images") + ".")
-    blocks += [Text(sentence), _channels(print_), _labels(print_)]
-    if print_.conditions.specs:
-        blocks.append(_conditions(print_))
-    figures = _figures(of, print_)
-    blocks.append(Figures(figures) if figures else Absent("There is no measure to draw."))
+    fingerprint = data.fingerprint
+    sentence = (f"{counted(len(fingerprint.cases), 'case')}, {counted(len(fingerprint.channels), 'channel')}, "
+                f"{counted(len(fingerprint.labels.foreground), 'label')}"
+                + (f", {counted(len(fingerprint.conditions.specs), 'condition')} beside the images"
+                   if fingerprint.conditions.specs else ", nothing beside the images") + ".")
+    blocks += [Text(sentence), _channels(fingerprint), _labels(fingerprint)]
+    if fingerprint.conditions.specs:
+        blocks.append(_conditions(fingerprint))
+    figures = _figures(data, fingerprint)
+    blocks.append(Figures(figures) if figures else Absent("There are no measurements to draw."))
     return Section("dataset", "Dataset", tuple(blocks))
 
 
-def plan_section(of: Gathered) -> Section:
-    """Every plan: why, in its own words, and its configurations side by side."""
+def plan_section(data: ReportData) -> Section:
+    """Each plan: its reasons, and its configurations beside each other."""
     blocks: list[Block] = []
-    for planner, plan in of.plans.items():
+    for planner, plan in data.plans.items():
         blocks.append(Heading(f"Planner {planner}"))
         if plan.reasons:
-            blocks += [Text("Why it was planned so:"), Bullets(plan.reasons)]
+            blocks += [Text("Reasons of the planner:"), Bullets(plan.reasons)]
         else:
             blocks.append(Text("The planner gave no reasons."))
         blocks.append(_configurations(plan))
-    if not of.plans:
-        blocks.append(Absent("Nothing was planned.", f"autoseg_plan_and_preprocess -d {of.number}"))
+    if not data.plans:
+        blocks.append(Absent("Nothing was planned.", f"autoseg_plan_and_preprocess -d {data.number}"))
     return Section("plan", "Plan", tuple(blocks))
 
 
-def _figures(of: Gathered, print_: Fingerprint) -> tuple[Figure, ...]:
-    figures = list(shapes_and_spacings(print_))
-    names = [channel.name for channel in print_.channels]
-    n = counted(len(print_.cases), "case")
-    if print_.intensities:
-        figures.append(intensity_figure(print_))
-    if print_.presence:
-        figures.append(shares_figure(names, print_.presence, "Cases that have the channel (%)",
+def _figures(data: ReportData, fingerprint: Fingerprint) -> tuple[Figure, ...]:
+    figures = list(shapes_and_spacings(fingerprint))
+    names = [channel.name for channel in fingerprint.channels]
+    n = counted(len(fingerprint.cases), "case")
+    if fingerprint.intensities:
+        figures.append(intensity_figure(fingerprint))
+    if fingerprint.presence:
+        figures.append(shares_figure(names, fingerprint.presence, "Cases that have the channel (%)",
                                      f"Presence of each channel, in % of the cases. {n}."))
-    if print_.condition_stats:
-        figures.append(shares_figure([stats.name for stats in print_.condition_stats],
-                                     [stats.missing for stats in print_.condition_stats],
+    if fingerprint.condition_stats:
+        figures.append(shares_figure([stats.name for stats in fingerprint.condition_stats],
+                                     [stats.missing for stats in fingerprint.condition_stats],
                                      "Cases that lack the condition (%)",
                                      f"Missing rate of each condition, in % of the cases. {n}."))
-    if print_.label_stats:
-        figures.append(lesions_figure(print_.label_stats))
-    volumes = _volumes(of)
+    if fingerprint.label_stats:
+        figures.append(lesions_figure(fingerprint.label_stats))
+    volumes = _volumes(data)
     if volumes:
         figures.append(volumes_figure(volumes))
     return tuple(figures)
 
 
-def _volumes(of: Gathered) -> dict[str, list[float]]:
-    """The true volume (mL) of each label in the validated cases that have it; each case once."""
-    cases = {case.name: case for model in of.models for case in model.cases}
+def _volumes(data: ReportData) -> dict[str, list[float]]:
+    """The true volumes (mL) of each label in the validated cases that have it; each case counts once."""
+    cases = {case.name: case for model in data.models for case in model.cases}
     volumes: dict[str, list[float]] = {}
     for case in cases.values():
         for label in case.labels:
@@ -89,49 +89,51 @@ def _volumes(of: Gathered) -> dict[str, list[float]]:
     return volumes
 
 
-def _channels(of: Fingerprint):
+def _channels(fingerprint: Fingerprint) -> Table:
     rows = []
-    for index, channel in enumerate(of.channels):
-        stats = of.intensities[index] if index < len(of.intensities) else None
+    for index, channel in enumerate(fingerprint.channels):
+        stats = fingerprint.intensities[index] if index < len(fingerprint.intensities) else None
         rows.append((channel.name, channel.modality, "required" if channel.required else "optional",
-                     "the grid of all" if channel.reference else _REGISTERED[channel.registration],
-                     *(percent(values[index]) if index < len(values) else "–" for values in (of.presence, of.coverage)),
+                     "reference" if channel.reference else _REGISTERED[channel.registration],
+                     *(percent(shares[index]) if index < len(shares) else "–"
+                       for shares in (fingerprint.presence, fingerprint.coverage)),
                      *((short(stats.mean), short(stats.std), short(stats.percentile_00_5), short(stats.percentile_99_5))
                        if stats else ("–",) * 4)))
-    return table("Channels. Presence: share of the cases; coverage: share of the grid; intensities of foreground voxels, in "
-                 f"the image's own unit. n = {len(of.cases)} cases.",
+    return table("Channels. Presence: share of the cases that have the channel; coverage: share of the grid that it covers; "
+                 f"intensities of foreground voxels, in the image's own unit. n = {len(fingerprint.cases)} cases.",
                  ("Channel", "Modality", "Needed", "Grid", "Presence", "Coverage", "Mean", "SD", "0.5 %", "99.5 %"), rows,
                  texts=(1, 2, 3))
 
 
-def _labels(of: Fingerprint):
-    stats = {one.name: one for one in of.label_stats}
+def _labels(fingerprint: Fingerprint) -> Table:
+    stats = {label.name: label for label in fingerprint.label_stats}
     rows = []
-    for name in of.labels.foreground:
-        values = ", ".join(map(str, of.labels.names[name]))
-        one = stats.get(name)
-        rows.append((name, values, *((str(one.cases), short(one.volume_ml), short(one.volume_ml / max(1, one.cases)),
-                                      str(one.components), short(one.component_ml_percentiles[2])) if one
+    for name in fingerprint.labels.foreground:
+        values = ", ".join(map(str, fingerprint.labels.names[name]))
+        label = stats.get(name)
+        rows.append((name, values, *((str(label.cases), short(label.volume_ml), short(label.volume_ml / max(1, label.cases)),
+                                      str(label.components), short(label.component_ml_percentiles[2])) if label
                                      else ("–",) * 5)))
-    return table(f"Labels. Volumes in mL; components are connected over 26 neighbours. n = {len(of.cases)} cases.",
-                 ("Label", "Values", "Cases", "Volume, all", "Volume a case", "Components", "Median component"), rows,
+    return table(f"Labels. Volumes in mL; components are connected over 26 neighbours. n = {len(fingerprint.cases)} cases.",
+                 ("Label", "Values", "Cases", "Total volume", "Volume per case", "Components", "Median component"), rows,
                  texts=(1,))
 
 
-def _conditions(of: Fingerprint):
-    stats = {one.name: one for one in of.condition_stats}
+def _conditions(fingerprint: Fingerprint) -> Table:
+    stats = {condition.name: condition for condition in fingerprint.condition_stats}
     rows = []
-    for spec in of.conditions.specs:
-        one = stats.get(spec.name)
+    for spec in fingerprint.conditions.specs:
+        condition = stats.get(spec.name)
         rows.append((spec.name, spec.kind + (", logarithm" if spec.transform == "log" else ""), spec.available_at,
-                     percent(one.missing) if one else "–", str(one.distinct) if one and one.distinct else "–",
-                     number(one.mean) if one else "–", number(one.std) if one else "–"))
-    return table(f"Conditions. Mean and standard deviation after the transform. n = {len(of.cases)} cases.",
+                     percent(condition.missing) if condition else "–",
+                     str(condition.distinct) if condition and condition.distinct else "–",
+                     number(condition.mean) if condition else "–", number(condition.std) if condition else "–"))
+    return table(f"Conditions. Mean and standard deviation after the transform. n = {len(fingerprint.cases)} cases.",
                  ("Condition", "Kind", "Known at", "Missing", "Values", "Mean", "SD"), rows, texts=(1, 2))
 
 
-def _configurations(plan: Plan):
-    """A column a configuration."""
+def _configurations(plan: Plan) -> Table:
+    """One column per configuration."""
     columns = [_described(plan, configuration) for configuration in plan.configurations.values()]
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]] if columns else []
     return table("Configurations. Sizes in voxels and spacings in mm, in the plan's order of axes "
@@ -139,23 +141,26 @@ def _configurations(plan: Plan):
                  ("Decision", *plan.configurations), rows, texts=tuple(range(1, len(columns) + 1)))
 
 
-def _described(plan: Plan, of: Configuration) -> dict[str, str]:
+def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
     normalizers = ", ".join(f"{channel.name}: {part.name}" for channel, part in
-                            zip(plan.channels, of.normalizers, strict=False))
-    hidden = ", ".join(f"{channel.name} {percent(p)}" for channel, p in zip(plan.channels, of.input_dropout.channels, strict=False)
-                       if p)
-    return {"Spacing": by(of.spacing_mm, 3) + " mm", "Median image": by(of.median_shape), "Patch": by(of.patch),
-            "Batch": str(of.batch), "Network": of.network.name,
-            "Channels a stage": ", ".join(map(str, of.topology.features)),
-            "Loss": of.loss.name + (", Dice over the batch" if of.batch_dice else ""), "Normalisation": normalizers,
-            "Fusion": of.fusion.name, "Conditioning": of.conditioning.name, "Hidden in training": hidden or "nothing",
-            "Augmentation": of.augmentation.name, "Mirrored axes": ", ".join(map(str, of.mirror_axes)) or "none",
-            "Schedule": _schedule(of.schedule),
-            "Cascade": f"after {of.previous}" if of.previous else "no"}
+                            zip(plan.channels, configuration.normalizers, strict=False))
+    dropout = ", ".join(f"{channel.name} {percent(p)}" for channel, p in
+                        zip(plan.channels, configuration.input_dropout.channels, strict=False) if p)
+    return {"Spacing": by(configuration.spacing_mm, 3) + " mm", "Median image": by(configuration.median_shape),
+            "Patch": by(configuration.patch), "Batch": str(configuration.batch),
+            "Network": f"{configuration.network.name} ({configuration.architecture.title})",
+            "Channels per stage": ", ".join(map(str, configuration.architecture.channels)),
+            "Loss": configuration.loss.name + (", Dice over the batch" if configuration.batch_dice else ""),
+            "Normalisation": normalizers, "Fusion": configuration.fusion.name,
+            "Conditioning": configuration.conditioning.name, "Input dropout": dropout or "none",
+            "Augmentation": configuration.augmentation.name,
+            "Mirrored axes": ", ".join(map(str, configuration.mirror_axes)) or "none",
+            "Schedule": _schedule(configuration.schedule),
+            "Cascade": f"after {configuration.previous}" if configuration.previous else "no"}
 
 
-def _schedule(of: Schedule) -> str:
-    length = f"{of.iterations} iterations" if of.iterations else "as many iterations as fit"
-    budget = f", {duration(of.budget_seconds)}" if of.budget_seconds else ""
-    average = f", weights averaged ({of.ema:g})" if of.ema else ""
-    return f"{length}{budget}; {of.optimizer.name}, rate {of.learning_rate:g}, {of.decay}{average}"
+def _schedule(schedule: Schedule) -> str:
+    length = f"{schedule.iterations} iterations" if schedule.iterations else "as many iterations as fit"
+    budget = f", {duration(schedule.budget_seconds)}" if schedule.budget_seconds else ""
+    average = f", weights averaged ({schedule.ema:g})" if schedule.ema else ""
+    return f"{length}{budget}; {schedule.optimizer.name}, rate {schedule.learning_rate:g}, {schedule.decay}{average}"

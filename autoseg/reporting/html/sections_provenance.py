@@ -1,4 +1,4 @@
-"""Where the report comes from: versions, machine, seeds, digests, and the commands that make it again."""
+"""The origin of the report: versions, machine, seeds, digests, and the commands that repeat it."""
 
 import json
 import platform
@@ -11,36 +11,36 @@ import torch
 from autoseg.base.processes import cores
 from autoseg.base.version import __version__
 from autoseg.reporting.html.blocks import Block, Cell, Commands, Heading, Section, Table, Text, table
-from autoseg.reporting.html.gather import Gathered, Model
+from autoseg.reporting.html.gather import Model, ReportData
 
 _PACKAGES = ("numpy", "scipy", "torch", "SimpleITK", "nibabel", "scikit-image", "pydantic", "matplotlib", "jinja2")
 
 
-def provenance_section(of: Gathered) -> Section:
-    """Versions of this machine, what the folds say of themselves, digests of the files that were read, commands."""
-    blocks: list[Block] = [Heading("Versions and machine"), _versions(), _agreement(of), Heading("Seeds"), _seeds(of),
-                           Heading("Files"), _files(of), Heading("Commands"), *_commands(of)]
+def provenance_section(data: ReportData) -> Section:
+    """Versions and machine, seeds of the folds, digests of the files that were read, and commands."""
+    blocks: list[Block] = [Heading("Versions and machine"), _versions(), _agreement(data), Heading("Seeds"), _seeds(data),
+                           Heading("Files"), _files(data), Heading("Commands"), *_commands(data)]
     return Section("provenance", "Provenance", tuple(blocks))
 
 
-def changes(of: Gathered, model: Model) -> tuple[str, ...]:
-    """The `key=value` by which the model's configuration differs from that of the plan beside its prepared cases."""
-    planned = of.plans.get(model.planner)
+def changes(data: ReportData, model: Model) -> tuple[str, ...]:
+    """The differences, as `key=value`, between the configuration of the model and that of its planner's plan."""
+    planned = data.plans.get(model.planner)
     known = planned.configurations.get(model.configuration) if planned is not None else None
     if known is None:
         return ()
     return tuple(f"{key}={json.dumps(value)}" for key, value in
-                 _differing(known.model_dump(mode="json"), model.chosen.model_dump(mode="json")))
+                 _differing(known.model_dump(mode="json"), model.planned.model_dump(mode="json")))
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
+def _differing(known: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    differences = []
     for key, value in other.items():
-        if isinstance(value, dict) and isinstance(one.get(key), dict) and key != "options":
-            found += _differing(one[key], value, f"{prefix}{key}.")
-        elif value != one.get(key):
-            found.append((prefix + key, value))
-    return found
+        if isinstance(value, dict) and isinstance(known.get(key), dict) and key != "options":
+            differences += _differing(known[key], value, f"{prefix}{key}.")
+        elif value != known.get(key):
+            differences.append((prefix + key, value))
+    return differences
 
 
 def _versions() -> Table:
@@ -61,51 +61,52 @@ def _version(package: str) -> str:
         return ""
 
 
-def _agreement(of: Gathered) -> Text:
-    """Whether plans were made from the fingerprint that is there."""
-    if of.fingerprint is None or not of.fingerprint.digest:
+def _agreement(data: ReportData) -> Text:
+    """Whether all plans were made from the current fingerprint."""
+    if data.fingerprint is None or not data.fingerprint.digest:
         return Text("The raw data have no digest: there is no fingerprint.")
-    plans = [(name, plan) for name, plan in of.plans.items()] + [(model.title, model.plan) for model in of.models]
-    other = [name for name, plan in plans if plan.fingerprint_digest not in ("", of.fingerprint.digest)]
-    says = (f"These plans were made from other data than the fingerprint: {', '.join(other)}." if other
-            else "Every plan was made from this fingerprint." if plans else "")
-    return Text(f"Digest of the raw data that were measured: {of.fingerprint.digest}. {says}")
+    plans = [(name, plan) for name, plan in data.plans.items()] + [(model.title, model.plan) for model in data.models]
+    other = [name for name, plan in plans if plan.fingerprint_digest not in ("", data.fingerprint.digest)]
+    agreement = (f"These plans were made from other data than the fingerprint: {', '.join(other)}." if other
+                 else "Every plan was made from this fingerprint." if plans else "")
+    return Text(f"Digest of the measured raw data: {data.fingerprint.digest}. {agreement}")
 
 
-def _seeds(of: Gathered) -> Text | Table:
+def _seeds(data: ReportData) -> Text | Table:
     rows = [(model.title, Cell(str(result.fold)), str(result.seed), Cell(result.autoseg_version))
-            for model in of.models for result in model.finished]
+            for model in data.models for result in model.finished]
     if not rows:
         return Text("No fold is finished: no seed is known.")
     return table("Seed of each finished fold, and the version of autoseg that finished it. Bootstrap intervals of this "
                  "report use seed 0.", ("Configuration", "Fold", "Seed", "autoseg"), rows)
 
 
-def _files(of: Gathered) -> Text | Table:
-    if not of.digests:
+def _files(data: ReportData) -> Text | Table:
+    if not data.digests:
         return Text("No file was read.")
-    return table("Files that this report was made from, with the BLAKE2b digest (128 bits) of their content.",
-                 ("File", "Digest"), [(name, value) for name, value in of.digests], texts=(1,), limit=1000)
+    return table("Files that were read for this report, with the BLAKE2b digest (128 bits) of their content.",
+                 ("File", "Digest"), [(name, value) for name, value in data.digests], texts=(1,), limit=1000)
 
 
-def _commands(of: Gathered) -> list[Block]:
+def _commands(data: ReportData) -> list[Block]:
     lines = []
-    for planner, plan in of.plans.items():
-        budgets = {c.schedule.budget_seconds for c in plan.configurations.values()} - {None}
+    for planner, plan in data.plans.items():
+        budgets = [seconds for configuration in plan.configurations.values()
+                   if (seconds := configuration.schedule.budget_seconds) is not None]
         budget = f" --budget {max(budgets):g}s" if budgets else ""
         memory = f" --memory {plan.memory_bytes / 2**20:g}M" if plan.memory_bytes else ""
-        lines.append(f"autoseg_plan_and_preprocess -d {of.number} -p {shlex.quote(planner)}{budget}{memory}")
-    for model in of.models:
+        lines.append(f"autoseg_plan_and_preprocess -d {data.number} -p {shlex.quote(planner)}{budget}{memory}")
+    for model in data.models:
         whose = f"{shlex.quote(model.configuration)} {{}} -p {shlex.quote(model.planner)} --seed {{}}"
-        sets = "".join(f" --set {shlex.quote(change)}" for change in changes(of, model))
-        lines += [f"autoseg_train {of.number} {whose.format(result.fold, result.seed)}{sets}" for result in model.finished]
-        lines += [f"autoseg_ablate {of.number} {whose.format(fold.name, fold.ablation.seed)}"
+        sets = "".join(f" --set {shlex.quote(change)}" for change in changes(data, model))
+        lines += [f"autoseg_train {data.number} {whose.format(result.fold, result.seed)}{sets}" for result in model.finished]
+        lines += [f"autoseg_ablate {data.number} {whose.format(fold.name, fold.ablation.seed)}"
                   + (" --mirroring on" if fold.ablation.mirroring else "")
                   for fold in model.folds if fold.ablation is not None]
-    if of.selection is not None:
-        lines.append(f"autoseg_find_best_configuration {of.number}")
-    lines.append(f"autoseg_report {of.number}")
+    if data.selection is not None:
+        lines.append(f"autoseg_find_best_configuration {data.number}")
+    lines.append(f"autoseg_report {data.number}")
     return [Commands(tuple(lines)), Text(
-        "A plan made on another machine, or with another measured speed, may differ: to repeat a training exactly, copy "
-        "the plan files named above. What a training with --set or --budget changed of the plan is written out.",
+        "A plan may differ if it is made on another machine or with another measured speed. To repeat a training exactly, "
+        "copy the plan files named above. The commands include what --set or --budget changed in the plan.",
         quiet=True)]

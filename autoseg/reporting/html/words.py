@@ -37,25 +37,25 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-def with_interval(of: BootstrapMean, digits: int = 3) -> str:
+def with_interval(mean: BootstrapMean, digits: int = 3) -> str:
     """
     >>> with_interval(BootstrapMean(n=9, n_left_out=0, mean=0.8, low=0.7, high=0.9))
     '0.800 (0.700 to 0.900)'
     """
-    if of.low is None:
-        return number(of.mean, digits)
-    return f"{number(of.mean, digits)} ({number(of.low, digits)} to {number(of.high, digits)})"
+    if mean.low is None:
+        return number(mean.mean, digits)
+    return f"{number(mean.mean, digits)} ({number(mean.low, digits)} to {number(mean.high, digits)})"
 
 
-def difference(of: PairedDifference) -> str:
-    if of.low is None:
-        return signed(of.difference)
-    return f"{signed(of.difference)} ({signed(of.low)} to {signed(of.high)})"
+def difference(paired: PairedDifference) -> str:
+    if paired.low is None:
+        return signed(paired.difference)
+    return f"{signed(paired.difference)} ({signed(paired.low)} to {signed(paired.high)})"
 
 
-def verdict(of: PairedDifference) -> str:
-    """Of a choice, where any certain difference counts."""
-    return VERDICTS[judge(of, margin=0.0)]
+def verdict(paired: PairedDifference) -> str:
+    """The verdict on a comparison without a margin: any certain difference counts."""
+    return VERDICTS[judge(paired, margin=0.0)]
 
 
 def p_value(p: float | None) -> str:

@@ -4,8 +4,9 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from planners.schema.plan import Topology
+from planners.architectures.unet import UNet
 
 MIN_EDGE = 4  # voxels of the deepest feature map along a pooled axis
 BASE_FEATURES = 32
@@ -14,7 +15,7 @@ MAX_FEATURES = {2: 512, 3: 320}  # by number of axes
 
 @dataclass(frozen=True)
 class Pooling:
-    """Strides and kernels a stage, the patch padded to what the strides divide, and the divisor of each axis."""
+    """Strides and kernels of each stage, the patch padded to what the strides divide, and the divisor of each axis."""
 
     patch: tuple[int, ...]
     divisor: tuple[int, ...]
@@ -39,15 +40,15 @@ def pooling(spacing_mm: Sequence[float], patch: Sequence[float]) -> Pooling:
 def _octaves(spacing_mm: tuple[float, ...]) -> tuple[tuple[int, ...], ...]:
     """For each pair of axes the whole number e with: spacing ratio below 2**e, but not below 2**(e - 1).
 
-    Doubling a spacing adds one to its e, exactly. So the topology depends on the spacing through these numbers alone,
-    and the many grids that a search tries share few topologies.
+    Doubling a spacing adds one to its e, exactly. So strides and kernels depend on the spacing through these numbers alone,
+    and the many grids that a search tries share few of them.
     """
     return tuple(tuple(math.frexp(a / b)[1] for b in spacing_mm) for a in spacing_mm)
 
 
 @functools.lru_cache(maxsize=4096)
 def _pooling(octaves: tuple[tuple[int, ...], ...], patch: tuple[float, ...]) -> Pooling:
-    size = patch
+    size = list(patch)
     axes = range(len(patch))
     kernel, halvings = [1] * len(patch), [0] * len(patch)
     kernels, strides = [], [(1,) * len(patch)]
@@ -72,7 +73,7 @@ def _pooling(octaves: tuple[tuple[int, ...], ...], patch: tuple[float, ...]) -> 
 
 
 def features(stages: int, base: int, maximum: int) -> tuple[int, ...]:
-    """Channels a stage: doubled from `base` on, up to `maximum`.
+    """Channels of each stage: doubled from `base` on, up to `maximum`.
 
     >>> features(6, 32, 320)
     (32, 64, 128, 256, 320, 320)
@@ -80,15 +81,16 @@ def features(stages: int, base: int, maximum: int) -> tuple[int, ...]:
     return tuple(min(maximum, base * 2**stage) for stage in range(stages))
 
 
-def unet(shape: Pooling, blocks_encoder: Sequence[int], convs_decoder: int, base_features: int = BASE_FEATURES,
-         max_features: int | None = None) -> Topology:
-    """The topology with these strides and kernels.
+def unet(shape: Pooling, encoder: Literal["plain", "residual"], blocks_encoder: Sequence[int], convs_decoder: int,
+         base_features: int = BASE_FEATURES, max_features: int | None = None) -> UNet:
+    """The U-Net with these strides and kernels.
 
-    `blocks_encoder` is given a stage, its last entry for all deeper ones; every decoder stage has `convs_decoder`.
+    `blocks_encoder` has one entry per stage, and its last entry is for all deeper ones; every decoder stage has
+    `convs_decoder`.
     """
     n = shape.stages
     maximum = MAX_FEATURES[len(shape.patch)] if max_features is None else max_features
-    return Topology(strides=shape.strides, kernel_sizes=shape.kernel_sizes,
-                    features=features(n, base_features, maximum),
-                    blocks_encoder=tuple(blocks_encoder[min(stage, len(blocks_encoder) - 1)] for stage in range(n)),
-                    convs_decoder=(convs_decoder,) * (n - 1))
+    blocks = tuple(blocks_encoder[min(stage, len(blocks_encoder) - 1)] for stage in range(n))
+    return UNet(encoder=encoder, strides=shape.strides, kernel_sizes=shape.kernel_sizes,
+                features=features(n, base_features, maximum), blocks_encoder=blocks,
+                convs_decoder=(convs_decoder,) * (n - 1))

@@ -8,7 +8,6 @@ from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.orchestrate.run import run
 from autoseg.workspace.files import read_json, write_json
-from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from tests_support import write_spheres
 
@@ -66,9 +65,9 @@ def test_everything_is_run_with_an_own_plan(workspace):
     copy.write_text(workspace.plan(DATASET, "classic").read_text())
     ran = run(1, planner="mine", configurations=["3d_fullres"], folds=["0"], home=workspace.home)
     assert [outcome.fault for outcome in ran.outcomes] == [""]
-    folder = FoldFolder(workspace.fold(DATASET, "mine", "3d_fullres", 0))
+    folder = workspace.fold(DATASET, "mine", "3d_fullres", 0)
     assert read_json(folder.schedule)["iterations"] == 2
-    assert not workspace.model(DATASET, "classic", "3d_fullres").exists()
+    assert not workspace.model(DATASET, "classic", "3d_fullres").path.exists()
 
 
 def test_a_plan_of_another_dataset_is_refused(workspace):

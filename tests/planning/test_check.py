@@ -3,14 +3,14 @@
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.training.run import apply_changes
+from autoseg.planning.resolve import apply_changes
 from tests_support import small_plan
 
 
 @pytest.mark.parametrize(("change", "said"), [
     ("loss.name=foo", "unknown loss 'foo'; known: dice_ce"),
     ("loss.options.ce_wight=1", "expected: options: dice_weight, ce_weight, smooth"),
-    ("network.name=plain_net", "did you mean 'plain_unet'"),
+    ("network.name=unnet", "did you mean 'unet'"),
     ("network.options.width=1", "expected: options: none"),
     ("augmentation.name=nnune", "did you mean 'nnunet'"),
     ("schedule.optimizer.name=lion", "unknown optimizer 'lion'"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planners.rules.topology import features, pooling, unet
+from planners.rules.pooling import features, pooling, unet
 
 
 def test_isotropic_patch_is_halved_down_to_four_voxels():
@@ -56,12 +56,12 @@ def test_scale_of_the_spacing_does_not_matter():
 
 def test_features_double_up_to_the_maximum_of_two_and_three_dimensions():
     assert features(4, 16, 40) == (16, 32, 40, 40)
-    assert unet(pooling((1, 1), (256, 256)), (2,), 2).features == (32, 64, 128, 256, 512, 512, 512)
-    assert unet(pooling((1, 1, 1), (128, 128, 128)), (2,), 2).features == (32, 64, 128, 256, 320, 320)
+    assert unet(pooling((1, 1), (256, 256)), "plain", (2,), 2).features == (32, 64, 128, 256, 512, 512, 512)
+    assert unet(pooling((1, 1, 1), (128, 128, 128)), "plain", (2,), 2).features == (32, 64, 128, 256, 320, 320)
 
 
 def test_last_number_of_blocks_serves_all_deeper_stages():
-    topology = unet(pooling((1, 1, 1), (128, 128, 128)), (1, 3, 4, 6), 1, base_features=8, max_features=32)
-    assert topology.blocks_encoder == (1, 3, 4, 6, 6, 6)
-    assert topology.convs_decoder == (1, 1, 1, 1, 1)
-    assert topology.features == (8, 16, 32, 32, 32, 32)
+    architecture = unet(pooling((1, 1, 1), (128, 128, 128)), "residual", (1, 3, 4, 6), 1, base_features=8, max_features=32)
+    assert architecture.blocks_encoder == (1, 3, 4, 6, 6, 6)
+    assert architecture.convs_decoder == (1, 1, 1, 1, 1)
+    assert architecture.features == (8, 16, 32, 32, 32, 32)

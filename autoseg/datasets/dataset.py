@@ -1,0 +1,108 @@
+"""A raw dataset as one stage sees it: what the stage asks for is read from the disk once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from autoseg.base.errors import UserError, raise_faults
+from autoseg.clinical.conditions import ConditionsOf, read_conditions
+from autoseg.clinical.table import Table, read_table
+from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.declared_columns import Groups, annotated_names, group_of
+from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
+from autoseg.datasets.manifest import Manifest, parse_manifest
+from autoseg.datasets.raw import ScannedCases, scan_training_cases
+from autoseg.formats.files import is_file, is_folder, read_text
+from autoseg.workspace.names import DATASET_JSON
+from planners.schema.conditions import ConditionTable
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A raw dataset. The manifest is read when it is opened; cases and table are read when they are first asked for.
+
+    A stage opens one and hands it on. The next stage opens its own, because files may have changed.
+    """
+
+    file: Path  # dataset.json, or a file of another name with such content
+    manifest: Manifest
+    outcomes: tuple[str, ...] = ()  # a sentence for each condition that looks like an outcome
+
+    @classmethod
+    def open(cls, path: Path) -> "Dataset":
+        """The dataset of a folder, or of a `dataset.json` that bears any name.
+
+        Raises UserError, or ManyFaults with every fault of the file. Conditions that look like outcomes are no faults.
+        """
+        file = path if is_file(path) else path / DATASET_JSON
+        if not is_folder(file.parent):
+            raise UserError("the dataset's folder is missing", where=path)
+        parsed = parse_manifest(read_text(file), file)
+        return cls(file, parsed.manifest, parsed.outcomes)
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+    def refuse_outcomes(self) -> None:
+        """UserError or ManyFaults where a condition looks like an outcome."""
+        raise_faults(self.file, self.outcomes)
+
+    @cached_property
+    def scanned(self) -> ScannedCases:
+        """The training cases, and what is wrong with the set of files."""
+        return scan_training_cases(self.folder, self.manifest)
+
+    @property
+    def cases(self) -> tuple[CaseFiles, ...]:
+        """The training cases in the order of their names.
+
+        Raises UserError or ManyFaults: no case, a case without a label, a label without a case, a stray file.
+        """
+        raise_faults(self.folder, self.scanned.faults)
+        return tuple(self.scanned.cases)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the training cases, sorted. Raises what `cases` raises."""
+        return sorted(case.name for case in self.cases)
+
+    def case(self, name: str) -> CaseFiles:
+        """The files of one training case; KeyError where there is none of this name. Raises what `cases` raises."""
+        return self._by_name[name]
+
+    @cached_property
+    def table(self) -> Table:
+        """The clinical table that the manifest declares; a UserError where it is missing or damaged."""
+        return read_table(self.folder / self.manifest.conditions.table)
+
+    def conditions(self, names: Sequence[str], declared: ConditionTable | None = None) -> ConditionsOf:
+        """What the table, vectors and tokens say of cases; `declared` may be those of a plan, which was made earlier."""
+        return read_conditions(self.folder, declared or self.manifest.conditions, names, read=self._read_table)
+
+    def groups(self, names: Sequence[str] | None = None) -> Groups:
+        """The patient and the site of each case (`group_of`); of the training cases unless `names` are given."""
+        return group_of(self.folder, self.manifest, self.names if names is None else names, self._read_table)
+
+    def annotated(self, names: Sequence[str] | None = None) -> Mapping[str, tuple[str, ...]] | None:
+        """The labels annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""
+        return annotated_names(self.folder, self.manifest, self.names if names is None else names, self._read_table)
+
+    def digest(self, transforms: Path | None = None) -> str:
+        """Digest of the content of all training files and tables, channels and labels, as a fingerprint of them has it.
+
+        `transforms` is the folder of what registration found.
+        """
+        cases = self.cases
+        digests = map_files(lambda files: case_digest(files, transforms_of(transforms, files.name)), cases,
+                            cases[0].images if cases else ())
+        return dataset_digest(self.folder, self.manifest,
+                              {files.name: digest for files, digest in zip(cases, digests, strict=True)})
+
+    @cached_property
+    def _by_name(self) -> dict[str, CaseFiles]:
+        return {case.name: case for case in self.cases}
+
+    def _read_table(self, path: Path) -> Table:
+        return self.table if path == self.folder / self.manifest.conditions.table else read_table(path)

@@ -1,0 +1,111 @@
+"""Digests of raw files and of a whole dataset. A process hashes a file once for as long as the file stays the same."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from autoseg.base.processes import cores
+from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.manifest import Manifest
+from autoseg.formats import files_of
+from autoseg.formats.arrays import ENDING
+from autoseg.formats.files import combined_digest, digest, file_bytes, file_state, is_file
+from autoseg.formats.transforms import read_transforms
+from autoseg.grids.transform import Transform
+from planners.schema.conditions import ConditionTable
+
+FileState = tuple[int, int, int]  # number, size and time, of `file_state`
+
+J = TypeVar("J")
+T = TypeVar("T")
+
+# The clock of a file system is coarse: a file that was written just now can be written again and keep its time.
+_SETTLED_NS = 2_000_000_000
+_LARGE_FILE = 2**22
+_MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class HashedFile:
+    """The digest of a file's content, and the state of the file when it was hashed."""
+
+    state: FileState
+    digest: str
+
+
+_hashed: dict[Path, HashedFile] = {}  # of this process
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b of a file's content, remembered for as long as inode, size and time of the file are the same."""
+    state = file_state(path)
+    known = _hashed.get(path)
+    if known is not None and known.state == state:
+        return known.digest
+    is_settled = time.time_ns() - state[2] > _SETTLED_NS
+    content = digest(path)
+    if is_settled:
+        _hashed[path] = HashedFile(state, content)
+    return content
+
+
+def hashed_files(files: CaseFiles) -> dict[Path, HashedFile]:
+    """What this process remembers of a case's images and label; for another process to `remember`."""
+    return {path: _hashed[path] for path in (*files.images, files.label) if path in _hashed}
+
+
+def remember(hashed: Mapping[Path, HashedFile]) -> None:
+    """Take over what another process hashed; a file that changed since is hashed again."""
+    _hashed.update(hashed)
+
+
+def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = None) -> str:
+    """Digest of the content of a case's files, in the order of its channels, and of how channels were registered."""
+    content = [part for path in (*files.images, files.label)
+               for part in ([""] if path is None else map(file_digest, files_of(path)))]
+    return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
+
+
+def dataset_digest(folder: Path, manifest: Manifest, cases: Mapping[str, str]) -> str:
+    """Digest of what a dataset declares, of its `cases` (the digest of each by its name), its table, vectors and tokens."""
+    declared = [manifest.labels.model_dump_json(), *(channel.model_dump_json() for channel in manifest.channels)]
+    beside = _conditions_digests(folder, manifest.conditions, sorted(cases))
+    return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases)), *beside])
+
+
+def transforms_of(folder: Path | None, case: str) -> Mapping[int, Transform]:
+    """What registration found for the channels of a case; nothing without a `folder` of such results."""
+    return {} if folder is None else read_transforms(folder, case)
+
+
+def map_files(read: Callable[[J], T], jobs: Sequence[J], files_of_first: Iterable[Path | None]) -> list[T]:
+    """`read(job)` of each job. Threads do it where the files of the first job are large: reading and checksums then release
+    the interpreter's lock for so long that it pays.
+    """
+    if max((file_bytes(path) for path in files_of_first if path is not None), default=0) < _LARGE_FILE:
+        return list(map(read, jobs))
+    with ThreadPoolExecutor(min(_MOST_THREADS, cores())) as threads:
+        return list(threads.map(read, jobs))
+
+
+def _transform_digest(transform: Transform) -> str:
+    state = blake2b(transform.matrix.astype(np.float64).tobytes(), digest_size=16)
+    if transform.displacement_mm is not None:
+        state.update(repr(transform.lattice).encode())
+        state.update(transform.displacement_mm.tobytes())
+    return state.hexdigest()
+
+
+def _conditions_digests(folder: Path, table: ConditionTable, cases: Sequence[str]) -> list[str]:
+    """Digests of the table and of the cases' vectors and tokens, as far as they are there; none where none is declared."""
+    if not table.specs:
+        return []
+    paths = [table.table] if table.table else []
+    paths += [f"{spec.folder}/{case}{ENDING}" for spec in table.specs if spec.folder for case in cases]
+    return [table.model_dump_json(), *(f"{path} {file_digest(folder / path)}" for path in paths if is_file(folder / path))]

@@ -1,0 +1,50 @@
+"""Whether a configuration of a plan fits together, and whether its parts are known: a person may have edited it."""
+
+from autoseg.base.errors import UserError
+from autoseg.base.parts import check_part
+from autoseg.batches.augment import AUGMENTATIONS
+from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.losses import LOSSES
+from autoseg.nn.networks import NETWORKS
+from autoseg.planning.store import configuration_of
+from autoseg.training.optimizers import OPTIMIZERS
+from planners.registry import Registry
+from planners.schema.base import Part
+from planners.schema.plan import Configuration, Plan
+
+
+def check_plan(plan: Plan, name: str) -> None:
+    """A UserError where a configuration of the plan does not fit together, or names a part that is not known."""
+    configuration = configuration_of(plan, name)
+    faults = _shape_faults(plan, configuration)
+    if faults:
+        raise UserError(f"{name} does not fit together", where=f"{plan.dataset}, plan {plan.planner}",
+                        found="; ".join(faults), do="correct the plan, or what --set changes in it")
+    for registry, part in _parts(configuration):
+        check_part(registry, part, f"{plan.dataset} {name}")
+
+
+def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
+    """What training will build. Normalisers are not among them: cases are normalised already."""
+    return ((FUSIONS, configuration.fusion), (NETWORKS, configuration.network), (LOSSES, configuration.loss),
+            (CONDITIONERS, configuration.conditioning), (AUGMENTATIONS, configuration.augmentation),
+            (OPTIMIZERS, configuration.schedule.optimizer))
+
+
+def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
+    """What a person who edits a plan can forget: values that must agree with each other."""
+    n, faults = chosen.dimensions, chosen.architecture.faults(chosen.patch)
+    if len(chosen.spacing_mm) != n:
+        faults.append(f"spacing_mm must have {n} axes, as the patch has")
+    if len(chosen.normalizers) != len(planned.channels):
+        faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
+    if len(chosen.prior) not in (0, len(planned.labels.foreground)):
+        faults.append(f"{len(chosen.prior)} values of prior for {len(planned.labels.foreground)} foreground names")
+    if any(axis not in range(n) for axis in chosen.mirror_axes):
+        faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
+    if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:
+        faults.append("the schedule has neither iterations nor budget_seconds")
+    faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
+               if other and other not in planned.configurations]
+    return faults

@@ -1,0 +1,96 @@
+"""Which plan holds: the one that the folds of a configuration are trained by."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+from autoseg.base.progress import duration
+from autoseg.planning.check import check_plan
+from autoseg.planning.make import DEFAULT_BUDGET, make_plan
+from autoseg.planning.store import configuration_of, read_plan
+from autoseg.preprocessing.run import recipe_digest
+from autoseg.training.run import started_plan
+from autoseg.workspace.files import read_model
+from autoseg.workspace.names import Workspace
+from planners.schema.hardware import Budget
+from planners.schema.override import override
+from planners.schema.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, planner: str, budget: Budget = DEFAULT_BUDGET,
+                 changes: Sequence[str] = (), file: Path | None = None, restart: bool = False, device: str = "auto") -> Plan:
+    """The plan that the folds of a configuration are to be trained by; nothing is written.
+
+    A `file` holds, where one is given. Otherwise a model that was started keeps its plan where nothing else is asked for,
+    because planning again could answer otherwise: speed is measured. Otherwise a budget plans this training anew, and
+    without a budget the dataset's plan holds. `changes` are `key=value` on the configuration.
+    """
+    if file is not None:
+        return apply_changes(read_model(file, Plan), configuration, changes)
+    plan = read_plan(workspace, dataset, planner)
+    started = None if restart else started_plan(workspace, dataset, planner, configuration)
+    if started is not None and _fulfils(started, configuration, budget, changes):
+        if started.configurations[configuration] != plan.configurations.get(configuration):
+            logger.info("%s %s keeps the plan that it was started with", dataset, configuration)
+        plan = started
+    elif budget != DEFAULT_BUDGET:
+        plan = _planned_again(workspace, plan, configuration, budget, device)
+    return apply_changes(plan, configuration, changes)
+
+
+def apply_changes(plan: Plan, configuration: str, changes: Sequence[str]) -> Plan:
+    """The plan with `key=value` changes applied to one configuration; a UserError for a wrong change."""
+    try:
+        changed = override(configuration_of(plan, configuration), list(changes))
+    except ValueError as error:
+        raise UserError("a --set does not fit the plan", found=error) from None
+    plan = plan.model_copy(update={"configurations": {**plan.configurations, configuration: changed}})
+    check_plan(plan, configuration)
+    return plan
+
+
+def check_started(workspace: Workspace, plan: Plan, configurations: Sequence[str], budget: Budget) -> None:
+    """A UserError where folds were started with other settings than are asked for now.
+
+    Without the error, finished folds would silently keep the old settings.
+    """
+    for name in configurations:
+        started = started_plan(workspace, plan.dataset, plan.planner, name)
+        if started is None:
+            continue
+        known, folder = started.configurations[name], workspace.model(plan.dataset, plan.planner, name)
+        do = f"remove {folder}, or train its folds again with autoseg_train {plan.dataset} {name} all-folds --restart"
+        if not _is_within(started, name, budget):
+            raise UserError(f"{name} was started with another budget or memory", where=folder,
+                            found=f"{duration(known.schedule.budget_seconds or 0)} per fold",
+                            do=f"leave out --budget and --memory, or {do}")
+        if recipe_digest(started, known) != recipe_digest(plan, plan.configurations[name]):
+            raise UserError(f"{name} was started with cases that were prepared differently", where=folder, do=do)
+
+
+def _fulfils(started: Plan, configuration: str, budget: Budget, changes: Sequence[str]) -> bool:
+    """Whether the plan of a model that was started is already all that is asked for."""
+    known = started.configurations[configuration]
+    return (_is_within(started, configuration, budget)
+            and apply_changes(started, configuration, changes).configurations[configuration] == known)
+
+
+def _is_within(plan: Plan, configuration: str, budget: Budget) -> bool:
+    """Whether a configuration was planned for the budget, as far as one is given."""
+    return (budget.seconds_per_fold in (None, plan.configurations[configuration].schedule.budget_seconds)
+            and budget.memory_bytes in (None, plan.memory_bytes))
+
+
+def _planned_again(workspace: Workspace, plan: Plan, configuration: str, budget: Budget, device: str) -> Plan:
+    """The plan with one configuration planned for another budget; the prepared cases must still fit it."""
+    known = configuration_of(plan, configuration)
+    fresh = make_plan(workspace, plan.dataset, plan.planner, budget, device)
+    planned = fresh.configurations.get(configuration)
+    if planned is None or recipe_digest(plan, known) != recipe_digest(plan, planned):
+        raise UserError(f"{configuration} needs other prepared cases for this budget", where=plan.dataset,
+                        do=f"run autoseg_plan_and_preprocess -d {plan.dataset} -p {plan.planner} with this budget")
+    return plan.model_copy(update={"configurations": {**plan.configurations, configuration: planned},
+                                   "reasons": fresh.reasons, "memory_bytes": fresh.memory_bytes})

@@ -1,0 +1,47 @@
+"""Plans that an earlier version wrote: the architecture was `topology`, and the network's name said how it encodes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from planners.schema.base import Part
+from planners.schema.override import override
+from planners.schema.plan import Plan
+
+# Written by version 0.1, before architectures had a type of their own: a `budgeted` and a `resenc_m` plan, one configuration each.
+WRITTEN = json.loads((Path(__file__).parents[1] / "fixtures" / "plans_0.1.json").read_text(encoding="utf-8"))
+PLAIN, RESIDUAL = WRITTEN
+
+
+def configuration_of(written):
+    (configuration,) = Plan.model_validate_json(json.dumps(written)).configurations.values()
+    return configuration
+
+
+@pytest.mark.parametrize(("written", "encoder"), [(PLAIN, "plain"), (RESIDUAL, "residual")])
+def test_the_topology_becomes_the_architecture_and_the_networks_name_its_encoder(written, encoder):
+    configuration = configuration_of(written)
+    (before,) = written["configurations"].values()
+    assert configuration.network == Part(name="unet")
+    assert configuration.architecture.encoder == encoder
+    assert json.loads(configuration.architecture.model_dump_json(exclude={"kind", "encoder"})) == before["topology"]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_was_read_is_written_and_read_again_alike(written):
+    plan = Plan.model_validate(written)
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_a_network_of_a_plug_in_keeps_its_name():
+    (name,) = PLAIN["configurations"]
+    own = {**PLAIN["configurations"][name], "network": {"name": "squeezing_unet", "options": {"reduction": 2}}}
+    configuration = configuration_of({**PLAIN, "configurations": {name: own}})
+    assert configuration.network == Part(name="squeezing_unet", options={"reduction": 2})
+    assert configuration.architecture.encoder == "plain"
+
+
+def test_a_former_name_of_a_network_still_chooses_the_encoder():
+    changed = override(configuration_of(RESIDUAL), ["network.name=plain_unet"])
+    assert (changed.network.name, changed.architecture.encoder) == ("unet", "plain")
