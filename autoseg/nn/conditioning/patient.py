@@ -1,4 +1,4 @@
-"""What conditioners share: reading only what is known, one vector a patient, scaling and shifting of features."""
+"""What conditioners share: reading only what is known, one vector per patient, scaling and shifting of features."""
 
 from collections.abc import Mapping
 

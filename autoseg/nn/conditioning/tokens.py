@@ -86,8 +86,8 @@ class PatientTokens(nn.Module):
     def __init__(self, layout: Layout, width: int):
         super().__init__()
         self.inputs = layout.inputs
-        self.maps = nn.ModuleList(nn.Linear(one.width * (1 if one.start is None else 2), width, bias=False)
-                                  for one in layout.inputs)
+        self.maps = nn.ModuleList(nn.Linear(given.width * (1 if given.start is None else 2), width, bias=False)
+                                  for given in layout.inputs)
         self.null = nn.Parameter(torch.randn(width))
         self.types = nn.Parameter(torch.randn(len(layout.inputs), width))
         self.missing = nn.Parameter(torch.randn(len(layout.inputs), width))
@@ -97,11 +97,11 @@ class PatientTokens(nn.Module):
         tokens = [self.null.expand(len(values_BK), 1, -1)]
         readable = [known_BK.new_ones(len(values_BK), 1)]
         anything_B = known_BK.any(1)
-        for index, (one, to_token) in enumerate(zip(self.inputs, self.maps, strict=True)):
-            if one.start is None:
-                entries_BTE, known_BT = known_tokens(conditions, one.name)
+        for index, (given, to_token) in enumerate(zip(self.inputs, self.maps, strict=True)):
+            if given.start is None:
+                entries_BTE, known_BT = known_tokens(conditions, given.name)
             else:
-                place = slice(one.start, one.start + one.width)
+                place = slice(given.start, given.start + given.width)
                 entries_BTE = torch.cat([values_BK[:, None, place], known_BK[:, None, place].to(values_BK.dtype)], dim=2)
                 known_BT = known_BK[:, place].any(1, keepdim=True)
             lacking_B1 = ~known_BT.any(1, keepdim=True)
@@ -114,7 +114,7 @@ class PatientTokens(nn.Module):
 class CrossAttention(nn.Module):
     """A transformer's layer without attention among the queries: each normalises, looks, and thinks.
 
-    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one a row.
+    Queries (B, Q, W), tokens (B, S, W), and which tokens may be read (B, S), of which at least one per row.
     """
 
     def __init__(self, width: int, heads: int):
@@ -127,8 +127,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x_BQW: torch.Tensor, tokens_BSW: torch.Tensor, readable_BS: torch.Tensor) -> torch.Tensor:
         keys, values = self.to_key_value(self.norm_tokens(tokens_BSW)).chunk(2, dim=2)
-        query, keys, values = (one.unflatten(2, (self.heads, -1)).transpose(1, 2)
-                               for one in (self.to_query(self.norm_queries(x_BQW)), keys, values))
+        query, keys, values = (part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+                               for part in (self.to_query(self.norm_queries(x_BQW)), keys, values))
         looked = F.scaled_dot_product_attention(query, keys, values, attn_mask=readable_BS[:, None, None])
         x_BQW = x_BQW + self.to_result(looked.transpose(1, 2).flatten(2))
         return x_BQW + self.hidden(self.norm_hidden(x_BQW))

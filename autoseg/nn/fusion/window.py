@@ -15,7 +15,7 @@ from autoseg.nn.fusion.stem import SharedStem
 from autoseg.nn.networks.blocks import TRANSPOSED
 from planners.schema.base import Frozen
 
-_STRIDE = 2  # voxels a token along every axis: at full resolution the scores alone would cost more than the network
+_STRIDE = 2  # voxels per token along every axis: at full resolution the scores alone would cost more than the network
 _FALL = -3.0  # of the bias for each token beyond the halo: a twentieth of the weight
 _POOL = {2: F.max_pool2d, 3: F.max_pool3d}
 # Windows whose scores are held at a time: what a core's cache holds; on other devices, what keeps them busy.
