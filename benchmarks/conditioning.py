@@ -7,7 +7,8 @@
     python benchmarks/conditioning.py decides --parts film tokens --iterations 300 --seed 1
 
 Volumes of 24^3 are made afresh for every step, from a seed; 64 others test. A small plain U-Net, with the project's encoder,
-model, input dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and labels.
+model, input dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and
+labels.
 
 In `decides` the other ball has a label of its own, so that the image alone is right in half of the cases at best. In
 `foreground` it is background: there, whoever calls both balls the lesion has a Dice of 2/3 without knowing which is.
@@ -105,7 +106,8 @@ def plan_of(part: str, labels: LabelSpec, architecture: UNet, iterations: int, p
     configuration = Configuration(
         spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True,
         architecture=architecture, network=Part(name="unet"), normalizers=(Part(name="zscore"),),
-        conditioning=Part(name=part), input_dropout=HIDING if part != "none" else InputDropout(), augmentation=Part(name="none"), schedule=schedule)
+        conditioning=Part(name=part), input_dropout=HIDING if part != "none" else InputDropout(),
+        augmentation=Part(name="none"), schedule=schedule)
     return Plan(dataset="conditioning", planner="none", channels=(ChannelSpec(name="MR"),), labels=labels,
                 transpose=(0, 1, 2), configurations={"3d_fullres": configuration})
 

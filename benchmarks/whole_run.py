@@ -82,11 +82,13 @@ def cross_validation(home: Path, name: str) -> None:
     for candidate in selection.candidates:
         print(f"| {candidate.title} | {row(candidate.scores)} |")
     print(f"| as chosen | {row(selection.final)} |")
-    quality_control, cases = selection.inference.quality_control, [case for case in selection.cases if case.true_dice is not None]
+    quality_control = selection.inference.quality_control
+    cases = [case for case in selection.cases if case.true_dice is not None]
     if quality_control is not None and selection.calibration is not None:
         flagged = [case.true_dice for case in cases if case.look]
         others = [case.true_dice for case in cases if not case.look]
-        print(f"\npredicted and true Dice of {quality_control.n} cases correlate by {quality_control.correlation:.3f}; {len(flagged)} flagged, "
+        print(f"\npredicted and true Dice of {quality_control.n} cases correlate by {quality_control.correlation:.3f}; "
+              f"{len(flagged)} flagged, "
               f"mean Dice {np.mean(flagged) if flagged else np.nan:.4f}, others {np.mean(others):.4f}; calibration error "
               f"{selection.calibration.error_before:.4f}, with temperature {selection.calibration.temperature:.2f} "
               f"{selection.calibration.error_after:.4f}")

@@ -37,7 +37,8 @@ def _models(memory: PredictionMemory, dataset: str) -> Measured:
 
 def _predict_ours(memory: PredictionMemory, dataset: str, inputs: str, *options: str) -> Measured:
     shutil.rmtree(memory.home / "masks_ours", ignore_errors=True)
-    return plain(memory.ours("predict", "-i", str(memory.home / inputs), "-o", str(memory.home / "masks_ours"), "-d", dataset,
+    return plain(memory.ours("predict", "-i", str(memory.home / inputs), "-o", str(memory.home / "masks_ours"),
+                             "-d", dataset,
                            "-p", "classic", "-c", "3d_fullres", "-f", "0", "--device", "cpu", "--home", str(memory.home),
                            *options))
 

@@ -86,7 +86,8 @@ def _prepare_ours(memory: PredictionMemory, dataset: str, planner: str = "classi
 def _prepare_theirs(memory: PredictionMemory, dataset: str, *options: str) -> Measured:
     shutil.rmtree(memory.preprocessed(dataset), ignore_errors=True)
     number = str(int(dataset[len("Dataset"):].split("_")[0]))
-    usage = memory.theirs("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", "2", "-npfp", "2", *options)
+    usage = memory.theirs("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", "2",
+                          "-npfp", "2", *options)
     return {**plain(usage), "disk_bytes": folder_bytes(memory.preprocessed(dataset) / "nnUNetPlans_3d_fullres")}
 
 
@@ -126,7 +127,8 @@ def planning(bench: Bench) -> list[Row]:
     _write_fingerprints(memory, dataset, shapes, spacings)
     sides: dict[str, Callable[[], Measured]] = {
         name: lambda name=name: memory.their_worker("plan", number=503, planner=name) for name in PLANNERS}
-    results = bench.sequential("planning", ours=lambda: memory.our_worker("plan", dataset=dataset, planners=PLANNERS), **sides)
+    results = bench.sequential(
+        "planning", ours=lambda: memory.our_worker("plan", dataset=dataset, planners=PLANNERS), **sides)
     each = {name: middle(results[name]) for name in PLANNERS}
     alone = middle(results["ours"], "planners_alone_seconds")
     remark = (f"of ours {alone:.2f} s in the planners themselves; nnU-Net's "
