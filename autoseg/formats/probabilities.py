@@ -41,9 +41,9 @@ class SavedProbabilities:
         shared = [slice(max(mine.start, theirs.start), min(mine.stop, theirs.stop))
                   for mine, theirs in zip(self.box, box, strict=True)]
         if all(side.start < side.stop for side in shared):
-            to, of = ([slice(side.start - start.start, side.stop - start.start)
-                       for side, start in zip(shared, origin, strict=True)] for origin in (box, self.box))
-            out[(slice(None), *to)] = self.levels_KDHW[(slice(None), *of)]
+            target, source = ([slice(side.start - start.start, side.stop - start.start)
+                               for side, start in zip(shared, origin, strict=True)] for origin in (box, self.box))
+            out[(slice(None), *target)] = self.levels_KDHW[(slice(None), *source)]
         return out
 
 

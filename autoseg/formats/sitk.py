@@ -113,8 +113,8 @@ def unreadable(path: Path, error: Exception) -> UserError:
     """The error of a library as one of ours. ITK's last line says most, but for MetaImage, which blames the name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Reason: No such file")] or [type(error).__name__]
-    found = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
-    return UserError("the file cannot be read", where=path, found=found.replace(str(path), "").strip(" :"),
+    reason = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
+    return UserError("the file cannot be read", where=path, found=reason.replace(str(path), "").strip(" :"),
                      do="it may be cut short, damaged or of another format than its ending says; copy it again")
 
 
