@@ -1,9 +1,9 @@
 """One progress bar for every stage: what is done, the throughput and the time left, on standard error."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -21,6 +21,29 @@ def progress_bar(label: str, total: int, unit: str = "case", start: int = 0) -> 
     with tqdm(total=total, initial=start, desc=label, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, dynamic_ncols=True,
               smoothing=0.1, disable=not is_first()) as bar:
         yield bar
+
+
+@contextmanager
+def inner_bar(label: str, unit: str, least: int) -> Iterator[Callable[[int, int], None]]:
+    """A function of (done, total) that shows the parts of one long item below the bar of all items.
+
+    It is shown on a terminal, where there are `least` parts or more, and disappears at the end.
+    """
+    bar: tqdm[Any] | None = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            if total < least or not sys.stderr.isatty() or not is_first():
+                return
+            bar = tqdm(total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True, smoothing=0.1)
+        bar.update(done - bar.n)  # less than before where the work begins again with less memory
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def progress(items: Iterable[T], label: str, total: int, unit: str = "case") -> Iterator[T]:

@@ -15,11 +15,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """All forward passes of a case: every tile, mirrored in every memory_plan.
+    """All forward passes of a case: every tile, mirrored along every set of axes.
 
     `network(tiles (B, C, d, h, w), axes of each)` gives logits (B, K, d, h, w). With `maybe`, which says of logits
-    (K, ...) where (...) they may mean more than background, only tiles of which a coarse look says so are predicted
-    in every memory_plan.
+    (K, ...) where (...) they may mean more than background, a coarse look comes first, and only tiles where it finds
+    something are predicted with all mirrored copies.
     """
 
     network: Callable[[torch.Tensor, Sequence[Axes]], torch.Tensor]
@@ -36,93 +36,101 @@ class Work:
 def collect(work: Work, at_once: int, place: torch.device, memory: PredictionMemory, progress: Progress) -> torch.Tensor:
     """Logits (K, D, H, W) of the padded image."""
     with torch.inference_mode():
-        if work.maybe is None:
-            total = _Total(work, at_once, place, memory, progress)
-            total.add((tile, flip) for tile in work.tiling for flip in work.flips)
-            return total.finished()
-        return _coarse_then_fine(work, _Total(work, at_once, place, memory, progress))
+        total = _WeightedSum(work, at_once, place, memory, progress)
+        if work.maybe is not None:
+            return _coarse_then_fine(work, work.maybe, total)
+        total.add((tile, flip) for tile in work.tiling for flip in work.flips)
+        return total.finished()
 
 
-def _coarse_then_fine(work: Work, total: "_Total") -> torch.Tensor:
-    """Few tiles without mirroring first, then whatever overlaps something suspicious in every memory_plan.
+def _coarse_then_fine(work: Work, maybe: Callable[[torch.Tensor], torch.Tensor], total: "_WeightedSum") -> torch.Tensor:
+    """Few tiles without mirroring first, then all copies of whatever tile overlaps something suspicious.
 
-    Every pass weighs alike. Where not all of them are done their weights do not add up to one, so they are divided by.
+    Every pass weighs alike. Where not all of them are done their weights do not add up to one, so the sum is divided by
+    them.
     """
     plain, *mirrored = work.flips
     suspects_DHW = torch.zeros(work.image_CDHW.shape[1:], dtype=torch.bool)
     first = coarse(work.tiling)
 
-    def look(tile: Tile, logits_KDHW: torch.Tensor) -> None:
-        suspects_DHW[tile.window] |= work.maybe(logits_KDHW).cpu()
+    def note_suspects(tile: Tile, logits_KDHW: torch.Tensor) -> None:
+        suspects_DHW[tile.window] |= maybe(logits_KDHW).cpu()
 
-    total.add(((tile, plain) for tile in first), look)
+    total.add(((tile, plain) for tile in first), note_suspects)
     seen = {tile.start for tile in first}
     fine = [tile for tile in work.tiling if bool(suspects_DHW[tile.window].any())]
     total.add((tile, flip) for tile in fine
               for flip in (mirrored if tile.start in seen else work.flips))
-    weight_DHW = torch.zeros(work.image_CDHW.shape[1:], device=total.logits.device)
+    logits_KDHW = total.finished()
+    weight_DHW = torch.zeros(work.image_CDHW.shape[1:], device=logits_KDHW.device)
     for tiles, n in ((first, 1), (fine, len(work.flips))):
         for tile in tiles:
             done = n - (tiles is fine and tile.start in seen)
             weight_DHW[tile.window] += tile.weight_DHW(weight_DHW.device) * (done / len(work.flips))
-    for head_DHW in total.logits:
+    for head_DHW in logits_KDHW:
         head_DHW /= weight_DHW
     total.progress(len(work), len(work))
-    return total.logits
+    return logits_KDHW
 
 
-class _Total:
-    """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition a tile.
+class _WeightedSum:
+    """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition per tile.
 
     Logits in half precision are rounded once, unless the memory is too short even for that: rows that tiles still add to are
     summed in float32. Tiles then come in the order of their first rows.
     """
 
     def __init__(self, work: Work, at_once: int, place: torch.device, memory: PredictionMemory, progress: Progress):
-        self._work, self._at_once, self._place, self._room, self.progress = work, at_once, place, memory, progress
+        self._work, self._at_once, self._place, self._memory, self.progress = work, at_once, place, memory, progress
         self._image = work.image_CDHW.to(place)
         self._done = 0
-        self.logits: torch.Tensor | None = None
+        self._logits: torch.Tensor | None = None
         self._rows: _Rows | None = None
 
     def add(self, passes: Iterator[tuple[Tile, Axes]],
-            look: Callable[[Tile, torch.Tensor], None] = lambda tile, logits: None) -> None:
-        """Predict and add; `look` sees the logits of every pass."""
-        current, copies_KDHW = None, None
+            on_pass: Callable[[Tile, torch.Tensor], None] = lambda tile, logits: None) -> None:
+        """Predict and add; `on_pass` is called with the logits of every pass."""
+        current: Tile | None = None
+        copies_KDHW = torch.empty(0)
         while batch := list(islice(passes, self._at_once)):
             tiles = torch.stack([self._image[(slice(None), *tile.window)] for tile, _ in batch])
             predicted = self._work.network(tiles.to(self._work.device), [flip for _, flip in batch])
-            for (tile, _), one_KDHW in zip(batch, predicted.to(self._place), strict=True):
-                look(tile, one_KDHW)
+            for (tile, _), logits_KDHW in zip(batch, predicted.to(self._place), strict=True):
+                on_pass(tile, logits_KDHW)
                 if current is tile:
-                    copies_KDHW += one_KDHW
+                    copies_KDHW += logits_KDHW
                     continue
                 if current is not None:
                     self._weigh(current, copies_KDHW)
-                current, copies_KDHW = tile, one_KDHW
+                current, copies_KDHW = tile, logits_KDHW
             self._done += len(batch)
             self.progress(self._done, len(self._work))
         if current is not None:
             self._weigh(current, copies_KDHW)
 
     def _weigh(self, tile: Tile, copies_KDHW: torch.Tensor) -> None:
-        if self.logits is None:
-            depth = self._work.tiling.size[0]
-            self.logits = self._room.logits(len(copies_KDHW), self._image.shape[1:], self._place, depth=depth,
-                                            exact=self._work.maybe is not None)
-            if self.logits.dtype == torch.float16 and rows_pay(depth, self._image.shape[1:]):
-                self._rows = _Rows(self.logits, depth)
-        weighted_KDHW = (copies_KDHW * (tile.weight_DHW(self._place) / len(self._work.flips))).to(self.logits.device)
+        if self._logits is None:
+            self._logits = self._allocate(len(copies_KDHW))
+        weighted_KDHW = (copies_KDHW * (tile.weight_DHW(self._place) / len(self._work.flips))).to(self._logits.device)
         if self._rows is None:
-            self.logits[(slice(None), *tile.window)] += weighted_KDHW
+            self._logits[(slice(None), *tile.window)] += weighted_KDHW
         else:
             self._rows.add(tile.window, weighted_KDHW)
 
+    def _allocate(self, n_heads: int) -> torch.Tensor:
+        depth, shape = self._work.tiling.size[0], self._image.shape[1:]
+        logits = self._memory.allocate(n_heads, shape, self._place, depth=depth, exact=self._work.maybe is not None)
+        if logits.dtype == torch.float16 and rows_pay(depth, shape):
+            self._rows = _Rows(logits, depth)
+        return logits
+
     def finished(self) -> torch.Tensor:
         """The logits of all that was added."""
+        if self._logits is None:
+            raise ValueError("no tile was predicted")
         if self._rows is not None:
-            self._rows.close(self.logits.shape[1])
-        return self.logits
+            self._rows.close(self._logits.shape[1])
+        return self._logits
 
 
 class _Rows:

@@ -23,29 +23,30 @@ def read_current_settings(workspace: Workspace, dataset: str | None = None) -> I
     path = workspace.inference_settings(name)
     if not path.is_file():
         return None
-    inference = read_model(path, InferenceSettings)
-    check_current(workspace, inference)
-    return inference
+    settings = read_model(path, InferenceSettings)
+    check_current(workspace, settings)
+    return settings
 
 
-def check_current(workspace: Workspace, inference: InferenceSettings) -> None:
-    """Raises UserError where a fold that `inference` names is gone, unfinished, or has other weights than it was given, and
-    where the earlier stage of a cascade has other folds.
+def check_current(workspace: Workspace, settings: InferenceSettings) -> None:
+    """Raises UserError where a fold that the settings name is gone, unfinished, or has other weights than when it was
+    chosen, and where the earlier stage of a cascade has other folds.
     """
-    earlier = [member.previous for member in inference.members if member.previous is not None]
+    earlier = [member.previous for member in settings.members if member.previous is not None]
     for member in earlier:
-        model = workspace.model(inference.dataset, member.planner, member.configuration)
+        model = workspace.model(settings.dataset, member.planner, member.configuration)
         if trained_model(model).folds != member.folds:
-            raise _stale(workspace, inference, f"{member.title} has other finished folds than when it was chosen")
-    for member in (*inference.members, *earlier):
+            raise _stale(workspace, settings, f"{member.title} has other finished folds than when it was chosen")
+    for member in (*settings.members, *earlier):
         for index, fold in enumerate(member.folds):
-            folder = workspace.fold(inference.dataset, member.planner, member.configuration, fold)
+            folder = workspace.fold(settings.dataset, member.planner, member.configuration, fold)
             if not (folder.is_finished and folder.is_trained):
-                raise _stale(workspace, inference, f"fold {fold} of {member.title} is not finished, or is gone")
+                raise _stale(workspace, settings, f"fold {fold} of {member.title} is not finished, or is gone")
             if member.digests and digest(folder.checkpoint) != member.digests[index]:
-                raise _stale(workspace, inference, f"fold {fold} of {member.title} was trained again since")
+                raise _stale(workspace, settings, f"fold {fold} of {member.title} was trained again since")
 
 
-def _stale(workspace: Workspace, inference: InferenceSettings, found: str) -> UserError:
-    return UserError("the choice of models is out of date", where=workspace.inference_settings(inference.dataset), found=found,
-                     do=f"choose again with autoseg_find_best_configuration {inference.dataset}, or name a model with -c")
+def _stale(workspace: Workspace, settings: InferenceSettings, difference: str) -> UserError:
+    return UserError("the choice of models is out of date", where=workspace.inference_settings(settings.dataset),
+                     found=difference, do=f"choose again with autoseg_find_best_configuration {settings.dataset}, or name "
+                                          "a model with -c")

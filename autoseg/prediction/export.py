@@ -70,8 +70,9 @@ def probability_slabs(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: P
     z, y, x = _window(prepared)
     for start, stop, logits in _logit_slabs(logits_KDHW, resize):
         window = (slice(z.start + start, z.start + stop), y, x)
+        first, second, third = (window[axis] for axis in back)
         probabilities = logits.sigmoid_() if plan.labels.has_regions else logits.softmax(0)
-        yield tuple(window[axis] for axis in back), probabilities.cpu().numpy().transpose(0, *(back + 1))
+        yield (first, second, third), probabilities.cpu().numpy().transpose(0, *(back + 1))
 
 
 def make_certain_outside(background_DHW: np.ndarray, prepared: PreparedCase, probability: float = 1.0) -> None:
@@ -85,10 +86,11 @@ def make_certain_outside(background_DHW: np.ndarray, prepared: PreparedCase, pro
 def _resize_back(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, configuration: Configuration) -> Resize:
     if len(logits_KDHW) != plan.labels.n_heads:
         raise ValueError(f"{prepared.name}: logits have {len(logits_KDHW)} heads, the plan {plan.labels.n_heads}")
-    to_mm = tuple(prepared.geometry.spacing_mm[axis] for axis in prepared.transpose)
-    shapes = (tuple(logits_KDHW.shape[1:]), prepared.cropped_shape)
+    z_mm, y_mm, x_mm = (prepared.geometry.spacing_mm[axis] for axis in prepared.transpose)
+    depth, height, width = logits_KDHW.shape[1:]
     rules = configuration.resampling
-    return plan_resize(shapes, prepared.spacing_mm, to_mm, rules.order_logits, rules)
+    return plan_resize(((depth, height, width), prepared.cropped_shape), prepared.spacing_mm, (z_mm, y_mm, x_mm),
+                       rules.order_logits, rules)
 
 
 def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
@@ -98,10 +100,12 @@ def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
         for start, stop in _slabs(len(logits_KDHW), resize.shape_out):
             yield start, stop, decide_index(logits_KDHW[:, start:stop], has_regions)
         return
+    _, *strides = logits_KDHW.stride()
+    stride = (strides[0], strides[1], strides[2])
     taps = grid_taps(resize, logits_KDHW.device, torch.float32)
     flat_KN = in_memory(logits_KDHW)
     for slab in resample_decisions(lambda start, stop: decide_index(logits_KDHW[:, start:stop], has_regions), taps):
-        for voxels, index, weight in corners(slab, taps, logits_KDHW.stride()[1:]):
+        for voxels, index, weight in corners(slab, taps, stride):
             # Neighbours share samples: fetching each once, its classes side by side, is four times faster.
             used, index = torch.unique(index, return_inverse=True)
             samples_UK = flat_KN[:, used].T.float().contiguous()
@@ -112,7 +116,8 @@ def _decided_slabs(logits_KDHW: torch.Tensor, resize: Resize,
 
 def _logit_slabs(logits_KDHW: torch.Tensor, resize: Resize) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Resampled logits (K, rows, H, W), float32, slab by slab along the first axis."""
-    limits = tuple(limit.float() for limit in value_limits(logits_KDHW, resize))
+    low, high = value_limits(logits_KDHW, resize)
+    limits = (low.float(), high.float())
     for start, stop in _slabs(len(logits_KDHW), resize.shape_out):
         yield start, stop, resample_rows(logits_KDHW, resize, limits, start, stop)
 

@@ -42,8 +42,8 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
     Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel
-    per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is known
-    of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
+    per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is
+    known of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
     alone. One bad case never ends the others: all faults are raised together as ManyFaults when the rest is done.
     """
     plan, source, target = predictor.plan, Path(source), Path(target)
@@ -210,7 +210,7 @@ def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
 
 def _written_values(labels: LabelSpec) -> dict[str, int]:
     """What each value of a mask means; regions are painted in their order, so that a later one covers an earlier."""
-    if labels.has_regions:
+    if labels.region_order is not None:
         return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
     return {name: values[0] for name, values in labels.names.items()}
 

@@ -1,4 +1,4 @@
-"""What a prediction uses: which models together, what is done to their masks, and how far a case is to be trusted."""
+"""What a prediction uses: which models together, what is done to their masks, and which cases need review."""
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ class Member(Frozen):
 
 
 class Postprocessing(Frozen):
-    """What is done to a label map, in this order (`predict.postprocess`); names are those of the foreground. Nothing by
+    """What is done to a label map, in this order (`prediction.postprocess`); names are those of the foreground. Nothing by
     default.
     """
 
@@ -38,7 +38,7 @@ class QualityControl(Frozen):
     """How the Dice of a case is predicted without its truth, and below what it should be looked at.
 
     predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from the
-    probabilities of its model (`predict.uncertainty`). Of several models each has its own, and their
+    probabilities of its model (`prediction.uncertainty`). Of several models each has its own, and their
     mean counts. `correlation` is of cases that the rule never saw; docs/decisions/0013-quality-control.md.
     """
 

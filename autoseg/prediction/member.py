@@ -9,6 +9,7 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
+from autoseg.base.progress import inner_bar
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.datasets.case import Case, PreparedCase
 from autoseg.grids.geometry import Geometry
@@ -26,6 +27,8 @@ from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan
 
 logger = logging.getLogger(__name__)
+
+LONG_CASE = 50  # forward passes of single tiles, from which a case has a progress bar of its own
 
 
 class ConfigurationModel:
@@ -110,9 +113,10 @@ class ConfigurationModel:
 
     def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
         """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
-        return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
-                                mirroring=self.mirroring, skip_background=self.skip_background, conditions=case.conditions,
-                                memory=self._memory)
+        with inner_bar(f"{case.name}, {self.name}", "tile", LONG_CASE) as show:
+            return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
+                                    mirroring=self.mirroring, skip_background=self.skip_background,
+                                    conditions=case.conditions, memory=self._memory, progress=show)
 
     def predict_label(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of a case on its own grid."""

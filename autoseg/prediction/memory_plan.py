@@ -1,7 +1,7 @@
 """What a prediction may take of the memory: how many passes at once, and where and how precisely logits are collected.
 
-The need of the logits is estimated before they are allocated, and what a device refuses all the same is answered with
-less. Both are remembered from case to case, so that a folder is warned of once.
+The memory of the logits is estimated before they are allocated. Where a device refuses all the same, less is tried. Both
+are remembered from case to case, so that there is one warning per folder.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Of a GPU's free memory: the rest is for the features of the network, which nothing here knows.
 _DEVICE_SHARE = 0.5
-# Of the host's free memory: export needs some 12 bytes a voxel beside the logits, and other processes grow, too.
+# Of the host's free memory: export needs some 12 bytes per voxel beside the logits, and other processes grow, too.
 _HOST_SHARE = 0.7
 _EXPORT_BYTES_PER_VOXEL = 12
 # Logits of a case beyond this are kept in half precision on a host, whatever is free: other programs want memory, too.
@@ -39,55 +39,58 @@ class MemoryPlan:
 
 
 class PredictionMemory:
-    """What has worked so far on one device; a predictor keeps it for all its cases."""
+    """What has worked so far on one device; a configuration keeps it for all its cases."""
 
     def __init__(self) -> None:
-        self._most: int | None = None
-        self._told: set[str] = set()
+        self._most_at_once: int | None = None
+        self._logged: set[str] = set()
 
     def plans(self, at_once: int, device: torch.device) -> list[MemoryPlan]:
         """From the fastest that may still work to the most frugal."""
         host = torch.device("cpu")
-        n = at_once if self._most is None else min(at_once, self._most)
-        plans = [MemoryPlan(m, device) for m in halves(n)]
+        most = at_once if self._most_at_once is None else min(at_once, self._most_at_once)
+        plans = [MemoryPlan(n, device) for n in halves(most)]
         return plans if device.type == "cpu" else [*plans, MemoryPlan(1, host)]
 
-    def worked(self, memory_plan: MemoryPlan, device: torch.device, failure: str | None) -> None:
-        """Remember the memory_plan that did; `failure` is what the one before died of, None where it was the first."""
+    def remember(self, memory_plan: MemoryPlan, device: torch.device, failure: str | None) -> None:
+        """The plan that worked; `failure` is what the plan before it failed with, None where there was none before."""
         if failure is None:
             return
-        if memory_plan.place.type == device.type:  # where logits go is decided for each case: one may fit that another does not
-            self._most = memory_plan.at_once
-        self._log_once(logging.WARNING, f"passes {memory_plan}", f"{device} has too little memory ({failure}): predicting {memory_plan.at_once} "
-                                    f"tile{'s' if memory_plan.at_once > 1 else ''} at a time, logits collected on {memory_plan.place}")
+        # Where logits go is decided for each case: one may fit that another does not.
+        if memory_plan.place.type == device.type:
+            self._most_at_once = memory_plan.at_once
+        tiles = f"{memory_plan.at_once} tile{'s' if memory_plan.at_once > 1 else ''}"
+        self._log_once(logging.WARNING, f"passes {memory_plan}", f"{device} has too little memory ({failure}): predicting "
+                       f"{tiles} at a time, logits collected on {memory_plan.place}")
 
-    def logits(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, depth: int = 0, exact: bool = False
-               ) -> torch.Tensor:
+    def allocate(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, depth: int = 0, exact: bool = False
+                 ) -> torch.Tensor:
         """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is memory, else on the host, there as float16
         where they are large or do not fit; with `exact` never the last, which cannot hold the smallest weights of a tile.
         """
         n_voxels = math.prod(shape)
         if place.type == "cuda" and 4 * n_heads * n_voxels > _DEVICE_SHARE * free_device_bytes(place):
-            self._log_once(logging.INFO, "place", f"{place} has no memory for the logits of a whole case: they go to host memory")
+            self._log_once(logging.INFO, "place",
+                           f"{place} has no memory for the logits of a whole case: they go to host memory")
             place = torch.device("cpu")
         dtype = torch.float32
         if place.type == "cpu":
-            need, free = bytes_of_logits(n_heads, shape, depth), _HOST_SHARE * free_host_bytes()
+            needed, free = bytes_of_logits(n_heads, shape, depth), _HOST_SHARE * free_host_bytes()
             is_large = _are_large(n_heads, shape) and rows_pay(depth, shape)
-            if not exact and (is_large or need > free):
+            if not exact and (is_large or needed > free):
                 dtype = torch.float16
-                why = "they are large" if is_large else f"with export they take {size(need)}, {size(free)} may be used"
+                why = "they are large" if is_large else f"with export they take {size(needed)}, {size(free)} may be used"
                 self._log_once(logging.INFO, "half", f"the logits of a case are kept in half precision: {why}")
         with torch.inference_mode(False):  # an inference tensor would refuse to be changed later
             if place.type == "cpu" and dtype == torch.float16:  # NumPy's zeros take memory when they are written to
                 return torch.from_numpy(np.zeros((n_heads, *shape), np.float16))
             return torch.zeros(n_heads, *shape, dtype=dtype, device=place)
 
-    def _log_once(self, level: int, kind: str, what: str) -> None:
+    def _log_once(self, level: int, kind: str, message: str) -> None:
         """Each kind once for all cases."""
-        if kind not in self._told:
-            self._told.add(kind)
-            logger.log(level, "%s", what)
+        if kind not in self._logged:
+            self._logged.add(kind)
+            logger.log(level, "%s", message)
 
 
 def compact(prepared: PreparedCase) -> PreparedCase:

@@ -10,6 +10,7 @@ so that 2D images have holes.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import scipy.ndimage
@@ -46,7 +47,7 @@ def apply(steps: Postprocessing, label_DHW: np.ndarray, labels: LabelSpec, geome
     for name in labels.foreground:
         if name in steps.minimum_ml:
             fewest = steps.minimum_ml[name] / geometry.voxel_ml()
-            _take(part, name, labels, lambda mask, fewest=fewest: _smaller(mask, fewest))
+            _take(part, name, labels, partial(_smaller, fewest_voxels=fewest))
     if np.array_equal(part, label_DHW[window]):
         return label_DHW
     out_DHW = label_DHW.copy()
@@ -60,7 +61,8 @@ def _foreground_values(labels: LabelSpec) -> list[int]:
 
 def _painted(name: str, labels: LabelSpec) -> int:
     """The value that a mask gets where this name is decided."""
-    return labels.region_order[labels.foreground.index(name)] if labels.has_regions else labels.names[name][0]
+    index = labels.foreground.index(name)
+    return labels.names[name][0] if labels.region_order is None else labels.region_order[index]
 
 
 def _containing(name: str, labels: LabelSpec) -> list[str]:

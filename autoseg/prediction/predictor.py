@@ -232,13 +232,15 @@ def _logits(member: ConfigurationModel, prepared: PreparedCase, case: Case, vote
     """Mean logits of a member; where votes are asked for, model by model, which costs one resampling each."""
     if votes is None:
         return member.logits(prepared, case)
-    total = None
+    total: torch.Tensor | None = None
     for model in member.models:
         logits = member.logits(prepared, case, [model])
         votes.add(probability_slabs(logits, prepared, member.plan, member.configuration))
         logits.div_(len(member.models))  # before they are added: half precision has a largest value
         # Where the device was too small for one of them, its logits are in the host's memory.
         total = logits if total is None else _sum(total, logits)
+    if total is None:
+        raise ValueError(f"{member.name} has no model")
     return total
 
 

@@ -11,31 +11,32 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def prefetch(tasks: Sequence[T], make: Callable[[T], R], fits: Callable[[T, T], bool]) -> Iterator[tuple[T, R | AutosegError]]:
+def prefetch(tasks: Sequence[T], make: Callable[[T], R], fits: Callable[[T, T], bool]
+             ) -> Iterator[tuple[T, R | AutosegError]]:
     """Each task with `make(task)`, or with the user's fault that this raised.
 
-    While the caller has one, the next is made in a thread if `fits(this, next)`, else when its turn comes. There is never
-    more than one prefetched.
+    While the caller has one, the next is made in a thread if `fits(this, next)`, else when its turn comes. Never more than
+    one is made ahead.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        begun: Future[R] | None = None
+        started: Future[R] | None = None
         for index, task in enumerate(tasks):
-            made = _made(begun, lambda task=task: make(task))
-            begun = None
+            result = _result(started, make, task)
+            started = None
             if index + 1 < len(tasks) and fits(task, tasks[index + 1]):
-                begun = pool.submit(make, tasks[index + 1])
-            yield task, made
+                started = pool.submit(make, tasks[index + 1])
+            yield task, result
 
 
-def _made(begun: "Future[R] | None", make: Callable[[], R]) -> R | AutosegError:
+def _result(started: "Future[R] | None", make: Callable[[T], R], task: T) -> R | AutosegError:
     try:
-        if begun is not None:
+        if started is not None:
             try:
-                return begun.result()
+                return started.result()
             except (MemoryError, RuntimeError) as error:  # beside a prediction there was no memory; alone there may be
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise
                 error.__traceback__ = None  # its frames hold what the failed attempt had read
-        return make()
+        return make(task)
     except AutosegError as error:
         return error

@@ -9,6 +9,7 @@ import torch
 from autoseg.base.runtime import Runtime
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.datasets.case import PreparedCase
+from autoseg.prediction.collect import Progress
 from autoseg.prediction.memory_plan import PredictionMemory
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.window import predict_logits
@@ -23,22 +24,25 @@ _SUSPICIOUS = 0.01
 
 def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: Plan, configuration: Configuration,
                      runtime: Runtime, *, mirroring: bool, skip_background: bool = False,
-                     conditions: CaseConditions = NOTHING_KNOWN, memory: PredictionMemory | None = None) -> torch.Tensor:
+                     conditions: CaseConditions = NOTHING_KNOWN, memory: PredictionMemory | None = None,
+                     progress: Progress = lambda done, total: None) -> torch.Tensor:
     """Logits (K, D, H, W) of a prepared case, the mean of the models and, with `mirroring`, of the mirrored copies.
 
     With `skip_background`, what a coarse look shows to be background is not predicted in full. `conditions` are the
-    patient's; each model encodes them as its own training cases taught it. `memory` is kept from case to case.
+    patient's; each model encodes them as its own training cases taught it. `memory` is kept from case to case;
+    `progress(done, total)` counts forward passes of single tiles.
     """
     image = np.asarray(prepared.image_CDHW[:])
     if configuration.previous:
         image = np.concatenate([image, _one_hot(prepared, plan.labels)])
     absent = None if prepared.absent_CDHW is None else np.asarray(prepared.absent_CDHW[:], bool)
-    return predict_logits([one.model for one in models], image, configuration, runtime,
+    return predict_logits([model.model for model in models], image, configuration, runtime,
                           present_C=np.asarray(prepared.present_C, bool), absent_CDHW=absent,
-                          conditions=[one.encoded(conditions) for one in models],
+                          conditions=[model.encoded(conditions) for model in models],
                           mirror_axes=None if mirroring else (), head_swap=_head_swap(plan.labels),
                           pair_axis=configuration.pair_axis,
-                          maybe=maybe_foreground(plan.labels) if skip_background else None, memory=memory)
+                          maybe=maybe_foreground(plan.labels) if skip_background else None, memory=memory,
+                          progress=progress)
 
 
 def maybe_foreground(labels: LabelSpec) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -50,7 +54,9 @@ def maybe_foreground(labels: LabelSpec) -> Callable[[torch.Tensor], torch.Tensor
 
 
 def _one_hot(prepared: PreparedCase, labels: LabelSpec) -> np.ndarray:
-    """The earlier prediction as one binary channel a foreground name."""
+    """The earlier prediction as one binary channel per foreground name."""
+    if prepared.previous_DHW is None:
+        raise ValueError(f"{prepared.name}: the earlier stage's prediction is missing")
     previous_DHW = np.asarray(prepared.previous_DHW[:])
     return np.stack([np.isin(previous_DHW, labels.names[name]) for name in labels.foreground]).astype(np.float32)
 

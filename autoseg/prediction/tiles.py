@@ -1,11 +1,11 @@
 """Overlapping tiles that cover an image, and the weight of each tile at each voxel.
 
 Starts and weights are those of nnU-Net (Isensee et al. 2021). The starts form a grid and the Gaussian is a product over
-the axes, so the weights are normalised an axis at a time: at every voxel the tiles' weights add up to one, and the sum
+the axes, so the weights are normalised one axis at a time: at every voxel the tiles' weights add up to one, and the sum
 of weighted logits needs no division.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -38,7 +38,7 @@ class Tile:
 class Tiling:
     """A grid of tiles over an image, which is padded with zeros on both sides where a tile is larger.
 
-    `padding` is (before, after) an axis, `weights` an array (tiles, voxels) an axis.
+    For each axis, `padding` is (before, after) and `weights` an array (tiles, voxels).
     """
 
     shape: tuple[int, int, int]  # of the image
@@ -52,13 +52,15 @@ class Tiling:
 
     def __iter__(self) -> Iterator[Tile]:
         for index in product(*(range(len(starts)) for starts in self.starts)):
-            window = tuple(slice(starts[i], starts[i] + size)
-                           for i, starts, size in zip(index, self.starts, self.size, strict=True))
-            yield Tile(window, tuple(weights[i] for i, weights in zip(index, self.weights, strict=True)))
+            z, y, x = (slice(starts[i], starts[i] + size)
+                       for i, starts, size in zip(index, self.starts, self.size, strict=True))
+            along_z, along_y, along_x = (weights[i] for i, weights in zip(index, self.weights, strict=True))
+            yield Tile((z, y, x), (along_z, along_y, along_x))
 
     @property
     def padded_shape(self) -> tuple[int, int, int]:
-        return tuple(size + sum(padding) for size, padding in zip(self.shape, self.padding, strict=True))
+        depth, height, width = (size + sum(padding) for size, padding in zip(self.shape, self.padding, strict=True))
+        return depth, height, width
 
     def padded(self, image_CDHW: torch.Tensor) -> torch.Tensor:
         """The image, or a padded copy of it."""
@@ -72,15 +74,17 @@ class Tiling:
         return logits_KDHW[(slice(None), *inside)]
 
 
-def cover(shape: tuple[int, int, int], patch: tuple[int, ...]) -> Tiling:
+def cover(shape: Sequence[int], patch: tuple[int, ...]) -> Tiling:
     """Tiles of size `patch` over an image; a 2D patch is a tile of one slice, at every slice of the first axis."""
-    size = (1, *patch) if len(patch) == 2 else tuple(patch)
+    depth, height, width = shape
+    z, y, x = (1, *patch) if len(patch) == 2 else patch
+    size = (z, y, x)
     missing = [max(0, tile - extent) for tile, extent in zip(size, shape, strict=True)]
     padding = tuple((n // 2, n - n // 2) for n in missing)
     starts = tuple(tile_starts(extent + n, tile) for extent, n, tile in zip(shape, missing, size, strict=True))
     weights = tuple(torch.from_numpy(_normalised_weights(extent + n, tile, starts_))
                     for extent, n, tile, starts_ in zip(shape, missing, size, starts, strict=True))
-    return Tiling(tuple(shape), size, padding, starts, weights)
+    return Tiling((depth, height, width), size, padding, starts, weights)
 
 
 def tile_starts(extent: int, tile: int) -> tuple[int, ...]:
@@ -97,8 +101,8 @@ def tile_starts(extent: int, tile: int) -> tuple[int, ...]:
 
 def coarse(tiling: Tiling) -> list[Tile]:
     """The fewest tiles of a tiling that still cover all of it: about one tile's length apart instead of half of one."""
-    kept = [set(_fewest(starts, size)) for starts, size in zip(tiling.starts, tiling.size, strict=True)]
-    return [tile for tile in tiling if all(start in of_axis for start, of_axis in zip(tile.start, kept, strict=True))]
+    fewest = [set(_fewest(starts, size)) for starts, size in zip(tiling.starts, tiling.size, strict=True)]
+    return [tile for tile in tiling if all(start in along for start, along in zip(tile.start, fewest, strict=True))]
 
 
 def _fewest(starts: tuple[int, ...], size: int) -> list[int]:
@@ -106,10 +110,10 @@ def _fewest(starts: tuple[int, ...], size: int) -> list[int]:
     >>> _fewest((0, 23, 46, 69), 64)
     [0, 46, 69]
     """
-    kept = [starts[0]]
-    while kept[-1] != starts[-1]:
-        kept.append(max(start for start in starts if start <= kept[-1] + size))
-    return kept
+    fewest = [starts[0]]
+    while fewest[-1] != starts[-1]:
+        fewest.append(max(start for start in starts if start <= fewest[-1] + size))
+    return fewest
 
 
 def gaussian(tile: int) -> np.ndarray:

@@ -1,19 +1,20 @@
 """What the probabilities of several models say of a case whose truth is not known.
 
-Everything is reckoned from levels of 1/255, as cross-validation keeps them, so that a new case is measured like the
+Everything is computed from levels of 1/255, as cross-validation keeps them, so that a new case is measured like the
 cases on which the rule was learned (docs/decisions/0013-quality-control.md).
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from pydantic import Field
 
 from autoseg.evaluation.calibration import calibrated
-from autoseg.formats.probabilities import levels_of, uncertain
+from autoseg.formats.probabilities import LEVELS, levels_of, uncertain
 from autoseg.grids.boxes import occupied
-from autoseg.prediction.decision import decided
+from autoseg.prediction.decision import decide_heads, decided, label_values
 from autoseg.prediction.inference_settings import QualityControl
 from planners.schema.base import Frozen, formerly
 from planners.schema.labels import LabelSpec
@@ -57,15 +58,14 @@ class ExpectedDice:
         if not levels_KN.shape[1]:
             return
         heads = self.labels.foreground if self.labels.has_regions else tuple(self.labels.names)
-        best = None if self.labels.has_regions else levels_KN.argmax(0)
+        masks_KN = decide_heads(levels_KN, self.labels.has_regions, threshold=LEVELS / 2)
         for index, name in enumerate(self.labels.foreground):
             head = heads.index(name)
-            mask = 2 * levels_KN[head].astype(np.int16) > 255 if best is None else best == head
-            of = levels_KN[head] / np.float32(255)
-            self._inside[index] += of[mask].sum(dtype=np.float64)
-            self._size[index] += np.count_nonzero(mask)
-            self._total[index] += of.sum(dtype=np.float64)
-            self._most[index] = max(self._most[index], float(of.max()))
+            probability_N, mask_N = levels_KN[head] / np.float32(LEVELS), masks_KN[head]
+            self._inside[index] += probability_N[mask_N].sum(dtype=np.float64)
+            self._size[index] += np.count_nonzero(mask_N)
+            self._total[index] += probability_N.sum(dtype=np.float64)
+            self._most[index] = max(self._most[index], float(probability_N.max()))
 
     def value(self) -> float:
         """Mean over the foreground."""
@@ -126,44 +126,60 @@ class Votes:
 
     def __init__(self, labels: LabelSpec, shape: tuple[int, int, int], n_models: int, temperature: float, images: bool):
         self.labels, self.shape, self.temperature, self._share = labels, shape, temperature, 1 / n_models
-        values = (value for of_name in labels.names.values() for value in (*of_name, *(labels.region_order or ())))
-        self._dtype = np.uint8 if max(values) <= 255 else np.int16
         self.expected: list[float] = []
         self.masks: list[np.ndarray] = []
-        self._mean_KDHW = np.zeros((labels.n_heads, *shape), np.float16) if images else None
-        self._entropies_DHW = np.zeros(shape, np.float32) if images else None
+        self._maps = _Maps.zeros(labels.n_heads, shape) if images else None
 
     def add(self, slabs: Iterable[tuple[tuple[slice, slice, slice], np.ndarray]]) -> None:
         """One model's probabilities on the file's grid, a slab at a time: where it lies, and (K, d, h, w)."""
-        expected, mask = ExpectedDice(self.labels), np.zeros(self.shape, self._dtype)
+        expected, mask = ExpectedDice(self.labels), np.zeros(self.shape, label_values(self.labels).dtype)
         for window, slab in slabs:
             levels = levels_of(slab)
-            soft = uncertain(levels, self.labels.has_regions)
-            levels_KN = levels[:, soft]
+            uncertain_DHW = uncertain(levels, self.labels.has_regions)
+            levels_KN = levels[:, uncertain_DHW]
             expected.add(levels_KN)
             mask[window] = decided(slab, self.labels)
-            if self._mean_KDHW is not None:
-                told_KN = calibrated(levels_KN, self.temperature, self.labels.has_regions)
-                self._mean_KDHW[(slice(None), *window)][:, soft] += (told_KN * self._share).astype(np.float16)
-                self._entropies_DHW[window][soft] += self._share * entropy(told_KN, self.labels.has_regions)
+            if self._maps is not None:
+                probabilities_KN = calibrated(levels_KN, self.temperature, self.labels.has_regions)
+                entropy_N = entropy(probabilities_KN, self.labels.has_regions)
+                self._maps.mean_KDHW[(slice(None), *window)][:, uncertain_DHW] += (
+                    probabilities_KN * self._share).astype(np.float16)
+                self._maps.entropies_DHW[window][uncertain_DHW] += self._share * entropy_N
         self.expected.append(expected.value())
         self.masks.append(mask)
 
     def images(self) -> tuple[np.ndarray, np.ndarray]:
         """Entropy and disagreement (z, y, x; float32)."""
+        if self._maps is None:
+            raise ValueError("the votes were collected without images")
         total = np.zeros(self.shape, np.float32)
-        for mean_KHW, out_HW in zip(self._mean_KDHW.swapaxes(0, 1), total, strict=True):
+        for mean_KHW, out_HW in zip(self._maps.mean_KDHW.swapaxes(0, 1), total, strict=True):
             mean_KHW = mean_KHW.astype(np.float32)
             if not self.labels.has_regions:  # where a model was certain of background, nothing was added
                 mean_KHW[0] += 1 - mean_KHW.sum(0)
             out_HW[:] = entropy(mean_KHW.clip(0, 1), self.labels.has_regions)
-        return total, np.maximum(total - self._entropies_DHW, 0)
+        return total, np.maximum(total - self._maps.entropies_DHW, 0)
 
     def quality(self, name: str, quality_control: QualityControl | None) -> CaseQuality:
         """What the models say of the case as a whole."""
-        dice = None if quality_control is None else predicted_dice(quality_control, self.expected)
+        dice, needs_review = None, None
+        if quality_control is not None:
+            dice = predicted_dice(quality_control, self.expected)
+            needs_review = dice < quality_control.review_below
         return CaseQuality(name=name, predicted_dice=dice, fold_agreement=agreement(self.masks, self.labels),
-                           needs_review=None if quality_control is None else dice < quality_control.review_below)
+                           needs_review=needs_review)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """Sums over the models: their mean probabilities, and the mean of their entropies."""
+
+    mean_KDHW: np.ndarray
+    entropies_DHW: np.ndarray
+
+    @classmethod
+    def zeros(cls, n_heads: int, shape: tuple[int, int, int]) -> "_Maps":
+        return cls(np.zeros((n_heads, *shape), np.float16), np.zeros(shape, np.float32))
 
 
 def _p_log_p(p: np.ndarray) -> np.ndarray:

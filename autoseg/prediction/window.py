@@ -56,13 +56,12 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         n_images = len(configuration.normalizers)
         swap = _Swap(pair_axis % configuration.dimensions + flat, head_swap,
                      _channel_swap(head_swap, n_images, image.shape[0] - n_images))
-    told = _Given(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
-                 [None] * len(models) if conditions is None else [known and known.to(runtime.device)
-                                                                  for known in conditions],
-                 0 if absent_CDHW is None else len(absent_CDHW))
-    if absent_CDHW is not None:  # cut, mirrored and padded with the image; padding is not absent
+    given = _Given(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
+                   [encoded and encoded.to(runtime.device) for encoded in conditions or [None] * len(models)],
+                   0 if absent_CDHW is None else len(absent_CDHW))
+    if absent_CDHW is not None:  # cropped, mirrored and padded with the image; padding is not absent
         image = torch.cat([image.float(), torch.as_tensor(absent_CDHW).float()])
-    network = _Network(models, runtime, configuration.dimensions, told, swap)
+    network = _Network(models, runtime, configuration.dimensions, given, swap)
     tiling = cover(image.shape[1:], configuration.patch)
     work = Work(network, runtime.device, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)), maybe)
     fitting = min(tiles_at_once(tiling.size, runtime.device), len(work))
@@ -90,8 +89,9 @@ class _Swap:
 
 @dataclass(frozen=True)
 class _Given:
-    """What models are told of a case: its channels, its conditions a model, and how many of a tile's last channels say
-    what is absent."""
+    """What models are given beside the image: the channels that are present, the conditions as each model encodes them, and
+    how many of a tile's last channels say what is absent.
+    """
 
     present_1C: torch.Tensor | None
     conditions: Sequence[ConditionBatch | None]
@@ -100,37 +100,39 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Network:
-    """Models and what they are told of a case, as a function of tiles and of the axes along which each is mirrored."""
+    """Models and what they are given beside the image, as a function of tiles and of the axes along which each is mirrored.
+    """
 
     models: Sequence[nn.Module]
     runtime: Runtime
     dimensions: int
-    told: _Given
+    given: _Given
     swap: _Swap | None
 
     def __call__(self, tiles_BCDHW: torch.Tensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Mean logits (B, K, D, H, W), float32, of tiles that are mirrored for the network and back."""
-        n_images = tiles_BCDHW.shape[1] - self.told.n_absent
-        swapped = [self.swap is not None and self.swap.axis in axes for axes in flips]
-        image = torch.stack([_flipped(torch.cat([tile[list(self.swap.channels)], tile[n_images:]]) if swaps else tile, axes)
-                             for tile, axes, swaps in zip(tiles_BCDHW.float(), flips, swapped, strict=True)])
-        logits = self._forward(image[:, :n_images], image[:, n_images:] > 0 if self.told.n_absent else None)
-        return torch.stack([_flipped(one[list(self.swap.heads)] if swaps else one, axes)
-                            for one, axes, swaps in zip(logits, flips, swapped, strict=True)])
+        n_images = tiles_BCDHW.shape[1] - self.given.n_absent
+        swaps = [self.swap if self.swap is not None and self.swap.axis in axes else None for axes in flips]
+        image = torch.stack([
+            _flipped(tile if swap is None else torch.cat([tile[list(swap.channels)], tile[n_images:]]), axes)
+            for tile, axes, swap in zip(tiles_BCDHW.float(), flips, swaps, strict=True)])
+        logits = self._forward(image[:, :n_images], image[:, n_images:] > 0 if self.given.n_absent else None)
+        return torch.stack([_flipped(logits_KDHW if swap is None else logits_KDHW[list(swap.heads)], axes)
+                            for logits_KDHW, axes, swap in zip(logits, flips, swaps, strict=True)])
 
     def _forward(self, image_BCDHW: torch.Tensor, absent_BCDHW: torch.Tensor | None) -> torch.Tensor:
         n, flat = len(image_BCDHW), self.dimensions == 2
         image = self.runtime.arranged(image_BCDHW[:, :, 0] if flat else image_BCDHW, self.dimensions)
         absent = absent_BCDHW[:, :, 0] if flat and absent_BCDHW is not None else absent_BCDHW
-        present = None if self.told.present_1C is None else self.told.present_1C.expand(n, -1)
+        present = None if self.given.present_1C is None else self.given.present_1C.expand(n, -1)
         with self.runtime.autocast():
             logits = sum(model(image, present, _repeated(conditions, n), absent).float()
-                         for model, conditions in zip(self.models, self.told.conditions, strict=True)) / len(self.models)
+                         for model, conditions in zip(self.models, self.given.conditions, strict=True)) / len(self.models)
         return logits[:, :, None] if flat else logits
 
 
 def _within_memory(work: Work, at_once: int, memory: PredictionMemory, progress: Progress) -> torch.Tensor:
-    """The logits in the first memory_plan that the memory suffices for."""
+    """The logits, by the first plan that the memory suffices for."""
     failure = None
     for memory_plan in memory.plans(at_once, work.device):
         try:
@@ -140,7 +142,7 @@ def _within_memory(work: Work, at_once: int, memory: PredictionMemory, progress:
                 raise
             failure = str(error).splitlines()[0]
         else:
-            memory.worked(memory_plan, work.device, failure)
+            memory.remember(memory_plan, work.device, failure)
             return logits
         # Outside of the handler, whose traceback keeps the tensors alive.
         if work.device.type == "cuda":
@@ -150,7 +152,7 @@ def _within_memory(work: Work, at_once: int, memory: PredictionMemory, progress:
 
 
 def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) -> tuple[int, ...]:
-    """The input channels' permutation: a cascade has one channel a foreground head after the images."""
+    """The input channels' permutation: a cascade has one channel per foreground head after the images."""
     background = len(head_swap) - n_previous
     return (*range(n_images), *(n_images + head_swap[background + i] - background for i in range(n_previous)))
 

@@ -18,10 +18,10 @@ def two_labels(confidence: float, n: int, right: int) -> CalibrationSample:
 
 
 def test_the_error_is_the_distance_of_accuracy_from_confidence():
-    of = calibration([two_labels(0.8, 100, 60)], 1.0, False)  # 204 of 255 levels are exactly 0.8
-    assert of.error_before == pytest.approx(0.2, abs=1e-6)
-    (full,) = [one for one in of.bins_before if one.n]
-    assert (full.n, full.accuracy, of.n_voxels) == (100, 0.6, 100)
+    result = calibration([two_labels(0.8, 100, 60)], 1.0, False)  # 204 of 255 levels are exactly 0.8
+    assert result.error_before == pytest.approx(0.2, abs=1e-6)
+    (full,) = [group for group in result.bins_before if group.n]
+    assert (full.n, full.accuracy, result.n_voxels) == (100, 0.6, 100)
     assert full.low < full.confidence <= full.high + 1e-6
 
 
@@ -37,8 +37,8 @@ def test_the_temperature_of_calibrated_probabilities_is_one_however_many_labels_
 
 
 def test_bins_weigh_by_their_voxels():
-    of = calibration([two_labels(0.8, 100, 60), two_labels(0.6, 300, 180)], 1.0, False)
-    assert of.error_before == pytest.approx(0.2 / 4, abs=1e-6)
+    result = calibration([two_labels(0.8, 100, 60), two_labels(0.6, 300, 180)], 1.0, False)
+    assert result.error_before == pytest.approx(0.2 / 4, abs=1e-6)
 
 
 def test_the_temperature_makes_confidence_what_it_should_be():

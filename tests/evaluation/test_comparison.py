@@ -37,8 +37,8 @@ def summary_of(liver: int, tumour: int, names=None, scoring: Scoring | None = No
                       for name in names], labels, scoring)
 
 
-def rows_of(of: PairedComparison) -> dict:
-    return {(row.metric, row.label): row for row in of.rows}
+def rows_of(comparison: PairedComparison) -> dict:
+    return {(row.metric, row.label): row for row in comparison.rows}
 
 
 def test_the_better_of_two_is_named_for_each_label_and_the_mean():
@@ -73,11 +73,11 @@ def test_volume_errors_within_a_hundredth_of_the_true_volume_are_as_good():
 
 def test_cases_are_paired_by_name_and_those_of_one_side_are_left_out():
     a, b = summary_of(10, 9, ["p", "q", "only"]), summary_of(10, 9, ["q", "p", "x", "y"])
-    of = compare_summaries(a, b)
-    assert (of.n_cases, of.only_a, of.only_b) == (2, ("only",), ("x", "y"))
-    assert rows_of(of)["dice", "mean"].verdict == "few"
-    assert "2 cases are too few to say, 6 are needed" in as_text(of)
-    assert "only in B, left out: x, y" in as_text(of)
+    comparison = compare_summaries(a, b)
+    assert (comparison.n_cases, comparison.only_a, comparison.only_b) == (2, ("only",), ("x", "y"))
+    assert rows_of(comparison)["dice", "mean"].verdict == "few"
+    assert "2 cases are too few to say, 6 are needed" in as_text(comparison)
+    assert "only in B, left out: x, y" in as_text(comparison)
 
 
 def test_pairs_that_only_one_of_the_two_defines_are_counted():
@@ -87,17 +87,17 @@ def test_pairs_that_only_one_of_the_two_defines_are_counted():
         return summarize([score_case(nothing, label_map(10, tumour), LABELS, (1.0, 1.0, 1.0), f"c{i}") for i in range(7)],
                          LABELS)
 
-    of = compare_summaries(scores(0), scores(4))
-    row = rows_of(of)["dice", "tumour"]
+    comparison = compare_summaries(scores(0), scores(4))
+    row = rows_of(comparison)["dice", "tumour"]
     assert (row.difference.n, row.n_one_defined, row.verdict) == (0, 7, "few")
-    assert rows_of(of)["dice", "mean"].difference.n == 7  # over the liver
-    assert "0 (7)" in as_text(of) and "--empty one" in as_text(of)
+    assert rows_of(comparison)["dice", "mean"].difference.n == 7  # over the liver
+    assert "0 (7)" in as_text(comparison) and "--empty one" in as_text(comparison)
 
 
 def test_a_comparison_is_read_back_as_it_was_written(tmp_path):
-    of = compare_summaries(summary_of(10, 5), summary_of(10, 10))
-    write_json(tmp_path / "c.json", of)
-    assert read_model(tmp_path / "c.json", PairedComparison) == of
+    comparison = compare_summaries(summary_of(10, 5), summary_of(10, 10))
+    write_json(tmp_path / "c.json", comparison)
+    assert read_model(tmp_path / "c.json", PairedComparison) == comparison
 
 
 def test_sets_without_a_common_case_are_refused():
@@ -153,9 +153,9 @@ def test_the_command_compares_folders_and_writes_json(sets, capsys):
     assert compared(sets, "-o", str(sets / "c.json"), "--metrics", "overlap", "detection") == 0
     said = capsys.readouterr().out
     assert "Dice, mean over labels: A is better (A - B +0.2" in said and "8 cases in both" in said
-    of = read_model(sets / "c.json", PairedComparison)
-    assert rows_of(of)["lesion_f1", "tumour"].verdict == "same"  # small overlaps still find the bar
-    assert rows_of(of)["dice", "tumour"].verdict == "better"
+    comparison = read_model(sets / "c.json", PairedComparison)
+    assert rows_of(comparison)["lesion_f1", "tumour"].verdict == "same"  # small overlaps still find the bar
+    assert rows_of(comparison)["dice", "tumour"].verdict == "better"
 
 
 def test_summaries_give_the_comparison_of_their_folders(sets, capsys):

@@ -35,23 +35,23 @@ def test_overlap_counts_the_voxels_of_a_drawing():
 
 
 def test_overlap_metrics_of_a_drawing():
-    of = metrics.overlap(TRUTH, PREDICTED)
-    assert metrics.dice(of) == pytest.approx(4 / 9)
-    assert metrics.iou(of) == pytest.approx(2 / 7)
-    assert metrics.precision(of) == pytest.approx(2 / 5)
-    assert metrics.sensitivity(of) == pytest.approx(2 / 4)
+    counts = metrics.overlap(TRUTH, PREDICTED)
+    assert metrics.dice(counts) == pytest.approx(4 / 9)
+    assert metrics.iou(counts) == pytest.approx(2 / 7)
+    assert metrics.precision(counts) == pytest.approx(2 / 5)
+    assert metrics.sensitivity(counts) == pytest.approx(2 / 4)
 
 
-@pytest.mark.parametrize(("of", "dice", "iou", "precision", "sensitivity"), [
+@pytest.mark.parametrize(("counts", "dice", "iou", "precision", "sensitivity"), [
     (Overlap(0, 0, 0), math.nan, math.nan, math.nan, math.nan),
     (Overlap(0, 5, 0), 0, 0, 0, math.nan),
     (Overlap(0, 0, 5), 0, 0, 0, 0),
     (Overlap(0, 5, 5), 0, 0, 0, 0),
     (Overlap(5, 0, 0), 1, 1, 1, 1),
 ])
-def test_overlap_metrics_where_a_mask_is_empty(of, dice, iou, precision, sensitivity):
-    found = [metrics.dice(of), metrics.iou(of), metrics.precision(of), metrics.sensitivity(of)]
-    np.testing.assert_array_equal(found, [dice, iou, precision, sensitivity])
+def test_overlap_metrics_where_a_mask_is_empty(counts, dice, iou, precision, sensitivity):
+    measured = [metrics.dice(counts), metrics.iou(counts), metrics.precision(counts), metrics.sensitivity(counts)]
+    np.testing.assert_array_equal(measured, [dice, iou, precision, sensitivity])
 
 
 def test_a_voxel_has_a_surfel_at_each_corner():
@@ -134,9 +134,9 @@ def test_surface_metrics_agree_with_surface_distance(shape, spacing, expected):
     generator = np.random.default_rng(7)
     truth, predicted = generator.random(shape) < 0.4, generator.random(shape) < 0.15
     distances = surface_distances(truth, predicted, spacing)
-    found = (metrics.hausdorff_mm(distances), metrics.hausdorff_mm(distances, 95), metrics.nsd(distances, 1.0),
+    measured = (metrics.hausdorff_mm(distances), metrics.hausdorff_mm(distances, 95), metrics.nsd(distances, 1.0),
              metrics.assd_mm(distances))
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert measured == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_lesion_in_one_slice_of_a_volume_is_measured_in_three_dimensions():

@@ -17,17 +17,17 @@ def shifted(values, by):
 
 
 def test_a_constant_difference_has_an_interval_of_one_point():
-    of = paired_difference(shifted(TEN, 0.1), TEN)
-    assert (of.n, of.n_left_out) == (10, 0)
-    assert (of.difference, of.low, of.high) == pytest.approx((0.1, 0.1, 0.1))
-    assert of.mean_a - of.mean_b == pytest.approx(0.1)
+    measured = paired_difference(shifted(TEN, 0.1), TEN)
+    assert (measured.n, measured.n_left_out) == (10, 0)
+    assert (measured.difference, measured.low, measured.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert measured.mean_a - measured.mean_b == pytest.approx(0.1)
 
 
 def test_differences_of_both_signs_span_zero():
     signs = [0.1 if i % 2 else -0.1 for i in range(10)]
-    of = paired_difference([a + s for a, s in zip(TEN, signs, strict=True)], TEN)
-    assert of.difference == pytest.approx(0) and of.low < 0 < of.high
-    assert of.p_wilcoxon > 0.5 and judge(of) == "unclear"
+    measured = paired_difference([a + s for a, s in zip(TEN, signs, strict=True)], TEN)
+    assert measured.difference == pytest.approx(0) and measured.low < 0 < measured.high
+    assert measured.p_wilcoxon > 0.5 and judge(measured) == "unclear"
 
 
 def test_the_difference_changes_its_sign_with_the_order():
@@ -53,9 +53,9 @@ def test_the_interval_does_not_depend_on_how_many_resamples_are_held_at_a_time(m
 
 
 def test_pairs_of_which_one_is_not_defined_are_left_out_and_counted():
-    of = paired_difference([0.9, None, 0.7, math.nan], [0.8, 0.5, None, 0.4])
-    assert (of.n, of.n_left_out) == (1, 3)
-    assert (of.mean_a, of.mean_b) == (0.9, 0.8)
+    measured = paired_difference([0.9, None, 0.7, math.nan], [0.8, 0.5, None, 0.4])
+    assert (measured.n, measured.n_left_out) == (1, 3)
+    assert (measured.mean_a, measured.mean_b) == (0.9, 0.8)
 
 
 def test_what_lacks_pairs_is_none():
@@ -72,21 +72,23 @@ def test_pairs_of_unequal_number_are_refused():
 
 def test_the_interval_of_ten_normal_values_holds_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(5)
-    hits = [of.low <= 0 <= of.high for of in (bootstrap_mean(rng.normal(size=10), n_resamples=1000) for _ in range(600))]
+    drawn = (bootstrap_mean(rng.normal(size=10), n_resamples=1000) for _ in range(600))
+    hits = [measured.low <= 0 <= measured.high for measured in drawn]
     assert 0.92 < np.mean(hits) < 0.98
 
 
 def test_of_many_values_the_interval_is_that_of_the_normal_distribution():
     values = np.random.default_rng(2).normal(size=4000)
     half = 1.96 * values.std() / math.sqrt(4000)
-    of = bootstrap_mean(values, n_resamples=4000)
-    assert of.high - of.mean == pytest.approx(half, rel=0.1) and of.mean - of.low == pytest.approx(half, rel=0.1)
+    measured = bootstrap_mean(values, n_resamples=4000)
+    assert measured.high - measured.mean == pytest.approx(half, rel=0.1)
+    assert measured.mean - measured.low == pytest.approx(half, rel=0.1)
 
 
 def test_the_p_value_is_that_of_wilcoxon_and_rounding_errors_do_not_break_ties():
     # 0.7 - 0.6 and 0.3 - 0.2 differ in their last digit.
-    of = paired_difference([0.7, 0.3, 0.5, 0.9, 0.8, 0.4], [0.6, 0.2, 0.7, 0.6, 0.4, 0.1])
-    assert of.p_wilcoxon == pytest.approx(stats.wilcoxon([0.1, 0.1, -0.2, 0.3, 0.4, 0.3]).pvalue)
+    measured = paired_difference([0.7, 0.3, 0.5, 0.9, 0.8, 0.4], [0.6, 0.2, 0.7, 0.6, 0.4, 0.1])
+    assert measured.p_wilcoxon == pytest.approx(stats.wilcoxon([0.1, 0.1, -0.2, 0.3, 0.4, 0.3]).pvalue)
 
 
 @pytest.mark.parametrize("n", [5, 20, 50])
@@ -106,8 +108,8 @@ def test_six_pairs_of_one_sign_are_the_fewest_that_the_rank_test_finds():
 
 
 def test_of_equal_measurements_the_rank_test_says_nothing():
-    of = paired_difference(TEN, TEN)
-    assert of.p_wilcoxon == 1.0 and (of.low, of.high) == (0, 0)
+    measured = paired_difference(TEN, TEN)
+    assert measured.p_wilcoxon == 1.0 and (measured.low, measured.high) == (0, 0)
 
 
 @pytest.mark.parametrize(("by", "verdict"), [(0.1, "better"), (-0.1, "worse"), (0.0, "same"), (0.005, "same")])
@@ -156,9 +158,10 @@ def test_the_report_says_what_was_compared_how_often_and_what_it_means():
             row_of("without PET", "channels", ("PET",), without, full, 0),
             row_of("without MR", "channels", ("MR",), {"case_0": 0.7}, full, 0),
             row_of("without T2", "channels", ("T2",), {}, full, 0))
-    of = Ablation(dataset="Dataset010_STS", planner="budgeted", configuration="3d_fullres", fold=0, seed=0, mirroring=False,
-                  every_subset=True, permutations=0, rows=rows, findings=findings_of(rows, 0), unscored=("case_9: damaged",))
-    text = as_text(of)
+    ablation = Ablation(dataset="Dataset010_STS", planner="budgeted", configuration="3d_fullres", fold=0, seed=0,
+                        mirroring=False, every_subset=True, permutations=0, rows=rows,
+                        findings=findings_of(rows, 0), unscored=("case_9: damaged",))
+    text = as_text(ablation)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     assert cells[2][:3] == ["all that each case has", "7 (1 out)", "0.830"]
     assert cells[3] == ["without PET", "7 (1 out)", "0.580", "0.830", "+0.250", "+0.250 to +0.250", "0.016"]
@@ -166,4 +169,4 @@ def test_the_report_says_what_was_compared_how_often_and_what_it_means():
     assert "- MR: 1 case is too few to say" in text and "- T2: nothing can be said" in text
     assert "not scored: case_9: damaged" in text and "without mirroring" in text
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
-    assert Ablation.model_validate_json(of.model_dump_json()) == of
+    assert Ablation.model_validate_json(ablation.model_dump_json()) == ablation

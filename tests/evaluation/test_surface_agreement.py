@@ -32,8 +32,8 @@ def test_hd_hd95_assd_and_nsd_are_those_of_surface_distance(pair, pair_of_masks)
     assert metrics.hausdorff_mm(distances) == pytest.approx(expected["hd_mm"], rel=1e-6)
     assert metrics.hausdorff_mm(distances, 95) == pytest.approx(expected["hd95_mm"], rel=1e-6)
     assert metrics.assd_mm(distances) == pytest.approx(expected["assd_mm"], rel=1e-6)
-    found = [metrics.nsd(distances, mm) for mm in FIXTURE["tolerances_mm"]]
-    np.testing.assert_allclose(found, expected["nsd"], atol=1e-6)
+    measured = [metrics.nsd(distances, mm) for mm in FIXTURE["tolerances_mm"]]
+    np.testing.assert_allclose(measured, expected["nsd"], atol=1e-6)
 
 
 def test_the_fixture_is_of_masks_that_differ_and_of_unequal_spacing():

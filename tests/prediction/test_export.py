@@ -115,29 +115,29 @@ def test_slab_by_slab_equals_whole(order, monkeypatch):
     prepared = prepared_of((9, 10, 11), (20, 14, 15))
     plan = plan_of(LABELS, Resampling(order_logits=order))
     arguments = (logits, prepared, plan, plan.configurations["tiny"])
-    label, soft = restore_label(*arguments), restore_probabilities(*arguments, dtype=np.float32)
+    label, probabilities = restore_label(*arguments), restore_probabilities(*arguments, dtype=np.float32)
     monkeypatch.setattr(export, "_SLAB_BYTES", 4 * 4 * 14 * 15 * 3)
     monkeypatch.setattr("autoseg.grids.vote._SLAB_VOXELS", 1000)
     np.testing.assert_array_equal(restore_label(*arguments), label)
-    np.testing.assert_allclose(restore_probabilities(*arguments, dtype=np.float32), soft, atol=1e-6)
-    assert (label == np.array([0, 1, 7, 300])[soft.argmax(0)]).all()
+    np.testing.assert_allclose(restore_probabilities(*arguments, dtype=np.float32), probabilities, atol=1e-6)
+    assert (label == np.array([0, 1, 7, 300])[probabilities.argmax(0)]).all()
 
 
 def test_probabilities_sum_to_one_and_background_is_certain_outside():
     prepared = prepared_of((3, 4, 5), (6, 5, 5), file=(8, 9, 9), offset=(1, 2, 2), transpose=(1, 0, 2))
     plan = plan_of(LABELS)
-    soft = restore_probabilities(random_logits(4, (3, 4, 5)), prepared, plan, plan.configurations["tiny"])
-    assert soft.shape == (4, 9, 8, 9) and soft.dtype == np.float16
-    np.testing.assert_allclose(soft.astype(float).sum(0), 1, atol=5e-3)
-    assert soft[:, 0, 0, 0].tolist() == [1, 0, 0, 0]
-    assert soft[0, 2:7, 1:7, 2:7].max() < 1
+    probabilities = restore_probabilities(random_logits(4, (3, 4, 5)), prepared, plan, plan.configurations["tiny"])
+    assert probabilities.shape == (4, 9, 8, 9) and probabilities.dtype == np.float16
+    np.testing.assert_allclose(probabilities.astype(float).sum(0), 1, atol=5e-3)
+    assert probabilities[:, 0, 0, 0].tolist() == [1, 0, 0, 0]
+    assert probabilities[0, 2:7, 1:7, 2:7].max() < 1
 
 
 def test_probabilities_of_regions_are_independent_and_zero_outside():
     prepared = prepared_of((2, 2, 2), (2, 2, 2), file=(4, 4, 4), offset=(1, 1, 1))
     plan = plan_of(REGIONS)
-    soft = restore_probabilities(torch.zeros(3, 2, 2, 2), prepared, plan, plan.configurations["tiny"])
-    assert soft[:, 1:3, 1:3, 1:3].min() == soft.max() == 0.5 and soft[:, 0].max() == 0
+    probabilities = restore_probabilities(torch.zeros(3, 2, 2, 2), prepared, plan, plan.configurations["tiny"])
+    assert probabilities[:, 1:3, 1:3, 1:3].min() == probabilities.max() == 0.5 and probabilities[:, 0].max() == 0
 
 
 def test_logits_are_left_unchanged_and_half_precision_is_accepted():
@@ -145,10 +145,10 @@ def test_logits_are_left_unchanged_and_half_precision_is_accepted():
     before = logits.clone()
     prepared, plan = prepared_of((4, 5, 6), (8, 9, 7)), plan_of(REGIONS)
     label = restore_label(logits, prepared, plan, plan.configurations["tiny"])
-    soft = restore_probabilities(logits, prepared, plan, plan.configurations["tiny"])
+    probabilities = restore_probabilities(logits, prepared, plan, plan.configurations["tiny"])
     same = restore_probabilities(logits, prepared_of((4, 5, 6), (4, 5, 6)), plan, plan.configurations["tiny"])
     assert torch.equal(logits, before)
-    assert label.shape == (8, 9, 7) and soft.shape == (3, 8, 9, 7)
+    assert label.shape == (8, 9, 7) and probabilities.shape == (3, 8, 9, 7)
     np.testing.assert_allclose(same, logits.float().sigmoid().numpy(), atol=1e-3)
 
 

@@ -22,7 +22,7 @@ from predict_phantoms import CASE, member_of, predictor_of
 GPU, HOST = torch.device("cuda"), torch.device("cpu")
 
 
-class NeedsRoom(nn.Module):
+class NeedsMemory(nn.Module):
     """Runs out of memory with more than one tile at once."""
 
     def __init__(self):
@@ -39,7 +39,7 @@ class NeedsRoom(nn.Module):
 def test_a_folder_is_warned_of_little_memory_once_and_later_cases_begin_with_what_worked(tmp_path, caplog):
     for name in ("a", "b", "c"):
         write_array(tmp_path / "images" / f"{name}_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
-    predictor, model = predictor_of(), NeedsRoom()
+    predictor, model = predictor_of(), NeedsMemory()
     predictor.members[0].models = (FoldModel(model),)
     with caplog.at_level(logging.WARNING):
         predict_folder(predictor, tmp_path / "images", tmp_path / "masks")
@@ -51,9 +51,9 @@ def test_a_folder_is_warned_of_little_memory_once_and_later_cases_begin_with_wha
 
 def test_a_case_that_was_too_large_for_a_gpu_does_not_slow_those_after_it(caplog):
     memory = PredictionMemory()
-    memory.worked(MemoryPlan(1, HOST), GPU, "CUDA out of memory")
+    memory.remember(MemoryPlan(1, HOST), GPU, "CUDA out of memory")
     assert memory.plans(4, GPU) == [MemoryPlan(4, GPU), MemoryPlan(2, GPU), MemoryPlan(1, GPU), MemoryPlan(1, HOST)]
-    memory.worked(MemoryPlan(2, GPU), GPU, "CUDA out of memory")
+    memory.remember(MemoryPlan(2, GPU), GPU, "CUDA out of memory")
     assert memory.plans(4, GPU)[0] == MemoryPlan(2, GPU)
     assert "logits collected on cpu" in caplog.text
     assert "predicting 2 tiles" in caplog.text
@@ -61,7 +61,7 @@ def test_a_case_that_was_too_large_for_a_gpu_does_not_slow_those_after_it(caplog
 
 def test_what_works_at_once_changes_nothing():
     memory = PredictionMemory()
-    memory.worked(MemoryPlan(4, GPU), GPU, None)
+    memory.remember(MemoryPlan(4, GPU), GPU, None)
     assert memory.plans(4, GPU)[0] == MemoryPlan(4, GPU)
 
 
@@ -74,9 +74,9 @@ def test_logits_that_do_not_fit_are_collected_in_half_precision_and_this_is_logg
     monkeypatch.setattr(memory_plan_module, "free_host_bytes", lambda: free)
     memory = PredictionMemory()
     with caplog.at_level(logging.INFO, logger="autoseg.prediction.memory_plan"):
-        assert [memory.logits(3, (10, 10, 10), HOST).dtype for _ in range(2)] == [dtype, dtype]
+        assert [memory.allocate(3, (10, 10, 10), HOST).dtype for _ in range(2)] == [dtype, dtype]
     assert len(caplog.records) == (dtype == torch.float16)
-    assert memory.logits(3, (10, 10, 10), HOST, exact=True).dtype == torch.float32
+    assert memory.allocate(3, (10, 10, 10), HOST, exact=True).dtype == torch.float32
 
 
 def test_half_precision_keeps_the_masks(monkeypatch):
@@ -108,10 +108,10 @@ def test_logits_of_members_on_different_devices_are_added_on_the_host(a, b, wher
 
 def test_large_logits_are_kept_in_half_precision_whatever_is_free(monkeypatch):
     monkeypatch.setattr(memory_plan_module, "free_host_bytes", lambda: 2**50)
-    assert PredictionMemory().logits(3, (10, 10, 10), HOST).dtype == torch.float32
+    assert PredictionMemory().allocate(3, (10, 10, 10), HOST).dtype == torch.float32
     monkeypatch.setattr(memory_plan_module, "_LARGE_BYTES", 4 * 3 * 1000 - 1)
-    assert PredictionMemory().logits(3, (10, 10, 10), HOST).dtype == torch.float16
-    assert PredictionMemory().logits(3, (10, 10, 10), HOST, exact=True).dtype == torch.float32
+    assert PredictionMemory().allocate(3, (10, 10, 10), HOST).dtype == torch.float16
+    assert PredictionMemory().allocate(3, (10, 10, 10), HOST, exact=True).dtype == torch.float32
     assert bytes_of_logits(3, (10, 10, 10)) == (3 * 2 + 12) * 1000
 
 
@@ -134,13 +134,13 @@ def test_half_precision_rounds_once(monkeypatch):
 
 def test_where_a_tile_is_half_of_the_case_half_precision_is_for_short_memory_alone(monkeypatch):
     monkeypatch.setattr(memory_plan_module, "_LARGE_BYTES", 0)
-    assert PredictionMemory().logits(3, (10, 10, 10), HOST, depth=5).dtype == torch.float32
+    assert PredictionMemory().allocate(3, (10, 10, 10), HOST, depth=5).dtype == torch.float32
     assert bytes_of_logits(3, (10, 10, 10), 5) == (3 * 4 + 12) * 1000
     assert bytes_of_logits(3, (100, 10, 10), 49, exact=True) == (3 * 4 + 12) * 10_000
     assert bytes_of_logits(3, (100, 10, 10), 49) == 3 * 2 * 10_000 + 12 * 10_000
     assert bytes_of_logits(30, (100, 10, 10), 49) == 30 * 2 * 10_000 + 30 * 4 * 4900
     monkeypatch.setattr(memory_plan_module, "free_host_bytes", lambda: 0)
-    assert PredictionMemory().logits(3, (10, 10, 10), HOST, depth=5).dtype == torch.float16
+    assert PredictionMemory().allocate(3, (10, 10, 10), HOST, depth=5).dtype == torch.float16
 
 
 def test_a_large_image_is_kept_in_half_precision_and_the_mask_is_the_same(monkeypatch):
@@ -157,11 +157,11 @@ def test_rows_are_summed_exactly_until_they_are_complete(patch):
     tiling = cover((17, 13, 11), patch)
     rng = torch.Generator().manual_seed(0)
     exact = torch.zeros(3, *tiling.padded_shape)
-    kept = torch.zeros(3, *tiling.padded_shape, dtype=torch.float16)
-    rows = _Rows(kept, tiling.size[0])
+    halved = torch.zeros(3, *tiling.padded_shape, dtype=torch.float16)
+    rows = _Rows(halved, tiling.size[0])
     for tile in tiling:
         values = torch.rand(3, *tiling.size, generator=rng)
         exact[(slice(None), *tile.window)] += values
         rows.add(tile.window, values)
-    rows.close(kept.shape[1])
-    assert torch.equal(kept, exact.half())
+    rows.close(halved.shape[1])
+    assert torch.equal(halved, exact.half())

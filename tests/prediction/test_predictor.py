@@ -1,7 +1,9 @@
 """One or several configurations as one predictor, and the choice that inference.json makes."""
 
+import io
 import json
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from autoseg.cli import predict as predict_command
 from autoseg.formats import read_image, read_label, write_array
 from autoseg.formats.files import digest
 from autoseg.nn.model import build_model
+from autoseg.prediction import member
 from autoseg.prediction.current_settings import check_current
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.inference_settings import InferenceSettings, Member, Postprocessing, QualityControl
@@ -65,8 +68,8 @@ def add_configuration(workspace, name, **changes):
 def test_probabilities_of_different_grids_are_averaged_on_the_files(labels):
     fine, coarse = member_of(1, labels=labels), member_of(2, labels=labels, spacing_mm=(1.5, 2.0, 1.0))
     both = Predictor([fine, coarse]).predict(CASE, probabilities=True)
-    mean = np.mean([Predictor([member]).predict(CASE, True).probabilities_KDHW.astype(np.float32)
-                    for member in (fine, coarse)], axis=0)
+    mean = np.mean([Predictor([configuration]).predict(CASE, True).probabilities_KDHW.astype(np.float32)
+                    for configuration in (fine, coarse)], axis=0)
     assert np.allclose(both.probabilities_KDHW, mean, atol=2e-3)
     if labels is SPHERES:
         clear = np.sort(mean, 0)[-1] - np.sort(mean, 0)[-2] > 5e-3
@@ -95,8 +98,8 @@ def test_one_fold_has_nobody_to_disagree_with():
 
 
 def test_masks_are_postprocessed():
-    member, huge = member_of(1), Postprocessing(minimum_ml={"sphere": 1000.0})
-    before, after = (Predictor([member], steps).predict(CASE).label_DHW for steps in (None, huge))
+    configuration, huge = member_of(1), Postprocessing(minimum_ml={"sphere": 1000.0})
+    before, after = (Predictor([configuration], steps).predict(CASE).label_DHW for steps in (None, huge))
     assert (before == 1).any()
     assert np.array_equal(after, np.where(before == 1, 0, before))
 
@@ -118,9 +121,9 @@ def test_the_choice_of_cross_validation_is_used_by_itself_and_logged(tmp_path, c
 
 def test_python_and_the_command_predict_the_same_voxels_where_a_pair_was_chosen(tmp_path):
     workspace = trained_home(tmp_path, 0, 1)
-    (member,) = read_model(workspace.inference_settings(DATASET), InferenceSettings).members
+    (first,) = read_model(workspace.inference_settings(DATASET), InferenceSettings).members
     coarse = add_configuration(workspace, "3d_coarse", spacing_mm=(1.5, 2.0, 1.0))
-    choice = InferenceSettings(dataset=DATASET, members=(member, coarse), quality_control=RULE,
+    choice = InferenceSettings(dataset=DATASET, members=(first, coarse), quality_control=RULE,
                                postprocessing=Postprocessing(keep_largest=("sphere", "core"), minimum_ml={"core": 0.02}))
     write_json(workspace.inference_settings(DATASET), choice)
     write_array(tmp_path / "images" / "ball_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
@@ -168,8 +171,8 @@ def test_a_fold_that_is_gone_makes_the_choice_stale(tmp_path):
 
 def test_other_folds_of_a_cascades_earlier_stage_make_the_choice_stale(tmp_path):
     workspace = trained_home(tmp_path, 0, 1)
-    (member,) = read_model(workspace.inference_settings(DATASET), InferenceSettings).members
-    cascade = member.model_copy(update={"previous": member})
+    (first,) = read_model(workspace.inference_settings(DATASET), InferenceSettings).members
+    cascade = first.model_copy(update={"previous": first})
     check_current(workspace, InferenceSettings(dataset=DATASET, members=(cascade,)))
     workspace.fold(DATASET, "budgeted", NAME, 2).path.mkdir(parents=True)
     write_json(workspace.fold(DATASET, "budgeted", NAME, 2).result, {"mean_dice": 0.5})
@@ -185,7 +188,7 @@ def test_a_folder_gets_its_quality_and_its_maps(tmp_path):
     predict_folder(opened, tmp_path / "images", masks, uncertainty=True)
     quality = json.loads((masks / "quality.json").read_text())
     assert (quality["review_below"], quality["correlation"], quality["n"]) == (2.0, 0.7, 12)
-    assert [(one["name"], one["needs_review"]) for one in quality["cases"]] == [("ball", True), ("other", True)]
+    assert [(case["name"], case["needs_review"]) for case in quality["cases"]] == [("ball", True), ("other", True)]
     assert 0 <= quality["cases"][0]["predicted_dice"] <= 1
     for what in ("entropy", "disagreement"):
         image, geometry = read_image(masks / f"ball_{what}.nii.gz")
@@ -219,11 +222,11 @@ def test_what_was_said_of_a_mask_stays_with_it_and_goes_with_it(tmp_path):
     opened, masks = Predictor.open(home=tmp_path, device="cpu"), tmp_path / "masks"
     for name in ("ball", "other"):  # one file at a time into one folder
         predict_folder(opened, tmp_path / "images" / f"{name}_0000.nii.gz", masks)
-    named = [one["name"] for one in json.loads((masks / "quality.json").read_text())["cases"]]
+    named = [case["name"] for case in json.loads((masks / "quality.json").read_text())["cases"]]
     assert named == ["ball", "other"]
     predict_folder(Predictor.open(home=tmp_path, device="cpu", configuration=NAME), tmp_path / "images" / "ball_0000.nii.gz",
                    masks)
-    named = [one["name"] for one in json.loads((masks / "quality.json").read_text())["cases"]]
+    named = [case["name"] for case in json.loads((masks / "quality.json").read_text())["cases"]]
     assert named == ["other"]  # of the new mask of ball nothing is known
 
 
@@ -242,3 +245,17 @@ def test_without_quality_control_no_quality_is_written(tmp_path):
     write_array(tmp_path / "images" / "ball_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
     predict_folder(predictor_of(), tmp_path / "images", tmp_path / "masks")
     assert not (tmp_path / "masks" / "quality.json").exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("screen", "long_case", "shown"), [(Terminal, 4, True), (Terminal, 100, False),
+                                                            (io.StringIO, 4, False)])
+def test_a_long_case_has_a_progress_bar_of_its_own_on_a_terminal(screen, long_case, shown, monkeypatch):
+    monkeypatch.setattr(member, "LONG_CASE", long_case)
+    monkeypatch.setattr(sys, "stderr", screen())
+    predictor_of().predict(CASE)  # four tiles
+    assert (f"{CASE.name}, 3d_fullres" in sys.stderr.getvalue()) == shown

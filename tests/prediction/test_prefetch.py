@@ -15,10 +15,10 @@ from predict_phantoms import CASE, member_of, predictor_of
 
 
 def test_the_next_one_is_made_while_the_caller_has_this_one_and_never_two():
-    begun, second = [], threading.Event()
+    started, second = [], threading.Event()
 
     def make(task):
-        begun.append(task)
+        started.append(task)
         if task == 2:
             second.set()
         return 10 * task
@@ -26,15 +26,15 @@ def test_the_next_one_is_made_while_the_caller_has_this_one_and_never_two():
     walk = prefetch([1, 2, 3], make, lambda this, following: True)
     assert next(walk) == (1, 10)
     assert second.wait(5)
-    assert begun == [1, 2]
+    assert started == [1, 2]
     assert list(walk) == [(2, 20), (3, 30)]
 
 
 def test_what_does_not_fit_is_made_when_its_turn_comes():
-    begun = []
-    walk = prefetch("ab", lambda task: begun.append(task) or task, lambda this, following: False)
+    started = []
+    walk = prefetch("ab", lambda task: started.append(task) or task, lambda this, following: False)
     next(walk)
-    assert begun == ["a"]
+    assert started == ["a"]
     assert list(walk) == [("b", "b")]
 
 
@@ -57,7 +57,7 @@ def test_too_little_memory_beside_a_prediction_is_tried_again_alone():
             raise MemoryError
         return task
 
-    assert [made for _, made in prefetch("ab", make, lambda this, following: True)] == ["a", "b"]
+    assert [result for _, result in prefetch("ab", make, lambda this, following: True)] == ["a", "b"]
     assert tried == ["a", "b", "b"]
 
 

@@ -19,11 +19,11 @@ def line(*ball: float) -> np.ndarray:
     return np.stack([1 - inside, inside])
 
 
-def votes_of(*soft, labels=BALL, images=True, temperature=1.0):
-    shape = soft[0].shape[1:]
-    votes = Votes(labels, shape, len(soft), temperature, images)
-    for one in soft:
-        votes.add([(tuple(slice(0, n) for n in shape), one)])
+def votes_of(*probabilities, labels=BALL, images=True, temperature=1.0):
+    shape = probabilities[0].shape[1:]
+    votes = Votes(labels, shape, len(probabilities), temperature, images)
+    for model in probabilities:
+        votes.add([(tuple(slice(0, n) for n in shape), model)])
     return votes
 
 
@@ -43,8 +43,8 @@ def test_an_empty_mask_is_right_if_nothing_is_there():
 
 def test_regions_have_each_their_mask():
     """Whole: 2 * 1.6 / (2 + 1.8); core: an empty mask, 0.4 at most."""
-    soft = np.array([[[[0.8, 0.8, 0.2]]], [[[0.4, 0.0, 0.0]]]], np.float32)
-    assert expected_dice(levels_of(soft), NESTED) == pytest.approx((3.2 / 3.8 + 0.6) / 2)
+    probabilities = np.array([[[[0.8, 0.8, 0.2]]], [[[0.4, 0.0, 0.0]]]], np.float32)
+    assert expected_dice(levels_of(probabilities), NESTED) == pytest.approx((3.2 / 3.8 + 0.6) / 2)
 
 
 def test_entropy_goes_from_nought_to_one():
@@ -65,12 +65,12 @@ def test_certain_models_that_contradict_each_other_disagree_completely():
 
 
 def test_slabs_give_what_a_whole_gives():
-    soft = np.random.default_rng(0).dirichlet((1, 1), (4, 3, 2)).astype(np.float32).transpose(3, 0, 1, 2)
-    whole, parts = votes_of(soft, images=False), Votes(BALL, (4, 3, 2), 1, 1.0, False)
-    parts.add([((slice(z, z + 2), slice(0, 3), slice(0, 2)), soft[:, z:z + 2]) for z in (0, 2)])
+    probabilities = np.random.default_rng(0).dirichlet((1, 1), (4, 3, 2)).astype(np.float32).transpose(3, 0, 1, 2)
+    whole, parts = votes_of(probabilities, images=False), Votes(BALL, (4, 3, 2), 1, 1.0, False)
+    parts.add([((slice(z, z + 2), slice(0, 3), slice(0, 2)), probabilities[:, z:z + 2]) for z in (0, 2)])
     assert parts.expected == pytest.approx(whole.expected)
     assert np.array_equal(parts.masks[0], whole.masks[0])
-    assert whole.expected[0] == pytest.approx(expected_dice(levels_of(soft), BALL))
+    assert whole.expected[0] == pytest.approx(expected_dice(levels_of(probabilities), BALL))
 
 
 def test_agreement_is_the_mean_dice_of_pairs():

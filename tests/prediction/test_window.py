@@ -62,7 +62,7 @@ class Convolution(nn.Module):
         return self.layer(image)
 
 
-class NeedsRoom(nn.Module):
+class NeedsMemory(nn.Module):
     """Runs out of memory with more than `limit` tiles at once."""
 
     def __init__(self, limit):
@@ -261,7 +261,7 @@ def test_progress_counts_to_the_number_of_tiles_times_mirrored_copies():
 def test_too_little_memory_is_answered_with_smaller_batches_and_one_warning(caplog):
     image = noise(1, 6, 6, 20)
     with caplog.at_level(logging.WARNING):
-        logits = predict_logits(NeedsRoom(limit=1), image, configuration((6, 6, 6), (0, 1)), CPU, at_once=8)
+        logits = predict_logits(NeedsMemory(limit=1), image, configuration((6, 6, 6), (0, 1)), CPU, at_once=8)
     torch.testing.assert_close(logits, torch.from_numpy(image))
     assert len(caplog.records) == 1
     assert "1 tile at a time" in caplog.text
@@ -269,7 +269,7 @@ def test_too_little_memory_is_answered_with_smaller_batches_and_one_warning(capl
 
 def test_too_little_memory_for_one_tile_is_a_users_error():
     with pytest.raises(UserError, match="too little memory for a single tile"):
-        predict_logits(NeedsRoom(limit=0), noise(1, 6, 6, 6), configuration((6, 6, 6)), CPU)
+        predict_logits(NeedsMemory(limit=0), noise(1, 6, 6, 6), configuration((6, 6, 6)), CPU)
 
 
 def test_an_error_of_the_model_is_not_taken_for_lack_of_memory():
@@ -289,7 +289,8 @@ def test_the_logits_may_be_changed_in_place_afterwards():
 
 def test_before_host_memory_smaller_batches_are_tried():
     gpu, host = torch.device("cuda"), torch.device("cpu")
-    assert PredictionMemory().plans(4, gpu) == [MemoryPlan(4, gpu), MemoryPlan(2, gpu), MemoryPlan(1, gpu), MemoryPlan(1, host)]
+    assert PredictionMemory().plans(4, gpu) == [MemoryPlan(4, gpu), MemoryPlan(2, gpu), MemoryPlan(1, gpu),
+                                                MemoryPlan(1, host)]
     assert PredictionMemory().plans(3, host) == [MemoryPlan(3, host), MemoryPlan(1, host)]
 
 
