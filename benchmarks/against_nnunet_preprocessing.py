@@ -97,7 +97,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        compared = [found for found in (_find(c, arguments.data, Path(scratch)) for c in COMPARISONS) if found]
+        candidates = [_find(comparison, arguments.data, Path(scratch)) for comparison in COMPARISONS]
+        compared = [comparison for comparison in candidates if comparison]
         failed = compare(compared, arguments.nnunet_python, Path(scratch), arguments.write_fixtures)
     print(f"{len(compared) - failed} of {len(compared)} cases agree; {len(COMPARISONS) - len(compared)} without data")
     sys.exit(1 if failed else 0)
@@ -243,20 +244,20 @@ def write_fixture(comparison: Comparison, ours: tuple, theirs: dict) -> None:
     """Synthetic: the case and all that nnU-Net makes of it. Real: shape, digest of the label, a sample of voxels."""
     prepared, _, case, plan, _, _ = ours
     label = np.maximum(theirs["label"], 0).astype(np.int16)
-    kept = {"plan": plan.model_dump_json(), "box": theirs["box"]}
+    arrays = {"plan": plan.model_dump_json(), "box": theirs["box"]}
     if comparison.image:
         rng = np.random.default_rng(11)
         where = rng.choice(theirs["image"].size, SAMPLED_VOXELS, replace=False)
-        kept |= {"where": where, "values": theirs["image"].reshape(-1)[where], "shape": theirs["image"].shape,
+        arrays |= {"where": where, "values": theirs["image"].reshape(-1)[where], "shape": theirs["image"].shape,
                  "label_digest": hashlib.blake2b(np.ascontiguousarray(label).tobytes()).hexdigest(),
                  "files": (comparison.image.format(_first(comparison)), comparison.label.format(_first(comparison)))}
     else:
-        kept |= {"case_image": case.image_CDHW.astype(np.int16), "case_label": case.label_DHW.astype(np.int8),
+        arrays |= {"case_image": case.image_CDHW.astype(np.int16), "case_label": case.label_DHW.astype(np.int8),
                  "spacing_mm": case.geometry.spacing_mm, "image": theirs["image"].astype(np.float32),
                  "label": label.astype(np.int8), "restored": theirs["restored"].astype(np.int8),
                  "logits": (make_logits(comparison, prepared.image_CDHW.shape[1:]) / LOGIT_STEP).astype(np.int16),
                  "logit_step": LOGIT_STEP}
-    write_atomically(FIXTURES / f"{comparison.name}.npz", lambda path: np.savez_compressed(path, **kept))
+    write_atomically(FIXTURES / f"{comparison.name}.npz", lambda path: np.savez_compressed(path, **arrays))
 
 
 def _first(comparison: Comparison) -> str:

@@ -61,19 +61,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     if options.fixture is not None:
-        found = [{**pair, "expected": measure(*pair_of_masks(pair["kind"], pair["seed"], pair["shape"]), pair["spacing_mm"],
-                                              TOLERANCES_MM)} for pair in PAIRS]
-        options.fixture.write_text(json.dumps({"tolerances_mm": TOLERANCES_MM, "pairs": found}, indent=1) + "\n")
+        measured = [{**pair, "expected": measure(*pair_of_masks(pair["kind"], pair["seed"], pair["shape"]),
+                                                 pair["spacing_mm"], TOLERANCES_MM)} for pair in PAIRS]
+        options.fixture.write_text(json.dumps({"tolerances_mm": TOLERANCES_MM, "pairs": measured}, indent=1) + "\n")
     if options.time is not None:
         with np.load(options.time) as file:
             truth, predicted, spacing_mm = file["truth"], file["predicted"], tuple(map(float, file["spacing_mm"]))
-        seconds, of_cpu = [], []
+        seconds, cpu_seconds = [], []
         for _ in range(options.runs):
             begin, begin_cpu = time.perf_counter(), time.process_time()
             values = measure(truth, predicted, spacing_mm, (2.0,))
             seconds.append(time.perf_counter() - begin)
-            of_cpu.append(time.process_time() - begin_cpu)
-        print(json.dumps({"seconds": float(np.median(seconds)), "cpu_seconds": float(np.median(of_cpu)), **values}))
+            cpu_seconds.append(time.process_time() - begin_cpu)
+        print(json.dumps({"seconds": float(np.median(seconds)), "cpu_seconds": float(np.median(cpu_seconds)), **values}))
 
 
 if __name__ == "__main__":

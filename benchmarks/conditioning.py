@@ -6,8 +6,9 @@
     python benchmarks/conditioning.py cost           # parameters and processor seconds a step
     python benchmarks/conditioning.py decides --parts film tokens --iterations 300 --seed 1
 
-Volumes of 24^3 are made afresh for every step, from a seed; 64 others test. A small plain U-Net, with the project's encoder,
-model, input dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and labels.
+Volumes of 24^3 are made for every step, from a seed; 64 others test. A small plain U-Net, with the project's encoder,
+model, input dropout, loss, optimiser, weight average and training step. Prints Markdown; Dice is the mean over volumes and
+labels.
 
 In `decides` the other ball has a label of its own, so that the image alone is right in half of the cases at best. In
 `foreground` it is background: there, whoever calls both balls the lesion has a Dice of 2/3 without knowing which is.
@@ -77,7 +78,7 @@ def the_table_decides(generator: torch.Generator, n: int, twins: bool = True) ->
     background, balls, side = two_balls(generator, n)
     row = torch.arange(n)
     label = balls[row, side].long() + 2 * (balls[row, 1 - side].long() if twins else 0)
-    return background + 2 * balls.any(1, keepdim=True), label, said(side)
+    return background + 2 * balls.any(1, keepdim=True), label, conditions_of(side)
 
 
 def the_image_decides(generator: torch.Generator, n: int) -> Patients:
@@ -86,11 +87,11 @@ def the_image_decides(generator: torch.Generator, n: int) -> Patients:
     row = torch.arange(n)
     lesion, twin = balls[row, side], balls[row, 1 - side]
     by_lot = torch.randint(0, 2, (n,), generator=generator)
-    return background + (2.0 * lesion + 1.0 * twin)[:, None], lesion.long() + 2 * twin.long(), said(by_lot)
+    return background + (2.0 * lesion + 1.0 * twin)[:, None], lesion.long() + 2 * twin.long(), conditions_of(by_lot)
 
 
-def said(side: torch.Tensor) -> list[CaseConditions]:
-    return [CaseConditions(values={"side": SIDES[one]}) for one in side.tolist()]
+def conditions_of(side: torch.Tensor) -> list[CaseConditions]:
+    return [CaseConditions(values={"side": SIDES[index]}) for index in side.tolist()]
 
 
 def unet(features: Sequence[int]) -> UNet:
@@ -105,7 +106,8 @@ def plan_of(part: str, labels: LabelSpec, architecture: UNet, iterations: int, p
     configuration = Configuration(
         spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True,
         architecture=architecture, network=Part(name="unet"), normalizers=(Part(name="zscore"),),
-        conditioning=Part(name=part), input_dropout=HIDING if part != "none" else InputDropout(), augmentation=Part(name="none"), schedule=schedule)
+        conditioning=Part(name=part), input_dropout=HIDING if part != "none" else InputDropout(),
+        augmentation=Part(name="none"), schedule=schedule)
     return Plan(dataset="conditioning", planner="none", channels=(ChannelSpec(name="MR"),), labels=labels,
                 transpose=(0, 1, 2), configurations={"3d_fullres": configuration})
 
@@ -123,31 +125,32 @@ def fitted(task: Task, seed: int) -> ConditionEncoder:
 
 def trained(part: str, task: Task, labels: LabelSpec, arguments: argparse.Namespace) -> tuple[TrainState, float]:
     """The trained state, and the seconds that it took."""
-    generator, coins = (torch.Generator().manual_seed(arguments.seed + offset) for offset in (0, 10**6))
-    encoder, begun = fitted(task, arguments.seed), time.perf_counter()
+    generator, mask_generator = (torch.Generator().manual_seed(arguments.seed + offset) for offset in (0, 10**6))
+    encoder, started = fitted(task, arguments.seed), time.perf_counter()
     plan = plan_of(part, labels, unet((8, 16, 32)), arguments.iterations)
     state, loss = state_of(plan, encoder.layout, arguments.seed)
     state.model.train()
     while not state.finished:
-        image, label, told = task(generator, BATCH)
-        batch = Batch(image, label, torch.ones(BATCH, 1, dtype=torch.bool), collate([encode(encoder, one) for one in told]))
-        batch = drop_inputs(batch, plan.configurations["3d_fullres"].input_dropout, coins, encoder.layout)
+        image, label, cases = task(generator, BATCH)
+        batch = Batch(image, label, torch.ones(BATCH, 1, dtype=torch.bool),
+                      collate([encode(encoder, case) for case in cases]))
+        batch = drop_inputs(batch, plan.configurations["3d_fullres"].input_dropout, mask_generator, encoder.layout)
         train_step(state, state.model, loss, batch, RUNTIME)
-    return state, time.perf_counter() - begun
+    return state, time.perf_counter() - started
 
 
 @torch.inference_mode()
-def dice(state: TrainState, patients: Patients, encoder: ConditionEncoder, told: Sequence[CaseConditions], n_labels: int
+def dice(state: TrainState, patients: Patients, encoder: ConditionEncoder, cases: Sequence[CaseConditions], n_labels: int
          ) -> float:
-    """Mean over volumes and labels, where the table says what is `told`."""
+    """Mean over volumes and labels, with the tables of the `cases`."""
     image, label, _ = patients
     with AveragedWeights(state) as model, RUNTIME.autocast():
-        conditions = [collate([encode(encoder, one) for one in told[i : i + 8]]) for i in range(0, len(image), 8)]
-        found = torch.cat([model(eight, None, known).argmax(1)
+        conditions = [collate([encode(encoder, case) for case in cases[i : i + 8]]) for i in range(0, len(image), 8)]
+        predicted = torch.cat([model(eight, None, known).argmax(1)
                            for eight, known in zip(image.split(8), conditions, strict=True)])
     scores = []
     for value in range(1, n_labels + 1):
-        a, b = (found == value).flatten(1), (label == value).flatten(1)
+        a, b = (predicted == value).flatten(1), (label == value).flatten(1)
         scores.append(2 * (a & b).sum(1) / (a.sum(1) + b.sum(1)))
     return torch.stack(scores).mean().item()
 
@@ -169,8 +172,8 @@ def compared(task: Task, labels: LabelSpec, arguments: argparse.Namespace) -> No
     shuffled, encoder = [patients[2][i] for i in order], fitted(task, arguments.seed)
     for part in arguments.parts:
         state, seconds = trained(part, task, labels, arguments)
-        row(part, *(dice(state, patients, encoder, told, len(labels.foreground))
-                    for told in (patients[2], shuffled, [CaseConditions()] * N_TEST)), f"{seconds:.0f}")
+        row(part, *(dice(state, patients, encoder, cases, len(labels.foreground))
+                    for cases in (patients[2], shuffled, [CaseConditions()] * N_TEST)), f"{seconds:.0f}")
 
 
 def cost(arguments: argparse.Namespace) -> None:
@@ -181,13 +184,13 @@ def cost(arguments: argparse.Namespace) -> None:
     """
     shape, batch_size, names = (40, 56, 40), 2, [f"column_{i}" for i in range(5)]
     table = ConditionTable(specs=tuple(ConditionSpec(name=name, kind="category") for name in names))
-    told = [CaseConditions(values={name: str(i // 2 % 4) for name in names}) for i in range(16)]
-    encoder = fit_encoder(table, told)
+    cases = [CaseConditions(values={name: str(i // 2 % 4) for name in names}) for i in range(16)]
+    encoder = fit_encoder(table, cases)
     generator = torch.Generator().manual_seed(arguments.seed)
     image = torch.randn(batch_size, 1, *shape, generator=generator)
     label = torch.randint(0, 3, (batch_size, *shape), generator=generator)
     batch = Batch(image, label, torch.ones(batch_size, 1, dtype=torch.bool),
-                  collate([encode(encoder, one) for one in told[:batch_size]]))
+                  collate([encode(encoder, case) for case in cases[:batch_size]]))
     header("channels", "conditioning", "parameters", "added", "processor ms a step", "added")
     for channels in ((16, 64, 128, 256), (32, 64, 128, 256)):
         plan = plan_of("none", TWINS, unet(channels), 10**4, shape)
@@ -197,7 +200,7 @@ def cost(arguments: argparse.Namespace) -> None:
             features = [stage.requires_grad_() for stage in state.model.network.encode(image)]
         plain, name = parameters(state.model), "-".join(map(str, channels))
         row(name, "none", plain, "", f"{1000 * step:.0f}", "")
-        for part in (one for one in arguments.parts if one != "none"):
+        for part in (part for part in arguments.parts if part != "none"):
             conditioner = CONDITIONERS.make(Part(name=part), ConditionerContext(channels, encoder.layout, 3))
             own = fastest(lambda: there_and_back(conditioner, features, batch), 2 * arguments.rounds)  # noqa: B023
             row(name, part, parameters(conditioner), f"{parameters(conditioner) / plain:.1%}", f"{1000 * own:.0f}",
@@ -215,9 +218,9 @@ def fastest(run: Callable[[], object], rounds: int) -> float:
     """Processor seconds."""
     taken = []
     for _ in range(rounds):
-        begun = time.process_time()
+        started = time.process_time()
         run()
-        taken.append(time.process_time() - begun)
+        taken.append(time.process_time() - started)
     return min(taken)
 
 

@@ -116,8 +116,8 @@ def displaced(image_BCDHW: torch.Tensor, voxels_B3: torch.Tensor) -> torch.Tenso
 def hidden(generator: torch.Generator, shape: tuple[int, int], probability: float) -> torch.Tensor:
     """Presence (B, C): each channel is hidden with a probability, but never the last of a sample."""
     present = torch.rand(shape, generator=generator) >= probability
-    kept = torch.nn.functional.one_hot(torch.randint(0, shape[1], shape[:1], generator=generator), shape[1]).bool()
-    return torch.where(present.any(1, keepdim=True), present, kept)
+    spared = torch.nn.functional.one_hot(torch.randint(0, shape[1], shape[:1], generator=generator), shape[1]).bool()
+    return torch.where(present.any(1, keepdim=True), present, spared)
 
 
 def plan_of(fusion: str, n_channels: int, architecture: UNet, iterations: int, patch: Sequence[int] = (EDGE,) * 3) -> Plan:
@@ -155,11 +155,11 @@ def dice(state: TrainState, image: torch.Tensor, label: torch.Tensor, present: S
     """Mean over the volumes, all with the same channels present."""
     present_BC = torch.tensor(present).expand(len(image), -1)
     with AveragedWeights(state) as model:
-        found = torch.cat([model(part, known).argmax(1) == 1 for part, known in zip(image.split(8), present_BC.split(8),
+        predicted = torch.cat([model(part, known).argmax(1) == 1 for part, known in zip(image.split(8), present_BC.split(8),
                                                                                    strict=True)])
     truth = label == 1
     axes = (1, 2, 3)
-    return (2 * (found & truth).sum(axes) / (found.sum(axes) + truth.sum(axes))).mean().item()
+    return (2 * (predicted & truth).sum(axes) / (predicted.sum(axes) + truth.sum(axes))).mean().item()
 
 
 def test_volumes(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,20 +182,20 @@ def missing(arguments: argparse.Namespace) -> None:
                *((True, False, False), (False, True, False), (False, False, True))]
     header("fusion", "hidden in training", "all", "no 0", "no 1", "no 2", "worst of one missing", "0", "1", "2", "seconds")
     for fusion, hide in itertools.product(arguments.fusions, arguments.hide):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         state = trained(fusion, seen_at_random, arguments, hide=hide)
         scores = [dice(state, image, label, subset) for subset in subsets]
-        row(fusion, f"p = {hide}", *scores[:4], min(scores[1:4]), *scores[4:], round(time.perf_counter() - begun))
+        row(fusion, f"p = {hide}", *scores[:4], min(scores[1:4]), *scores[4:], round(time.perf_counter() - started))
 
 
 def alone(arguments: argparse.Namespace) -> None:
     header("fusion", "phases", "Dice", "seconds")
     runs = [("concat", "1 alone", second_alone), *((fusion, "0, 1, 2", seen_in_the_first) for fusion in arguments.fusions)]
     for fusion, phases_seen, task in runs:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         image, label = test_volumes(task)
         score = dice(trained(fusion, task, arguments), image, label, (True,) * image.shape[1])
-        row(fusion, phases_seen, score, round(time.perf_counter() - begun))
+        row(fusion, phases_seen, score, round(time.perf_counter() - started))
 
 
 def displacement(arguments: argparse.Namespace) -> None:
@@ -208,10 +208,10 @@ def displacement(arguments: argparse.Namespace) -> None:
     for (name, architecture), fusion in itertools.product(networks.items(), arguments.fusions):
         if arguments.network not in ("both", name):
             continue
-        begun = time.perf_counter()
+        started = time.perf_counter()
         state = trained(fusion, confirmed, arguments, architecture=architecture, displace=2)
         scores = [dice(state, displaced(image, signs(voxels)), label, (True, True)) for voxels in range(4)]
-        row(fusion, name, *scores, scores[0] - scores[2], round(time.perf_counter() - begun))
+        row(fusion, name, *scores, scores[0] - scores[2], round(time.perf_counter() - started))
 
 
 def signs(voxels: int) -> torch.Tensor:
@@ -237,9 +237,9 @@ def cost(arguments: argparse.Namespace) -> None:
             states[fusion] = (new_state(goal, configuration, RUNTIME, 0), goal.build_loss(RUNTIME.device), [])
         for _ in range(arguments.rounds):
             for state, loss, seconds in states.values():
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 train_step(state, state.model, loss, batch, RUNTIME)
-                seconds.append(time.perf_counter() - begun)
+                seconds.append(time.perf_counter() - started)
         plain = min(states["concat"][2]), parameters(states["concat"][0])
         for fusion, (state, _, seconds) in states.items():
             row("-".join(map(str, features)), fusion, parameters(state), f"{parameters(state) / plain[1] - 1:.2%}",

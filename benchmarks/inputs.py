@@ -49,10 +49,10 @@ def main() -> None:
 def sts_variants(options: argparse.Namespace) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Name of the variant -> its dataset and what is added to the training command."""
     table = {"table": "clinical.csv", "id": "case", "columns": COLUMNS}
-    made = {"ct": link(options, 41, "CT", channels=(0,)), "ct_pet": link(options, 42, "CTPET", channels=(0, 1)),
+    datasets = {"ct": link(options, 41, "CT", channels=(0,)), "ct_pet": link(options, 42, "CTPET", channels=(0, 1)),
             "ct_pet_mr": link(options, 43, "CTPETMR", channels=(0, 1, 2)),
             "ct_pet_mr_table": link(options, 44, "CTPETMRTable", channels=(0, 1, 2), conditions=table)}
-    variants = {name: (dataset, ()) for name, dataset in made.items()}
+    variants = {name: (dataset, ()) for name, dataset in datasets.items()}
     unhidden = link(options, 45, "CTPETMRUnhidden", channels=(0, 1, 2))
     return {**variants, "ct_pet_mr_unhidden": (unhidden, NO_HIDING)}
 

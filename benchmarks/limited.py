@@ -61,15 +61,16 @@ def main() -> None:
             if path.name != "dataset.json" and not (raw / path.name).is_symlink():
                 (raw / path.name).symlink_to(path)
         write_json(raw / "dataset.json", read_json(options.dataset / "dataset.json") | options.declare)
-    how = "a systemd scope" if has_scopes() else "RLIMIT_DATA and this script"
+    limit = "a systemd scope" if has_scopes() else "RLIMIT_DATA and this script"
     done = [watch(stage, command, options.limit) for stage, command in stages(options, raw).items()
             if not options.only or stage in options.only]
-    print(f"\n{options.dataset.name}, {len(case_names(raw))} cases, limit {options.limit / 2**30:.1f} GiB by {how}\n")
+    print(f"\n{options.dataset.name}, {len(case_names(raw))} cases, limit {options.limit / 2**30:.1f} GiB by {limit}\n")
     print("| stage | outcome | seconds | peak MiB | processes | ended for memory |\n|---|---|---|---|---|---|")
-    for one in done:
-        print(f"| {one.stage} | {'completed' if one.status == 0 else f'status {one.status}'} | {one.seconds:.0f} "
-              f"| {one.peak_bytes / 2**20:.0f} | {one.processes} | {one.ended} |")
-    sys.exit(max(abs(one.status) for one in done))
+    for result in done:
+        outcome = "completed" if result.status == 0 else f"status {result.status}"
+        print(f"| {result.stage} | {outcome} | {result.seconds:.0f} "
+              f"| {result.peak_bytes / 2**20:.0f} | {result.processes} | {result.ended} |")
+    sys.exit(max(abs(result.status) for result in done))
 
 
 def case_names(raw: Path) -> list[str]:

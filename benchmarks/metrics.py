@@ -55,13 +55,13 @@ def main() -> None:
 def liver(reference: str | None, runs: int) -> None:
     truth, predicted = liver_pair(0)
     scoring = Scoring(metrics=("hd95_mm", "assd_mm", "nsd"), nsd_tolerance_mm=TOLERANCE_MM)
-    label_maps, seconds, of_cpu = (truth.astype(np.int16), predicted.astype(np.int16)), [], []
+    label_maps, seconds, cpu_seconds = (truth.astype(np.int16), predicted.astype(np.int16)), [], []
     for _ in range(runs):
         begin, begin_cpu = time.perf_counter(), time.process_time()
         (score,) = score_case(*label_maps, LIVER, SPACING_MM, "liver", scoring=scoring).labels
         seconds.append(time.perf_counter() - begin)
-        of_cpu.append(time.process_time() - begin_cpu)
-    ours, cpu = float(np.median(seconds)), float(np.median(of_cpu))
+        cpu_seconds.append(time.process_time() - begin_cpu)
+    ours, cpu = float(np.median(seconds)), float(np.median(cpu_seconds))
     print(f"| liver-like pair of {score.truth_ml / 1000:.2f} and {score.predicted_ml / 1000:.2f} L: "
           f"HD95 {score.hd95_mm:.2f} mm, ASSD {score.assd_mm:.3f} mm, NSD {score.nsd:.4f} "
           f"| {ours:.2f} s (processor {cpu:.2f} s) | <= 5 s |",

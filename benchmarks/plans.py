@@ -43,17 +43,18 @@ def fingerprint_of(facts: dict[str, Any]) -> Fingerprint:
 def published_form(plan: Plan) -> dict[str, Any]:
     """A plan in the file's words."""
     return {"transpose_forward": list(plan.transpose),
-            "configurations": {name: _configuration_form(one) for name, one in plan.configurations.items()}}
+            "configurations": {name: _configuration_form(configuration)
+                               for name, configuration in plan.configurations.items()}}
 
 
-def _configuration_form(one: Configuration) -> dict[str, Any]:
-    if one.previous:
-        return {"inherits_from": one.data, "previous_stage": one.previous}
-    own = {"spacing": one.spacing_mm, "median_shape": one.median_shape, "patch_size": one.patch,
-           "batch_size": one.batch, "batch_dice": one.batch_dice,
-           "normalization": [NORMALIZATION_OF[part.name] for part in one.normalizers],
-           "use_mask_for_norm": [part.name == "zscore_masked" for part in one.normalizers]}
-    return json.loads(json.dumps({**own, **one.architecture.model_dump(exclude={"kind", "encoder"})}))
+def _configuration_form(configuration: Configuration) -> dict[str, Any]:
+    if configuration.previous:
+        return {"inherits_from": configuration.data, "previous_stage": configuration.previous}
+    own = {"spacing": configuration.spacing_mm, "median_shape": configuration.median_shape,
+           "patch_size": configuration.patch, "batch_size": configuration.batch, "batch_dice": configuration.batch_dice,
+           "normalization": [NORMALIZATION_OF[part.name] for part in configuration.normalizers],
+           "use_mask_for_norm": [part.name == "zscore_masked" for part in configuration.normalizers]}
+    return json.loads(json.dumps({**own, **configuration.architecture.model_dump(exclude={"kind", "encoder"})}))
 
 
 def differences(expected: Any, answered: Any, where: str = "") -> list[str]:

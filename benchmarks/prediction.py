@@ -146,12 +146,12 @@ def skip(seconds: float, n_cases: int) -> None:
     print("| radius of lesions | Dice with all | with fewer | voxels that differ | of lesion voxels | passes | of | "
           "float16: voxels that differ |\n|---|---|---|---|---|---|---|---|", flush=True)
     for radii in ((3.0, 5.0), (1.2, 2.0)):
-        dice, fewer_dice, different, halved, lesion, passes, of = [], [], 0, 0, 0, 0, 0
+        dice, fewer_dice, different, halved, lesion, passes, n_tiles = [], [], 0, 0, 0, 0, 0
         for seed in range(n_cases):
             image, truth = phantom(seed, (56, 40, 40), radii)
             model.passes = 0
             full = predict_logits(model, image, configuration, CPU)
-            of += model.passes
+            n_tiles += model.passes
             model.passes = 0
             fewer = predict_logits(model, image, configuration, CPU, maybe=maybe_foreground(plan.labels)).argmax(0).numpy()
             passes += model.passes
@@ -162,7 +162,7 @@ def skip(seconds: float, n_cases: int) -> None:
             for mask, to in ((all_of_it, dice), (fewer, fewer_dice)):
                 to.append(2 * (mask * truth).sum() / max(1, mask.sum() + truth.sum()))
         print(f"| {radii[0]} to {radii[1]} | {np.mean(dice):.4f} | {np.mean(fewer_dice):.4f} | {different} | {lesion} | "
-              f"{passes} | {of} | {halved} |", flush=True)
+              f"{passes} | {n_tiles} | {halved} |", flush=True)
 
 
 def memory(shape: tuple[int, int, int], n_labels: int) -> None:
@@ -223,21 +223,21 @@ def export() -> None:
             peak[0] = max(peak[0], process.memory_info().rss)
 
     threading.Thread(target=watch, daemon=True).start()
-    start, begun = time.process_time(), time.perf_counter()
+    start, started = time.process_time(), time.perf_counter()
     restore_label(logits, prepared, plan, plan.configurations[NAME])
-    seconds, wall = time.process_time() - start, time.perf_counter() - begun
+    seconds, wall = time.process_time() - start, time.perf_counter() - started
     ended.set()
     print("| classes | logits GB | peak GB | processor s | wall s |\n|---|---|---|---|---|")
     print(f"| {n_classes} | {logits.nbytes / 1e9:.2f} | {peak[0] / 1e9:.2f} | {seconds:.0f} | {wall:.0f} |")
 
 
 if __name__ == "__main__":
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("what", choices=("forward", "skip", "memory", "export"))
-    made.add_argument("--shape", nargs=3, type=int, default=(800, 512, 512), help="of the CT of `memory`")
-    made.add_argument("--labels", type=int, default=4, help="of `memory`, with background")
-    made.add_argument("--seconds", type=float, default=120, help="processor seconds of training for `skip`")
-    made.add_argument("--cases", type=int, default=4, help="of each size for `skip`")
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("forward", "skip", "memory", "export"))
+    parser.add_argument("--shape", nargs=3, type=int, default=(800, 512, 512), help="of the CT of `memory`")
+    parser.add_argument("--labels", type=int, default=4, help="of `memory`, with background")
+    parser.add_argument("--seconds", type=float, default=120, help="processor seconds of training for `skip`")
+    parser.add_argument("--cases", type=int, default=4, help="of each size for `skip`")
+    options = parser.parse_args()
     {"forward": forward, "skip": lambda: skip(options.seconds, options.cases),
      "memory": lambda: memory(tuple(options.shape), options.labels), "export": export}[options.what]()

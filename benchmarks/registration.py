@@ -90,10 +90,10 @@ def known(seeds: int) -> None:
 
 
 def row(name: str, seed: int, points: np.ndarray, belongs: np.ndarray, outcome: tuple[Registered, float]) -> None:
-    found, seconds = outcome
-    before, after = (np.linalg.norm(where - belongs, axis=1) for where in (points, found.transform.apply(points)))
-    print(f"| {name} | {seed} | {found.kept} | {before.mean():.2f} / {before.max():.2f} | {after.mean():.2f} / "
-          f"{after.max():.2f} | {found.likeness:.2f} | {seconds:.1f} |", flush=True)
+    result, seconds = outcome
+    before, after = (np.linalg.norm(where - belongs, axis=1) for where in (points, result.transform.apply(points)))
+    print(f"| {name} | {seed} | {result.kept} | {before.mean():.2f} / {before.max():.2f} | {after.mean():.2f} / "
+          f"{after.max():.2f} | {result.likeness:.2f} | {seconds:.1f} |", flush=True)
 
 
 def stretched_pair(anatomy: Anatomy, truth: np.ndarray, seed: int) -> tuple:
@@ -113,8 +113,8 @@ def unrelated(seeds: int) -> None:
                 fixed_DHW = (picture(grid, lambda p, seed=seed: first_contrast(Anatomy(seed).density(p)), 20, seed)
                              if name.startswith("phantom") else noise(grid, sigma_mm, seed + 500))
                 outcomes.append(timed(fixed_DHW, grid, noise(grid, sigma_mm, seed + 7), grid, kind="rigid"))
-            rejected = sum(found.transform.is_identity and bool(found.reason) for found, _ in outcomes)
-            largest = max(found.likeness for found, _ in outcomes)
+            rejected = sum(result.transform.is_identity and bool(result.reason) for result, _ in outcomes)
+            largest = max(result.likeness for result, _ in outcomes)
             print(f"| {name} | {sigma_mm:.0f} | {rejected} of {seeds} | {largest:.2f} | "
                   f"{np.mean([seconds for _, seconds in outcomes]):.1f} |", flush=True)
 
@@ -133,12 +133,12 @@ def real(folder: Path, cases: list[str], kind: str) -> None:
             if moved is not case and len(cases) == 1:
                 continue
             fixed, moving = (channel(folder, who, number) for who, number in ((case, 0), (moved, 2)))
-            found, seconds = timed(*fixed, *moving, kind=kind)
+            result, seconds = timed(*fixed, *moving, kind=kind)
             stages = "; ".join(f"{stage.kind} {_number(stage.before)} to {_number(stage.after)}"
-                               + ("" if stage.accepted else f", not kept: {stage.reason}") for stage in found.stages)
-            moves = movement(found.transform, fixed[1], moving[1])
-            likeness = "-" if found.likeness is None else f"{found.likeness:.2f}"
-            print(f"| {name} | {found.kept} | {stages} | {moves} | {likeness} | {seconds:.1f} |", flush=True)
+                               + ("" if stage.accepted else f", not kept: {stage.reason}") for stage in result.stages)
+            moves = movement(result.transform, fixed[1], moving[1])
+            likeness = "-" if result.likeness is None else f"{result.likeness:.2f}"
+            print(f"| {name} | {result.kept} | {stages} | {moves} | {likeness} | {seconds:.1f} |", flush=True)
 
 
 def channel(folder: Path, case: str, number: int) -> tuple[np.ndarray, Geometry]:

@@ -27,11 +27,11 @@ def main() -> None:
     options = parser.parse_args()
     whole, fewer = (Predictor.open(dataset=options.dataset, home=options.home, device=options.device, skip_background=skip)
                     for skip in (False, True))
-    found = whole.find(options.images)
+    inputs = whole.find(options.images)
     print("| case | voxels | foreground | voxels that differ | s | s, skipping |\n|---|---|---|---|---|---|", flush=True)
     rows = []
-    for files in found.files[:options.cases]:
-        case = whole.load(files, found.conditions)
+    for files in inputs.files[:options.cases]:
+        case = whole.load(files, inputs.conditions)
         masks, seconds = [], []
         for predictor in (whole, fewer):
             start = time.perf_counter()

@@ -41,9 +41,9 @@ def main() -> None:
     options = parser.parse_args()
     name, held_out = options.dataset.name, options.home / "held_out"
     link(options.dataset.resolve(), options.home / "raw" / name, held_out, options.held_out)
-    chosen = ["-c", *options.configurations] if options.configurations else []
+    configurations = ["-c", *options.configurations] if options.configurations else []
     start = time.monotonic()
-    status = command("run", name, "--budget", options.budget, *chosen, "--home", str(options.home))
+    status = command("run", name, "--budget", options.budget, *configurations, "--home", str(options.home))
     append_record(options.home / "runs.jsonl", {"seconds": time.monotonic() - start, "status": status})
     cross_validation(options.home, name)
     if options.held_out:
@@ -82,11 +82,13 @@ def cross_validation(home: Path, name: str) -> None:
     for candidate in selection.candidates:
         print(f"| {candidate.title} | {row(candidate.scores)} |")
     print(f"| as chosen | {row(selection.final)} |")
-    quality_control, cases = selection.inference.quality_control, [case for case in selection.cases if case.true_dice is not None]
+    quality_control = selection.inference.quality_control
+    cases = [case for case in selection.cases if case.true_dice is not None]
     if quality_control is not None and selection.calibration is not None:
-        flagged = [case.true_dice for case in cases if case.look]
-        others = [case.true_dice for case in cases if not case.look]
-        print(f"\npredicted and true Dice of {quality_control.n} cases correlate by {quality_control.correlation:.3f}; {len(flagged)} flagged, "
+        flagged = [case.true_dice for case in cases if case.needs_review]
+        others = [case.true_dice for case in cases if not case.needs_review]
+        print(f"\npredicted and true Dice of {quality_control.n} cases correlate by {quality_control.correlation:.3f}; "
+              f"{len(flagged)} flagged, "
               f"mean Dice {np.mean(flagged) if flagged else np.nan:.4f}, others {np.mean(others):.4f}; calibration error "
               f"{selection.calibration.error_before:.4f}, with temperature {selection.calibration.temperature:.2f} "
               f"{selection.calibration.error_after:.4f}")
@@ -106,9 +108,9 @@ def on_held_out(home: Path, name: str, held_out: Path) -> None:
     inference = read_model(workspace.inference_settings(name), InferenceSettings)
     manifest = Dataset.open(workspace.raw(name)).manifest
     first = inference.members[0]
-    one = ["-d", name, "-p", first.planner, "-c", first.configuration]
-    plans = {f"{first.title}, fold {fold}": [*one, "-f", str(fold)] for fold in first.folds}
-    plans |= {f"{first.title}, all folds": [*one, "-f", *map(str, first.folds)], "as chosen": ["-d", name]}
+    options = ["-d", name, "-p", first.planner, "-c", first.configuration]
+    plans = {f"{first.title}, fold {fold}": [*options, "-f", str(fold)] for fold in first.folds}
+    plans |= {f"{first.title}, all folds": [*options, "-f", *map(str, first.folds)], "as chosen": ["-d", name]}
     dice = {}
     print("\n| held out | cases | mean Dice | 95 % interval | seconds a case |\n|---|---|---|---|---|")
     for index, (title, arguments) in enumerate(plans.items()):
@@ -121,8 +123,8 @@ def on_held_out(home: Path, name: str, held_out: Path) -> None:
         print(f"| {title} | {summary.n_cases} | {mean.mean:.4f} | {mean.low:.4f} to {mean.high:.4f} "
               f"| {seconds / summary.n_cases:.2f} |")
     if inference.quality_control is not None:
-        told = {case.name: case.predicted_dice for case in read_model(output / "quality.json", QualityReport).cases}
-        foretold = [told[case.name] for case in summary.cases]
+        by_case = {case.name: case.predicted_dice for case in read_model(output / "quality.json", QualityReport).cases}
+        foretold = [by_case[case.name] for case in summary.cases]
         print(f"\npredicted and true Dice of the held-out cases correlate by {np.corrcoef(foretold, dice[title])[0, 1]:.3f}")
     single = np.mean([dice[title] for title in list(plans)[:len(first.folds)]], axis=0)
     for title in list(plans)[len(first.folds):]:

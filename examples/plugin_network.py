@@ -1,4 +1,4 @@
-"""A network of one's own: a U-Net whose features are weighted a channel by what the whole patch holds.
+"""A network of one's own: a U-Net whose features are weighted, each channel by what the whole patch holds.
 
 Run in the folder of this file (any module that Python can import will do):
 

@@ -44,7 +44,7 @@ class Patient:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a folder that holds one folder a patient")
+    parser.add_argument("source", type=Path, help="a folder that holds one folder per patient")
     parser.add_argument("target", type=Path, help="the raw dataset to write: .../raw/DatasetNNN_Name")
     options = parser.parse_args(argv)
     patients = find_patients(options.source) if options.source.is_dir() else []

@@ -54,7 +54,7 @@ class Size(Frozen):
 
 
 # From the largest down; the first that can be trained for WANTED_ITERATIONS within the budget is chosen. Channels come in
-# sixteens, the width of a processor's bf16 registers: 24 cost as much as 32 (0.60 s against 0.71 s a step, 16: 0.26 s).
+# sixteens, the width of a processor's bf16 registers: 24 cost as much as 32 (0.60 s against 0.71 s per step, 16: 0.26 s).
 # At full resolution few are enough: 16-64-128-256 takes 0.44 s where 32-64-128-256 takes 0.71 s.
 SIZES = (
     Size(encoder="residual", features=(32,), largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
@@ -68,7 +68,7 @@ SIZES = (
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
     """The plan for a memory target and a time budget; what is not given explicitly is the machine's or a default.
 
-    Defaults: all memory of the device, 4 hours a fold on a GPU, 1 hour on a CPU.
+    Defaults: all memory of the device, 4 hours per fold on a GPU, 1 hour on a CPU.
     """
     memory = budget.memory_bytes or hardware.memory_bytes
     seconds = budget.seconds_per_fold or DEFAULT_SECONDS.get(hardware.device, DEFAULT_SECONDS_GPU)
@@ -135,7 +135,7 @@ def _affordable(base: Configuration, limits: _Limits) -> tuple[Configuration, _L
     Measured on 24 patients with sarcomas (benchmarks/RESULTS.md).
     """
     seen = limits.views(pooling(base.spacing_mm, base.patch), SIZES[-1], 2)
-    chosen, gain = base, 1.0
+    coarse, gain = base, 1.0
     for factor in COARSER:
         spacing = coarser(base.spacing_mm, factor)
         if seen * gain >= SELDOM_SEEN or math.prod(spacing) * limits.slice_mm[base.dimensions] > 1000 * limits.coarsest_ml:
@@ -144,13 +144,13 @@ def _affordable(base: Configuration, limits: _Limits) -> tuple[Configuration, _L
         shape = tuple(float(max(1, round(n * old / new))) for n, old, new in
                       zip(base.median_shape, base.spacing_mm, spacing, strict=True))
         patch = tuple(min(edge, int(n)) for edge, n in zip(base.patch, shape, strict=True))
-        chosen = base.model_copy(update={"spacing_mm": spacing, "median_shape": shape, "patch": patch})
-    if chosen is base:
+        coarse = base.model_copy(update={"spacing_mm": spacing, "median_shape": shape, "patch": patch})
+    if coarse is base:
         return base, limits, ""
-    to = "x".join(f"{mm:.3g}" for mm in chosen.spacing_mm)
+    to = "x".join(f"{mm:.3g}" for mm in coarse.spacing_mm)
     why = (f"resampled to {to} mm, coarser than the images: at their own resolution a voxel would be seen "
            f"{seen:.1f} times in the time there is")
-    return chosen, limits.model_copy(update={"n_voxels": limits.n_voxels / gain}), why
+    return coarse, limits.model_copy(update={"n_voxels": limits.n_voxels / gain}), why
 
 
 def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ def inner_bar(label: str, unit: str, least: int) -> Iterator[Callable[[int, int]
 
     It is shown on a terminal, where there are `least` parts or more, and disappears at the end.
     """
-    bar: tqdm[NoReturn] | None = None
+    bar: tqdm[Any] | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal bar

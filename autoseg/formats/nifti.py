@@ -14,7 +14,7 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.formats.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import write_atomically
 
 _GZIP = b"\x1f\x8b"
@@ -128,8 +128,8 @@ def plain_geometry(path: Path) -> Geometry | None:
     signs = np.array(_HALF_TURNS[rotation]) * (1, 1, header["pixdim"][0])
     if not np.array_equal(header["srow"], np.column_stack((np.diag(signs * spacing), header["offset"]))):
         return None
-    return Geometry(shape=tuple(map(int, size[::-1])), spacing_mm=tuple(map(float, spacing[::-1])),
-                    origin_mm=tuple(map(float, _RAS_TO_LPS @ header["offset"])),
+    return Geometry(shape=triple(map(int, size[::-1])), spacing_mm=triple(map(float, spacing[::-1])),
+                    origin_mm=triple(map(float, _RAS_TO_LPS @ header["offset"])),
                     direction=tuple(map(float, (_RAS_TO_LPS @ np.diag(signs)).ravel())), dimensions=3)
 
 
@@ -155,8 +155,8 @@ def _sheared(header: Any) -> Geometry:
         axes = columns / spacing
     if n == 2:
         spacing[2] = FLAT_SPACING * spacing[:2].max()
-    return Geometry(shape=tuple((*size, *(1,) * (3 - n))[::-1]), spacing_mm=tuple(float(s) for s in spacing[::-1]),
-                    origin_mm=tuple(float(o) for o in _RAS_TO_LPS @ affine[:3, 3]),
+    return Geometry(shape=triple((*size, *(1,) * (3 - n))[::-1]), spacing_mm=triple(float(s) for s in spacing[::-1]),
+                    origin_mm=triple(float(o) for o in _RAS_TO_LPS @ affine[:3, 3]),
                     direction=tuple(float(v) for v in axes.ravel()), dimensions=n)
 
 

@@ -122,7 +122,7 @@ def _whole(array: np.ndarray) -> bytes:
 
 
 def _compression(array: np.ndarray) -> dict[str, Any]:
-    """How an array is compressed: of two ways that which suits the middle slices of an image of whole numbers.
+    """The settings of blosc2 for an array. For an image of whole numbers, the better of two on its middle slices is taken.
 
     Float images shrink by about 1.6 at every level, but level 8 takes ten times as long as level 1. Voxels that were never
     resampled have few distinct values, which bytes that are not shuffled show.
@@ -136,4 +136,4 @@ def _compression(array: np.ndarray) -> dict[str, Any]:
     depth = array.shape[1]
     sample = np.ascontiguousarray(array[:, depth // 2:depth // 2 + 4])
     return min((of_many, of_few),
-               key=lambda way: len(blosc2.compress2(sample, typesize=sample.itemsize, nthreads=1, **way)))
+               key=lambda settings: len(blosc2.compress2(sample, typesize=sample.itemsize, nthreads=1, **settings)))

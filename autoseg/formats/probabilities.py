@@ -1,8 +1,8 @@
-"""Probabilities of a case on its file's grid, a byte each, without the background around it.
+"""Probabilities of a case on its file's grid, one byte each, without the background around it.
 
-A probability p is kept as round(255 p): what is read differs from it by at most 1/510. Voxels are left out on the sides
-where this says background and nothing else. `CASE.b2nd` is one compressed array (K, d, h, w) whose metadata hold the
-grid's shape, the box of what was kept and a checksum.
+A probability p is stored as round(255 p): what is read differs from it by at most 1/510. Margins that hold nothing but
+background are left out. `CASE.b2nd` is one compressed array (K, d, h, w). Its metadata hold the grid's shape, the box that
+was stored and a checksum.
 """
 
 import zlib
@@ -41,9 +41,9 @@ class SavedProbabilities:
         shared = [slice(max(mine.start, theirs.start), min(mine.stop, theirs.stop))
                   for mine, theirs in zip(self.box, box, strict=True)]
         if all(side.start < side.stop for side in shared):
-            to, of = ([slice(side.start - start.start, side.stop - start.start)
-                       for side, start in zip(shared, origin, strict=True)] for origin in (box, self.box))
-            out[(slice(None), *to)] = self.levels_KDHW[(slice(None), *of)]
+            target, source = ([slice(side.start - start.start, side.stop - start.start)
+                               for side, start in zip(shared, origin, strict=True)] for origin in (box, self.box))
+            out[(slice(None), *target)] = self.levels_KDHW[(slice(None), *source)]
         return out
 
 
@@ -54,7 +54,8 @@ def levels_of(probabilities: np.ndarray) -> np.ndarray:
 
 def uncertain(levels_KDHW: np.ndarray, has_regions: bool) -> np.ndarray:
     """Voxels (D, H, W; bool) that are not background alone, as far as levels tell."""
-    return levels_KDHW.any(0) if has_regions else levels_KDHW[0] != LEVELS
+    uncertain_DHW: np.ndarray = np.any(levels_KDHW, axis=0) if has_regions else levels_KDHW[0] != LEVELS
+    return uncertain_DHW
 
 
 def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions: bool) -> None:
@@ -63,13 +64,13 @@ def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions:
 
     levels = np.stack([levels_of(head) for head in probabilities_KDHW])
     box = occupied(uncertain(levels, has_regions))
-    kept = np.ascontiguousarray(levels[(slice(None), *box)])
+    inside = np.ascontiguousarray(levels[(slice(None), *box)])
     facts = {"shape": list(levels.shape[1:]), "start": [side.start for side in box], "regions": has_regions,
-             "checksum": zlib.crc32(kept)}
+             "checksum": zlib.crc32(inside.data)}
 
     def write(temporary: Path) -> None:
         compression = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.NOFILTER]}
-        array = blosc2.asarray(kept, urlpath=str(temporary), mode="w", cparams=compression)
+        array = blosc2.asarray(inside, urlpath=str(temporary), mode="w", cparams=compression)
         array.schunk.vlmeta["autoseg"] = facts
 
     write_atomically(path, write)
@@ -85,7 +86,7 @@ def read_probabilities(path: Path) -> SavedProbabilities:
     try:
         array = blosc2.open(str(path), mode="r")
         facts, levels = array.schunk.vlmeta["autoseg"], np.ascontiguousarray(array[:])
-        intact = zlib.crc32(levels) == facts["checksum"]
+        intact = zlib.crc32(levels.data) == facts["checksum"]
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise _damaged(path) from error
     if not intact:

@@ -1,5 +1,6 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.registry import READERS, Header, Reader
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import write_atomically
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
@@ -86,33 +87,34 @@ def save_itk(path: Path, image: Any) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
 
 
-def flat_or_solid(size, spacing, origin, direction) -> Geometry:
+def flat_or_solid(size: Sequence[int], spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]
+                  ) -> Geometry:
     """The grid of ITK's x, y[, z[, 1]] values; an image without z becomes one slice."""
     n = min(len(size), 3)
     axes = np.eye(3)
     axes[:n, :n] = np.array(direction).reshape(len(size), len(size))[:n, :n]
     flat = (1,) if n == 2 else ()
     thick = (FLAT_SPACING * max(spacing),) if n == 2 else ()
-    return Geometry(shape=(*flat, *(int(s) for s in size[:n][::-1])),
-                    spacing_mm=(*thick, *(float(s) for s in spacing[:n][::-1])),
-                    origin_mm=(*(float(o) for o in origin[:n]), *(0.0,) * (3 - n)),
+    return Geometry(shape=triple((*flat, *(int(s) for s in size[:n][::-1]))),
+                    spacing_mm=triple((*thick, *(float(s) for s in spacing[:n][::-1]))),
+                    origin_mm=triple((*(float(o) for o in origin[:n]), *(0.0,) * (3 - n))),
                     direction=tuple(float(v) for v in axes.ravel()), dimensions=n)
 
 
-def refuse_more_than_3d(path: Path, size) -> None:
+def refuse_more_than_3d(path: Path, size: Sequence[int]) -> None:
     """A UserError where a file has a fourth axis of more than one entry, or no two axes."""
     if len(size) < 2 or any(s != 1 for s in size[3:]):
         raise UserError(f"the file holds a {len(size)}D volume", where=path, found=f"size (x, y, ...) {tuple(size)}",
-                        expected="one 3D volume or 2D image a file",
-                        do="split it into one file a channel: CASE_0000, CASE_0001, ...")
+                        expected="one 3D volume or 2D image per file",
+                        do="split it into one file per channel: CASE_0000, CASE_0001, ...")
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error of a library as one of ours. ITK's last line says most, but for MetaImage, which blames the name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Reason: No such file")] or [type(error).__name__]
-    found = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
-    return UserError("the file cannot be read", where=path, found=found.replace(str(path), "").strip(" :"),
+    reason = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
+    return UserError("the file cannot be read", where=path, found=reason.replace(str(path), "").strip(" :"),
                      do="it may be cut short, damaged or of another format than its ending says; copy it again")
 
 

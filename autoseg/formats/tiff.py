@@ -16,7 +16,7 @@ from autoseg.base.errors import UserError
 from autoseg.formats.natural import flat_geometry
 from autoseg.formats.registry import READERS, Header, Reader
 from autoseg.formats.sitk import read_itk, unreadable
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import read_json, write_atomically, write_json
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def tiff_header(path: Path) -> Header:
     space = [n for i, n in enumerate(shape) if i not in colour[:1]]
     if len(colour) > 1 or len(space) not in (2, 3):
         raise UserError(f"the file holds a {len(shape)}D volume", where=path, found=f"axes {axes}, {shape}",
-                        expected="one 3D stack or 2D image a file",
-                        do="split it into one file a channel: CASE_0000, CASE_0001, ...")
+                        expected="one 3D stack or 2D image per file",
+                        do="split it into one file per channel: CASE_0000, CASE_0001, ...")
     return Header(_geometry(path, space), shape[colour[0]] if colour else 1)
 
 
@@ -69,8 +69,8 @@ def write_tiff(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
         array, axes = array[:, 0], "CYX"
     if len(array_CDHW) == 1:
         array, axes = array[0], axes[1:]
-    options = {"photometric": "minisblack", "compression": "zlib", "metadata": {"axes": axes}}
-    write_atomically(path, lambda temporary: tifffile.imwrite(temporary, np.ascontiguousarray(array), **options))
+    write_atomically(path, lambda temporary: tifffile.imwrite(
+        temporary, np.ascontiguousarray(array), photometric="minisblack", compression="zlib", metadata={"axes": axes}))
     if geometry.dimensions == 3:
         write_json(path.with_name(path.stem + ".json"), {"spacing": list(geometry.spacing_mm)})
 
@@ -88,14 +88,14 @@ def _geometry(path: Path, space: list[int]) -> Geometry:
         if len(space) == 2:
             return flat_geometry(*space)
         _warn_of_missing_spacing(path.parent, beside.name)
-        return Geometry(shape=tuple(space), spacing_mm=(1.0, 1.0, 1.0))
-    spacing = read_json(beside)
-    spacing = spacing.get("spacing") if isinstance(spacing, dict) else None
-    numbers = isinstance(spacing, list) and all(isinstance(s, int | float) and s > 0 for s in spacing)
-    if not numbers or len(spacing) != 3:
+        return Geometry(shape=triple(space), spacing_mm=(1.0, 1.0, 1.0))
+    content = read_json(beside)
+    spacing = content.get("spacing") if isinstance(content, dict) else None
+    if (not isinstance(spacing, list) or len(spacing) != 3
+            or not all(isinstance(s, int | float) and s > 0 for s in spacing)):
         raise UserError("the spacing is not three positive numbers", where=beside, found=json.dumps(spacing),
                         expected='{"spacing": [z, y, x]} in mm')
-    return Geometry(shape=(*(1,) * (3 - len(space)), *space), spacing_mm=tuple(float(s) for s in spacing))
+    return Geometry(shape=triple((*(1,) * (3 - len(space)), *space)), spacing_mm=triple(float(s) for s in spacing))
 
 
 def _spacing_file(path: Path) -> Path:
@@ -104,7 +104,7 @@ def _spacing_file(path: Path) -> Path:
     return own if own.is_file() else path.with_name(_CHANNEL_SUFFIX.sub("", path.stem) + ".json")
 
 
-@functools.lru_cache(maxsize=1024)  # one warning a folder, not one a file
+@functools.lru_cache(maxsize=1024)  # one warning per folder, not one per file
 def _warn_of_missing_spacing(folder: Path, name: str) -> None:
     logger.warning("%s: TIFF stacks without a spacing file such as %s are taken as 1 x 1 x 1 mm", folder, name)
 

@@ -13,7 +13,7 @@ from autoseg.base.errors import UserError
 from autoseg.formats.files import digest
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import Registered, Stage, Transform
-from autoseg.workspace.files import read_model, write_atomically, write_json
+from autoseg.workspace.files import read_model, remove_file, write_atomically, write_json
 from planners.schema.base import Frozen
 from planners.schema.channels import Registration
 
@@ -47,17 +47,18 @@ class CaseRecord(Frozen):
     channels: dict[int, ChannelRecord]
 
 
-def write_transforms(folder: Path, case: str, found: Mapping[int, Registered], names: Mapping[int, str], made_of: str
+def write_transforms(folder: Path, case: str, registered: Mapping[int, Registered], names: Mapping[int, str], made_of: str
                      ) -> None:
-    """Write what was found for the channels of a case, each file atomically. `made_of` is a digest of the inputs; `names`
-    are those of all channels.
+    """Write the registered channels of a case, each file atomically. `made_of` is a digest of the inputs; `names` are those
+    of all channels.
     """
-    digests = {number: _write_lattice(_lattice(folder, case, number), found[number].transform if number in found else None)
-               for number in names}
-    channels = {number: ChannelRecord(channel=names[number], asked=one.asked, kept=one.kept,
-                                      matrix=tuple(map(tuple, one.transform.matrix.tolist())),
-                                      lattice=one.transform.lattice, lattice_digest=digests[number], stages=one.stages,
-                                      likeness=one.likeness, reason=one.reason) for number, one in found.items()}
+    digests = {number: _write_lattice(_lattice(folder, case, number),
+                                      registered[number].transform if number in registered else None) for number in names}
+    channels = {number: ChannelRecord(channel=names[number], asked=result.asked, kept=result.kept,
+                                      matrix=tuple(map(tuple, result.transform.matrix.tolist())),
+                                      lattice=result.transform.lattice, lattice_digest=digests[number],
+                                      stages=result.stages, likeness=result.likeness, reason=result.reason)
+                for number, result in registered.items()}
     write_json(_json(folder, case), CaseRecord(case=case, made_of=made_of, channels=channels))
 
 
@@ -80,13 +81,13 @@ def read_record(folder: Path, case: str) -> CaseRecord | None:
 def read_transforms(folder: Path, case: str) -> dict[int, Transform]:
     """The transform of each registered channel; empty where nothing was written. A damaged file is a UserError."""
     record = read_record(folder, case)
-    return {} if record is None else {number: _transform(folder, case, number, one)
-                                      for number, one in record.channels.items()}
+    return {} if record is None else {number: _transform(folder, case, number, channel)
+                                      for number, channel in record.channels.items()}
 
 
 def forget(folder: Path, case: str) -> None:
     """Remove what was written of a case, so that what is out of date does not outlive a failure."""
-    _json(folder, case).unlink(missing_ok=True)
+    remove_file(_json(folder, case))
 
 
 def _transform(folder: Path, case: str, number: int, record: ChannelRecord) -> Transform:
@@ -106,10 +107,11 @@ def _transform(folder: Path, case: str, number: int, record: ChannelRecord) -> T
 
 def _write_lattice(path: Path, transform: Transform | None) -> str:
     """The digest of the displacements that were written; nothing where there are none, nor a file of earlier ones then."""
-    if transform is None or transform.displacement_mm is None:
-        path.unlink(missing_ok=True)
+    displacement_mm = None if transform is None else transform.displacement_mm
+    if displacement_mm is None:
+        remove_file(path)
         return ""
-    write_atomically(path, lambda temporary: np.save(temporary, transform.displacement_mm))
+    write_atomically(path, lambda temporary: np.save(temporary, displacement_mm))
     return digest(path)
 
 

@@ -17,7 +17,7 @@ def start_at(network: Network, prior: Sequence[float], *, regions: bool) -> None
 
     Of regions that is the logit of each; else background has what the others leave, at least one of a hundred. Without a
     prior, and in a network that names no such layers, nothing changes. Raises UserError where such a layer has no bias of
-    one value an output.
+    one value per output.
 
     A network that begins at even odds spends its first iterations on background, and with a momentum of .99 it goes on
     long after there is nothing to gain: foreground is then so improbable that its Dice has no gradient left

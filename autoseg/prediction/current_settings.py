@@ -48,5 +48,5 @@ def check_current(workspace: Workspace, settings: InferenceSettings) -> None:
 
 def _stale(workspace: Workspace, settings: InferenceSettings, difference: str) -> UserError:
     return UserError("the choice of models is out of date", where=workspace.inference_settings(settings.dataset),
-                     found=difference,
-                     do=f"choose again with autoseg_find_best_configuration {settings.dataset}, or name a model with -c")
+                     found=difference, do=f"choose again with autoseg_find_best_configuration {settings.dataset}, or name "
+                                          "a model with -c")

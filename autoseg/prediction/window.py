@@ -57,7 +57,7 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         swap = _Swap(pair_axis % configuration.dimensions + flat, head_swap,
                      _channel_swap(head_swap, n_images, image.shape[0] - n_images))
     given = _Given(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
-                   [known and known.to(runtime.device) for known in conditions or [None] * len(models)],
+                   [encoded and encoded.to(runtime.device) for encoded in conditions or [None] * len(models)],
                    0 if absent_CDHW is None else len(absent_CDHW))
     if absent_CDHW is not None:  # cropped, mirrored and padded with the image; padding is not absent
         image = torch.cat([image.float(), torch.as_tensor(absent_CDHW).float()])

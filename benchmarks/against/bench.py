@@ -37,8 +37,8 @@ class Bench:
         """The shape of a synthetic image."""
         return tuple(edge // 4 for edge in edges) if self.small else edges
 
-    def memory(self, name: str) -> "PredictionMemory":
-        return PredictionMemory(self, self.home / name)
+    def workspace(self, name: str) -> "SharedWorkspace":
+        return SharedWorkspace(self, self.home / name)
 
     def once(self, stage: str, key: str, measure: Callable[[], Measured]) -> Measured:
         """What `measure` gives, read from the disk where it was measured before."""
@@ -62,7 +62,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class PredictionMemory:
+class SharedWorkspace:
     """A workspace of autoseg, which is also a set of nnU-Net's folders over the same raw data."""
 
     bench: Bench

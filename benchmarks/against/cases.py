@@ -22,14 +22,14 @@ def link_dataset(source: Path, raw: Path, n_cases: int, name: str = "", channels
     """Links to the first cases of a raw dataset, with some of its channels; the name of the new dataset."""
     manifest = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
     ending, target = manifest["file_ending"], raw / (name or source.name)
-    kept = list(channels if channels is not None else range(len(manifest["channel_names"])))
+    shown = list(channels if channels is not None else range(len(manifest["channel_names"])))
     labels = sorted((source / "labelsTr").glob(f"*{ending}"))[:n_cases]
     for label in labels:
         case = label.name.removesuffix(ending)
         _link(label, target / "labelsTr" / label.name)
-        for new, old in enumerate(kept):
+        for new, old in enumerate(shown):
             _link(source / "imagesTr" / f"{case}_{old:04}{ending}", target / "imagesTr" / f"{case}_{new:04}{ending}")
-    names = {str(new): manifest["channel_names"][str(old)] for new, old in enumerate(kept)}
+    names = {str(new): manifest["channel_names"][str(old)] for new, old in enumerate(shown)}
     write_manifest(target, {**manifest, "channel_names": names}, len(labels))
     return target.name
 

@@ -140,14 +140,14 @@ def small_model(job: dict[str, Any]) -> dict[str, Any]:
 def _write_model(job: dict[str, Any], planned: Plan) -> dict[str, Any]:
     workspace, configuration = Workspace.open(job["home"]), planned.configurations[NAME]
     torch.manual_seed(0)
-    made = build_model(planned, configuration)
+    model = build_model(planned, configuration)
     folder = workspace.fold(planned.dataset, planned.planner, NAME, 0)
     write_json(workspace.model(planned.dataset, planned.planner, NAME).plan, planned)
-    save_weights(folder.checkpoint, made.state_dict(), {"configuration": NAME, "fold": 0, "training": []})
+    save_weights(folder.checkpoint, model.state_dict(), {"configuration": NAME, "fold": 0, "training": []})
     write_json(folder.result, FoldResult(
         dataset=planned.dataset, planner=planned.planner, configuration=NAME, fold=0, seed=0, training_seconds=0,
         schedule=configuration.schedule, total_seconds=0, mean_dice=None, scores=None))
-    return {"parameters": sum(p.numel() for p in made.network.parameters()), "planner": planned.planner,
+    return {"parameters": sum(p.numel() for p in model.network.parameters()), "planner": planned.planner,
             "patch": list(configuration.patch), "mirror_axes": list(configuration.mirror_axes)}
 
 

@@ -59,8 +59,8 @@ def _words(versions: dict[str, str]) -> str:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return f"commit {found.stdout.strip()}" if found.returncode == 0 else f"in {sys.prefix}"
+    result = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return f"commit {result.stdout.strip()}" if result.returncode == 0 else f"in {sys.prefix}"
 
 
 def _processor() -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 
-from .bench import Bench, Measured, PredictionMemory, middle, plain
+from .bench import Bench, Measured, SharedWorkspace, middle, plain
 from .cases import ORGANS, link_images, synthetic_ct, write_volume
 from .measure import CommandFailed
 from .stages_prepare import HIPPOCAMPUS, trained_on
@@ -14,45 +14,46 @@ LONG = {"file_mm": (1.0, 0.8, 0.8), "patch": (128, 128, 128), "features": (8, 16
 
 def predict(bench: Bench) -> list[Row]:
     """Hippocampi by one fold with mirroring, from the start of the command; random weights in the same architecture."""
-    memory, dataset = trained_on(bench)
-    made = bench.once("predict", "models", lambda: _models(memory, dataset))
-    inputs = memory.home / f"predict_{bench.predicted}"
+    workspace, dataset = trained_on(bench)
+    models = bench.once("predict", "models", lambda: _models(workspace, dataset))
+    inputs = workspace.home / f"predict_{bench.predicted}"
     link_images(bench.data / HIPPOCAMPUS, inputs, bench.predicted)
-    results = bench.sequential("predict", ours=lambda: _predict_ours(memory, dataset, inputs.name),
-                            theirs=lambda: _predict_theirs(memory, dataset, inputs.name))
+    results = bench.sequential("predict", ours=lambda: _predict_ours(workspace, dataset, inputs.name),
+                            theirs=lambda: _predict_theirs(workspace, dataset, inputs.name))
     ours, theirs = middle(results["ours"]), middle(results["theirs"])
-    same = made["ours"]["parameters"] == made["theirs"]["parameters"] and made["ours"]["patch"] == made["theirs"]["patch"]
+    same = all(models["ours"][key] == models["theirs"][key] for key in ("parameters", "patch"))
     architecture = "the same architecture" if same else "ARCHITECTURES THAT DIFFER"
     remark = (f"{ours / bench.predicted:.2f} and {theirs / bench.predicted:.2f} s a case; random weights, {architecture} "
-              f"({made['ours']['parameters']} parameters), 2^{len(made['ours']['mirror_axes'])} mirrored copies in both")
+              f"({models['ours']['parameters']} parameters), 2^{len(models['ours']['mirror_axes'])} mirrored copies in both")
     return [Row(f"predict {bench.predicted} hippocampi, one fold, mirroring, whole command", ours, theirs, target=1 / 3,
                 our_peak=middle(results["ours"], "peak_bytes"), their_peak=middle(results["theirs"], "peak_bytes"),
                 remark=remark)]
 
 
-def _models(memory: PredictionMemory, dataset: str) -> Measured:
-    ours = memory.our_worker("model", dataset=dataset)
-    return {"ours": ours, "theirs": memory.their_worker("model", dataset=dataset, mirror_axes=ours["mirror_axes"])}
+def _models(workspace: SharedWorkspace, dataset: str) -> Measured:
+    ours = workspace.our_worker("model", dataset=dataset)
+    return {"ours": ours, "theirs": workspace.their_worker("model", dataset=dataset, mirror_axes=ours["mirror_axes"])}
 
 
-def _predict_ours(memory: PredictionMemory, dataset: str, inputs: str, *options: str) -> Measured:
-    shutil.rmtree(memory.home / "masks_ours", ignore_errors=True)
-    return plain(memory.ours("predict", "-i", str(memory.home / inputs), "-o", str(memory.home / "masks_ours"), "-d", dataset,
-                           "-p", "classic", "-c", "3d_fullres", "-f", "0", "--device", "cpu", "--home", str(memory.home),
-                           *options))
+def _predict_ours(workspace: SharedWorkspace, dataset: str, inputs: str, *options: str) -> Measured:
+    shutil.rmtree(workspace.home / "masks_ours", ignore_errors=True)
+    return plain(workspace.ours("predict", "-i", str(workspace.home / inputs), "-o", str(workspace.home / "masks_ours"),
+                                "-d", dataset, "-p", "classic", "-c", "3d_fullres", "-f", "0", "--device", "cpu",
+                                "--home", str(workspace.home), *options))
 
 
-def _predict_theirs(memory: PredictionMemory, dataset: str, inputs: str, *options: str) -> Measured:
-    shutil.rmtree(memory.home / "masks_theirs", ignore_errors=True)
-    return plain(memory.theirs("nnUNetv2_predict", "-i", str(memory.home / inputs), "-o", str(memory.home / "masks_theirs"),
-                             "-d", dataset, "-c", "3d_fullres", "-f", "0", "-device", "cpu", *options))
+def _predict_theirs(workspace: SharedWorkspace, dataset: str, inputs: str, *options: str) -> Measured:
+    shutil.rmtree(workspace.home / "masks_theirs", ignore_errors=True)
+    return plain(workspace.theirs("nnUNetv2_predict", "-i", str(workspace.home / inputs),
+                                  "-o", str(workspace.home / "masks_theirs"), "-d", dataset, "-c", "3d_fullres", "-f", "0",
+                                  "-device", "cpu", *options))
 
 
 def export(bench: Bench) -> list[Row]:
     """Logits of many classes to the file's grid; nnU-Net would hold all of them there at once."""
     low, file = bench.edges(128, 160, 160), bench.edges(320, 512, 512)
-    memory = bench.memory("export")
-    results = bench.sequential("export", ours=lambda: memory.our_worker(
+    workspace = bench.workspace("export")
+    results = bench.sequential("export", ours=lambda: workspace.our_worker(
         "export", classes=CLASSES, logits=low, file=file, dtype="float32"))["ours"]
     there = CLASSES * file[0] * file[1] * file[2] * 4
     shape = "x".join(map(str, reversed(file)))
@@ -66,20 +67,20 @@ def export(bench: Bench) -> list[Row]:
 
 def memory(bench: Bench) -> list[Row]:
     """A long CT by a small network, on the file's own grid: what the command holds beyond what one tile needs."""
-    memory, dataset, shape = bench.memory("memory"), "Dataset504_LongCT", bench.edges(800, 512, 512)
-    folder = memory.home / ("long_small" if bench.small else "long")
+    workspace, dataset, shape = bench.workspace("memory"), "Dataset504_LongCT", bench.edges(800, 512, 512)
+    folder = workspace.home / ("long_small" if bench.small else "long")
     if not (folder / "ct_0000.nii.gz").is_file():
         write_volume(folder / "ct_0000.nii.gz", synthetic_ct(shape, 0)[0], LONG["file_mm"])
-    (memory.raw / dataset).mkdir(parents=True, exist_ok=True)
-    made = memory.our_worker("small_model", dataset=dataset, labels=ORGANS, shape=shape, spacing_mm=LONG["file_mm"],
+    (workspace.raw / dataset).mkdir(parents=True, exist_ok=True)
+    model = workspace.our_worker("small_model", dataset=dataset, labels=ORGANS, shape=shape, spacing_mm=LONG["file_mm"],
                            planned_mm=LONG["file_mm"], patch=LONG["patch"], features=LONG["features"])
-    memory.their_worker("model", dataset=dataset, plans=made["plans"], dataset_json=made["dataset_json"],
-                      mirror_axes=made["mirror_axes"])
-    own = bench.once("memory", "own", lambda: memory.our_worker("tile", dataset=dataset))
-    ours = bench.once("memory", "ours", lambda: _predict_ours(memory, dataset, folder.name, "--mirroring", "off"))
+    workspace.their_worker("model", dataset=dataset, plans=model["plans"], dataset_json=model["dataset_json"],
+                      mirror_axes=model["mirror_axes"])
+    own = bench.once("memory", "own", lambda: workspace.our_worker("tile", dataset=dataset))
+    ours = bench.once("memory", "ours", lambda: _predict_ours(workspace, dataset, folder.name, "--mirroring", "off"))
     try:
         theirs = bench.once("memory", "theirs", lambda: _predict_theirs(
-            memory, dataset, folder.name, "--disable_tta", "-npp", "1", "-nps", "1"))
+            workspace, dataset, folder.name, "--disable_tta", "-npp", "1", "-nps", "1"))
         failed = ""
     except CommandFailed as error:
         theirs, failed = None, f"; nnU-Net failed: {str(error).splitlines()[-1][:80]}"

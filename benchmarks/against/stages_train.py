@@ -17,17 +17,17 @@ _WARM_UP = 2
 
 def step(bench: Bench) -> list[Row]:
     """One training step with its batch; nnU-Net's batches made in its process, and by its worker processes."""
-    memory, dataset = trained_on(bench)
+    workspace, dataset = trained_on(bench)
     job = {"dataset": dataset, "threads": bench.threads, "warm_up": min(_WARM_UP, bench.steps), "steps": bench.steps}
     results = bench.sequential(
-        "step", ours=lambda: memory.our_worker("step", **job),
-        theirs=lambda: memory.their_worker("step", {"nnUNet_n_proc_DA": "0"}, **job),
-        workers=lambda: memory.their_worker("step", {"nnUNet_n_proc_DA": "2"}, **job))
+        "step", ours=lambda: workspace.our_worker("step", **job),
+        theirs=lambda: workspace.their_worker("step", {"nnUNet_n_proc_DA": "0"}, **job),
+        workers=lambda: workspace.their_worker("step", {"nnUNet_n_proc_DA": "2"}, **job))
     ours = results["ours"]
     what = f"one training step, batch {'x'.join(map(str, ours[0]['batch']))}, classic plan, {bench.threads} threads"
-    return [Row(f"{what}; nnU-Net {how}", middle(ours), middle(theirs), target=0.85, our_peak=middle(ours, "peak_bytes"),
+    return [Row(f"{what}; nnU-Net {mode}", middle(ours), middle(theirs), target=0.85, our_peak=middle(ours, "peak_bytes"),
                 their_peak=middle(theirs, "peak_bytes"), remark=_split(ours, theirs))
-            for how, theirs in (("augments in its process", results["theirs"]),
+            for mode, theirs in (("augments in its process", results["theirs"]),
                                 ("augments in 2 worker processes", results["workers"]))]
 
 
@@ -41,24 +41,24 @@ def _split(ours: list[Measured], theirs: list[Measured]) -> str:
 
 def batch(bench: Bench) -> list[Row]:
     """Loading and augmenting a batch on one core."""
-    memory, dataset = trained_on(bench)
+    workspace, dataset = trained_on(bench)
     job = {"dataset": dataset, "warm_up": _WARM_UP, "steps": 2 * bench.steps}
-    results = bench.sequential("batch", ours=lambda: memory.our_worker("batch", **job),
-                            theirs=lambda: memory.their_worker("batch", {"nnUNet_n_proc_DA": "0"}, **job))
+    results = bench.sequential("batch", ours=lambda: workspace.our_worker("batch", **job),
+                            theirs=lambda: workspace.their_worker("batch", {"nnUNet_n_proc_DA": "0"}, **job))
     return [Row("loading and augmenting one batch of these, one core", middle(results["ours"]), middle(results["theirs"]),
                 target=0.5)]
 
 
 def dice(bench: Bench) -> list[Row]:
     """Time to a validation Dice; ours trained, nnU-Net's extrapolated from its seconds a step."""
-    memory = bench.memory("dice")
-    dataset = link_dataset(bench.data / HIPPOCAMPUS, memory.raw, bench.hippocampi)
-    home = ("--home", str(memory.home), "--device", "cpu")
+    workspace = bench.workspace("dice")
+    dataset = link_dataset(bench.data / HIPPOCAMPUS, workspace.raw, bench.hippocampi)
+    home = ("--home", str(workspace.home), "--device", "cpu")
 
     def train() -> Measured:
-        memory.ours("plan_and_preprocess", "-d", dataset, "-c", "3d_fullres", "--budget", bench.budget, *home)
-        usage = memory.ours("train", dataset, "3d_fullres", "0", "--restart", "--budget", bench.budget, *home)
-        folder = memory.home / "models" / dataset / "budgeted" / "3d_fullres" / "fold_0"
+        workspace.ours("plan_and_preprocess", "-d", dataset, "-c", "3d_fullres", "--budget", bench.budget, *home)
+        usage = workspace.ours("train", dataset, "3d_fullres", "0", "--restart", "--budget", bench.budget, *home)
+        folder = workspace.home / "models" / dataset / "budgeted" / "3d_fullres" / "fold_0"
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         return {**plain(usage), "reached": seconds_to(DICE, [json.loads(line) for line in lines]),
@@ -66,8 +66,8 @@ def dice(bench: Bench) -> list[Row]:
 
     ours = bench.once("dice", f"ours_{bench.budget}", train)
     a_step = min(row.theirs for row in step(bench))
-    needed, how = _iterations_of_reference(bench.reference_log)
-    remark = (f"nnU-Net's is EXTRAPOLATED: {needed} iterations ({how}) of {a_step:.2f} s, its validation not counted; "
+    needed, source = _iterations_of_reference(bench.reference_log)
+    remark = (f"nnU-Net's is EXTRAPOLATED: {needed} iterations ({source}) of {a_step:.2f} s, its validation not counted; "
               "ours by the Dice of validation patches after each epoch")
     whole = (f"likewise; mean Dice at full size {ours['mean_dice']:.3f}, {ours['iterations']} iterations"
              + ("" if ours["mean_dice"] >= DICE else f"; BELOW {DICE}"))

@@ -44,8 +44,8 @@ class Row:
             verdicts["time" if self.unit == "s" else "size"] = (self.ratio if self.relative else self.ours, self.target)
         if self.memory_target is not None:
             verdicts["memory"] = (self.memory_ratio, self.memory_target)
-        words = {name: "not measured" if found is None else "met" if found <= allowed else "missed"
-                 for name, (found, allowed) in verdicts.items()}
+        words = {name: "not measured" if measured is None else "met" if measured <= allowed else "missed"
+                 for name, (measured, allowed) in verdicts.items()}
         if len(set(words.values())) <= 1:
             return next(iter(words.values()), "-")
         return ", ".join(f"{name} {word}" for name, word in words.items())

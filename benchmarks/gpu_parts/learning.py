@@ -42,13 +42,13 @@ def measure_precision(table: Table, setting: Setting, runtime: Runtime, iteratio
     short = replace(setting, plan=shortened(setting.plan, iterations))
     scores = {}
     for dtype in (torch.bfloat16, torch.float32):
-        chosen = Runtime(runtime.device, dtype)
+        with_precision = Runtime(runtime.device, dtype)
         start = time.perf_counter()
         with _true_float32():
-            model = _trained(short, chosen)
-            wait(chosen)
+            model = _trained(short, with_precision)
+            wait(with_precision)
             training, start = time.perf_counter() - start, time.perf_counter()
-            scores[dtype] = mean_dice(model, short.validation, short.plan.labels, short.configuration, chosen)
+            scores[dtype] = mean_dice(model, short.validation, short.plan.labels, short.configuration, with_precision)
         seconds = (time.perf_counter() - start) / len(short.validation)
         table.add(f"{setting.title}: {iterations} iterations in {str(dtype).removeprefix('torch.')}",
                   f"mean Dice {scores[dtype]:.4f} of {len(short.validation)} held-out cases",
@@ -72,18 +72,19 @@ def train_within(table: Table, prepared: Path, budget_seconds: float, runtime: R
     model.load_state_dict(load_weights(job.folder.checkpoint)[0])
     model = runtime.arranged(model, job.configuration.dimensions).eval()
     trained = time.monotonic() - started
-    one = job.configuration
-    dice = mean_dice(model, given.validation, plan.labels, one, runtime, mirrored=schedule.validation_mirroring)
+    configuration = job.configuration
+    dice = mean_dice(model, given.validation, plan.labels, configuration, runtime, mirrored=schedule.validation_mirroring)
     table.add(f"{plan.dataset} fold 0, budget {budget_seconds:.0f} s", f"mean Dice {dice:.4f} of {len(validation)} cases",
               f"on the prepared grid; {schedule.iterations} iterations in {trained:.0f} s, "
-              f"{time.monotonic() - started:.0f} s in all; widths {one.architecture.features}, batch {one.batch}; {remark}; "
+              f"{time.monotonic() - started:.0f} s in all; widths {configuration.architecture.features}, "
+              f"batch {configuration.batch}; {remark}; "
               "target >= 0.885 in 6 min on an H200")
 
 
 def mean_dice(model: Model, cases: tuple[PreparedCase, ...], labels: LabelSpec, configuration: Configuration,
               runtime: Runtime, *, mirrored: bool = True) -> float:
     """Mean over foreground labels of the mean over cases; a case that has no such voxel and is given none is left out."""
-    found: dict[str, list[float]] = {name: [] for name in labels.foreground}
+    dice: dict[str, list[float]] = {name: [] for name in labels.foreground}
     for case in cases:
         logits = predict_logits(model, np.asarray(case.image_CDHW[:]), configuration, runtime, present_C=case.present_C,
                                 mirror_axes=None if mirrored else ())
@@ -93,8 +94,8 @@ def mean_dice(model: Model, cases: tuple[PreparedCase, ...], labels: LabelSpec, 
             predicted = heads[index].cpu().numpy() if index < len(heads) else np.zeros(truth.shape, bool)
             expected = np.isin(truth, labels.names[name])
             if size := predicted.sum() + expected.sum():
-                found[name].append(float(2 * (predicted & expected).sum() / size))
-    return mean(mean(scores) for scores in found.values() if scores)
+                dice[name].append(float(2 * (predicted & expected).sum() / size))
+    return mean(mean(scores) for scores in dice.values() if scores)
 
 
 @contextmanager
@@ -131,7 +132,7 @@ def _planned_here(prepared: Path, given: Plan, budget_seconds: float, runtime: R
         if mine is not None and plan.transpose == given.transpose and all(
                 getattr(mine, key) == getattr(theirs, key) for key in _PREPARED_BY):
             return plan, "planned for this device"
-    one = given.configurations[NAME]
-    one = one.model_copy(update={"schedule": one.schedule.model_copy(update=budget)})
-    changed = given.model_copy(update={"configurations": {NAME: one}})
+    configuration = given.configurations[NAME]
+    configuration = configuration.model_copy(update={"schedule": configuration.schedule.model_copy(update=budget)})
+    changed = given.model_copy(update={"configurations": {NAME: configuration}})
     return changed, f"the plan that the cases were prepared for ({given.planner})"

@@ -18,16 +18,17 @@ _GIB = 2**30
 def measure_memory(table: Table, runtime: Runtime, *, small: bool) -> None:
     """One row a plan, then how far off the predictions are. Plans whose need exceeds the device are left out."""
     errors = []
-    for title, one, n_inputs, n_outputs in ten_plans(small):
+    for title, configuration, n_inputs, n_outputs in ten_plans(small):
         half = 2 if runtime.dtype != torch.float32 else 4
-        predicted = one.architecture.training_bytes(one.patch, n_inputs, n_outputs, batch=one.batch,
-                                                    bytes_per_value=half, averaged=True)
-        what = f"memory of {title}, batch {one.batch} of {'x'.join(map(str, one.patch))}"
+        predicted = configuration.architecture.training_bytes(configuration.patch, n_inputs, n_outputs,
+                                                              batch=configuration.batch, bytes_per_value=half,
+                                                              averaged=True)
+        what = f"memory of {title}, batch {configuration.batch} of {'x'.join(map(str, configuration.patch))}"
         if runtime.device.type != "cuda":
             table.add(what, f"{NOT_MEASURED}; predicted {predicted / _GIB:.3f} GiB", "needs CUDA's allocator")
             continue
         try:
-            peak = _peak_bytes(_setting(title, one, n_inputs, n_outputs), runtime)
+            peak = _peak_bytes(_setting(title, configuration, n_inputs, n_outputs), runtime)
         except torch.cuda.OutOfMemoryError:
             table.add(what, "out of memory", f"predicted {predicted / _GIB:.2f} GiB")
             continue
@@ -55,9 +56,9 @@ def _peak_bytes(setting: Setting, runtime: Runtime) -> int:
     return torch.cuda.max_memory_allocated(runtime.device) - before
 
 
-def _setting(title: str, one: Configuration, n_inputs: int, n_outputs: int) -> Setting:
+def _setting(title: str, configuration: Configuration, n_inputs: int, n_outputs: int) -> Setting:
     names = {"background": (0,), **{f"label {value}": (value,) for value in range(1, n_outputs)}}
     plan: Plan = hippocampus_plan().model_copy(update={
         "channels": tuple(ChannelSpec(name=f"MR {channel}") for channel in range(n_inputs)),
-        "labels": LabelSpec(names=names), "configurations": {NAME: one}})
+        "labels": LabelSpec(names=names), "configurations": {NAME: configuration}})
     return Setting(title, plan, ())

@@ -62,21 +62,21 @@ def tiny_plan(preset: Preset = CLASSIC) -> Plan:
 def ten_plans(small: bool) -> list[tuple[str, Configuration, int, int]]:
     """(title, configuration, input channels, outputs) of ten networks, among them 2D, anisotropic and residual ones."""
     if small:
-        one = tiny_plan().configurations[NAME]
+        plain = tiny_plan().configurations[NAME]
         other = tiny_plan(RESENC_L).configurations[NAME]
-        return [(f"tiny {part.architecture.title}", part, 1, 3) for part in (one, other)]
+        return [(f"tiny {part.architecture.title}", part, 1, 3) for part in (plain, other)]
     sets = (("hippocampus", [[36, 50, 35]] * 200, (1, 1, 1), 1, 3), ("brain", [[138, 170, 138]] * 400, (1, 1, 1), 4, 4),
             ("abdomen", [[150, 512, 512]] * 100, (2.5, 0.8, 0.8), 1, 14),
             ("heart", [[10, 256, 216]] * 160, (10, 1.5, 1.5), 1, 4))
-    found = []
+    settings = []
     for name, shapes, spacing_mm, channels, labels in sets:
         names = {"background": (0,), **{f"label {k}": (k,) for k in range(1, labels)}}
         for planner in ("classic", "resenc_m"):
             plan = _planned(name, planner, shapes, spacing_mm, [f"MR {c}" for c in range(channels)], LabelSpec(names=names))
-            found.append((f"{name} {planner} 3d", plan.configurations[NAME], channels, labels))
+            settings.append((f"{name} {planner} 3d", plan.configurations[NAME], channels, labels))
             if name == "heart":
-                found.append((f"{name} {planner} 2d", plan.configurations["2d"], channels, labels))
-    return found
+                settings.append((f"{name} {planner} 2d", plan.configurations["2d"], channels, labels))
+    return settings
 
 
 def made_cases(n: int, shape: tuple[int, int, int], seed: int = 0) -> tuple[PreparedCase, ...]:
@@ -114,8 +114,8 @@ def shortened(plan: Plan, iterations: int) -> Plan:
 
 
 def _changed(plan: Plan, **changes) -> Plan:
-    one = plan.configurations[NAME].model_copy(update=changes)
-    return plan.model_copy(update={"configurations": {NAME: one}})
+    configuration = plan.configurations[NAME].model_copy(update=changes)
+    return plan.model_copy(update={"configurations": {NAME: configuration}})
 
 
 def _planned(name: str, planner: str, shapes, spacing_mm, channels, labels: LabelSpec) -> Plan:

@@ -40,16 +40,16 @@ class Effort:
 def measure_speed(table: Table, setting: Setting, runtime: Runtime, effort: Effort, *, modes: tuple[str, ...]) -> None:
     """All rows of one plan. `modes` are those of torch.compile that are tried; none on a CPU."""
     torch._dynamo.reset()
-    one = setting.configuration
-    title = f"{setting.title}, batch {one.batch} of {'x'.join(map(str, one.patch))}"
+    configuration = setting.configuration
+    title = f"{setting.title}, batch {configuration.batch} of {'x'.join(map(str, configuration.patch))}"
     cuda = runtime.device.type == "cuda"
     plain = per_second(plain_step(setting, runtime.device), runtime, effort)
     table.add(f"{title}: plain step ({'fp16' if cuda else 'float32'}, channels first), no data", f"{plain:.2f} it/s")
     state = endless(setting, runtime)
     ours, forward = _fastest(table, title, setting, state, runtime, effort, modes)
     table.add(f"{title}: ours (fastest) / plain (not compiled), no data", ratio(ours, plain), "target >= 1.5x on an H200")
-    found = (state, forward, ours)
-    table.part(f"{title}: with data", lambda: _with_data(table, title, setting, found, runtime, effort))
+    measured = (state, forward, ours)
+    table.part(f"{title}: with data", lambda: _with_data(table, title, setting, measured, runtime, effort))
     what = f"{title}: plain step fed by CPU workers"
     if effort.workers is None:
         table.add(what, NOT_MEASURED, "with the small patch only, for time")
@@ -68,13 +68,13 @@ def measure_compiled_plain(table: Table, setting: Setting, runtime: Runtime, eff
 
 def plain_step(setting: Setting, device: torch.device, *, compiled: bool = False, batches: Iterator | None = None) -> Step:
     """As nnU-Net trains: contiguous tensors, fp16 autocast and loss scaling, torch's own norm and SGD, the loss read."""
-    one, cuda = setting.configuration, device.type == "cuda"
+    configuration, cuda = setting.configuration, device.type == "cuda"
     torch.manual_seed(0)
-    model = _with_torchs_norm(build_model(setting.plan, one), one.dimensions).to(device).train()
+    model = _with_torchs_norm(build_model(setting.plan, configuration), configuration.dimensions).to(device).train()
     forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.SGD(model.parameters(), 1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
     scaler = torch.amp.GradScaler(device.type, enabled=cuda)
-    loss = build_loss(setting.plan.labels, one, device)
+    loss = build_loss(setting.plan.labels, configuration, device)
     fixed = random_batch(setting, device)
 
     def step() -> torch.Tensor:
@@ -109,11 +109,12 @@ def our_step(setting: Setting, state: TrainState, forward: Forward, runtime: Run
 
 
 def random_batch(setting: Setting, device: torch.device) -> Batch:
-    one = setting.configuration
-    n_channels, generator = len(one.normalizers), torch.Generator().manual_seed(0)
-    image = torch.randn(one.batch, n_channels, *one.patch, generator=generator)
-    label = torch.randint(0, len(setting.plan.labels.names), (one.batch, *one.patch), generator=generator)
-    return Batch(image, label.to(torch.int16), torch.ones(one.batch, n_channels, dtype=torch.bool)).to(device)
+    configuration = setting.configuration
+    n_channels, generator = len(configuration.normalizers), torch.Generator().manual_seed(0)
+    image = torch.randn(configuration.batch, n_channels, *configuration.patch, generator=generator)
+    label = torch.randint(0, len(setting.plan.labels.names), (configuration.batch, *configuration.patch),
+                          generator=generator)
+    return Batch(image, label.to(torch.int16), torch.ones(configuration.batch, n_channels, dtype=torch.bool)).to(device)
 
 
 def per_second(step: Step, runtime: Runtime, effort: Effort) -> float:
@@ -167,9 +168,9 @@ def _fastest(table: Table, title: str, setting: Setting, state: TrainState, runt
     return best, forward
 
 
-def _with_data(table: Table, title: str, setting: Setting, found: tuple[TrainState, Forward, float], runtime: Runtime,
+def _with_data(table: Table, title: str, setting: Setting, measured: tuple[TrainState, Forward, float], runtime: Runtime,
                effort: Effort) -> None:
-    state, forward, without = found
+    state, forward, without = measured
     resident = _stream(setting, store_cases(setting.training, runtime.device, 2**62), runtime)
     _synchronises(table, title, our_step(setting, state, forward, runtime, resident), runtime)
     rate = per_second(our_step(setting, state, forward, runtime, resident), runtime, effort)

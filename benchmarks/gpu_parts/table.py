@@ -53,5 +53,5 @@ class Table:
                 f"cuDNN {torch.backends.cudnn.version()}, {versions}")
 
 
-def ratio(one: float, other: float) -> str:
-    return f"{one / other:.2f}x"
+def ratio(value: float, other: float) -> str:
+    return f"{value / other:.2f}x"

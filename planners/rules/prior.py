@@ -19,7 +19,7 @@ def with_prior(plan: Plan, fingerprint: Fingerprint) -> Plan:
     `RAREST` and `COMMONEST`.
     """
     labels = fingerprint.labels
-    stats = {one.name: one for one in fingerprint.label_stats}
+    stats = {stat.name: stat for stat in fingerprint.label_stats}
     if labels.ignore is not None or any(name not in stats for name in labels.foreground):
         return plan
     floor = RAREST if labels.has_regions else min(RAREST, RARE_TOGETHER / len(labels.foreground))

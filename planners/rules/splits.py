@@ -75,9 +75,9 @@ def _balanced(blocks: list[list[str]], seed: int, n_folds: int, strata: Mapping[
         kinds = Counter(strata[name] for name in block)
         # the growth of the sum of squares over the strata: least where the block's strata are rarest
         load = [sum(count * (2 * have[kind] + count) for kind, count in kinds.items()) for have in held]
-        chosen = min(range(n_folds), key=lambda fold: (load[fold], len(folds[fold]), fold))
-        folds[chosen] += block
-        held[chosen].update(kinds)
+        emptiest = min(range(n_folds), key=lambda fold: (load[fold], len(folds[fold]), fold))
+        folds[emptiest] += block
+        held[emptiest].update(kinds)
     return folds
 
 

@@ -6,10 +6,10 @@ from planners.schema.base import Frozen
 
 
 class ConditionSpec(Frozen):
-    """One input beside the images: a column of the clinical table, a vector or a bag of tokens a case.
+    """One input beside the images: a column of the clinical table, or one vector or bag of tokens per case.
 
     `width` is the number of features, None until the data were measured. Only what is available at `baseline` may
-    condition a model. `order` ranks the values of an ordinal column; `folder` holds a file a case (vectors, tokens).
+    condition a model. `order` ranks the values of an ordinal column; `folder` holds one file per case (vectors, tokens).
     """
 
     name: str
@@ -22,7 +22,9 @@ class ConditionSpec(Frozen):
 
 
 class ConditionTable(Frozen):
-    """Inputs beside the images: a table with a row a case (`id` is the column of the case's name), files a case."""
+    """Inputs beside the images: a table with one row per case (`id` is the column of the case's name), and
+    files, one per case.
+    """
 
     table: str = ""  # relative to the dataset's folder; empty: none
     id: str = "case"

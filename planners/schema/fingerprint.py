@@ -41,7 +41,7 @@ class Fingerprint(Frozen):
     channels: tuple[ChannelSpec, ...]
     labels: LabelSpec
     cases: tuple[CaseMeasure, ...]
-    intensities: tuple[IntensityStats, ...] = ()  # one a channel; empty where only shapes are known
+    intensities: tuple[IntensityStats, ...] = ()  # one per channel; empty where only shapes are known
     presence: tuple[float, ...] = ()  # share of the cases that have the channel
     coverage: tuple[float, ...] = ()  # share of the reference grid that the channel covers, mean of the cases that have it
     conditions: ConditionTable = ConditionTable()

@@ -38,7 +38,7 @@ class LabelSpec(Frozen):
 
     @property
     def n_heads(self) -> int:
-        """Output channels of a network: one a region (sigmoid), or one a label with background (softmax)."""
+        """Output channels of a network: one per region (sigmoid), or one per label with background (softmax)."""
         return len(self.foreground) if self.has_regions else len(self.names)
 
     def twins(self, names: Sequence[str]) -> tuple[int, ...]:

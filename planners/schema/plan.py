@@ -62,9 +62,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class InputDropout(Frozen):
     """What training hides and displaces of the inputs, so that a model can do without them.
 
-    `channels` is the probability a channel that a present one is hidden in a sample (at least one stays); empty: none
-    is. `row` hides all conditions of a sample, `column` each of them. `shift_voxels` is the largest displacement a channel
-    along each axis of the patch, which a sample has with probability `p_shift`; empty: none is displaced.
+    `channels` is, per channel, the probability that a present one is hidden in a sample (at least one stays); empty: none
+    is. `row` hides all conditions of a sample, `column` each of them. `shift_voxels` is, per channel, the largest
+    displacement along each axis of the patch, which a sample has with probability `p_shift`; empty: none is displaced.
     """
 
     channels: tuple[Probability, ...] = ()

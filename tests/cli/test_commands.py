@@ -1,6 +1,8 @@
 """Each command on a tiny workspace: status 0, what it prints, and what it leaves."""
 
 import json
+import pickle
+from contextlib import nullcontext
 
 import pytest
 
@@ -19,6 +21,7 @@ from autoseg.cli import (
     train,
     verify,
 )
+from autoseg.orchestrate.distribute import Nodes
 from folds_support import near, write_balls
 from orchestrate_folds import DATASET
 from tests_support import write_spheres
@@ -77,6 +80,22 @@ def test_predict_writes_one_mask_per_case(trained, tmp_path, capsys):
     assert predict.main(command) == 0
     assert capsys.readouterr().out == f"5 masks written to {tmp_path / 'masks'}\n"
     assert sorted(path.name for path in (tmp_path / "masks").glob("*.nii.gz")) == [f"ball_0{i}.nii.gz" for i in range(5)]
+
+
+def test_predict_on_a_cluster_sends_chunks_of_names_to_the_machines(trained, tmp_path, monkeypatch, capsys):
+    chunks = []
+
+    def distribute(work, items, resources):
+        chunks.extend(items)
+        return [(item, pickle.loads(pickle.dumps(work))(item)) for item in items]
+
+    monkeypatch.setattr("autoseg.orchestrate.distribute.connected", lambda address: nullcontext(Nodes(1, 0, 1)))
+    monkeypatch.setattr("autoseg.orchestrate.cluster.distribute", distribute)
+    command = ["-i", str(trained.raw / "imagesTr"), "-o", str(tmp_path / "masks"), "-d", "1", "--mirroring", "off",
+               "--home", str(trained.home), "--device", "cpu", "--cluster", "auto"]
+    assert predict.main(command) == 0
+    assert chunks == [["ball_00", "ball_01"], ["ball_02", "ball_03"], ["ball_04"]]
+    assert capsys.readouterr().out == f"5 masks written to {tmp_path / 'masks'}\n"
 
 
 def test_evaluate_prints_and_writes_scores(trained, masks, capsys, tmp_path):

@@ -58,7 +58,8 @@ def test_a_steady_machine_keeps_its_schedule():
 
 
 def test_the_pace_follows_the_latest_epoch_and_predictions_follow_the_pace():
-    throughput = follow(Throughput(seconds_per_iteration=2.0, validation_pass_seconds=100.0, fixed_seconds=7.0, mirrored_passes=2), 1.0)
+    before = Throughput(seconds_per_iteration=2.0, validation_pass_seconds=100.0, fixed_seconds=7.0, mirrored_passes=2)
+    throughput = follow(before, 1.0)
     assert throughput.seconds_per_iteration == 1.75
     assert throughput.validation_pass_seconds == 87.5
     assert throughput.fixed_seconds == 7.0

@@ -9,7 +9,8 @@ from planners.schema.base import Part
 from planners.schema.override import override
 from planners.schema.plan import Plan
 
-# Written by version 0.1, before architectures had a type of their own: a `budgeted` and a `resenc_m` plan, one configuration each.
+# Written by version 0.1, before architectures had a type of their own: a `budgeted` and a `resenc_m` plan, each with one
+# configuration.
 WRITTEN = json.loads((Path(__file__).parents[1] / "fixtures" / "plans_0.1.json").read_text(encoding="utf-8"))
 PLAIN, RESIDUAL = WRITTEN
 

@@ -115,6 +115,7 @@ def test_an_unforeseen_fault_is_reported_with_its_kind(raw, monkeypatch):
 def test_a_dying_worker_costs_no_case_but_its_own(raw, monkeypatch):
     (raw.parent / "deadly_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(raw.parent))
+    monkeypatch.setattr(parallel, "start_at_once", lambda: True)  # no case is tried in this process
     write_case(raw, "b", mark=666.0)
     load_plugin("deadly_plugin")
     monkeypatch.setattr(parallel, "start_at_once", lambda: True)  # else the first cases are done in this process

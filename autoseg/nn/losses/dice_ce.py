@@ -51,8 +51,8 @@ class DiceCrossEntropy:
         if scored is None:
             mean_entropy = average(entropy.mean())
         else:
-            kept = torch.where(scored, entropy, 0.0)
-            mean_entropy = total(kept.sum()) / total(scored.expand_as(kept).sum()).clamp(min=1)
+            counting = torch.where(scored, entropy, 0.0)
+            mean_entropy = total(counting.sum()) / total(scored.expand_as(counting).sum()).clamp(min=1)
         loss = self.options.dice_weight * (1 - dice) + self.options.ce_weight * mean_entropy
         return loss if scored is None else torch.where(_anywhere(scored.any()), loss, logits.sum() * 0)
 
@@ -84,9 +84,9 @@ def _same(of_the_batch: torch.Tensor) -> torch.Tensor:
     return of_the_batch
 
 
-def _anywhere(here: torch.Tensor) -> torch.Tensor:
+def _anywhere(in_this_process: torch.Tensor) -> torch.Tensor:
     """Whether it is so in any process."""
-    return total(here.int()) > 0
+    return total(in_this_process.int()) > 0
 
 
 def _broadcast(annotated_BK: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:
