@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several tests run at a time (pytest -n 2): each on one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["raw_fixtures"]
 ROOT = Path(__file__).parents[1]
 

@@ -12,6 +12,8 @@ from autoseg.preprocessing.store import write_prepared
 from autoseg.workspace.files import write_json
 from tests_support import small_plan, sphere_case
 
+pytestmark = pytest.mark.slow  # two trainings and every step that is measured
+
 ROOT = Path(__file__).parents[1]
 RUN = """
 import sys
