@@ -55,7 +55,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
                 allow_outcomes: bool = False, worker_pool: WorkerPool | None = None) -> Fingerprint:
     """Register the channels that ask for it, measure a raw dataset and write its fingerprint.
 
-    What is there and still true is kept. A condition that looks like an outcome is refused, unless outcomes are allowed.
+    Results that are up to date are kept. A condition that looks like an outcome is refused, unless outcomes are allowed.
     A `worker_pool` that is given to `preprocess` afterwards remembers small cases.
     """
     workspace = Workspace.open(home)
@@ -78,7 +78,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
 
 
 def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> None:
-    """Register every channel that asks for it to the reference, and draw what came of it; cases that are done are kept."""
+    """Register every channel that asks for it to the reference, and draw the results; cases that are done are kept."""
     target = registered(workspace, name, raw.manifest)
     if target is None:
         return
@@ -139,7 +139,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
           restart: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
           home: str | Path | None = None, device: str = "auto") -> "FoldResult":
-    """Train a fold, or go on with it, or read the result of a finished one.
+    """Train a fold, resume it, or read the result of a finished one.
 
     It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. With
     `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing. Several
@@ -261,5 +261,3 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
 
     manifest = None if dataset_json is None else Dataset.open(Path(dataset_json)).manifest
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)
-
-

@@ -1,7 +1,7 @@
 """`budgeted`: autoseg's own planner and the default. The network is as large as the given time can train well.
 
-Grids, patches and strides follow the published rules (`classic`); what the rules leave to taste, width, depth,
-batch, recipe and augmentation, follows from how many iterations the budget allows. The constants were measured on two CPU
+Grids, patches and strides follow the published rules (`classic`). Width, depth, batch, recipe and augmentation follow
+from how many iterations the budget allows. The constants were measured on two CPU
 cores on Decathlon hippocampus (see benchmarks/RESULTS.md).
 """
 
@@ -19,7 +19,7 @@ from planners.schema.plan import Configuration, Plan, Schedule
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
 DEFAULT_SECONDS_GPU = 4 * 3600.0
-PATCH_MEMORY_GIB = 16.0  # a patch that needs more sees no more of a patient that matters
+PATCH_MEMORY_GIB = 16.0  # a larger patch shows nothing more that matters
 MEMORY_SHARE = 0.9  # of the memory that is planned with; the rest is for kernels' workspace
 TRAINING_SHARE = 0.85  # of the budget; the rest is start-up, checks and the final validation
 WANTED_ITERATIONS = 2500  # below this a smaller network learns more in the same time
@@ -32,7 +32,7 @@ LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of 
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
 SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often and in more context, teaches more
-COARSER = (1.5, 2.0)  # steps, few, so that a remeasured machine seldom asks for other prepared cases
+COARSER = (1.5, 2.0)  # only two steps, so that another measurement of the machine seldom needs other prepared cases
 VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave
 
 
@@ -211,7 +211,7 @@ def _schedule(seconds: float) -> Schedule:
 
 
 def _augmentation(views: float) -> Part:
-    """As strong as the data are seen often: what is seen a few times cannot be learned by heart."""
+    """The more often the data are seen, the stronger: what is seen a few times cannot be memorised."""
     if views >= VERY_OFTEN_SEEN:
         return Part(name="nnunet")
     turned = {"p_rotation": 0.2, "rotation_degrees": 20.0, "p_scaling": 0.2, "scaling": (0.85, 1.2)}

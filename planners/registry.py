@@ -18,7 +18,7 @@ class NoOptions(Frozen):
 
 
 class NoTraits(Frozen):
-    """The traits of a kind of part of which nothing has to be known beforehand."""
+    """The traits of a kind of part that has none."""
 
 
 @dataclass(frozen=True)
@@ -91,5 +91,5 @@ class Registry(Generic[T, TraitsT]):
         return self._entries[name].traits if name in self._entries else self._traits()
 
     def make(self: "Registry[Callable[[Any, Context], Made], TraitsT]", part: Part, context: Context) -> Made:
-        """The part that a plan names, made of its options and of what its kind is told: `factory(options, context)`."""
+        """The part that a plan names: `factory(options, context)`, with the context that all parts of its kind are given."""
         return self.get(part.name)(self.options(part.name, part.options), context)

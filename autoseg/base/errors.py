@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_NEAR = 0.8  # how alike (difflib) a key must be to be taken for a slip of the pen
+_NEAR = 0.8  # how alike (difflib) a key must be to be taken for a typing error
 
 
 class AutosegError(Exception):

@@ -29,7 +29,7 @@ def workers_that_fit(estimated_bytes: int | Sequence[int], wanted: int, what: st
     """How many of the `wanted` workers fit into the free memory at once; at least one. The choice is logged.
 
     `estimated_bytes` is what one worker takes beside its libraries, or what each piece of work takes; the largest pieces may
-    be in work at the same time. `extra_bytes` are those of a worker's libraries: threads share theirs.
+    be done at the same time. `extra_bytes` are those of a worker's libraries: threads share theirs.
     """
     estimates = [estimated_bytes] * wanted if isinstance(estimated_bytes, int) else sorted(estimated_bytes, reverse=True)
     wanted = max(1, min(wanted, len(estimates)))

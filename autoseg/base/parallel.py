@@ -16,7 +16,7 @@ from autoseg.base.processes import WorkerPool, process_pool, start_at_once
 
 logger = logging.getLogger(__name__)
 
-# Cases that are handed out beyond those in work. Results that wait for an earlier one are few, however many cases there are.
+# Cases per worker that are submitted at a time. So few results wait for an earlier one, however many cases there are.
 _AHEAD_PER_WORKER = 4
 # A pool that stays works on cases up to this size. Larger ones are not cached, and the next free worker should take them.
 _SMALL_BYTES = 2**26

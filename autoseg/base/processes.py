@@ -1,7 +1,7 @@
 """Worker processes, safe under `spawn`: each imports the plug-ins that its parent loaded.
 
 On Linux they are forked from a server of Python's own, which has imported what most of them need and nothing that could
-not be forked: a worker is there in some milliseconds, where a new interpreter takes a second. Such a worker sees the
+not be forked: a worker starts in milliseconds, while a new interpreter takes a second. Such a worker sees the
 environment as it was when the server started.
 """
 
@@ -85,7 +85,7 @@ class WorkerPool:
         return self._n
 
     def pool_of(self, name: str) -> ProcessPoolExecutor:
-        """The worker of a case. New cases are dealt out in turn; a known one goes to its worker again."""
+        """The worker of a case. New cases are distributed in turn; a known case goes to its worker again."""
         number = self._worker_of_case.setdefault(name, len(self._worker_of_case) % self._n)
         if number not in self._pools:
             self._pools[number] = process_pool(1, max(1, cores() // self._n))

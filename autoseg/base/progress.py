@@ -11,7 +11,7 @@ from autoseg.base.ranks import is_first
 
 T = TypeVar("T")
 
-# A log file gets a line now and then instead of a thousand.
+# A log file gets one line per 20 seconds instead of a thousand.
 _SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 20.0
 
 

@@ -86,7 +86,7 @@ def gathered(values: Sequence[T]) -> list[T]:
 
 
 def share_of(values: Sequence[T]) -> list[T]:
-    """Every n-th value: this process's share of work that is dealt out."""
+    """Every n-th value: this process's share of the work."""
     return list(values[_joined.rank :: _joined.n])
 
 

@@ -31,8 +31,8 @@ def drop_inputs(batch: Batch, input_dropout: InputDropout, generator: torch.Gene
 def _remaining_channels(batch: Batch, p_C: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
     """Presence (B, C) with channels dropped (Feng et al. 2023).
 
-    Where nothing would remain to see, one of the present channels stays, each as likely; not one whose field of view is
-    elsewhere, if another shows anything.
+    Where no channel would remain, one of the present ones stays; each is as likely. A channel whose field of view lies
+    outside the patch stays only if no other shows anything.
     """
     present_BC = batch.present_BC
     n_samples, n_channels = present_BC.shape

@@ -32,7 +32,7 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
 
     `zero_outside` are the channels whose voxels outside the patient stay 0.
 
-    For batches as they lie on the disk give a configuration whose `augmentation` is `Part(name="none")` and whose
+    For batches without any change give a configuration whose `augmentation` is `Part(name="none")` and whose
     `input_dropout` is `InputDropout()`. Where several processes train together, each gets its part of the batch that one
     alone would get: random values are drawn per batch, so that every process draws and augments all of it.
     """

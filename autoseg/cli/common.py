@@ -37,7 +37,7 @@ def add_devices(command: argparse.ArgumentParser) -> None:
 
 
 def list_faults(faults: list[str]) -> int:
-    """Print each fault on a line; the exit status: 2 if there is any."""
+    """Print one fault per line; the exit status: 2 if there is any, else 0."""
     if faults:
         print(f"{len(faults)} failed:\n" + "\n".join(f"  - {fault}" for fault in faults), file=sys.stderr)
     return 2 if faults else 0
@@ -96,9 +96,9 @@ def positive(text: str) -> int:
 def _set_environment() -> None:
     """Set the variables that torch reads when it is imported.
 
-    OpenMP threads spin briefly at a barrier before they sleep (benchmarks/step.py): without spinning a training step is
-    slower on an idle machine, with long spinning it is slower beside another busy process. Operations without a kernel
-    for Apple's GPUs (some of three dimensions, depending on the version of torch) run on the CPU.
+    OpenMP threads spin briefly at a barrier before they sleep (benchmarks/step.py). Without spinning a training step is
+    slower on an idle machine; with long spinning it is slower beside another busy process. Operations that torch cannot
+    run on Apple's GPUs (some in three dimensions, depending on its version) run on the CPU.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

@@ -8,20 +8,21 @@ from autoseg.cli import common, scoring
 
 
 def parser() -> argparse.ArgumentParser:
-    made = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
-                         "bootstrap\nintervals and Wilcoxon's test. Each is a folder of masks, or a summary.json, which is "
-                         "compared as it was\nscored: options of scoring are for folders.",
-                         "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
-                         "         autoseg_compare ours/summary.json theirs/summary.json")
-    made.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
-    made.add_argument("b", type=Path, metavar="B", help="the same of what it is compared with")
-    made.add_argument("-r", "--reference", type=Path, metavar="DIR", help="folder with the true labels, for folders")
-    scoring.add_labels(made)
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the comparison as JSON")
-    made.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
-    scoring.add_scoring(made)
-    common.add_workers(made)
-    return made
+    command = common.parser("Compare two sets of predictions of the same cases, label by label: paired differences with "
+                            "bootstrap\nintervals and Wilcoxon's test. Each set is a folder of masks or a summary.json.\n"
+                            "Scoring options apply to folders only: a summary.json is compared as it was scored.",
+                            "example: autoseg_compare ours theirs -r labelsTs -d 4\n"
+                            "         autoseg_compare ours/summary.json theirs/summary.json")
+    command.add_argument("a", type=Path, metavar="A", help="folder of predictions, or a summary.json of autoseg_evaluate")
+    command.add_argument("b", type=Path, metavar="B", help="what A is compared with: the same kinds")
+    command.add_argument("-r", "--reference", type=Path, metavar="DIR",
+                         help="folder with the true labels; needed for folders")
+    scoring.add_labels(command)
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the comparison as JSON")
+    command.add_argument("--seed", type=int, default=0, help="seed of the intervals (default: 0)")
+    scoring.add_scoring(command)
+    common.add_workers(command)
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

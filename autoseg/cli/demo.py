@@ -84,7 +84,7 @@ Next commands:
 
 
 def _keep_apart(home: Path, settings: dict[str, float]) -> None:
-    """A UserError where the folder holds a demo with other settings: its results would be taken for the new ones."""
+    """Raise UserError where the folder holds a demo with other settings: old results would be mixed with new ones."""
     from autoseg.base.errors import UserError
     from autoseg.workspace.files import read_json, write_json
 

@@ -8,15 +8,15 @@ from autoseg.cli import common, scoring
 
 
 def parser() -> argparse.ArgumentParser:
-    made = common.parser("Score predictions against labels, case by case and label by label.",
-                         "example: autoseg_evaluate -r labelsTs -i masks -d 4 --metrics overlap surface")
-    made.add_argument("-r", "--reference", required=True, type=Path, metavar="DIR", help="folder with the true labels")
-    made.add_argument("-i", "--input", required=True, type=Path, metavar="DIR", help="folder with the predictions")
-    scoring.add_labels(made)
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: summary.json in the input folder")
-    scoring.add_scoring(made)
-    common.add_workers(made)
-    return made
+    command = common.parser("Score predictions against labels, case by case and label by label.",
+                            "example: autoseg_evaluate -r labelsTs -i masks -d 4 --metrics overlap surface")
+    command.add_argument("-r", "--reference", required=True, type=Path, metavar="DIR", help="folder with the true labels")
+    command.add_argument("-i", "--input", required=True, type=Path, metavar="DIR", help="folder with the predictions")
+    scoring.add_labels(command)
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: summary.json in the input folder")
+    scoring.add_scoring(command)
+    common.add_workers(command)
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = common.parser("Measure a dataset, plan its training and prepare its cases.",
-                         "example: autoseg_plan_and_preprocess -d 4 --budget 2h")
-    made.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
-                      help="dataset(s), by number or name: 4 or Dataset004_Hippocampus")
-    made.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
-                      help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, or a plug-in's")
-    made.add_argument("-c", "--configurations", nargs="+", metavar="C",
-                      help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
-    made.add_argument("--budget", type=common.seconds, metavar="TIME",
-                      help="training time of a fold, validation included: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
-    made.add_argument("--memory", type=common.memory, metavar="SIZE",
-                      help="memory to plan for, such as 8G (default: what the device has)")
-    common.add_outcomes(made)
-    common.add_device(made)
-    common.add_workers(made)
-    return made
+    command = common.parser("Measure a dataset, plan its training and prepare its cases.",
+                            "example: autoseg_plan_and_preprocess -d 4 --budget 2h")
+    command.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
+                         help="dataset(s), by number or name: 4 or Dataset004_Hippocampus")
+    command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
+                         help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, or a plug-in's")
+    command.add_argument("-c", "--configurations", nargs="+", metavar="C",
+                         help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
+    command.add_argument("--budget", type=common.seconds, metavar="TIME",
+                         help="training time per fold with validation: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
+    command.add_argument("--memory", type=common.memory, metavar="SIZE",
+                         help="memory to plan for, such as 8G (default: the memory of the device)")
+    common.add_outcomes(command)
+    common.add_device(command)
+    common.add_workers(command)
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

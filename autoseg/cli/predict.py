@@ -8,16 +8,17 @@ from autoseg.cli import common
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = common.parser("Segment every case of a folder, or one file: as autoseg_find_best_configuration decided, "
-                              "or with all\nfinished folds of the best configuration as an ensemble.",
+    arguments = common.parser("Segment every case of a folder, or one file. The model is the choice of "
+                              "autoseg_find_best_configuration,\nor else all finished folds of the best configuration as "
+                              "an ensemble.",
                               "example: autoseg_predict -i imgs -o masks")
     arguments.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
                            help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
     arguments.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
     arguments.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
-    arguments.add_argument("-c", "--configuration", metavar="C", help="default: what inference.json says, else the best by "
-                           "validation Dice")
-    arguments.add_argument("-p", "--planner", metavar="NAME", help="whose model (default: likewise)")
+    arguments.add_argument("-c", "--configuration", metavar="C",
+                           help="configuration of the model (default: from inference.json, else the best validation Dice)")
+    arguments.add_argument("-p", "--planner", metavar="NAME", help="planner of the model (default: likewise)")
     arguments.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
     arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
     arguments.add_argument("--save_probabilities", action="store_true",
@@ -27,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--mirroring", choices=("on", "off"), default="on",
                            help="average mirrored predictions where training mirrored (default: on)")
     arguments.add_argument("--skip_background", choices=("on", "off"), default="off",
-                           help="look at the whole image coarsely first, and predict in full only where that finds "
-                           "anything; faster for small structures in large images, but a lesion of a few voxels that the "
-                           "coarse look does not see at all is lost (default: off)")
+                           help="predict the whole image coarsely first, and in full only where this coarse pass finds "
+                           "something; faster for small structures in large images, but a lesion of a few voxels that the "
+                           "coarse pass misses is lost (default: off)")
     arguments.add_argument("--table", type=Path, metavar="FILE",
                            help="clinical table of the cases (default: the training table's name in the input folder)")
     arguments.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")

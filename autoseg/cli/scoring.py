@@ -12,28 +12,29 @@ DEFAULT_GROUPS = ("overlap", "volume", "accuracy")
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:
-    """Where the meaning of the labels stands."""
-    parser.add_argument("-d", "--dataset", metavar="D", help="dataset whose labels these are")
+    """Options for the dataset.json that declares the labels."""
+    parser.add_argument("-d", "--dataset", metavar="D", help="dataset that declares the labels")
     parser.add_argument("--dataset_json", type=Path, metavar="FILE", help="its dataset.json, instead of -d")
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:
     """The metrics and their settings."""
     parser.add_argument("--metrics", nargs="+", choices=(*GROUPS, "all"), default=list(DEFAULT_GROUPS), metavar="GROUP",
-                        help=f"of {', '.join(GROUPS)}, or all (default: {' '.join(DEFAULT_GROUPS)}; surface takes up to a "
-                        "hundred times longer, detection is for labels that come in several pieces, such as lesions)")
+                        help=f"groups of metrics: {', '.join(GROUPS)}, or all (default: {' '.join(DEFAULT_GROUPS)}; "
+                        "surface takes up to a hundred times longer; detection is for labels in several pieces, such as "
+                        "lesions)")
     parser.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
-                        help="of the surface Dice, in mm; LABEL=MM for one label (default: 2)")
+                        help="tolerance of the surface Dice in mm; LABEL=MM for one label (default: 2)")
     parser.add_argument("--empty", choices=("nan", "one"), default="nan",
-                        help="what two empty masks score: nothing, left out of means and counted, or one (default: nan)")
-    parser.add_argument("--lesion_iou", type=float, metavar="IOU", help="from which a lesion may be found (default: 0.1)")
-    parser.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions do not count (default: 0)")
+                        help="score of two empty masks: nan (counted, but left out of means) or one (default: nan)")
+    parser.add_argument("--lesion_iou", type=float, metavar="IOU", help="IoU from which lesions match (default: 0.1)")
+    parser.add_argument("--lesion_min_mm3", type=float, metavar="MM3", help="smaller lesions are not counted (default: 0)")
     parser.add_argument("--lesion_sizes_ml", nargs="+", type=float, metavar="ML",
-                        help="limits between the sizes in which recall is given (default: 0.1 1 10)")
+                        help="limits between the size classes of which recall is reported (default: 0.1 1 10)")
 
 
 def tolerance(text: str) -> tuple[str | None, float]:
-    """Label (None: every other) and millimetres, from `2` or `tumour=3`."""
+    """Label (None: all other labels) and millimetres, from `2` or `tumour=3`."""
     label, _, number = text.rpartition("=")
     try:
         value = float(number)
@@ -45,7 +46,7 @@ def tolerance(text: str) -> tuple[str | None, float]:
 
 
 def scoring_from(options: argparse.Namespace) -> "Scoring":
-    """What the options ask for; a UserError where they do not fit together."""
+    """The scoring that the options describe. Raises UserError where they do not fit together."""
     from pydantic import ValidationError
 
     from autoseg.base.errors import UserError
@@ -57,27 +58,26 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
     for group, asked, option in (("surface", options.nsd_tolerance, "--nsd_tolerance"),
                                  ("detection", given, "--lesion_...")):
         if asked and group not in groups:
-            raise UserError(f"{option} says how to measure what is not measured", found=f"--metrics {' '.join(groups)}",
-                            do=f"add {group} to --metrics")
+            raise UserError(f"{option} is an option of metrics that are not asked for",
+                            found=f"--metrics {' '.join(groups)}", do=f"add {group} to --metrics")
     try:
         detection = DetectionRule(**given)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError("the options of detection are not valid", found=faults) from None
+        raise UserError("the detection options are not valid", found=faults) from None
     tolerances = dict(options.nsd_tolerance)
     general = {"nsd_tolerance_mm": tolerances.pop(None)} if None in tolerances else {}
-    return scoring_of(groups, empty=options.empty, detection=detection,
-                        nsd_tolerance_mm_of=tolerances, **general)
+    return scoring_of(groups, empty=options.empty, detection=detection, nsd_tolerance_mm_of=tolerances, **general)
 
 
 def described(options: argparse.Namespace) -> Path:
-    """The dataset.json, or the folder that has it."""
+    """The path of dataset.json, or of the folder that holds it. Raises UserError where neither is given."""
     from autoseg.base.errors import UserError
     from autoseg.workspace.names import Workspace
 
     if options.dataset_json is not None:
         return options.dataset_json
     if options.dataset is None:
-        raise UserError("the meaning of the labels is not given", do="name the dataset with -d, or --dataset_json FILE")
+        raise UserError("the labels are not declared", do="name the dataset with -d, or --dataset_json FILE")
     workspace = Workspace.open(options.home)
     return workspace.raw(workspace.dataset(options.dataset))

@@ -13,29 +13,30 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
-                         "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
-                         "         autoseg_train 1 3d_fullres all-folds\n"
-                         "         torchrun --nproc_per_node 2 -m autoseg.cli.train 1 3d_fullres 0")
-    made.add_argument("dataset", help="by number or name: 1 or Dataset001_Name")
-    made.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres")
-    made.add_argument("folds", nargs="+", metavar="fold",
-                      help="0, or several: 0 1 2 or 0,1,2 or all-folds; or all (train on every case, validate none)")
-    made.add_argument("-p", "--planner", default="budgeted", metavar="NAME", help="whose plan (default: budgeted)")
-    made.add_argument("--budget", type=common.seconds, metavar="TIME",
-                      help="plan this training anew for so much time a fold: 90s, 30m, 4h, validation included")
-    made.add_argument("--memory", type=common.memory, metavar="SIZE", help="plan it anew for so much memory: 8G")
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
-                      help="change a value of the plan: schedule.iterations=5000; may be repeated")
-    made.add_argument("--plan", metavar="FILE", help="train by this plan, with --set, instead of the planner's")
-    made.add_argument("--seed", type=int, default=0, help="of weights, sampling and augmentation (default: 0)")
-    made.add_argument("--restart", action="store_true", help="throw away what these folds have and begin anew")
-    made.add_argument("--save_probabilities", action="store_true",
-                      help="also write those of the validation cases, compressed; of a finished fold, what is missing of "
-                           "them. Ensembles are compared and uncertainty is calibrated by them")
-    common.add_device(made)
-    common.add_devices(made)
-    return made
+    command = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
+                            "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
+                            "         autoseg_train 1 3d_fullres all-folds\n"
+                            "         torchrun --nproc_per_node 2 -m autoseg.cli.train 1 3d_fullres 0")
+    command.add_argument("dataset", help="by number or name: 1 or Dataset001_Name")
+    command.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres")
+    command.add_argument("folds", nargs="+", metavar="fold",
+                         help="0, or several: 0 1 2 or 0,1,2 or all-folds; or all (train on every case, validate none)")
+    command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
+                         help="planner of the plan (default: budgeted)")
+    command.add_argument("--budget", type=common.seconds, metavar="TIME",
+                         help="make a new plan for this training time per fold with validation: 90s, 30m, 4h")
+    command.add_argument("--memory", type=common.memory, metavar="SIZE", help="make a new plan for this memory: 8G")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+                         help="change a value of the plan: schedule.iterations=5000; may be repeated")
+    command.add_argument("--plan", metavar="FILE", help="use this plan file, not the planner's; --set changes it")
+    command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
+    command.add_argument("--restart", action="store_true", help="delete what these folds have and start again")
+    command.add_argument("--save_probabilities", action="store_true",
+                         help="also write the probabilities of the validation cases, compressed; of a finished fold, those "
+                              "that are missing. Ensembles and quality control need them")
+    common.add_device(command)
+    common.add_devices(command)
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ _PATIENTS = frozenset({"patient", "subject", "participant", "mrn", "pid"})
 _IDENTIFIERS = frozenset({"id", "ids", "identifier", "uid", "no", "nr", "number", "code", "index", "accession", "key",
                           "name"})
 _DATES = frozenset({"date", "dates", "dob", "birthdate", "birthday", "datum"})
-_UNIQUE = 0.9  # share of cells with a value of their own, from which a text tells the patient
+_UNIQUE = 0.9  # share of cells with a value of their own, from which a text identifies the patient
 _FEW_CELLS = 5  # of which uniqueness says nothing
 _FREE_TEXT_WORDS = 6
 _MOSTLY_NUMBERS = 0.8
@@ -41,9 +41,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` is what the input is used as, empty where it is refused; `reason` is why, or what to look at.
+    """`kind` is what the input is used as, empty where it is refused; `reason` is why, or what to check.
 
-    `group`: the column tells the `patient` or the `site` of a case.
+    `group`: the column identifies the `patient` or the `site` of a case.
     """
 
     name: str
@@ -80,7 +80,7 @@ def judge_column(column: Column) -> Verdict:
 
 
 def _refusal_by_name(column: Column) -> tuple[str, str]:
-    """Why a column is refused for its name, and the group that it tells; empty: it is not."""
+    """Why a column is refused for its name, and the group that it identifies; both are empty where it is not refused."""
     words = set(words_of(column.name))
     if word := outcome_word(column.name):
         return f"an outcome, by the word {word!r}: not known when the patient is scanned", ""

@@ -22,19 +22,19 @@ from planners.schema.conditions import ConditionSpec, ConditionTable
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 5.0  # standardised values are cut here, so that no outlier drowns all else
+LIMIT = 5.0  # standardised values are clipped here, so that an outlier does not outweigh all else
 MAX_TOKENS = 256  # of a bag; more are thinned out evenly
 _RARE = 2  # a category of fewer training cases is "other", which must have some to be learned from
 _CONSTANT = 1e-6  # a standard deviation below this share of the mean is rounding
 
 Encoded = tuple[np.ndarray, np.ndarray]  # float32 values, and bool: which of them are known
 # How an encoder compares categories: by `category_text`, or, where it was stored before that was the one rule, by the
-# number that Python's float() reads ("1_2" is "12", "1e3" is "1000"). A trained network goes on with the latter.
+# number that Python's float() reads ("1_2" is "12", "1e3" is "1000"). A network that was trained with the latter keeps it.
 Spelling = Literal["text", "float"]
 
 
 class NumberEncoder(Frozen):
-    """A number: what lies between it and the median of the training cases, in their standard deviations.
+    """A number: its distance from the median of the training cases, in their standard deviations.
 
     With a `floor` this is of the logarithm, and what lies below the floor counts as the floor.
     """

@@ -1,4 +1,4 @@
-"""Names of columns that tell what happened after the scan: a model must not be told what it shall help to foresee.
+"""Names of columns that tell what happened after the scan: a model must not see what it should help to predict.
 
 Words are matched whole: `OS`, `os_months` and `OSMonths` are overall survival, `dosage` is not.
 """

@@ -44,18 +44,18 @@ class CaseCache:
         return case
 
 
-_of_this_worker: CaseCache | None = None
+_worker_cache: CaseCache | None = None
 
 
 def load_cached(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec, transforms: Mapping[int, Transform]
                 ) -> Case:
     """As `load_case`, from the cache of this process where `transforms` are empty. For workers, whose life is short."""
-    global _of_this_worker
+    global _worker_cache
     if transforms:
         return load_case(files, channels, labels, transforms)
-    if _of_this_worker is None:
-        _of_this_worker = CaseCache(min(_MOST_BYTES, int(_SHARE * free_host_bytes() / cores())))
-    return _of_this_worker.load(files, channels, labels)
+    if _worker_cache is None:
+        _worker_cache = CaseCache(min(_MOST_BYTES, int(_SHARE * free_host_bytes() / cores())))
+    return _worker_cache.load(files, channels, labels)
 
 
 def _files_state(files: CaseFiles) -> FilesState:

@@ -22,7 +22,7 @@ from planners.schema.conditions import ConditionTable
 class Dataset:
     """A raw dataset. The manifest is read when it is opened; cases and table are read when they are first asked for.
 
-    A stage opens one and hands it on. The next stage opens its own, because files may have changed.
+    A stage opens one and passes it on. The next stage opens its own, because files may have changed.
     """
 
     file: Path  # dataset.json, or a file of another name with such content

@@ -12,7 +12,7 @@ from planners.schema.conditions import ConditionSpec, ConditionTable
 from planners.schema.labels import LabelSpec
 
 BASELINE = "baseline"
-_ALLOW = ("remove it; if it is known before the scan, or the model shall know it all the same, pass "
+_ALLOW = ("remove it; if it is known before the scan, or the model should use it anyway, pass "
           "--allow-outcome-conditions")
 
 

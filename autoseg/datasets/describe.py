@@ -1,6 +1,6 @@
 """A draft of what `dataset.json` could declare beside nnU-Net's keys, from what lies in a raw dataset's folder.
 
-It is a proposal: names and values are looked at, nobody's intention. What could harm is refused with its reason.
+It is a proposal, made from names and values alone. What could do harm is refused, with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ def _header(draft: _Draft, path: Path) -> Header | None:
 
 
 def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The `conditions` of the table that names most cases, and the `groups` that its columns tell."""
+    """The `conditions` of the table that names most cases, and the `groups` that its columns identify."""
     best: tuple[int, str, Table] | None = None
     others = []
     for path in list_files(folder):

@@ -49,7 +49,7 @@ class CaseReport:
 
 def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None = None, *, allow_outcomes: bool = False
            ) -> Report:
-    """Check `dataset.json`, the set of files and every voxel; nothing is raised for what a user did wrong.
+    """Check `dataset.json`, the set of files and every voxel; what a user did wrong is in the report, not raised.
 
     `progress()` is called after each case. Conditions that look like outcomes are faults, unless they are allowed.
     """
@@ -142,7 +142,7 @@ def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:
 
 
 def _channels_of_no_case(folder: Path, manifest: Manifest, reports: Sequence[CaseReport]) -> list[str]:
-    """Optional channels without a file; a required one is missed case by case. Files of several channels are let be."""
+    """Optional channels without a file; a required one is reported per case. Files of several channels are skipped."""
     return [str(UserError(f"the optional channel {channel.name!r} is in no case", where=folder,
                           do="add its files or take it out of dataset.json"))
             for k, channel in enumerate(manifest.channels)

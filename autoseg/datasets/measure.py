@@ -1,10 +1,10 @@
-"""Raw dataset -> Fingerprint. Cases are streamed; what is kept of one is bounded, and so is what is kept of all.
+"""Raw dataset -> Fingerprint. Cases are streamed: what is kept per case is bounded, and so is the total.
 
 Intensities follow nnU-Net's fingerprint: foreground voxels of the image cropped to non-zero, every case with the same
 weight however large its foreground. nnU-Net draws voxels with replacement (10e7 over the dataset); their expected mean
 and standard deviation are computed here exactly, from moments, and percentiles from evenly spaced ranks of each case,
-so that nothing is random and no order of cases or workers matters. A voxel outside a channel's field of view is none of
-that channel's.
+so that nothing is random and no order of cases or workers matters. Voxels outside a channel's field of view do
+not count for that channel.
 """
 
 import functools
@@ -41,7 +41,7 @@ _SIZES_PER_CASE = 1_000
 _PERCENTILES_OF_SIZE = (5, 25, 50, 75, 95)
 # Bytes per voxel that measuring holds at most, beside 4 per channel (8 where channels are brought to another grid): the
 # file's own bytes, masks, components. Measured: 17 with one channel.
-_BYTES_A_VOXEL = 20
+_BYTES_PER_VOXEL = 20
 # Cases that this process measures first; their time says whether starting others pays.
 _TRIED = 3
 
@@ -136,7 +136,7 @@ def case_bytes(cases: Sequence[CaseFiles], manifest: Manifest) -> int:
     """What reading and measuring the largest of some cases takes."""
     brought = any(channel.is_moved for channel in manifest.channels)
     images = most_voxels(path for files in cases for path in (*files.images, files.label))
-    return images * (4 * len(manifest.channels) * (2 if brought else 1) + _BYTES_A_VOXEL)
+    return images * (4 * len(manifest.channels) * (2 if brought else 1) + _BYTES_PER_VOXEL)
 
 
 def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | None = None,

@@ -240,9 +240,9 @@ def _paint_ribs(scene: _Scene, trunk: _Trunk) -> None:
 
 def _paint_bowel(scene: _Scene, trunk: _Trunk) -> None:
     loops = scene.noise(26)
-    room = np.maximum(np.maximum(trunk.cavity + 6, scene.z + 8 + 6 * scene.noise(50)), scene.y - trunk.back + 40)
-    scene.paint(np.maximum(9 * (0.1 - loops), room), "bowel")
-    scene.paint(np.maximum(np.maximum(9 * (1.3 - loops), room), scene.y + 10), "gas")
+    space = np.maximum(np.maximum(trunk.cavity + 6, scene.z + 8 + 6 * scene.noise(50)), scene.y - trunk.back + 40)
+    scene.paint(np.maximum(9 * (0.1 - loops), space), "bowel")
+    scene.paint(np.maximum(np.maximum(9 * (1.3 - loops), space), scene.y + 10), "gas")
 
 
 def _paint_spine(scene: _Scene, trunk: _Trunk) -> None:

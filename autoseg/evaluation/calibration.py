@@ -1,12 +1,12 @@
-"""Are probabilities what they say? Expected calibration error, and the temperature that makes it small.
+"""How well probabilities agree with the share of right labels: expected calibration error, and temperature scaling.
 
-Probabilities come as levels of 1/255 (`formats.probabilities`). Level 0 stands for all below half a level, of which
-a quarter of a level is taken; labels at level 0 of the same voxel share it, or a hundred of them would weigh as much as a
-doubt. Where background is certain to that precision it stays certain: far from everything
-there are so many such voxels that any softening would invent volume.
+Probabilities come as levels of 1/255 (`formats.probabilities`). Level 0 stands for every probability below half a level;
+it is read as a quarter of a level. The labels of a voxel that are at level 0 share this quarter, so that many of them do
+not add up to a real probability. Where background is certain to that precision, it stays certain: there are so many such
+voxels far from the foreground that a temperature would add volume there.
 
-Voxels are those within two steps (26-neighbours) of the foreground of the truth or of the prediction: of a whole image
-nearly all are background that any model gets right, and the error would be small whatever the model.
+The voxels used lie within two steps (26-neighbours) of the foreground of the truth or of the prediction. Nearly all other
+voxels are background that any model gets right: with them the error would be small for every model.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from planners.schema.labels import LabelSpec
 
 N_BINS = 15  # equal widths of confidence from 0 to 1, as in Guo et al. 2017
 DILATION = 2
-SAMPLE = 20_000  # voxels of a case
-SAMPLE_OF_ALL = 2_000_000  # of all cases together: they are held in memory, with a number per label
+SAMPLE = 20_000  # voxels per case
+SAMPLE_OF_ALL = 2_000_000  # for all cases together: they are held in memory, one number per label each
 TEMPERATURES = (0.25, 8.0)  # the limits of the fit
 
 _OF_LEVEL_0 = 0.25
@@ -31,19 +31,19 @@ _LOG_OF_LEVEL = np.log(np.maximum(np.arange(LEVELS + 1), _OF_LEVEL_0) / LEVELS).
 
 
 class CalibrationBin(Frozen):
-    """Voxels whose confidence (the probability of the label they were given) lies between two limits."""
+    """Voxels whose confidence (the probability of the predicted label) lies between two limits."""
 
     low: float
     high: float
     n: int
     confidence: float | None  # their mean
-    accuracy: float | None  # the share of them that is right
+    accuracy: float | None  # the share that is right
 
 
 class Calibration(Frozen):
-    """Expected calibration error over the voxels near a foreground, before and after the temperature.
+    """Expected calibration error over the voxels near the foreground, before and after the temperature.
 
-    Of regions every voxel counts once per region: its confidence is that in being inside, or outside.
+    With regions a voxel counts once per region; its confidence is that of being inside, or of being outside.
     """
 
     temperature: float
@@ -56,7 +56,7 @@ class Calibration(Frozen):
 
 @dataclass(frozen=True)
 class CalibrationSample:
-    """Voxels of a case: levels (K, N; uint8), and whether the truth is of each head (K, N; bool)."""
+    """Voxels of a case: levels (K, N; uint8), and whether the truth belongs to each head (K, N; bool)."""
 
     levels_KN: np.ndarray
     truth_KN: np.ndarray
@@ -84,7 +84,7 @@ def calibrated(levels_KN: np.ndarray, temperature: float, has_regions: bool) -> 
 
 def sample_case(levels_KDHW: np.ndarray, truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec,
                 most: int = SAMPLE) -> CalibrationSample:
-    """At most `most` voxels of a case's zone, evenly spaced; the ignore label's are left out. All arrays lie on one grid."""
+    """At most `most` voxels near the foreground, evenly spaced, without those of the ignore label; all on one grid."""
     zone = (predicted_DHW != 0) | ((truth_DHW != 0) & (truth_DHW != labels.ignore))
     zone = scipy.ndimage.binary_dilation(zone, TOUCHING, iterations=DILATION) & (truth_DHW != labels.ignore)
     voxels = np.flatnonzero(zone)
@@ -97,12 +97,12 @@ def sample_case(levels_KDHW: np.ndarray, truth_DHW: np.ndarray, predicted_DHW: n
 
 
 def fit_temperature(samples: Sequence[CalibrationSample], has_regions: bool) -> float:
-    """The temperature of least mean negative log likelihood (Guo et al. 2017, section 4.2).
+    """The temperature with the smallest mean negative log likelihood (Guo et al. 2017, section 4.2).
 
-    1 where there is no voxel, and where that temperature would make the expected calibration error larger. One number is
-    sought between the limits of TEMPERATURES by Brent's method, so that the answer is always the same.
+    It is 1 where there is no voxel, or where the fitted temperature would increase the expected calibration error. Brent's
+    method searches between the limits of TEMPERATURES and always gives the same result.
     """
-    from scipy.optimize import minimize_scalar  # a third of a second that every other command can do without
+    from scipy.optimize import minimize_scalar  # takes a third of a second; other commands do not need it
 
     levels, truth = _pooled(samples)
     if not truth.size:
@@ -117,7 +117,7 @@ def fit_temperature(samples: Sequence[CalibrationSample], has_regions: bool) -> 
 
 
 def calibration(samples: Sequence[CalibrationSample], temperature: float, has_regions: bool) -> Calibration:
-    """The error before and after a temperature; the same voxels in both."""
+    """The error before and after a temperature, over the same voxels."""
     levels, truth = _pooled(samples)
     before, after = (_bins(*_confidence(calibrated(levels, t, has_regions), truth, has_regions))
                      for t in (1.0, temperature))
@@ -151,7 +151,7 @@ def _regions_loss(levels_KN: np.ndarray, truth_KN: np.ndarray, temperature: floa
 
 
 def _confidence(probabilities_KN: np.ndarray, truth_KN: np.ndarray, has_regions: bool) -> tuple[np.ndarray, np.ndarray]:
-    """For each decision its confidence and whether it is right."""
+    """The confidence of each decision, and whether it is right."""
     if has_regions:
         inside = probabilities_KN > 0.5
         return np.where(inside, probabilities_KN, 1 - probabilities_KN).ravel(), (inside == truth_KN).ravel()
@@ -161,7 +161,7 @@ def _confidence(probabilities_KN: np.ndarray, truth_KN: np.ndarray, has_regions:
 
 
 def _bins(confidence_N: np.ndarray, right_N: np.ndarray) -> tuple[CalibrationBin, ...]:
-    index_N = np.clip(np.ceil(confidence_N * N_BINS).astype(int) - 1, 0, N_BINS - 1)  # limits belong to the lower bin
+    index_N = np.clip(np.ceil(confidence_N * N_BINS).astype(int) - 1, 0, N_BINS - 1)  # a limit belongs to the lower bin
     n, confidence, right = (np.bincount(index_N, weights, N_BINS) for weights in (None, confidence_N, right_N))
     return tuple(CalibrationBin(low=b / N_BINS, high=(b + 1) / N_BINS, n=int(n[b]),
                                 confidence=float(confidence[b] / n[b]) if n[b] else None,

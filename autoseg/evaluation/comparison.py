@@ -1,9 +1,9 @@
-"""Two sets of predictions of the same cases: which is better, by every metric and label, and how sure that is.
+"""Compare two sets of predictions of the same cases, by each metric and label.
 
-Pairs are of a case and label that both sets define. The row `mean` compares, case by case, the means over the labels that
-both define there. Volume errors are compared without their sign. A verdict needs a 95 % bootstrap interval of the
-difference beyond 0; within the margin (0.01 of a share, 0.1 mm, 0.1 lesions per case, of mL 1 % of the true volume) it is
-`same`.
+A pair is one case and label for which both sets define the metric. The row `mean` compares, per case, the means over the
+labels that both define. Volume errors are compared without their sign. One set is better where the 95 % bootstrap interval
+of the difference lies beyond 0. Where the interval lies within the margin, the verdict is `same`. The margin is 0.01 for
+shares, 0.1 mm, 0.1 lesions per case, and for mL 1 % of the true volume.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,10 @@ MEAN = "mean"
 
 
 class Row(Frozen):
-    """One metric of one label (or `mean`, over labels): the paired difference a - b, and what it says of a.
+    """One metric of one label (or `mean`, over labels): the paired difference a - b, and the verdict on a.
 
-    `n_one_defined` pairs were left out because only one of the two defines the metric: of two empty masks it does not.
+    `n_one_defined` pairs were left out, because only one of the two sets defines the metric there. For two empty masks it
+    is not defined.
     """
 
     metric: str
@@ -36,7 +37,7 @@ class Row(Frozen):
 
 
 class PairedComparison(Frozen):
-    """The comparison of two sets of predictions `a` and `b`, over the cases that both have scores of."""
+    """The comparison of two sets of predictions `a` and `b`, over the cases that both have scored."""
 
     schema_version: int = 1
     autoseg_version: str = __version__
@@ -53,15 +54,15 @@ class PairedComparison(Frozen):
 def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "B", *, seed: int = 0) -> PairedComparison:
     """Compare two sets of scores, paired by case name.
 
-    Raises UserError where they have no case or no metric in common, other labels, a case twice, or were scored by other
-    rules.
+    Raises UserError where they have no case or no metric in common, different labels or true volumes, a case twice, or
+    different scoring rules.
     """
     names = _common_labels(a, b, name_a, name_b)
     scoring = _common_scoring(a, b, name_a, name_b)
     cases_a, cases_b = _by_name(a, name_a), _by_name(b, name_b)
     cases = [name for name in cases_a if name in cases_b]
     if not cases:
-        raise UserError("no case is in both", where=f"{name_a} and {name_b}",
+        raise UserError("the two have no case in common", where=f"{name_a} and {name_b}",
                         found=f"{_some(cases_a)} against {_some(cases_b)}", do="compare predictions of the same cases")
     rows = []
     _check_truths(cases_a, cases_b, cases, names, f"{name_a} and {name_b}")
@@ -84,7 +85,7 @@ def compare_summaries(a: Summary, b: Summary, name_a: str = "A", name_b: str = "
 
 def _check_truths(cases_a: Mapping[str, CaseScore], cases_b: Mapping[str, CaseScore], cases: Sequence[str],
                   names: Sequence[str], where: str) -> None:
-    """A UserError where the two were scored against different labels, as their true volumes tell."""
+    """Raise UserError where the true volumes differ: the two were scored against different labels."""
     differing = [case for case in cases
                  if not np.allclose(_values(cases_a[case], names, "truth_ml"), _values(cases_b[case], names, "truth_ml"),
                                     equal_nan=True)]
@@ -109,7 +110,8 @@ def _n_one_defined(a_N: np.ndarray, b_N: np.ndarray) -> int:
 def _sentence(metric: str, label: str, verdict: Verdict, difference: PairedDifference) -> str:
     what = f"{_title(metric)} of {label}" if label != MEAN else f"{_title(metric)}, mean over labels"
     if verdict == "few":
-        return f"{what}: {difference.n} case{'s' if difference.n != 1 else ''} are too few to say, {FEWEST_PAIRS} are needed"
+        cases = "1 case is" if difference.n == 1 else f"{difference.n} cases are"
+        return f"{what}: {cases} too few to say, {FEWEST_PAIRS} are needed"
     measured = f"A - B {_signed(difference.difference)}, 95 % interval {_interval(difference)}, {difference.n} cases"
     return {"better": f"{what}: A is better", "worse": f"{what}: B is better", "same": f"{what}: A and B are equally good",
             "unclear": f"{what}: no difference was seen, but these cases cannot exclude one"}[verdict] + f" ({measured})"
@@ -128,7 +130,7 @@ def _title(metric: str) -> str:
 
 
 def _values(case: CaseScore, names: Sequence[str], metric: str) -> list[float]:
-    """NaN where it is not defined."""
+    """The metric of each label; NaN where it is not defined."""
     labels = {label.name: label for label in case.labels}
     return [_value(labels[name], metric) for name in names]
 
@@ -150,7 +152,7 @@ def _by_name(summary: Summary, where: str) -> dict[str, CaseScore]:
     seen: dict[str, str] = {}
     for case in summary.cases:
         if case.name.lower() in seen:
-            raise UserError("a case is there twice", where=where, found=f"{seen[case.name.lower()]} and {case.name}",
+            raise UserError("two scores belong to one case", where=where, found=f"{seen[case.name.lower()]} and {case.name}",
                             expected="one score per case")
         seen[case.name.lower()] = case.name
     return {case.name: case for case in summary.cases}
@@ -167,12 +169,12 @@ def _common_labels(a: Summary, b: Summary, name_a: str, name_b: str) -> list[str
 
 
 def _common_scoring(a: Summary, b: Summary, name_a: str, name_b: str) -> Scoring:
-    """The metrics that both have, in the order of a; how they were measured must be the same."""
+    """The metrics that both have, in the order of a. Raises UserError where they were measured by different rules."""
     where = f"{name_a} and {name_b}"
     metrics = tuple(metric for metric in a.scoring.metrics if metric in b.scoring.metrics
                     and METRICS[metric].better != "neither")
     if not metrics:
-        raise UserError("no metric is in both", where=where,
+        raise UserError("the two have no metric in common", where=where,
                         found=f"{', '.join(a.scoring.metrics)} against {', '.join(b.scoring.metrics)}",
                         do="score both with the same --metrics")
     rules = ["empty"]
@@ -192,7 +194,7 @@ def _some(names: Sequence[str] | dict) -> str:
 
 
 def as_text(comparison: PairedComparison) -> str:
-    """Rows as a table, then the verdict of each mean (of each label where there is one only), and what was left out."""
+    """The rows as a table, then a sentence per mean (or per row where there is one label), and what was left out."""
     cells = [["metric", "label", "n", "A", "B", "A - B", "95 % interval", "p", "A is"], *map(_cells, comparison.rows)]
     means = [row for row in comparison.rows if row.label == MEAN]
     lines = [f"A: {comparison.a}", f"B: {comparison.b}", "", *text_table(cells), "",
@@ -202,8 +204,8 @@ def as_text(comparison: PairedComparison) -> str:
     lines += [f"only in {which}, left out: {_some(names)}"
               for which, names in (("A", comparison.only_a), ("B", comparison.only_b)) if names]
     if any(row.n_one_defined for row in comparison.rows):
-        lines.append("pairs in brackets were left out, since only one of A and B defines the metric there (false alarms "
-                     "where nothing is); with --empty one they count")
+        lines.append("pairs in brackets were left out, since only one of A and B defines the metric there (for example a "
+                     "false alarm in a case without the label); with --empty one they count")
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
 """Which lesions were found: components of truth and prediction, matched one to one by their overlap.
 
-A lesion is a component of a mask in which sharing a corner is enough (26-connected; 8-connected in one slice). A pair may
-match where its IoU reaches a threshold; of all ways to match, the one with the largest sum of IoU is taken, so that no
-lesion counts twice. Below a threshold of 0.5 a lesion may have several candidates, and this choice matters (Kirillov et
-al. 2019, arXiv:1801.00868, for the case above it).
+A lesion is a connected component of a mask (26-connected; 8-connected in one slice). Two lesions may match where their IoU
+reaches a threshold. Among all one-to-one matches the one with the largest sum of IoU is taken, so that no lesion counts
+twice. Above a threshold of 0.5 the match is unique (Kirillov et al. 2019, arXiv:1801.00868); below it a lesion may have
+several candidates.
 """
 
 import itertools
@@ -47,13 +47,13 @@ def detect(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, voxel_ml: float, ru
 
 
 def no_lesions(rule: DetectionRule) -> Detection:
-    """What two empty masks have."""
+    """The result for two empty masks."""
     nothing = np.zeros(0)
     return Detection(true_positives=0, false_positives=0, false_negatives=0, sizes=_sizes(nothing, nothing > 0, rule))
 
 
 def summed(detections: Sequence[Detection]) -> Detection:
-    """The lesions of several cases (at least one, by the same rule) as if they were of one."""
+    """The sum over one or more cases that were measured by the same rule."""
     sizes = tuple(same[0].model_copy(update={"n": sum(size.n for size in same), "found": sum(size.found for size in same)})
                   for same in zip(*(detection.sizes for detection in detections), strict=True))
     return Detection(true_positives=sum(detection.true_positives for detection in detections),
@@ -62,14 +62,14 @@ def summed(detections: Sequence[Detection]) -> Detection:
 
 
 def match(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
-    """Lesions of truth and prediction that belong together, one to one, with the largest sum of IoU."""
+    """The lesions of truth and prediction that match one to one, with the largest sum of IoU."""
     truth_K, predicted_K = candidates.truth_K, candidates.predicted_K
     if not len(truth_K):
         return truth_K, predicted_K
     alone_K = (np.bincount(truth_K)[truth_K] == 1) & (np.bincount(predicted_K)[predicted_K] == 1)
     if alone_K.all():
         return truth_K, predicted_K
-    # Most pairs have no rival. What is left is few enough for a full table.
+    # Most lesions have one candidate only. The others are few enough for a full table.
     truths, row_K = np.unique(truth_K[~alone_K], return_inverse=True)
     predictions, column_K = np.unique(predicted_K[~alone_K], return_inverse=True)
     iou = np.zeros((len(truths), len(predictions)))
@@ -84,7 +84,7 @@ def match(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
 
 def _candidates(truth_V: np.ndarray, predicted_V: np.ndarray, truth_T: np.ndarray, predicted_P: np.ndarray,
                 min_iou: float) -> Candidates:
-    """From the component numbers (from 1) of the voxels that both masks have, and the voxels of each component."""
+    """Candidates from the component numbers (from 1) of the shared voxels, and the number of voxels of each component."""
     shared = scipy.sparse.coo_matrix((np.ones(len(truth_V), np.int64), (truth_V - 1, predicted_V - 1)),
                                      shape=(len(truth_T), len(predicted_P))).tocsr().tocoo()
     iou_K = shared.data / (truth_T[shared.row] + predicted_P[shared.col] - shared.data)

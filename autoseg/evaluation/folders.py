@@ -1,4 +1,4 @@
-"""Scores two folders of label files, one case at a time or in several processes."""
+"""Score a folder of predictions against a folder of labels, in one process or in several."""
 
 import logging
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from planners.schema.labels import LabelSpec
 
 logger = logging.getLogger(__name__)
 
-# Starting processes takes a second or two: two hundred hippocampi are scored sooner without.
+# Starting processes takes a second or two: without them two hundred hippocampi are scored sooner.
 _SECONDS_WORTH_PROCESSES = 6.0
-# Bytes per voxel that scoring holds at most: two label maps, and within the box of a label distances and their indices.
-BYTES_A_VOXEL = 40
+# The most memory that scoring needs per voxel: two label maps, and distances and indices within the box of a label.
+BYTES_PER_VOXEL = 40
 
 SIDECAR = "labels.json"  # what prediction writes beside its masks
 PREDICTION_MISSING = "the prediction is missing"
@@ -30,23 +30,23 @@ _PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
 
 def evaluate_folders(truth_folder: Path, predicted_folder: Path, labels: LabelSpec, file_ending: str, workers: int = 1,
                      *, scoring: Scoring | None = None, annotated: Mapping[str, Sequence[str]] | None = None) -> Summary:
-    """Score every label file of a folder against the prediction of the same name, in whatever format it is.
+    """Score every label file of a folder against the prediction of the same name, which may have another format.
 
-    `annotated` holds the foreground names that were annotated in the cases that are labelled in part.
-    A case without a prediction, on another grid or with undeclared values is listed in the summary's `faults`, a
-    prediction without a label in its `warnings`. Raises UserError where a folder is missing or holds no label, two files
-    are of one case, the predictions say that they have other labels, or a tolerance is of an unknown label.
+    `annotated` holds the annotated foreground names of each case that is only partly labelled. The summary lists in its
+    `faults` each case without a prediction, on another grid or with undeclared values, and in its `warnings` each
+    prediction without a label. Raises UserError where a folder is missing or has no label file, a case has two files, the
+    labels.json of the predictions declares other labels, or a tolerance is set for an unknown label.
     """
     scoring = scoring or Scoring()
     _check_tolerances(scoring, labels)
     truths = find_masks(truth_folder, file_ending)
     predictions = find_masks(predicted_folder, file_ending, others_of=truths)
     if not truths:
-        raise UserError("the folder holds no label file", where=truth_folder, expected=f"CASE{file_ending}")
+        raise UserError("the folder has no label file", where=truth_folder, expected=f"CASE{file_ending}")
     check_sidecar(predicted_folder, labels)
     faults = [f"case {name}: {PREDICTION_MISSING} ({predicted_folder / path.name})"
               for name, path in truths.items() if name not in predictions]
-    warnings = [f"{path}: a prediction without a label, left aside"
+    warnings = [f"{path}: this prediction has no label and is not scored"
                 for name, path in predictions.items() if name not in truths]
     for warning in warnings:
         logger.warning("%s", warning)
@@ -59,10 +59,10 @@ def evaluate_folders(truth_folder: Path, predicted_folder: Path, labels: LabelSp
 
 
 def find_masks(folder: Path, file_ending: str, others_of: Container[str] = ()) -> dict[str, Path]:
-    """Label files by case: those with the ending, and with another known one where the case is in `others_of`.
+    """The label file of each case: with the given ending, or for cases in `others_of` with any known ending.
 
-    Raises UserError where the folder is missing, or two files have one name: formats side by side, or names that differ
-    in upper and lower case only, which some disks cannot tell apart. Pictures beside volumes are taken for drawings.
+    Raises UserError where the folder is missing or a case has two files: in two formats, or with names that differ only in
+    upper and lower case, which some disks do not distinguish. Pictures in a folder of volumes are ignored.
     """
     if not is_folder(folder):
         raise UserError("the folder is missing", where=folder)
@@ -77,19 +77,19 @@ def find_masks(folder: Path, file_ending: str, others_of: Container[str] = ()) -
         if ending == file_ending or name in others_of:
             masks[name] = path
     lower = {name.lower() for name in masks}
-    double = [" and ".join(path.name for path in paths) for name, paths in paths_of.items()
-              if len(paths) > 1 and name in lower]
-    if double:
-        raise UserError("several files are of one case", where=folder, found="; ".join(double[:5]),
-                        expected="one file per case", do="remove or rename those that are not meant")
+    duplicates = [" and ".join(path.name for path in paths) for name, paths in paths_of.items()
+                  if len(paths) > 1 and name in lower]
+    if duplicates:
+        raise UserError("several files belong to one case", where=folder, found="; ".join(duplicates[:5]),
+                        expected="one file per case", do="remove or rename the others")
     return masks
 
 
 def check_sidecar(predicted_folder: Path, labels: LabelSpec) -> None:
-    """A UserError where the labels.json that prediction leaves beside its masks names other labels than these."""
+    """Raise UserError where the labels.json that prediction writes beside its masks declares other labels than these."""
     path = predicted_folder / SIDECAR
-    said = read_json(path) if is_file(path) else {}
-    known = said.get("labels") if isinstance(said, dict) else None
+    content = read_json(path) if is_file(path) else {}
+    known = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(known, dict):
         return
     lacking = [f"{name} (only the predictions)" for name in known if name not in labels.names]
@@ -105,7 +105,7 @@ def check_sidecar(predicted_folder: Path, labels: LabelSpec) -> None:
 def _check_tolerances(scoring: Scoring, labels: LabelSpec) -> None:
     unknown = [name for name in scoring.nsd_tolerance_mm_of if name not in labels.foreground]
     if unknown:
-        raise UserError("a tolerance is of a label that is not declared", found=", ".join(unknown),
+        raise UserError("a tolerance is set for a label that is not declared", found=", ".join(unknown),
                         expected=", ".join(labels.foreground))
 
 
@@ -122,7 +122,7 @@ class _Pair:
 
 
 def _score_pair(pair: _Pair) -> CaseScore | str:
-    """The score, or what is wrong with the case: one bad case never ends the others."""
+    """The score, or what is wrong with the case: one bad case does not stop the others."""
     try:
         truth_DHW, geometry = read_label(pair.truth)
         predicted_DHW, predicted_geometry = read_label(pair.predicted)
@@ -137,7 +137,7 @@ def _score_pair(pair: _Pair) -> CaseScore | str:
 
 
 def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:
-    """Scores in order. The second case tells the time per case: the first one loads what reading needs."""
-    effort = Effort("scoring", most_voxels(pair.truth for pair in pairs) * BYTES_A_VOXEL, tried=2,
+    """Scores in order. The second case gives the time per case: the first one also loads modules."""
+    effort = Effort("scoring", most_voxels(pair.truth for pair in pairs) * BYTES_PER_VOXEL, tried=2,
                     worth_seconds=_SECONDS_WORTH_PROCESSES)
     return each_case(_score_pair, pairs, workers, effort=effort, died=lambda pair: f"case {pair.name}: {DIED}")

@@ -1,6 +1,6 @@
-"""The metrics of a pair of masks, each with all that scoring, tables, comparison and report need to know of it.
+"""The metrics of a pair of masks, each with everything that scoring, tables, comparison and report need to know.
 
-A metric of your own is one `register(Metric(...))`. NaN says that it is not defined, which Dice is not of two empty masks.
+To add a metric of your own, call `register(Metric(...))`. NaN means not defined, such as the Dice of two empty masks.
 """
 
 from collections.abc import Callable
@@ -30,18 +30,14 @@ class Overlap:
 
 
 class Masks(Protocol):
-    """What a metric may ask about the masks of one label in one case. What is costly is computed once, when it is first
-    asked for.
-    """
+    """What a metric may ask about the masks of one label in one case. Costly values are computed once, at the first use."""
 
     @property
     def overlap(self) -> Overlap: ...
 
     @property
     def lesions(self) -> Overlap:
-        """Lesions that were found, predicted lesions that are none, lesions that were missed; not to be asked for without
-        the group `detection`.
-        """
+        """Found lesions (tp), false lesions (fp) and missed lesions (fn); only for metrics of the group `detection`."""
 
     @property
     def distances(self) -> SurfaceDistances:
@@ -58,11 +54,11 @@ class Masks(Protocol):
 class Metric:
     """A metric of one label in one case.
 
-    `best` is what two empty masks score where they count as perfect (None: what `compute` says). A metric of the group
-    `surface` is computed where neither mask is empty; where only one is, it has its `worst` value (None: the diagonal of the
-    image in mm). `better` says whether a comparison prefers the `higher` or the `lower` value; where `neither` is better,
-    the metric is not compared. A difference within the `margin` does not matter; of a volume (`unit` mL) the margin is a
-    share of the true volume.
+    `best` is the score of two empty masks where these count as perfect (None: the value of `compute`). A metric of the
+    group `surface` is computed where neither mask is empty; where one mask is empty, it has its `worst` value (None: the
+    diagonal of the image in mm). `better` says whether a comparison prefers the `higher` or the `lower` value; a metric
+    with `neither` is not compared. A difference within the `margin` does not matter; for a volume (`unit` mL) the margin is
+    a share of the true volume.
     """
 
     name: str  # its key in summary.json
@@ -75,8 +71,8 @@ class Metric:
     unit: str = ""
     margin: float = MARGIN
     without_sign: bool = False  # compared as absolute values
-    shows_interval: bool = False  # in tables; of all metrics it is in the JSON
-    column: str = ""  # heading of a narrow table, where it is not the title with its unit
+    shows_interval: bool = False  # in tables; the JSON has an interval for every metric
+    column: str = ""  # heading in a narrow table (default: the title and its unit)
 
     @property
     def heading(self) -> str:
@@ -87,7 +83,7 @@ METRICS: dict[str, Metric] = {}  # in the order of a table's columns
 
 
 def register(metric: Metric) -> Metric:
-    """File a metric under its name; a name is taken once."""
+    """Register a metric under its name. Raises ValueError where the name is already used."""
     if metric.name in METRICS:
         raise ValueError(f"metric {metric.name!r} is registered twice; choose another name")
     METRICS[metric.name] = metric
@@ -120,22 +116,22 @@ def iou(counts: Overlap) -> float:
 
 
 def precision(counts: Overlap) -> float:
-    """tp / (tp + fp); 0 where nothing is predicted of what is there, or the mean would rise with every miss."""
+    """tp / (tp + fp); 0 where a true label is missed completely: otherwise misses would raise the mean."""
     return 0.0 if counts.tp + counts.fp == 0 and counts.fn else _ratio(counts.tp, counts.tp + counts.fp)
 
 
 def sensitivity(counts: Overlap) -> float:
-    """tp / (tp + fn); NaN where the truth is empty: there was nothing to find."""
+    """tp / (tp + fn); NaN where the truth is empty."""
     return _ratio(counts.tp, counts.tp + counts.fn)
 
 
 def relative_volume_error(counts: Overlap) -> float:
-    """(predicted - true) / true volume, -1 and up; NaN where the truth is empty, of which no error is a share."""
+    """(predicted - true) / true volume, from -1 on; NaN where the truth is empty."""
     return _ratio(counts.fp - counts.fn, counts.tp + counts.fn)
 
 
 def hausdorff_mm(distances: SurfaceDistances, percent: float = 100.0) -> float:
-    """The larger of the two directed percentiles of the distance; 100: the Hausdorff distance, 95: HD95."""
+    """The larger of the two directed percentiles of the distance: 100 is the Hausdorff distance, 95 is HD95."""
     return max(_percentile(distances.of_truth_mm, distances.truth_area, percent),
                _percentile(distances.of_predicted_mm, distances.predicted_area, percent))
 

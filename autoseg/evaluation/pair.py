@@ -1,4 +1,4 @@
-"""The truth and the prediction of a case, and what metrics ask about one label of them: computed when first asked for."""
+"""The truth and the prediction of a case, and what metrics ask about one of its labels, computed at the first use."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from autoseg.grids.geometry import Geometry
 
 @dataclass(frozen=True)
 class CasePair:
-    """Truth and prediction, cropped to where either has anything; `shape` is that of the whole image."""
+    """Truth and prediction, cropped to the voxels that are not background in either; `shape` is that of the whole image."""
 
     truth_DHW: np.ndarray
     predicted_DHW: np.ndarray
@@ -27,7 +27,7 @@ class CasePair:
 
     @cached_property
     def voxel_ml(self) -> float:
-        """Volume of a voxel; the one slice of a 2D image, known by its spacing, counts as 1 mm thick (see Geometry)."""
+        """Volume of a voxel. A 2D image, recognised by its spacing, counts as a slice of 1 mm thickness (see Geometry)."""
         flat = self.shape[0] == 1 and self.spacing_mm[0] >= 900 * max(self.spacing_mm[1:])
         return Geometry(self.shape, self.spacing_mm, dimensions=2 if flat else 3).voxel_ml()
 
@@ -56,7 +56,7 @@ class LabelPair:
 
     @cached_property
     def masks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Truth and prediction (bool) within the box that holds both; not of two empty masks."""
+        """Truth and prediction (bool) within the box that holds both; not defined for two empty masks."""
         return cropped_masks(self.case.truth_DHW, self.case.predicted_DHW, self.values, self.case.ignore, self.case.boxes)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Scores a case, and sums up a set of cases. Volume-wise, never a slice at a time."""
+"""Score a case, and summarize a set of cases. Metrics are those of the whole volume, not means over slices."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ from autoseg.evaluation.types import (
 from autoseg.grids.boxes import occupied
 from planners.schema.labels import LabelSpec
 
-_ALWAYS = ("truth_ml", "predicted_ml", "volume_error_ml")  # they cost nothing, and tell cases apart
+_ALWAYS = ("truth_ml", "predicted_ml", "volume_error_ml")  # they cost nothing
 
 
 def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSpec,
@@ -33,9 +33,9 @@ def score_case(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, labels: LabelSp
                annotated: Sequence[str] | None = None) -> CaseScore:
     """Score a predicted label map against the true one, on the same grid (z, y, x), for every foreground name.
 
-    A region is the union of its values. Voxels whose truth is the ignore label belong to no mask. Where only the names
-    `annotated` were annotated, the others are as if neither mask had them. Raises UserError where the shapes differ or a
-    value is not declared.
+    A region is the union of its values. Voxels whose truth is the ignore label belong to no mask. Where `annotated` is
+    given, all other names are left out, as if neither mask had them. Raises UserError where the shapes differ or a value is
+    not declared.
     """
     scoring = scoring or Scoring()
     if truth_DHW.shape != predicted_DHW.shape:
@@ -69,17 +69,17 @@ def _not_annotated(label: str) -> LabelScore:
 
 def summarize(cases: Sequence[CaseScore], labels: LabelSpec, scoring: Scoring | None = None, *,
               faults: Iterable[str] = (), warnings: Iterable[str] = ()) -> Summary:
-    """Means over cases of each label, and over labels; how many values each mean has stands beside it."""
+    """Means over the cases for each label, and means over the labels; each mean has its number of values."""
     scoring = scoring or Scoring()
     values_NLM = np.array([[[_value(label, metric) for metric in scoring.metrics] for label in case.labels]
                            for case in cases], np.float64).reshape(len(cases), len(labels.foreground), len(scoring.metrics))
     resampled_RLM = resampled_means(values_NLM)
     summaries = []
     for index, name in enumerate(labels.foreground):
-        of_cases = [case.labels[index] for case in cases if case.labels[index].annotated]
-        detections = [score.detection for score in of_cases if score.detection is not None]
+        scores = [case.labels[index] for case in cases if case.labels[index].annotated]
+        detections = [score.detection for score in scores if score.detection is not None]
         summaries.append(LabelSummary(
-            name=name, n_empty=sum(score.is_empty for score in of_cases),
+            name=name, n_empty=sum(score.is_empty for score in scores),
             means={metric: _mean(values_NLM[:, index, m], resampled_RLM[:, index, m])
                    for m, metric in enumerate(scoring.metrics)},
             detection=summed(detections) if detections else None))
@@ -101,7 +101,7 @@ def _mean(values_N: np.ndarray, resampled_R: np.ndarray) -> Mean:
 
 
 def _mean_of_labels(means: Sequence[Mean], values_NL: np.ndarray, resampled_RL: np.ndarray) -> Mean:
-    """Resampled as wholes, cases vary in all labels at once."""
+    """The mean of the labels' means. Whole cases are resampled: a drawn case counts for all its labels."""
     defined_RL = ~np.isnan(resampled_RL)
     n_R = defined_RL.sum(1)
     low, high = interval(np.where(defined_RL, resampled_RL, 0).sum(1)[n_R > 0] / n_R[n_R > 0],
@@ -121,7 +121,10 @@ def _mean_accuracy(cases: Sequence[CaseScore]) -> AccuracySummary | None:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Voxels of each pair of label values; rows are the truth's, without the ignore label's."""
+    """The number of voxels of each pair of label values: rows for the truth, columns for the prediction.
+
+    The row of the ignore label is 0.
+    """
 
     confusion: np.ndarray
     row_of: dict[int, int]
@@ -131,7 +134,7 @@ class _Counts:
         values = labels.values
         row_of = {value: row for row, value in enumerate(values)}
         n = len(values) + 1
-        # The last row is of undeclared values; a negative int16 indexes the table from its end.
+        # The last row and column count undeclared values; a negative int16 indexes the table from its end.
         table_V = np.full(2**16, n - 1)
         table_V[list(values)] = range(n - 1)
         counts = np.zeros(n * n, dtype=np.int64)
@@ -154,7 +157,7 @@ class _Counts:
         return Overlap(tp, int(self.confusion[:, rows].sum()) - tp, int(self.confusion[rows].sum()) - tp)
 
     def accuracy(self, n_outside: int) -> VoxelAccuracy | None:
-        """With `n_outside` more voxels that are background in both; None where every voxel is ignored."""
+        """The accuracy with `n_outside` more voxels that are background in both; None where every voxel is ignored."""
         n = int(self.confusion.sum()) + n_outside
         if n == 0:
             return None

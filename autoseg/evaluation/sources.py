@@ -1,4 +1,4 @@
-"""Compares what a user names: folders of masks, or files of scores."""
+"""Compare folders of masks, or files of scores, that a user names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +11,10 @@ from autoseg.workspace.files import read_model
 
 
 def compare_sources(a: Path, b: Path, evaluate: Callable[[Path], Summary], *, seed: int = 0) -> PairedComparison:
-    """Compare two sources of scores of the same cases: each a summary.json, or a folder that `evaluate` scores.
+    """Compare two sources of scores of the same cases: each is a summary.json, or a folder that `evaluate` scores.
 
-    A case that one of the two lacks is left out, and the comparison says so. Raises ManyFaults where a case cannot be
-    scored: on a part of the cases nobody asked which is better.
+    A case that one of the two lacks is left out, and the comparison lists it. Raises ManyFaults where a case cannot be
+    scored: a verdict on only some of the cases would mislead.
     """
     first, second = (_scores(source, evaluate) for source in (a, b))
     return compare_summaries(first, second, str(a), str(b), seed=seed)

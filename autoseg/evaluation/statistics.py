@@ -1,6 +1,6 @@
-"""Is one thing better than another on the same cases? Paired differences with bootstrap intervals and a rank test.
+"""Paired differences of two measurements of the same cases, with bootstrap intervals and a rank test.
 
-A value that is None or NaN is not defined (a Dice of two empty masks): its pair is left out, and counted.
+A value that is None or NaN is not defined, such as the Dice of two empty masks. Its pair is left out and counted.
 """
 
 import math
@@ -13,24 +13,24 @@ import numpy as np
 from planners.schema.base import Frozen
 
 N_RESAMPLES = 10_000
-# With fewer pairs not even differences that all have one sign are significant: 2 * 0.5^5 > 0.05 > 2 * 0.5^6.
+# With fewer pairs no result is significant, even where all differences have one sign: 2 * 0.5^5 > 0.05 > 2 * 0.5^6.
 FEWEST_PAIRS = 6
-# What a difference of Dice must exceed to matter.
+# A smaller difference of Dice does not matter.
 MARGIN = 0.01
 
 _CONFIDENCE = 0.95
 _BLOCK = 2**21  # resampled values that are held at a time
-_MOST_EXACT = 50  # pairs whose p-value is counted out; beyond, the normal approximation is as good
-_DIGITS = 12  # equal differences differ by rounding errors, which would break ties between ranks
+_MOST_EXACT = 50  # with more pairs the normal approximation of the p-value is good enough
+_DIGITS = 12  # differences are rounded, since rounding errors would break ties between ranks
 
 Values = Sequence[float | None] | np.ndarray
 
-# What an interval says: above 0, below 0, all of it nearer to 0 than the margin, none of these, of too few pairs.
+# The interval lies above 0, below 0, within the margin, or none of these; or there are too few pairs.
 Verdict = Literal["better", "worse", "same", "unclear", "few"]
 
 
 class BootstrapMean(Frozen):
-    """The mean of `n` values with its 95 % interval; None where there are too few (a mean of 1, an interval of 2)."""
+    """The mean of `n` values with its 95 % interval. A mean needs 1 value and an interval 2; otherwise it is None."""
 
     n: int
     n_left_out: int
@@ -42,7 +42,7 @@ class BootstrapMean(Frozen):
 class PairedDifference(Frozen):
     """The mean of a - b over `n` pairs with its 95 % interval, and the p-value of Wilcoxon's signed-rank test.
 
-    The means are over the same pairs. What is not defined, for lack of pairs, is None: a mean needs 1, an interval 2.
+    All means are over the same pairs. A mean needs 1 pair and an interval 2; otherwise it is None.
     """
 
     n: int
@@ -63,7 +63,7 @@ def paired_difference(a: Values, b: Values, seed: int = 0, n_resamples: int = N_
     (2, 1, 0.1, 0.1)
     """
     if len(a) != len(b):
-        raise ValueError(f"pairs need as many values of both, got {len(a)} and {len(b)}")
+        raise ValueError(f"pairs need two sequences of the same length, got {len(a)} and {len(b)}")
     a_N, b_N = _numbers(a), _numbers(b)
     defined_N = ~(np.isnan(a_N) | np.isnan(b_N))
     a_N, b_N = a_N[defined_N], b_N[defined_N]
@@ -75,9 +75,10 @@ def paired_difference(a: Values, b: Values, seed: int = 0, n_resamples: int = N_
 def bootstrap_mean(values: Values, seed: int = 0, n_resamples: int = N_RESAMPLES) -> BootstrapMean:
     """The mean of the values that are defined, with its bootstrap interval; the same seed gives the same interval.
 
-    The interval is the expanded percentile interval (Hesterberg 2015, The American Statistician 69:371): percentiles of
-    the resampled means, further out the fewer values there are, since means of few values spread too little. Of ten normal
-    values it holds the true mean in 94.5 % of 2000 draws, the plain percentiles in 90.6 %; of six in 92.7 and 84.9 %.
+    The interval is the expanded percentile interval (Hesterberg 2015, The American Statistician 69:371). It takes
+    percentiles of the resampled means that lie further out the fewer values there are, because resampled means of few
+    values vary too little. In 2000 draws of ten normal values it held the true mean in 94.5 %, plain percentiles in 90.6 %;
+    with six values in 92.7 % and 84.9 %.
     """
     known_N = _numbers(values)
     n_all, known_N = len(known_N), known_N[~np.isnan(known_N)]
@@ -90,7 +91,7 @@ def bootstrap_mean(values: Values, seed: int = 0, n_resamples: int = N_RESAMPLES
 def resampled_means(values_NX: np.ndarray, seed: int = 0, n_resamples: int = N_RESAMPLES) -> np.ndarray:
     """Means of many measurements (cases first, NaN: not defined) over the same draws of cases: (n_resamples, ...).
 
-    NaN where no case that was drawn has the value. Of fewer than two cases there is nothing to draw: no rows.
+    NaN where no drawn case has the value. With fewer than two cases nothing is drawn: the result has no rows.
     """
     n = len(values_NX)
     if n < 2:
@@ -110,7 +111,7 @@ def resampled_means(values_NX: np.ndarray, seed: int = 0, n_resamples: int = N_R
 
 
 def interval(resampled_R: np.ndarray, n: int) -> tuple[float | None, float | None]:
-    """The expanded percentile interval of resampled means of `n` values; what is not defined is left out."""
+    """The expanded percentile interval of resampled means of `n` values; NaN is left out."""
     known_R = resampled_R[~np.isnan(resampled_R)]
     if n < 2 or not len(known_R):
         return None, None
@@ -120,7 +121,7 @@ def interval(resampled_R: np.ndarray, n: int) -> tuple[float | None, float | Non
 
 
 def judge(difference: PairedDifference, margin: float = MARGIN) -> Verdict:
-    """What the interval of a - b says of a. An interval within the margin is `same`, on whichever side of 0 it lies."""
+    """The verdict on a by the interval of a - b. An interval within the margin is `same`, even where it does not hold 0."""
     low, high = difference.low, difference.high
     if difference.n < FEWEST_PAIRS or low is None or high is None:
         return "few"
@@ -140,16 +141,19 @@ def _mean(values_N: np.ndarray) -> float | None:
 
 
 def _tail(n: int) -> float:
-    """Share of the resampled means beyond each end: the normal's beyond Student's t times sqrt(n / (n - 1)), which
-    makes good that a bootstrap's variance divides by n."""
-    from scipy import stats  # half a second, which no other stage should wait for
+    """The share of the resampled means beyond each end of the interval.
+
+    It is the normal distribution's share beyond Student's t times sqrt(n / (n - 1)). The factor corrects that the variance
+    of a bootstrap divides by n.
+    """
+    from scipy import stats  # takes half a second; other stages do not need it
 
     t = stats.t.ppf(0.5 + _CONFIDENCE / 2, n - 1)
     return NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t))
 
 
 def _drawn_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
-    """Means of `n_resamples` draws with replacement, each of as many values."""
+    """Means of `n_resamples` draws with replacement, each of as many values as there are."""
     rng, n = np.random.default_rng(seed), len(values_N)
     rows = max(1, _BLOCK // n)
     blocks = [values_N[rng.integers(n, size=(min(rows, n_resamples - start), n))].mean(axis=1)
@@ -158,7 +162,7 @@ def _drawn_means(values_N: np.ndarray, seed: int, n_resamples: int) -> np.ndarra
 
 
 def _p_wilcoxon(difference_N: np.ndarray) -> float | None:
-    """None of no pair; 1 where no pair differs, of which the test says nothing."""
+    """The two-sided p-value; None without pairs, 1 where no pair differs."""
     rounded_N = np.round(difference_N, _DIGITS)
     if not len(rounded_N):
         return None

@@ -1,8 +1,8 @@
 """Distances between the surfaces of two masks, in mm, weighted by area.
 
-A surface is a set of surfels as in Nikolov et al. 2018 (arXiv:1809.04430): wherever a cube of 2x2x2 voxels is neither
-full nor empty, a point at its centre, with the area of the marching-cubes surface in it; outside of the image is
-background. In 2D squares take the place of cubes, and contour lengths that of areas.
+A surface is a set of surfels as in Nikolov et al. 2018 (arXiv:1809.04430). Each cube of 2x2x2 voxels that is neither full
+nor empty gives one surfel: a point at its centre, with the area of the marching-cubes surface in the cube. Outside of the
+image is background. In 2D squares replace the cubes, and contour lengths replace the areas.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _POINTS_WORTH_THREADS = 20_000
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """From each surfel of one mask to the nearest of the other, sorted, with the surfels' areas (mm^2, in 2D mm)."""
+    """Distance from each surfel of one mask to the nearest of the other, sorted; areas of the surfels (mm^2, in 2D mm)."""
 
     of_truth_mm: np.ndarray
     truth_area: np.ndarray
@@ -27,8 +27,8 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tupl
                       image_shape: tuple[int, ...] | None = None) -> SurfaceDistances:
     """Distances between two masks (bool, the same shape, 2D or 3D), neither of them empty.
 
-    `image_shape` is that of the image which the masks were cut from (default: their own). Its axes of one voxel have no
-    extent: an image of one slice is measured in 2D, a lesion in one slice of many in 3D.
+    `image_shape` is the shape of the image that the masks were cropped from (default: that of the masks). An axis of one
+    voxel in the image has no extent: an image of one slice is measured in 2D, a lesion in one slice of many in 3D.
     """
     if not (truth.any() and predicted.any()):
         raise ValueError("the distance between surfaces is defined for two masks that are not empty")
@@ -39,7 +39,7 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tupl
     spacing = tuple(float(spacing_mm[axis]) for axis in axes)
     truth_points, truth_area = surfels(truth[keep], spacing)
     predicted_points, predicted_area = surfels(predicted[keep], spacing)
-    # A k-d tree of the surface is exact, and fifteen times faster on a liver than a distance transform of its box.
+    # A k-d tree of the surface is exact. For a liver it is fifteen times faster than a distance transform of its box.
     return SurfaceDistances(*_nearest(truth_points, truth_area, predicted_points),
                             *_nearest(predicted_points, predicted_area, truth_points))
 
@@ -67,7 +67,7 @@ def _areas(spacing_mm: tuple[float, ...]) -> np.ndarray:
     areas = np.zeros(2**n_corners)
     for code in range(1, 2**n_corners - 1):
         corners = np.array([code >> bit & 1 for bit in range(n_corners)], dtype=bool).reshape((2,) * len(spacing_mm))
-        # Corners that touch diagonally are apart; a hole is as large as its filling.
+        # Corners that touch diagonally are separate. Of more than half of the corners the complement is measured.
         areas[code] = measure(~corners if corners.sum() > n_corners // 2 else corners, spacing_mm)
     return areas
 

@@ -1,4 +1,4 @@
-"""A summary as text: a table per group of metrics, then lesions, voxels and what could not be scored."""
+"""A summary as text: one table per group of metrics, then lesions, voxels and the cases that could not be scored."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from autoseg.evaluation.types import GROUPS, Detection, Mean, Summary
 
 
 def table(summary: Summary) -> str:
-    """The summary as text, a block per group: a row per label, then their mean. [low to high]: 95 % interval over cases.
+    """The summary as text, one block per group: one row per label, then their mean. [low to high]: 95 % interval over cases.
 
-    `n` counts the cases of the first metric's mean; a mean of another number of cases says so in brackets.
+    `n` is the number of cases in the mean of the first metric; a mean over another number has that number in brackets.
     """
     blocks = [_block(summary, [metric for metric in summary.scoring.metrics if METRICS[metric].group == group])
               for group in GROUPS]
@@ -23,7 +23,7 @@ def table(summary: Summary) -> str:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What no mean over cases says: lesions counted over all cases, and voxels beside the baseline of background alone."""
+    """Values that are not means per label: lesions over all cases, and voxel accuracy beside that of background alone."""
     return [*(_lesions(label.name, label.detection) for label in summary.labels if label.detection is not None),
             *_voxels(summary)]
 
@@ -84,16 +84,16 @@ def _limits(low_ml: float, high_ml: float | None) -> str:
 def _voxels(summary: Summary) -> list[str]:
     if summary.voxels is None:
         return []
-    mine, baseline = summary.voxels.accuracy, summary.voxels.background_only
-    return [f"voxel accuracy {mine.value:.4f}, of background alone {baseline.value:.4f} (n {mine.n})"]
+    accuracy, baseline = summary.voxels.accuracy, summary.voxels.background_only
+    return [f"voxel accuracy {accuracy.value:.4f}, of background alone {baseline.value:.4f} (n {accuracy.n})"]
 
 
 def _settings(summary: Summary) -> str:
     scoring = summary.scoring
     words = ["two empty masks " + ("are left out of means" if scoring.empty == "nan" else "count as perfect")]
     if "nsd" in scoring.metrics:
-        own = "".join(f", {name} {mm:g} mm" for name, mm in scoring.nsd_tolerance_mm_of.items())
-        words.append(f"NSD within {scoring.nsd_tolerance_mm:g} mm{own}")
+        by_label = "".join(f", {name} {mm:g} mm" for name, mm in scoring.nsd_tolerance_mm_of.items())
+        words.append(f"NSD within {scoring.nsd_tolerance_mm:g} mm{by_label}")
     if set(scoring.metrics) & set(metrics_of("detection")):
         rule = scoring.detection
         words.append(f"lesions match from IoU {rule.min_iou:g}"

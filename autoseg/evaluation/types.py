@@ -11,19 +11,19 @@ from planners.schema.base import Frozen
 
 SCHEMA_VERSION = 1
 
-# What is asked for by one word. `accuracy` is of voxels, and has no metric of a label.
+# Groups of metrics. `accuracy` is voxel accuracy; it has no metric per label.
 GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
 
-# Every score file says it, because tools differ by more than 100 mm in HD (Podobnik et al. 2024).
+# Written in every score file, because tools differ by more than 100 mm in HD (Podobnik et al. 2024).
 SURFACE_DEFINITION = "marching-cubes surfels weighted by area, as in Nikolov et al. 2018 (surface-distance)"
 
 
 class DetectionRule(Frozen):
     """When a lesion counts as found. Lesions are components that share at least a corner (26-connected).
 
-    `min_mm3`: a smaller lesion of the truth is neither found nor missed, a smaller one of the prediction is not false.
-    `sizes_ml` are the limits between the classes of size in which recall is given, by the volume of the true lesion.
-    The default, 0.1, 1 and 10 mL, are balls of 5.8, 12.4 and 26.7 mm diameter.
+    `min_mm3`: a smaller true lesion is neither found nor missed; a smaller predicted lesion is not false. `sizes_ml` are
+    the limits between the size classes for which recall is reported, by the volume of the true lesion. The default limits
+    0.1, 1 and 10 mL are balls of 5.8, 12.4 and 26.7 mm diameter.
     """
 
     min_iou: float = Field(default=0.1, gt=0, le=1)
@@ -34,16 +34,16 @@ class DetectionRule(Frozen):
     @classmethod
     def _check(cls, sizes_ml: tuple[float, ...]) -> tuple[float, ...]:
         if any(low >= high for low, high in itertools.pairwise((0.0, *sizes_ml))):
-            raise ValueError("sizes of lesions must be above zero and rise")
+            raise ValueError("sizes of lesions must be above zero and increase")
         return sizes_ml
 
 
 class Scoring(Frozen):
     """What is measured and how.
 
-    `empty` says what two empty masks score: `nan` leaves the case out of the mean and counts it, `one` gives the best
-    value. Where one mask only is empty, overlaps are 0 and distances the image's diagonal in both policies. Volumes are
-    defined of every mask; so are false lesions, or false alarms in healthy cases would not count.
+    `empty` is the policy for two empty masks: `nan` leaves the case out of the mean and counts it, `one` gives the best
+    value. Where only one mask is empty, overlaps are 0 and distances are the diagonal of the image in both policies.
+    Volumes are always defined. False lesions are too, so that false alarms in healthy cases count.
     """
 
     metrics: tuple[str, ...] = Field(default_factory=lambda: metrics_of("overlap", "volume"))
@@ -60,7 +60,7 @@ class Scoring(Frozen):
 
 
 def scoring_of(groups: Sequence[str], **changes: Any) -> Scoring:
-    """The scoring with all metrics of these groups, and other changes of the default.
+    """The scoring with all metrics of some groups, and other changes of the default.
 
     >>> scoring_of(["surface"], nsd_tolerance_mm=1).metrics
     ('hd_mm', 'hd95_mm', 'assd_mm', 'nsd')
@@ -82,9 +82,7 @@ class SizeClass(Frozen):
 
 
 class Detection(Frozen):
-    """Lesions that were found (tp), predicted lesions that are none (fp), lesions that were missed (fn); recall by size.
-
-    Of one case, or summed over cases.
+    """Found lesions (tp), false lesions (fp) and missed lesions (fn); recall by size. Of one case, or summed over cases.
     """
 
     true_positives: int
@@ -96,7 +94,7 @@ class Detection(Frozen):
 class LabelScore(Frozen):
     """One label or region of one case. Counts are of voxels; volumes are those of the whole mask.
 
-    In JSON every other registered metric is a key beside these, null where it was not asked for or is not defined.
+    In JSON every other registered metric is one more key; its value is null where it was not asked for or not defined.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -109,7 +107,7 @@ class LabelScore(Frozen):
     truth_ml: float
     predicted_ml: float
     volume_error_ml: float  # predicted less truth
-    annotated: bool = True  # False: nobody looked for it in this case; it is part of no mean
+    annotated: bool = True  # False: the label was not annotated in this case and is part of no mean
     detection: Detection | None = None
 
     @model_validator(mode="after")
@@ -118,7 +116,7 @@ class LabelScore(Frozen):
         return self
 
     def value(self, metric: str) -> float | None:
-        """The value of a metric; None where it was not asked for or is not defined, or nobody looked for the label."""
+        """The value of a metric; None where it was not asked for, is not defined, or the label was not annotated."""
         if not self.annotated:
             return None
         return self.__pydantic_extra__[metric] if metric in self.__pydantic_extra__ else self.__dict__.get(metric)
@@ -134,9 +132,9 @@ class LabelScore(Frozen):
 
 
 class VoxelAccuracy(Frozen):
-    """Share of voxels that have their true label, and the share that a prediction of background alone would get right.
+    """The share of voxels with the right label, and the share that a prediction of background alone would get right.
 
-    Never one without the other: where nine voxels in ten are background, 0.9 is nothing.
+    Both are always shown together: where nine voxels in ten are background, an accuracy of 0.9 means nothing.
     """
 
     accuracy: float
@@ -157,7 +155,7 @@ class CaseScore(Frozen):
 
 
 class Mean(Frozen):
-    """A mean and of how many values; None of none. `low` to `high`: its 95 % bootstrap interval over two or more cases."""
+    """A mean over `n` values; None for n = 0. `low` to `high` is its 95 % bootstrap interval over two or more cases."""
 
     value: float | None
     n: int
@@ -166,7 +164,7 @@ class Mean(Frozen):
 
 
 class LabelSummary(Frozen):
-    """One label over all scored cases: a mean per metric, and how many cases neither have nor predict it."""
+    """One label over all scored cases: one mean per metric; `n_empty` cases have it in neither mask."""
 
     name: str
     n_empty: int
@@ -175,7 +173,7 @@ class LabelSummary(Frozen):
 
 
 class AccuracySummary(Frozen):
-    """Means over cases of the voxel accuracy and of what background alone would get."""
+    """Means over cases of the voxel accuracy and of the accuracy of background alone."""
 
     accuracy: Mean
     background_only: Mean
@@ -184,7 +182,7 @@ class AccuracySummary(Frozen):
 class Summary(Frozen):
     """Scores of a set of cases. `foreground_means` are the means over labels of their means over cases.
 
-    `faults` names every case that could not be scored, `warnings` what was left aside; neither is part of a mean.
+    `faults` lists every case that could not be scored, `warnings` every prediction without a label; none is part of a mean.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -210,7 +208,7 @@ def mean(values: list[float | None]) -> Mean:
 
 
 def _registered(metrics: Iterable[str]) -> tuple[str, ...]:
-    """The names; a ValueError where a metric is not known, such as one of a plug-in that is not loaded."""
+    """The names. Raises ValueError for an unknown metric, such as one of a plug-in that is not loaded."""
     names = tuple(metrics)
     if unknown := [name for name in names if name not in METRICS]:
         raise ValueError(f"unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}")

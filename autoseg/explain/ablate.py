@@ -1,14 +1,15 @@
-"""Predicts a trained fold's validation cases with less than they have, or with another case's conditions.
+"""Predict the validation cases of a trained fold without some of their inputs, or with the conditions of another case.
 
-Channels: every set of optional channels is withheld, if it leaves the case a channel. P optional channels give 2^P views of
-a case, the complete one included, and 2^P - 1 where no channel is required. Of more than five, each is withheld alone, and
-each is shown alone. A case is in the row of what was withheld from it: in "without PET, MR" if it has both.
+Channels: every set of optional channels is withheld, if at least one channel of the case is left. P optional channels give
+2^P views of a case, with the complete one, or 2^P - 1 where no channel is required. With more than five optional channels,
+each one is withheld alone and each one is shown alone. A case is in the row "without PET, MR" only if it has both.
 
-Conditions: each case that has any is shown the conditions of other cases, in several permutations that leave no case its
-own (the mean over them counts), then no conditions, then all but one column, vector or token bag.
+Conditions: each case that has any is predicted with the conditions of other cases, then without conditions, then without
+each column, vector or token bag. The conditions are shuffled in several permutations, in which no case keeps its own; the
+mean over the permutations counts.
 
-Equal inputs are predicted once: rows share predictions, and an interrupted run continues with those that are missing.
-`explain.ablation` says how the numbers are read.
+Equal inputs are predicted once. Rows share predictions, and an interrupted run continues with those that are missing.
+`explain.ablation` explains how to read the numbers.
 """
 
 import hashlib
@@ -47,7 +48,7 @@ from planners.schema.channels import ChannelSpec
 logger = logging.getLogger(__name__)
 V = TypeVar("V")
 
-MOST_SUBSETS_OF = 5  # optional channels; more have too many subsets
+MOST_SUBSETS_OF = 5  # optional channels; with more there are too many subsets
 PERMUTATIONS = 5
 
 _DICE = Scoring(metrics=("dice",))
@@ -56,7 +57,7 @@ _WORD_OF = {"vector": "vector", "tokens": "token bag"}  # every other kind is a 
 
 @dataclass(frozen=True)
 class _View:
-    """One way to show a case to the model; equal keys are equal inputs."""
+    """A case as it is shown to the model; equal keys are equal inputs."""
 
     present_C: tuple[bool, ...]
     conditions: CaseConditions
@@ -65,8 +66,11 @@ class _View:
 
 @dataclass(frozen=True)
 class _Case:
-    """A validation case, and how it can be shown to the model. `known` are the conditions of which the model reads
-    something; `stamp` is of all that a prediction depends on beside the inputs."""
+    """A validation case that can be shown to the model with fewer inputs.
+
+    `known` are the conditions that the case has and the model reads. `stamp` is a digest of everything else that a
+    prediction depends on.
+    """
 
     prepared: PreparedCase
     conditions: CaseConditions
@@ -84,8 +88,8 @@ class _Case:
 
     def shown(self, withheld: Collection[int] = (), conditions: CaseConditions | None = None) -> _View:
         """The case without some of its channels, or with these conditions."""
-        present = tuple(bool(there) and channel not in withheld
-                        for channel, there in enumerate(self.prepared.present_C))
+        present = tuple(bool(has_channel) and channel not in withheld
+                        for channel, has_channel in enumerate(self.prepared.present_C))
         given = self.conditions if conditions is None else conditions
         state = hashlib.blake2b(f"{self.stamp} {present}".encode(), digest_size=16)
         encoded = self.model.encoded(given)
@@ -96,7 +100,7 @@ class _Case:
 
 @dataclass(frozen=True)
 class _RowViews:
-    """A row before it is predicted: the views of each of its cases, of which the mean counts."""
+    """A row before prediction: the views of each of its cases. The Dice of a case is the mean over its views."""
 
     name: str
     kind: Kind
@@ -106,10 +110,11 @@ class _RowViews:
 
 def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed: int = 0, *, mirroring: bool = False
                 ) -> Ablation:
-    """Score a finished fold with its inputs withheld or shuffled; written to `ablation.json` and `ablation.md`.
+    """Score a finished fold with its inputs withheld or shuffled; write `ablation.json` and `ablation.md`.
 
-    `truths` are the raw label files. `mirroring` off is up to eight times faster. Raises UserError where the fold is not
-    finished, validates nothing, or its model needs all of its inputs. One bad case never ends the others.
+    `truths` are the raw label files. Without `mirroring` it is up to eight times faster. Raises UserError where the fold is
+    not finished or has no validation case, or where its model needs all of its inputs. One bad case does not stop the
+    others.
     """
     _check(job)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
@@ -134,11 +139,11 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
 
 
 def _check(job: FoldJob) -> None:
-    """A UserError where there is nothing to score, or nothing to withhold."""
+    """Raise UserError where there is nothing to score, or nothing to withhold."""
     planned, again = job.plan, f"autoseg_train {job.plan.dataset} {job.name}"
     if not job.validation:
         raise UserError("the fold has no validation case to score", where=job.title,
-                        do=f"train one that has: {again} 0")
+                        do=f"train a fold that has validation cases: {again} 0")
     if not job.folder.result.is_file():
         raise UserError("the fold is not finished", where=job.title, do=f"finish it: {again} {job.fold}")
     if not job.layout.inputs and not _optional(planned.channels):
@@ -166,7 +171,7 @@ def _opened(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], context:
 
 
 def _known(encoder: ConditionEncoder | None, conditions: CaseConditions) -> frozenset[str]:
-    """The inputs beside the image of which the model knows something."""
+    """The inputs beside the image that the case has and the model reads."""
     if encoder is None:
         return frozenset()
     encoded = encode(encoder, conditions)
@@ -174,12 +179,12 @@ def _known(encoder: ConditionEncoder | None, conditions: CaseConditions) -> froz
 
 
 def _optional(channels: Sequence[ChannelSpec]) -> list[int]:
-    """The channels that can be withheld: of a single channel there is nothing else to look at."""
+    """The channels that can be withheld; a single channel cannot."""
     return [index for index, channel in enumerate(channels) if not channel.required] if len(channels) > 1 else []
 
 
 def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> list[_RowViews]:
-    """A row per set of channels that is withheld; of more than five channels, each of them, and all but each."""
+    """One row per set of withheld channels; with more than five optional channels, without each and with each one alone."""
     optional = _optional(channels)
     most = len(optional) if len(optional) <= MOST_SUBSETS_OF else 1
     rows = []
@@ -189,22 +194,22 @@ def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> li
         names = tuple(channels[channel].name for channel in subset)
         having = [case for case in cases if case.channels > set(subset)]
         rows.append(_RowViews(f"without {', '.join(names)}", "channels", names,
-                           {case.name: (case.shown(subset),) for case in having}))
+                              {case.name: (case.shown(subset),) for case in having}))
     for shown in optional if len(optional) > MOST_SUBSETS_OF else ():
         others = {case.name: case.channels & set(optional) - {shown} for case in cases if shown in case.channels}
         rows.append(_RowViews(f"of the optional channels {channels[shown].name} alone", "alone",
-                           tuple(channels[channel].name for channel in optional if channel != shown),
-                           {case.name: (case.shown(others[case.name]),) for case in cases if others.get(case.name)}))
+                              tuple(channels[channel].name for channel in optional if channel != shown),
+                              {case.name: (case.shown(others[case.name]),) for case in cases if others.get(case.name)}))
     return rows
 
 
 def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], seed: int) -> tuple[list[_RowViews], int]:
-    """The rows of conditions that are shuffled or withheld, of the cases that have them, and how many permutations."""
+    """The rows with shuffled or withheld conditions, over the cases that have conditions; and the number of permutations."""
     if encoder is None or not encoder.parts:
         return [], 0
     having = [case for case in cases if case.known]
     order = np.random.default_rng(seed).permutation(len(having))
-    # Turning a random circle of the cases: no case keeps its own, none meets the same other twice.
+    # The cases form a random circle, which is turned: no case keeps its own conditions or gets the same ones twice.
     turns = range(1, min(PERMUTATIONS, len(having) - 1) + 1)
     donors: dict[str, list[_Case]] = {case.name: [] for case in having} if turns else {}
     for turn in turns:
@@ -212,15 +217,15 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], se
             donors[having[taker].name].append(having[giver])
     by_name = {case.name: case for case in having}
     rows = [_RowViews("conditions shuffled between the cases", "shuffled", (),
-                   {name: tuple(by_name[name].shown(conditions=giver.conditions) for giver in givers)
-                    for name, givers in donors.items()}),
+                      {name: tuple(by_name[name].shown(conditions=giver.conditions) for giver in givers)
+                       for name, givers in donors.items()}),
             _RowViews("conditions all missing", "missing", tuple(part.name for part in encoder.parts),
-                   {case.name: (case.shown(conditions=CaseConditions()),) for case in having})]
+                      {case.name: (case.shown(conditions=CaseConditions()),) for case in having})]
     for part in encoder.parts:
         name = f"{_WORD_OF.get(part.kind, 'column')} {part.name}"
         rows.append(_RowViews(f"without {name}", "condition", (name,),
-                           {case.name: (case.shown(conditions=_without(case.conditions, part.name)),)
-                            for case in having if part.name in case.known}))
+                              {case.name: (case.shown(conditions=_without(case.conditions, part.name)),)
+                               for case in having if part.name in case.known}))
     return rows, len(turns)
 
 
@@ -235,7 +240,7 @@ def _predicted(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, cases
                requested: Sequence[_RowViews], mirroring: bool) -> tuple[dict[str, float | None], list[str]]:
     """The mean Dice of each view by its key, and what is wrong with the cases that have none.
 
-    Each is written down as soon as it is known, for a run that goes on where this one was stopped.
+    Each Dice is recorded as soon as it is known, so that the next run continues where this one was stopped.
     """
     records = job.folder.ablation(".jsonl")
     dice_of = {record["key"]: record["dice"] for record in read_records(records)}
@@ -272,7 +277,7 @@ def _dice(job: FoldJob, case: _Case, view: _View, truth_path: Path, runtime: Run
 
 
 def _rows(requested: Sequence[_RowViews], dice_of: Mapping[str, float | None], seed: int) -> tuple[Row, ...]:
-    """The requested rows, of the cases of which everything is known; the first is that of all inputs."""
+    """The requested rows, over the cases of which every view was predicted; the first row has all inputs."""
     unknown = {name for row in requested for name, views in row.views.items()
                if any(view.key not in dice_of for view in views)}
     full: dict[str, float | None] = {}

@@ -1,19 +1,22 @@
 """What each input of a model contributes, read from the Dice of the same cases with and without it.
 
-Each input has a verdict, by the interval of the paired difference "with it less without it" (`evaluation.statistics.judge`):
+Each input has a verdict. It follows from the interval of the paired difference "with the input minus without it"
+(`evaluation.statistics.judge`):
 
-    helps     above 0
-    harms     below 0
-    nothing   within the margin of +-0.01, whether or not it holds 0
-    unclear   it holds 0 and reaches beyond the margin: the cases are too few, or too different, to say
-    few       fewer than six cases have it
+    helps     the interval lies above 0
+    harms     it lies below 0
+    nothing   it lies within the margin of +-0.01, whether or not it holds 0
+    unclear   it holds 0 and reaches beyond the margin: the cases are too few or too different
+    few       fewer than six cases have the input
 
-The conditions together are judged by two differences: with a case's own less without any, and with its own less with
-another case's. They help where both say so. Where the own are no better than none, but another case's are worse than none
-by more than the margin, the model follows them against the image and gains nothing: a `shortcut` is suspected. Where the
-own are better than none but not than another case's, the second difference decides: the values carry nothing, the model
-is only not used to their absence. That wrong values cost something is by itself the mark of any input that is used. A
-leak, a column that knows the answer, looks like help; only a model trained without conditions can tell.
+The conditions together are judged by two differences: own conditions minus none, and own conditions minus those of another
+case. They help where both differences say so. Where the own conditions are better than none, but not better than those of
+another case, the second difference decides: the values do not help, the model is only not used to missing conditions. A
+`shortcut` is suspected where the own conditions are no better than none, but those of another case are worse than none by
+more than the margin: the model then follows the conditions against the image and gains nothing.
+
+Wrong values reduce the Dice of any model that uses its conditions; this alone is no fault. A leak, which is a column that
+knows the answer, looks like help. Only the comparison with a model trained without conditions can show it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,20 +35,20 @@ from autoseg.evaluation.statistics import (
 from autoseg.evaluation.table import text_table
 from planners.schema.base import Frozen
 
-# What a row shows: all that a case has; less some channels; one optional channel; another case's conditions; none; less one.
+# Inputs of a row: all; without some channels; one optional channel; another case's conditions; none; without one.
 Kind = Literal["all", "channels", "alone", "shuffled", "missing", "condition"]
 Verdict = Literal["helps", "harms", "nothing", "unclear", "few", "shortcut"]
 
 LEGEND = (
-    "Each row has the cases that have what it withholds, and is compared with the same cases shown all that they have.",
-    "Difference: Dice with all inputs less the row's, so above 0 where the withheld helps; 95 % bootstrap interval over "
-    "cases; p of Wilcoxon's signed-rank test, not corrected for the number of rows.",
+    "A row covers the cases that have the inputs it withholds. It is compared with the same cases shown with all inputs.",
+    "Difference: Dice with all inputs minus Dice of the row; it is above 0 where the withheld inputs help. 95 % bootstrap "
+    "interval over cases; p of Wilcoxon's signed-rank test, not corrected for the number of rows.",
     "Dice: mean over the foreground names that the label or the prediction has; a case with neither is left out.",
-    f"helps: the interval lies above 0. harms: below 0. does nothing: within +-{MARGIN:g}. No difference seen: it holds 0, "
-    f"but is wider. Of fewer than {FEWEST_PAIRS} cases nothing is said.",
-    "The conditions as a whole help where a case's own are better than none and than another case's. A shortcut is "
-    f"suspected where its own are no better than none, but another's are worse than none by more than {MARGIN:g}. A leak (a "
-    "column that knows the answer) looks like help: compare with a model trained without conditions.",
+    f"helps: the interval lies above 0. harms: below 0. does nothing: within +-{MARGIN:g}. No difference seen: it holds 0 "
+    f"and is wider. With fewer than {FEWEST_PAIRS} cases there is no verdict.",
+    "The conditions together help where a case's own are better than none and better than another case's. A shortcut is "
+    f"suspected where the own are no better than none, but another case's are worse than none by more than {MARGIN:g}. A "
+    "leak (a column that knows the answer) looks like help: compare with a model trained without conditions.",
 )
 
 _VERDICT_OF: dict[str, Verdict] = {"better": "helps", "worse": "harms", "same": "nothing", "unclear": "unclear",
@@ -53,8 +56,10 @@ _VERDICT_OF: dict[str, Verdict] = {"better": "helps", "worse": "harms", "same": 
 
 
 class Row(Frozen):
-    """One way to show the cases to the model: the Dice of each (None: not defined), their mean, and the difference
-    "all that they have less this" (None of that row itself)."""
+    """The Dice of cases shown with some of their inputs (None: not defined), their mean, and the paired difference.
+
+    The difference is Dice with all inputs minus Dice of the row; the row with all inputs has none.
+    """
 
     name: str
     kind: Kind
@@ -65,7 +70,7 @@ class Row(Frozen):
 
 
 class Finding(Frozen):
-    """The verdict on an input in a word and in a sentence, with the differences that it is based on."""
+    """The verdict on an input as a word and as a sentence, with the differences behind it."""
 
     input: str
     verdict: Verdict
@@ -76,9 +81,9 @@ class Finding(Frozen):
 class Ablation(Frozen):
     """What each input of a trained fold contributes on its validation cases.
 
-    `every_subset` says whether the rows have every set of optional channels, `permutations` in how many plans conditions
-    were shuffled. `mirroring` says whether predictions are means over mirrored copies: where they are not, the first row
-    may differ a little from the fold's own result.
+    `every_subset` says whether there is a row for every set of optional channels. `permutations` is the number of times
+    that conditions were shuffled. `mirroring` says whether predictions are means over mirrored copies; without it the first
+    row may differ a little from the result of the fold.
     """
 
     schema_version: int = 1
@@ -98,7 +103,7 @@ class Ablation(Frozen):
 
 def row_of(name: str, kind: Kind, withheld: Sequence[str], dice: Mapping[str, float | None],
            full: Mapping[str, float | None], seed: int) -> Row:
-    """A row of the Dice of some cases, compared with that of the same cases shown all that they have."""
+    """A row with the Dice of some cases, compared with the same cases shown with all inputs."""
     values = list(dice.values())
     difference = None if kind == "all" else paired_difference([full[case] for case in dice], values, seed)
     return Row(name=name, kind=kind, withheld=tuple(withheld), dice=dict(dice), mean=bootstrap_mean(values, seed),
@@ -106,7 +111,7 @@ def row_of(name: str, kind: Kind, withheld: Sequence[str], dice: Mapping[str, fl
 
 
 def findings_of(rows: Sequence[Row], seed: int) -> tuple[Finding, ...]:
-    """A finding per input: every channel, the conditions together, each of them."""
+    """One finding per input: each optional channel, the conditions together, and each condition."""
     findings = [_input_finding(row) for row in rows if row.kind == "channels" and len(row.withheld) == 1]
     by_kind = {row.kind: row for row in rows}
     if "missing" in by_kind:
@@ -151,25 +156,25 @@ def _sentence_of_conditions(verdict: Verdict, over_none: PairedDifference, over_
                             wrong: PairedDifference) -> str:
     if verdict == "few":
         return _too_few("The conditions", over_wrong)
-    own = (f"Dice with a case's own less none {_signed(over_none)}, less another case's {_signed(over_wrong)}, "
+    own = (f"Dice with a case's own minus none {_signed(over_none)}, minus another case's {_signed(over_wrong)}, "
            f"{over_wrong.n} cases")
     if verdict == "shortcut":
         return ("The conditions are suspected of being a shortcut: a case's own are no better than none, but the model "
-                f"follows another case's against the image ({own}; none less another case's {_signed(wrong)}).")
-    says = {"helps": "The conditions help", "harms": "The conditions harm", "nothing": "The conditions do nothing",
-            "unclear": "The conditions: no difference was seen, but these cases cannot exclude one"}[verdict]
+                f"follows another case's against the image ({own}; none minus another case's {_signed(wrong)}).")
+    statement = {"helps": "The conditions help", "harms": "The conditions harm", "nothing": "The conditions do nothing",
+                 "unclear": "The conditions: no difference was seen, but these cases cannot exclude one"}[verdict]
     more = ""
     if verdict in ("nothing", "unclear") and judge(over_none) == "better":
-        more = (" It is not their values that count: another case's serve as well; the model is not used to a patient of "
-                "whom nothing is known.")
+        more = (" Their values do not matter, since another case's conditions are as good: the model is only not used to "
+                "patients without conditions.")
     elif verdict == "helps" and _clear(wrong):
-        more = (f" Wrong ones are worse than none ({_signed(wrong)}): see that they are entered rightly. Where the image "
-                "alone should do, suspect a shortcut or a leak and compare with a model trained without them.")
-    return f"{says} ({own}).{more}"
+        more = (f" Wrong ones are worse than none ({_signed(wrong)}): check that they are entered correctly. Where the "
+                "image alone should suffice, compare with a model trained without them: a shortcut or a leak is possible.")
+    return f"{statement} ({own}).{more}"
 
 
 def _verdict_of_conditions(over_none: PairedDifference, over_wrong: PairedDifference, wrong: PairedDifference) -> Verdict:
-    """By the three differences: own less none, own less another case's, none less another case's."""
+    """By the three differences: own minus none, own minus another case's, none minus another case's."""
     if judge(over_none) == "few" or judge(over_wrong) == "few":
         return "few"
     if judge(over_none) == "better":
@@ -200,7 +205,7 @@ def _too_few(name: str, paired: PairedDifference) -> str:
 
 
 def as_text(ablation: Ablation) -> str:
-    """The rows as a table, then a sentence per input and how to read both, as Markdown."""
+    """The rows as a table, one sentence per input, and how to read both, as Markdown."""
     head = ["shown to the model", "n", "Dice", "with all", "difference", "95 % interval", "p"]
     lines = text_table([head, *(_cells(row) for row in ablation.rows)], markdown=True)
     notes = [*LEGEND, f"Predicted {'with' if ablation.mirroring else 'without'} mirroring; seed {ablation.seed}."]
@@ -216,7 +221,7 @@ def as_text(ablation: Ablation) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    """`n` counts the values of the row's mean, or the pairs of its difference; what was not defined stands in brackets."""
+    """`n` is the number of values of the mean, or of pairs of the difference; in brackets those that are not defined."""
     mean, paired = row.mean, row.difference
     if paired is None:
         return [row.name, _count(mean.n, mean.n_left_out), _three(mean.mean), "", "",

@@ -1,7 +1,7 @@
 """NIfTI. ITK says where the grid lies, as in nnU-Net; the voxels are read here.
 
 ITK fills what a truncated NIfTI file lacks with zeros and says nothing (measured with SimpleITK 2.5: 60 % of a .nii.gz
-are read as a whole image), so the bytes are counted, and gzip's checksum holds for the rest.
+are read as a whole image), so the bytes are counted here, and gzip's checksum finds other damage.
 """
 
 import gzip

@@ -129,11 +129,11 @@ def _compression(array: np.ndarray) -> dict[str, Any]:
     """
     import blosc2
 
-    of_many = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
-    of_few = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.NOFILTER]}
+    for_many_values = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]}
+    for_few_values = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "filters": [blosc2.Filter.NOFILTER]}
     if array.dtype != np.int16 or array.ndim != 4:
-        return of_many
+        return for_many_values
     depth = array.shape[1]
     sample = np.ascontiguousarray(array[:, depth // 2:depth // 2 + 4])
-    return min((of_many, of_few),
+    return min((for_many_values, for_few_values),
                key=lambda settings: len(blosc2.compress2(sample, typesize=sample.itemsize, nthreads=1, **settings)))

@@ -1,6 +1,6 @@
 """What registration found for each case, on the disk.
 
-    CASE.json                        transforms, stages and metrics of its channels, and of what they were made; written last
+    CASE.json                        transforms, stages and metrics of its channels, and their sources; written last
     CASE_CCCC.displacement.npy       the lattice of a deformable one: (3, D, H, W), mm
 """
 
@@ -39,7 +39,7 @@ class ChannelRecord(Frozen):
 
 
 class CaseRecord(Frozen):
-    """One case: its registered channels by number, and the digest of the files and wishes that they were made of."""
+    """One case: its registered channels by number, and the digest of the files and settings that they were made from."""
 
     schema_version: int = 1
     case: str

@@ -1,6 +1,5 @@
 """Plan -> nn.Module: fusion before a network, conditioning between its encoder and decoder."""
 
-
 import torch
 from torch import nn
 

@@ -1,1 +1,1 @@
-"""Many folds, configurations and machines: what runs when and where, and how far all of it is."""
+"""Run many folds and configurations on several devices or machines, and show the progress."""

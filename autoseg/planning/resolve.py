@@ -29,7 +29,7 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     without a budget the dataset's plan holds. `changes` are `key=value` on the configuration.
     """
     if file is not None:
-        return apply_changes(read_model(file, Plan), configuration, changes)
+        return apply_changes(_plan_of_file(file, dataset, budget), configuration, changes)
     plan = read_plan(workspace, dataset, planner)
     started = None if restart else started_plan(workspace, dataset, planner, configuration)
     if started is not None and _fulfils(started, configuration, budget, changes):
@@ -39,6 +39,17 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     elif budget != DEFAULT_BUDGET:
         plan = _planned_again(workspace, plan, configuration, budget, device)
     return apply_changes(plan, configuration, changes)
+
+
+def _plan_of_file(file: Path, dataset: str, budget: Budget) -> Plan:
+    """The plan of a file that a user names; a UserError where it is of another dataset, or would be planned again."""
+    plan = read_model(file, Plan)
+    if plan.dataset != dataset:
+        raise UserError("the plan is of another dataset", where=file, found=plan.dataset, expected=dataset)
+    if budget != DEFAULT_BUDGET:
+        raise UserError("a plan that is given as a file is not planned again for a budget or a memory", where=file,
+                        do="leave out --budget and --memory, or use --set schedule.budget_seconds=SECONDS")
+    return plan
 
 
 def apply_changes(plan: Plan, configuration: str, changes: Sequence[str]) -> Plan:
@@ -61,7 +72,7 @@ def check_started(workspace: Workspace, plan: Plan, configurations: Sequence[str
         started = started_plan(workspace, plan.dataset, plan.planner, name)
         if started is None:
             continue
-        known, folder = started.configurations[name], workspace.model(plan.dataset, plan.planner, name)
+        known, folder = started.configurations[name], workspace.model(plan.dataset, plan.planner, name).path
         do = f"remove {folder}, or train its folds again with autoseg_train {plan.dataset} {name} all-folds --restart"
         if not _is_within(started, name, budget):
             raise UserError(f"{name} was started with another budget or memory", where=folder,

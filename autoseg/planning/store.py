@@ -1,4 +1,4 @@
-"""The plans of a dataset on the disk: reading one, and telling a planner's from one that a person edited."""
+"""The plans of a dataset on the disk: reading one, and distinguishing a planner's from one that a person edited."""
 
 from autoseg.base.errors import UserError
 from autoseg.workspace.files import read_json, read_model

@@ -18,7 +18,7 @@ class Work:
     """All forward passes of a case: every tile, mirrored along every set of axes.
 
     `network(tiles (B, C, d, h, w), axes of each)` gives logits (B, K, d, h, w). With `maybe`, which says of logits
-    (K, ...) where (...) they may mean more than background, a coarse look comes first, and only tiles where it finds
+    (K, ...) where (...) they may mean more than background, a coarse pass comes first, and only tiles where it finds
     something are predicted with all mirrored copies.
     """
 
@@ -44,7 +44,7 @@ def collect(work: Work, at_once: int, place: torch.device, memory: PredictionMem
 
 
 def _coarse_then_fine(work: Work, maybe: Callable[[torch.Tensor], torch.Tensor], total: "_WeightedSum") -> torch.Tensor:
-    """Few tiles without mirroring first, then all copies of whatever tile overlaps something suspicious.
+    """Few tiles without mirroring first, then all copies of every tile that overlaps something suspicious.
 
     Every pass weighs alike. Where not all of them are done their weights do not add up to one, so the sum is divided by
     them.

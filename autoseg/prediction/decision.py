@@ -1,7 +1,7 @@
 """From logits or probabilities to labels: one rule, for NumPy arrays and for tensors.
 
-Of plain labels the head of the largest score is decided, the first of equal ones. Regions are decided each by itself,
-where the score exceeds a threshold, and are painted over each other in declared order.
+With plain labels the head of the largest score wins, the first of equal ones. Each region is decided by itself, where its
+score exceeds a threshold. Regions are painted over each other in declared order.
 """
 
 from collections.abc import Callable, Sequence

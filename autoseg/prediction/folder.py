@@ -43,8 +43,8 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
 
     Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel
     per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is
-    known of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are left
-    alone. One bad case never ends the others: all faults are raised together as ManyFaults when the rest is done.
+    known of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are
+    skipped. One bad case does not stop the others: all faults are raised together as ManyFaults when the rest is done.
     """
     plan, source, target = predictor.plan, Path(source), Path(target)
     cases = predictor.find(source, table)
@@ -159,7 +159,7 @@ def _note_quality(mask: Path, quality_control: QualityControl | None, quality: C
 
 
 def _collect_quality(target: Path, quality_control: QualityControl | None, ending: str) -> None:
-    """Bring what several processes have noted into one report; the notes are removed, as they grow old."""
+    """Bring what several processes have noted into one report; the notes are then removed."""
     folder = target / QUALITY_OF_CASES
     notes = [read_model(path, CaseQuality) for path in list_files(folder)] if is_folder(folder) else []
     if notes:

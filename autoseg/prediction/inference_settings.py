@@ -35,7 +35,7 @@ class Postprocessing(Frozen):
 
 
 class QualityControl(Frozen):
-    """How the Dice of a case is predicted without its truth, and below what it should be looked at.
+    """How the Dice of a case is predicted without its truth, and below which value the case needs review.
 
     predicted Dice = intercept + slope * expected Dice, clipped to 0..1; the expected Dice of a mask follows from the
     probabilities of its model (`prediction.uncertainty`). Of several models each has its own, and their

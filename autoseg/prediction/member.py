@@ -101,7 +101,7 @@ class ConfigurationModel:
                                exact=self.skip_background)
 
     def prepare(self, case: Case) -> PreparedCase:
-        """The case transposed, cropped, normalised and resampled, which no model is needed for."""
+        """The case transposed, cropped, normalised and resampled. This needs no model."""
         return compact(prepare(case, self.plan, self.configuration, self.runtime.device))
 
     def prepare_all(self, case: Case) -> PreparedCase:

@@ -23,7 +23,7 @@ _DEVICE_SHARE = 0.5
 # Of the host's free memory: export needs some 12 bytes per voxel beside the logits, and other processes grow, too.
 _HOST_SHARE = 0.7
 _EXPORT_BYTES_PER_VOXEL = 12
-# Logits of a case beyond this are kept in half precision on a host, whatever is free: other programs want memory, too.
+# Larger logits of a case are kept in half precision on a host, whatever is free: other programs need memory, too.
 _LARGE_BYTES = 2**30
 # Likewise images. Values up to this are rounded by less than one in two thousand, a quarter of what bfloat16 does.
 _LARGE_IMAGE_BYTES = 2**29
@@ -46,7 +46,7 @@ class PredictionMemory:
         self._logged: set[str] = set()
 
     def plans(self, at_once: int, device: torch.device) -> list[MemoryPlan]:
-        """From the fastest that may still work to the most frugal."""
+        """The plans to try, from the fastest to the one that takes least memory."""
         host = torch.device("cpu")
         most = at_once if self._most_at_once is None else min(at_once, self._most_at_once)
         plans = [MemoryPlan(n, device) for n in halves(most)]
@@ -66,7 +66,7 @@ class PredictionMemory:
     def allocate(self, n_heads: int, shape: tuple[int, ...], place: torch.device, *, depth: int = 0, exact: bool = False
                  ) -> torch.Tensor:
         """Zeros (K, D, H, W) to collect logits in: float32 on `place` if there is memory, else on the host, there as float16
-        where they are large or do not fit; with `exact` never the last, which cannot hold the smallest weights of a tile.
+        where they are large or do not fit; with `exact` never as float16, which cannot hold the smallest weights of a tile.
         """
         n_voxels = math.prod(shape)
         if place.type == "cuda" and 4 * n_heads * n_voxels > _DEVICE_SHARE * free_device_bytes(place):
@@ -94,7 +94,7 @@ class PredictionMemory:
 
 
 def compact(prepared: PreparedCase) -> PreparedCase:
-    """The case with a large image in half precision, which the networks' tiles are made float32 of."""
+    """The case with a large image in half precision; tiles become float32 before a network sees them."""
     if 4 * math.prod(prepared.image_CDHW.shape) <= _LARGE_IMAGE_BYTES:
         return prepared
     image_CDHW: np.ndarray = prepared.image_CDHW[:]

@@ -2,7 +2,7 @@
 
 Names are those of the foreground; a name's mask is the union of its values, as in evaluation. What is taken from a plain
 label becomes background. What is taken from a region becomes the smallest region that contains it (by its values), since
-a voxel that is no core any more is tumour still; background where none does. Holes are filled with the value that the
+a voxel that is no longer core is still tumour; background where there is none. Holes are filled with the value that the
 name is painted with, where they hold background or a region that contains this one: no other label loses a voxel.
 
 Components share a corner at least (26-connected); a hole is what cannot be left by faces. Axes of one voxel do not count,

@@ -39,7 +39,7 @@ _NO_VOXELS = np.zeros((0, 0, 0, 0), np.float32)
 @dataclass(frozen=True)
 class Prediction:
     """A case's labels (z, y, x) on the file's grid; the others where they were asked for: probabilities (K, z, y, x),
-    what the models say of the case as a whole, their entropy and their disagreement (z, y, x).
+    the predicted quality of the case, the models' entropy and their disagreement (z, y, x).
     """
 
     case: Case
@@ -65,7 +65,7 @@ class ReadyCase:
         self.case, self._prepared = case, prepared
 
     def take(self) -> PreparedCase | None:
-        """What the models will see, once: whoever takes it can let it go."""
+        """What the models will see, once, so that the caller can free it."""
         prepared, self._prepared = self._prepared, None
         return prepared
 
@@ -93,8 +93,8 @@ class Predictor:
         """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
         workspace: the only dataset, the best configuration by validation Dice, all finished folds.
 
-        With `skip_background`, tiles that a coarse look shows to be background are not predicted again
-        (`prediction.collect`); a structure that this look misses is missed. Raises UserError where the choice is not clear,
+        With `skip_background`, tiles that a coarse pass shows to be background are not predicted again
+        (`prediction.collect`); a structure that this pass misses is lost. Raises UserError where the choice is not clear,
         or `inference.json` is out of date.
         """
         name = None if dataset is None else str(dataset)
@@ -172,7 +172,7 @@ class Predictor:
 
     def ready(self, case: Case) -> ReadyCase:
         """The case as far as it can be made ready without a model. What one model alone will see is prepared, and the
-        voxels of the file are let go.
+        voxels of the file are freed.
         """
         member = self.members[0]
         if len(self.members) > 1 or member.previous is not None:

@@ -18,7 +18,7 @@ from planners.schema.plan import Configuration, Plan
 
 NOTHING_KNOWN = CaseConditions()
 
-# A tile is background for certain where no voxel of it is foreground with more than this probability, unmirrored.
+# A tile is certain background where, without mirroring, no voxel of it is foreground with more than this probability.
 _SUSPICIOUS = 0.01
 
 
@@ -28,8 +28,8 @@ def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: 
                      progress: Progress = lambda done, total: None) -> torch.Tensor:
     """Logits (K, D, H, W) of a prepared case, the mean of the models and, with `mirroring`, of the mirrored copies.
 
-    With `skip_background`, what a coarse look shows to be background is not predicted in full. `conditions` are the
-    patient's; each model encodes them as its own training cases taught it. `memory` is kept from case to case;
+    With `skip_background`, what a coarse pass shows to be background is not predicted in full. `conditions` are the
+    patient's; each model encodes them with its own encoder. `memory` is kept from case to case;
     `progress(done, total)` counts forward passes of single tiles.
     """
     image = np.asarray(prepared.image_CDHW[:])

@@ -24,14 +24,14 @@ class CaseQuality(Frozen):
     """What is known of a predicted case without its truth; None where it cannot be known."""
 
     name: str
-    predicted_dice: float | None  # mean over the foreground, as the cross-validation cases taught it
+    predicted_dice: float | None  # mean over the foreground, by the rule that was fitted in cross-validation
     fold_agreement: float | None  # mean Dice between the masks of every two models, before postprocessing
-    # Whether a person should look at the mask.
+    # Whether a person should review the mask.
     needs_review: bool | None = Field(validation_alias=formerly("needs_review", "look"))
 
 
 class QualityReport(Frozen):
-    """`quality.json` beside the masks. `correlation` (Pearson, n cases) says how far predicted Dice can be believed."""
+    """`quality.json` beside the masks. `correlation` (Pearson, n cases) says how reliable predicted Dice is."""
 
     schema_version: int = 1
     review_below: float | None = Field(validation_alias=formerly("review_below", "look_below"))

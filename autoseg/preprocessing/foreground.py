@@ -20,7 +20,7 @@ Index = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 def sample_foreground(label_DHW: np.ndarray, labels: LabelSpec, rng: np.random.Generator) -> Index:
     """Sampled voxels (N, 3) of each foreground class or region, and their components (N,), numbered from 1.
 
-    At most VOXELS_PER_CLASS voxels, and besides what the guarantee to each component adds. Classes without a voxel are
+    At most VOXELS_PER_CLASS voxels, and more where a component would have too few. Classes without a voxel are
     left out. Voxels are in array order.
     """
     boxes = boxes_of_values(label_DHW)
@@ -44,7 +44,7 @@ def sample_foreground(label_DHW: np.ndarray, labels: LabelSpec, rng: np.random.G
 
 
 def case_generator(case: str) -> np.random.Generator:
-    """A generator seeded by the case's name: the same index whichever worker makes it, in whatever order."""
+    """A generator seeded by the case's name: the index depends neither on the worker nor on the order."""
     return np.random.default_rng(int.from_bytes(hashlib.blake2b(case.encode(), digest_size=8).digest(), "little"))
 
 

@@ -25,7 +25,7 @@ from autoseg.preprocessing.prepare import prepare, transposed_spacing
 from autoseg.preprocessing.store import is_current, remove_prepared, write_prepared
 from planners.schema.plan import Configuration, Plan
 
-# Raised when prepared cases of an earlier version are no longer what this one would make.
+# Increase this number when prepared cases of an earlier version are no longer what this one would make.
 _RECIPE_VERSION = 1
 _TRIED = 2  # cases that are prepared first, to measure the time per case
 _SECONDS_WORTH_PROCESSES = 20.0

@@ -1,4 +1,4 @@
-"""Prepared cases on the disk: arrays that can be read a patch at a time, and a JSON that vouches for them.
+"""Prepared cases on the disk: arrays that can be read patch by patch, and a JSON file that describes them.
 
     CASE.json     geometry, crop, spacing, provenance, where each array lies, and the checksum of their file; written last
     CASE.arrays   image       float32 (C, D, H, W), or int16 multiples of STEP
@@ -7,7 +7,7 @@
                   absent      bool (C, D, H, W), True outside a channel's field of view; not there where nothing is absent
                   foreground  int32 (N, 5): class, z, y, x, component
 
-A case without its JSON is not there. One whose arrays do not have the checksum that its JSON names is damaged.
+A case without its JSON is not there. A case whose arrays do not match the checksum in its JSON is damaged.
 """
 
 import math
@@ -86,7 +86,7 @@ class Steps:
 def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] = (64, 64, 64)) -> None:
     """Write both files of a case; it is complete once its JSON is there.
 
-    Nothing waits for the disk: what a machine that failed did not keep has not the checksum that its JSON names. Training
+    Nothing waits for the disk: what a machine loses when it fails does not match the checksum in the JSON. Training
     reads about a `patch` at a time. The arrays may be those of an opened case, but not of the one that is overwritten.
     """
     remove_file(_json(folder, prepared.name))
@@ -185,11 +185,11 @@ def _as_steps(image_CDHW: np.ndarray) -> np.ndarray | None:
     """The image as int16 multiples of STEP; None where it is not made of such."""
     steps = np.empty(image_CDHW.shape, np.int16)
     for stored_dHW, image_dHW in zip(in_cache(steps), in_cache(image_CDHW), strict=True):
-        of_dHW = image_dHW / np.float32(STEP)
-        if not (np.abs(of_dHW) <= np.iinfo(np.int16).max).all():
+        scaled_dHW = image_dHW / np.float32(STEP)
+        if not (np.abs(scaled_dHW) <= np.iinfo(np.int16).max).all():
             return None
-        stored_dHW[:] = of_dHW
-        if not np.array_equal(stored_dHW, of_dHW):
+        stored_dHW[:] = scaled_dHW
+        if not np.array_equal(stored_dHW, scaled_dHW):
             return None
     return steps
 

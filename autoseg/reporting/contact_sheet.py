@@ -107,11 +107,11 @@ def view_across(label_DHW: np.ndarray, axis: int, spacing_mm: tuple[float, float
     top = max(int(label_DHW.max(initial=0)), *labels.values) + 1
     # One pass over the voxels, however many labels there are.
     counts_NV = np.stack([np.bincount(slice_HW.ravel(), minlength=top) for slice_HW in np.moveaxis(label_DHW, axis, 0)])
-    worth = np.zeros(label_DHW.shape[axis])
+    weights_N = np.zeros(label_DHW.shape[axis])
     for name in labels.foreground:
         areas = counts_NV[:, list(labels.names[name])].sum(axis=1)
-        worth += areas / max(1, areas.max())
-    index = int(worth.argmax()) if worth.any() else len(worth) // 2
+        weights_N += areas / max(1, areas.max())
+    index = int(weights_N.argmax()) if weights_N.any() else len(weights_N) // 2
     return View(axis, index, spacing_mm[others[0]] / spacing_mm[others[1]])
 
 

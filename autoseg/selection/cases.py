@@ -11,7 +11,7 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
-from autoseg.evaluation.folders import BYTES_A_VOXEL
+from autoseg.evaluation.folders import BYTES_PER_VOXEL
 from autoseg.evaluation.types import CaseScore, mean
 from autoseg.formats import read_label
 from autoseg.formats.memory_estimate import most_voxels
@@ -98,4 +98,4 @@ def case_bytes(cases: Sequence[CandidateCase]) -> int:
     """
     models = max((len(case.probabilities) for case in cases), default=0)
     heads = len(cases[0].labels.names) if cases else 0
-    return most_voxels(case.truth for case in cases) * (BYTES_A_VOXEL + (3 * models + 8) * heads * (models > 0))
+    return most_voxels(case.truth for case in cases) * (BYTES_PER_VOXEL + (3 * models + 8) * heads * (models > 0))

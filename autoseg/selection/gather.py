@@ -102,7 +102,7 @@ def _contender(model: ModelFolder, dataset: CrossValidation) -> Contender | str:
     finished = [fold.name for fold in model.all_folds() if fold.name.isdecimal() and fold.is_finished]
     missing = [str(fold) for fold in range(len(dataset.validation)) if str(fold) not in finished]
     if missing:
-        return (f"{title}: fold {', '.join(missing)} is not finished; finish with "
+        return (f"{title}: {_folds(missing)} not finished; finish with "
                 f"{_commands(plan, model.configuration, missing)}")
     results = {fold: read_model(model.fold(fold).result, FoldResult) for fold in finished}
     fault = _coverage_fault(results, dataset.truths, model) or _splits_fault(results, dataset.validation)
@@ -138,9 +138,9 @@ def _coverage_fault(results: Mapping[str, FoldResult], truths: Mapping[str, Path
     if twice:
         return (f"{_listed(twice)} were validated by more than one fold (fold {', '.join(folds_of[twice[0]])}); let each "
                 "case be validated once, and train the folds again")
-    strange = sorted(set(folds_of) - set(truths))
-    if strange:
-        return f"{_listed(strange)} were validated, but are no training cases any more; train the folds again"
+    removed = sorted(set(folds_of) - set(truths))
+    if removed:
+        return f"{_listed(removed)} were validated, but are no longer training cases; train the folds again"
     unscored = {fold: result.unscored for fold, result in results.items() if result.unscored}
     if unscored:
         sentences = "; ".join(fault for faults in unscored.values() for fault in faults)
@@ -163,6 +163,10 @@ def _splits_fault(results: Mapping[str, FoldResult], validation: Sequence[frozen
         return ""
     return (f"the splits were changed since fold {', '.join(changed)} was trained; restore them, or train again with "
             "--restart")
+
+
+def _folds(names: Sequence[str]) -> str:
+    return f"fold {names[0]} is" if len(names) == 1 else f"folds {', '.join(names)} are"
 
 
 def _validate_again(model: ModelFolder, folds: Iterable[str]) -> str:

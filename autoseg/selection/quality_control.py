@@ -146,7 +146,6 @@ def _doubts(r: float | None) -> tuple[str, ...]:
     return ()
 
 
-
 def _samples(case: CandidateCase, most: int) -> list[CalibrationSample]:
     """One sample per model; none where the case is only partly labelled."""
     if set(case.annotated) != set(case.labels.foreground):

@@ -67,7 +67,7 @@ def _splits(workspace: Workspace, dataset: str, raw: Dataset) -> tuple[Split, ..
 
 
 def check_training(job: FoldJob) -> dict[str, Any]:
-    """What the fold's checkpoint says of its training; a UserError where that has seen cases that are to be validated."""
+    """What the fold's checkpoint says of its training; a UserError where it was trained on cases that it should validate."""
     _, facts = load_weights(job.folder.checkpoint)
     seen = sorted(set(facts.get("training", ())) & set(job.validation))
     if seen:
@@ -94,4 +94,4 @@ def _check_recipe(planned: Plan, settings: Configuration, cases: Path, names: Se
                         found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
                         expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
                         do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model that was "
-                           "started with the older plan goes on with --restart only")
+                           "started with the older plan needs --restart")

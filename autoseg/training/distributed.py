@@ -82,8 +82,8 @@ def check_shareable(configuration: Configuration, where: str) -> None:
         raise UserError(f"{n} processes cannot share a batch evenly", where=where, found=f"a batch of {configuration.batch}",
                         do=f"use as many processes as divide it, or --set batch={-(-configuration.batch // n) * n}")
     if not LOSSES.traits(configuration.loss.name).sums_over_processes:
-        raise UserError(f"the loss {configuration.loss.name!r} is that of one process", where=where,
-                        do="train in one process, or let it sum by base.ranks.total and register it with "
+        raise UserError(f"the loss {configuration.loss.name!r} can only be computed by one process", where=where,
+                        do="train in one process, or let the loss sum by autoseg.base.ranks.total and register it with "
                            "sums_over_processes=True")
 
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 # Share of the device's memory that the data may fill.
 _RESIDENT_SHARE = 1 / 3
-_PATCHES_PER_EPOCH = 1 / 20  # validation batches for each training batch
+_VALIDATION_SHARE = 1 / 20  # validation batches per training batch
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
                clock: Clock = time.monotonic) -> None:
     """Train until the schedule ends and write the fold's weights.
 
-    `started` is the time of the `clock` at which the budget began to run; `on_epoch` is called when the records of an
-    epoch are written. Interrupted at any moment, the same call goes on from the last saved epoch. Raises AutosegError
+    `started` is the time of the `clock` at which the budget starts; `on_epoch` is called when the records of an
+    epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises AutosegError
     where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
     store = _store(job, job.training, runtime, _resident_bytes(runtime))
@@ -72,7 +72,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
         started -= state.seconds
-        logger.info("%s goes on from iteration %d", job.title, state.iteration)
+        logger.info("%s resumes at iteration %d", job.title, state.iteration)
     else:
         state.schedule = resolve(job.configuration.schedule, throughput, agreed(clock() - started))
         if state.schedule.budget_seconds and state.schedule.iterations == 1:
@@ -89,7 +89,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
         with runtime.same_shapes():
             _iterate(_Training(job, task, runtime, forward, stream, started, clock, on_epoch), state, throughput)
     except KeyboardInterrupt:
-        logger.warning("stopped at iteration %d; the same command goes on from the last epoch", state.iteration)
+        logger.warning("stopped at iteration %d; the same command resumes at the last epoch", state.iteration)
         raise
     finally:
         stream.close()
@@ -101,11 +101,11 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
 def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
     """A UserError where what was saved is of another training. States of earlier versions say less."""
     if saved.get("training", list(job.training)) != list(job.training):
-        raise UserError("the folds were changed since this training began", where=job.title,
-                        do="restore the folds, or begin this one anew with --restart")
+        raise UserError("the folds were changed since this training started", where=job.title,
+                        do="restore the folds, or start this one again with --restart")
     if saved.get("seed", job.seed) != job.seed:
-        raise UserError("this training began with another seed", where=job.title, found=saved["seed"], expected=job.seed,
-                        do=f"go on with --seed {saved['seed']}, or begin it anew with --restart")
+        raise UserError("this training started with another seed", where=job.title, found=saved["seed"], expected=job.seed,
+                        do=f"resume with --seed {saved['seed']}, or start again with --restart")
 
 
 def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, runtime: Runtime, clock: Clock
@@ -137,7 +137,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
             mean_loss = torch.stack(losses).mean().item()
             _check_finite(job, state, mean_loss)
             with AveragedWeights(state) as model:
-                score = task.score(model, patches, max(1, round(steps * _PATCHES_PER_EPOCH)), runtime)
+                score = task.score(model, patches, max(1, round(steps * _VALIDATION_SHARE)), runtime)
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             throughput = follow(throughput, taken / (state.iteration - first))
@@ -156,7 +156,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
 def _check_finite(job: FoldJob, state: TrainState, loss: float) -> None:
     if not math.isfinite(loss):
         raise AutosegError(f"{job.title}: the loss is {loss} at iteration {state.iteration}; the state before is kept; "
-                           "begin anew with a lower rate (--restart --set "
+                           "start again with a lower rate (--restart --set "
                            f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
 
 

@@ -1,4 +1,4 @@
-"""What training a configuration takes, by arithmetic, and whether it is free: said before hours are spent."""
+"""The memory that training a configuration takes, by arithmetic, and whether it is free: checked before training starts."""
 
 import logging
 
@@ -29,10 +29,10 @@ def check_step(plan: Plan, configuration: str, runtime: Runtime) -> bool:
     """Whether a step fits what is free on the device; where it does not, a warning says both. Data follow on their own:
     they stay on the disk where they do not fit.
     """
-    need = step_bytes(plan, configuration, 2 if runtime.dtype != torch.float32 else 4)
-    if need is None or runtime.device.type not in ("cpu", "cuda"):
+    estimate = step_bytes(plan, configuration, 2 if runtime.dtype != torch.float32 else 4)
+    if estimate is None or runtime.device.type not in ("cpu", "cuda"):
         return True
     on_gpu = runtime.device.type == "cuda"
     free = free_device_bytes(runtime.device) if on_gpu else free_host_bytes()
-    logger.info("training %s: about %s a step, %s free on %s", configuration, size(need), size(free), runtime.device)
-    return check_fits(need, f"training {configuration}", free)
+    logger.info("training %s: about %s per step, %s free on %s", configuration, size(estimate), size(free), runtime.device)
+    return check_fits(estimate, f"training {configuration}", free)

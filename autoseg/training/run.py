@@ -35,7 +35,7 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
                 restart: bool = False) -> Path:
     """Write the plan that several folds are to be trained by, before the first of them starts; its file.
 
-    With `restart` what these folds have is removed, once nothing is left that could be refused.
+    With `restart` the files of these folds are removed, after all checks have passed.
     """
     folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
     _check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
@@ -69,7 +69,7 @@ def _same_model(plan: Plan, other: Plan, configuration: str) -> bool:
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
              *, seed: int = 0, restart: bool = False, save_probabilities: bool = False,
              on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> FoldResult:
-    """Train and validate one fold, or go on with it, or read its result if it is finished.
+    """Train and validate one fold, resume it, or read its result if it is finished.
 
     With `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing.
     Several processes that have joined (`training.distributed`) train together; all of them have the result.
@@ -79,7 +79,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     _check_others(workspace, planned, configuration, [folder.path] if restart else ())
     if folder.is_finished and not restart:
-        logger.info("fold %s is finished: %s; --restart begins anew", fold, folder.path)
+        logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
         if save_probabilities and is_first() and without_probabilities(folder, names):
@@ -89,7 +89,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     with locked(folder.path) if is_first() else nullcontext():
         with first_goes_first():
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
-        # From here on something is removed or written: whatever could be refused was.
+        # From here on files are removed and written: all checks have passed.
         if is_first():
             _start(workspace, job, restart)
         wait_for_all()
@@ -142,4 +142,4 @@ def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[]
             raise
         raise UserError(f"{runtime.device} has too little memory for this training", where=job.title,
                         found=str(error).splitlines()[0],
-                        do="begin anew with a smaller plan: --restart and --memory 8G or --set batch=2, say") from None
+                        do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2") from None

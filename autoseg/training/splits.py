@@ -19,7 +19,7 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
                 strata: Mapping[str, str] | None = None) -> tuple[Split, ...]:
     """The folds of `cases`; those of one group (a patient) share a fold, those of one stratum (a site) are spread evenly.
 
-    `splits_final.json` in the raw or the prepared folder wins; otherwise folds are made once and kept. Below five cases
+    `splits_final.json` in the raw or the prepared folder is used; else folds are made once and kept. Below five cases
     each is left out once, with a warning. Raises UserError where a file names cases that are not there, or validates one
     that it trains on.
     """

@@ -1,4 +1,4 @@
-"""What a training is at a moment: everything that must be saved to go on as if nothing had happened."""
+"""The state of a training: everything that must be saved to resume it exactly."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Measures what a training step and a prediction cost here, before the number of iterations is decided."""
+"""Measures the time of a training step and of a prediction, before the number of iterations is decided."""
 
 import logging
 import math
@@ -46,7 +46,7 @@ Clock = Callable[[], float]
 def measure_throughput(configuration: Configuration, task: Task, state: TrainState, stream: BatchStream,
                        validation: Sequence[PreparedCase], runtime: Runtime, *, clock: Clock = time.perf_counter
                        ) -> tuple[Throughput, Forward]:
-    """Seconds of an iteration and of all that must happen after the last one, and the form of the model that trains fastest.
+    """The seconds per iteration and of all that follows the last one, and the form of the model that trains fastest.
 
     The state is trained meanwhile, so that the model is compiled only once; a caller who wants it untrained restores it.
     Several processes share the validation cases, and agree on what the first one measured.

@@ -50,7 +50,7 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
                   save_probabilities: bool = False) -> tuple[Summary | None, tuple[str, ...]]:
     """Predict, write and score every validation case; a mask that is there already is only scored.
 
-    `truths` are the raw label files. One bad case never ends the others: the second value says what went wrong. With
+    `truths` are the raw label files. One bad case does not stop the others: the second value says what went wrong. With
     `save_probabilities` each case's are written too, on the grid of its file. Several processes share the cases, and all
     of them have the result.
     """
@@ -90,7 +90,7 @@ def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]
 
 
 def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
-    """Write the probabilities of the validation cases that have none. One bad case never ends the others: ManyFaults."""
+    """Write the probabilities of the validation cases that have none. One bad case does not stop the others: ManyFaults."""
     missing, memory = without_probabilities(job.folder, job.validation), PredictionMemory()
     faults: list[str] = []
     for name in progress(missing, f"probabilities of fold {job.fold}", len(missing)):

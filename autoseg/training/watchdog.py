@@ -26,6 +26,6 @@ class Watchdog:
             return ""
         self._warned = True
         history = f"it fell to zero from {self._best:.2f}" if fallen else f"it is zero after {progress:.0%} of the training"
-        return (f"the model predicts no foreground: {history}; check the labels with autoseg_verify, or begin anew with a "
+        return (f"the model predicts no foreground: {history}; check the labels with autoseg_verify, or start again with a "
                 f"lower rate (--restart --set schedule.learning_rate=...) or more foreground (--restart --set "
                 f"schedule.foreground_share=0.67)")

@@ -75,7 +75,7 @@ def write_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file, none if it is missing; a last line cut short by a crash is left out."""
+    """The JSON lines of a file, none if it is missing; broken lines, such as one that a crash cut short, are left out."""
     if not path.is_file():
         return []
     records = []
@@ -121,7 +121,7 @@ def read_model(path: Path, model: type[M]) -> M:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UserError(f"the file is not a valid {model.__name__}", where=path, found=faults,
-                        do="correct these keys or make the file anew") from None
+                        do="correct these keys, or make the file again") from None
 
 
 def remove_file(path: Path) -> None:

@@ -35,7 +35,7 @@ class FoldFolder:
 
     @property
     def encoder(self) -> Path:
-        """How the conditions of this fold become numbers, fitted when its training began."""
+        """How the conditions of this fold become numbers, fitted when its training started."""
         return self.path / "encoder.json"
 
     @property

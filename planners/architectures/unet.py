@@ -90,9 +90,9 @@ class UNet(Frozen):
         half_copy = bytes_per_value if bytes_per_value < 4 else 0  # for autocast
         per_parameter = 4 * (2 + moments + averaged) + half_copy
         voxels = batch * self.voxels(patch)[0]
-        of_loss, in_loss = 9 * n_outputs * voxels, 8 * n_outputs * voxels
+        kept_for_loss, within_loss = 9 * n_outputs * voxels, 8 * n_outputs * voxels
         passing = 4 * self.features[0] * voxels * bytes_per_value
-        return step.activation_bytes + per_parameter * step.parameters + of_loss + max(in_loss, passing)
+        return step.activation_bytes + per_parameter * step.parameters + kept_for_loss + max(within_loss, passing)
 
 
 def convolution_values(unet: UNet, patch: Sequence[int], n_outputs: int) -> int:

@@ -11,9 +11,9 @@ EPOCHS_OF_A_BUDGET = 50
 SHORTEST_EPOCH_SECONDS = 10.0
 # What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
 THROUGHPUT_TOLERANCE = 0.02
-# Of the latest epoch in the throughput: one busy minute of the machine must not bend the schedule.
+# The weight of the latest epoch in the throughput. It is small, because one busy minute must not change the schedule.
 LATEST_SHARE = 0.25
-# Kept free at the end for what no one can foresee; the budget is a promise.
+# Share of the budget that stays free at the end, for what nobody can foresee: the budget must be kept.
 MARGIN = 0.02
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
@@ -21,7 +21,7 @@ PROVISIONAL_ITERATIONS = 1000
 
 
 class Throughput(Frozen):
-    """Measured seconds: of an iteration, of predicting all validation cases once, and of all else after training."""
+    """Measured seconds: per iteration, to predict all validation cases once, and for all else after training."""
 
     seconds_per_iteration: float
     validation_pass_seconds: float
@@ -49,7 +49,7 @@ def provisional(schedule: Schedule) -> ResolvedSchedule:
 
 
 def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) -> ResolvedSchedule:
-    """The schedule with its number of iterations, from the budget; where iterations are given, they stand.
+    """The schedule with its number of iterations, from the budget; given iterations are kept.
 
     `spent_seconds` of the budget are gone before the first iteration. At least one iteration is planned. Raises ValueError
     where the schedule has neither iterations nor a budget.
@@ -69,21 +69,21 @@ def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) ->
 
 
 def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
-    """The throughput, moved towards the seconds of an iteration of the latest epoch.
+    """The throughput, moved towards the seconds per iteration of the latest epoch.
 
-    Predictions move with it: what the machine was busy with when they were measured slowed both alike.
+    The time of predictions is scaled by the same factor: other work of the machine slows both alike.
     """
     seconds = (1 - LATEST_SHARE) * throughput.seconds_per_iteration + LATEST_SHARE * latest_seconds
     ratio = seconds / throughput.seconds_per_iteration
     return throughput.model_copy(update={"seconds_per_iteration": seconds,
-                                   "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
+                                         "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
 
 
 def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_seconds: float) -> ResolvedSchedule:
     """The schedule of a budget, shortened or lengthened to the throughput that the machine keeps.
 
-    The annealing is a function of done / iterations, so a revision bends the learning rate but never breaks it: the run
-    still ends at zero. Within THROUGHPUT_TOLERANCE of what is left nothing changes.
+    The learning rate is a function of done / iterations. So a revision changes it only a little, and it still ends at
+    zero. Within THROUGHPUT_TOLERANCE of what is left nothing changes.
     """
     if schedule.budget_seconds is None or done >= schedule.iterations:
         return schedule

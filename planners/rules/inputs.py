@@ -1,4 +1,4 @@
-"""What the inputs ask for: one normaliser per channel, how images are fused, what conditions the network, what is hidden."""
+"""What the inputs ask for: one normaliser per channel, fusion, conditioning, input dropout."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,13 @@ from planners.schema.plan import InputDropout
 MASKED_BELOW = 0.75  # share of the volume that the crop keeps, median over the cases
 _NORMALIZER_OF = {"ct": "ct", "none": "none", "rescale01": "rescale01", "rgb": "rgb"}  # any other modality: z-score
 
-# Share of the samples in which an optional channel is hidden. Hiding 35 to 50 % of one sequence lost nothing with all of
-# them and won up to 32 points without it (arXiv 2602.20218); all optional ones together are hidden more rarely.
+# Share of the samples in which an optional channel is hidden. In arXiv 2602.20218, one sequence was hidden in 35 to 50 %
+# of the samples. With all sequences nothing was lost, and without that one up to 32 points were gained. All optional
+# channels together are hidden more rarely.
 HIDE_CHANNEL = 0.3
-# All conditions of a sample, and each of them.
+# Share of the samples in which all conditions are hidden together, and in which each is hidden by itself.
 HIDE_ROW, HIDE_COLUMN = 0.3, 0.15
-# A channel that was regridded or registered may lie this far off; a fifth of the samples show it displaced.
+# A channel that was regridded or registered may be displaced by this much, in this share of the samples.
 SHIFT_VOXELS, P_SHIFT = 1.0, 0.2
 MISSING_ABOVE = 0.95  # of the cases: a condition that so many lack teaches nothing
 
@@ -116,7 +117,7 @@ def _input_dropout(fingerprint: Fingerprint, conditioned: bool) -> tuple[InputDr
         reasons.append(f"{', '.join(optional)} hidden in {HIDE_CHANNEL:.0%} of the samples each, as cases may lack them")
     if conditioned:
         input_dropout = input_dropout.model_copy(update={"row": HIDE_ROW, "column": HIDE_COLUMN})
-        reasons.append(f"conditions hidden in {HIDE_ROW:.0%} of the samples, each besides in {HIDE_COLUMN:.0%}: a "
+        reasons.append(f"conditions hidden in {HIDE_ROW:.0%} of the samples, and each by itself in {HIDE_COLUMN:.0%}: a "
                        "patient without a row is predicted, too")
     if moved:
         shifts = tuple(SHIFT_VOXELS if channel.is_moved else 0.0 for channel in fingerprint.channels)

@@ -30,8 +30,8 @@ class Pooling:
 def pooling(spacing_mm: Sequence[float], patch: Sequence[float]) -> Pooling:
     """Halve, as long as feature maps stay above `MIN_EDGE`, the axes that are within a factor of two of the finest.
 
-    A kernel is 1 across an axis until its spacing is within a factor of two of the finest, then 3 for good; the
-    bottleneck's is 3 everywhere.
+    A kernel is 1 across an axis until its spacing is within a factor of two of the finest, and 3 from then
+    on; the bottleneck's is 3 everywhere.
     """
     return _pooling(_octaves(tuple(spacing_mm)), tuple(patch))
 

@@ -1,4 +1,4 @@
-"""Seeded folds: groups are never torn apart, strata are spread evenly."""
+"""Seeded folds: a group is never split, and strata are spread evenly."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

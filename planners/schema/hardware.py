@@ -1,4 +1,4 @@
-"""What the machine offers and what the user grants, as data."""
+"""What the machine has and what the user allows, as data."""
 
 from typing import Protocol
 

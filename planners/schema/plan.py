@@ -91,7 +91,7 @@ class Configuration(Frozen):
     input_dropout: InputDropout = InputDropout()
     augmentation: Part
     loss: Part = Part(name="dice_ce")
-    prior: tuple[Share, ...] = ()  # probability of each foreground name that a network begins with; empty: even odds
+    prior: tuple[Share, ...] = ()  # probability of each foreground name that a network starts with; empty: all equal
     schedule: Schedule
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them

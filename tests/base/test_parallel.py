@@ -101,20 +101,20 @@ def worker_pool(monkeypatch):
         yield made
 
 
-def test_a_crew_keeps_its_cases_from_stage_to_stage(worker_pool):
+def test_a_worker_pool_keeps_its_cases_from_stage_to_stage(worker_pool):
     first = dict(zip(CASES, each_case(pid, CASES, 2, worker_pool=worker_pool), strict=True))
     assert len(set(first.values())) == 2 and os.getpid() not in first.values()
     some = CASES[1::3]
     assert list(each_case(pid, some, 2, worker_pool=worker_pool)) == [first[case] for case in some]
 
 
-def test_large_cases_and_too_little_memory_are_not_for_a_crew(worker_pool, monkeypatch):
+def test_large_cases_and_too_little_memory_are_not_for_a_worker_pool(worker_pool, monkeypatch):
     monkeypatch.setattr(worker_pool, "pool_of", lambda name: pytest.fail("the worker_pool was asked"))
     assert len(list(each_case(pid, CASES, 2, effort=Effort(estimated_bytes=2**27), worker_pool=worker_pool))) == 9
     assert len(list(each_case(pid, CASES, 1, worker_pool=worker_pool))) == 9
 
 
-def test_a_crew_of_which_one_died_is_not_asked_again(worker_pool):
+def test_a_worker_pool_of_which_one_died_is_not_asked_again(worker_pool):
     results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost", worker_pool=worker_pool))
     assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
     assert worker_pool.is_broken
@@ -135,7 +135,7 @@ def alone_at_it(files: CaseFiles, folder: str) -> str:
     return files.name
 
 
-def test_after_a_death_in_a_crew_no_case_is_worked_on_twice_at_once(worker_pool, tmp_path):
+def test_after_a_death_in_a_worker_pool_no_case_is_worked_on_twice_at_once(worker_pool, tmp_path):
     work = functools.partial(alone_at_it, folder=str(tmp_path))
     assert len(list(each_case(work, CASES, 2, died=lambda case: "lost", worker_pool=worker_pool))) == len(CASES)
     assert not list(tmp_path.iterdir())

@@ -101,13 +101,13 @@ def test_a_comparison_is_read_back_as_it_was_written(tmp_path):
 
 
 def test_sets_without_a_common_case_are_refused():
-    with pytest.raises(UserError, match=r"no case is in both \(found: p against q, r, s and 1 more\)"):
+    with pytest.raises(UserError, match=r"the two have no case in common \(found: p against q, r, s and 1 more\)"):
         compare_summaries(summary_of(10, 9, ["p"]), summary_of(10, 9, ["q", "r", "s", "t"]))
 
 
 @pytest.mark.parametrize("names", [["p", "p"], ["case_1", "Case_1"]])
 def test_a_case_that_is_there_twice_is_refused(names):
-    with pytest.raises(UserError, match=f"B: a case is there twice .found: {names[0]} and {names[1]}"):
+    with pytest.raises(UserError, match=f"B: two scores belong to one case .found: {names[0]} and {names[1]}"):
         compare_summaries(summary_of(10, 9, ["p", "case_1"]), summary_of(10, 9, names))
 
 
@@ -128,7 +128,7 @@ def test_scores_by_different_rules_are_refused():
     a, b = scoring_of(["surface"], nsd_tolerance_mm=1), scoring_of(["surface"], nsd_tolerance_mm=2)
     with pytest.raises(UserError, match=r"different rules \(found: nsd_tolerance_mm: 1.0 against 2.0"):
         compare_summaries(summary_of(10, 9, scoring=a), summary_of(10, 9, scoring=b))
-    with pytest.raises(UserError, match="no metric is in both"):
+    with pytest.raises(UserError, match="the two have no metric in common"):
         compare_summaries(summary_of(10, 9, scoring=a), summary_of(10, 9))
 
 
@@ -200,7 +200,7 @@ def test_the_command_takes_tolerances_by_label_and_the_policy_of_empty_masks(set
     (["--metrics", "surface", "--nsd_tolerance", "spleen=3"], "found: spleen; expected: liver, tumour"),
     (["--nsd_tolerance", "3"], "add surface to --metrics"),
     (["--lesion_iou", "0.5"], "add detection to --metrics"),
-    (["--metrics", "all", "--lesion_iou", "2"], "the options of detection are not valid (found: min_iou")])
+    (["--metrics", "all", "--lesion_iou", "2"], "the detection options are not valid (found: min_iou")])
 def test_options_that_do_not_fit_are_users_errors(sets, capsys, options, words):
     assert compared(sets, *options) == 2
     assert words in capsys.readouterr().err

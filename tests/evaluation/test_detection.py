@@ -122,7 +122,7 @@ def test_recall_is_given_by_the_size_of_the_true_lesion():
 
 
 def test_sizes_must_rise():
-    with pytest.raises(ValidationError, match="rise"):
+    with pytest.raises(ValidationError, match="increase"):
         DetectionRule(sizes_ml=(1.0, 0.1))
 
 

@@ -95,7 +95,7 @@ def test_a_prediction_may_be_in_another_format(folders):
 def test_two_files_of_one_case_are_refused(folders, where, name):
     folder = folders[where == "predicted"]
     (folder / name).write_bytes(b"not even read")
-    with pytest.raises(UserError, match=f"{where}: several files are of one case .found: .*{name}.*rename"):
+    with pytest.raises(UserError, match=f"{where}: several files belong to one case .found: .*{name}.*rename"):
         evaluate_folders(*folders, LABELS, ".nii.gz")
 
 
@@ -122,7 +122,7 @@ def test_what_prediction_says_of_its_labels_may_agree(folders):
 
 
 def test_a_tolerance_of_an_unknown_label_is_refused(folders):
-    with pytest.raises(UserError, match=r"of a label that is not declared \(found: spleen; expected: liver, tumour"):
+    with pytest.raises(UserError, match=r"for a label that is not declared \(found: spleen; expected: liver, tumour"):
         evaluate_folders(*folders, LABELS, ".nii.gz", scoring=Scoring(nsd_tolerance_mm_of={"spleen": 1.0}))
 
 

@@ -133,12 +133,12 @@ def conditions_finding(own: float, shuffled: float, missing: float, n: int = 8):
 
 
 @pytest.mark.parametrize(("own", "shuffled", "missing", "verdict", "words"), [
-    (0.9, 0.7, 0.7, "helps", "The conditions help (Dice with a case's own less none +0.200"),
+    (0.9, 0.7, 0.7, "helps", "The conditions help (Dice with a case's own minus none +0.200"),
     (0.9, 0.4, 0.6, "helps", "Wrong ones are worse than none (+0.200"),
     (0.8, 0.8, 0.8, "nothing", "do nothing"),
     (0.8, 0.5, 0.8, "shortcut", "against the image"),
-    (0.8, 0.8, 0.6, "nothing", "another case's serve as well"),
-    (0.7, 0.6, 0.8, "harms", "harm (Dice with a case's own less none -0.100 [-0.100 to -0.100]"),
+    (0.8, 0.8, 0.6, "nothing", "another case's conditions are as good"),
+    (0.7, 0.6, 0.8, "harms", "harm (Dice with a case's own minus none -0.100 [-0.100 to -0.100]"),
     (0.7, 0.8, 0.8, "harms", "harm")])
 def test_conditions_are_judged_against_none_and_against_wrong_ones(own, shuffled, missing, verdict, words):
     finding = conditions_finding(own, shuffled, missing)

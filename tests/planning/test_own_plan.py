@@ -36,8 +36,10 @@ def test_a_plan_that_nobody_edited_is_made_again(workspace):
 
 def test_a_plan_written_in_another_layout_is_not_edited(workspace):
     path = workspace.plan(DATASET, "classic")
-    path.write_text(json.dumps(read_json(path)))
+    before = read_json(path)
+    path.write_text(json.dumps(before))
     pipeline.plan(1, home=workspace.home, planner="classic")
+    assert read_json(path) == before
 
 
 def test_an_edited_plan_is_not_replaced(workspace):
@@ -82,7 +84,8 @@ def test_a_name_of_neither_a_planner_nor_a_plan_is_unknown(workspace):
         pipeline.plan(1, home=workspace.home, planner="nobody")
 
 
-def test_plans_of_before_seals_are_replaced(workspace):
+def test_plans_without_a_content_hash_are_replaced(workspace):
     path = workspace.plan(DATASET, "classic")
     write_json(path, {key: value for key, value in read_json(path).items() if key != "content_hash"})
     pipeline.plan(1, home=workspace.home, planner="classic")
+    assert read_json(path)["content_hash"]

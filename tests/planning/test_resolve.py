@@ -110,3 +110,15 @@ def test_a_plan_of_another_budget_or_dataset_is_not_current():
     assert not is_current(plan, Measured, Budget(memory_bytes=2**30))
     Measured.digest = "other"
     assert not is_current(plan, Measured, Budget())
+
+
+def test_a_plan_of_a_file_is_not_planned_again_for_a_budget(workspace):
+    file = workspace.plan(DATASET, "budgeted")
+    with pytest.raises(UserError, match=r"not planned again for a budget.*leave out --budget"):
+        resolved(workspace, file=file, budget=Budget(seconds_per_fold=60.0))
+
+
+def test_a_plan_of_a_file_must_be_of_the_dataset_that_is_named(workspace, tmp_path):
+    write_json(tmp_path / "other.json", small_plan().model_copy(update={"dataset": "Dataset002_Other"}))
+    with pytest.raises(UserError, match=r"of another dataset.*Dataset002_Other"):
+        resolved(workspace, file=tmp_path / "other.json")

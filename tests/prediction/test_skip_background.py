@@ -1,4 +1,4 @@
-"""A coarse look first: what it calls background is not predicted again."""
+"""A coarse pass first: what it calls background is not predicted again."""
 
 import numpy as np
 import torch

@@ -88,7 +88,7 @@ def test_the_rule_predicts_and_the_flag_is_raised_below_its_limit():
     assert votes_of(line(0.55, 0.5, 0.5), images=False).quality("a", TRUST).needs_review
 
 
-def test_without_trust_only_agreement_is_known():
+def test_without_quality_control_only_agreement_is_known():
     quality = votes_of(line(1, 1), line(1, 0)).quality("a", None)
     assert (quality.predicted_dice, quality.needs_review) == (None, None)
     assert quality.fold_agreement == pytest.approx(2 / 3)

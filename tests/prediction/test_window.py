@@ -284,7 +284,9 @@ def test_logits_that_are_not_finite_are_a_users_error():
 
 def test_the_logits_may_be_changed_in_place_afterwards():
     logits = predict_logits(Identity(), noise(1, 6, 6, 6), configuration((6, 6, 6)), CPU)
+    before = logits.clone()
     logits += 1
+    assert torch.equal(logits, before + 1)
 
 
 def test_before_host_memory_smaller_batches_are_tried():

@@ -36,7 +36,7 @@ def test_nothing_trained_says_what_to_do(untrained):
 def test_unfinished_folds_are_named_with_the_commands_that_finish_them(untrained):
     untrained.model(lambda _: ball(3.5), folds=(0, 2, 4))
     assert fault_of(untrained) == (
-        "3d_fullres (budgeted): fold 1, 3 is not finished; finish with "
+        "3d_fullres (budgeted): folds 1, 3 are not finished; finish with "
         "autoseg_train Dataset001_Balls 3d_fullres 1 -p budgeted; autoseg_train Dataset001_Balls 3d_fullres 3 -p budgeted")
 
 
@@ -90,7 +90,7 @@ def test_a_mask_that_is_gone_is_told(untrained):
 def test_a_case_that_is_gone_from_the_dataset_is_told(untrained):
     untrained.model(lambda _: ball(3.5))
     untrained.result(untrained.fold(0), balls_plan(), 0, [score(name) for name in ("case_00", "case_05", "gone")])
-    assert "gone were validated, but are no training cases any more" in fault_of(untrained)
+    assert "gone were validated, but are no longer training cases" in fault_of(untrained)
 
 
 def test_a_model_of_other_labels_is_left_out(untrained):

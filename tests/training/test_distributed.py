@@ -222,7 +222,7 @@ def test_a_loss_that_does_not_sum_over_processes_is_refused():
 
     LOSSES.register("own_of_this_test", OwnOptions)(Own)
     plan = small_plan(loss=Part(name="own_of_this_test"))
-    with join(Ranks(1, 2, 2)), pytest.raises(UserError, match="loss 'own_of_this_test' is that of one process"):
+    with join(Ranks(1, 2, 2)), pytest.raises(UserError, match="loss 'own_of_this_test' can only be computed by one process"):
         check_shareable(plan.configurations[NAME], "here")
 
 

@@ -100,7 +100,7 @@ def test_cases_that_were_prepared_for_another_plan_are_refused(workspace):
         train(workspace, 0, small_plan(spacing_mm=(2.0, 2.0, 2.0)))
 
 
-def test_changes_that_the_begun_plan_has_already_go_on_with_it(workspace, trainings, monkeypatch):
+def test_changes_that_the_started_plan_already_has_resume_it(workspace, trainings, monkeypatch):
     train(workspace, 0, small_plan(batch=3))
     monkeypatch.setattr(resolve, "make_plan", lambda *_: pytest.fail("planned again"))
     for options in ({}, {"changes": ["batch=3"]}):

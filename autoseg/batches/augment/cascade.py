@@ -1,4 +1,4 @@
-"""Faults put into a cascade's earlier prediction, so that the second network does not trust it blindly.
+"""Errors added to a cascade's earlier prediction, so that the second network learns to correct it.
 
 nnU-Net's two: a random morphological operation, and the loss of a random component, on the channels of one name each.
 """

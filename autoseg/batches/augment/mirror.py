@@ -58,11 +58,11 @@ def _swapped_values(labels: LabelSpec) -> torch.Tensor:
     """Label value -> label value. Of a pair of regions the values that only one of them has swap in declared order."""
     table = torch.arange(max(labels.values) + 1, dtype=torch.int16)
     for left, right in labels.paired:
-        of_left = [value for value in labels.names[left] if value not in labels.names[right]]
-        of_right = [value for value in labels.names[right] if value not in labels.names[left]]
-        if len(of_left) != len(of_right):
-            raise ValueError(f"the paired labels {left!r} and {right!r} have {len(of_left)} and {len(of_right)} values "
-                             "of their own; a pair must have equally many")
-        for a, b in zip(of_left, of_right, strict=True):
+        left_values = [value for value in labels.names[left] if value not in labels.names[right]]
+        right_values = [value for value in labels.names[right] if value not in labels.names[left]]
+        if len(left_values) != len(right_values):
+            raise ValueError(f"the paired labels {left!r} and {right!r} have {len(left_values)} and {len(right_values)} "
+                             "values of their own; a pair must have equally many")
+        for a, b in zip(left_values, right_values, strict=True):
             table[a], table[b] = b, a
     return table

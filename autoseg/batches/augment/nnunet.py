@@ -50,8 +50,8 @@ class NnunetOptions(Frozen):
 
 @AUGMENTATIONS.register("nnunet", NnunetOptions)
 class Nnunet:
-    """Spatial, noise, blur, brightness, contrast, low resolution, gamma inverted and plain, mirroring; then the faults
-    of a cascade's earlier prediction.
+    """Spatial, noise, blur, brightness, contrast, low resolution, gamma inverted and plain, mirroring; then errors
+    in a cascade's earlier prediction.
     """
 
     def __init__(self, options: NnunetOptions, context: AugmentationContext):

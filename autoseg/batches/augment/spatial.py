@@ -101,7 +101,7 @@ def affine_matrix(angles: np.ndarray, scale: float, dimensions: int) -> np.ndarr
 
 @dataclass(frozen=True)
 class Moves:
-    """The samples of a batch that move; for each its `affine_matrix`, and whether it is deformed besides."""
+    """The samples of a batch that move; for each its `affine_matrix`, and whether it is also deformed."""
 
     samples: list[int]
     matrices: list[np.ndarray]

@@ -38,8 +38,8 @@ class Daft(nn.Module):
 class Block(nn.Module):
     """[mean of each channel over the volume; patient's vector] -> bottleneck -> scales and shifts (B, 2 C), without bias.
 
-    The first layer is written as the sum of two, each initialised by its own width: in one, hundreds of channels would
-    drown a few columns.
+    The first layer is written as the sum of two, each initialised by its own width: in a single one, hundreds of
+    channels would outweigh a few columns.
     """
 
     def __init__(self, channels: int, vector: int, bottleneck: int):

@@ -52,10 +52,10 @@ def zero_linear(n_inputs: int, n_outputs: int) -> nn.Linear:
 
 
 def keep_variance(module: nn.Module, gain: float = 1.0) -> None:
-    """Weights of all linear layers by their fan-in, biases 0: what goes in at unit variance comes out so.
+    """Weights of all linear layers by their fan-in, biases 0: an input of unit variance gives an output of unit variance.
 
-    torch's own start gives a third of the variance per layer. What stands behind several layers and a gate at zero would
-    then be learned later than the image by heart.
+    With torch's own initialisation each layer leaves a third of the variance. After several layers and a gate at zero, the
+    conditions would then be learned too late: the network would already have memorised the images.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear):

@@ -33,8 +33,8 @@ class Tokens(nn.Module):
 
     There is a token for each column and vector, one for each token of a bag, and a null token, so that no place attends
     to nothing. What attention gives becomes, by a layer that starts at zero, a scale and a shift of every channel at
-    every place, brought back to the bottleneck's resolution. A shift alone is learned late: most of it falls to the
-    normalisation that follows.
+    every place, brought back to the bottleneck's resolution. A shift alone is learned late: most of it is removed by
+    the normalisation that follows.
     """
 
     def __init__(self, options: TokensOptions, context: ConditionerContext):

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +48,10 @@ class WindowOptions(Frozen):
 class Window(nn.Module):
     """(B, C, *space) -> (B, F, *space): masked mean + gate * window attention, which the gate, zero at first, leaves out.
 
-    The mean is of the channels' features at full resolution. Tokens are features of 2^n voxels of a channel. A position
-    asks with the mean of its channels' tokens; keys are the tokens of all channels in its window of 4^n and the halo around
-    it (Liu et al., Swin, 2021; the halo: Vaswani et al. 2021), with one learned bias per displacement and channel. A
-    transposed convolution brings the answers back to full resolution.
+    The mean is of the channels' features at full resolution. Tokens are features of 2^n voxels of a channel. The query
+    of a position is the mean of its channels' tokens; keys are the tokens of all channels in its window of 4^n and the halo
+    around it (Liu et al., Swin, 2021; the halo: Vaswani et al. 2021), with one learned bias per displacement and channel. A
+    transposed convolution brings the result back to full resolution.
     """
 
     displacement_TS: torch.Tensor
@@ -107,12 +106,6 @@ class Window(nn.Module):
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
         scores = scores.masked_fill(~usable(known_WS)[:, None, None], -torch.inf)
         return (torch.softmax(scores, -1) @ v).transpose(1, 2).flatten(2)
-
-
-def _begin(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """The first places along each of the last axes."""
-    places: list[EllipsisType | slice] = [..., *map(slice, shape)]
-    return x[tuple(places)]
 
 
 def _known_tokens(available: torch.Tensor | None, shape: torch.Size, device: torch.device) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Soft Dice plus cross-entropy (Milletari et al. 2016; Isensee et al. 2021), also of what is annotated in part."""
+"""Soft Dice plus cross-entropy (Milletari et al. 2016; Isensee et al. 2021), also for cases that are annotated in part."""
 
 import torch
 import torch.nn.functional as F
@@ -79,9 +79,9 @@ class DiceCrossEntropy:
         return 1 - summed(missed) / summed(annotated_BK.sum()).clamp(min=1)
 
 
-def _same(of_the_batch: torch.Tensor) -> torch.Tensor:
-    """What all processes have alike is summed already."""
-    return of_the_batch
+def _same(value: torch.Tensor) -> torch.Tensor:
+    """What is the same in all processes is summed already."""
+    return value
 
 
 def _anywhere(in_this_process: torch.Tensor) -> torch.Tensor:

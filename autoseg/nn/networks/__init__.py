@@ -24,7 +24,7 @@ class NetworkContext:
 
 
 class NetworkTraits(Frozen):
-    """`costs_as_planned`: the arithmetic of its architecture is its cost; else its need of memory is not known."""
+    """`costs_as_planned`: the arithmetic of its architecture gives its cost; otherwise its memory cost is unknown."""
 
     costs_as_planned: bool = False
 
@@ -32,7 +32,7 @@ class NetworkTraits(Frozen):
 class Network(Protocol):
     """What the rest of autoseg asks of a network; it knows neither modalities nor clinical tables.
 
-    One that names the layers that give logits, `logit_layers`, each with a bias of one value per output, has them begin
+    One that names the layers that give logits, `logit_layers`, each with a bias of one value per output, has them start
     at the plan's prior.
     """
 

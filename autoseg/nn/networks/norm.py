@@ -60,9 +60,9 @@ class _OnCpu(torch.autograd.Function):
         sum_g = gradient.sum(space, keepdim=True, dtype=wide)
         sum_gh = rstd * (product.sum(space, keepdim=True) - mean * sum_g)
         scale = rstd * _as_channels(weight_C, x)
-        of_x = -scale * rstd * sum_gh / size
-        of_one = -scale * sum_g / size - of_x * mean
-        dx = torch.addcmul(of_one, x.to(wide), of_x, out=product).addcmul_(gradient.to(wide), scale)
+        slope = -scale * rstd * sum_gh / size
+        constant = -scale * sum_g / size - slope * mean
+        dx = torch.addcmul(constant, x.to(wide), slope, out=product).addcmul_(gradient.to(wide), scale)
         return dx.to(x.dtype), sum_gh.sum(0).flatten().to(weight_C.dtype), sum_g.sum(0).flatten().to(weight_C.dtype), None
 
 

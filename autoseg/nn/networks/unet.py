@@ -53,7 +53,7 @@ class Decoder(nn.Module):
 
 @NETWORKS.register("unet", costs_as_planned=True)
 class UNet(nn.Module):
-    """Stages of blocks, the first of each stage strided; residual blocks stand behind a stem."""
+    """Stages of blocks, the first of each stage strided; residual blocks follow a stem."""
 
     def __init__(self, options: NoOptions, context: NetworkContext):
         super().__init__()

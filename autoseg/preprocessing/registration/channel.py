@@ -18,12 +18,12 @@ from planners.schema.channels import Registration
 
 log = logging.getLogger(__name__)
 
-# A stage has to raise the shared information by this factor: a pair that is aligned already wanders by less than 1 %.
+# A stage has to raise the shared information by this factor: for a pair that is aligned already it changes by less than 1 %.
 _GAIN = 1.02
 _LEAST_KEPT = 0.5  # of the common field of view, by a stage
 _LEAST_COVERAGE = 0.05  # of the smaller field of view, to begin with
 _LIKENESS = 1.4  # unrelated pairs reach about 1.1, related ones 1.6 and more (benchmarks/registration.py)
-_LIKENESS_ELSEWHERE = 2.0  # where the files share no frame: another patient's thigh, laid on this one, reached 1.8
+_LIKENESS_ELSEWHERE = 2.0  # where the files share no frame: the thighs of two patients reached 1.8
 _START_GAIN = 1.5  # files of one study share a world frame: another start has to look much better
 _FEWEST_VOXELS = 4  # along an axis
 _MARGIN_MM = 50.0  # around the smaller field of view; the rest of the larger one is not looked at
@@ -52,8 +52,8 @@ def register_channel(fixed_DHW: np.ndarray, fixed: Geometry, moving_DHW: np.ndar
 
     `rigid`; `affine`: after a rigid stage; `deformable`: a B-spline after both. A stage is kept if the mutual information
     over all voxels that both images see grows by 2 %, nothing folds, and the common field of view stays; else the
-    stage before it stands. Where the result is no better than what random displacements of the same images reach, the
-    images are not believed to show the same: the identity is returned, with the reason. The same images and seed give
+    stage before it is used. Where the result is no better than what random displacements of the same images reach, the
+    images probably do not show the same: the identity is returned, with the reason. The same images and seed give
     the same transform.
     """
     if kind not in _STAGES:
@@ -99,8 +99,8 @@ def _start(fixed: Volume, moving: Volume, comparison: Comparison) -> tuple[Trans
     best_score, stages = as_said, []
     centres = [volume.corners_N3_mm.mean(axis=0) for volume in (fixed, moving)]
     masses = [volume.centre_of_mass_mm() for volume in (fixed, moving)]
-    for name, (of_fixed, of_moving) in (("centres", centres), ("moments", masses)):
-        other = Transform(np.column_stack([np.eye(3), of_moving - of_fixed]))
+    for name, (fixed_mm, moving_mm) in (("centres", centres), ("moments", masses)):
+        other = Transform(np.column_stack([np.eye(3), moving_mm - fixed_mm]))
         score = comparison.score(other)
         if _promise(score) > _START_GAIN * _promise(best_score):
             stages = [Stage(kind=name, before=as_said.information, after=score.information, accepted=True)]
@@ -120,16 +120,16 @@ def _linear(pair: _Pair, kind: str, current: Transform) -> Transform:
     """
     turned = pair.moving.volume_mm3 < pair.fixed.volume_mm3
     first, second = (pair.moving, pair.fixed) if turned else (pair.fixed, pair.moving)
-    there = current.linear_inverse() if turned else current
+    mapped = current.linear_inverse() if turned else current
     best = current
-    levels = pyramid(first, common_part(second, first, there, _MARGIN_MM))
+    levels = pyramid(first, common_part(second, first, mapped, _MARGIN_MM))
     for level, reach in zip(levels, _REACHES, strict=False):
-        step = linear_step(kind, level, there, reach=reach, seed=pair.seed)
+        step = linear_step(kind, level, mapped, reach=reach, seed=pair.seed)
         if step is None:
             continue
         candidate = step.linear_inverse() if turned else step
         if pair.worth(candidate) > pair.worth(best):
-            there, best = step, candidate
+            mapped, best = step, candidate
     return best
 
 

@@ -24,7 +24,7 @@ _LEAST_CELLS = 2  # of the control grid along an axis
 _LATTICE_STEPS = 8  # between control points; linear interpolation then misses about 2 % of the displacement
 _LARGEST_LEVEL = 500_000  # voxels; a finer level would show nothing that splines this coarse can follow
 # In nats: for neighbouring cells whose strains differ by 1, and for a displacement by a whole cell. With 0.2 and 0.5 the PET
-# of STS_014 wandered 54 mm off the CT of the same scanner, with these 7 mm; MR of STS_002 gains 3.5 instead of 4.5 points.
+# of STS_014 moved 54 mm off the CT of the same scanner, with these 7 mm; MR of STS_002 gains 3.5 instead of 4.5 points.
 _BENDING = 1.0
 _SHIFT = 2.0
 _BINS = 32
@@ -160,11 +160,11 @@ def _parzen_information(fixed_bins_N: np.ndarray, values_N: np.ndarray) -> tuple
     counts = np.bincount(joint_index_4N.ravel(), _cubic_weights(t).ravel(), minlength=_BINS**2)
     joint = counts.reshape(_BINS, _BINS) / n
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
-    there = joint > 0
+    used = joint > 0
     logarithm = np.zeros_like(joint)
-    logarithm[there] = np.log(joint[there] / apart[there])
+    logarithm[used] = np.log(joint[used] / apart[used])
     to_moving = np.zeros_like(joint)  # log(p(a, b) / p(b)); p(a) cancels
-    to_moving[there] = logarithm[there] + np.log(np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)[there])
+    to_moving[used] = logarithm[used] + np.log(np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)[used])
     slope_N = (_cubic_slopes(t) * to_moving.ravel()[joint_index_4N]).sum(axis=0) * (_BINS - 4) / n
     return float((joint * logarithm).sum()), slope_N
 

@@ -11,7 +11,7 @@ from autoseg.preprocessing.registration.images import Volume, shrunk, smoothed
 
 _BINS = 32
 _VOXELS = 200_000  # about as many are compared
-# Displacements that stand for images which have nothing to do with one another, and the voxels they are compared on.
+# Displacements that stand for unrelated images, and the voxels that they are compared on.
 _DISPLACEMENTS = 40
 _DISPLACED_VOXELS = 15_000
 _LEAST_SEEN = 0.3  # of the overlap must remain after a displacement

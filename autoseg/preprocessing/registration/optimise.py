@@ -1,9 +1,8 @@
-"""The linear stages of a registration by SimpleITK: Mattes mutual information at random samples, over a pyramid that is made
-here because SimpleITK's own shrinks all axes alike.
+"""The linear stages of a registration by SimpleITK: mutual information at random samples, over a pyramid of resolutions.
 
-Mattes et al., IEEE TMI 22(1), 2003. A
-quasi-Newton search within bounds: steps of a set length (regular step) walked off by tens of mm where one image covers a
-part of the other, and mutual information has no value to hold them back.
+The metric is that of Mattes et al., IEEE TMI 22(1), 2003. The pyramid is made here, because SimpleITK's own shrinks all axes
+alike. The optimiser is a quasi-Newton search within bounds. Steps of a set length (regular step) went wrong by tens of mm
+where one image covers a part of the other: mutual information alone does not limit them.
 """
 
 import logging
@@ -42,7 +41,7 @@ def one_thread() -> Iterator[None]:
 
 def linear_step(kind: str, level: Level, start: Transform, *, reach: float, seed: int) -> Transform | None:
     """A `rigid` or `affine` map (before the linear `start`) that maximises mutual information at one level; None where
-    the optimiser fails, as it does when the images lose sight of one another.
+    the optimiser fails, as it does when the images no longer overlap.
 
     `reach` bounds each parameter: rotations in radians, shifts as a share of half the field of view.
     """

@@ -20,7 +20,7 @@ from planners.schema.channels import ChannelSpec
 
 logger = logging.getLogger(__name__)
 
-# Raised when what was found by an earlier version is no longer what this one would find.
+# Increase this number when results of an earlier version are no longer what this one would find.
 _VERSION = "2"
 # Both images in float32 as read, in the optimiser's own copies and as they are compared.
 _BYTES_PER_VOXEL = 2 * 4 * 4

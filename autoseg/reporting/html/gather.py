@@ -115,10 +115,10 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
               if is_file(path)]
     trained = [reading.trained(model) for model in workspace.models(dataset)]
     return ReportData(dataset=dataset, workspace=workspace, raw=raw, fingerprint=fingerprint, plans=plans,
-                    models=tuple(model for model in trained if model is not None),
-                    selection=reading.model(workspace.selection(dataset), Selection),
-                    n_folds=reading.count(splits[0]) if splits else N_FOLDS,
-                    digests=tuple(reading.digests), faults=tuple(reading.faults))
+                      models=tuple(model for model in trained if model is not None),
+                      selection=reading.model(workspace.selection(dataset), Selection),
+                      n_folds=reading.count(splits[0]) if splits else N_FOLDS,
+                      digests=tuple(reading.digests), faults=tuple(reading.faults))
 
 
 @dataclass

@@ -136,4 +136,3 @@ def _train(data: ReportData) -> str:
     configuration = trained[0] if trained else next(planned, "3d_fullres")
     planner = f" -p {trained[1]}" if trained else ""
     return f"autoseg_train {data.number} {configuration} 0{planner}"
-
