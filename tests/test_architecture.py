@@ -1,4 +1,4 @@
-"""The walls of the house, held by the standard library's `ast`."""
+"""The rules of the architecture, held by the standard library's `ast`."""
 
 import ast
 from pathlib import Path

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from autoseg.base.errors import UserError
 from planners.registry import Registry
-from planners.schema.base import Part
+from planners.schema.base import Part, complaints_of
 
 
 def check_part(registry: Registry[Any, Any], part: Part, where: object) -> None:
@@ -17,7 +17,6 @@ def check_part(registry: Registry[Any, Any], part: Part, where: object) -> None:
         raise UserError(error.args[0], where=where,
                         do="correct the name, or name the module that registers it with --plugin") from None
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(registry.entry(part.name).options.model_fields) or "none"
-        raise UserError(f"the options of {registry.kind} {part.name!r} are wrong", where=where, found=faults,
+        raise UserError(f"the options of {registry.kind} {part.name!r} are wrong", where=where, found=complaints_of(error),
                         expected=f"options: {known}") from None

@@ -51,6 +51,7 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
 
     from autoseg.base.errors import UserError
     from autoseg.evaluation.types import DetectionRule, scoring_of
+    from planners.schema.base import complaints_of
 
     groups = GROUPS if "all" in options.metrics else options.metrics
     rule = {"min_iou": options.lesion_iou, "min_mm3": options.lesion_min_mm3, "sizes_ml": options.lesion_sizes_ml}
@@ -63,8 +64,7 @@ def scoring_from(options: argparse.Namespace) -> "Scoring":
     try:
         detection = DetectionRule(**given)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError("the detection options are not valid", found=faults) from None
+        raise UserError("the detection options are not valid", found=complaints_of(error)) from None
     tolerances = dict(options.nsd_tolerance)
     general = {"nsd_tolerance_mm": tolerances.pop(None)} if None in tolerances else {}
     return scoring_of(groups, empty=options.empty, detection=detection, nsd_tolerance_mm_of=tolerances, **general)

@@ -16,7 +16,7 @@ from autoseg.reporting.contact_sheet import shown_range
 from autoseg.workspace.files import write_atomically
 from planners.schema.channels import ChannelSpec
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def draw_registration(folder: Path, files: CaseFiles, channels: Sequence[Channel
     try:
         after = load_case(files, channels, transforms=read_transforms(folder, files.name))
     except AutosegError as error:  # a rejected channel may cover nothing; measuring the case reports the fault in full
-        log.warning("%s: registration is not drawn: %s", files.name, error)
+        logger.warning("%s: registration is not drawn: %s", files.name, error)
         return []
     try:
         before = load_case(files, channels)

@@ -21,6 +21,7 @@ from autoseg.evaluation.calibration import (
     fit_temperature,
     sample_case,
 )
+from autoseg.formats.probabilities import LEVELS
 from autoseg.grids.boxes import Box, joint_box, occupied
 from autoseg.prediction.decision import decided
 from autoseg.prediction.inference_settings import QualityControl
@@ -155,7 +156,8 @@ def _samples(case: CandidateCase, most: int) -> list[CalibrationSample]:
     for probabilities in case.read_probabilities():
         box = joint_box([probabilities.box, _around(truth)]) if truth.any() else probabilities.box
         levels = probabilities.within(box)
-        samples.append(sample_case(levels, truth[box], decided(levels, case.labels, threshold=127.5), case.labels, most))
+        mask = decided(levels, case.labels, threshold=LEVELS / 2)
+        samples.append(sample_case(levels, truth[box], mask, case.labels, most))
     return samples
 
 

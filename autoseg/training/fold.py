@@ -26,7 +26,7 @@ from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
 from autoseg.training.tasks import EpochScore, Task
-from autoseg.training.throughput import Clock, measure_throughput
+from autoseg.training.throughput import VALIDATION_SHARE, Clock, measure_throughput
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, follow, resolve, revise
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 # Share of the device's memory that the data may fill.
 _RESIDENT_SHARE = 1 / 3
-_VALIDATION_SHARE = 1 / 20  # validation batches per training batch
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
             mean_loss = torch.stack(losses).mean().item()
             _check_finite(job, state, mean_loss)
             with AveragedWeights(state) as model:
-                score = task.score(model, patches, max(1, round(steps * _VALIDATION_SHARE)), runtime)
+                score = task.score(model, patches, max(1, round(steps * VALIDATION_SHARE)), runtime)
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             throughput = follow(throughput, taken / (state.iteration - first))

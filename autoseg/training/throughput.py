@@ -35,10 +35,11 @@ _HOST_BOUND = 0.9  # share of a step in which the host still queues it
 _SECONDS_PER_CASE = 0.15
 _SECONDS_PER_VOXEL = 1e-7
 _SECONDS_AT_THE_END = 2.0
-# A first pass is slower than the next ones, and logits are accumulated. Patches are validated between the steps: one
-# forward batch per twenty steps.
+# A first pass is slower than the next ones, and logits are accumulated.
 _PREDICTION_MARGIN = 1.3
-_CHECKS = 1 + 1 / 60
+# Patches are validated between the steps.
+VALIDATION_SHARE = 1 / 20  # validation batches per training batch
+_CHECKS = 1 + VALIDATION_SHARE / 3  # a batch that is only predicted takes a third of a step
 
 Clock = Callable[[], float]
 

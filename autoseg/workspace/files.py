@@ -12,6 +12,7 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autoseg.base.errors import UserError
+from planners.schema.base import complaints_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -107,10 +108,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError("the file is missing", where=path) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        line = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-        raise UserError("the file is not valid JSON", where=path, found=f"{error.args[0]} at {line}",
-                        do="correct that line") from None
+    except UnicodeDecodeError:
+        raise UserError("the file is not text in UTF-8", where=path, do="save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise UserError("the file is not valid JSON", where=path, do="correct that line",
+                        found=f"{error.msg} at line {error.lineno}, column {error.colno}") from None
 
 
 def read_model(path: Path, model: type[M]) -> M:
@@ -119,8 +121,7 @@ def read_model(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError(f"the file is not a valid {model.__name__}", where=path, found=faults,
+        raise UserError(f"the file is not a valid {model.__name__}", where=path, found=complaints_of(error),
                         do="correct these keys, or make the file again") from None
 
 

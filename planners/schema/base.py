@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 
 class Frozen(BaseModel):
@@ -21,3 +21,8 @@ class Part(Frozen):
 def formerly(name: str, old_name: str) -> AliasChoices:
     """The `validation_alias` of a field that files of an earlier version call `old_name`."""
     return AliasChoices(name, old_name)
+
+
+def complaints_of(error: ValidationError) -> str:
+    """Every wrong key or value of a boundary object, with its place, in one line."""
+    return "; ".join(f"{'.'.join(map(str, complaint['loc']))}: {complaint['msg']}" for complaint in error.errors())

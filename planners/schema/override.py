@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from planners.schema.base import complaints_of
 from planners.schema.plan import FORMER_FIELDS, Configuration
 
 
@@ -26,8 +27,7 @@ def override(configuration: Configuration, assignments: list[str]) -> Configurat
     try:
         return Configuration.model_validate(data)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"{' '.join(assignments)}: {faults}") from None
+        raise ValueError(f"{' '.join(assignments)}: {complaints_of(error)}") from None
 
 
 def _assign(data: dict[str, Any], keys: list[str], value: Any, assignment: str) -> None:

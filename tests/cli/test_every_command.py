@@ -127,3 +127,10 @@ def test_the_page_of_the_commands_has_every_flag(name):
     for action in PARSERS[name]._actions:
         if action.dest != "help":
             assert all(f"`{flag}`" in section + shared for flag in action.option_strings), action.option_strings
+
+
+def test_the_groups_of_metrics_that_can_be_asked_for_are_those_that_exist():
+    from autoseg.cli import scoring
+    from autoseg.evaluation.types import GROUPS
+
+    assert set(scoring.GROUPS) == set(GROUPS)

@@ -9,8 +9,9 @@ from pydantic import Field
 from scipy import ndimage
 
 from autoseg.batches.augment.masks import draw_mask, draw_uniform
-from autoseg.batches.augment.registry import PositiveInterval, Probability
+from autoseg.batches.augment.registry import PositiveInterval
 from planners.schema.base import Frozen
+from planners.schema.plan import Probability
 
 
 class CascadeOptions(Frozen):

@@ -7,10 +7,11 @@ from autoseg.batches.augment.cascade import CascadeOptions, corrupt
 from autoseg.batches.augment.channels import channels_of
 from autoseg.batches.augment.masks import change_rows, choose_rows, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
-from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval, Probability
+from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval
 from autoseg.batches.augment.spatial import Spatial
 from autoseg.batches.batch import Batch, padding_label
 from planners.schema.base import Frozen
+from planners.schema.plan import Probability
 
 
 class LightOptions(Frozen):

@@ -8,10 +8,11 @@ from autoseg.batches.augment.channels import channels_of
 from autoseg.batches.augment.intensity import blur, change_contrast, change_gamma, lower_resolution
 from autoseg.batches.augment.masks import change_rows, choose_rows, draw_factor, draw_noise, draw_uniform, per_row
 from autoseg.batches.augment.mirror import Mirror
-from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval, Probability
+from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval
 from autoseg.batches.augment.spatial import Spatial, is_dummy_2d
 from autoseg.batches.batch import Batch, padding_label
 from planners.schema.base import Frozen
+from planners.schema.plan import Probability
 
 
 class NnunetOptions(Frozen):

@@ -56,6 +56,5 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
-Probability = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 PositiveInterval = Annotated[tuple[Annotated[float, Field(gt=0)], float], AfterValidator(_ordered)]

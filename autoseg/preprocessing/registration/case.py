@@ -11,7 +11,6 @@ from autoseg.preprocessing.registration.channel import register_channel
 from planners.schema.channels import ChannelSpec
 
 # What SimpleITK optimises; a channel with any other registration is brought to the grid as its header says.
-MOVED = ("rigid", "affine", "deformable")
 
 
 def register_case(files: CaseFiles, channels: Sequence[ChannelSpec], seed: int = 0) -> dict[int, Registered]:
@@ -24,7 +23,7 @@ def register_case(files: CaseFiles, channels: Sequence[ChannelSpec], seed: int =
     placed = places(files, headers, channels)
     reference = reference_of(placed, channels)
     moved = [(place, place.spec.registration) for place in placed
-             if place.spec is not None and place.spec.registration in MOVED]
+             if place.spec is not None and place.spec.is_registered]
     if not moved or reference is None:
         return {}
     fixed_DHW = checked_image(reference.path)[0]

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autoseg.evaluation.calibration import Calibration
+from autoseg.evaluation.statistics import MARGIN
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.reporting.html.blocks import Figure
 from autoseg.reporting.html.figures import FAINT, INK, MANY, SERIES, SIZE, drawn, named, ranked
 from autoseg.reporting.html.words import counted, difference, number
-from autoseg.selection.types import Calibration, CaseEstimate
+from autoseg.selection.types import CaseEstimate
 
 
 def dice_figure(cases: Sequence[CaseScore], labels: Sequence[str], title: str) -> Figure:
@@ -96,7 +98,7 @@ def ablation_figure(ablation: Ablation) -> Figure | None:
         return None
 
     def draw(axes) -> None:
-        axes.axvspan(-0.01, 0.01, color=FAINT, alpha=0.6, linewidth=0)
+        axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.6, linewidth=0)
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (_, paired) in enumerate(rows):
             if paired.low is not None:
@@ -110,8 +112,8 @@ def ablation_figure(ablation: Ablation) -> Figure | None:
     description = "; ".join(f"{name}: {difference(paired)}, n {paired.n}" for name, paired in rows)
     return drawn(draw, f"What each input contributes. {description}.",
                  "Paired difference of Dice (with all inputs minus that of the row), mean and 95 % bootstrap interval over "
-                 "cases; right of 0 the input that is left out helps; grey: within 0.01. "
-                 f"n: {_range([paired.n for _, paired in rows])} cases.",
+                 "cases; right of 0 the input that is left out helps; grey: within "
+                 f"{MARGIN:g}. n: {_range([paired.n for _, paired in rows])} cases.",
                  size=(1.35 * SIZE[0], float(np.clip(0.9 + 0.26 * len(rows), 1.5, 3 * SIZE[1]))))
 
 

@@ -1,5 +1,6 @@
 """The scores of each configuration with intervals, pictures of cases, and failures."""
 
+from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.types import CaseScore, mean
 from autoseg.reporting.html.blocks import Absent, Block, Bullets, Cell, Figures, Heading, Legend, Section, Table, Text, table
@@ -7,9 +8,6 @@ from autoseg.reporting.html.cases import MODELS_SHOWN, CasePictures
 from autoseg.reporting.html.figures_scores import dice_figure
 from autoseg.reporting.html.gather import Model, ReportData
 from autoseg.reporting.html.words import metric_title, number, short, with_interval
-
-# Metrics that are shown with a bootstrap interval over cases; the others are shown as means.
-_WITH_INTERVAL: tuple[str, ...] = ("dice", "hd95_mm", "nsd")
 
 
 def scores_section(data: ReportData) -> Section:
@@ -44,7 +42,7 @@ def overview(data: ReportData) -> Table:
 
 
 def label_rows(cases: tuple[CaseScore, ...], names: list[str], metrics: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """One row per label: n, empty, then each metric; Dice, HD95 and NSD with an interval."""
+    """One row per label: n, empty, then each metric, with an interval where the metric says so."""
     rows = []
     for name in names:
         scores = [label for case in cases for label in case.labels if label.name == name
@@ -52,7 +50,8 @@ def label_rows(cases: tuple[CaseScore, ...], names: list[str], metrics: tuple[st
         cells = []
         for metric in metrics:
             values = [score.value(metric) for score in scores]
-            cells.append(with_interval(bootstrap_mean(values)) if metric in _WITH_INTERVAL else number(mean(values).value))
+            cells.append(with_interval(bootstrap_mean(values)) if METRICS[metric].shows_interval
+                         else number(mean(values).value))
         n = sum(score.value(metrics[0]) is not None for score in scores)
         rows.append((name, str(n), str(sum(score.is_empty for score in scores)), *cells))
     return rows
@@ -89,12 +88,9 @@ def failures_section(data: ReportData) -> Section:
     if data.faults:
         blocks += [Text("Files that could not be read:"), Bullets(data.faults)]
     unscored = [f"{model.title}, fold {result.fold}: {fault}" for model in data.models for result in model.finished
-                for fault in (*result.unscored, *(result.scores.faults if result.scores is not None else ()))]
+                for fault in result.unscored]
     if unscored:
         blocks += [Text("Cases that were not scored, so that they are part of no mean:"), Bullets(tuple(unscored))]
-    selected = () if data.selection is None else data.selection.final.faults
-    if selected:
-        blocks += [Text("Cases that selection could not score:"), Bullets(selected)]
     if any(model.cases for model in data.models):
         zeros = [row for model in data.models for row in _zeros(model)]
         blocks.append(table("Labels with a Dice of 0 in a validation case: missed completely, or predicted where there is "
@@ -102,7 +98,7 @@ def failures_section(data: ReportData) -> Section:
                             limit=100) if zeros else Text("No label of a validation case has a Dice of 0."))
     else:
         blocks.append(Absent("No fold is finished: there are no scores that could have failed.", _train(data)))
-    if not data.faults and not unscored and not selected:
+    if not data.faults and not unscored:
         blocks.append(Text("Every file was read and every validated case was scored."))
     return Section("failures", "Failures", tuple(blocks))
 

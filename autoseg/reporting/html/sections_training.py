@@ -34,7 +34,7 @@ def seconds_left(fold: Fold) -> float | None:
 
 def _folds_table(data: ReportData, model: Model) -> Table:
     by_name = {fold.name: fold for fold in model.folds}
-    rows = [_row(name, by_name.get(name)) for name in expected_folds(data, model) if name != "all" or name in by_name]
+    rows = [_row(name, by_name.get(name)) for name in expected_folds(data, model)]
     memory = model.plan.memory_bytes
     planned = f"planned for {memory / 2**30:.1f} GiB" if memory else "planned for the memory of the machine"
     return table(f"Folds of {model.title}. Time: of training, and in total with validation; for unfinished folds up to the "
