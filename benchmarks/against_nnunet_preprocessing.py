@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def compare(compared: list, nnunet_python: str, scratch: Path, write_fixtures: bool) -> int:
-    """Print a line a case; the number of cases that differ."""
+    """Print one line per case; the number of cases that differ."""
     jobs, ours = [], {}
     for comparison, images, label in compared:
         case, plan, ours[comparison.name] = prepare_ours(comparison, images, label)

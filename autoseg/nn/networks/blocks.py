@@ -10,8 +10,32 @@ from autoseg.nn.networks.norm import InstanceNorm
 
 Convolution = nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose2d | nn.ConvTranspose3d
+# Where one sample has no more channels x depth x height than this, torch leaves oneDNN for a path that takes ten times as
+# long (`use_mkldnn` in ATen/native/Convolution.cpp, torch 2.13; benchmarks/thin_tile.py).
+_THIN_VALUES = 20480
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution that is as fast on a single thin sample as on several: on a CPU in float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not _is_thin(x):
+            return super().forward(x)
+        if torch.is_grad_enabled():  # the same choice is made again for the gradients, so two samples go both ways
+            return super().forward(x.expand(2, *x.shape[1:]))[:1]
+        return torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation,
+                                                 self.groups)
+
+
+def _is_thin(x: torch.Tensor) -> bool:
+    """Whether torch would take the slow path; compiled models make their own choice."""
+    return (len(x) == 1 and x.device.type == "cpu" and x.dtype == torch.float32 and x[..., 0].numel() <= _THIN_VALUES
+            and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+            and torch.backends.mkldnn.is_available())
+
+
 # By number of axes.
-CONV: dict[int, Callable[..., Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
+CONV: dict[int, Callable[..., Convolution]] = {2: nn.Conv2d, 3: Conv3d}
 TRANSPOSED: dict[int, Callable[..., Transposed]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 POOL: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 SLOPE = 0.01  # of the leaky rectifier; also the `a` of the He initialisation
