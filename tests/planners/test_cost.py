@@ -55,7 +55,7 @@ def test_values_that_convolutions_write_agree_with_the_published_calibration():
 
 
 CASES = [(encoder, *case) for encoder in ("plain", "residual")
-         for case in (((1, 1, 1), (16, 24, 16), 1), ((5, 1, 1), (8, 32, 32), 2), ((1, 1), (64, 96), 3))]
+         for case in (((1, 1, 1), (16, 24, 16), 4), ((5, 1, 1), (8, 32, 32), 2), ((1, 1), (64, 96), 3))]
 
 
 @pytest.mark.parametrize(("encoder", "spacing_mm", "patch", "batch"), CASES)

@@ -31,7 +31,7 @@ def _is_thin(x: torch.Tensor) -> bool:
     """Whether torch would take the slow path; compiled models make their own choice."""
     return (len(x) == 1 and x.device.type == "cpu" and x.dtype == torch.float32 and x[..., 0].numel() <= _THIN_VALUES
             and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
-            and torch.backends.mkldnn.is_available())
+            and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled))
 
 
 # By number of axes.
