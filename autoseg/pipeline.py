@@ -13,7 +13,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.datasets.integrity import Report
 from autoseg.datasets.integrity import verify as verify_folder
 from autoseg.datasets.manifest import Manifest
@@ -259,5 +259,5 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
     """
     from autoseg.reporting.one_case import draw_case
 
-    manifest = None if dataset_json is None else Dataset.open(Path(dataset_json)).manifest
+    manifest = None if dataset_json is None else read_manifest(Path(dataset_json))
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)

@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
 
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import read_manifest
 from autoseg.evaluation.folders import evaluate_folders
 from autoseg.evaluation.statistics import bootstrap_mean, paired_difference
 from autoseg.evaluation.types import Summary
@@ -106,7 +106,7 @@ def row(scores: Summary) -> str:
 def on_held_out(home: Path, name: str, held_out: Path) -> None:
     workspace = Workspace(home)
     inference = read_model(workspace.inference_settings(name), InferenceSettings)
-    manifest = Dataset.open(workspace.raw(name)).manifest
+    manifest = read_manifest(workspace.raw(name))
     first = inference.members[0]
     options = ["-d", name, "-p", first.planner, "-c", first.configuration]
     plans = {f"{first.title}, fold {fold}": [*options, "-f", str(fold)] for fold in first.folds}

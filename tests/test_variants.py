@@ -10,7 +10,7 @@ import torch
 
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.formats import read_label, write_array, write_label
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.member import ConfigurationModel
@@ -97,7 +97,7 @@ def test_a_retrained_earlier_stage_is_noticed(workspace):
 def test_regions_are_painted_in_their_order(workspace, tmp_path):
     raw = workspace.raw(DATASET)
     declare(raw, labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])
-    plan = small_plan(labels=Dataset.open(raw).manifest.labels)
+    plan = small_plan(labels=read_manifest(raw).labels)
     prepare_all(workspace, plan, "3d_fullres")
     result = train(workspace, plan, "3d_fullres")
     assert [label.name for label in result.scores.labels] == ["whole", "core"]
@@ -113,7 +113,7 @@ def test_ignored_voxels_are_neither_predicted_nor_scored(workspace):
         label, geometry = read_label(path)
         label[:8] = 3
         write_label(path, label, geometry)
-    plan = small_plan(labels=Dataset.open(raw).manifest.labels)
+    plan = small_plan(labels=read_manifest(raw).labels)
     prepare_all(workspace, plan, "3d_fullres")
     result = train(workspace, plan, "3d_fullres")
     assert [label.name for label in result.scores.labels] == ["sphere", "core"]
@@ -149,7 +149,7 @@ def test_a_case_that_lacks_an_optional_channel_is_trained_on_and_predicted(works
     for index in range(0, 5, 2):
         case = sphere_case(f"ball_{index:02}", index)
         write_array(raw / "imagesTr" / f"{case.name}_0001.nii.gz", case.image_CDHW, case.geometry)
-    channels = Dataset.open(raw).manifest.channels
+    channels = read_manifest(raw).channels
     assert channels == (ChannelSpec(name="MR_0"), ChannelSpec(name="MR_1", required=False))
     plan = small_plan(n_channels=2).model_copy(update={"channels": channels})
     prepare_all(workspace, plan, "3d_fullres")
@@ -161,7 +161,7 @@ def test_a_case_that_lacks_an_optional_channel_is_trained_on_and_predicted(works
 def test_paired_sides_are_swapped_when_a_prediction_is_mirrored(workspace):
     raw = workspace.raw(DATASET)
     declare(raw, labels={"background": 0, "left": 1, "right": 2}, paired_labels=[["left", "right"]])
-    plan = small_plan(labels=Dataset.open(raw).manifest.labels, pair_axis=2)
+    plan = small_plan(labels=read_manifest(raw).labels, pair_axis=2)
     prepare_all(workspace, plan, "3d_fullres")
     train(workspace, plan, "3d_fullres")
     predictor = Predictor.open(dataset=1, home=workspace.home, device="cpu")

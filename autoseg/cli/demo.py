@@ -111,11 +111,11 @@ def _predict_venous_only(predictor: "Predictor", images: Path, target: Path) -> 
 def _contact_sheet(raw: Path, masks: Mapping[str, Path], path: Path) -> Path:
     from dataclasses import replace
 
-    from autoseg.datasets.dataset import Dataset
+    from autoseg.datasets.dataset import read_manifest
     from autoseg.datasets.raw import find_cases
     from autoseg.reporting.predictions import sheet_of_masks
 
-    manifest = Dataset.open(raw).manifest
+    manifest = read_manifest(raw)
     files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}")
              for case in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending)]
     sheet_of_masks(path, files, masks, manifest)

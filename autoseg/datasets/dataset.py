@@ -12,7 +12,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.declared_columns import Groups, annotated_names, group_of
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
-from autoseg.datasets.raw import ScannedCases, scan_training_cases
+from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_training_cases
 from autoseg.formats.files import is_file, is_folder, read_text
 from autoseg.workspace.names import DATASET_JSON
 from planners.schema.conditions import ConditionTable
@@ -51,17 +51,13 @@ class Dataset:
 
     @cached_property
     def scanned(self) -> ScannedCases:
-        """The training cases, and what is wrong with the set of files."""
+        """The training cases, and what is wrong with the set of files; for a stage that reports faults."""
         return scan_training_cases(self.folder, self.manifest)
 
-    @property
+    @cached_property
     def cases(self) -> tuple[CaseFiles, ...]:
-        """The training cases in the order of their names.
-
-        Raises UserError or ManyFaults: no case, a case without a label, a label without a case, a stray file.
-        """
-        raise_faults(self.folder, self.scanned.faults)
-        return tuple(self.scanned.cases)
+        """The training cases in the order of their names. Raises what `find_training_cases` raises."""
+        return find_training_cases(self.folder, self.manifest)
 
     @property
     def names(self) -> list[str]:
@@ -106,3 +102,8 @@ class Dataset:
 
     def _read_table(self, path: Path) -> Table:
         return self.table if path == self.folder / self.manifest.conditions.table else read_table(path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a dataset's folder, or a `dataset.json` that bears any name, declares. Raises what `Dataset.open` raises."""
+    return Dataset.open(path).manifest

@@ -35,6 +35,16 @@ class ScannedCases:
     faults: list[str] = field(default_factory=list)
 
 
+def find_training_cases(folder: Path, manifest: Manifest) -> tuple[CaseFiles, ...]:
+    """The training cases in the order of their names.
+
+    Raises UserError or ManyFaults: no case, a case without a label, a label without a case, a stray file.
+    """
+    scanned = scan_training_cases(folder, manifest)
+    raise_faults(folder, scanned.faults)
+    return tuple(scanned.cases)
+
+
 def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     """The training cases; voxels are not read.
 

@@ -7,7 +7,7 @@ from autoseg.base.errors import UserError
 from autoseg.cli import plan_and_preprocess
 from autoseg.datasets import case_cache
 from autoseg.datasets.case_cache import CaseCache, load_cached
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.datasets.raw import load_case
 from autoseg.formats import read_label, write_label
 from tests_support import write_spheres
@@ -65,7 +65,7 @@ def test_no_more_is_kept_than_fits(raw, reads):
 
 def test_a_large_case_is_not_kept(raw, reads, monkeypatch):
     monkeypatch.setattr(case_cache, "_LARGEST_CASE_BYTES", 1)
-    manifest, known = Dataset.open(raw).manifest, CaseCache(2**30)
+    manifest, known = read_manifest(raw), CaseCache(2**30)
     for _ in range(2):
         known.load(Dataset.open(raw).cases[0], manifest.channels, manifest.labels)
     assert len(reads) == 2

@@ -12,7 +12,9 @@ from autoseg.base.errors import UserError
 from autoseg.clinical.table import read_table
 from autoseg.datasets import dataset as dataset_module
 from autoseg.datasets import digests
+from autoseg.datasets import raw as raw_module
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.raw import scan_training_cases
 from autoseg.formats.files import digest, read_text
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training.assemble import assemble, known_folds
@@ -38,7 +40,8 @@ def reads(monkeypatch):
         monkeypatch.setattr(module, name, count)
 
     counted(dataset_module, "read_text", read_text)
-    counted(dataset_module, "scan_training_cases", dataset_module.scan_training_cases)
+    for module in (dataset_module, raw_module):
+        counted(module, "scan_training_cases", scan_training_cases)
     counted(dataset_module, "read_table", read_table)
     counted(digests, "digest", digest)
     return counts

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import read_manifest
 from autoseg.datasets.declared_columns import annotated_names, group_of
 
 TABLE = "case,who,where,annotated\na,p1,X,liver\nb,1.0,--,all\nc,1,X,\"spleen, liver\"\nd,N/A,Y,spleen;\n"
@@ -20,7 +20,7 @@ def dataset(tmp_path):
         (tmp_path / "dataset.json").write_text(json.dumps({
             "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz",
             "conditions": {"table": "clinical.csv"}} | keys))
-        return tmp_path, Dataset.open(tmp_path).manifest
+        return tmp_path, read_manifest(tmp_path)
 
     return make
 

@@ -9,7 +9,7 @@ import pytest
 from autoseg.base.errors import UserError
 from autoseg.cli import describe_inputs as command
 from autoseg.clinical.columns import Column, judge_column
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import read_manifest
 from autoseg.datasets.describe import describe_inputs
 from autoseg.formats import write_array
 from autoseg.grids.geometry import Geometry
@@ -186,13 +186,13 @@ def test_the_command_adds_only_keys_that_are_not_there(home, capsys):
     assert "added to" in printed and "already there and not changed: conditions" in printed
     assert json.loads(path.read_text()) == data | {"conditions": {}, "optional_channels": ["MR1"]}
     assert path.with_name("dataset.json.bak").read_text() == before
-    assert [channel.required for channel in Dataset.open(path.parent).manifest.channels] == [True, False]
+    assert [channel.required for channel in read_manifest(path.parent).channels] == [True, False]
 
 
 def test_what_was_added_can_be_read(home):
     path = home / "raw" / "Dataset001_Tiny" / "dataset.json"
     assert command.main(["-d", "1", "--write", "--home", str(home)]) == 0
-    assert Dataset.open(path.parent).manifest.conditions.specs[0].name == "Größe"
+    assert read_manifest(path.parent).conditions.specs[0].name == "Größe"
     assert "Größe" in path.read_text(encoding="utf-8")
 
 

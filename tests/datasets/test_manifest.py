@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.datasets.manifest import ConditionTable, Groups, parse_manifest
 
 PATH = Path("dataset.json")
@@ -215,7 +215,7 @@ def test_reading_raises_all_faults(tmp_path):
 
 @pytest.mark.parametrize("dataset", ["Dataset004_Hippocampus", "Dataset010_STS", "Dataset020_Membrane"])
 def test_real_datasets_are_read(shared_data, dataset):
-    manifest = Dataset.open(shared_data / dataset).manifest
+    manifest = read_manifest(shared_data / dataset)
     assert manifest.n_training in (200, 31, 20)
     assert manifest.labels.names["background"] == (0,)
 
@@ -223,6 +223,6 @@ def test_real_datasets_are_read(shared_data, dataset):
 @pytest.mark.parametrize("name", ["dataset.json", "labels_of_site_b.json"])
 def test_a_folder_or_the_file_itself_can_be_named(tmp_path, name):
     (tmp_path / name).write_text(json.dumps(PLAIN))
-    assert Dataset.open(tmp_path / name).manifest.labels.foreground == ("liver",)
+    assert read_manifest(tmp_path / name).labels.foreground == ("liver",)
     if name == "dataset.json":
-        assert Dataset.open(tmp_path).manifest == Dataset.open(tmp_path / name).manifest
+        assert read_manifest(tmp_path) == read_manifest(tmp_path / name)

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from autoseg.clinical.conditions import read_conditions
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.datasets.phantom import make_phantom, write_phantoms
 from autoseg.datasets.raw import find_cases, load_case
 from autoseg.formats import read_label
@@ -109,7 +109,7 @@ def test_written_phantoms_are_a_raw_dataset_of_which_the_held_out_part_is_whole(
 
 def test_the_table_of_the_training_patients_has_holes_and_nothing_is_missing_of_the_held_out(tmp_path):
     write_phantoms(tmp_path, 8, seed=5, n_test=2)
-    table = Dataset.open(tmp_path).manifest.conditions
+    table = read_manifest(tmp_path).conditions
     known = read_conditions(tmp_path, table, [f"phantom_{i:03}" for i in range(8)]).cases
     cells = [value for case in known.values() for value in case.values.values()]
     assert len(cells) == 32

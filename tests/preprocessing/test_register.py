@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from scipy import ndimage
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.datasets.raw import load_case
 from autoseg.formats import write_array, write_label
 from autoseg.formats.transforms import read_record, read_transforms, write_transforms
@@ -115,10 +115,10 @@ def test_a_dataset_is_registered_once_drawn_and_used_when_a_case_is_loaded(datas
     assert point_errors_mm(found[1], truth, Anatomy(0)).max() < 1
     assert read_transforms(target, "case_1") == {}
     files = Dataset.open(raw).cases
-    (drawn,) = draw_registration(target, files[0], Dataset.open(raw).manifest.channels)
+    (drawn,) = draw_registration(target, files[0], read_manifest(raw).channels)
     assert drawn.name == "case_0_0001.png"
     assert imread(drawn).shape[1] == 900
-    moved, still = (load_case(files[0], Dataset.open(raw).manifest.channels, transforms=by) for by in (found, None))
+    moved, still = (load_case(files[0], read_manifest(raw).channels, transforms=by) for by in (found, None))
     dark = [np.corrcoef(case.image_CDHW[:, ~case.absent_CDHW[1]])[0, 1] if case.absent_CDHW is not None else
             np.corrcoef(case.image_CDHW.reshape(2, -1))[0, 1] for case in (moved, still)]
     assert abs(dark[0]) > abs(dark[1])

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from autoseg.base import memory, parallel
 from autoseg.base.errors import ManyFaults
 from autoseg.base.processes import load_plugin
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, read_manifest
 from autoseg.grids.transform import Transform
 from autoseg.preprocessing import run
 from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
@@ -165,7 +165,7 @@ def two_grids(raw):
 
 def plan_of(raw, **changes):
     plan = tiny_plan(normalizers=("zscore", "zscore"))
-    return plan.model_copy(update={"channels": Dataset.open(raw).manifest.channels} | changes)
+    return plan.model_copy(update={"channels": read_manifest(raw).channels} | changes)
 
 
 def test_channels_on_their_own_grids_are_prepared_with_what_is_absent(two_grids):
