@@ -44,7 +44,7 @@ from planners.schema.plan import Configuration, InputDropout, Plan, Schedule
 
 EDGE, BATCH = 24, 8
 N_TEST, TEST_SEED = 64, 999
-HIDING = InputDropout(row=0.3, column=0.15)  # as the planners set it
+INPUT_DROPOUT = InputDropout(row=0.3, column=0.15)  # as the planners set it
 TWINS = LabelSpec(names={"background": (0,), "lesion": (1,), "twin": (2,)})
 LESION = LabelSpec(names={"background": (0,), "lesion": (1,)})
 RUNTIME = open_runtime("cpu")
@@ -106,7 +106,7 @@ def plan_of(part: str, labels: LabelSpec, architecture: UNet, iterations: int, p
     configuration = Configuration(
         spacing_mm=(1, 1, 1), median_shape=tuple(patch), patch=tuple(patch), batch=BATCH, batch_dice=True,
         architecture=architecture, network=Part(name="unet"), normalizers=(Part(name="zscore"),),
-        conditioning=Part(name=part), input_dropout=HIDING if part != "none" else InputDropout(),
+        conditioning=Part(name=part), input_dropout=INPUT_DROPOUT if part != "none" else InputDropout(),
         augmentation=Part(name="none"), schedule=schedule)
     return Plan(dataset="conditioning", planner="none", channels=(ChannelSpec(name="MR"),), labels=labels,
                 transpose=(0, 1, 2), configurations={"3d_fullres": configuration})
