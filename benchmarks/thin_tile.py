@@ -1,4 +1,5 @@
-"""Seconds per tile of 16x32x64 voxels, predicted alone and in a batch of eight, by a plain U-Net of 16 to 128 channels.
+"""Seconds per tile of 16x32x64 voxels, predicted alone and in a batch of eight, by a plain U-Net of 16 to 128 channels; and
+seconds per sample of a training step (forward and backward) on one sample and on two.
 
     python benchmarks/thin_tile.py [--threads 2]
 
@@ -22,14 +23,16 @@ SHAPE = UNet(strides=((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2)), kernel_sizes=
 REPEATS = 7
 
 
-def seconds_per_tile(network: torch.nn.Module, n_tiles: int) -> float:
-    """Median over the repeats."""
+def seconds_per_tile(network: torch.nn.Module, n_tiles: int, *, training: bool) -> float:
+    """Median over the repeats; the first run is not counted."""
     tiles = torch.randn(n_tiles, 1, *PATCH).contiguous(memory_format=torch.channels_last_3d)
     measured = []
-    with torch.inference_mode():
+    with torch.inference_mode(not training):
         for _ in range(1 + REPEATS):
             started = time.perf_counter()
-            network.decode(network.encode(tiles), every_stage=False)
+            logits = network.decode(network.encode(tiles), every_stage=training)
+            if training:
+                torch.stack([stage.square().mean() for stage in logits]).sum().backward()
             measured.append(time.perf_counter() - started)
     return statistics.median(measured[1:]) / n_tiles
 
@@ -39,8 +42,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     torch.set_num_threads(parser.parse_args().threads)
     network = NETWORKS.make(Part(name="unet"), NetworkContext(SHAPE, 1, 3)).to(memory_format=torch.channels_last_3d).eval()
-    alone, together = seconds_per_tile(network, 1), seconds_per_tile(network, 8)
-    print(f"alone {alone:.4f} s, in a batch of eight {together:.4f} s per tile: {alone / together:.2f}")
+    for title, n_tiles, training in (("predicting", 8, False), ("training", 2, True)):
+        alone, together = (seconds_per_tile(network, n, training=training) for n in (1, n_tiles))
+        print(f"{title}: alone {alone:.3f} s, in a batch of {n_tiles} {together:.3f} s per tile: {alone / together:.2f}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _THIN_VALUES = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution that is as fast on a single thin sample as on several: on a CPU in float32."""
+    """A convolution that avoids the slow path of a single thin sample, on a CPU in float32."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not _is_thin(x):
