@@ -47,6 +47,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
+    from planners.rules.advice import advice_of
 
     pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
                          workers=options.workers, worker_pool=worker_pool)
@@ -58,10 +59,9 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
     for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
                                       home=options.home, workers=options.workers, worker_pool=worker_pool):
         print(f"prepared: {folder}")
-    first = "3d_fullres" if "3d_fullres" in plan.configurations else next(iter(plan.configurations))
-    configuration = options.configurations[0] if options.configurations else first
+    advice = advice_of(plan, options.configurations)
     planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
-    print(f"next: autoseg_train {dataset} {configuration} 0{planner}")
+    print(f"next: autoseg_train {dataset} {advice.configuration} 0{planner}\n  {advice.reason}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.cli import common
@@ -16,11 +17,14 @@ def parser() -> argparse.ArgumentParser:
     command = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
                             "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
                             "         autoseg_train 1 3d_fullres all-folds\n"
+                            "         autoseg_train 1 (fold 0 of the configuration that the plan advises)\n"
                             "         torchrun --nproc_per_node 2 -m autoseg.cli.train 1 3d_fullres 0")
     command.add_argument("dataset", help="by number or name: 1 or Dataset001_Name")
-    command.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres")
-    command.add_argument("folds", nargs="+", metavar="fold",
-                         help="0, or several: 0 1 2 or 0,1,2 or all-folds; or all (train on every case, validate none)")
+    command.add_argument("configuration", nargs="?",
+                         help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres (default: the one that the plan advises)")
+    command.add_argument("folds", nargs="*", metavar="fold",
+                         help="0, or several: 0 1 2 or 0,1,2 or all-folds; or all (train on every case, validate none); "
+                              "default: 0")
     command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
                          help="planner of the plan (default: budgeted)")
     command.add_argument("--budget", type=common.seconds, metavar="TIME",
@@ -56,6 +60,7 @@ def _train(options: argparse.Namespace, device: str) -> int:
     from autoseg.workspace.names import Workspace
 
     workspace = Workspace.open(options.home)
+    _complete(options, workspace)
     folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
     if ranks().n == 1 and (len(folds) > 1 or options.cluster or options.devices):
         return _train_folds(options, device, folds, workspace)
@@ -63,6 +68,23 @@ def _train(options: argparse.Namespace, device: str) -> int:
     if is_first():
         _show(result)
     return 0
+
+
+def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
+    """Fill in what was left out: the configuration that the plan advises, and fold 0.
+
+    A first word that can only be a fold, as in `autoseg_train 1 0`, is one.
+    """
+    from autoseg.orchestrate.folds import is_fold
+    from autoseg.planning.resolve import advised_configuration
+
+    if options.configuration is not None and is_fold(options.configuration):
+        options.folds.insert(0, options.configuration)
+        options.configuration = None
+    options.folds = options.folds or ["0"]
+    if options.configuration is None:
+        options.configuration = advised_configuration(workspace, workspace.dataset(options.dataset), options.planner,
+                                                      None if options.plan is None else Path(options.plan))
 
 
 def _train_fold(options: argparse.Namespace, device: str, fold: int | str, workspace: "Workspace") -> "FoldResult":
@@ -94,8 +116,6 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
 
 
 def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") -> "Plan":
-    from pathlib import Path
-
     from autoseg.planning.resolve import resolve_plan
     from planners.schema.hardware import Budget
 

@@ -49,6 +49,11 @@ class Outcome:
     fault: str = ""
 
 
+def is_fold(word: str) -> bool:
+    """Whether a word of a command names folds, not a configuration: `0`, `0,1`, `all` or `all-folds`."""
+    return word in ("all", ALL_FOLDS) or word.replace(",", "").isdecimal()
+
+
 def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> list[int | str]:
     """The folds that are named by words such as `all-folds`, `0 1 2`, `0,1,2` or `all`, each once.
 

@@ -13,6 +13,7 @@ from autoseg.preprocessing.run import recipe_digest
 from autoseg.training.run import started_plan
 from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
+from planners.rules.advice import advice_of
 from planners.schema.hardware import Budget
 from planners.schema.override import override
 from planners.schema.plan import Plan
@@ -39,6 +40,14 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     elif budget != DEFAULT_BUDGET:
         plan = _planned_again(workspace, plan, configuration, budget, device)
     return apply_changes(plan, configuration, changes)
+
+
+def advised_configuration(workspace: Workspace, dataset: str, planner: str, file: Path | None = None) -> str:
+    """The configuration that a plan advises to train first; the reason is logged."""
+    plan = read_plan(workspace, dataset, planner) if file is None else read_model(file, Plan)
+    advice = advice_of(plan)
+    logger.info("%s is trained: %s", advice.configuration, advice.reason)
+    return advice.configuration
 
 
 def _plan_of_file(file: Path, dataset: str, budget: Budget) -> Plan:

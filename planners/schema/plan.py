@@ -97,6 +97,7 @@ class Configuration(Frozen):
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: str = ""  # configuration whose prepared cases are used; empty: its own
     previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
+    views: float | None = None  # how often the budget is expected to show a voxel of the dataset; None: not planned to time
 
     @property
     def dimensions(self) -> int:
@@ -133,6 +134,13 @@ def _renewed(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+class Advice(Frozen):
+    """The configuration that is worth training first, as far as can be said before any is trained, and why in a sentence."""
+
+    configuration: str
+    reason: str
+
+
 class Plan(Frozen):
     """All decisions for a dataset, with what prediction needs to know of it."""
 
@@ -149,6 +157,7 @@ class Plan(Frozen):
     memory_bytes: int | None = None  # that was asked for; None: what the machine has
     reasons: tuple[str, ...] = ()  # why, in words
     configurations: dict[str, Configuration]
+    first: Advice | None = None  # which configuration to train first; None: an earlier version did not say
     # Of all the rest as the planner made it (`content_hash_of`).
     content_hash: str = Field(default="", validation_alias=formerly("content_hash", "seal"))
 
