@@ -64,6 +64,11 @@ SIZES = (
     Size(encoder="plain", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
 )
 
+# With half of the channels, for patches that would be too small otherwise.
+NARROW = Size(encoder="plain", features=(8, 16), largest=128, blocks_encoder=(2,), convs_decoder=2)
+CONTEXT = 0.7  # octaves of iterations that an octave of context is worth
+NARROW_COST = 0.2  # octaves of iterations
+
 
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
     """The plan for a memory target and a time budget; what is not given explicitly is the machine's or a default.
@@ -157,12 +162,9 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     """The configuration with a network, patch, batch and recipe for the budget, and the reason in words."""
     shape = pooling(base.spacing_mm, base.patch)
     batch = max(2, min(LARGEST_SMALL_BATCH, math.ceil(WANTED_VOXELS / math.prod(shape.patch))))
-    size = next((s for s in SIZES if limits.iterations(shape, s, batch) >= WANTED_ITERATIONS), SIZES[-1])
-    while limits.iterations(shape, size, batch) < WANTED_ITERATIONS:
-        smaller = _halved(shape, base.spacing_mm)
-        if smaller is None:
-            break
-        shape = smaller
+    size = next((s for s in SIZES if limits.iterations(shape, s, batch) >= WANTED_ITERATIONS), None)
+    if size is None:
+        shape, size = _traded(shape, base, limits, batch)
     while limits.iterations(shape, size, batch) == 0:
         if batch == 2:
             raise ValueError(f"two patches of {shape.patch} voxels do not fit {limits.memory_bytes / GIB:.2g} GiB with the "
@@ -175,13 +177,37 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     architecture = size.unet(shape)
     fitted = base.model_copy(update={
         "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture,
-        "network": Part(name="unet"), "augmentation": _augmentation(views),
+        "network": Part(name="unet"), "augmentation": _augmentation(views), "views": round(views, 1),
         "mirror_axes": _mirror_axes(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {limits.seconds / 60:.0f} min with a "
               f"{architecture.title} of {channels} channels; {fitted.augmentation.name} augmentation, as every voxel is "
-              f"seen about {views:.0f} times")
+              f"seen about {views:.0f} times; a patch holds {_held(shape.patch, base):.0%} of the median case")
     return fitted, reason
+
+
+def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:
+    """The patch and the size that are worth most, where not even the smallest size can see the whole patch long enough.
+
+    Halving the iterations costs as much as a patch that holds `2 ** (1 / CONTEXT)` times less of the median case.
+    """
+    tried = [shape]
+    while (smaller := _halved(tried[-1], base.spacing_mm)) is not None:
+        tried.append(smaller)
+
+    def worth(choice: tuple[Pooling, Size]) -> float:
+        iterations = limits.iterations(*choice, batch)
+        if iterations == 0:
+            return -math.inf
+        return (min(0.0, math.log2(iterations / WANTED_ITERATIONS)) + CONTEXT * math.log2(_held(choice[0].patch, base))
+                - NARROW_COST * (choice[1] is NARROW))
+
+    return max(((patch, size) for patch in tried for size in (SIZES[-1], NARROW)), key=worth)
+
+
+def _held(patch: tuple[int, ...], base: Configuration) -> float:
+    """The share of the median case that a patch holds."""
+    return math.prod(min(1.0, edge / side) for edge, side in zip(patch, base.median_shape, strict=True))
 
 
 def _halved(shape: Pooling, spacing_mm: tuple[float, ...]) -> Pooling | None:
