@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from planners.architectures import Architecture
 from planners.schema.base import Frozen, Part, formerly
+from planners.schema.ceiling import Ceiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
 from planners.schema.fingerprint import IntensityStats
@@ -97,6 +98,7 @@ class Configuration(Frozen):
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: str = ""  # configuration whose prepared cases are used; empty: its own
     previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
+    ceiling: Ceiling | None = None  # what the grid leaves of the labels at best; None: not measured
 
     @property
     def dimensions(self) -> int:
