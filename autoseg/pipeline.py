@@ -69,8 +69,11 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     if path.is_file():
         known = read_model(path, Fingerprint)
         if known.digest and known.digest == raw.digest(transforms):
-            logger.info("%s: the fingerprint is up to date", name)
-            return known
+            if known.ceilings:
+                logger.info("%s: the fingerprint is up to date", name)
+                return known
+            logger.info("%s: the fingerprint is of an earlier version, without the ceilings of grids; it is measured again",
+                        name)
     with progress_bar("measuring", len(raw.cases)) as bar:
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)

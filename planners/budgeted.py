@@ -10,6 +10,7 @@ from typing import Literal
 
 from planners.architectures.unet import UNet
 from planners.classic import CLASSIC, published_plan
+from planners.rules.ceiling import COARSER, affordable_spacing
 from planners.rules.pooling import Pooling, pooling, unet
 from planners.rules.spacing import coarser
 from planners.schema.base import Frozen, Part
@@ -32,8 +33,7 @@ LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of 
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
 SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often and in more context, teaches more
-COARSER = (1.5, 2.0)  # only two steps, so that another measurement of the machine seldom needs other prepared cases
-VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave
+VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave where no ceiling was measured
 
 
 class Size(Frozen):
@@ -90,7 +90,7 @@ def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Pl
     for name, configuration in base.configurations.items():
         allowed = limits
         if "3d_lowres" not in base.configurations:  # else that is the coarse one
-            configuration, allowed, why = _affordable(configuration, limits)
+            configuration, allowed, why = _affordable(configuration, limits, fingerprint)
             reasons += [f"{name}: {why}"] if why else []
         configurations[name], reason = _fitted(configuration, allowed)
         reasons.append(f"{name}: {reason}")
@@ -134,28 +134,40 @@ def _coarsest_ml(fingerprint: Fingerprint) -> float:
     return min(small) / VOXELS_ACROSS**3 if small else math.inf
 
 
-def _affordable(base: Configuration, limits: _Limits) -> tuple[Configuration, _Limits, str]:
+def _affordable(base: Configuration, limits: _Limits, fingerprint: Fingerprint) -> tuple[Configuration, _Limits, str]:
     """The configuration on a coarser grid, where even the smallest network would see a voxel too seldom; and why.
 
     Measured on 24 patients with sarcomas (benchmarks/RESULTS.md).
     """
     seen = limits.views(pooling(base.spacing_mm, base.patch), SIZES[-1], 2)
-    coarse, gain = base, 1.0
-    for factor in COARSER:
-        spacing = coarser(base.spacing_mm, factor)
-        if seen * gain >= SELDOM_SEEN or math.prod(spacing) * limits.slice_mm[base.dimensions] > 1000 * limits.coarsest_ml:
-            break
-        gain = math.prod(spacing) / math.prod(base.spacing_mm)
-        shape = tuple(float(max(1, round(n * old / new))) for n, old, new in
-                      zip(base.median_shape, base.spacing_mm, spacing, strict=True))
-        patch = tuple(min(edge, int(n)) for edge, n in zip(base.patch, shape, strict=True))
-        coarse = base.model_copy(update={"spacing_mm": spacing, "median_shape": shape, "patch": patch})
-    if coarse is base:
+    if seen >= SELDOM_SEEN:
         return base, limits, ""
+    wanted = SELDOM_SEEN / max(seen, 1e-9)
+    spacing = (affordable_spacing(fingerprint, base.spacing_mm, wanted) if fingerprint.ceilings
+               else _coarser_by_volume(base, limits, wanted))
+    if spacing == base.spacing_mm:
+        return base, limits, ""
+    shape = tuple(float(max(1, round(n * old / new))) for n, old, new in
+                  zip(base.median_shape, base.spacing_mm, spacing, strict=True))
+    patch = tuple(min(edge, int(n)) for edge, n in zip(base.patch, shape, strict=True))
+    coarse = base.model_copy(update={"spacing_mm": spacing, "median_shape": shape, "patch": patch})
+    gain = math.prod(spacing) / math.prod(base.spacing_mm)
     to = "x".join(f"{mm:.3g}" for mm in coarse.spacing_mm)
     why = (f"resampled to {to} mm, coarser than the images: at their own resolution a voxel would be seen "
            f"{seen:.1f} times in the time there is")
     return coarse, limits.model_copy(update={"n_voxels": limits.n_voxels / gain}), why
+
+
+def _coarser_by_volume(base: Configuration, limits: _Limits, wanted: float) -> tuple[float, ...]:
+    """The coarser spacing where no ceiling was measured: a small lesion keeps some voxels, as far as volumes tell."""
+    spacing = base.spacing_mm
+    for factor in COARSER:
+        tried = coarser(base.spacing_mm, factor)
+        if (math.prod(spacing) >= wanted * math.prod(base.spacing_mm)
+                or math.prod(tried) * limits.slice_mm[base.dimensions] > 1000 * limits.coarsest_ml):
+            break
+        spacing = tried
+    return spacing
 
 
 def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from autoseg.base.memory import free_host_bytes
 from autoseg.base.processes import cores
 from autoseg.datasets.case import Case, CaseFiles
-from autoseg.datasets.raw import load_case
+from autoseg.datasets.raw import checked_label, load_case
 from autoseg.formats import files_of
 from autoseg.formats.files import file_state, is_file
 from autoseg.grids.transform import Transform
@@ -29,6 +31,13 @@ class CaseCache:
     def __init__(self, max_bytes: int):
         self._left_bytes = max_bytes
         self._known: dict[str, tuple[State, Case]] = {}
+
+    def label(self, files: CaseFiles, labels: LabelSpec) -> np.ndarray | None:
+        """The label (z, y, x) of a case that was read before and has not changed since; nobody may change it."""
+        known = self._known.get(files.name)
+        if known is None or known[0][::2] != (_files_state(files), labels):
+            return None
+        return known[1].label_DHW
 
     def load(self, files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec) -> Case:
         """As `load_case`, or what was read before; nobody may change it."""
@@ -56,6 +65,15 @@ def load_cached(files: CaseFiles, channels: Sequence[ChannelSpec], labels: Label
     if _worker_cache is None:
         _worker_cache = CaseCache(min(_MOST_BYTES, int(_SHARE * free_host_bytes() / cores())))
     return _worker_cache.load(files, channels, labels)
+
+
+def cached_label(files: CaseFiles, labels: LabelSpec) -> np.ndarray:
+    """The label (z, y, x) of a case that has one, from the cache of this process or from its file; nobody may change it."""
+    known = None if _worker_cache is None else _worker_cache.label(files, labels)
+    if known is not None:
+        return known
+    assert files.label is not None
+    return checked_label(files.label, labels)
 
 
 def _files_state(files: CaseFiles) -> FilesState:

@@ -21,14 +21,17 @@ from autoseg.base.processes import WorkerPool
 from autoseg.clinical.condition_stats import condition_stats, with_widths
 from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.case_cache import load_cached
+from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import HashedFile, case_digest, dataset_digest, hashed_files, remember, transforms_of
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.raw import load_case
 from autoseg.formats.memory_estimate import most_voxels
-from autoseg.grids.boxes import box_of_values, boxes_of_values
-from autoseg.grids.components import component_voxels
+from autoseg.grids.boxes import box_of_values, boxes_of_values, extent
+from autoseg.grids.components import components
 from autoseg.grids.crop import anything, bounding_box
+from autoseg.grids.geometry import Geometry, triple
+from planners.rules.ceiling import full_spacing, grids_to_measure
 from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.labels import LabelSpec, LabelStats
 
@@ -65,6 +68,7 @@ class LabelMeasure:
     volume_ml: float
     components: int
     sizes_ml: np.ndarray
+    extent_mm: tuple[float, float, float]  # of the largest component's box
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Measured:
     digest: str = ""
     hashed: Mapping[Path, HashedFile] = field(default_factory=dict)
     shape: CaseMeasure | None = None
+    box: tuple[tuple[int, int], ...] = ()  # that preparing crops to
     present: tuple[bool, ...] = ()
     coverage: tuple[float, ...] = ()
     channels: tuple[ChannelMeasure | None, ...] = ()
@@ -119,7 +124,7 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
         remember(case.hashed)
     known = list(conditions.cases.values())
     channels = manifest.channels
-    return Fingerprint(
+    fingerprint = Fingerprint(
         dataset=name, channels=channels, labels=manifest.labels,
         cases=tuple(case.shape for case in measured if case.shape is not None),
         intensities=tuple(_intensity(dataset.folder, channel.name, [case.channels[c] for case in measured])
@@ -130,6 +135,11 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
         label_stats=tuple(_label_stats(label, [case.labels[label] for case in measured if label in case.labels])
                           for label in manifest.labels.foreground),
         digest=dataset_digest(dataset.folder, manifest, {case.name: case.digest for case in measured}))
+    labelled = [LabelledCase(job.files, case.box, case.shape.spacing_mm, tuple(case.labels))
+                for job, case in zip(jobs, measured, strict=True) if case.shape is not None]
+    ceilings = measure_ceilings(labelled, manifest.labels, full_spacing(fingerprint), grids_to_measure(fingerprint), workers,
+                                worker_pool)
+    return fingerprint.model_copy(update={"ceilings": ceilings})
 
 
 def case_bytes(cases: Sequence[CaseFiles], manifest: Manifest) -> int:
@@ -160,8 +170,9 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
                     shape=CaseMeasure(case=case.name, shape=shape, spacing_mm=case.geometry.spacing_mm,
                                       relative_size=float(np.prod(shape) / np.prod(case.geometry.shape)),
                                       left_right_axis=case.geometry.left_right_axis()),
+                    box=(depth, height, width),
                     channels=_channels(case, inside, foreground(case.label_DHW[inside], manifest.labels), n_ranks),
-                    labels=_labels(case.label_DHW, case.geometry.voxel_ml(), manifest.labels))
+                    labels=_labels(case.label_DHW, case.geometry, manifest.labels))
 
 
 def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
@@ -211,8 +222,9 @@ def evenly(ordered: np.ndarray, n: int) -> np.ndarray:
     return ordered[((np.arange(n) + 0.5) * len(ordered) / n).astype(np.int64)]
 
 
-def _labels(label_DHW: np.ndarray, voxel_ml: float, labels: LabelSpec) -> dict[str, LabelMeasure]:
+def _labels(label_DHW: np.ndarray, geometry: Geometry, labels: LabelSpec) -> dict[str, LabelMeasure]:
     """Every label or region that a case holds."""
+    voxel_ml = geometry.voxel_ml()
     boxes = boxes_of_values(label_DHW)
     measures = {}
     for name in labels.foreground:
@@ -220,11 +232,17 @@ def _labels(label_DHW: np.ndarray, voxel_ml: float, labels: LabelSpec) -> dict[s
         box = box_of_values(boxes, values)
         if box is None:
             continue
-        voxels = np.sort(component_voxels(np.isin(label_DHW[box], values)))
+        component_DHW, n = components(np.isin(label_DHW[box], values))
+        voxels = np.bincount(component_DHW.ravel(), minlength=n + 1)[1:]
+        largest = box if n == 1 else extent(component_DHW == 1 + voxels.argmax())
+        assert largest is not None  # a component has a voxel
+        voxels = np.sort(voxels)
         sizes_ml = voxels * voxel_ml
         measured_ml = sizes_ml if len(sizes_ml) <= _SIZES_PER_CASE else evenly(sizes_ml, _SIZES_PER_CASE)
         measures[name] = LabelMeasure(voxels=int(voxels.sum()), volume_ml=float(sizes_ml.sum()), components=len(voxels),
-                                      sizes_ml=measured_ml.astype(np.float32))
+                                      sizes_ml=measured_ml.astype(np.float32),
+                                      extent_mm=triple((side.stop - side.start) * mm for side, mm in
+                                                       zip(largest, geometry.spacing_mm, strict=True)))
     return measures
 
 
@@ -251,7 +269,8 @@ def _label_stats(name: str, cases: Sequence[LabelMeasure]) -> LabelStats:
     percentiles = tuple(weighted_percentile(sizes_ml, weights, q) for q in _PERCENTILES_OF_SIZE)
     return LabelStats(name=name, cases=len(cases), voxels=sum(case.voxels for case in cases),
                       volume_ml=float(sum(case.volume_ml for case in cases)),
-                      components=sum(case.components for case in cases), component_ml_percentiles=percentiles)
+                      components=sum(case.components for case in cases), component_ml_percentiles=percentiles,
+                      extent_mm=triple(np.median([case.extent_mm for case in cases], axis=0).tolist()) if cases else None)
 
 
 def weighted_percentile(values: np.ndarray, weights: np.ndarray, q: float) -> float:

@@ -11,6 +11,7 @@ from typing import Literal, cast
 import numpy as np
 import scipy
 
+from autoseg.base.errors import UserError
 from autoseg.grids.geometry import triple
 from planners.schema.plan import Configuration, Resampling
 
@@ -83,7 +84,30 @@ def axis_matrix(n: int, m: int, order: int) -> np.ndarray:
     return matrix
 
 
+@functools.lru_cache(maxsize=256)
 def nearest_index(n: int, m: int) -> np.ndarray:
-    """For each of m samples the nearest of n, as resampling of order 0 chooses it."""
-    position = scipy.ndimage.zoom(np.arange(n, dtype=float), m / n, order=0, mode="nearest", grid_mode=True)
-    return position.astype(np.int64)
+    """For each of m samples the nearest of n, as resampling of order 0 chooses it. int64, read-only."""
+    if n == m:
+        position = np.arange(n)
+    else:
+        position = scipy.ndimage.zoom(np.arange(n, dtype=float), m / n, order=0, mode="nearest", grid_mode=True)
+    index: np.ndarray = position.astype(np.int64)
+    index.setflags(write=False)
+    return index
+
+
+def axis_samples(n: int, m: int, order: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """What linear (1) or nearest (0) resampling from n to m samples mixes: the sample below, the one above (None: only one
+    is taken) and the weight of the one below, each (m,).
+
+    The same arithmetic, in float64, as scipy.ndimage.zoom(grid_mode=True, mode="nearest"), whose samples beyond the
+    border are the border's own; so even ties between labels fall as there. A UserError for another order.
+    """
+    if n == m or order == 0:
+        return nearest_index(n, m), None, np.ones(m)
+    if order != 1:
+        raise UserError("labels are resampled with spline order 0 or 1", found=order, do="set order_label to 1")
+    position = (np.arange(m) + 0.5) * (n / m) - 0.5
+    below = np.floor(position)
+    low, high = (np.clip(below + step, 0, n - 1).astype(np.int64) for step in (0, 1))
+    return low, high, 1.0 - (position - below)

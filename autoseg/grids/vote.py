@@ -1,20 +1,18 @@
 """Linear resampling of decisions: where all samples that a voxel mixes decide alike, so does the voxel.
 
 A weighted mean with non-negative weights cannot change an argmax, nor the sign of a logit, on which all its samples
-agree. So labels and predictions are interpolated only at the borders between classes, whatever the number of classes.
+agree. So predictions are interpolated only at the borders between classes, whatever the number of classes. (Label maps:
+`label_vote`.)
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from autoseg.base.errors import UserError
-from autoseg.grids.crop import bounding_box
 from autoseg.grids.geometry import triple
-from autoseg.grids.resize import Resize, nearest_index
+from autoseg.grids.resize import Resize, axis_samples
 
 # Voxels of a slab, and border voxels treated at a time: they bound the memory, not the result.
 _SLAB_VOXELS = 2**22
@@ -44,22 +42,12 @@ def grid_taps(resize: Resize, device: torch.device, dtype: torch.dtype) -> tuple
 
 
 def _axis_taps(n: int, m: int, order: int, device: torch.device, dtype: torch.dtype) -> Taps:
-    """Samples and weights of linear (1) or nearest (0) resampling from n to m samples.
-
-    The same arithmetic, in float64, as scipy.ndimage.zoom(grid_mode=True, mode="nearest"), whose samples beyond the
-    border are the border's own; so even ties between labels fall as there.
-    """
-    if n == m or order == 0:
-        return Taps(torch.from_numpy(nearest_index(n, m)).to(device), None, torch.ones(m, dtype=dtype, device=device),
-                    None)
-    if order != 1:
-        raise UserError("labels are resampled with spline order 0 or 1", found=order, do="set order_label to 1")
-    position = (np.arange(m) + 0.5) * (n / m) - 0.5
-    below = np.floor(position)
-    weight_low = 1.0 - (position - below)
-    low, high = (np.clip(below + step, 0, n - 1).astype(np.int64) for step in (0, 1))
-    weights = (torch.from_numpy(weight).to(dtype).to(device) for weight in (weight_low, 1.0 - weight_low))
-    return Taps(torch.from_numpy(low).to(device), torch.from_numpy(high).to(device), *weights)
+    low, high, weight_low = axis_samples(n, m, order)
+    weight = torch.from_numpy(weight_low)
+    below, weight_below = torch.tensor(low, device=device), weight.to(dtype).to(device)
+    if high is None:
+        return Taps(below, None, weight_below, None)
+    return Taps(below, torch.from_numpy(high).to(device), weight_below, (1.0 - weight).to(dtype).to(device))
 
 
 @dataclass(frozen=True)
@@ -106,25 +94,6 @@ def _meet(decision: torch.Tensor, agreed: torch.Tensor | None, taps: Taps, axis:
     return low, low_agreed
 
 
-def touched(label_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> list[tuple[slice, slice]]:
-    """Along each axis the new samples that mix any row with a label that is not 0, and the old samples that they mix."""
-    sides = []
-    for box, tap in zip(bounding_box((label_DHW != 0).cpu().numpy()), taps, strict=True):
-        high = tap.low if tap.high is None else tap.high
-        hit = ((high >= box[0]) & (tap.low < box[1])).nonzero()
-        if not len(hit):  # a coarse grid that passes over a thin box
-            return [(slice(0, 0), slice(0, 0))] * 3
-        start, stop = int(hit[0]), int(hit[-1]) + 1
-        sides.append((slice(start, stop), slice(int(tap.low[start]), int(high[stop - 1]) + 1)))
-    return sides
-
-
-def _within(tap: Taps, new: slice, old: slice) -> Taps:
-    """The taps of a part of an axis, counted from where the part begins."""
-    return Taps(tap.low[new] - old.start, None if tap.high is None else tap.high[new] - old.start, tap.weight_low[new],
-                None if tap.weight_high is None else tap.weight_high[new])
-
-
 def corners(slab: Slab, taps: tuple[Taps, Taps, Taps], stride: tuple[int, int, int]
             ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """The open voxels of a slab in chunks: (voxels (N, 3) in the slab, where their samples lie (N, T), weights).
@@ -149,52 +118,3 @@ def in_memory(array_XDHW: torch.Tensor) -> torch.Tensor:
     shape, stride = array_XDHW.shape, array_XDHW.stride()
     last = sum((n - 1) * step for n, step in zip(shape[-3:], stride[-3:], strict=True))
     return array_XDHW.as_strided((*shape[:-3], last + 1), (*stride[:-3], 1))
-
-
-def resample_label(label_DHW: torch.Tensor, resize: Resize) -> torch.Tensor:
-    """The label map on the new grid: each voxel takes the label of the largest interpolated one-hot value.
-
-    Equal values go to the label of the nearest voxel if it is among them, else to the smallest.
-    """
-    if resize.is_identity:
-        return label_DHW
-    # Across separate slices a vote is linear at most: a spline has negative weights.
-    orders = triple(min(order, 1) if axis == resize.separate else order for axis, order in enumerate(resize.orders))
-    taps = grid_taps(replace(resize, orders=orders), label_DHW.device, torch.float64)
-    nearest = [torch.from_numpy(nearest_index(n, m)).to(label_DHW.device) for n, m in
-               zip(resize.shape_in, resize.shape_out, strict=True)]
-    resampled = label_DHW.new_zeros(resize.shape_out)
-    window = touched(label_DHW, taps)  # beyond it all is background
-    inside = tuple(old for _, old in window)
-    taps = triple(_within(tap, *side) for tap, side in zip(taps, window, strict=True))
-    nearest = [index[new] - old.start for index, (new, old) in zip(nearest, window, strict=True)]
-    _resample_within(label_DHW[inside].contiguous(), taps, nearest, resampled[tuple(new for new, _ in window)])
-    return resampled
-
-
-def _resample_within(label_DHW: torch.Tensor, taps: tuple[Taps, Taps, Taps], nearest: Sequence[torch.Tensor],
-                     resampled_DHW: torch.Tensor) -> None:
-    if not resampled_DHW.numel():
-        return
-    flat = in_memory(label_DHW)
-    for slab in resample_decisions(lambda start, stop: label_DHW[start:stop], taps):
-        for voxels, index, weight in corners(slab, taps, triple(label_DHW.stride())):
-            z, y, x = voxels.unbind(1)
-            closest = label_DHW[nearest[0][z + slab.start], nearest[1][y], nearest[2][x]]
-            slab.decided_DHW[z, y, x] = _elect(flat[index], weight, closest)
-        resampled_DHW[slab.start:slab.stop] = slab.decided_DHW
-
-
-def _elect(samples_NT: torch.Tensor, weight_NT: torch.Tensor, closest_N: torch.Tensor) -> torch.Tensor:
-    """The label with the largest sum of weights; sums run in the order of the samples, so that ties are exact."""
-    votes_NT = torch.stack([_votes(samples_NT, weight_NT, candidate) for candidate in samples_NT.unbind(1)], dim=1)
-    most_N = votes_NT.amax(dim=1)
-    smallest_N = samples_NT.masked_fill(votes_NT < most_N[:, None], torch.iinfo(samples_NT.dtype).max).amin(dim=1)
-    return torch.where(_votes(samples_NT, weight_NT, closest_N) == most_N, closest_N, smallest_N)
-
-
-def _votes(samples_NT: torch.Tensor, weight_NT: torch.Tensor, candidate_N: torch.Tensor) -> torch.Tensor:
-    total = weight_NT.new_zeros(len(samples_NT))
-    for sample_N, weight_N in zip(samples_NT.unbind(1), weight_NT.unbind(1), strict=True):
-        total = total + weight_N * (sample_N == candidate_N)
-    return total

@@ -10,6 +10,7 @@ from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from planners import PLANNERS
 from planners.rules.budget import with_budget
+from planners.rules.ceiling import low_ceilings, with_ceilings
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
@@ -29,6 +30,8 @@ def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budge
     check_not_edited(workspace, dataset, planner)
     plan = make_plan(workspace, dataset, planner, budget, device).with_content_hash()
     write_json(workspace.plan(dataset, planner), plan)
+    for warning in low_ceilings(plan, read_fingerprint(workspace, dataset)):
+        logger.warning("%s", warning)
     return plan
 
 
@@ -45,6 +48,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     except (KeyError, ValueError) as error:
         raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
     ending = Dataset.open(workspace.raw(dataset)).manifest.file_ending
+    plan = with_ceilings(plan, fingerprint)
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
     return with_budget(plan.model_copy(update={"file_ending": ending, "planner": planner,
                                                "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)

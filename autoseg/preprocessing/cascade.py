@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from autoseg.datasets.case import PreparedCase
+from autoseg.grids.label_vote import resample_label
 from autoseg.grids.resize import plan_resize
-from autoseg.grids.vote import resample_label
 from autoseg.preprocessing.prepare import transposed_spacing
 from planners.schema.plan import Configuration
 
@@ -21,4 +20,4 @@ def with_previous(prepared: PreparedCase, label_DHW: np.ndarray, configuration: 
     depth, height, width = cropped.shape
     shapes = ((depth, height, width), prepared.shape)
     resize = plan_resize(shapes, from_mm, prepared.spacing_mm, rules.order_label, rules)
-    return replace(prepared, previous_DHW=resample_label(torch.from_numpy(cropped), resize).numpy())
+    return replace(prepared, previous_DHW=resample_label(cropped, resize))

@@ -10,6 +10,7 @@ import numpy as np
 from autoseg.datasets.case import Case, PreparedCase
 from autoseg.grids.crop import bounding_box, nonzero_mask
 from autoseg.grids.geometry import Geometry
+from autoseg.grids.label_vote import resample_label
 from autoseg.grids.resize import Resize, plan_resize, target_shape, target_spacing
 from autoseg.preprocessing.foreground import case_generator, sample_foreground
 from autoseg.preprocessing.normalize import normalize
@@ -59,7 +60,7 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
     lesions: dict[str, np.ndarray] = {}
     if label_DHW is not None:
         resize = plan_resize(shapes, from_mm, to_mm, rules.order_label, rules)
-        label_DHW = np.maximum(_resampled_label(label_DHW, resize), 0)
+        label_DHW = np.maximum(resample_label(label_DHW, resize), 0)
         foreground, lesions = sample_foreground(label_DHW, plan.labels, case_generator(case.name))
     return PreparedCase(name=case.name, image_CDHW=image_CDHW, present_C=case.present_C.copy(),
                         geometry=case.geometry, transpose=plan.transpose, box=box, cropped_shape=cropped,
@@ -99,16 +100,6 @@ def _resampled(image_CDHW: np.ndarray, resize: Resize, device: "torch.device | s
     from autoseg.grids.resample import resample_image
 
     return resample_image(torch.from_numpy(image_CDHW).to(device), resize).cpu().numpy()
-
-
-def _resampled_label(label_DHW: np.ndarray, resize: Resize) -> np.ndarray:
-    if resize.is_identity:
-        return label_DHW
-    import torch
-
-    from autoseg.grids.vote import resample_label
-
-    return resample_label(torch.from_numpy(label_DHW), resize).numpy()
 
 
 def _resampled_absence(absent_CDHW: np.ndarray | None, resize: Resize, device: "torch.device | str") -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x)."""
 
 from planners.schema.base import Frozen
+from planners.schema.ceiling import GridCeiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionStats, ConditionTable
 from planners.schema.labels import LabelSpec, LabelStats
@@ -47,4 +48,5 @@ class Fingerprint(Frozen):
     conditions: ConditionTable = ConditionTable()
     condition_stats: tuple[ConditionStats, ...] = ()
     label_stats: tuple[LabelStats, ...] = ()
+    ceilings: tuple[GridCeiling, ...] = ()  # the full resolution first; empty where they were not measured
     digest: str = ""  # of the raw files that were measured

@@ -59,7 +59,11 @@ class LabelSpec(Frozen):
 
 
 class LabelStats(Frozen):
-    """How much of one label there is, over all cases; sizes are of 26-connected components."""
+    """How much of one label there is, over all cases; sizes are of 26-connected components.
+
+    `extent_mm` (z, y, x) is the box of a case's largest component, the median over the cases; None where no case has the
+    label, and where an earlier version measured.
+    """
 
     name: str
     cases: int
@@ -67,3 +71,4 @@ class LabelStats(Frozen):
     volume_ml: float
     components: int
     component_ml_percentiles: tuple[float, float, float, float, float]  # 5, 25, 50, 75, 95
+    extent_mm: tuple[float, float, float] | None = None

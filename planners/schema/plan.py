@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from planners.architectures import Architecture
 from planners.schema.base import Frozen, Part, formerly
+from planners.schema.ceiling import Ceiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
 from planners.schema.fingerprint import IntensityStats
@@ -98,6 +99,7 @@ class Configuration(Frozen):
     data: str = ""  # configuration whose prepared cases are used; empty: its own
     previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
     views: float | None = None  # how often the budget is expected to show a voxel of the dataset; None: not planned to time
+    ceiling: Ceiling | None = None  # what the grid leaves of the labels at best; None: not measured
 
     @property
     def dimensions(self) -> int:

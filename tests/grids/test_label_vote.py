@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-import torch
 from skimage.transform import resize as skimage_resize
 
 from autoseg.base.errors import UserError
-from autoseg.grids import vote
+from autoseg.grids import label_vote
+from autoseg.grids.label_vote import resample_label
 from autoseg.grids.resize import Resize
-from autoseg.grids.vote import resample_label
 
 
 def resampled(label, shape, orders=(1, 1, 1), separate=None):
     label = np.asarray(label)
-    return resample_label(torch.from_numpy(label), Resize(label.shape, shape, orders, separate)).numpy()
+    return resample_label(label, Resize(label.shape, shape, orders, separate))
 
 
 def everywhere(label, shape):
@@ -65,8 +64,8 @@ def test_separate_slices_are_taken_from_the_nearest_one():
 def test_small_slabs_and_chunks_change_nothing(monkeypatch):
     label = np.random.default_rng(4).integers(0, 5, (9, 9, 9)).astype(np.int16)
     whole = resampled(label, (14, 13, 12))
-    monkeypatch.setattr(vote, "_SLAB_VOXELS", 200)
-    monkeypatch.setattr(vote, "_CHUNK_VOXELS", 17)
+    monkeypatch.setattr(label_vote, "_SLAB_VOXELS", 200)
+    monkeypatch.setattr(label_vote, "_CHUNK_VOXELS", 17)
     np.testing.assert_array_equal(resampled(label, (14, 13, 12)), whole)
 
 
