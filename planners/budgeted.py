@@ -12,6 +12,7 @@ from planners.architectures.unet import UNet
 from planners.classic import CLASSIC, published_plan
 from planners.rules.ceiling import COARSER, affordable_spacing
 from planners.rules.pooling import Pooling, pooling, unet
+from planners.rules.slices import as_headers_say, as_thick_as_they_are, thick_slices
 from planners.rules.spacing import coarser
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
@@ -66,15 +67,24 @@ SIZES = (
 
 # With half of the channels, for patches that would be too small otherwise.
 NARROW = Size(encoder="plain", features=(8, 16), largest=128, blocks_encoder=(2,), convs_decoder=2)
-CONTEXT = 0.7  # octaves of iterations that an octave of context is worth
-NARROW_COST = 0.2  # octaves of iterations
+CONTEXT = 1.2  # octaves of iterations that an octave of context is worth
+NARROW_COST = 1.0  # octaves of iterations
 
 
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
     """The plan for a memory target and a time budget; what is not given explicitly is the machine's or a default.
 
-    Defaults: all memory of the device, 4 hours per fold on a GPU, 1 hour on a CPU.
+    Defaults: all memory of the device, 4 hours per fold on a GPU, 1 hour on a CPU. Slices that are much thicker than their
+    header says are planned with as they are.
     """
+    slices = thick_slices(fingerprint)
+    if slices is None:
+        return _as_described(fingerprint, hardware, budget)
+    return as_headers_say(_as_described(as_thick_as_they_are(fingerprint, slices), hardware, budget), slices)
+
+
+def _as_described(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
+    """The plan where every spacing is true."""
     memory = budget.memory_bytes or hardware.memory_bytes
     seconds = budget.seconds_per_fold or DEFAULT_SECONDS.get(hardware.device, DEFAULT_SECONDS_GPU)
     patch_memory = int(min(memory, PATCH_MEMORY_GIB * GIB))
@@ -152,9 +162,9 @@ def _affordable(base: Configuration, limits: _Limits, fingerprint: Fingerprint) 
     patch = tuple(min(edge, int(n)) for edge, n in zip(base.patch, shape, strict=True))
     coarse = base.model_copy(update={"spacing_mm": spacing, "median_shape": shape, "patch": patch})
     gain = math.prod(spacing) / math.prod(base.spacing_mm)
-    to = "x".join(f"{mm:.3g}" for mm in coarse.spacing_mm)
-    why = (f"resampled to {to} mm, coarser than the images: at their own resolution a voxel would be seen "
-           f"{seen:.1f} times in the time there is")
+    factors = "x".join(f"{new / old:.3g}" for new, old in zip(spacing, base.spacing_mm, strict=True))
+    why = (f"resampled to voxels {factors} times coarser than those of the images: at their own resolution a voxel would be "
+           f"seen {seen:.1f} times in the time there is")
     return coarse, limits.model_copy(update={"n_voxels": limits.n_voxels / gain}), why
 
 

@@ -9,6 +9,7 @@ from autoseg.planning.store import check_not_edited, is_planned_by_machine, read
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from planners import PLANNERS
+from planners.rules.advice import with_advice
 from planners.rules.budget import with_budget
 from planners.rules.ceiling import low_ceilings, with_ceilings
 from planners.schema.hardware import Budget
@@ -48,7 +49,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     except (KeyError, ValueError) as error:
         raise UserError(f"{dataset} cannot be planned", found=error.args[0] if error.args else error) from error
     ending = Dataset.open(workspace.raw(dataset)).manifest.file_ending
-    plan = with_ceilings(plan, fingerprint)
+    plan = with_advice(with_ceilings(plan, fingerprint), fingerprint)
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
     return with_budget(plan.model_copy(update={"file_ending": ending, "planner": planner,
                                                "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)

@@ -61,7 +61,7 @@ def grids_to_measure(fingerprint: Fingerprint) -> tuple[Factors, ...]:
     Coarser along each axis alone, within slices and along all axes; and with the slices of each case, as in 2D.
     """
     order, full = full_resolution(fingerprint)
-    across, kept = slice_axis(fingerprint), order[0]
+    across = slice_axis(fingerprint)
     sizes = {axis: n for axis, n in zip(order, full.median_shape, strict=True) if n > 1}
     large = (LARGE_FACTOR,) if full.voxels >= LARGE_VOXELS else ()
     grids: list[Factors] = [(1.0, 1.0, 1.0)]
@@ -69,9 +69,10 @@ def grids_to_measure(fingerprint: Fingerprint) -> tuple[Factors, ...]:
         alone = [] if factor in large else [(axis,) for axis in sizes]
         for axes in (*alone, tuple(axis for axis in sizes if axis != across), tuple(sizes)):
             grids.append(_factors(axes, factor))
-    if kept in sizes:
-        grids += [_factors([axis for axis in sizes if axis != kept], factor, kept)
-                  for factor in (1.0, *MEASURED_FACTORS)]
+    for kept in dict.fromkeys((order[0], across)):
+        if kept in sizes:
+            grids += [_factors([axis for axis in sizes if axis != kept], factor, kept)
+                      for factor in (1.0, *MEASURED_FACTORS)]
     return tuple(dict.fromkeys(grids))
 
 
@@ -159,12 +160,15 @@ def _interpolated(points: Mapping[float, float], factor: float) -> float:
     return points[left] + share * (points[right] - points[left])
 
 
-def ceiling(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> Ceiling | None:
-    """What a planned grid leaves of the labels; None where it was not measured. Axes are those of the plan, two in 2D."""
-    order, full = full_resolution(fingerprint)
-    by_axis: dict[int, float | None] = {order[0]: None}
-    for axis, mm, own in zip(reversed(order), reversed(spacing_mm), reversed(full.spacing_mm), strict=False):
-        by_axis[axis] = mm / own
+def ceiling(fingerprint: Fingerprint, spacing_mm: Sequence[float], order: Sequence[int]) -> Ceiling | None:
+    """What a planned grid leaves of the labels; None where it was not measured.
+
+    `order` says which array axis is the first, second, third of the plan; a 2D spacing is that of the last two.
+    """
+    full = full_spacing(fingerprint)
+    by_axis: list[float | None] = [None, None, None]
+    for axis, mm in zip(reversed(order), reversed(spacing_mm), strict=False):
+        by_axis[axis] = mm / full[axis]
     labels = label_ceilings(fingerprint.ceilings, (by_axis[0], by_axis[1], by_axis[2]))
     if not labels:
         return None
@@ -179,9 +183,10 @@ def affordable_spacing(fingerprint: Fingerprint, spacing_mm: Sequence[float], ga
     Where no grid that leaves enough of every label has so few voxels, the one with the fewest; the spacing itself where none
     leaves enough. Slices are kept, or coarsened less than what lies within them, where that leaves more.
     """
+    order, _ = full_resolution(fingerprint)
     grids = []
     for spacing in _coarser_spacings(fingerprint, spacing_mm):
-        left = ceiling(fingerprint, spacing)
+        left = ceiling(fingerprint, spacing, order)
         if left is not None and left.dice >= LOW and left.lowest_kept >= LEAST_KEPT:
             gained = math.prod(spacing) / math.prod(spacing_mm)
             grids.append((min(gained, gain), left.dice, spacing))
@@ -208,7 +213,7 @@ def with_ceilings(plan: Plan, fingerprint: Fingerprint) -> Plan:
     if not fingerprint.ceilings:
         reason = "what the grids leave of the labels (their ceiling) was not measured: coarser grids are planned without it"
         return plan.model_copy(update={"reasons": (*plan.reasons, reason)})
-    configurations = {name: configuration.model_copy(update={"ceiling": ceiling(fingerprint, configuration.spacing_mm)})
+    configurations = {name: configuration.model_copy(update={"ceiling": ceiling(fingerprint, configuration.spacing_mm, plan.transpose)})
                       for name, configuration in plan.configurations.items()}
     reasons = [f"{name}: {described(configuration)}" for name, configuration in configurations.items()
                if configuration.ceiling is not None and not configuration.data]

@@ -98,6 +98,7 @@ class Configuration(Frozen):
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: str = ""  # configuration whose prepared cases are used; empty: its own
     previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
+    step_seconds: float | None = None  # that a training step is planned to take; None: not planned to time
     views: float | None = None  # how often the budget is expected to show a voxel of the dataset; None: not planned to time
     ceiling: Ceiling | None = None  # what the grid leaves of the labels at best; None: not measured
 
