@@ -93,6 +93,7 @@ class Configuration(Frozen):
     loss: Part = Part(name="dice_ce")
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network starts with; empty: all equal
     schedule: Schedule
+    step_seconds: float | None = Field(default=None, gt=0)  # of training, as planned on the machine; None: not planned
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: str = ""  # configuration whose prepared cases are used; empty: its own
@@ -101,6 +102,14 @@ class Configuration(Frozen):
     @property
     def dimensions(self) -> int:
         return len(self.patch)
+
+    def trains_like(self, other: "Configuration | None") -> bool:
+        """Whether both are the same training: how long a step takes is measured again whenever a plan is made."""
+        return other is not None and self.untimed() == other.untimed()
+
+    def untimed(self) -> "Configuration":
+        """The configuration without the planned seconds of a step."""
+        return self.model_copy(update={"step_seconds": None})
 
     @model_validator(mode="before")
     @classmethod
