@@ -16,7 +16,7 @@ from planners.rules.slices import as_headers_say, as_thick_as_they_are, thick_sl
 from planners.rules.spacing import coarser
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
-from planners.schema.hardware import GIB, Budget, Hardware
+from planners.schema.hardware import GIB, Budget, Hardware, StepSpeed
 from planners.schema.plan import Configuration, Plan, Schedule
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
@@ -89,7 +89,7 @@ def _as_described(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) 
     seconds = budget.seconds_per_fold or DEFAULT_SECONDS.get(hardware.device, DEFAULT_SECONDS_GPU)
     patch_memory = int(min(memory, PATCH_MEMORY_GIB * GIB))
     base = published_plan("budgeted", CLASSIC, fingerprint, Budget(memory_bytes=patch_memory))
-    limits = _Limits(memory_bytes=MEMORY_SHARE * memory, seconds=seconds, flops_per_s=hardware.flops_per_s,
+    limits = _Limits(memory_bytes=MEMORY_SHARE * memory, seconds=seconds, speed=hardware.speed,
                      anatomical=any(case.shape[0] > 1 for case in fingerprint.cases),
                      n_inputs=len(fingerprint.channels), n_outputs=fingerprint.labels.n_heads,
                      n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases),
@@ -110,7 +110,7 @@ def _as_described(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) 
 class _Limits(Frozen):
     memory_bytes: float
     seconds: float
-    flops_per_s: float
+    speed: StepSpeed
     anatomical: bool  # volumes of a body, not flat images
     n_inputs: int
     n_outputs: int
@@ -125,8 +125,10 @@ class _Limits(Frozen):
                                                  averaged=True)
         if step_bytes > self.memory_bytes:
             return 0.0
-        step = architecture.cost(shape.patch, self.n_inputs, self.n_outputs, batch=batch)
-        return self.seconds * TRAINING_SHARE * self.flops_per_s / step.training_flops
+        return self.seconds * TRAINING_SHARE / self.step_seconds(shape, size, batch)
+
+    def step_seconds(self, shape: Pooling, size: Size, batch: int) -> float:
+        return size.unet(shape).step_seconds(shape.patch, self.n_inputs, self.n_outputs, batch=batch, speed=self.speed)
 
     def views(self, shape: Pooling, size: Size, batch: int) -> float:
         """How often the budget shows a voxel of the dataset to the network."""
@@ -200,6 +202,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     fitted = base.model_copy(update={
         "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture,
         "network": Part(name="unet"), "augmentation": _augmentation(views), "views": round(views, 1),
+        "step_seconds": round(limits.step_seconds(shape, size, batch), 4),
         "mirror_axes": _mirror_axes(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {limits.seconds / 60:.0f} min with a "

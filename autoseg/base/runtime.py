@@ -1,14 +1,14 @@
 """The device a run uses: what it is, how precisely it computes, how much memory is there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from autoseg.base.errors import UserError
-from autoseg.base.memory import free_host_bytes
+from autoseg.base.memory import free_host_bytes, freed_memory_kept
 
 # Share of a host's free memory that a CPU training may plan with; the rest stays for the data and the system.
 _CPU_MEMORY_SHARE = 0.5
@@ -48,13 +48,24 @@ class Runtime:
 
     @contextmanager
     def same_shapes(self) -> Iterator[None]:
-        """Within this context convolutions see the same shapes again and again: on CUDA cuDNN tries its algorithms once."""
+        """Within this context convolutions see the same shapes again and again.
+
+        On CUDA cuDNN tries its algorithms once; on a CPU memory that is freed is kept for the next step.
+        """
         before = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = self.device.type == "cuda" or before
         try:
-            yield
+            with freed_memory_kept() if self.device.type == "cpu" else nullcontext():
+                yield
         finally:
             torch.backends.cudnn.benchmark = before
+
+    def wait(self) -> None:
+        """Until the device has done what was asked of it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     @property
     def needs_loss_scaling(self) -> bool:

@@ -8,6 +8,7 @@ from autoseg.base.processes import cores
 
 if TYPE_CHECKING:
     from autoseg.base.runtime import Runtime
+    from planners.schema.hardware import StepSpeed
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class ProbedHardware:
         return cores()
 
     @cached_property
-    def flops_per_s(self) -> float:
-        """Measured, which takes a second."""
-        from autoseg.planning.speed import convolution_flops_per_s
+    def speed(self) -> "StepSpeed":
+        """Measured, which takes two seconds."""
+        from autoseg.planning.speed import measured_speed
 
-        return convolution_flops_per_s(self.runtime)
+        return measured_speed(self.runtime)

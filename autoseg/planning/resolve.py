@@ -20,6 +20,8 @@ from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
+_TIMED = ("patch", "batch", "architecture", "network")  # what the planned seconds of a step hold for
+
 
 def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, planner: str, budget: Budget = DEFAULT_BUDGET,
                  changes: Sequence[str] = (), file: Path | None = None, restart: bool = False, device: str = "auto") -> Plan:
@@ -34,7 +36,7 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     plan = read_plan(workspace, dataset, planner)
     started = None if restart else started_plan(workspace, dataset, planner, configuration)
     if started is not None and _fulfils(started, configuration, budget, changes):
-        if started.configurations[configuration] != plan.configurations.get(configuration):
+        if not started.configurations[configuration].trains_like(plan.configurations.get(configuration)):
             logger.info("%s %s keeps the plan that it was started with", dataset, configuration)
         plan = started
     elif budget != DEFAULT_BUDGET:
@@ -64,7 +66,10 @@ def _plan_of_file(file: Path, dataset: str, budget: Budget) -> Plan:
 def apply_changes(plan: Plan, configuration: str, changes: Sequence[str]) -> Plan:
     """The plan with `key=value` changes applied to one configuration; a UserError for a wrong change."""
     try:
-        changed = override(configuration_of(plan, configuration), list(changes))
+        known = configuration_of(plan, configuration)
+        changed = override(known, list(changes))
+        if any(getattr(changed, field) != getattr(known, field) for field in _TIMED):
+            changed = changed.untimed()
     except ValueError as error:
         raise UserError("a --set does not fit the plan", found=error) from None
     plan = plan.model_copy(update={"configurations": {**plan.configurations, configuration: changed}})
@@ -95,7 +100,7 @@ def _fulfils(started: Plan, configuration: str, budget: Budget, changes: Sequenc
     """Whether the plan of a model that was started is already all that is asked for."""
     known = started.configurations[configuration]
     return (_is_within(started, configuration, budget)
-            and apply_changes(started, configuration, changes).configurations[configuration] == known)
+            and apply_changes(started, configuration, changes).configurations[configuration].trains_like(known))
 
 
 def _is_within(plan: Plan, configuration: str, budget: Budget) -> bool:

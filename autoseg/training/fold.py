@@ -26,7 +26,7 @@ from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
 from autoseg.training.tasks import EpochScore, Task
-from autoseg.training.throughput import VALIDATION_SHARE, Clock, measure_throughput
+from autoseg.training.throughput import VALIDATION_SHARE, Clock, SlowerThanPlanned, measure_throughput, step_of
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, follow, resolve, revise
@@ -122,6 +122,8 @@ def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, run
 def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> None:
     job, task, runtime, clock = training.job, training.task, training.runtime, training.clock
     loss, warning_of = task.build_loss(runtime.device), task.watch()
+    slower = SlowerThanPlanned(job.configuration.step_seconds)
+    _warn_if_slower(job, slower, throughput)
     patches = _validation_patches(job, task, runtime)
     state.model.train()
     with progress_bar(f"training fold {job.fold}", state.schedule.iterations, "it", state.iteration) as bar:
@@ -141,6 +143,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             throughput = follow(throughput, taken / (state.iteration - first))
             _adapt(state, throughput, bar)
+            _warn_if_slower(job, slower, throughput)
             if is_first():
                 left = (state.schedule.iterations - state.iteration) * throughput.seconds_per_iteration
                 _log(job, state, score, train_loss=mean_loss, learning_rate=rate, seconds_left=left,
@@ -157,6 +160,11 @@ def _check_finite(job: FoldJob, state: TrainState, loss: float) -> None:
         raise AutosegError(f"{job.title}: the loss is {loss} at iteration {state.iteration}; the state before is kept; "
                            "start again with a lower rate (--restart --set "
                            f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
+
+
+def _warn_if_slower(job: FoldJob, slower: SlowerThanPlanned, throughput: Throughput) -> None:
+    if is_first() and (sentence := slower.sentence(step_of(throughput))):
+        logger.warning("%s: %s", job.title, sentence)
 
 
 def _adapt(state: TrainState, throughput: Throughput, bar: tqdm) -> None:

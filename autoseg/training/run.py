@@ -62,7 +62,8 @@ def _check_others(workspace: Workspace, planned: Plan, configuration: str, resta
 
 def _same_model(plan: Plan, other: Plan, configuration: str) -> bool:
     shared = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
-    return (plan.configurations.get(configuration) == other.configurations.get(configuration)
+    mine, theirs = plan.configurations.get(configuration), other.configurations.get(configuration)
+    return ((mine is theirs is None or (mine is not None and mine.trains_like(theirs)))
             and all(getattr(plan, key) == getattr(other, key) for key in shared))
 
 

@@ -41,7 +41,33 @@ _PREDICTION_MARGIN = 1.3
 VALIDATION_SHARE = 1 / 20  # validation batches per training batch
 _CHECKS = 1 + VALIDATION_SHARE / 3  # a batch that is only predicted takes a third of a step
 
+# Beyond this many times the planned seconds of a step, and of those last spoken of, the log says so; at most so often.
+_SLOWER, _OFTEN = 1.25, 2
+
 Clock = Callable[[], float]
+
+
+@dataclass
+class SlowerThanPlanned:
+    """Says in a sentence when steps take longer than the plan foresaw, at the start and where it gets worse."""
+
+    planned_seconds: float | None
+    said: int = 0
+    last_seconds: float = 0.0
+
+    def sentence(self, seconds: float) -> str:
+        """Of steps that take so many seconds; empty where there is nothing new to say."""
+        if self.planned_seconds is None or self.said == _OFTEN or seconds <= _SLOWER * max(self.planned_seconds,
+                                                                                          self.last_seconds):
+            return ""
+        self.said, self.last_seconds = self.said + 1, seconds
+        return (f"a step takes {1000 * seconds:.0f} ms where {1000 * self.planned_seconds:.0f} ms were planned: other work on "
+                "this machine, or another number of threads, slows it, and a time budget then holds fewer iterations")
+
+
+def step_of(throughput: Throughput) -> float:
+    """Seconds of a training step, of those of an iteration with its share of validation."""
+    return throughput.seconds_per_iteration / _CHECKS
 
 
 def measure_throughput(configuration: Configuration, task: Task, state: TrainState, stream: BatchStream,
@@ -117,7 +143,7 @@ def time_steps(task: Task, state: TrainState, forward: Forward, stream: BatchStr
         drawn = clock()
         train_step(state, forward, loss, batch, runtime)
         queued = clock() - drawn
-        _wait(runtime)
+        runtime.wait()
         return agreed((clock() - start, queued))
 
     for _ in range(_WARM_UP if runtime.device.type == "cuda" else 1):
@@ -140,13 +166,6 @@ def _forward_seconds(state: TrainState, batch: Batch, runtime: Runtime, clock: C
         start = clock()
         with runtime.autocast():
             model(image, shown.present_BC, shown.conditions, shown.absent_BCDHW)
-        _wait(runtime)
+        runtime.wait()
         taken.append((clock() - start) / n)
     return statistics.median(taken[1:])
-
-
-def _wait(runtime: Runtime) -> None:
-    if runtime.device.type == "cuda":
-        torch.cuda.synchronize(runtime.device)
-    elif runtime.device.type == "mps":
-        torch.mps.synchronize()

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from planners.architectures.cost import Cost
 from planners.architectures.unet import UNet
+from planners.schema.hardware import StepSpeed
 
 
 class AnyArchitecture(Protocol):
@@ -49,6 +50,10 @@ class AnyArchitecture(Protocol):
     def cost(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1, bytes_per_value: int = 4
              ) -> Cost:
         """The cost on a batch of patches; `bytes_per_value` is 4 in single precision and 2 under bf16 autocast."""
+        ...
+
+    def step_seconds(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int, speed: StepSpeed) -> float:
+        """Seconds of a training step on a batch of patches, loss and optimiser included, on a device of this speed."""
         ...
 
     def training_bytes(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from planners.architectures.step import Convolution, Layer, Logits, Pass, Passing
 from planners.schema.base import Frozen
 
 BACKWARD_AND_FORWARD = 3  # times the forward pass: gradients of the inputs and of the weights cost as much each
@@ -31,17 +32,18 @@ class Cost(Frozen):
 class Counts:
     """What the layers of a network count, for one patch; counts add up.
 
-    `remembered` are the values that are kept for the backward pass.
+    `remembered` are the values that are kept for the backward pass, `layers` what takes time in a training step.
     """
 
     parameters: int = 0
     flops: int = 0
     normalized: int = 0
     remembered: int = 0
+    layers: tuple[Layer, ...] = ()
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.parameters + other.parameters, self.flops + other.flops, self.normalized + other.normalized,
-                      self.remembered + other.remembered)
+                      self.remembered + other.remembered, self.layers + other.layers)
 
 
 def cost_of(counts: Counts, batch: int, bytes_per_value: int) -> Cost:
@@ -51,30 +53,51 @@ def cost_of(counts: Counts, batch: int, bytes_per_value: int) -> Cost:
                 activation_bytes=counts.remembered * batch * bytes_per_value)
 
 
-def convolution(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True) -> Counts:
+def passed(of: Passing, values: int) -> Counts:
+    """Element-wise work that takes time and counts for nothing else."""
+    return Counts(layers=(Pass(of, values),))
+
+
+def convolution(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True, *, strided: bool = False,
+                first: bool = False) -> Counts:
     """`taps` is the product of the kernel's edges, `voxels` of the output's."""
     weights = c_in * c_out * taps
-    return Counts(parameters=weights + c_out * bias, flops=2 * weights * voxels)
+    return Counts(parameters=weights + c_out * bias, flops=2 * weights * voxels,
+                  layers=(Convolution(c_in, c_out, taps, voxels, strided, first),))
 
 
-def normalized(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True) -> Counts:
+def head(c_in: int, n_outputs: int, voxels: int, compared: bool) -> Counts:
+    """A convolution of kernel 1 that gives logits, `compared` by the loss or not."""
+    values = n_outputs * voxels
+    counts = convolution(c_in, n_outputs, 1, voxels) + Counts(remembered=values)
+    return counts + passed("read by a head", c_in * voxels) + Counts(layers=(Logits(values),)) if compared else counts
+
+
+def normalized(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True, *, strided: bool = False) -> Counts:
     """Convolution and affine normalisation, which keeps its input."""
     values = c_out * voxels
-    return convolution(c_in, c_out, taps, voxels, bias) + Counts(parameters=2 * c_out, normalized=values, remembered=values)
+    return (convolution(c_in, c_out, taps, voxels, bias, strided=strided) + passed("normalised", values)
+            + Counts(parameters=2 * c_out, normalized=values, remembered=values))
 
 
-def rectified(c_in: int, c_out: int, taps: int, voxels: int) -> Counts:
+def rectified(c_in: int, c_out: int, taps: int, voxels: int, *, strided: bool = False, first: bool = False) -> Counts:
     """Convolution, normalisation and a rectifier in place, which keeps its output; the next convolution shares that."""
-    return normalized(c_in, c_out, taps, voxels) + Counts(remembered=c_out * voxels)
+    values = c_out * voxels
+    return (convolution(c_in, c_out, taps, voxels, strided=strided, first=first)
+            + passed("normalised and rectified", values)
+            + Counts(parameters=2 * c_out, normalized=values, remembered=2 * values))
 
 
-def residual_block(c_in: int, c_out: int, taps: int, voxels: int, strided: bool) -> Counts:
+def residual_block(c_in: int, c_out: int, taps: int, voxels: int, shrinks: int) -> Counts:
     """Two convolutions; a shortcut that averages if strided, projects if the channels change; a rectifier on the sum.
 
-    The average keeps its input, which the first convolution keeps anyway; its output is kept by the projection only.
+    `shrinks` is how many voxels become one. The average keeps its input, which the first convolution keeps anyway; its
+    output is kept by the projection only.
     """
-    block = rectified(c_in, c_out, taps, voxels) + normalized(c_out, c_out, taps, voxels)
-    block += Counts(remembered=c_out * voxels)
+    strided = shrinks > 1
+    block = rectified(c_in, c_out, taps, voxels, strided=strided) + normalized(c_out, c_out, taps, voxels)
+    block += Counts(remembered=c_out * voxels) + passed("added and rectified", c_out * voxels)
+    block += passed("averaged", c_in * voxels * shrinks) if strided else passed("used again", c_in * voxels)
     if c_in != c_out:
         block += normalized(c_in, c_out, 1, voxels, bias=False) + Counts(remembered=c_in * voxels * strided)
     return block

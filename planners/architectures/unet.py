@@ -10,8 +10,10 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from planners.architectures.cost import Cost, Counts, convolution, cost_of, rectified, residual_block
+from planners.architectures.cost import Cost, Counts, convolution, cost_of, head, passed, rectified, residual_block
+from planners.architectures.step import step_seconds
 from planners.schema.base import Frozen
+from planners.schema.hardware import StepSpeed
 
 
 class UNet(Frozen):
@@ -73,11 +75,17 @@ class UNet(Frozen):
 
     def cost(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1, bytes_per_value: int = 4
              ) -> Cost:
+        return cost_of(self._counts(patch, n_inputs, n_outputs), batch, bytes_per_value)
+
+    def step_seconds(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int, speed: StepSpeed) -> float:
+        return step_seconds(self._counts(patch, n_inputs, n_outputs).layers, self.dimensions, batch, speed)
+
+    def _counts(self, patch: Sequence[int], n_inputs: int, n_outputs: int) -> Counts:
+        """What the layers count together, for one patch."""
         voxels = self.voxels(patch)
         encoder = _plain_encoder if self.encoder == "plain" else _residual_encoder
         image = Counts(remembered=n_inputs * voxels[0])
-        counts = image + encoder(self, voxels, n_inputs) + _decoder(self, voxels, n_outputs)
-        return cost_of(counts, batch, bytes_per_value)
+        return image + encoder(self, voxels, n_inputs) + _decoder(self, voxels, n_outputs)
 
     def training_bytes(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1,
                        bytes_per_value: int = 4, moments: int = 1, averaged: bool = False) -> int:
@@ -116,20 +124,21 @@ def _plain_encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
     total, c_in = Counts(), n_inputs
     for stage, c_out in enumerate(unet.features):
         taps = math.prod(unet.kernel_sizes[stage])
-        for _ in range(unet.blocks_encoder[stage]):
-            total += rectified(c_in, c_out, taps, voxels[stage])
+        for block in range(unet.blocks_encoder[stage]):
+            total += rectified(c_in, c_out, taps, voxels[stage], strided=block == 0 and max(unet.strides[stage]) > 1,
+                               first=stage == block == 0)
             c_in = c_out
     return total
 
 
 def _residual_encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
     c_in = unet.features[0]
-    total = rectified(n_inputs, c_in, math.prod(unet.kernel_sizes[0]), voxels[0])
+    total = rectified(n_inputs, c_in, math.prod(unet.kernel_sizes[0]), voxels[0], first=True)
     for stage, c_out in enumerate(unet.features):
         taps = math.prod(unet.kernel_sizes[stage])
         for block in range(unet.blocks_encoder[stage]):
-            strided = block == 0 and max(unet.strides[stage]) > 1
-            total += residual_block(c_in, c_out, taps, voxels[stage], strided)
+            shrinks = math.prod(unet.strides[stage]) if block == 0 else 1
+            total += residual_block(c_in, c_out, taps, voxels[stage], shrinks)
             c_in = c_out
     return total
 
@@ -144,10 +153,11 @@ def _decoder(unet: UNet, voxels: Sequence[int], n_outputs: int) -> Counts:
         # kernel = stride: every voxel above meets one tap, so the work is that of the voxels below
         total += convolution(below, width, math.prod(unet.strides[stage + 1]), voxels[stage + 1])
         c_in = 2 * width
+        total += passed("upsampled", width * voxels[stage]) + passed("joined", c_in * voxels[stage])
         total += Counts(remembered=c_in * voxels[stage])
         for _ in range(convs):
             total += rectified(c_in, width, taps, voxels[stage])
             c_in = width
-        total += convolution(width, n_outputs, 1, voxels[stage]) + Counts(remembered=n_outputs * voxels[stage])
+        total += head(width, n_outputs, voxels[stage], compared=stage == 0 or i > 0)  # the loss leaves the coarsest out
         below = width
     return total

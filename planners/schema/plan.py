@@ -94,17 +94,29 @@ class Configuration(Frozen):
     loss: Part = Part(name="dice_ce")
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network starts with; empty: all equal
     schedule: Schedule
+    step_seconds: float | None = Field(default=None, gt=0)  # of training, as planned on the machine; None: not planned
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: str = ""  # configuration whose prepared cases are used; empty: its own
     previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
-    step_seconds: float | None = None  # that a training step is planned to take; None: not planned to time
     views: float | None = None  # how often the budget is expected to show a voxel of the dataset; None: not planned to time
     ceiling: Ceiling | None = None  # what the grid leaves of the labels at best; None: not measured
 
     @property
     def dimensions(self) -> int:
         return len(self.patch)
+
+    def trains_like(self, other: "Configuration | None") -> bool:
+        """Whether both are the same training: what is foreseen of it is measured again whenever a plan is made."""
+        return other is not None and self.decided() == other.decided()
+
+    def decided(self) -> "Configuration":
+        """The configuration without what is only foreseen of it: the time of a step, views of a voxel, the ceiling."""
+        return self.model_copy(update={"step_seconds": None, "views": None, "ceiling": None})
+
+    def untimed(self) -> "Configuration":
+        """The configuration without what was foreseen for the plan before it was changed."""
+        return self.model_copy(update={"step_seconds": None, "views": None})
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from autoseg.base import memory
-from autoseg.base.memory import WORKER_BYTES, check_fits, free_host_bytes, workers_that_fit
+from autoseg.base.memory import WORKER_BYTES, check_fits, free_host_bytes, freed_memory_kept, workers_that_fit
 
 GIB = 2**30
 
@@ -89,3 +89,20 @@ def test_what_does_not_fit_at_all_is_tried_with_a_warning(free, caplog):
     assert workers_that_fit(9 * GIB, 2, "scoring") == 1
     assert "scoring takes about 9.0 GiB, but only 4.0 GiB are free" in caplog.text
     assert check_fits(GIB, "scoring") and not check_fits(5 * GIB, "scoring")
+
+
+def test_freed_memory_is_kept_within_the_context_and_given_back_after_it(monkeypatch):
+    calls = []
+    library = SimpleNamespace(mallopt=lambda *given: calls.append(given), malloc_trim=lambda pad: calls.append("trim"))
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
+    with freed_memory_kept():
+        assert (-1, 2**31 - 1) in calls and "trim" not in calls
+    assert calls[-2:] == [(-1, 128 * 1024), "trim"]
+
+
+def test_another_c_library_is_told_nothing(monkeypatch):
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("asked for a library"))
+    with freed_memory_kept() as nothing:
+        assert nothing is None

@@ -116,3 +116,9 @@ def test_two_channels_attend_to_each_other_as_on_paper():
 def test_options_that_cannot_be_are_refused(name, options):
     with pytest.raises(ValueError, match=r"share|greater than 0|Extra inputs"):
         FUSIONS.options(name, options)
+
+
+def test_concat_computes_no_gradient_of_an_image_that_lacks_nothing():
+    fusion, image = FUSIONS.make(Part(name="concat"), FusionContext(2, 2)), torch.randn(1, 2, 3, 3)
+    whole, without = (torch.tensor([[[[True]], [[second]]]]) for second in (True, False))
+    assert not fusion(image, whole).requires_grad and fusion(image, without).requires_grad

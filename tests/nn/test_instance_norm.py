@@ -41,6 +41,21 @@ def test_the_layout_stays(norm, layout):
     assert result.stride() == image.stride() == image.grad.stride()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rectified_values_and_gradients_are_those_of_both_steps_of_torch(norm, layout):
+    norm.double()
+    image = (3 * torch.randn(2, 3, 4, 6, 5, dtype=torch.float64) + 2).to(memory_format=LAYOUTS[layout]).requires_grad_()
+    expected = with_gradients(lambda x: F.leaky_relu(F.instance_norm(x, weight=norm.weight, bias=norm.bias), 0.01), norm, image)
+    for mine, theirs in zip(with_gradients(lambda x: norm.rectified(x, 0.01), norm, image), expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_gradients_of_what_is_rectified_are_its_differences(norm):
+    norm.double()
+    image = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, weight, bias: norm.rectified(x, 0.01), (image, norm.weight, norm.bias))
+
+
 def test_in_half_precision_statistics_are_single(norm):
     image = (torch.randn(1, 3, 8, 8) + 300).bfloat16().requires_grad_()  # 300 + 0.5 has no bfloat16
     result = norm(image)

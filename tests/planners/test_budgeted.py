@@ -25,8 +25,8 @@ def plan(fingerprint, hardware=LAPTOP, **budget):
 
 
 def training_seconds(configuration, hardware) -> float:
-    needed = configuration.architecture.cost(configuration.patch, 1, 3, batch=configuration.batch)
-    return needed.training_flops / hardware.flops_per_s
+    return configuration.architecture.step_seconds(configuration.patch, 1, 3, batch=configuration.batch,
+                                                   speed=hardware.speed)
 
 
 SMALL, LARGE = dataset((36, 50, 35)), dataset((200, 400, 400), (2.0, 0.8, 0.8))
@@ -139,3 +139,8 @@ def test_a_small_lesion_keeps_four_voxels_along_each_axis():
     for ml, spacing in ((0.3, 1.0), (0.5, 1.5), (0.8, 2.0)):
         made = plan(with_lesions(ml), seconds_per_fold=600)
         assert made.configurations["3d_fullres"].spacing_mm == (3.0, spacing, spacing)
+
+
+def test_the_plan_says_how_long_a_step_is_to_take():
+    for configuration in plan(SMALL).configurations.values():
+        assert configuration.step_seconds == pytest.approx(training_seconds(configuration, LAPTOP), abs=1e-4)

@@ -4,7 +4,7 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.planning import resolve as resolve_module
-from autoseg.planning.resolve import check_started, resolve_plan
+from autoseg.planning.resolve import apply_changes, check_started, resolve_plan
 from autoseg.planning.store import configuration_of, is_current
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
@@ -122,3 +122,21 @@ def test_a_plan_of_a_file_must_be_of_the_dataset_that_is_named(workspace, tmp_pa
     write_json(tmp_path / "other.json", small_plan().model_copy(update={"dataset": "Dataset002_Other"}))
     with pytest.raises(UserError, match=r"of another dataset.*Dataset002_Other"):
         resolved(workspace, file=tmp_path / "other.json")
+
+
+def test_the_planned_seconds_of_a_step_go_with_what_they_hold_for():
+    plan = small_plan()
+    timed = plan.configurations[NAME].model_copy(update={"step_seconds": 0.2})
+    plan = plan.model_copy(update={"configurations": {NAME: timed}})
+    seconds = [apply_changes(plan, NAME, [change]).configurations[NAME].step_seconds
+               for change in ("batch=3", "schedule.learning_rate=0.5")]
+    assert seconds == [None, 0.2]
+
+
+def test_a_started_model_may_have_been_planned_with_another_speed(workspace, caplog):
+    started = small_plan()
+    timed = started.configurations[NAME].model_copy(update={"step_seconds": 0.2})
+    start(workspace, started.model_copy(update={"configurations": {NAME: timed}}))
+    with caplog.at_level("INFO"):
+        resolved(workspace)
+    assert "keeps the plan" not in caplog.text

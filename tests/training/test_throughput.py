@@ -12,7 +12,7 @@ from autoseg.preprocessing.prepare import prepare
 from autoseg.training import throughput as throughput_module
 from autoseg.training.state import new_state
 from autoseg.training.tasks.segmentation import Segmentation
-from autoseg.training.throughput import fastest_forward, measure_throughput
+from autoseg.training.throughput import SlowerThanPlanned, fastest_forward, measure_throughput
 from tests_support import small_plan, sphere_case
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -112,3 +112,17 @@ def test_cuda_graphs_are_for_steps_that_wait_for_the_host(task, gpu, clock, monk
     monkeypatch.setattr(throughput_module, "_wait", lambda runtime: clock.advance(computing))
     fastest_forward(task, state_of(task), itertools.repeat(None), gpu, clock=clock)
     assert asked == [mode]
+
+
+def test_steps_that_are_slower_than_planned_are_told_at_the_start_and_once_more():
+    slower = SlowerThanPlanned(0.2)
+    sentences = [bool(slower.sentence(seconds)) for seconds in (0.24, 0.3, 0.32, 0.6, 2.0)]
+    assert sentences == [False, True, False, True, False]
+
+
+def test_the_sentence_names_what_was_planned_and_measured():
+    assert "350 ms where 200 ms were planned" in SlowerThanPlanned(0.2).sentence(0.35)
+
+
+def test_a_plan_that_says_nothing_of_a_step_is_not_compared():
+    assert SlowerThanPlanned(None).sentence(1e9) == ""

@@ -16,9 +16,12 @@ def filled(image_BCDHW: torch.Tensor, available: torch.Tensor | None, fill_C: to
     if available is None:
         return image_BCDHW
     if available.device.type == "cpu" and of_channels(available):
-        without = [sample for sample, channels in enumerate(available.flatten(1).tolist()) if not any(channels)]
+        of_samples = available.flatten(1).tolist()
+        without = [sample for sample, channels in enumerate(of_samples) if not any(channels)]
         if without:
             raise ValueError(f"every sample of a batch needs a channel, found none available in {without}")
+        if all(all(channels) for channels in of_samples):
+            return image_BCDHW  # nothing to learn, so the first convolution computes no gradient of its input
     return torch.where(available, image_BCDHW, fill_C.view(1, -1, *[1] * (image_BCDHW.ndim - 2)).to(image_BCDHW.dtype))
 
 

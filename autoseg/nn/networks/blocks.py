@@ -1,5 +1,6 @@
 """The building blocks of U-Nets in two and three dimensions."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -46,6 +47,15 @@ def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[i
     return CONV[len(kernel)](c_in, c_out, tuple(kernel), tuple(stride), [k // 2 for k in kernel], bias=bias)
 
 
+def normalized(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True
+               ) -> tuple[Convolution, InstanceNorm]:
+    """A convolution and its normalisation, which takes any bias away: so its gradient is 0 and is not computed."""
+    layer = convolution(c_in, c_out, kernel, stride, bias)
+    if layer.bias is not None:
+        layer.bias.requires_grad_(False)
+    return layer, InstanceNorm(c_out)
+
+
 def voxelwise(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
     """A convolution of kernel 1; on a CPU as a matrix product, which reads channels last as they are.
 
@@ -66,14 +76,12 @@ def upsampled(layer: Transposed, x: torch.Tensor) -> torch.Tensor:
     channels, *kernel = layer.weight.shape[1:]
     n_samples, *space = x.shape[:1] + x.shape[2:]
     n = len(space)
-    blocks = F.linear(x.movedim(1, -1), layer.weight.movedim(1, -1).flatten(1).t())
+    bias = None if layer.bias is None else layer.bias.repeat(math.prod(kernel))
+    blocks = F.linear(x.movedim(1, -1), layer.weight.movedim(1, -1).flatten(1).t(), bias)
     blocks = blocks.view(n_samples, *space, *kernel, channels)
     interleaved = [0, *(axis for i in range(n) for axis in (1 + i, 1 + n + i)), 1 + 2 * n]
     size = [edge * k for edge, k in zip(space, kernel, strict=True)]
-    result = blocks.permute(interleaved).reshape(n_samples, *size, channels)
-    if layer.bias is not None:
-        result = result + layer.bias.to(blocks.dtype)
-    return result.movedim(-1, 1)
+    return blocks.permute(interleaved).reshape(n_samples, *size, channels).movedim(-1, 1)
 
 
 def _as_product(x: torch.Tensor) -> bool:
@@ -86,8 +94,11 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None):
         stride = stride or [1] * len(kernel)
-        super().__init__(convolution(c_in, c_out, kernel, stride), InstanceNorm(c_out),
-                         nn.LeakyReLU(SLOPE, inplace=True))
+        super().__init__(*normalized(c_in, c_out, kernel, stride), nn.LeakyReLU(SLOPE, inplace=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        convolve, norm, _ = self
+        return norm.rectified(convolve(x), SLOPE)
 
 
 class ResidualBlock(nn.Module):
@@ -102,12 +113,12 @@ class ResidualBlock(nn.Module):
         n = len(kernel)
         stride = tuple(stride or [1] * n)
         self.first = ConvBlock(c_in, c_out, kernel, stride)
-        self.second = nn.Sequential(convolution(c_out, c_out, kernel, [1] * n), InstanceNorm(c_out))
+        self.second = nn.Sequential(*normalized(c_out, c_out, kernel, [1] * n))
         shortcut: list[nn.Module] = []
         if max(stride) > 1:
             shortcut.append(POOL[n](stride, stride))
         if c_in != c_out:
-            shortcut += [convolution(c_in, c_out, [1] * n, [1] * n, bias=False), InstanceNorm(c_out)]
+            shortcut += normalized(c_in, c_out, [1] * n, [1] * n, bias=False)
         self.shortcut = nn.Sequential(*shortcut)
         self.activation = nn.LeakyReLU(SLOPE, inplace=True)
 
