@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoseg.base.progress import duration
-from autoseg.evaluation.statistics import judge, paired_difference
+from autoseg.evaluation.statistics import MARGIN, judge, paired_difference
 from autoseg.selection.race_types import Decision, PairTest, Race, Rung, RungScore
 from planners.rules.budget import least_budget
 
@@ -44,32 +44,37 @@ def worst_extra(n_candidates: int, shares: Sequence[float]) -> float:
     return sum((n - after) * share for n, after, share in zip(before, left, shares, strict=True))
 
 
-def plan_time(seconds_left: float, n_candidates: int, rounds: int) -> RaceTime:
+def plan_time(seconds_left: float, n_candidates: int, rounds: int, least_seconds: float = 0.0) -> RaceTime:
     """The time of each fold, so that all folds and the costliest race fit, with `rounds` folds one after the other.
 
-    Early rungs that would be too short to say anything are left out.
+    Early rungs are left out where the costliest candidate could not learn anything by then: it takes `least_seconds`. The
+    last rung is always there.
     """
     for first in range(len(SHARES)):
         shares = SHARES[first:] if n_candidates > 1 else ()
         fold_seconds = seconds_left / (rounds + worst_extra(n_candidates, shares))
-        if not shares or shares[0] * fold_seconds >= SHORTEST_RUNG_SECONDS:
+        if not shares or shares[0] * fold_seconds >= max(SHORTEST_RUNG_SECONDS, least_seconds):
             break
     return RaceTime(fold_seconds, shares)
 
 
 def admit(least_seconds: Mapping[str, float], seconds_left: float, rounds: int) -> tuple[RaceTime, dict[str, str]]:
-    """The time of a race, and why candidates are left out: a fold's time is less than they take `at least` for anything.
+    """The time of a race, and why candidates are left out: half a fold, where the last rung is, is too short for them.
 
-    The costliest are left out first, until the others can be trained. Where none can, all are left out.
+    The costliest are left out first. The last one that is left needs no race, only a fold. Where not even that is there,
+    all are left out.
     """
     admitted, left_out = sorted(least_seconds, key=lambda title: least_seconds[title]), {}
-    time = plan_time(seconds_left, len(admitted), rounds)
-    while admitted and least_seconds[admitted[-1]] > time.fold_seconds:
-        title = admitted.pop()
-        left_out[title] = (f"a fold of it takes {duration(least_seconds[title])} at least, and there are "
-                           f"{duration(time.fold_seconds)}")
-        time = plan_time(seconds_left, max(1, len(admitted)), rounds)
-    return time, left_out
+    while admitted:
+        costliest = admitted[-1]
+        time = plan_time(seconds_left, len(admitted), rounds, least_seconds[costliest])
+        available = time.fold_seconds * (time.shares[-1] if time.shares else 1.0)
+        if least_seconds[costliest] <= available:
+            return time, left_out
+        admitted.pop()
+        left_out[costliest] = (f"it takes {duration(least_seconds[costliest])} to learn anything, and has "
+                               f"{duration(available)}")
+    return RaceTime(0.0, ()), left_out
 
 
 def decide(scores: Sequence[RungScore], step_flops: Mapping[str, float], n_places: int, *, is_first: bool, is_last: bool,
@@ -77,7 +82,7 @@ def decide(scores: Sequence[RungScore], step_flops: Mapping[str, float], n_place
     """Who goes on after a rung, in the order of `scores`.
 
     The leader has the highest mean. Others are dropped where they are behind it beyond noise: the 95 % interval of the
-    paired difference lies below 0. Of those that are left at most `n_places` go on, by their mean; after the last rung the
+    paired difference lies below 0, and not within the margin that does not matter. Of those that are left at most `n_places` go on, by their mean; after the last rung the
     leader alone. The largest keeps its place after the first rung, unless it is behind by WIDE_MARGIN beyond noise.
     """
     ranked = sorted((score for score in scores if not score.fault),
@@ -101,7 +106,7 @@ def decide(scores: Sequence[RungScore], step_flops: Mapping[str, float], n_place
 
 def _against(score: RungScore, leader: RungScore, *, is_largest: bool, seed: int) -> Decision:
     difference = paired_difference(score.dice, leader.dice, seed)
-    behind = judge(difference, margin=0.0) == "worse"
+    behind = judge(difference, margin=MARGIN) == "worse"
     wide = behind and difference.high is not None and difference.high < -WIDE_MARGIN
     if is_largest:
         reason = (f"it is the largest, and behind by more than {WIDE_MARGIN} beyond noise" if wide
