@@ -20,7 +20,7 @@ from autoseg.orchestrate.run import ExecutionOptions, RunResult, concluded, curr
 from autoseg.orchestrate.stopwatch import Stopwatch, running
 from autoseg.planning.estimate import LEAST_ITERATIONS, least_fold_seconds, step_flops
 from autoseg.planning.probe import ProbedHardware
-from autoseg.planning.store import read_fingerprint
+from autoseg.planning.store import read_fingerprint, read_plan
 from autoseg.selection.race import RaceTime, admit
 from autoseg.selection.race_text import as_lines
 from autoseg.selection.race_types import Race, RaceCandidate
@@ -113,7 +113,9 @@ def _entry(workspace: Workspace, name: str, asked: TotalOptions, folds: tuple[in
            ) -> _Entry:
     """Plan with every planner. The time of a fold is known only later; one fold more than there are stands for the rest."""
     budget = Budget(memory_bytes=asked.memory_bytes, seconds_per_fold=asked.seconds / (len(folds) + 1))
-    plans = {planner: current_or_new_plan(workspace, name, planner, budget, execution) for planner in asked.planners}
+    for planner in asked.planners:
+        current_or_new_plan(workspace, name, planner, budget, execution)
+    plans = {planner: read_plan(workspace, name, planner) for planner in asked.planners}
     stages = {planner: in_stages(plan, asked.configurations) for planner, plan in plans.items()}
     return _Entry(workspace, name, asked.seconds, folds, plans, stages, execution)
 
