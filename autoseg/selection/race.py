@@ -82,8 +82,9 @@ def decide(scores: Sequence[RungScore], step_flops: Mapping[str, float], n_place
     """Who goes on after a rung, in the order of `scores`.
 
     The leader has the highest mean. Others are dropped where they are behind it beyond noise: the 95 % interval of the
-    paired difference lies below 0, and not within the margin that does not matter. Of those that are left at most `n_places` go on, by their mean; after the last rung the
-    leader alone. The largest keeps its place after the first rung, unless it is behind by WIDE_MARGIN beyond noise.
+    paired difference lies below 0, and not within the margin that does not matter. Of those that are left at most
+    `n_places` go on, by their mean; after the last rung the leader alone. The largest keeps its place after the first rung,
+    unless it is behind by WIDE_MARGIN beyond noise.
     """
     ranked = sorted((score for score in scores if not score.fault),
                     key=lambda score: (-_mean(score), step_flops[score.candidate], score.candidate))

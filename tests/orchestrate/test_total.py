@@ -1,4 +1,4 @@
-"""A run within a total time: the race is held, stopped, gone on with and refused; only the winner is trained on every fold."""
+"""A run within a total time: the race is held, stopped, gone on with and refused; only the winner gets every fold."""
 
 import re
 
@@ -289,7 +289,8 @@ def test_a_cluster_and_several_planners_without_a_total_are_refused(home, capsys
 
 
 def test_the_command_prints_the_race(home, trainings, capsys):
-    assert command.main(["1", "--total", "50m", "--folds", "0", "--device", "cpu", "--workers", "1", "--home", str(home)]) == 0
+    options = ["--total", "50m", "--folds", "0", "--device", "cpu", "--workers", "1", "--home", str(home)]
+    assert command.main(["1", *options]) == 0
     assert "race:\n  after 1/8 of a fold's time" in capsys.readouterr().out
 
 
