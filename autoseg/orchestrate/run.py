@@ -17,6 +17,7 @@ from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
 from autoseg.planning.resolve import check_started, resolve_plan
 from autoseg.planning.store import configuration_of, current_plan
+from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
 from autoseg.training.assemble import assemble
 from autoseg.workspace.names import Workspace
@@ -38,12 +39,15 @@ class ExecutionOptions:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The outcome of every fold, the selection, and the report; `faults` says why nothing was selected."""
+    """The outcome of every fold, the selection, and the report; `faults` says why nothing was selected. With a total time
+    there is the `race` that decided what was trained.
+    """
 
     outcomes: tuple[Outcome, ...]
     selection: Selection | None
     report: Path
     faults: tuple[str, ...] = ()
+    race: Race | None = None
 
 
 def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
@@ -61,7 +65,7 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
     with connected(execution.cluster) as nodes:
         budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-        planned = _planned(workspace, name, planner, budget, execution, nodes)
+        planned = current_or_new_plan(workspace, name, planner, budget, execution, nodes)
         stages = in_stages(planned, configurations)
         wanted = choose_folds(workspace, name, folds)
         trained = [configuration for stage in stages for configuration in stage]
@@ -70,6 +74,12 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
             cluster.preprocess(nodes, name, planner, trained, workspace)
         pipeline.preprocess(name, planner=planner, configurations=trained, home=workspace.home, workers=execution.workers)
         outcomes = _train(workspace, planned, stages, wanted, execution, nodes)
+    return concluded(workspace, name, outcomes, wanted, execution)
+
+
+def concluded(workspace: Workspace, name: str, outcomes: Sequence[Outcome], wanted: Sequence[int | str],
+              execution: ExecutionOptions) -> RunResult:
+    """Choose among the trained models, and report; both work with what there is."""
     selection: Selection | None = None
     faults: tuple[str, ...] = ()
     try:
@@ -123,8 +133,8 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
     return [stage for stage in ([name for name in names if name not in later], later) if stage]
 
 
-def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions,
-             nodes: Nodes | None) -> Plan:
+def current_or_new_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions,
+                        nodes: Nodes | None = None) -> Plan:
     """The plan of the dataset. An existing plan is kept while it is of this data, budget and memory: speed is measured, so
     that a new plan could differ.
     """
@@ -141,25 +151,32 @@ def _planned(workspace: Workspace, dataset: str, planner: str, budget: Budget, e
 
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],
            execution: ExecutionOptions, nodes: Nodes | None) -> list[Outcome]:
-    """Every fold of every configuration, stage by stage; a cascade is not started where its earlier stage failed."""
-    tasks_by_configuration = {}
-    for configuration in (configuration for stage in stages for configuration in stage):
-        resolved = resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner)
-        tasks_by_configuration[configuration] = begin_folds(workspace, resolved, configuration, folds,
-                                                            save_probabilities=True)
-    overview = Overview([task for tasks in tasks_by_configuration.values() for task in tasks],
+    """Every fold of every configuration, stage by stage."""
+    tasks = []
+    for stage in stages:
+        resolved = [(configuration, resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner))
+                    for configuration in stage]
+        tasks.append([task for configuration, plan in resolved
+                      for task in begin_folds(workspace, plan, configuration, folds, save_probabilities=True)])
+    return train_stages(tasks, execution, workspace.home, nodes)
+
+
+def train_stages(stages: Sequence[Sequence[FoldTask]], execution: ExecutionOptions, home: Path, nodes: Nodes | None = None
+                 ) -> list[Outcome]:
+    """Train folds, stage by stage; a cascade is not started where its earlier stage failed."""
+    overview = Overview([task for stage in stages for task in stage],
                         n_devices=len(execution.devices) if nodes is None else nodes.n_folds_at_once)
     outcomes: list[Outcome] = []
     with shown(overview):
         for stage in stages:
             unfinished = {outcome.task.configuration for outcome in outcomes if outcome.fault}
             tasks = []
-            for task in (task for configuration in stage for task in tasks_by_configuration[configuration]):
-                earlier = planned.configurations[task.configuration].previous
+            for task in stage:
+                earlier = task.planned.configurations[task.configuration].previous
                 if earlier in unfinished:
                     outcomes.append(Outcome(task, None, f"not started, because folds of {earlier} failed"))
                     overview.failed.add(task.title)
                 else:
                     tasks.append(task)
-            outcomes += train_tasks(tasks, overview, execution, workspace.home, nodes)
+            outcomes += train_tasks(tasks, overview, execution, home, nodes)
     return outcomes

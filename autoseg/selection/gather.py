@@ -11,6 +11,7 @@ from autoseg.evaluation.types import CaseScore
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import Member
 from autoseg.prediction.models import trained_model
+from autoseg.selection.race_types import Race
 from autoseg.training.splits import read_splits
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_model
@@ -82,8 +83,9 @@ def gather(workspace: Workspace, dataset: CrossValidation) -> tuple[list[Contend
     started = [model for model in workspace.models(dataset.name) if model.started_folds()]
     if not started:
         raise UserError("nothing was trained", where=dataset.name, do=f"train all folds with autoseg_train {dataset.name}")
+    dropped = read_dropped(workspace, dataset.name)
     for model in started:
-        result = _contender(model, dataset)
+        result = _contender(model, dataset, dropped.get(model.title, ""))
         if isinstance(result, Contender):
             contenders.append(result)
         else:
@@ -94,7 +96,13 @@ def gather(workspace: Workspace, dataset: CrossValidation) -> tuple[list[Contend
     return contenders, faults
 
 
-def _contender(model: ModelFolder, dataset: CrossValidation) -> Contender | str:
+def read_dropped(workspace: Workspace, dataset: str) -> dict[str, str]:
+    """Why a race dropped each configuration that it dropped, by the title of its model; empty where there was no race."""
+    path = workspace.race(dataset)
+    return read_model(path, Race).dropped if path.is_file() else {}
+
+
+def _contender(model: ModelFolder, dataset: CrossValidation, dropped: str) -> Contender | str:
     plan = model.read_plan()
     title = f"{model.configuration} ({plan.planner})"
     if not plan.labels.means_the_same_as(dataset.labels):
@@ -102,6 +110,9 @@ def _contender(model: ModelFolder, dataset: CrossValidation) -> Contender | str:
     finished = [fold.name for fold in model.all_folds() if fold.name.isdecimal() and fold.is_finished]
     missing = [str(fold) for fold in range(len(dataset.validation)) if str(fold) not in finished]
     if missing:
+        if dropped and not finished:
+            return (f"{title}: dropped in the race, since {dropped}; to train it nevertheless: "
+                    f"{_commands(plan, model.configuration, missing)}")
         return (f"{title}: {_folds(missing)} not finished; finish with "
                 f"{_commands(plan, model.configuration, missing)}")
     results = {fold: read_model(model.fold(fold).result, FoldResult) for fold in finished}

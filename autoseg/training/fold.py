@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from autoseg.batches.loader import BatchStream
 from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.preprocessing.store import open_cases, open_prepared
-from autoseg.training.job import FoldJob
+from autoseg.training.job import FoldJob, Pause
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
@@ -29,13 +30,15 @@ from autoseg.training.tasks import EpochScore, Task
 from autoseg.training.throughput import VALIDATION_SHARE, Clock, SlowerThanPlanned, measure_throughput, step_of
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
-from planners.rules.budget import Throughput, follow, resolve, revise
+from planners.rules.budget import Throughput, adopt, follow, resolve, revise
 from planners.schema.plan import InputDropout
 
 logger = logging.getLogger(__name__)
 
 # Share of the device's memory that the data may fill.
 _RESIDENT_SHARE = 1 / 3
+# Before a pause no epoch is shorter than this share of the others: checking and saving would cost more than it teaches.
+_SHORTEST_EPOCH = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ class _Training:
     started: float
     clock: Clock
     on_epoch: Callable[[], object]
+    pause: Pause | None
 
 
 def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], object] = lambda: None, *,
-               clock: Clock = time.monotonic) -> None:
-    """Train until the schedule ends and write the fold's weights.
+               pause: Pause | None = None, clock: Clock = time.monotonic) -> None:
+    """Train until the schedule ends and write the fold's weights, or until a `pause` and write its weights.
 
     `started` is the time of the `clock` at which the budget starts; `on_epoch` is called when the records of an
     epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises AutosegError
@@ -71,6 +75,9 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
         state.restore(saved["train"])
         stream.load_state_dict(saved["stream"])
         started -= state.seconds
+        if saved.get("planned_seconds", job.planned_seconds) != job.planned_seconds:
+            state.schedule = adopt(state.schedule, job.configuration.schedule, throughput, state.iteration,
+                                   agreed(clock() - started))
         logger.info("%s resumes at iteration %d", job.title, state.iteration)
     else:
         state.schedule = resolve(job.configuration.schedule, throughput, agreed(clock() - started))
@@ -86,7 +93,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     try:
         with runtime.same_shapes():
-            _iterate(_Training(job, task, runtime, forward, stream, started, clock, on_epoch), state, throughput)
+            _iterate(_Training(job, task, runtime, forward, stream, started, clock, on_epoch, pause), state, throughput)
     except KeyboardInterrupt:
         logger.warning("stopped at iteration %d; the same command resumes at the last epoch", state.iteration)
         raise
@@ -94,7 +101,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
         stream.close()
     state.seconds = clock() - started
     if is_first():
-        _finish(job, state)
+        _write_weights(job.folder.checkpoint if pause is None else pause.weights, job, state)
 
 
 def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
@@ -126,10 +133,10 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
     _warn_if_slower(job, slower, throughput)
     patches = _validation_patches(job, task, runtime)
     state.model.train()
+    state.seconds = agreed(clock() - training.started)
     with progress_bar(f"training fold {job.fold}", state.schedule.iterations, "it", state.iteration) as bar:
-        while not state.finished:
+        while steps := _steps(training, state, throughput):
             epoch_start, first = clock(), state.iteration
-            steps = min(state.schedule.iterations_per_epoch, state.schedule.iterations - state.iteration)
             rate = learning_rate(state.schedule, state.iteration)
             losses = []
             for _ in range(steps):
@@ -153,6 +160,18 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
                 _save(job, state, training.stream)
                 bar.set_postfix_str(", ".join(filter(None, (f"loss {mean_loss:.3f}", score.text))))
                 training.on_epoch()
+
+
+def _steps(training: _Training, state: TrainState, throughput: Throughput) -> int:
+    """The iterations of the next epoch, which ends early at a pause; 0 where the training ends or pauses."""
+    steps = min(state.schedule.iterations_per_epoch, state.schedule.iterations - state.iteration)
+    if training.pause is None:
+        return steps
+    left = training.pause.seconds - throughput.reserve_seconds(mirroring=False) - state.seconds
+    affordable = int(left / throughput.seconds_per_iteration)
+    if affordable >= max(1, steps * _SHORTEST_EPOCH):
+        return min(steps, affordable)
+    return min(steps, 0 if state.iteration else 1)  # a network that was never trained says nothing
 
 
 def _check_finite(job: FoldJob, state: TrainState, loss: float) -> None:
@@ -184,13 +203,14 @@ def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) 
 
 def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
     save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
-                                 "training": list(job.training), "seed": job.seed})
+                                 "training": list(job.training), "seed": job.seed,
+                                 "planned_seconds": job.planned_seconds})
     write_json(job.folder.schedule, state.schedule)
 
 
-def _finish(job: FoldJob, state: TrainState) -> None:
+def _write_weights(path: Path, job: FoldJob, state: TrainState) -> None:
     with AveragedWeights(state) as model:
-        save_weights(job.folder.checkpoint, model.state_dict(),
+        save_weights(path, model.state_dict(),
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
                       "iterations": state.iteration, "seconds": round(state.seconds, 1),
                       "training": list(job.training),

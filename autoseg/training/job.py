@@ -12,6 +12,16 @@ from planners.schema.plan import Configuration, Plan
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Where a training pauses, to go on later from its saved state: when its own time and one prediction of its validation
+    cases, without mirroring, take `seconds` together. Its averaged weights are written to `weights`.
+    """
+
+    seconds: float
+    weights: Path
+
+
+@dataclass(frozen=True)
 class FoldJob:
     """One fold of one configuration.
 
@@ -36,6 +46,11 @@ class FoldJob:
     @property
     def configuration(self) -> Configuration:
         return self.plan.configurations[self.name]
+
+    @property
+    def planned_seconds(self) -> float | None:
+        """The time budget of the plan; None where the iterations are given."""
+        return self.configuration.schedule.budget_seconds
 
     @property
     def title(self) -> str:

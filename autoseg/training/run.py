@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
@@ -13,16 +14,33 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.job import FoldJob
+from autoseg.training.job import FoldJob, Pause
 from autoseg.training.tasks.segmentation import Segmentation
-from autoseg.training.validate import FoldResult, save_missing_probabilities, validate_fold, without_probabilities
-from autoseg.workspace.files import read_model, write_json
+from autoseg.training.validate import (
+    FoldResult,
+    predict_missing,
+    save_missing_probabilities,
+    validate_fold,
+    without_probabilities,
+)
+from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
+from planners.rules.budget import has_begun_to_decay, with_budget
 from planners.schema.plan import Plan, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A training that can go on: how long it trained, and how long its validation cases took to predict."""
+
+    iterations: int
+    training_seconds: float
+    validation_seconds: float
 
 
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
@@ -100,6 +118,57 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         return _validated(job, truths, runtime, save_probabilities)
 
 
+def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime, *, rung: int,
+                 seconds: float, seed: int = 0, on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> Paused:
+    """Train a fold until its time and one prediction of its validation cases take `seconds`, and predict these cases.
+
+    Weights and probabilities are kept for this `rung`; what is there is not made again. A later call, or `run_fold`, goes
+    on from the pause.
+    """
+    started = time.monotonic()
+    folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
+    _check_others(workspace, planned, configuration, ())
+    weights = folder.rung_weights(rung)
+    with locked(folder.path):
+        job, _ = assemble(workspace, planned, configuration, fold, seed)
+        _start(workspace, job, restart=False)
+        if not weights.is_file():
+            _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
+        validation_start = time.monotonic()
+        _, facts = load_weights(weights)
+        model = load_model(job.plan, job.configuration, weights, runtime)
+        predict_missing(job, model, runtime, lambda name: folder.rung_probabilities(rung, name))
+        return Paused(iterations=facts["iterations"], training_seconds=facts["seconds"],
+                      validation_seconds=time.monotonic() - validation_start)
+
+
+def adopt_plan(workspace: Workspace, planned: Plan, configuration: str) -> Path:
+    """Write the plan of a model whose folds were paused, so that they go on with another budget; its file.
+
+    Raises UserError where the plan differs in more than the budget, or where a fold has begun to decay: it cannot go on with
+    another end.
+    """
+    model = workspace.model(planned.dataset, planned.planner, configuration)
+    if model.has_plan and not _same_model(model.read_plan(), planned, configuration):
+        budget = planned.configurations[configuration].schedule.budget_seconds
+        started = with_budget(model.read_plan(), budget)
+        decaying = [f"fold {fold.name}" for fold in model.started_folds() if _decays(fold)]
+        if decaying or not _same_model(started, planned, configuration):
+            raise UserError("this model cannot go on with another budget", where=model.plan,
+                            found=f"{', '.join(decaying)} past the constant learning rate" if decaying else "another plan",
+                            do="train with the same options, or remove these folds")
+        write_json(model.plan, planned)
+    return model.plan
+
+
+def _decays(fold: FoldFolder) -> bool:
+    """Whether the end of a training is fixed: its rate depends on it from the decay on."""
+    records = read_records(fold.metrics)
+    if fold.is_trained or not records:
+        return fold.is_trained
+    return has_begun_to_decay(read_model(fold.schedule, ResolvedSchedule), records[-1]["iteration"])
+
+
 def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool) -> FoldResult:
     """Predict and score the validation cases of a trained fold, and write its result."""
     validation_start = time.monotonic()
@@ -135,9 +204,10 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
         write_json(job.folder.encoder, job.encoder)
 
 
-def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object]) -> None:
+def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object], pause: Pause | None = None
+           ) -> None:
     try:
-        train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch)
+        train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch, pause=pause)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

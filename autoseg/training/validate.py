@@ -1,7 +1,7 @@
 """Predicts a fold's validation cases at full size, writes the masks and scores them against the raw labels."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
@@ -101,6 +101,17 @@ def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime,
             faults.append(f"{name}: {error}")
     if faults:
         raise ManyFaults(job.title, faults)
+
+
+def predict_missing(job: FoldJob, model: FoldModel, runtime: Runtime, path_of: Callable[[str], Path]) -> None:
+    """Write the probabilities of the validation cases, without mirroring, to files of one's own; what is there is kept."""
+    missing, memory = [name for name in job.validation if not path_of(name).is_file()], PredictionMemory()
+    for name in progress(missing, f"comparing fold {job.fold}", len(missing)):
+        prepared = open_prepared(job.cases, name)
+        logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=False,
+                                  conditions=job.conditions.get(name, CaseConditions()), memory=memory)
+        write_probabilities(path_of(name), restore_probabilities(logits, prepared, job.plan, job.configuration),
+                            job.plan.labels.has_regions)
 
 
 def _mask(job: FoldJob, name: str) -> Path:

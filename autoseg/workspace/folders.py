@@ -75,6 +75,19 @@ class FoldFolder:
         """The probabilities of a validation case, written where they were asked for."""
         return self.path / "probabilities" / f"{name}.b2nd"
 
+    @property
+    def race(self) -> Path:
+        """What a race keeps of this fold until it is decided: a folder for each rung."""
+        return self.path / "race"
+
+    def rung_weights(self, rung: int) -> Path:
+        """The averaged weights at a rung of a race."""
+        return self.race / f"rung_{rung}" / "weights.safetensors"
+
+    def rung_probabilities(self, rung: int, name: str) -> Path:
+        """The probabilities of a validation case at a rung of a race."""
+        return self.race / f"rung_{rung}" / "probabilities" / f"{name}.b2nd"
+
     def ablation(self, ending: str) -> Path:
         """What each input contributes: .json, .md to read, and .jsonl with one record per prediction."""
         return self.path / f"ablation{ending}"

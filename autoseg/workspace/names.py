@@ -114,6 +114,14 @@ class Workspace:
         """What was compared to decide it."""
         return self.models_root / dataset / "selection.json"
 
+    def race(self, dataset: str) -> Path:
+        """The race of configurations for a total time: its rungs, its decisions and its winner."""
+        return self.models_root / dataset / "race.json"
+
+    def race_seconds(self, dataset: str) -> Path:
+        """The time that a run with a total has taken, all its starts together."""
+        return self.models_root / dataset / "race_seconds.json"
+
     def report(self, dataset: str) -> Path:
         return self.models_root / dataset / "report.html"
 

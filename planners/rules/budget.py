@@ -18,6 +18,9 @@ MARGIN = 0.02
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
 PROVISIONAL_ITERATIONS = 1000
+# What a recipe gets in a race where it has none, as the planner `budgeted` gives it.
+RACE_EMA = 0.98
+RACE_WARM_UP = 30
 
 
 class Throughput(Frozen):
@@ -43,6 +46,21 @@ def with_budget(plan: Plan, seconds: float | None) -> Plan:
     return plan.model_copy(update={"configurations": configurations})
 
 
+def for_race(plan: Plan, seconds: float) -> Plan:
+    """The plan with schedules that can be paused and compared at any moment, and go on to other budgets.
+
+    The rate is constant until the decay, and averaged weights stand for the decay that has not come yet.
+    """
+    bound = with_budget(plan, seconds)
+    configurations = {}
+    for name, configuration in bound.configurations.items():
+        known = configuration.schedule
+        schedule = known.model_copy(update={"decay": "stable", "ema": known.ema or RACE_EMA,
+                                            "warmup_iterations": known.warmup_iterations or RACE_WARM_UP})
+        configurations[name] = configuration.model_copy(update={"schedule": schedule})
+    return bound.model_copy(update={"configurations": configurations})
+
+
 def provisional(schedule: Schedule) -> ResolvedSchedule:
     """The schedule of a training until its throughput is measured: the given iterations, or more than measuring takes."""
     return _resolved(schedule, iterations=schedule.iterations or PROVISIONAL_ITERATIONS)
@@ -59,13 +77,38 @@ def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) ->
     budget = schedule.budget_seconds
     if budget is None:
         raise ValueError("the schedule has neither iterations nor budget_seconds")
-    mirroring = throughput.reserve_seconds(mirroring=True) <= VALIDATION_SHARE * budget
-    mirroring = schedule.validation_mirroring and mirroring
+    mirroring = _affords_mirroring(schedule, throughput, budget)
     iterations = max(1, _affordable(budget, throughput, spent_seconds, mirroring))
-    shortest = int(SHORTEST_EPOCH_SECONDS / throughput.seconds_per_iteration)
     return _resolved(schedule, iterations=iterations, validation_mirroring=mirroring,
-                     iterations_per_epoch=max(1, shortest, iterations // EPOCHS_OF_A_BUDGET),
+                     iterations_per_epoch=_epoch(iterations, throughput),
                      warmup_iterations=min(schedule.warmup_iterations, iterations // 10))
+
+
+def has_begun_to_decay(schedule: ResolvedSchedule, done: int) -> bool:
+    """Whether the learning rate depends on the end: that of a `stable` training does so only from its decay on."""
+    return schedule.decay != "stable" or done > (1 - schedule.decay_share) * schedule.iterations
+
+
+def least_budget(spent_seconds: float, decay_share: float, reserve_seconds: float = 0.0) -> float:
+    """The budget of a paused training that leaves it a whole decay after what it has spent."""
+    return (spent_seconds / (1 - decay_share) + reserve_seconds) / (1 - MARGIN)
+
+
+def adopt(schedule: ResolvedSchedule, planned: Schedule, throughput: Throughput, done: int, spent_seconds: float
+          ) -> ResolvedSchedule:
+    """The schedule of a training that goes on, with the budget that its plan has now.
+
+    A training that was paused before its decay goes on with another budget than it started with, at least with one that
+    leaves it a whole decay. Every other schedule is returned as it is.
+    """
+    budget = planned.budget_seconds
+    if budget is None or has_begun_to_decay(schedule, done):
+        return schedule
+    mirroring = _affords_mirroring(planned, throughput, budget)
+    budget = max(budget, least_budget(spent_seconds, schedule.decay_share, throughput.reserve_seconds(mirroring)))
+    iterations = max(done + 1, done + _affordable(budget, throughput, spent_seconds, mirroring))
+    return schedule.model_copy(update={"budget_seconds": budget, "iterations": iterations, "validation_mirroring": mirroring,
+                                       "iterations_per_epoch": _epoch(iterations, throughput)})
 
 
 def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
@@ -83,7 +126,7 @@ def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_
     """The schedule of a budget, shortened or lengthened to the throughput that the machine keeps.
 
     The learning rate is a function of done / iterations. So a revision changes it only a little, and it still ends at
-    zero. Within THROUGHPUT_TOLERANCE of what is left nothing changes.
+    zero (a `stable` one does not change before its decay). Within THROUGHPUT_TOLERANCE of what is left nothing changes.
     """
     if schedule.budget_seconds is None or done >= schedule.iterations:
         return schedule
@@ -92,6 +135,17 @@ def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_
     if abs(iterations - schedule.iterations) <= THROUGHPUT_TOLERANCE * (schedule.iterations - done):
         return schedule
     return schedule.model_copy(update={"iterations": iterations})
+
+
+def _affords_mirroring(schedule: Schedule, throughput: Throughput, budget_seconds: float) -> bool:
+    mirrored = throughput.reserve_seconds(mirroring=True)
+    return schedule.validation_mirroring and mirrored <= VALIDATION_SHARE * budget_seconds
+
+
+def _epoch(iterations: int, throughput: Throughput) -> int:
+    """The iterations of an epoch."""
+    shortest = int(SHORTEST_EPOCH_SECONDS / throughput.seconds_per_iteration)
+    return max(1, shortest, iterations // EPOCHS_OF_A_BUDGET)
 
 
 def _affordable(budget_seconds: float, throughput: Throughput, spent_seconds: float, mirroring: bool) -> int:

@@ -2,7 +2,18 @@
 
 import pytest
 
-from planners.rules.budget import Throughput, follow, resolve, revise, with_budget
+from planners.rules.budget import (
+    MARGIN,
+    Throughput,
+    adopt,
+    follow,
+    for_race,
+    has_begun_to_decay,
+    least_budget,
+    resolve,
+    revise,
+    with_budget,
+)
 from planners.schema.plan import ResolvedSchedule, Schedule
 from tests_support import small_plan
 
@@ -105,3 +116,53 @@ def test_without_a_grant_the_plan_stays():
 def test_given_iterations_are_not_revised_although_there_is_a_budget():
     given = BUDGET.model_copy(update={"iterations": 30})
     assert revise(resolve(given, PACE, spent_seconds=1), PACE, done=15, spent_seconds=2).iterations == 30
+
+
+RACED = Schedule(learning_rate=1e-3, budget_seconds=100, decay="stable")
+
+
+def test_only_a_stable_training_before_its_decay_is_independent_of_its_end():
+    stable = resolve(RACED, PACE, spent_seconds=0)  # 88 s of half a second: 176 iterations, the last 44 decay
+    assert [has_begun_to_decay(stable, done) for done in (0, 132, 133)] == [False, False, True]
+    assert has_begun_to_decay(resolve(BUDGET, PACE, spent_seconds=0), 0)
+
+
+def test_a_paused_training_goes_on_with_the_budget_that_its_plan_has_now():
+    paused = resolve(RACED, PACE, spent_seconds=0)
+    longer = adopt(paused, RACED.model_copy(update={"budget_seconds": 200.0}), PACE, done=80, spent_seconds=40)
+    assert longer.budget_seconds == 200
+    assert longer.iterations == 80 + 2 * (196 - 40 - 10)
+
+
+def test_a_paused_training_is_left_a_whole_decay_however_little_is_given():
+    paused = resolve(RACED, PACE, spent_seconds=0)
+    shorter = adopt(paused, RACED.model_copy(update={"budget_seconds": 60.0}), PACE, done=96, spent_seconds=48)
+    assert shorter.iterations == pytest.approx(96 / 0.75, abs=1)
+    assert shorter.budget_seconds == pytest.approx(least_budget(48, 0.25, shorter_reserve(shorter)))
+    assert not has_begun_to_decay(shorter, 96)
+
+
+def shorter_reserve(schedule: ResolvedSchedule) -> float:
+    return PACE.reserve_seconds(schedule.validation_mirroring)
+
+
+def test_a_training_in_its_decay_keeps_its_end():
+    decaying = resolve(RACED, PACE, spent_seconds=0)
+    assert adopt(decaying, RACED.model_copy(update={"budget_seconds": 500.0}), PACE, done=150, spent_seconds=75) is decaying
+
+
+def test_the_least_budget_is_a_third_more_than_what_is_spent_with_its_margin():
+    assert least_budget(75, 0.25, 2.0) == pytest.approx((100 + 2) / (1 - MARGIN))
+
+
+def test_in_a_race_every_recipe_is_constant_averaged_and_bound_to_the_time():
+    plan = for_race(small_plan(schedule=Schedule(iterations=1000, learning_rate=1e-2)), 60)
+    schedule = plan.configurations["3d_fullres"].schedule
+    assert (schedule.decay, schedule.iterations, schedule.budget_seconds) == ("stable", None, 60)
+    assert schedule.ema > 0 and schedule.warmup_iterations > 0
+
+
+def test_a_race_keeps_the_average_and_the_warm_up_of_a_recipe():
+    known = Schedule(iterations=1000, learning_rate=1e-2, ema=0.9, warmup_iterations=7)
+    schedule = for_race(small_plan(schedule=known), 60).configurations["3d_fullres"].schedule
+    assert (schedule.ema, schedule.warmup_iterations) == (0.9, 7)

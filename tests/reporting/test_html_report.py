@@ -19,6 +19,8 @@ from autoseg.reporting.html.sections_provenance import changes
 from autoseg.reporting.html.sections_selection import headline, quality_control_section, selection_section
 from autoseg.reporting.html.sections_training import training_section
 from autoseg.workspace.files import write_json
+from planners.schema.plan import Schedule
+from race_samples import a_race
 from report_workspace import CASES, DATASET, EVIL, EVIL_COLUMN, EVIL_LABEL, folder, selection, write_workspace
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -228,3 +230,23 @@ def test_without_jinja2_the_user_is_told_what_to_install(workspace, monkeypatch,
 def test_an_unknown_dataset_is_refused(tmp_path, capsys):
     assert command.main(["7", "--home", str(tmp_path)]) == 2
     assert "unknown dataset '7'" in capsys.readouterr().err
+
+
+def test_a_race_is_drawn_and_told_in_words(tmp_path):
+    workspace = write_workspace(tmp_path)
+    workspace.race(DATASET).write_text(a_race().model_dump_json())
+    plan = workspace.model(DATASET, "budgeted", "3d_fullres").read_plan()
+    write_json(workspace.model(DATASET, "budgeted", "2d").plan,
+               plan.model_copy(update={"configurations": {"2d": plan.configurations["3d_fullres"]}}))
+    write_json(workspace.fold(DATASET, "budgeted", "2d", 0).schedule, Schedule(iterations=60, learning_rate=0.01))
+    page = Page(pipeline.report(1, home=workspace.home).read_text(encoding="utf-8"))
+    text = " ".join(" ".join(page.text).split())
+    assert "race" in page.ids
+    assert any("3d_fullres (budgeted): 0.800 after 59 s" in alt for alt in page.alts if alt)
+    assert "2d (budgeted) was dropped: it is behind beyond noise (-0.200 to the leader" in text
+    assert "the race cost 60 s, 5% of the total of 20 min 0 s" in text
+    assert "dropped in the race" in text and "Dropped in the race: it is behind beyond noise." in text
+
+
+def test_without_a_total_there_is_no_race_to_report(html):
+    assert "race" not in Page(html).ids

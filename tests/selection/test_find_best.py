@@ -74,7 +74,7 @@ def home(tmp_path_factory):
     raw = workspace.raw(SPHERES)
     preprocess_dataset(Dataset.open(raw), plan, NAME, workspace.cases(SPHERES, plan.planner, NAME)).raise_faults()
 
-    def written(job, task, runtime, *_):
+    def written(job, task, runtime, *_, **__):
         state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         save_weights(job.folder.checkpoint, state.model.state_dict(), {"training": list(job.training)})

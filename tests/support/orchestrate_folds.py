@@ -27,7 +27,7 @@ def pretend_to_train(monkeypatch: pytest.MonkeyPatch, bad: tuple = ()) -> list:
     """
     done = []
 
-    def written(job, task, runtime, *_):
+    def written(job, task, runtime, *_, **__):
         if job.fold in bad:
             raise UserError("this fold is bad", where=job.title)
         state = new_state(task, job.configuration, runtime, job.seed)

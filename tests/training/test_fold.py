@@ -13,7 +13,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.preprocessing.prepare import prepare
 from autoseg.preprocessing.store import write_prepared
 from autoseg.training.fold import train_fold
-from autoseg.training.job import FoldJob
+from autoseg.training.job import FoldJob, Pause
 from autoseg.training.state import new_state
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.checkpoint import load_weights
@@ -186,3 +186,70 @@ def test_regions_train_too(tmp_path, job_of):
     job = job_of("regions", labels=regions)
     assert train(job)["network.decoder.heads.0.weight"].shape[0] == 2
     assert SPHERES.n_heads == 3
+
+
+RACED = Schedule(budget_seconds=300.0, learning_rate=1e-2, decay="stable", ema=0.9)
+
+
+@pytest.fixture
+def two_seconds_a_step(monkeypatch):
+    """A clock that only steps advance."""
+    clock, step = Clock(), fold_module.train_step
+
+    def slow(*arguments):
+        clock.advance(2.0)
+        return step(*arguments)
+
+    monkeypatch.setattr(fold_module, "train_step", slow)
+    monkeypatch.setattr(throughput_module, "train_step", slow)
+    return clock
+
+
+def pause(job, clock, seconds, name="rung"):
+    rung = job.folder.path / f"{name}.safetensors"
+    train_fold(job, Segmentation(job.plan, job.configuration), CPU, clock(), pause=Pause(seconds, rung), clock=clock)
+    return load_weights(rung)
+
+
+def test_a_pause_falls_within_its_share_and_ends_an_epoch_early(job_of, two_seconds_a_step):
+    job = job_of("paused", schedule=RACED)
+    _, facts = pause(job, two_seconds_a_step, 50.0)
+    assert 40 < facts["seconds"] <= 48  # two seconds and more are kept to predict the validation case
+    assert not job.folder.checkpoint.is_file()
+    assert read_records(job.folder.metrics)[-1]["iteration"] == facts["iterations"]
+
+
+def test_a_paused_training_goes_on_as_if_it_had_not_been(job_of, two_seconds_a_step, monkeypatch):
+    step, sums = fold_module.train_step, []
+
+    def noted(state, *arguments):
+        value = step(state, *arguments)
+        sums.append((state.iteration, float(sum(p.double().sum() for p in state.average.values))))
+        return value
+
+    monkeypatch.setattr(fold_module, "train_step", noted)
+    job = job_of("twice", schedule=RACED)
+    _, first = pause(job, two_seconds_a_step, 40.0, "first")
+    _, second = pause(job, two_seconds_a_step, 100.0, "second")
+    twice, sums[:] = dict(sums), []
+    pause(job_of("once", schedule=RACED), two_seconds_a_step, 100.0)
+    assert 10 < first["iterations"] < second["iterations"]
+    assert [dict(sums)[n] for n in twice] == list(twice.values())
+
+
+def test_a_paused_training_ends_with_the_budget_that_its_plan_has_then(job_of, two_seconds_a_step):
+    clock, job = two_seconds_a_step, job_of("paused", schedule=RACED)
+    pause(job, clock, 100.0)
+    again = job_of("paused", schedule=RACED.model_copy(update={"budget_seconds": 200.0}))
+    train(again, clock=clock)
+    resolved = ResolvedSchedule.model_validate_json(job.folder.schedule.read_text())
+    records = read_records(job.folder.metrics)
+    assert resolved.budget_seconds == 200
+    assert 0.9 * 200 < clock() <= 200
+    assert records[-1]["iteration"] == resolved.iterations
+    assert records[0]["learning_rate"] == records[1]["learning_rate"] > records[-1]["learning_rate"]
+
+
+def test_a_share_that_measuring_used_up_still_trains_one_iteration(job_of, two_seconds_a_step):
+    _, facts = pause(job_of("short", schedule=RACED), two_seconds_a_step, 3.0)
+    assert facts["iterations"] == 1

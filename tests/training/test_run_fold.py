@@ -29,7 +29,7 @@ def trainings(monkeypatch):
     """Instead of training, weights are drawn and written; the list of folds for which that was done."""
     done = []
 
-    def written(job, task, runtime, *_):
+    def written(job, task, runtime, *_, **__):
         state = new_state(task, job.configuration, runtime, job.seed)
         write_json(job.folder.schedule, state.schedule)
         save_weights(job.folder.checkpoint, state.model.state_dict(), {"seconds": SECONDS, "training": list(job.training)})
@@ -146,7 +146,7 @@ def test_leading_zeros_do_not_make_another_fold(workspace, trainings):
 
 
 def test_too_little_memory_is_told_with_what_to_do(workspace, monkeypatch):
-    def exhausted(*_):
+    def exhausted(*_, **__):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(run_module, "train_fold", exhausted)

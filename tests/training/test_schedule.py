@@ -27,3 +27,15 @@ def test_both_end_at_zero(decay):
 def test_warm_up_is_linear():
     warm = [learning_rate(schedule(warmup_iterations=9, decay="cosine"), i) for i in range(3)]
     assert warm == pytest.approx([0.01, 0.02, 0.03], rel=1e-3)
+
+
+def test_stable_is_constant_until_the_decay_and_then_falls_with_the_root():
+    rates = [learning_rate(schedule(decay="stable", decay_share=0.25), i) for i in (0, 500, 750, 812.5, 999)]
+    assert rates[:3] == pytest.approx([0.1] * 3)
+    assert rates[3] == pytest.approx(0.1 * (1 - 0.25**0.5))  # a quarter of the decay
+    assert rates[4] < 0.1 * 0.003
+
+
+def test_before_its_decay_a_stable_rate_does_not_depend_on_the_end():
+    short, long = schedule(decay="stable"), schedule(decay="stable", iterations=5000)
+    assert [learning_rate(short, i) for i in range(750)] == [learning_rate(long, i) for i in range(750)]

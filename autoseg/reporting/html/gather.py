@@ -12,6 +12,7 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
+from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
 from autoseg.training.splits import N_FOLDS, USERS_OWN
 from autoseg.training.validate import FoldResult
@@ -90,6 +91,7 @@ class ReportData:
     plans: dict[str, Plan]
     models: tuple[Model, ...]
     selection: Selection | None
+    race: Race | None
     n_folds: int
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
@@ -97,6 +99,10 @@ class ReportData:
     @property
     def manifest(self) -> Manifest | None:
         return None if self.raw is None else self.raw.manifest
+
+    def dropped(self, model: Model) -> str:
+        """Why the race dropped a configuration that was not trained afterwards; empty for all others."""
+        return "" if self.race is None or model.finished else self.race.dropped.get(model.title, "")
 
     @property
     def number(self) -> str:
@@ -117,6 +123,7 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
     return ReportData(dataset=dataset, workspace=workspace, raw=raw, fingerprint=fingerprint, plans=plans,
                       models=tuple(model for model in trained if model is not None),
                       selection=reading.model(workspace.selection(dataset), Selection),
+                      race=reading.model(workspace.race(dataset), Race),
                       n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                       digests=tuple(reading.digests), faults=tuple(reading.faults))
 

@@ -11,6 +11,7 @@ from autoseg.reporting.html.gather import ReportData, gather
 from autoseg.reporting.html.sections_data import dataset_section, plan_section
 from autoseg.reporting.html.sections_inputs import inputs_section
 from autoseg.reporting.html.sections_provenance import provenance_section
+from autoseg.reporting.html.sections_race import race_section
 from autoseg.reporting.html.sections_scores import cases_section, failures_section, scores_section
 from autoseg.reporting.html.sections_selection import headline, quality_control_section, selection_section
 from autoseg.reporting.html.sections_training import training_section
@@ -27,9 +28,11 @@ def write_report(workspace: Workspace, dataset: str, path: Path) -> Path:
 
 def sections_of(data: ReportData) -> tuple[Section, ...]:
     """All sections, in the order of the page."""
-    return (scores_section(data), selection_section(data), cases_section(data, case_pictures(data)), failures_section(data),
-            quality_control_section(data), inputs_section(data), training_section(data), dataset_section(data),
-            plan_section(data), provenance_section(data))
+    race = race_section(data)
+    return (scores_section(data), selection_section(data), *([race] if race is not None else []),
+            cases_section(data, case_pictures(data)), failures_section(data), quality_control_section(data),
+            inputs_section(data), training_section(data), dataset_section(data), plan_section(data),
+            provenance_section(data))
 
 
 def render(data: ReportData) -> str:

@@ -12,7 +12,8 @@ def training_section(data: ReportData) -> Section:
     blocks: list[Block] = []
     for model in data.models:
         blocks += [Heading(model.title), _folds_table(data, model)]
-        blocks += _unfinished(data, model)
+        dropped = data.dropped(model)
+        blocks += [Text(f"Dropped in the race: {dropped}.")] if dropped else _unfinished(data, model)
         figures = curves(model)
         blocks.append(Figures(figures) if figures else Absent("No epoch was recorded yet: there are no curves."))
     if not data.models:
@@ -34,7 +35,8 @@ def seconds_left(fold: Fold) -> float | None:
 
 def _folds_table(data: ReportData, model: Model) -> Table:
     by_name = {fold.name: fold for fold in model.folds}
-    rows = [_row(name, by_name.get(name)) for name in expected_folds(data, model)]
+    dropped = bool(data.dropped(model))
+    rows = [_row(name, by_name.get(name), is_dropped=dropped) for name in expected_folds(data, model)]
     memory = model.plan.memory_bytes
     planned = f"planned for {memory / 2**30:.1f} GiB" if memory else "planned for the memory of the machine"
     return table(f"Folds of {model.title}. Time: of training, and in total with validation; for unfinished folds up to the "
@@ -43,18 +45,19 @@ def _folds_table(data: ReportData, model: Model) -> Table:
                  ("Fold", "State", "Iterations", "Training", "Total", "Time left", "Peak memory", "n", "Dice"), rows)
 
 
-def _row(name: str, fold: Fold | None) -> tuple[str | Cell, ...]:
+def _row(name: str, fold: Fold | None, *, is_dropped: bool) -> tuple[str | Cell, ...]:
     if fold is None:
-        return (name, Cell("not started", mark="bad"), *("–",) * 7)
+        return (name, Cell("not started", mark="" if is_dropped else "bad"), *("–",) * 7)
     last = fold.records[-1] if fold.records else {}
     memory = max((record.get("memory_bytes", 0) for record in fold.records), default=0)
     peak = f"{memory / 2**30:.2f} GiB" if memory else "–"
     iterations = f"{last['iteration']} of {last['iterations']}" if "iterations" in last else "–"
     result = fold.result
     if result is None:
-        left = seconds_left(fold)
+        left = None if is_dropped else seconds_left(fold)
+        state = Cell("dropped in the race") if is_dropped else Cell(fold.state, mark="bad")
         trained = duration(last["seconds"]) if "seconds" in last else "–"
-        return (name, Cell(fold.state, mark="bad"), iterations, trained, "–", "–" if left is None else duration(left), peak,
+        return (name, state, iterations, trained, "–", "–" if left is None else duration(left), peak,
                 "–", "–")
     n = "–" if result.scores is None else str(result.scores.n_cases)
     return (name, Cell("finished", mark="good"), str(result.schedule.iterations or "–"), duration(result.training_seconds),

@@ -1,0 +1,46 @@
+"""The time that a command has taken, all its starts together: what was stopped goes on counting where it was."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from autoseg.workspace.files import read_json, write_json
+
+_SECONDS_BETWEEN_SAVES = 5.0  # a command that is killed gets back at most these
+
+
+class Stopwatch:
+    """Counts on from what a file says. Only the time in which a command runs counts."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
+        self._path, self._clock = path, clock
+        self._before = float(read_json(path)["seconds"]) if path.is_file() else 0.0
+        self._started = clock()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + self._clock() - self._started
+
+    def save(self) -> None:
+        write_json(self._path, {"seconds": round(self.seconds, 1)})
+
+
+@contextmanager
+def running(stopwatch: Stopwatch, every_seconds: float = _SECONDS_BETWEEN_SAVES) -> Iterator[Stopwatch]:
+    """Save the time that has passed from time to time, and at the end, whatever ends this context."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(every_seconds):
+            stopwatch.save()
+
+    thread = threading.Thread(target=watch, name="stopwatch", daemon=True)
+    thread.start()
+    try:
+        yield stopwatch
+    finally:
+        stop.set()
+        thread.join()
+        stopwatch.save()
