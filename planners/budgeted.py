@@ -25,6 +25,7 @@ PATCH_MEMORY_GIB = 16.0  # a larger patch shows nothing more that matters
 MEMORY_SHARE = 0.9  # of the memory that is planned with; the rest is for kernels' workspace
 TRAINING_SHARE = 0.85  # of the budget; the rest is start-up, checks and the final validation
 WANTED_ITERATIONS = 2500  # below this a smaller network learns more in the same time
+LEAST_ITERATIONS = 900  # below this a smaller patch does
 ENOUGH_ITERATIONS = 30_000  # above this a larger batch uses the time better
 SMALLEST_PATCH_EDGE = 32
 WANTED_VOXELS = 2**17  # a step on fewer has a noisy gradient; small patches come in larger batches
@@ -65,10 +66,11 @@ SIZES = (
     Size(encoder="plain", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
 )
 
-# With half of the channels, for patches that would be too small otherwise.
+# With half of the channels, for patches that would hold too little otherwise. Measured on phantoms and reported of brains
+# (benchmarks/RESULTS.md, "Patch and width"): a quarter to a half of the iterations is well spent on four times the context.
 NARROW = Size(encoder="plain", features=(8, 16), largest=128, blocks_encoder=(2,), convs_decoder=2)
-CONTEXT = 1.2  # octaves of iterations that an octave of context is worth
-NARROW_COST = 1.0  # octaves of iterations
+CONTEXT = 1.2  # doublings of the iterations that a doubling of the context is worth
+NARROW_COST = 1.0  # doublings of the iterations
 
 
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
@@ -212,22 +214,22 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
 
 
 def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:
-    """The patch and the size that are worth most, where not even the smallest size can see the whole patch long enough.
+    """The patch and the size that are worth most, where not even the smallest usual size can see the whole patch long enough.
 
-    Halving the iterations costs as much as a patch that holds `2 ** (1 / CONTEXT)` times less of the median case.
+    Iterations are traded for context: halving them costs as much as a patch that holds 2 ** (1 / CONTEXT) times less of the
+    median case. Below LEAST_ITERATIONS nothing is worth its context.
     """
-    tried = [shape]
-    while (smaller := _halved(tried[-1], base.spacing_mm)) is not None:
-        tried.append(smaller)
+    patches = [shape]
+    while (smaller := _halved(patches[-1], base.spacing_mm)) is not None:
+        patches.append(smaller)
 
-    def worth(choice: tuple[Pooling, Size]) -> float:
+    def worth(choice: tuple[Pooling, Size]) -> tuple[float, float]:
         iterations = limits.iterations(*choice, batch)
-        if iterations == 0:
-            return -math.inf
-        return (min(0.0, math.log2(iterations / WANTED_ITERATIONS)) + CONTEXT * math.log2(_held(choice[0].patch, base))
-                - NARROW_COST * (choice[1] is NARROW))
+        context = math.log2(_held(choice[0].patch, base))
+        length = min(0.0, math.log2(max(1.0, iterations) / WANTED_ITERATIONS))
+        return min(iterations, LEAST_ITERATIONS), length + CONTEXT * context - NARROW_COST * (choice[1] is NARROW)
 
-    return max(((patch, size) for patch in tried for size in (SIZES[-1], NARROW)), key=worth)
+    return max(((patch, size) for patch in patches for size in (SIZES[-1], NARROW)), key=worth)
 
 
 def _held(patch: tuple[int, ...], base: Configuration) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from planners import PLANNERS
-from planners.budgeted import WANTED_ITERATIONS
+from planners.budgeted import LEAST_ITERATIONS
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
 from planners.schema.hardware import GIB, Budget, KnownHardware
@@ -38,10 +38,11 @@ def test_more_time_gives_a_larger_network():
     assert channels[0] < channels[1] < channels[2]
 
 
-def test_channels_come_in_sixteens():
+def test_channels_come_in_sixteens_or_are_half_of_that_for_more_context():
     for minutes in (5, 30, 240):
         for configuration in plan(LARGE, seconds_per_fold=60 * minutes).configurations.values():
-            assert all(n % 16 == 0 for n in configuration.architecture.features)
+            first, *deeper = configuration.architecture.features
+            assert first in (8, 16, 32) and all(n % 16 == 0 for n in deeper)
 
 
 @pytest.mark.parametrize("fingerprint", [SMALL, LARGE], ids=["small", "large"])
@@ -49,7 +50,7 @@ def test_channels_come_in_sixteens():
 def test_every_configuration_can_be_trained_for_enough_iterations(fingerprint, minutes):
     for name, configuration in plan(fingerprint, seconds_per_fold=60 * minutes).configurations.items():
         iterations = 0.85 * 60 * minutes / training_seconds(configuration, LAPTOP)
-        assert iterations >= 0.4 * WANTED_ITERATIONS, name
+        assert iterations >= LEAST_ITERATIONS, name
 
 
 def test_a_large_volume_on_a_laptop_gets_a_smaller_patch():
@@ -130,7 +131,7 @@ def test_what_would_be_seen_too_seldom_is_resampled_coarser_in_plane():
     short, long = (plan(CT, seconds_per_fold=seconds) for seconds in (600, 12 * 3600))
     assert short.configurations["3d_fullres"].spacing_mm == (3.0, 2.0, 2.0)
     assert long.configurations["3d_fullres"].spacing_mm == (3.0, 1.0, 1.0)
-    assert any("3d_fullres: resampled to 3x2x2 mm, coarser than the images" in reason for reason in short.reasons)
+    assert any("3d_fullres: resampled to voxels 1x2x2 times coarser than those of the images" in reason for reason in short.reasons)
     assert not any("coarser" in reason for reason in long.reasons)
 
 
