@@ -22,7 +22,6 @@ from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import train_step
 from autoseg.training.tasks import TaskLoss
 from autoseg.training.tasks.segmentation import Segmentation
-from autoseg.planning.speed import measured_speed
 from planners.architectures.unet import UNet
 from planners.rules.pooling import pooling, unet
 from planners.schema.base import Part
@@ -130,6 +129,8 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true", help="print what the probe measured")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    from autoseg.planning.speed import measured_speed  # `step_duel.py` runs the rest with older checkouts too
+
     runtime = Runtime(torch.device("cpu"), torch.float32)
     ratios = []
     for case in CASES:
@@ -144,8 +145,8 @@ def main() -> None:
         planned = case.architecture.step_seconds(case.patch, case.channels, case.classes + 1, batch=case.batch, speed=speed)
         measured = seconds_per_step(case, runtime, options.repeats)
         ratios.append(planned / measured)
-        print(f"{case.title:24} planned {planned:.3f} s, measured {measured:.3f} s: {ratios[-1]:.2f} (probed in {probed:.1f} s)",
-              flush=True)
+        print(f"{case.title:24} planned {planned:.3f} s, measured {measured:.3f} s: {ratios[-1]:.2f} "
+              f"(probed in {probed:.1f} s)", flush=True)
         if options.speed:
             print(speed.model_dump_json())
     if ratios:

@@ -61,8 +61,8 @@ class SlowerThanPlanned:
                                                                                           self.last_seconds):
             return ""
         self.said, self.last_seconds = self.said + 1, seconds
-        return (f"a step takes {1000 * seconds:.0f} ms where {1000 * self.planned_seconds:.0f} ms were planned: other work on "
-                "this machine, or another number of threads, slows it, and a time budget then holds fewer iterations")
+        return (f"a step takes {1000 * seconds:.0f} ms where {1000 * self.planned_seconds:.0f} ms were planned: other work "
+                "on this machine, or another number of threads, slows it, and a time budget then holds fewer iterations")
 
 
 def step_of(throughput: Throughput) -> float:

@@ -70,7 +70,9 @@ def head(c_in: int, n_outputs: int, voxels: int, compared: bool) -> Counts:
     """A convolution of kernel 1 that gives logits, `compared` by the loss or not."""
     values = n_outputs * voxels
     counts = convolution(c_in, n_outputs, 1, voxels) + Counts(remembered=values)
-    return counts + passed("read by a head", c_in * voxels) + Counts(layers=(Logits(values),)) if compared else counts
+    if not compared:
+        return counts
+    return counts + passed("read by a head", c_in * voxels) + Counts(layers=(Logits(values),))
 
 
 def normalized(c_in: int, c_out: int, taps: int, voxels: int, bias: bool = True, *, strided: bool = False) -> Counts:

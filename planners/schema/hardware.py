@@ -1,5 +1,6 @@
 """What the machine has and what the user allows, as data."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -47,7 +48,7 @@ class StepSpeed(Frozen):
 def _between(rates: Sequence[Rate], size: int) -> float:
     """The rate at a size: linear in its logarithm between what was measured, constant beyond."""
     ordered = sorted(rates, key=lambda rate: rate.size)
-    for low, high in zip(ordered, ordered[1:], strict=False):
+    for low, high in itertools.pairwise(ordered):
         if size < high.size:
             share = max(0.0, math.log(size / low.size) / math.log(high.size / low.size))
             return low.per_s + share * (high.per_s - low.per_s)

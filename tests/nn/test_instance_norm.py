@@ -45,7 +45,8 @@ def test_the_layout_stays(norm, layout):
 def test_rectified_values_and_gradients_are_those_of_both_steps_of_torch(norm, layout):
     norm.double()
     image = (3 * torch.randn(2, 3, 4, 6, 5, dtype=torch.float64) + 2).to(memory_format=LAYOUTS[layout]).requires_grad_()
-    expected = with_gradients(lambda x: F.leaky_relu(F.instance_norm(x, weight=norm.weight, bias=norm.bias), 0.01), norm, image)
+    expected = with_gradients(lambda x: F.leaky_relu(F.instance_norm(x, weight=norm.weight, bias=norm.bias), 0.01), norm,
+                              image)
     for mine, theirs in zip(with_gradients(lambda x: norm.rectified(x, 0.01), norm, image), expected, strict=True):
         torch.testing.assert_close(mine, theirs)
 

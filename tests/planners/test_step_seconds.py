@@ -20,8 +20,8 @@ def seconds(network=None, patch=(64, 64), n_inputs=1, n_outputs=2, batch=2, spee
 
 
 @pytest.mark.parametrize("more", [dict(network=unet(32)), dict(network=unet(blocks=3)), dict(patch=(64, 128)),
-                                  dict(n_inputs=4), dict(n_outputs=9), dict(batch=4), dict(network=unet(encoder="residual"))],
-                         ids=str)
+                                  dict(n_inputs=4), dict(n_outputs=9), dict(batch=4),
+                                  dict(network=unet(encoder="residual"))], ids=str)
 def test_what_does_more_takes_longer(more):
     assert seconds(**more) > seconds()
 

@@ -78,7 +78,7 @@ def test_more_validation_cases_are_given_more_time(task, stream, cases):
 def gpu(clock, monkeypatch):
     """A runtime that says it is a GPU, with a step that only takes time."""
     monkeypatch.setattr(Segmentation, "build_loss", lambda *arguments: None)
-    monkeypatch.setattr(throughput_module, "_wait", lambda runtime: clock.advance(0.002))
+    monkeypatch.setattr(Runtime, "wait", lambda runtime: clock.advance(0.002))
     return Runtime(torch.device("cuda"), torch.float32)
 
 
@@ -109,7 +109,7 @@ def test_cuda_graphs_are_for_steps_that_wait_for_the_host(task, gpu, clock, monk
     asked = []
     monkeypatch.setattr(torch, "compile", lambda model, mode: asked.append(mode))
     monkeypatch.setattr(throughput_module, "train_step", lambda *arguments: clock.advance(queueing))
-    monkeypatch.setattr(throughput_module, "_wait", lambda runtime: clock.advance(computing))
+    monkeypatch.setattr(Runtime, "wait", lambda runtime: clock.advance(computing))
     fastest_forward(task, state_of(task), itertools.repeat(None), gpu, clock=clock)
     assert asked == [mode]
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -97,8 +98,7 @@ class ConvBlock(nn.Sequential):
         super().__init__(*normalized(c_in, c_out, kernel, stride), nn.LeakyReLU(SLOPE, inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        convolve, norm, _ = self
-        return norm.rectified(convolve(x), SLOPE)
+        return cast(InstanceNorm, self[1]).rectified(self[0](x), SLOPE)
 
 
 class ResidualBlock(nn.Module):

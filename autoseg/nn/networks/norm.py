@@ -62,13 +62,13 @@ class _OnCpu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        """Sample by sample: what several passes read is then still in the cache."""
         x, weight_C, mean, rstd, y = ctx.saved_tensors
         wide = torch.promote_types(x.dtype, torch.float32)
         if y is not None:
             gradient = torch.ops.aten.leaky_relu_backward(gradient, y, ctx.slope, True)
         dx, sums_g, sums_gh = _gradients(x.to(wide), gradient.to(wide), weight_C, mean, rstd)
-        return dx.to(x.dtype), sums_gh.sum(0).flatten().to(weight_C.dtype), sums_g.sum(0).flatten().to(weight_C.dtype), None, None
+        dweight_C, dbias_C = (sums.sum(0).flatten().to(weight_C.dtype) for sums in (sums_gh, sums_g))
+        return dx.to(x.dtype), dweight_C, dbias_C, None, None
 
 
 def _gradients(x, g, weight_C, mean, rstd):
