@@ -216,4 +216,5 @@ def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[]
             raise
         raise OutOfMemory(f"{runtime.device} has too little memory for this training", where=job.title,
                           found=str(error).splitlines()[0],
-                          do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2") from None
+                          do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
+                          ) from None
