@@ -95,7 +95,7 @@ def run_within(dataset: str | int, asked: TotalOptions, *, execution: ExecutionO
         folds = tuple(choose_folds(workspace, name, asked.folds))
         known = read_model(workspace.race(name), Race) if workspace.race(name).is_file() else None
         if known is not None:
-            _check_asked(workspace, known, asked, folds)
+            _check_asked(workspace, known, asked, folds, execution.seed)
         entry = _entry(workspace, name, asked, folds, execution)
         race = _start(entry, stopwatch) if known is None else known
         _check_plans(entry, race)
@@ -142,6 +142,7 @@ def _start(entry: _Entry, stopwatch: Stopwatch) -> Race:
     for title, why in left_out.items():
         logger.warning("%s takes no part in the race: %s", title, why)
     race = Race(dataset=name, total_seconds=entry.total_seconds, folds=entry.folds, fold=entry.raced_fold, cases=cases,
+                seed=entry.execution.seed,
                 dataset_digest=fingerprint.digest, folds_digest=_digest_of_folds(splits),
                 plan_digests={planner: _digest(plan) for planner, plan in entry.plans.items()},
                 candidates=tuple(c for c in entry.candidates if c.title not in left_out), left_out=left_out,
@@ -171,10 +172,11 @@ def _rounded_up(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)}m" if seconds < 7200 else f"{math.ceil(seconds / 360) / 10:g}h"
 
 
-def _check_asked(workspace: Workspace, race: Race, asked: TotalOptions, folds: tuple[int | str, ...]) -> None:
+def _check_asked(workspace: Workspace, race: Race, asked: TotalOptions, folds: tuple[int | str, ...], seed: int) -> None:
     """A UserError where a race that was started is asked for something else, or where the data changed since."""
     differing = [] if race.total_seconds == asked.seconds else [f"a total of {duration(race.total_seconds)}"]
     differing += [] if race.folds == folds else [f"the folds {', '.join(map(str, race.folds))}"]
+    differing += [] if race.seed == seed else [f"the seed {race.seed}"]
     differing += [] if set(race.plan_digests) == set(asked.planners) else [f"the planners {' '.join(race.plan_digests)}"]
     if differing:
         raise UserError("the race was started with other options", where=workspace.race(race.dataset),

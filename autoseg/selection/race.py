@@ -64,7 +64,8 @@ def admit(least_seconds: Mapping[str, float], seconds_left: float, rounds: int) 
     The costliest are left out first. The last one that is left needs no race, only a fold. Where not even that is there,
     all are left out.
     """
-    admitted, left_out = sorted(least_seconds, key=lambda title: least_seconds[title]), {}
+    admitted = sorted(least_seconds, key=lambda title: least_seconds[title])
+    left_out: dict[str, str] = {}
     while admitted:
         costliest = admitted[-1]
         time = plan_time(seconds_left, len(admitted), rounds, least_seconds[costliest])

@@ -79,6 +79,7 @@ class Race(Frozen):
     total_seconds: float
     folds: tuple[int | str, ...]
     fold: int | str  # whose validation cases decide
+    seed: int = 0
     cases: tuple[str, ...]  # in the order of every `dice`
     dataset_digest: str
     folds_digest: str

@@ -30,7 +30,7 @@ from autoseg.training.tasks import EpochScore, Task
 from autoseg.training.throughput import VALIDATION_SHARE, Clock, SlowerThanPlanned, measure_throughput, step_of
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
-from planners.rules.budget import Throughput, adopt, follow, resolve, revise
+from planners.rules.budget import Throughput, adopt, before_decay, follow, resolve, revise
 from planners.schema.plan import InputDropout
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
                            duration(state.schedule.budget_seconds))
         if is_first():
             _save(job, state, stream)
+    if pause is not None:
+        state.schedule = before_decay(state.schedule, state.iteration)
     if is_first():
         write_records(job.folder.metrics,
                       [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
@@ -149,7 +151,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             throughput = follow(throughput, taken / (state.iteration - first))
-            _adapt(state, throughput, bar)
+            _adapt(training, state, throughput, bar)
             _warn_if_slower(job, slower, throughput)
             if is_first():
                 left = (state.schedule.iterations - state.iteration) * throughput.seconds_per_iteration
@@ -186,8 +188,10 @@ def _warn_if_slower(job: FoldJob, slower: SlowerThanPlanned, throughput: Through
         logger.warning("%s: %s", job.title, sentence)
 
 
-def _adapt(state: TrainState, throughput: Throughput, bar: tqdm) -> None:
+def _adapt(training: _Training, state: TrainState, throughput: Throughput, bar: tqdm) -> None:
     schedule = revise(state.schedule, throughput, state.iteration, state.seconds)
+    if training.pause is not None:
+        schedule = before_decay(schedule, state.iteration)
     if schedule.iterations != state.schedule.iterations:
         logger.debug("the throughput changed: %d iterations instead of %d", schedule.iterations, state.schedule.iterations)
         state.schedule = schedule

@@ -1,5 +1,6 @@
 """How many iterations fit a time budget: resolved once the throughput is measured, revised when it changes."""
 
+import math
 from typing import Any
 
 from planners.schema.base import Frozen
@@ -87,6 +88,12 @@ def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) ->
 def has_begun_to_decay(schedule: ResolvedSchedule, done: int) -> bool:
     """Whether the learning rate depends on the end: that of a `stable` training does so only from its decay on."""
     return schedule.decay != "stable" or done > (1 - schedule.decay_share) * schedule.iterations
+
+
+def before_decay(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
+    """The schedule of a training that is to be paused: its decay does not begin in the next epoch, however late it is."""
+    least = math.ceil((done + schedule.iterations_per_epoch) / (1 - schedule.decay_share))
+    return schedule if schedule.iterations >= least else schedule.model_copy(update={"iterations": least})
 
 
 def least_budget(spent_seconds: float, decay_share: float, reserve_seconds: float = 0.0) -> float:

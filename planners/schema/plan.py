@@ -44,7 +44,7 @@ class ScheduleOf(Frozen, Generic[Iterations]):
     optimizer: Part = Part(name="sgd")
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     decay: Literal["poly", "cosine", "stable"] = "poly"
-    decay_share: float = Field(default=0.25, gt=0, le=1)  # of the iterations, at the end; only `stable` reads it
+    decay_share: float = Field(default=0.25, gt=0, lt=1)  # of the iterations, at the end; only `stable` reads it
     warmup_iterations: int = Field(default=0, ge=0)
     clip_norm: float = Field(default=12.0, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none

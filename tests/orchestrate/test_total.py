@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
@@ -113,9 +114,10 @@ def home(tmp_path, monkeypatch, configurations):
     return tmp_path
 
 
-def held(home, trainings, *, devices=("cpu",), **asked):
+def held(home, trainings, *, seed=0, **asked):
     options = TotalOptions(**{"seconds": TOTAL, "folds": ("0", "1"), **asked})
-    return run_within(1, options, execution=ExecutionOptions(devices, workers=1), home=home, clock=trainings.clock)
+    return run_within(1, options, execution=ExecutionOptions(("cpu",), workers=1, seed=seed), home=home,
+                      clock=trainings.clock)
 
 
 def race_of(home) -> Race:
@@ -197,6 +199,32 @@ def test_a_candidate_that_fails_is_out_of_the_race(home, trainings):
     assert race_of(home).dropped == {THREE: "it failed: the loss is nan"}
 
 
+def test_what_the_user_can_mend_drops_nobody(home, trainings, monkeypatch):
+    def locked_by_another(*_, **__):
+        raise UserError("another process works here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "train_fold", locked_by_another)
+        with pytest.raises(UserError, match="another process works here"):
+            held(home, trainings)
+    held(home, trainings)
+    assert race_of(home).winners == (THREE,)
+
+
+def test_a_candidate_that_does_not_fit_the_memory_is_out_of_the_race(home, trainings, monkeypatch):
+    train_fold = trainings.train_fold
+
+    def exhausted(job, *arguments, **options):
+        if job.name == "3d_fullres":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return train_fold(job, *arguments, **options)
+
+    monkeypatch.setattr(run_module, "train_fold", exhausted)
+    held(home, trainings)
+    assert race_of(home).winners == (TWO,)
+    assert "too little memory" in race_of(home).dropped[THREE]
+
+
 def test_where_all_fail_each_says_why(home, trainings):
     trainings.bad = ("2d", "3d_fullres")
     with pytest.raises(ManyFaults, match=r"every configuration failed(?s:.*)2d \(budgeted\): the loss is nan"):
@@ -262,6 +290,8 @@ def test_a_race_goes_on_only_as_it_was_started(home, trainings):
     held(home, trainings)
     with pytest.raises(UserError, match=r"other options \(found: a total of 50 min 0 s\); say the same again"):
         held(home, trainings, seconds=7200.0)
+    with pytest.raises(UserError, match=r"found: the seed 0\)"):
+        held(home, trainings, seed=1)
     with pytest.raises(UserError, match=r"found: the folds 0, 1\)"):
         held(home, trainings, folds=("0",))
     with pytest.raises(UserError, match=r"found: the planners budgeted\)"):

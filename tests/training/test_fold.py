@@ -253,3 +253,21 @@ def test_a_paused_training_ends_with_the_budget_that_its_plan_has_then(job_of, t
 def test_a_share_that_measuring_used_up_still_trains_one_iteration(job_of, two_seconds_a_step):
     _, facts = pause(job_of("short", schedule=RACED), two_seconds_a_step, 3.0)
     assert facts["iterations"] == 1
+
+
+def test_a_machine_that_slept_through_its_share_still_has_its_decay_before_it(job_of, two_seconds_a_step, monkeypatch):
+    clock, job, step = two_seconds_a_step, job_of("slept", schedule=RACED), fold_module.train_step
+
+    def asleep(state, *arguments):
+        if state.iteration == 12:
+            clock.advance(280.0)  # of a budget of 300 s
+        return step(state, *arguments)
+
+    monkeypatch.setattr(fold_module, "train_step", asleep)
+    _, facts = pause(job, clock, 100.0)
+    train(job_of("slept", schedule=RACED.model_copy(update={"budget_seconds": 200.0})), clock=clock)
+    records = read_records(job.folder.metrics)
+    constant = [record["learning_rate"] for record in records if record["iteration"] <= facts["iterations"]]
+    assert set(constant) == {1e-2}
+    assert records[-1]["iteration"] >= facts["iterations"] / 0.75
+    assert records[-1]["learning_rate"] < 1e-2

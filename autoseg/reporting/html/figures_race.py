@@ -8,6 +8,7 @@ from autoseg.selection.race_types import Race
 
 _SIZE = (5.2, 3.2)  # inches
 _MARGIN = 0.02  # of Dice, above and below what is drawn
+_ROOM = 1.05  # times the longest time, so that the last points are whole
 
 
 def race_figure(race: Race) -> Figure | None:
@@ -27,8 +28,8 @@ def race_figure(race: Race) -> Figure | None:
             if title in race.dropped:
                 axes.plot(times[-1:], dice[-1:], color=colour, marker="x", markersize=9, markeredgewidth=2, linestyle="")
         values = [value for points in lines.values() for _, value in points]
-        axes.set_ylim(max(0.0, min(values) - _MARGIN), min(1.0, max(values) + _MARGIN))
-        axes.set_xlim(left=0)
+        axes.set_ylim(min(values) - _MARGIN, max(values) + _MARGIN)
+        axes.set_xlim(0, _ROOM * max(points[-1][0] for points in lines.values()) / per_unit)
         axes.set_xlabel(f"Time of the candidate ({unit})")
         axes.set_ylabel("Validation Dice")
         axes.legend(frameon=False, fontsize=8, loc="lower right")
