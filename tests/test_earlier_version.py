@@ -17,7 +17,8 @@ import pytest
 from autoseg import pipeline
 from autoseg.cli import predict as predict_command
 from autoseg.formats import read_label
-from autoseg.workspace.files import read_records
+from autoseg.workspace.files import read_model, read_records
+from planners.schema.fingerprint import Fingerprint
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "version_0_1.zip"
 MOST_DIFFERENT = 0.02  # share of the voxels: processors with bf16 compute less precisely than the one that made the masks
@@ -36,11 +37,17 @@ def contents(folder: Path) -> dict[str, str]:
             for path in folder.rglob("*") if path.is_file()}
 
 
-def test_its_fingerprint_and_its_prepared_cases_are_kept(earlier):
-    before = contents(earlier / "prepared")
-    pipeline.fingerprint(1, home=earlier, workers=1)
+def test_its_fingerprint_is_measured_again_for_the_ceilings_and_its_prepared_cases_are_kept(earlier):
+    path = earlier / "prepared" / "Dataset001_Spheres" / "fingerprint.json"
+    before, written = contents(earlier / "prepared"), read_model(path, Fingerprint)
+    measured = pipeline.fingerprint(1, home=earlier, workers=1)
     pipeline.preprocess(1, home=earlier, workers=1)
-    assert contents(earlier / "prepared") == before
+    after = contents(earlier / "prepared")
+    assert {name for name in before if after[name] != before[name]} == {path.relative_to(earlier / "prepared").as_posix()}
+    new = {"ceilings": (), "label_stats": written.label_stats}
+    assert measured.ceilings and measured.model_copy(update=new) == written
+    pipeline.fingerprint(1, home=earlier, workers=1)
+    assert contents(earlier / "prepared") == after
 
 
 def test_its_stopped_training_goes_on_to_the_same_losses(earlier):

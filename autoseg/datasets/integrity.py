@@ -11,6 +11,7 @@ import numpy as np
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.parallel import Effort, each_case
 from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import file_digest
 from autoseg.datasets.headers import attempt, check_headers, places, reference_of
@@ -18,8 +19,11 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import case_bytes, foreground
 from autoseg.datasets.raw import checked_image, checked_label, distinct
 from autoseg.formats import Header
+from autoseg.grids.geometry import Geometry
 from autoseg.grids.regrid import no_overlap, outside
 from autoseg.workspace.names import DATASET_JSON
+from planners.rules.ceiling import LOW, full_spacing
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
 from planners.schema.labels import LabelSpec
 
 # A channel that covers a smaller share of the reference's grid than this is probably misplaced.
@@ -45,6 +49,7 @@ class CaseReport:
     warnings: list[str] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     images: list[tuple[str, Path]] = field(default_factory=list)  # digest, file
+    geometry: Geometry | None = None  # of the reference
 
 
 def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None = None, *, allow_outcomes: bool = False
@@ -71,6 +76,8 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     faults += _channels_of_no_case(folder, manifest, reports)
     odd = _beside_the_images(dataset, [case.name for case in cases], faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
+    if not faults:
+        warnings += _low_ceilings(dataset, reports, workers)
     return Report(tuple(faults), tuple(warnings), len(cases))
 
 
@@ -100,6 +107,7 @@ def _check_fields_of_view(files: CaseFiles, headers: dict[Path, Header], manifes
     reference = reference_of(placed, manifest.channels)
     if reference is None:
         return
+    report.geometry = reference.geometry
     for place in placed:
         same_kind = place.geometry.dimensions == reference.geometry.dimensions
         if place is reference or place.spec is None or not (place.is_brought and same_kind):
@@ -155,6 +163,31 @@ def _labels_of_no_case(folder: Path, labels: LabelSpec, reports: Sequence[CaseRe
     seen = {value for report in reports for value in report.values}
     return [f"{folder}: the label {name!r} ({', '.join(map(str, labels.names[name]))}) is in no case"
             for name in labels.foreground if not seen & set(labels.names[name])]
+
+
+def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], workers: int) -> list[str]:
+    """Labels of which even the grid of full resolution leaves little, because cases differ much in their spacing.
+
+    Measured as if nothing were cropped.
+    """
+    manifest = dataset.manifest
+    known = [(files, report, report.geometry) for files, report in zip(dataset.cases, reports, strict=True)
+             if report.geometry is not None]
+    if not known:
+        return []
+    shapes = Fingerprint(dataset=dataset.folder.name, channels=manifest.channels, labels=manifest.labels, cases=tuple(
+        CaseMeasure(case=files.name, shape=geometry.shape, spacing_mm=geometry.spacing_mm) for files, _, geometry in known))
+    cases = [LabelledCase(files, tuple((0, n) for n in geometry.shape), geometry.spacing_mm,
+                          tuple(name for name in manifest.labels.foreground
+                                if set(report.values) & set(manifest.labels.names[name])))
+             for files, report, geometry in known]
+    full_mm = full_spacing(shapes)
+    (full,) = measure_ceilings(cases, manifest.labels, full_mm, [(1.0, 1.0, 1.0)], workers)
+    grid = "x".join(f"{mm:.3g}" for mm in full_mm)
+    return [f"{dataset.folder}: the grid of full resolution ({grid} mm along z, y, x) leaves at best Dice {label.dice:.3f} of "
+            f"{label.name!r} ({label.kept:.0%} of {label.components} components): it is small for the spacing of the cases; "
+            "merge it with another label, give a plan of your own a finer spacing_mm, or annotate finer images"
+            for label in full.labels if label.dice < LOW]
 
 
 def _identical(reports: Sequence[CaseReport]) -> list[str]:

@@ -1,9 +1,9 @@
 """What any grid leaves of the labels, from the grids that were measured; and how thick slices really are.
 
 Between measured grids the logarithm of a value (Dice, share of components) is linear in the logarithm of the factor. Factors
-along several axes: the logarithms of their losses add up, and so does what the jointly coarsened grids lose beside that, taken
-at the smaller factor. So every measured grid gets exactly its own value. Beyond the largest factor the last slope goes on.
-A grid that is finer than the full resolution counts as the full resolution.
+along several axes: the logarithms of their losses add up, and so does what the jointly coarsened grids lose beside that,
+taken at the smaller factor. So every measured grid gets exactly its own value. Beyond the largest factor the last slope goes
+on. A grid that is finer than the full resolution counts as the full resolution.
 """
 
 import math
@@ -234,6 +234,8 @@ def described(configuration: Configuration) -> str:
 
 def low_ceilings(plan: Plan, fingerprint: Fingerprint) -> tuple[str, ...]:
     """A warning for each configuration whose grid leaves little of a label: which, how small it is, and what to do."""
+    if not fingerprint.ceilings:
+        return ()
     low = {name: configuration for name, configuration in plan.configurations.items()
            if configuration.ceiling is not None and configuration.ceiling.dice < LOW and not configuration.data}
     better = [name for name, configuration in plan.configurations.items()
@@ -280,26 +282,24 @@ def effective_spacing_mm(fingerprint: Fingerprint, spacing_mm: Sequence[float]) 
 def thickness(fingerprint: Fingerprint) -> float:
     """How many times thicker slices are than their spacing says, 1 to 8.
 
-    Coarsening across slices loses as much as coarsening within them to voxels of the same size. So the size within slices
-    that loses as much as `f` slices together is the true thickness of `f` slices. 1 where there are not by far fewer slices
-    than voxels within them, and where nothing was measured or lost.
+    What a label loses along an axis that is coarser by a factor is proportional to its voxels' size there. So losses across
+    and within slices, for the same factor, are as the true sizes of a voxel, if labels extend as far across slices as
+    within them; the median over factors and labels is taken. 1 where there are not by far fewer slices than voxels within
+    them, and where nothing was measured or lost.
     """
     order, full = full_resolution(fingerprint)
     across = slice_axis(fingerprint)
     if not fingerprint.ceilings or not is_thin(full.median_shape, order.index(across)):
         return 1.0
     spacing = in_array_order(order, full)
-    found = []
+    ratios = []
     for label in fingerprint.ceilings[0].labels:
         lost = {axis: _losses(fingerprint.ceilings, label.name, axis) for axis in range(3)}
         for factor, loss in lost[across].items():
-            if loss < LOSS_IS_NOISE:
-                continue
-            sizes = [same * spacing[axis] for axis in range(3) if axis != across
-                     if (same := _factor_that_loses(lost[axis], loss)) is not None]
-            if sizes:
-                found.append(sum(sizes) / len(sizes) / (factor * spacing[across]))
-    return min(THICKEST, max(1.0, median(found))) if found else 1.0
+            if loss >= LOSS_IS_NOISE:
+                within = [max(_LEAST, lost[axis][factor]) / spacing[axis] for axis in range(3) if axis != across]
+                ratios.append(loss / spacing[across] / (sum(within) / len(within)))
+    return min(THICKEST, max(1.0, median(ratios))) if ratios else 1.0
 
 
 def _losses(measured: Sequence[GridCeiling], name: str, axis: int) -> dict[float, float]:
@@ -307,15 +307,3 @@ def _losses(measured: Sequence[GridCeiling], name: str, axis: int) -> dict[float
     dice = {grid.factors: label.dice for grid in measured for label in grid.labels if label.name == name}
     return {factor: dice[1.0, 1.0, 1.0] - dice[grid] for factor in MEASURED_FACTORS
             if (grid := _factors([axis], factor)) in dice}
-
-
-def _factor_that_loses(lost: Mapping[float, float], loss: float) -> float | None:
-    """The factor along an axis that loses so much; the logarithm of a loss is linear in that of its factor."""
-    points = [(math.log(factor), math.log(value)) for factor, value in sorted(lost.items()) if value >= LOSS_IS_NOISE]
-    if len(points) < 2:
-        return None
-    position = next((i for i, (_, right) in enumerate(points) if right >= math.log(loss)), len(points) - 1)
-    (x0, y0), (x1, y1) = points[max(0, position - 1)], points[max(1, position)]
-    if y1 <= y0:
-        return None
-    return math.exp(x0 + (math.log(loss) - y0) / (y1 - y0) * (x1 - x0))

@@ -11,6 +11,7 @@ from autoseg.reporting.html.figures_data import (
 )
 from autoseg.reporting.html.gather import ReportData
 from autoseg.reporting.html.words import by, counted, number, percent, short
+from planners.rules.ceiling import low_ceilings
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan, Schedule
 
@@ -50,6 +51,9 @@ def plan_section(data: ReportData) -> Section:
         else:
             blocks.append(Text("The planner gave no reasons."))
         blocks.append(_configurations(plan))
+        warnings = low_ceilings(plan, data.fingerprint) if data.fingerprint is not None else ()
+        if warnings:
+            blocks += [Text("Grids that leave little of a label:"), Bullets(warnings)]
     if not data.plans:
         blocks.append(Absent("Nothing was planned.", f"autoseg_plan_and_preprocess -d {data.number}"))
     return Section("plan", "Plan", tuple(blocks))
@@ -146,7 +150,7 @@ def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
                             zip(plan.channels, configuration.normalizers, strict=False))
     dropout = ", ".join(f"{channel.name} {percent(p)}" for channel, p in
                         zip(plan.channels, configuration.input_dropout.channels, strict=False) if p)
-    return {"Spacing": by(configuration.spacing_mm, 3) + " mm", "Median image": by(configuration.median_shape),
+    return {"Ceiling": _ceiling(configuration), "Spacing": by(configuration.spacing_mm, 3) + " mm", "Median image": by(configuration.median_shape),
             "Patch": by(configuration.patch), "Batch": str(configuration.batch),
             "Network": f"{configuration.network.name} ({configuration.architecture.title})",
             "Channels per stage": ", ".join(map(str, configuration.architecture.channels)),
@@ -157,6 +161,11 @@ def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
             "Mirrored axes": ", ".join(map(str, configuration.mirror_axes)) or "none",
             "Schedule": _schedule(configuration.schedule),
             "Cascade": f"after {configuration.previous}" if configuration.previous else "no"}
+
+
+def _ceiling(configuration: Configuration) -> str:
+    known = configuration.ceiling
+    return "not measured" if known is None else f"Dice {known.dice:.3f} ({known.label})"
 
 
 def _schedule(schedule: Schedule) -> str:
