@@ -66,7 +66,7 @@ def test_cases_of_very_different_spacings_lose_at_the_full_resolution(tmp_path):
     maps = [balls(seed=seed, radius=(4, 6)) for seed in range(3)]
     fingerprint = measured(tmp_path, maps, spacings_mm=((0.4, 0.4, 0.4), (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)))
     assert fingerprint.ceilings[0].labels[0].dice < 1
-    assert ceiling(fingerprint, (1.0, 1.0, 1.0)).dice == fingerprint.ceilings[0].labels[0].dice
+    assert ceiling(fingerprint, (1.0, 1.0, 1.0), (0, 1, 2)).dice == fingerprint.ceilings[0].labels[0].dice
 
 
 def test_a_label_of_one_voxel_is_lost_or_kept_as_a_component(tmp_path):
@@ -78,14 +78,14 @@ def test_a_label_of_one_voxel_is_lost_or_kept_as_a_component(tmp_path):
     assert left[2.0, 2.0, 2.0].dice == 0.0 and left[2.0, 2.0, 2.0].kept == 0.0
     assert left[2.0, 2.0, 2.0].components == 2
     assert fingerprint.label_stats[0].extent_mm == (1.0, 1.0, 1.0)
-    assert ceiling(fingerprint, (2.5, 2.5, 2.5)).dice <= 0.001
+    assert ceiling(fingerprint, (2.5, 2.5, 2.5), (0, 1, 2)).dice <= 0.001
 
 
 def test_a_single_slice_and_a_single_case_are_measured_in_plane(tmp_path):
     flat = balls((1, 96, 96), radius=(9, 14))
     fingerprint = measured(tmp_path, [flat], spacings_mm=((999.0, 1.0, 1.0),))
-    assert ceiling(fingerprint, (1.0, 1.0)).dice == 1.0
-    assert 0.8 < ceiling(fingerprint, (2.0, 2.0)).dice < 1.0
+    assert ceiling(fingerprint, (1.0, 1.0), (0, 1, 2)).dice == 1.0
+    assert 0.8 < ceiling(fingerprint, (2.0, 2.0), (0, 1, 2)).dice < 1.0
 
 
 def test_a_label_that_no_case_has_is_in_no_ceiling(tmp_path):
@@ -150,6 +150,6 @@ def test_real_labels_lose_more_on_coarser_grids(shared_data, tmp_path):
     content = json.loads((source / "dataset.json").read_text())
     (tmp_path / "dataset.json").write_text(json.dumps({**content, "numTraining": len(list((tmp_path / "labelsTr").iterdir()))}))
     fingerprint = measure(Dataset.open(tmp_path), "Dataset004_X")
-    dice = [ceiling(fingerprint, (mm, mm, mm)).dice for mm in (1.0, 1.5, 2.0, 3.0)]
+    dice = [ceiling(fingerprint, (mm, mm, mm), (0, 1, 2)).dice for mm in (1.0, 1.5, 2.0, 3.0)]
     assert dice[0] == 1.0 and dice == sorted(dice, reverse=True)
     assert 0.86 < dice[2] < 0.90  # 20 of 200 cases: 0.881

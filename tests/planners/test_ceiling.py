@@ -78,16 +78,16 @@ def test_a_label_that_is_lost_on_a_measured_grid_has_a_ceiling_of_nearly_nothing
 
 
 def test_a_2d_grid_keeps_the_slices_of_each_case():
-    known = ceiling(BRAINS, (2.0, 2.0))
+    known = ceiling(BRAINS, (2.0, 2.0), (0, 1, 2))
     assert known.dice == pytest.approx(0.97, abs=1e-4)
-    assert ceiling(BRAINS, (1.0, 2.0, 2.0)).dice == pytest.approx(0.97, abs=1e-4)
-    assert ceiling(BRAINS, (2.0, 2.0, 2.0)).dice == pytest.approx(0.895, abs=1e-4)
+    assert ceiling(BRAINS, (1.0, 2.0, 2.0), (0, 1, 2)).dice == pytest.approx(0.97, abs=1e-4)
+    assert ceiling(BRAINS, (2.0, 2.0, 2.0), (0, 1, 2)).dice == pytest.approx(0.895, abs=1e-4)
 
 
 def test_flat_images_are_measured_in_plane():
     flat = fingerprint((1, 512, 512), (999.0, 1.0, 1.0), losses=(0.5, 0.02, 0.02))
     assert all(grid.factors[0] in (1.0, None) for grid in flat.ceilings)
-    assert ceiling(flat, (2.0, 2.0)).dice == pytest.approx(0.96, abs=1e-4)
+    assert ceiling(flat, (2.0, 2.0), (0, 1, 2)).dice == pytest.approx(0.96, abs=1e-4)
 
 
 @pytest.mark.parametrize("planner", ["classic", "resenc_m", "budgeted"])
