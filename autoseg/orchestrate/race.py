@@ -11,7 +11,7 @@ from pathlib import Path
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.processes import cores
 from autoseg.base.progress import duration
-from autoseg.base.runtime import open_runtime
+from autoseg.base.runtime import is_out_of_memory, open_runtime
 from autoseg.orchestrate.run import ExecutionOptions
 from autoseg.orchestrate.stopwatch import Stopwatch
 from autoseg.reporting.curves import LiveCurves
@@ -20,7 +20,7 @@ from autoseg.selection.race import decide, judge_pair, leader_of, pair_to_test, 
 from autoseg.selection.race_scores import rung_dice
 from autoseg.selection.race_types import PairTest, Race, RaceCandidate, Rung, RungScore
 from autoseg.training.memory_estimate import check_step
-from autoseg.training.run import OutOfMemory, run_to_pause
+from autoseg.training.run import run_to_pause
 from autoseg.workspace.files import remove_folder, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
@@ -83,7 +83,8 @@ def _score(workspace: Workspace, race: Race, number: int, candidate: RaceCandida
         start = time.monotonic()
         dice = _dice(workspace, race, number, [folder], execution)
     except AutosegError as error:
-        if isinstance(error, UserError) and not isinstance(error, OutOfMemory):
+        too_large = isinstance(error.__cause__, RuntimeError) and is_out_of_memory(error.__cause__)
+        if isinstance(error, UserError) and not too_large:
             raise  # the user can mend it: no candidate is dropped for that
         logger.warning("%s: %s", candidate.title, error)
         return RungScore(candidate=candidate.title, fault=str(error))

@@ -34,10 +34,6 @@ from planners.schema.plan import Plan, ResolvedSchedule
 logger = logging.getLogger(__name__)
 
 
-class OutOfMemory(UserError):
-    """The device cannot hold a training."""
-
-
 @dataclass(frozen=True)
 class Paused:
     """A training that can go on: how long it trained, and how long its validation cases took to predict."""
@@ -215,7 +211,6 @@ def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[]
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemory(f"{runtime.device} has too little memory for this training", where=job.title,
-                          found=str(error).splitlines()[0],
-                          do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
-                          ) from None
+        raise UserError(f"{runtime.device} has too little memory for this training", where=job.title,
+                        found=str(error).splitlines()[0],
+                        do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2") from error
