@@ -27,7 +27,7 @@ from planners.schema.plan import Plan
 
 @dataclass(frozen=True)
 class Variant:
-    """A patch on a grid `coarser` than that of the images along each axis, with slices `thick` times as thick as they say."""
+    """A patch on a grid `coarser` than that of the images, with slices `thick` times as thick as their header says."""
 
     coarser: tuple[float, ...]
     thick: float
@@ -109,7 +109,8 @@ def main() -> None:
         common = ["--home", str(options.home), "-p", name]
         subprocess.run(["autoseg_plan_and_preprocess", "-d", str(options.dataset), *common], check=True, capture_output=True)
         subprocess.run(["autoseg_train", str(options.dataset), variant.configuration, "0", *common, "--seed", options.seed,
-                        "--set", f"schedule.iterations={iterations}", "--set", f"schedule.iterations_per_epoch={iterations // 5}",
+                        "--set", f"schedule.iterations={iterations}",
+                        "--set", f"schedule.iterations_per_epoch={iterations // 5}",
                         "--set", "schedule.validation_mirroring=false"], check=True, capture_output=True)
         dice = workspace.fold(dataset, name, variant.configuration, 0).mean_dice()
         print(f"{name:20} {variant.patch!s:14} batch {variant.batch:2} {variant.features!s:24} {iterations:5} iterations: "

@@ -34,7 +34,8 @@ def cubic(phantom: Phantom, random: np.random.Generator) -> tuple[np.ndarray, np
     return image, label, Geometry(image.shape, (y_mm, y_mm, x_mm))
 
 
-def finer(phantom: Phantom, factors: tuple[float, float, float], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def finer(phantom: Phantom, factors: tuple[float, float, float], random: np.random.Generator
+          ) -> tuple[np.ndarray, np.ndarray]:
     """Image (HU, with noise of the finer grid) and label on a finer grid."""
     image = ndimage.zoom(phantom.ct_CDHW[REFERENCE], factors, order=1, mode="nearest", grid_mode=True)
     shares = [ndimage.zoom((phantom.label_DHW == value).astype(np.float32), factors, order=1, mode="nearest", grid_mode=True)

@@ -214,7 +214,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
 
 
 def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:
-    """The patch and the size that are worth most, where not even the smallest usual size can see the whole patch long enough.
+    """The patch and size that are worth most, where not even the smallest usual size can see the whole patch long enough.
 
     Iterations are traded for context: halving them costs as much as a patch that holds 2 ** (1 / CONTEXT) times less of the
     median case. Below LEAST_ITERATIONS nothing is worth its context.

@@ -53,7 +53,7 @@ def test_plan_and_preprocess_prints_reasons_folders_and_the_next_command(tmp_pat
     printed = capsys.readouterr().out
     assert printed.startswith(f"{DATASET}, planned by classic:\n  ")
     assert f"\nprepared: {tmp_path / 'prepared' / DATASET}" in printed
-    assert printed.endswith("next: autoseg_train 1 3d_fullres 0 -p classic\n")
+    assert "\nnext: autoseg_train 1 3d_fullres 0 -p classic\n  3d_fullres first: " in printed
 
 
 def test_train_prints_the_scores_of_the_fold(trained):
@@ -67,6 +67,12 @@ def test_train_of_a_finished_fold_reads_its_result(trained, capsys):
     assert train.main(["1", "3d_fullres", "0", "--home", str(trained.home), "--device", "cpu"]) == 0
     assert "3d_fullres fold 0: 6 iterations" in capsys.readouterr().out
     assert (trained.validation.parent / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("words", [["1"], ["1", "0"], ["1", "3d_fullres"]])
+def test_train_takes_what_the_plan_advises_where_words_are_left_out(trained, capsys, words):
+    assert train.main([*words, "--home", str(trained.home), "--device", "cpu"]) == 0
+    assert "3d_fullres fold 0" in capsys.readouterr().out
 
 
 def test_train_refuses_a_fold_that_the_dataset_does_not_have(trained, capsys):

@@ -1,7 +1,6 @@
 """Which configuration a plan advises to train first."""
 
 from measured_volumes import LAPTOP, volumes
-
 from planners import PLANNERS
 from planners.rules.advice import advice_of, with_advice
 from planners.rules.ceiling import with_ceilings
@@ -27,7 +26,8 @@ def test_volumes_come_first_where_nothing_speaks_against_them():
 
 
 def test_slices_come_first_where_the_grid_of_volumes_leaves_less():
-    first = advised(volumes((96, 96, 96)), **{"3d_fullres": {"ceiling": ceiling(0.9)}, "2d": {"ceiling": ceiling(0.97)}}).first
+    ceilings = {"3d_fullres": {"ceiling": ceiling(0.9)}, "2d": {"ceiling": ceiling(0.97)}}
+    first = advised(volumes((96, 96, 96)), **ceilings).first
     assert first.configuration == "2d" and "leaves less" in first.reason
 
 

@@ -3,7 +3,6 @@
 import math
 
 from measured_volumes import LAPTOP, volumes
-
 from planners import PLANNERS
 from planners.rules.slices import thick_slices
 from planners.schema.hardware import Budget
@@ -37,4 +36,5 @@ def test_slices_along_the_last_axis_come_first_in_the_plan():
 
 
 def test_the_reason_says_how_thick_slices_are():
-    assert any("3.0 times thicker than their headers say" in reason for reason in planned(volumes((30, 200, 200), 3.0)).reasons)
+    reasons = planned(volumes((30, 200, 200), 3.0)).reasons
+    assert any("3.0 times thicker than their headers say" in reason for reason in reasons)

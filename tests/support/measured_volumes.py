@@ -11,7 +11,7 @@ LAPTOP = KnownHardware(device="cpu", memory_bytes=12 * GIB, flops_per_s=300e9, c
 
 
 def volumes(shape, thickness=1.0, across=0, spacing_mm=(1.0, 1.0, 1.0)) -> Fingerprint:
-    """40 cases of a label that loses 0.01 of Dice with each millimetre that a voxel is longer; slices along the axis `across`
+    """40 cases of a label that loses 0.01 of Dice with each millimetre that a voxel is longer; slices along `across`
     are `thickness` times thicker than their spacing.
     """
     cases = tuple(CaseMeasure(case=f"c{i:02}", shape=shape, spacing_mm=spacing_mm) for i in range(40))
