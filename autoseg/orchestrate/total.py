@@ -128,10 +128,10 @@ def _start(entry: _Entry, stopwatch: Stopwatch) -> Race:
     if not cases and len(entry.candidates) > 1:
         raise UserError("configurations cannot be compared: no case is validated", where=name,
                         found=f"folds {', '.join(map(str, entry.folds))}", do="name one configuration with -c, or a fold")
-    flops_per_s = ProbedHardware(entry.execution.devices[0]).flops_per_s
+    speed = ProbedHardware(entry.execution.devices[0]).speed
     fingerprint = read_fingerprint(workspace, name)
     least = {candidate.title: least_fold_seconds(entry.plans[candidate.planner], candidate.configuration, fingerprint,
-                                                 len(cases), flops_per_s) for candidate in entry.candidates}
+                                                 len(cases), speed) for candidate in entry.candidates}
     _, left_out = _admitted(entry, least, stopwatch)
     for planner, stages in entry.stages.items():
         wanted = [configuration for stage in stages for configuration in stage

@@ -46,8 +46,9 @@ def _first(known: Mapping[str, Configuration], thickness_in_pixels: float) -> tu
     if volume == "3d_fullres" and "3d_lowres" in known and seen is not None and seen < SELDOM_SEEN:
         volume = "3d_lowres"
     if "2d" in known:
-        slices, ceilings = known["2d"], [known[name].ceiling for name in ("2d", volume)]
-        if all(ceilings) and ceilings[0].dice - ceilings[1].dice >= BETTER_CEILING:
+        slices = known["2d"]
+        flat, solid = slices.ceiling, known[volume].ceiling
+        if flat is not None and solid is not None and flat.dice - solid.dice >= BETTER_CEILING:
             return "2d", f"the grid of {volume} leaves less of the labels"
         if thickness_in_pixels >= ANISOTROPY and _held(slices) > _held(known[volume]):
             return "2d", (f"slices are {thickness_in_pixels:.1f} times thicker than their pixels, so that neighbours tell "
