@@ -1,14 +1,20 @@
 """The hardware of this machine, each fact asked of torch when a planner asks for it: most planners do not."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from autoseg.base.contention import now, share_of_others
 from autoseg.base.processes import cores
 
 if TYPE_CHECKING:
     from autoseg.base.runtime import Runtime
     from planners.schema.hardware import StepSpeed
+
+logger = logging.getLogger(__name__)
+
+_UNDISTURBED = 0.1  # share of the processor that other programs may take
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,13 @@ class ProbedHardware:
 
     @cached_property
     def speed(self) -> "StepSpeed":
-        """Measured, which takes two seconds."""
+        """Measured, which takes two seconds; a warning says where other programs took part of the machine meanwhile."""
         from autoseg.planning.speed import measured_speed
 
-        return measured_speed(self.runtime)
+        before = now()
+        speed = measured_speed(self.runtime)
+        others = share_of_others(before, now())
+        if others > _UNDISTURBED and self.device == "cpu":
+            logger.warning("other programs took %.0f %% of the processor while its speed was measured: the plan is for what "
+                           "they leave; for the whole machine end them and plan again", 100 * others)
+        return speed
