@@ -65,7 +65,8 @@ def _values(action: argparse.Action) -> str:
         metavar = "/".join(map(str, action.choices))
     elif not action.metavar and action.option_strings:
         metavar = metavar.upper()
-    return f"{metavar} [{metavar} ...]" if action.nargs == "+" else str(metavar)
+    forms = {"+": f"{metavar} [{metavar} ...]", "*": f"[{metavar} ...]", "?": f"[{metavar}]"}
+    return forms.get(str(action.nargs), str(metavar))
 
 
 def _meaning(action: argparse.Action) -> str:

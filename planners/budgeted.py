@@ -10,6 +10,7 @@ from typing import Literal
 
 from planners.architectures.unet import UNet
 from planners.classic import CLASSIC, published_plan
+from planners.rules.budget import SELDOM_SEEN
 from planners.rules.ceiling import COARSER, affordable_spacing
 from planners.rules.pooling import Pooling, pooling, unet
 from planners.rules.slices import as_headers_say, as_thick_as_they_are, thick_slices
@@ -28,13 +29,12 @@ WANTED_ITERATIONS = 2500  # below this a smaller network learns more in the same
 LEAST_ITERATIONS = 900  # below this a smaller patch does
 ENOUGH_ITERATIONS = 30_000  # above this a larger batch uses the time better
 SMALLEST_PATCH_EDGE = 32
-WANTED_VOXELS = 2**17  # a step on fewer has a noisy gradient; small patches come in larger batches
+WANTED_VOXELS = 2**17  # a step on fewer has a noisy gradient; small images come in larger batches
 LARGEST_SMALL_BATCH = 64
 LARGEST_BATCH = 8
 LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of it .882
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
-SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often and in more context, teaches more
 VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave where no ceiling was measured
 
 
@@ -204,7 +204,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     fitted = base.model_copy(update={
         "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture,
         "network": Part(name="unet"), "augmentation": _augmentation(views), "views": round(views, 1),
-        "step_seconds": round(limits.step_seconds(shape, size, batch), 4),
+        "step_seconds": float(f"{limits.step_seconds(shape, size, batch):.5g}"),
         "mirror_axes": _mirror_axes(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {limits.seconds / 60:.0f} min with a "

@@ -56,7 +56,7 @@ def add_outcomes(command: argparse.ArgumentParser) -> None:
 def run(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser,
         argv: list[str] | None) -> int:
     """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug."""
-    options = command.parse_args(argv)
+    options = command.parse_intermixed_args(argv)  # options may stand between the words
     _set_environment()
     _configure_logging(options.debug)
     from autoseg.base.errors import AutosegError

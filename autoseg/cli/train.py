@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     command = common.parser("Train folds. The same command again resumes them, or says that they are finished.",
                             "example: autoseg_train 1 3d_fullres 0 --budget 30m\n"
                             "         autoseg_train 1 3d_fullres all-folds\n"
-                            "         autoseg_train 1 (fold 0 of the configuration that the plan advises)\n"
+                            "         autoseg_train 1          # fold 0 of the configuration that the plan advises\n"
                             "         torchrun --nproc_per_node 2 -m autoseg.cli.train 1 3d_fullres 0")
     command.add_argument("dataset", help="by number or name: 1 or Dataset001_Name")
     command.add_argument("configuration", nargs="?",
@@ -75,6 +75,7 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
 
     A first word that can only be a fold, as in `autoseg_train 1 0`, is one.
     """
+    from autoseg.base.errors import UserError
     from autoseg.orchestrate.folds import is_fold
     from autoseg.planning.resolve import advised_configuration
 
@@ -82,6 +83,9 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
         options.folds.insert(0, options.configuration)
         options.configuration = None
     options.folds = options.folds or ["0"]
+    if options.configuration is None and options.restart:
+        raise UserError("--restart deletes trainings, and no configuration is named",
+                        do="name it: autoseg_train DATASET CONFIGURATION FOLD --restart")
     if options.configuration is None:
         options.configuration = advised_configuration(workspace, workspace.dataset(options.dataset), options.planner,
                                                       None if options.plan is None else Path(options.plan))

@@ -20,7 +20,6 @@ from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
-_TIMED = ("patch", "batch", "architecture", "network")  # what the planned seconds of a step hold for
 
 
 def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, planner: str, budget: Budget = DEFAULT_BUDGET,
@@ -68,8 +67,7 @@ def apply_changes(plan: Plan, configuration: str, changes: Sequence[str]) -> Pla
     try:
         known = configuration_of(plan, configuration)
         changed = override(known, list(changes))
-        if any(getattr(changed, field) != getattr(known, field) for field in _TIMED):
-            changed = changed.untimed()
+        changed = changed.foreseen_only_as(known)
     except ValueError as error:
         raise UserError("a --set does not fit the plan", found=error) from None
     plan = plan.model_copy(update={"configurations": {**plan.configurations, configuration: changed}})
@@ -118,4 +116,5 @@ def _planned_again(workspace: Workspace, plan: Plan, configuration: str, budget:
         raise UserError(f"{configuration} needs other prepared cases for this budget", where=plan.dataset,
                         do=f"run autoseg_plan_and_preprocess -d {plan.dataset} -p {plan.planner} with this budget")
     return plan.model_copy(update={"configurations": {**plan.configurations, configuration: planned},
-                                   "reasons": fresh.reasons, "memory_bytes": fresh.memory_bytes})
+                                   "reasons": fresh.reasons, "first": fresh.first,
+                                   "memory_bytes": fresh.memory_bytes})

@@ -8,13 +8,13 @@ themselves was measured on phantoms and on hippocampi (benchmarks/RESULTS.md, "P
 import math
 from collections.abc import Mapping, Sequence
 
+from planners.rules.budget import SELDOM_SEEN
 from planners.rules.ceiling import slice_axis, thickness
 from planners.rules.spacing import ANISOTROPY, full_resolution
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Advice, Configuration, Plan
 
 BETTER_CEILING = 0.02  # of Dice: what a grid of volumes may lose more than that of slices
-SELDOM_SEEN = 10  # views of a voxel below which a coarser grid is trained first
 USUAL = ("3d_fullres", "3d_lowres", "2d")
 
 

@@ -1,6 +1,7 @@
 """How many iterations fit a time budget: resolved once the throughput is measured, revised when it changes."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from planners.schema.base import Frozen
@@ -19,6 +20,7 @@ MARGIN = 0.02
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
 PROVISIONAL_ITERATIONS = 1000
+SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often and in more context, teaches more
 # What a recipe gets in a race where it has none, as the planner `budgeted` gives it.
 RACE_EMA = 0.98
 RACE_WARM_UP = 30
@@ -42,9 +44,8 @@ def with_budget(plan: Plan, seconds: float | None) -> Plan:
     if seconds is None:
         return plan
     time = {"iterations": None, "budget_seconds": seconds}
-    configurations = {name: configuration.model_copy(update={"schedule": configuration.schedule.model_copy(update=time)})
-                      for name, configuration in plan.configurations.items()}
-    return plan.model_copy(update={"configurations": configurations})
+    return _with_schedules(plan, {name: configuration.schedule.model_copy(update=time)
+                                  for name, configuration in plan.configurations.items()})
 
 
 def for_race(plan: Plan, seconds: float) -> Plan:
@@ -53,13 +54,18 @@ def for_race(plan: Plan, seconds: float) -> Plan:
     The rate is constant until the decay, and averaged weights stand for the decay that has not come yet.
     """
     bound = with_budget(plan, seconds)
-    configurations = {}
+    schedules = {}
     for name, configuration in bound.configurations.items():
         known = configuration.schedule
-        schedule = known.model_copy(update={"decay": "stable", "ema": known.ema or RACE_EMA,
-                                            "warmup_iterations": known.warmup_iterations or RACE_WARM_UP})
-        configurations[name] = configuration.model_copy(update={"schedule": schedule})
-    return bound.model_copy(update={"configurations": configurations})
+        schedules[name] = known.model_copy(update={"decay": "stable", "ema": known.ema or RACE_EMA,
+                                                   "warmup_iterations": known.warmup_iterations or RACE_WARM_UP})
+    return _with_schedules(bound, schedules)
+
+
+def _with_schedules(plan: Plan, schedules: Mapping[str, Schedule]) -> Plan:
+    configurations = {name: configuration.model_copy(update={"schedule": schedules[name]}).foreseen_only_as(configuration)
+                      for name, configuration in plan.configurations.items()}
+    return plan.model_copy(update={"configurations": configurations})
 
 
 def provisional(schedule: Schedule) -> ResolvedSchedule:

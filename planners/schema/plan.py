@@ -76,6 +76,14 @@ class InputDropout(Frozen):
     p_shift: Probability = 0.0
 
 
+# What is foreseen of a configuration, and the decisions from which it follows.
+_FORESEEN_FROM = {
+    "step_seconds": ("patch", "batch", "architecture", "network"),
+    "views": ("spacing_mm", "patch", "batch", "architecture", "network", "schedule"),
+    "ceiling": ("spacing_mm",),
+}
+
+
 class Configuration(Frozen):
     """One network to train: what it sees, what it is and how it is trained."""
 
@@ -113,11 +121,13 @@ class Configuration(Frozen):
 
     def decided(self) -> "Configuration":
         """The configuration without what is only foreseen of it: the time of a step, views of a voxel, the ceiling."""
-        return self.model_copy(update={"step_seconds": None, "views": None, "ceiling": None})
+        return self.model_copy(update=dict.fromkeys(_FORESEEN_FROM))
 
-    def untimed(self) -> "Configuration":
-        """The configuration without what was foreseen for the plan before it was changed."""
-        return self.model_copy(update={"step_seconds": None, "views": None})
+    def foreseen_only_as(self, before: "Configuration") -> "Configuration":
+        """The configuration without what was foreseen for the one `before` and does not hold for this one."""
+        stale = [fact for fact, fields in _FORESEEN_FROM.items()
+                 if any(getattr(self, field) != getattr(before, field) for field in fields)]
+        return self.model_copy(update=dict.fromkeys(stale))
 
     @model_validator(mode="before")
     @classmethod

@@ -75,6 +75,18 @@ def test_train_takes_what_the_plan_advises_where_words_are_left_out(trained, cap
     assert "3d_fullres fold 0" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["1", "-p", "budgeted", "3d_fullres", "0"], ["1", "3d_fullres", "-p", "budgeted", "0"],
+                                   ["1", "--seed", "0", "0"]])
+def test_options_may_stand_between_the_words_of_train(trained, capsys, words):
+    assert train.main([*words, "--home", str(trained.home), "--device", "cpu"]) == 0
+    assert "3d_fullres fold 0" in capsys.readouterr().out
+
+
+def test_train_deletes_nothing_that_nobody_named(trained, capsys):
+    assert train.main(["1", "--restart", "--home", str(trained.home), "--device", "cpu"]) == 2
+    assert "no configuration is named" in capsys.readouterr().err
+
+
 def test_train_refuses_a_fold_that_the_dataset_does_not_have(trained, capsys):
     assert train.main(["1", "3d_fullres", "7", "--home", str(trained.home), "--device", "cpu"]) == 2
     assert "unknown fold '7'" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_an_unknown_option_ends_with_2_and_the_usage(name, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "wrong", "message"), [
-    ("autoseg_train", ["1", "3d_fullres"], "the following arguments are required: fold"),
+    ("autoseg_train", [], "the following arguments are required: dataset"),
     ("autoseg_train", ["1", "3d_fullres", "0", "--budget", "30"], "expected a time such as 90s, 30m or 4h, found '30'"),
     ("autoseg_run", ["1", "--memory", "8"], "expected a memory such as 800M or 8G, found '8'"),
     ("autoseg_verify", ["-d", "1", "--workers", "0"], "expected a whole number from 1, found '0'"),

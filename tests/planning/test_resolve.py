@@ -8,7 +8,9 @@ from autoseg.planning.resolve import apply_changes, check_started, resolve_plan
 from autoseg.planning.store import configuration_of, is_current
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
+from planners.schema.ceiling import Ceiling
 from planners.schema.hardware import Budget
+from planners.schema.override import override
 from planners.schema.plan import Plan
 from tests_support import small_plan
 
@@ -140,3 +142,14 @@ def test_a_started_model_may_have_been_planned_with_another_speed(workspace, cap
     with caplog.at_level("INFO"):
         resolved(workspace)
     assert "keeps the plan" not in caplog.text
+
+
+def test_what_was_foreseen_of_another_grid_or_schedule_is_forgotten():
+    ceiling = Ceiling(label="sphere", dice=1, dice_p25=1, kept=1, lowest_kept=1)
+    known = configuration_of(small_plan(), NAME).model_copy(update={"ceiling": ceiling, "views": 9.0, "step_seconds": 1.0})
+    facts = {change: override(known, [change]).foreseen_only_as(known) for change in
+             ("spacing_mm=[2, 2, 2]", "schedule.iterations=9", "batch=4", "loss.options.ce_weight=2")}
+    forgotten = {change: {fact for fact in ("ceiling", "views", "step_seconds") if getattr(after, fact) is None}
+                 for change, after in facts.items()}
+    assert forgotten == {"spacing_mm=[2, 2, 2]": {"ceiling", "views"}, "schedule.iterations=9": {"views"},
+                         "batch=4": {"views", "step_seconds"}, "loss.options.ce_weight=2": set()}
