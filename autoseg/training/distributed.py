@@ -88,23 +88,11 @@ def check_shareable(configuration: Configuration, where: str) -> None:
 
 
 def sum_gradients(parameters: Iterable[torch.Tensor]) -> None:
-    """Replace every gradient by its sum over the processes; one that only some of them have counts as 0 in the others.
-
-    On a GPU all of them have the same ones, and no step waits to ask.
-    """
+    """Replace every gradient by its sum over the processes; all of them have gradients of the same parameters."""
     if ranks().n == 1:
         return
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    known = [parameter.grad is not None for parameter in trained]
-    if trained[0].device.type == "cpu":
-        found = torch.tensor(known, dtype=torch.int32)
-        dist.all_reduce(found)
-        known = (found > 0).tolist()
-    trained = [parameter for parameter, is_known in zip(trained, known, strict=True) if is_known]
-    flat = torch.cat([torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in trained])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(flat)
-    for parameter, summed in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
-        if parameter.grad is None:
-            parameter.grad = torch.empty_like(parameter)
-        parameter.grad.copy_(summed.view(parameter.shape))
-
+    for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(summed.view(gradient.shape))

@@ -1,6 +1,6 @@
 """One training step, and the averaged weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ def train_step(state: TrainState, forward: Forward, loss: TaskLoss, batch: Batch
         outputs = forward(image, batch.present_BC, batch.conditions, batch.absent_BCDHW)
     value = loss(outputs, batch)
     state.scaler.scale(value).backward()
+    complete_gradients(state.model.parameters())
     sum_gradients(state.model.parameters())
     state.scaler.unscale_(state.optimizer)
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), state.schedule.clip_norm)
@@ -38,6 +39,17 @@ def train_step(state: TrainState, forward: Forward, loss: TaskLoss, batch: Batch
         state.average.update(state.model.parameters())
     state.iteration += 1
     return value.detach()
+
+
+def complete_gradients(parameters: Iterable[torch.Tensor]) -> None:
+    """Give each trained parameter that this batch did not use the gradient 0.
+
+    The fill value of a channel that no sample lacks is one. Fused optimisers need all gradients or none, in every step, and
+    processes that train together need the same ones.
+    """
+    for parameter in parameters:
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 class AveragedWeights:

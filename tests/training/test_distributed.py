@@ -25,7 +25,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.losses.deep import build_loss
 from autoseg.preprocessing.run import preprocess_dataset
-from autoseg.training.distributed import check_shareable, joined, sum_gradients
+from autoseg.training.distributed import check_shareable, joined
 from autoseg.training.run import run_fold
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_records, write_json
@@ -167,17 +167,6 @@ def test_sums_decisions_and_shares_of_two_processes(tmp_path):
         both.backward()
         assert both.item() == 49 and value.grad.item() == 14
         assert average(torch.tensor(3.0 + rank)).item() == 3.5
-
-    in_two(work, tmp_path)
-
-
-def test_a_gradient_that_one_process_lacks_is_that_of_the_other(tmp_path):
-    def work() -> None:
-        both, one, neither = (torch.zeros(2, requires_grad=True) for _ in range(3))
-        both.grad = torch.tensor([1.0, 2.0])
-        one.grad = torch.tensor([3.0, 4.0]) if ranks().rank == 0 else None
-        sum_gradients([both, one, neither])
-        assert both.grad.tolist() == [2, 4] and one.grad.tolist() == [3, 4] and neither.grad is None
 
     in_two(work, tmp_path)
 
