@@ -185,9 +185,10 @@ def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], workers: int)
     full_mm = full_spacing(shapes)
     (full,) = measure_ceilings(cases, manifest.labels, full_mm, [(1.0, 1.0, 1.0)], workers)
     grid = "x".join(f"{mm:.3g}" for mm in full_mm)
-    return [f"{dataset.folder}: the grid of full resolution ({grid} mm along z, y, x) leaves at best "
-            f"Dice {label.dice:.3f} of {label.name!r} ({label.kept:.0%} of {label.components} components): it is small for the spacing of the cases; "
-            "merge it with another label, give a plan of your own a finer spacing_mm, or annotate finer images"
+    advice = ("it is small for the spacing of the cases; merge it with another label, give a plan of your own a finer "
+              "spacing_mm, or annotate finer images")
+    return [f"{dataset.folder}: the grid of full resolution ({grid} mm along z, y, x) leaves at best Dice {label.dice:.3f} "
+            f"of {label.name!r} ({label.kept:.0%} of {label.components} components): {advice}"
             for label in full.labels if label.dice < LOW]
 
 
