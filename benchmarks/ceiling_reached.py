@@ -2,8 +2,8 @@
 
     python benchmarks/ceiling_reached.py FOLDER [--iterations 600] [--mm 3]
 
-Phantoms of 96x96x96 voxels of 1 mm whose intensities give the labels away: bright solids (balls and boxes) and brighter small
-balls on dark ground, with mild noise. What a network then misses is what its grid takes from it.
+Phantoms of 96x96x96 voxels of 1 mm whose intensities give the labels away: bright solids (balls and boxes) and brighter,
+small ones on dark ground, with mild noise. What a network then misses is what its grid takes from it.
 """
 
 import argparse
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checko
 
 from autoseg import pipeline
 from autoseg.planning.probe import ProbedHardware
-from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from planners import PLANNERS
 from planners.rules.ceiling import full_spacing, label_ceilings, with_ceilings
@@ -48,8 +48,9 @@ def write_phantoms(folder: Path) -> None:
         image_DHW = label_DHW + random.normal(scale=NOISE, size=label_DHW.shape).astype(np.float32)
         for array, name in ((image_DHW, f"imagesTr/case_{case:02}_0000"), (label_DHW, f"labelsTr/case_{case:02}")):
             nib.save(nib.Nifti1Image(array.T, np.eye(4)), folder / f"{name}.nii.gz")
-    write_text(folder / "dataset.json", '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "solid": 1, "small": 2}, '
-               f'"numTraining": {N_CASES}, "file_ending": ".nii.gz"}}')
+    write_json(folder / "dataset.json", {
+        "channel_names": {"0": "MRI"}, "labels": {"background": 0, "solid": 1, "small": 2}, "numTraining": N_CASES,
+        "file_ending": ".nii.gz"})
 
 
 def coarse_plan(fingerprint: Fingerprint, mm: float, iterations: int) -> Plan:

@@ -175,8 +175,9 @@ def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], workers: int)
              if report.geometry is not None]
     if not known:
         return []
-    shapes = Fingerprint(dataset=dataset.folder.name, channels=manifest.channels, labels=manifest.labels, cases=tuple(
-        CaseMeasure(case=files.name, shape=geometry.shape, spacing_mm=geometry.spacing_mm) for files, _, geometry in known))
+    measures = tuple(CaseMeasure(case=files.name, shape=geometry.shape, spacing_mm=geometry.spacing_mm)
+                     for files, _, geometry in known)
+    shapes = Fingerprint(dataset=dataset.folder.name, channels=manifest.channels, labels=manifest.labels, cases=measures)
     cases = [LabelledCase(files, tuple((0, n) for n in geometry.shape), geometry.spacing_mm,
                           tuple(name for name in manifest.labels.foreground
                                 if set(report.values) & set(manifest.labels.names[name])))
@@ -184,9 +185,10 @@ def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], workers: int)
     full_mm = full_spacing(shapes)
     (full,) = measure_ceilings(cases, manifest.labels, full_mm, [(1.0, 1.0, 1.0)], workers)
     grid = "x".join(f"{mm:.3g}" for mm in full_mm)
-    return [f"{dataset.folder}: the grid of full resolution ({grid} mm along z, y, x) leaves at best Dice {label.dice:.3f} of "
-            f"{label.name!r} ({label.kept:.0%} of {label.components} components): it is small for the spacing of the cases; "
-            "merge it with another label, give a plan of your own a finer spacing_mm, or annotate finer images"
+    advice = ("it is small for the spacing of the cases; merge it with another label, give a plan of your own a finer "
+              "spacing_mm, or annotate finer images")
+    return [f"{dataset.folder}: the grid of full resolution ({grid} mm along z, y, x) leaves at best Dice {label.dice:.3f} "
+            f"of {label.name!r} ({label.kept:.0%} of {label.components} components): {advice}"
             for label in full.labels if label.dice < LOW]
 
 

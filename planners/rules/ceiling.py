@@ -41,8 +41,9 @@ def slice_axis(fingerprint: Fingerprint) -> int:
 
 
 def is_thin(shape: Sequence[float], axis: int) -> bool:
-    """Whether an axis has less than a third of the voxels of each of the others."""
-    return all(THIN * shape[axis] < n for other, n in enumerate(shape) if other != axis)
+    """Whether an axis has less than a third of the voxels that the others have on average."""
+    others = [n for other, n in enumerate(shape) if other != axis]
+    return THIN * shape[axis] < sum(others) / len(others)
 
 
 def full_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:

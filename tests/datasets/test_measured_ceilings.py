@@ -10,6 +10,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.integrity import verify
 from autoseg.datasets.measure import measure
 from autoseg.formats import write_array, write_label
+from autoseg.grids.components import components
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.label_vote import resample_label
 from autoseg.grids.resize import Resize
@@ -35,7 +36,8 @@ def dataset(folder, label_maps, spacings_mm=((1.0, 1.0, 1.0),), ending=".nii.gz"
                "file_ending": ending} | keys
     for number, label_DHW in enumerate(label_maps):
         geometry = Geometry(label_DHW.shape, spacings_mm[number % len(spacings_mm)])
-        write_array(folder / f"imagesTr/c{number:02}_0000{ending}", (1 + label_DHW + number)[None].astype(np.float32), geometry)
+        image_CDHW = (1 + label_DHW + number)[None].astype(np.float32)
+        write_array(folder / f"imagesTr/c{number:02}_0000{ending}", image_CDHW, geometry)
         write_label(folder / f"labelsTr/c{number:02}{ending}", label_DHW, geometry)
     (folder / "dataset.json").write_text(json.dumps(content))
     return Dataset.open(folder)
@@ -99,7 +101,9 @@ def test_a_region_is_measured_as_one_label(tmp_path):
     fingerprint = measured(tmp_path, [label_DHW], labels={"background": 0, "whole": [1, 2], "half": 2},
                            regions_class_order=[1, 2])
     whole, half = next(grid.labels for grid in fingerprint.ceilings if grid.factors == (2.0, 2.0, 2.0))
-    assert whole.dice > half.dice
+    assert (whole.components, whole.cases) == (components(label_DHW > 0)[1], 1)
+    assert half.components == components(label_DHW == 2)[1]
+    assert whole.dice > 0.95
 
 
 def test_what_is_ignored_is_not_counted_as_predicted(tmp_path):
@@ -129,7 +133,7 @@ def test_a_small_dataset_is_measured_whole():
 @pytest.mark.parametrize("thick", [1, 3, 5])
 def test_slices_are_as_thick_as_the_structures_say_whatever_the_header_says(tmp_path, thick):
     # The objects are balls; every slice but one of `thick` is left out, and the header still says 1 mm.
-    maps = [balls((120, 120, 120), n=6, radius=(18, 28), seed=seed)[thick // 2::thick] for seed in range(4)]
+    maps = [balls((117, 120, 120), n=6, radius=(18, 28), seed=seed)[thick // 2::thick] for seed in range(4)]
     known = thickness(measured(tmp_path, maps))
     assert known == pytest.approx(thick, rel=0.25)
 
@@ -148,7 +152,8 @@ def test_real_labels_lose_more_on_coarser_grids(shared_data, tmp_path):
         for path in sorted((source / part).glob("hippocampus_0[0-2]*")):
             (tmp_path / part / path.name).symlink_to(path)
     content = json.loads((source / "dataset.json").read_text())
-    (tmp_path / "dataset.json").write_text(json.dumps({**content, "numTraining": len(list((tmp_path / "labelsTr").iterdir()))}))
+    n_cases = len(list((tmp_path / "labelsTr").iterdir()))
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, "numTraining": n_cases}))
     fingerprint = measure(Dataset.open(tmp_path), "Dataset004_X")
     dice = [ceiling(fingerprint, (mm, mm, mm), (0, 1, 2)).dice for mm in (1.0, 1.5, 2.0, 3.0)]
     assert dice[0] == 1.0 and dice == sorted(dice, reverse=True)

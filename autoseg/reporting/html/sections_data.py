@@ -150,7 +150,8 @@ def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
                             zip(plan.channels, configuration.normalizers, strict=False))
     dropout = ", ".join(f"{channel.name} {percent(p)}" for channel, p in
                         zip(plan.channels, configuration.input_dropout.channels, strict=False) if p)
-    return {"Ceiling": _ceiling(configuration), "Spacing": by(configuration.spacing_mm, 3) + " mm", "Median image": by(configuration.median_shape),
+    return {"Ceiling": _ceiling(configuration), "Spacing": by(configuration.spacing_mm, 3) + " mm",
+            "Median image": by(configuration.median_shape),
             "Patch": by(configuration.patch), "Batch": str(configuration.batch),
             "Network": f"{configuration.network.name} ({configuration.architecture.title})",
             "Channels per stage": ", ".join(map(str, configuration.architecture.channels)),
