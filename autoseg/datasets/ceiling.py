@@ -26,7 +26,8 @@ from planners.schema.plan import Resampling
 
 _CASES = 20  # that are sampled, evenly from all
 _CASES_PER_LABEL = 8  # of a label that fewer of these have, more are added
-_MOST_CASES = 40
+_CASES_OF_ANY_LABEL = 2  # every label that so many have is measured, however many cases that takes
+_MOST_CASES = 40  # for the rest
 _BYTES_PER_VOXEL = 30  # of the file's label, its copies on two grids, and components
 _RULES = Resampling()
 
@@ -81,9 +82,11 @@ def sampled(held: Sequence[Collection[str]], names: Sequence[str]) -> list[int]:
     """
     chosen = {int(i) for i in _spread(range(len(held)), _CASES)}
     having = {name: [i for i, names_of_case in enumerate(held) if name in names_of_case] for name in names}
-    for name in sorted(names, key=lambda name: len(having[name])):
-        missing = min(_CASES_PER_LABEL - len(chosen & set(having[name])), _MOST_CASES - len(chosen))
-        chosen |= set(_spread([i for i in having[name] if i not in chosen], missing))
+    rarest_first = sorted(names, key=lambda name: len(having[name]))
+    for wanted, most in ((_CASES_OF_ANY_LABEL, len(held)), (_CASES_PER_LABEL, _MOST_CASES)):
+        for name in rarest_first:
+            missing = min(wanted - len(chosen & set(having[name])), most - len(chosen))
+            chosen |= set(_spread([i for i in having[name] if i not in chosen], missing))
     return sorted(chosen)
 
 

@@ -34,6 +34,11 @@ class _Axis:
         """Whether new and old samples are the same ones, from the first on."""
         return self.high is None and len(self.low) > 0 and bool((self.low == np.arange(len(self.low))).all())
 
+    def range_of(self, new: slice) -> tuple[int, int]:
+        """The first and the last old sample that a part of the new ones needs."""
+        needed = [side[new] for side in (self.low, self.high, self.nearest) if side is not None]
+        return min(int(side.min()) for side in needed), max(int(side.max()) for side in needed)
+
     def within(self, new: slice, first: int) -> "_Axis":
         """A part of the new samples, with the old ones counted from `first`."""
         return _Axis(self.low[new] - first, None if self.high is None else self.high[new] - first, self.weight_low[new],
@@ -83,9 +88,9 @@ def _vote(label_DHW: np.ndarray, axes: tuple[_Axis, _Axis, _Axis], resampled_DHW
     depth, *in_plane = resampled_DHW.shape
     rows = max(1, _SLAB_VOXELS // math.prod(in_plane))
     for start in range(0, depth, rows):
-        first = int(axes[0].low[start])
+        first, last = axes[0].range_of(slice(start, start + rows))
         slab = (axes[0].within(slice(start, start + rows), first), *axes[1:])
-        samples_DHW = np.ascontiguousarray(label_DHW[first:])
+        samples_DHW = np.ascontiguousarray(label_DHW[first:last + 1])
         decided_DHW, agreed_DHW = samples_DHW, None
         for number in (2, 1, 0):
             decided_DHW, agreed_DHW = _meet(decided_DHW, agreed_DHW, slab[number], number)

@@ -11,7 +11,7 @@ from autoseg.workspace.names import Workspace
 from planners import PLANNERS
 from planners.rules.advice import with_advice
 from planners.rules.budget import with_budget
-from planners.rules.ceiling import low_ceilings, with_ceilings
+from planners.rules.ceiling import low_ceilings, refreshed, with_ceilings
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
@@ -60,7 +60,8 @@ def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget) 
     if budget not in (DEFAULT_BUDGET, Budget(memory_bytes=own.memory_bytes)):
         raise UserError("a plan of your own is not planned again for a budget or a memory",
                         where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")
-    if own.fingerprint_digest != read_fingerprint(workspace, dataset).digest:
+    fingerprint = read_fingerprint(workspace, dataset)
+    if own.fingerprint_digest != fingerprint.digest:
         logger.warning("%s was made of other data than there are now; it is used as it is (the planner of a plug-in needs "
                        "--plugin)", workspace.plan(dataset, planner))
-    return own
+    return refreshed(own, fingerprint) if fingerprint.ceilings else own

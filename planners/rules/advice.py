@@ -51,8 +51,8 @@ def _first(known: Mapping[str, Configuration], thickness_in_pixels: float) -> tu
         if flat is not None and solid is not None and flat.dice - solid.dice >= BETTER_CEILING:
             return "2d", f"the grid of {volume} leaves less of the labels"
         if thickness_in_pixels >= ANISOTROPY and _held(slices) > _held(known[volume]):
-            return "2d", (f"slices are {thickness_in_pixels:.1f} times thicker than their pixels, so that neighbours tell "
-                          "little, and its patch holds more of a slice")
+            return "2d", (f"slices seem to be {thickness_in_pixels:.1f} times thicker than their pixels, so that neighbours "
+                          "tell little, and its patch holds more of a slice")
     if volume == "3d_lowres":
         return volume, "at full resolution a voxel would be seen too seldom"
     return volume, "it sees all three axes, and its grid leaves as much of the labels"

@@ -214,14 +214,22 @@ def with_ceilings(plan: Plan, fingerprint: Fingerprint) -> Plan:
     if not fingerprint.ceilings:
         reason = "what the grids leave of the labels (their ceiling) was not measured: coarser grids are planned without it"
         return plan.model_copy(update={"reasons": (*plan.reasons, reason)})
-    configurations = {name: configuration.model_copy(update={"ceiling": ceiling(fingerprint, configuration.spacing_mm, plan.transpose)})
-                      for name, configuration in plan.configurations.items()}
+    plan = refreshed(plan, fingerprint)
+    configurations = plan.configurations
     reasons = [f"{name}: {described(configuration)}" for name, configuration in configurations.items()
                if configuration.ceiling is not None and not configuration.data]
     measured = {label.name for label in fingerprint.ceilings[0].labels}
     missing = [name for name in fingerprint.labels.foreground if name not in measured]
     reasons += [f"the ceiling of {', '.join(missing)} is not known: no case has it"] if missing else []
-    return plan.model_copy(update={"configurations": configurations, "reasons": (*plan.reasons, *reasons)})
+    return plan.model_copy(update={"reasons": (*plan.reasons, *reasons)})
+
+
+def refreshed(plan: Plan, fingerprint: Fingerprint) -> Plan:
+    """The plan with the ceilings of its grids as they are now: a person may have edited them."""
+    configurations = {name: configuration.model_copy(update={
+        "ceiling": ceiling(fingerprint, configuration.spacing_mm, plan.transpose)})
+        for name, configuration in plan.configurations.items()}
+    return plan.model_copy(update={"configurations": configurations})
 
 
 def described(configuration: Configuration) -> str:
@@ -237,14 +245,16 @@ def low_ceilings(plan: Plan, fingerprint: Fingerprint) -> tuple[str, ...]:
     """A warning for each configuration whose grid leaves little of a label: which, how small it is, and what to do."""
     if not fingerprint.ceilings:
         return ()
-    low = {name: configuration for name, configuration in plan.configurations.items()
-           if configuration.ceiling is not None and configuration.ceiling.dice < LOW and not configuration.data}
+    plan = refreshed(plan, fingerprint)
+    low = [name for name, configuration in plan.configurations.items()
+           if configuration.ceiling is not None and configuration.ceiling.dice < LOW and not configuration.data]
     better = [name for name, configuration in plan.configurations.items()
               if configuration.ceiling is not None and configuration.ceiling.dice >= LOW]
-    return tuple(_warning(name, configuration, fingerprint, better) for name, configuration in low.items())
+    return tuple(_warning(name, plan, fingerprint, better) for name in low)
 
 
-def _warning(name: str, configuration: Configuration, fingerprint: Fingerprint, better: Sequence[str]) -> str:
+def _warning(name: str, plan: Plan, fingerprint: Fingerprint, better: Sequence[str]) -> str:
+    configuration = plan.configurations[name]
     known = configuration.ceiling
     assert known is not None
     finest = next((label.dice for label in fingerprint.ceilings[0].labels if label.name == known.label), known.dice)
@@ -257,27 +267,19 @@ def _warning(name: str, configuration: Configuration, fingerprint: Fingerprint, 
     else:
         do = ("even the full resolution leaves no more: give a plan of your own a finer spacing_mm, merge the label with "
               "another one, or annotate finer images")
-    size = _size(known.label, configuration, fingerprint)
+    size = _size(known.label, configuration, plan.transpose, fingerprint)
     return f"{name}: its grid of {grid} mm leaves at best Dice {known.dice:.3f} of {size}; {do}"
 
 
-def _size(label: str, configuration: Configuration, fingerprint: Fingerprint) -> str:
+def _size(label: str, configuration: Configuration, order: Sequence[int], fingerprint: Fingerprint) -> str:
     """A label with how small it is, as far as it was measured."""
     stats = next((stats for stats in fingerprint.label_stats if stats.name == label), None)
     if stats is None or stats.extent_mm is None:
         return label
-    order, _ = full_resolution(fingerprint)
     extent = [stats.extent_mm[axis] for axis in order[-configuration.dimensions:]]
     across = min(mm / own for mm, own in zip(extent, configuration.spacing_mm, strict=True))
     return (f"{label} ({'x'.join(f'{mm:.3g}' for mm in extent)} mm, {across:.2g} voxels across; median component "
             f"{stats.component_ml_percentiles[2]:.3g} mL)")
-
-
-def effective_spacing_mm(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> tuple[float, ...]:
-    """A 3D spacing of the plan's axes, with slices as thick as the structures say: their spacing times `thickness`."""
-    order, _ = full_resolution(fingerprint)
-    across = order.index(slice_axis(fingerprint))
-    return tuple(mm * thickness(fingerprint) if axis == across else mm for axis, mm in enumerate(spacing_mm))
 
 
 def thickness(fingerprint: Fingerprint) -> float:

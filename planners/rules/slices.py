@@ -36,8 +36,8 @@ def as_headers_say(plan: Plan, slices: Slices) -> Plan:
     """The plan of `as_thick_as_they_are` with spacings as files give them, which preparing reads."""
     configurations = {name: _as_headers_say(configuration, plan.transpose, slices)
                       for name, configuration in plan.configurations.items()}
-    reason = (f"strides and patches take slices to be {slices.factor:.1f} times thicker than their headers say: coarsening "
-              "across them loses as much of the labels as so much coarser pixels")
+    reason = (f"strides and patches take slices to be {slices.factor:.1f} times thicker than their headers say: a coarser "
+              "grid loses so many times more of the labels across slices than within them")
     return plan.model_copy(update={"configurations": configurations, "reasons": (*plan.reasons, reason)})
 
 

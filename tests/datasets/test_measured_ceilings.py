@@ -126,6 +126,13 @@ def test_the_sample_is_spread_evenly_and_has_more_of_the_cases_with_a_rare_label
     assert sum("lesion" in held[i] for i in chosen) == 8
 
 
+def test_every_rare_label_is_sampled_however_many_there_are():
+    rare = [f"rare_{number}" for number in range(12)]
+    held = [("organ", *(rare[i % 12 : i % 12 + 1] if i < 96 else ())) for i in range(1000)]
+    chosen = sampled(held, ("organ", *rare))
+    assert all(sum(name in held[i] for i in chosen) >= 2 for name in rare)
+
+
 def test_a_small_dataset_is_measured_whole():
     assert sampled([("organ",)] * 7, ("organ",)) == list(range(7))
 

@@ -8,7 +8,6 @@ from planners import PLANNERS
 from planners.rules.ceiling import (
     affordable_spacing,
     ceiling,
-    effective_spacing_mm,
     grids_to_measure,
     label_ceilings,
     low_ceilings,
@@ -137,7 +136,6 @@ def test_the_default_planner_coarsens_by_the_ceiling():
 
 def test_isotropic_images_are_as_thick_as_their_header_says():
     assert thickness(ISOTROPIC) == 1.0
-    assert effective_spacing_mm(ISOTROPIC, (2.0, 2.0, 2.0)) == (2.0, 2.0, 2.0)
 
 
 @pytest.mark.parametrize(("losses", "thick"), [((0.06, 0.02, 0.02), 3.0), ((0.02, 0.02, 0.02), 1.0),

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests_support import small_plan
 
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
@@ -10,6 +9,7 @@ from autoseg.training.state import new_state
 from autoseg.training.step import train_step
 from autoseg.training.tasks.segmentation import Segmentation
 from planners.schema.base import Part
+from tests_support import small_plan
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 

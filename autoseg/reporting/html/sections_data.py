@@ -11,7 +11,7 @@ from autoseg.reporting.html.figures_data import (
 )
 from autoseg.reporting.html.gather import ReportData
 from autoseg.reporting.html.words import by, counted, number, percent, short
-from planners.rules.ceiling import low_ceilings
+from planners.rules.ceiling import low_ceilings, refreshed
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan, Schedule
 
@@ -50,8 +50,9 @@ def plan_section(data: ReportData) -> Section:
             blocks += [Text("Reasons of the planner:"), Bullets(plan.reasons)]
         else:
             blocks.append(Text("The planner gave no reasons."))
-        blocks.append(_configurations(plan))
-        warnings = low_ceilings(plan, data.fingerprint) if data.fingerprint is not None else ()
+        known = data.fingerprint
+        blocks.append(_configurations(plan if known is None or not known.ceilings else refreshed(plan, known)))
+        warnings = () if known is None else low_ceilings(plan, known)
         if warnings:
             blocks += [Text("Grids that leave little of a label:"), Bullets(warnings)]
     if not data.plans:
