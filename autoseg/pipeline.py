@@ -125,7 +125,8 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     name = workspace.dataset(dataset)
     planned = read_plan(workspace, name, planner)
     raw = Dataset.open(workspace.raw(name))
-    wanted = {configuration_of(planned, c).data or c for c in configurations or planned.configurations}
+    chosen = planned.configurations if configurations is None else configurations
+    wanted = {configuration_of(planned, c).data or c for c in chosen}
     results = []
     for configuration in sorted(wanted):
         target = workspace.cases(name, planner, configuration)

@@ -30,6 +30,10 @@ class UserError(AutosegError):
         super().__init__(sentence)
 
 
+class TrainingFailed(UserError):
+    """A network cannot be trained or cannot predict as planned: another configuration of the same data may do better."""
+
+
 class ManyFaults(AutosegError):
     """All faults of a dataset at once, one per line."""
 

@@ -1,5 +1,6 @@
 """The device a run uses: what it is, how precisely it computes, how much memory is there."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ class Runtime:
                 yield
         finally:
             torch.backends.cudnn.benchmark = before
+
+    def release_cache(self) -> None:
+        """Give memory that torch holds without use back to the device, for other processes."""
+        gc.collect()  # tensors in reference cycles
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
 
     def wait(self) -> None:
         """Until the device has done what was asked of it."""

@@ -16,8 +16,12 @@ def parser() -> argparse.ArgumentParser:
                             "example: autoseg_run 4 --budget 30m\n"
                             "         autoseg_run 4 --total 2h")
     command.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
-    command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
-                         help="planner of the plan (default: budgeted)")
+    planning = command.add_mutually_exclusive_group()
+    planning.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
+                          help="planner of the plan, with --budget or --total (default: budgeted)")
+    planning.add_argument("--planners", nargs="+", metavar="NAME",
+                          help="in place of -p, with --total: the configurations of several planners race, such as budgeted "
+                               "resenc_m")
     command.add_argument("-c", "--configurations", nargs="+", metavar="C",
                          help="train only these configurations (default: all of the plan)")
     command.add_argument("--folds", nargs="+", default=["all-folds"], metavar="F",
@@ -28,8 +32,6 @@ def parser() -> argparse.ArgumentParser:
     time.add_argument("--total", type=common.seconds, metavar="TIME",
                       help="time of everything together: configurations race for it on one fold, and only the winner is "
                            "trained on every fold")
-    command.add_argument("--planners", nargs="+", metavar="NAME",
-                         help="with --total: the configurations of several planners race, such as budgeted resenc_m")
     command.add_argument("--memory", type=common.memory, metavar="SIZE",
                          help="memory to plan for, such as 8G (default: the memory of the device)")
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.errors import ManyFaults, TrainingFailed
 from autoseg.base.processes import cores
 from autoseg.base.progress import duration
-from autoseg.base.runtime import is_out_of_memory, open_runtime
+from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.orchestrate.run import ExecutionOptions
 from autoseg.orchestrate.stopwatch import Stopwatch
 from autoseg.reporting.curves import LiveCurves
 from autoseg.selection.gather import read_cross_validation
-from autoseg.selection.race import decide, judge_pair, leader_of, pair_to_test, places, seconds_per_fold
+from autoseg.selection.race import best_two, decide, judge_pair, leader_of, pair_to_test, places, seconds_per_fold
 from autoseg.selection.race_scores import rung_dice
 from autoseg.selection.race_types import PairTest, Race, RaceCandidate, Rung, RungScore
 from autoseg.training.memory_estimate import check_step
@@ -39,17 +39,20 @@ def hold(workspace: Workspace, race: Race, plans: Mapping[str, Plan], execution:
     """
     if race.winners:
         return race
+    runtime = open_runtime(execution.devices[0])
     for number in range(len(race.shares)):
         survivors = _survivors(race)
         if len(survivors) == 1:
             break
+        _remove_unused(workspace, race, number)
         if number >= len(race.rungs):
             share = race.shares[number]
             rung = Rung(share=share, seconds=share * race.planned_fold_seconds)
             race = _written(workspace, race, rungs=(*race.rungs, rung))
         for candidate in survivors:
             if race.rungs[number].score(candidate.title) is None:
-                score = _score(workspace, race, number, candidate, plans[candidate.planner], execution)
+                score = _score(workspace, race, number, candidate, plans[candidate.planner], runtime, execution)
+                runtime.release_cache()  # the folds after the race are trained by other processes on this device too
                 rung = race.rungs[number].model_copy(update={"scores": (*race.rungs[number].scores, score)})
                 race = _written(workspace, race, rungs=(*race.rungs[:number], rung))
         race = _decided_rung(workspace, race, number, execution.seed)
@@ -62,30 +65,41 @@ def finish(workspace: Workspace, race: Race) -> None:
         remove_folder(_folder(workspace, race, candidate).race)
 
 
+def again(workspace: Workspace, race: Race) -> str:
+    """What a user does to hold another race in place of this one."""
+    models = [workspace.model(race.dataset, c.planner, c.configuration).path for c in race.candidates]
+    paths = [workspace.race(race.dataset), workspace.race_seconds(race.dataset), *models]
+    return f"race again after you have removed {', '.join(map(str, paths))}"
+
+
+def _remove_unused(workspace: Workspace, race: Race, number: int) -> None:
+    """Remove what earlier rungs kept, but that of the two whose ensemble may be tested against the winner of this rung."""
+    for candidate in race.candidates:
+        for earlier in range(number):
+            if earlier < number - 1 or candidate.title not in best_two(race.rungs[earlier]):
+                remove_folder(_folder(workspace, race, candidate).rung(earlier))
+
+
 def _survivors(race: Race) -> list[RaceCandidate]:
     """Those that no rung dropped, in the order of the candidates."""
     dropped = {decision.candidate for rung in race.rungs for decision in rung.decisions if not decision.kept}
     return [candidate for candidate in race.candidates if candidate.title not in dropped]
 
 
-def _score(workspace: Workspace, race: Race, number: int, candidate: RaceCandidate, plan: Plan, execution: ExecutionOptions
-           ) -> RungScore:
+def _score(workspace: Workspace, race: Race, number: int, candidate: RaceCandidate, plan: Plan, runtime: Runtime,
+           execution: ExecutionOptions) -> RungScore:
     """Train a candidate up to a rung and score it; its predictions and their scoring count as its time."""
     seconds, earlier = race.rungs[number].seconds, race.scores(candidate.title)
     judged_seconds = earlier[-1].seconds - earlier[-1].training_seconds if earlier else 0.0
     folder = _folder(workspace, race, candidate)
     logger.info("race, rung %d of %d: %s up to %s", number + 1, len(race.shares), candidate.title, duration(seconds))
     try:
-        runtime = open_runtime(execution.devices[0])
         check_step(plan, candidate.configuration, runtime)
         paused = run_to_pause(workspace, plan, candidate.configuration, race.fold, runtime, rung=number,
                               seconds=seconds - judged_seconds, seed=execution.seed, on_epoch=LiveCurves())
         start = time.monotonic()
         dice = _dice(workspace, race, number, [folder], execution)
-    except AutosegError as error:
-        too_large = isinstance(error.__cause__, RuntimeError) and is_out_of_memory(error.__cause__)
-        if isinstance(error, UserError) and not too_large:
-            raise  # the user can mend it: no candidate is dropped for that
+    except TrainingFailed as error:  # for what the user can mend no candidate is dropped
         logger.warning("%s: %s", candidate.title, error)
         return RungScore(candidate=candidate.title, fault=str(error))
     judged_seconds += paused.validation_seconds + time.monotonic() - start
@@ -101,8 +115,11 @@ def _decided_rung(workspace: Workspace, race: Race, number: int, seed: int) -> R
     decisions = decide(rung.scores, flops, places(len(race.candidates), number), is_first=number == 0,
                        is_last=number == len(race.shares) - 1, seed=seed)
     if not any(decision.kept for decision in decisions):
-        raise ManyFaults(f"{race.dataset}: every configuration failed",
-                         [f"{score.candidate}: {score.fault}" for score in rung.scores])
+        without = rung.model_copy(update={"scores": ()})  # so that the same command tries again
+        _written(workspace, race, rungs=(*race.rungs[:number], without))
+        faults = [f"{score.candidate}: {score.fault}" for score in rung.scores]
+        raise ManyFaults(f"{race.dataset}: every configuration failed; mend what is listed below and start the same command "
+                         f"again, or {again(workspace, race)}", faults)
     for decision in decisions:
         logger.info("race, rung %d: %s %s: %s", number + 1, decision.candidate, "goes on" if decision.kept else "is dropped",
                     decision.reason)
@@ -121,7 +138,7 @@ def _decided(workspace: Workspace, race: Race, plans: Mapping[str, Plan], execut
     spent = stopwatch.seconds
     decay_share = max(plans[race.candidate(title).planner].configurations[race.candidate(title).configuration]
                       .schedule.decay_share for title in winners)
-    seconds = seconds_per_fold(race.total_seconds * (1 - CLOSING_SHARE) - spent, [*paused, *[0.0] * n_cascades(race)],
+    seconds = seconds_per_fold(race.total_seconds * (1 - CLOSING_SHARE) - spent, paused, n_cascades(race),
                                len(race.folds), len(execution.devices), decay_share)
     return _written(workspace, race, spent_seconds=spent, fold_seconds=max(1.0, seconds))
 

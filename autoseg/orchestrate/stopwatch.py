@@ -16,15 +16,23 @@ class Stopwatch:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
         self._path, self._clock = path, clock
-        self._before = float(read_json(path)["seconds"]) if path.is_file() else 0.0
+        known = read_json(path) if path.is_file() else {}
+        self._dataset_digest = str(known.get("dataset_digest", ""))  # empty: stopped before that was known
+        self.earlier_seconds = float(known.get("seconds", 0.0))
         self._started = clock()
 
     @property
     def seconds(self) -> float:
-        return self._before + self._clock() - self._started
+        return self.earlier_seconds + self._clock() - self._started
+
+    def belong_to(self, dataset_digest: str, *, keep: bool) -> None:
+        """Forget what earlier starts took for other data, unless they are to be kept."""
+        if not keep and self._dataset_digest not in ("", dataset_digest):
+            self.earlier_seconds = 0.0
+        self._dataset_digest = dataset_digest
 
     def save(self) -> None:
-        write_json(self._path, {"seconds": round(self.seconds, 1)})
+        write_json(self._path, {"seconds": round(self.seconds, 1), "dataset_digest": self._dataset_digest})
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import TrainingFailed
 from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.clinical.encoded import ConditionBatch
 from autoseg.prediction.collect import Progress, Work, collect
@@ -43,8 +43,8 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     looked at with few tiles and without mirroring, and predicted in full only where that is suspicious.
 
     The result lies on the device if there is memory. Where that has too little memory, fewer passes at once are tried (from
-    `at_once`), then the result is collected in host memory; a UserError where that fails too. `memory` remembers what worked
-    from case to case and warns once. Also a UserError: logits that are not finite. `progress(done, total)` counts forward
+    `at_once`), then the result is collected in host memory. `memory` remembers what worked from case to case and warns once.
+    Raises TrainingFailed where that fails too, and where logits are not finite. `progress(done, total)` counts forward
     passes of single tiles.
     """
     models = [models] if isinstance(models, nn.Module) else list(models)
@@ -69,7 +69,7 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         logits = _within_memory(work, at_once or fitting, memory or PredictionMemory(), progress)
     # A sum shows what is not finite without a mask of the size of the case.
     if not all(math.isfinite(float(head.sum(dtype=torch.float32))) for head in logits):
-        raise UserError("the network's logits are not finite", do="train the fold again, with a lower learning rate")
+        raise TrainingFailed("the network's logits are not finite", do="train the fold again, with a lower learning rate")
     return tiling.unpadded(logits)
 
 
@@ -147,8 +147,8 @@ def _within_memory(work: Work, at_once: int, memory: PredictionMemory, progress:
         # Outside of the handler, whose traceback keeps the tensors alive.
         if work.device.type == "cuda":
             torch.cuda.empty_cache()
-    raise UserError(f"{work.device} has too little memory for a single tile", found=failure,
-                    do="predict with --device cpu, or train with a smaller --memory")
+    raise TrainingFailed(f"{work.device} has too little memory for a single tile", found=failure,
+                         do="predict with --device cpu, or train with a smaller --memory")
 
 
 def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) -> tuple[int, ...]:

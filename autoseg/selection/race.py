@@ -1,4 +1,4 @@
-"""The rules of a race of configurations: successive halving at equal time, beyond noise, within a bound known beforehand.
+"""The rules of a race of configurations: successive halving at equal time, within a bound known beforehand.
 
 Karnin et al. 2013, Jamieson and Talwalkar 2016. Candidates are compared on the validation cases of one fold, paired by case.
 """
@@ -17,6 +17,7 @@ SHORTEST_RUNG_SECONDS = 20.0  # a start and its measuring take three to five sec
 # Large networks learn less in the first minutes. After the first rung the largest is dropped only where it is certain that
 # it is behind by more than this.
 WIDE_MARGIN = 0.05
+_BELOW = "95 % interval of the difference is below"
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,10 @@ def decide(scores: Sequence[RungScore], step_flops: Mapping[str, float], n_place
            seed: int = 0) -> tuple[Decision, ...]:
     """Who goes on after a rung, in the order of `scores`.
 
-    The leader has the highest mean. Others are dropped where they are behind it beyond noise: the 95 % interval of the
-    paired difference lies below 0, and not within the margin that does not matter. Of those that are left at most
+    The leader has the highest mean. Others are dropped where they are certainly behind it: the whole 95 % interval of the
+    paired difference is below 0, and not all of it within the margin that does not matter. Of those that are left at most
     `n_places` go on, by their mean; after the last rung the leader alone. The largest keeps its place after the first rung,
-    unless it is behind by WIDE_MARGIN beyond noise.
+    unless it is certainly behind by more than WIDE_MARGIN.
     """
     ranked = sorted((score for score in scores if not score.fault),
                     key=lambda score: (-_mean(score), step_flops[score.candidate], score.candidate))
@@ -111,15 +112,21 @@ def _against(score: RungScore, leader: RungScore, *, is_largest: bool, seed: int
     behind = judge(difference, margin=MARGIN) == "worse"
     wide = behind and difference.high is not None and difference.high < -WIDE_MARGIN
     if is_largest:
-        reason = (f"it is the largest, and behind by more than {WIDE_MARGIN} beyond noise" if wide
-                  else "it is the largest, which starts slowly")
+        reason = (f"it is the largest, and certainly behind by more than {WIDE_MARGIN}: the whole {_BELOW} -{WIDE_MARGIN}"
+                  if wide else "it is the largest, which starts slowly")
         return Decision(candidate=score.candidate, kept=not wide, reason=reason, difference=difference)
     return Decision(candidate=score.candidate, kept=not behind, difference=difference,
-                    reason="it is behind beyond noise" if behind else "it is not behind beyond noise")
+                    reason=f"it is certainly behind: the whole {_BELOW} 0" if behind else "it is not certainly behind")
 
 
 def _lost(decision: Decision, is_last: bool) -> str:
     return "it is behind after the last rung" if is_last else "it is not among the best, and half of them go on"
+
+
+def best_two(rung: Rung) -> tuple[str, ...]:
+    """The two best of a rung, best first; fewer where fewer have a score."""
+    ranked = sorted((score for score in rung.scores if not score.fault), key=lambda score: -_mean(score))
+    return tuple(score.candidate for score in ranked[:2])
 
 
 def pair_to_test(rungs: Sequence[Rung], winner: str) -> tuple[int, tuple[str, str]] | None:
@@ -130,12 +137,12 @@ def pair_to_test(rungs: Sequence[Rung], winner: str) -> tuple[int, tuple[str, st
     last = max((number for number, rung in enumerate(rungs) if rung.score(winner) is not None), default=0)
     if last == 0:
         return None
-    ranked = sorted((score for score in rungs[last - 1].scores if not score.fault), key=lambda score: -_mean(score))
-    return None if len(ranked) < 2 else (last - 1, (ranked[0].candidate, ranked[1].candidate))
+    best = best_two(rungs[last - 1])
+    return (last - 1, (best[0], best[1])) if len(best) == 2 else None
 
 
 def judge_pair(members: tuple[str, str], dice: Sequence[float | None], winner: RungScore, seed: int = 0) -> PairTest:
-    """Whether two candidates together are better than the winner beyond noise, for the same time."""
+    """Whether two candidates together are certainly better than the winner, for the same time."""
     difference = paired_difference(dice, winner.dice, seed)
     return PairTest(members=members, winner=winner.candidate, dice=tuple(dice), difference=difference,
                     accepted=judge(difference, margin=0.0) == "better")
@@ -146,17 +153,19 @@ def leader_of(race: Race) -> str:
     return next(decision.candidate for decision in race.rungs[-1].decisions if decision.kept)
 
 
-def seconds_per_fold(seconds_left: float, paused_seconds: Sequence[float], n_folds: int, n_devices: int, decay_share: float
-                     ) -> float:
+def seconds_per_fold(seconds_left: float, paused_seconds: Sequence[float], n_cascades: int, n_folds: int, n_devices: int,
+                     decay_share: float) -> float:
     """The time of every fold of the models that are trained after the race, so that all end with the total.
 
-    For each model `paused_seconds` is what its raced fold has trained already, and goes on from. Such a fold gets a whole
+    For each winner `paused_seconds` is what its raced fold has trained already, and goes on from. Such a fold gets a whole
     decay, even where that is more than its share. On several devices the raced folds save no time: others run beside them.
+    The folds of cascades start when those of the winners are done.
     """
     if n_devices > 1:
-        return seconds_left / math.ceil(len(paused_seconds) * n_folds / n_devices)
+        rounds = [math.ceil(n_models * n_folds / n_devices) for n_models in (len(paused_seconds), n_cascades)]
+        return seconds_left / sum(rounds)
     pool = seconds_left + sum(paused_seconds)
-    n = len(paused_seconds) * n_folds
+    n = (len(paused_seconds) + n_cascades) * n_folds
     share = pool / n
     for needed in sorted((least_budget(paused, decay_share) for paused in paused_seconds), reverse=True):
         if needed > share and n > 1:

@@ -37,7 +37,7 @@ def outcome_lines(race: Race) -> list[str]:
         pair, difference = race.pair, race.pair.difference
         against = "" if difference.difference is None else f" ({difference.difference:+.3f}" + (
             ")" if difference.low is None else f", {difference.low:+.3f} to {difference.high:+.3f})")
-        verdict = "better beyond noise" if pair.accepted else "not better beyond noise"
+        verdict = "certainly better" if pair.accepted else "not certainly better"
         lines.append(f"{' + '.join(pair.members)} together, half of the time each, against {pair.winner}: "
                      f"{verdict}{against}")
     if not race.rungs:

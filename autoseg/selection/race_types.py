@@ -71,7 +71,8 @@ class PairTest(Frozen):
 class Race(Frozen):
     """Everything about a race. `winners` (two for an ensemble) and `fold_seconds` are there once it is decided.
 
-    The digests are of what the race depends on: another dataset, other folds or another plan need another race.
+    The digests are of what the race depends on: another dataset, other folds or another plan need another race. What a plan
+    only foresees is not in its digest.
     """
 
     schema_version: int = 1
@@ -80,6 +81,7 @@ class Race(Frozen):
     folds: tuple[int | str, ...]
     fold: int | str  # whose validation cases decide
     seed: int = 0
+    memory_bytes: int | None = None  # that was asked for; None: what the machine has
     cases: tuple[str, ...]  # in the order of every `dice`
     dataset_digest: str
     folds_digest: str

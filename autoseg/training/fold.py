@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
@@ -61,7 +61,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     """Train until the schedule ends and write the fold's weights, or until a `pause` and write its weights.
 
     `started` is the time of the `clock` at which the budget starts; `on_epoch` is called when the records of an
-    epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises AutosegError
+    epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises TrainingFailed
     where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
     store = _store(job, job.training, runtime, _resident_bytes(runtime))
@@ -178,9 +178,9 @@ def _steps(training: _Training, state: TrainState, throughput: Throughput) -> in
 
 def _check_finite(job: FoldJob, state: TrainState, loss: float) -> None:
     if not math.isfinite(loss):
-        raise AutosegError(f"{job.title}: the loss is {loss} at iteration {state.iteration}; the state before is kept; "
-                           "start again with a lower rate (--restart --set "
-                           f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
+        raise TrainingFailed(f"the loss is {loss} at iteration {state.iteration}; the state before is kept", where=job.title,
+                             do="start again with a lower rate (--restart --set "
+                                f"schedule.learning_rate={state.schedule.learning_rate / 3:.1g})")
 
 
 def _warn_if_slower(job: FoldJob, slower: SlowerThanPlanned, throughput: Throughput) -> None:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.prediction.models import load_model
@@ -33,6 +33,9 @@ from planners.schema.plan import Plan, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
 
+# What every configuration of a plan is trained by.
+SHARED_FIELDS = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
+
 
 @dataclass(frozen=True)
 class Paused:
@@ -56,7 +59,7 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
     With `restart` the files of these folds are removed, after all checks have passed.
     """
     folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
-    _check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
+    check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
     if restart:
         assemble(workspace, planned, configuration, folds[0], restart=True)
         for folder in folders:
@@ -66,7 +69,7 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
     return path
 
 
-def _check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path]) -> None:
+def check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path] = ()) -> None:
     """All folds of a model share a plan: a UserError where folds were started with another one.
 
     Those that are `restarted` do not count.
@@ -79,10 +82,9 @@ def _check_others(workspace: Workspace, planned: Plan, configuration: str, resta
 
 
 def _same_model(plan: Plan, other: Plan, configuration: str) -> bool:
-    shared = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
     mine, theirs = plan.configurations.get(configuration), other.configurations.get(configuration)
     return ((mine is theirs is None or (mine is not None and mine.trains_like(theirs)))
-            and all(getattr(plan, key) == getattr(other, key) for key in shared))
+            and all(getattr(plan, key) == getattr(other, key) for key in SHARED_FIELDS))
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
@@ -96,7 +98,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
-    _check_others(workspace, planned, configuration, [folder.path] if restart else ())
+    check_others(workspace, planned, configuration, [folder.path] if restart else ())
     if folder.is_finished and not restart:
         logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
         result = read_model(folder.result, FoldResult)
@@ -127,7 +129,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     """
     started = time.monotonic()
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
-    _check_others(workspace, planned, configuration, ())
+    check_others(workspace, planned, configuration)
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)
@@ -211,6 +213,7 @@ def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[]
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"{runtime.device} has too little memory for this training", where=job.title,
-                        found=str(error).splitlines()[0],
-                        do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2") from error
+        raise TrainingFailed(f"{runtime.device} has too little memory for this training", where=job.title,
+                             found=str(error).splitlines()[0],
+                             do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
+                             ) from error

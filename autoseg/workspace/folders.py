@@ -80,13 +80,17 @@ class FoldFolder:
         """What a race keeps of this fold until it is decided: a folder for each rung."""
         return self.path / "race"
 
+    def rung(self, rung: int) -> Path:
+        """What a race keeps of this fold for one rung."""
+        return self.race / f"rung_{rung}"
+
     def rung_weights(self, rung: int) -> Path:
         """The averaged weights at a rung of a race."""
-        return self.race / f"rung_{rung}" / "weights.safetensors"
+        return self.rung(rung) / "weights.safetensors"
 
     def rung_probabilities(self, rung: int, name: str) -> Path:
         """The probabilities of a validation case at a rung of a race."""
-        return self.race / f"rung_{rung}" / "probabilities" / f"{name}.b2nd"
+        return self.rung(rung) / "probabilities" / f"{name}.b2nd"
 
     def ablation(self, ending: str) -> Path:
         """What each input contributes: .json, .md to read, and .jsonl with one record per prediction."""

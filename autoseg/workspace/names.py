@@ -118,6 +118,10 @@ class Workspace:
         """The race of configurations for a total time: its rungs, its decisions and its winner."""
         return self.models_root / dataset / "race.json"
 
+    def race_plan(self, dataset: str, planner: str) -> Path:
+        """The plan of a planner as it was when the race started."""
+        return self.models_root / dataset / f"race_plan_{planner}.json"
+
     def race_seconds(self, dataset: str) -> Path:
         """The time that a run with a total has taken, all its starts together."""
         return self.models_root / dataset / "race_seconds.json"

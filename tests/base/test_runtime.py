@@ -68,3 +68,11 @@ def test_memory_in_use_grows_with_what_is_held():
     held = torch.ones(2**26)  # 256 MiB
     assert used_bytes(torch.device("cpu")) - before > 2**27
     del held
+
+
+def test_a_gpu_gets_back_the_memory_that_nobody_uses(monkeypatch):
+    released = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append("cuda"))
+    Runtime(torch.device("cuda"), torch.float32).release_cache()
+    Runtime(torch.device("cpu"), torch.float32).release_cache()
+    assert released == ["cuda"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from autoseg import pipeline
-from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.errors import ManyFaults, TrainingFailed, UserError
+from autoseg.base.runtime import Runtime
 from autoseg.cli import run as command
 from autoseg.orchestrate import race as race_module
 from autoseg.orchestrate import total as total_module
@@ -55,7 +56,7 @@ class Trainings:
         if len(self.done) == self.stop_at:
             raise KeyboardInterrupt
         if job.name in self.bad:
-            raise AutosegError("the loss is nan")
+            raise TrainingFailed("the loss is nan")
         before = [record["seconds"] for record in read_records(job.folder.metrics)]
         state = new_state(task, job.configuration, runtime, job.seed)
         budget = job.configuration.schedule.budget_seconds
@@ -189,7 +190,8 @@ def test_the_loser_is_no_unfinished_model(home, trainings):
     contenders, faults = gather(workspace, read_cross_validation(workspace, DATASET))
     assert [contender.member.configuration for contender in contenders] == ["3d_fullres"]
     (fault,) = faults
-    assert fault.startswith("2d (budgeted): dropped in the race, since it is behind beyond noise; to train it nevertheless:")
+    assert fault.startswith("2d (budgeted): dropped in the race, since it is certainly behind: the whole 95 % interval of "
+                            "the difference is below 0; to train it nevertheless:")
 
 
 def test_a_candidate_that_fails_is_out_of_the_race(home, trainings):
@@ -225,10 +227,108 @@ def test_a_candidate_that_does_not_fit_the_memory_is_out_of_the_race(home, train
     assert "too little memory" in race_of(home).dropped[THREE]
 
 
-def test_where_all_fail_each_says_why(home, trainings):
+def test_a_candidate_whose_predictions_are_not_finite_is_out_of_the_race(home, trainings, monkeypatch):
+    load_model = run_module.load_model
+
+    def broken(plan, configuration, *arguments):
+        model = load_model(plan, configuration, *arguments)
+        if configuration.dimensions == 3:
+            for parameter in model.model.parameters():
+                parameter.data.fill_(torch.nan)
+        return model
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "load_model", broken)
+        trainings.stop_at = 2
+        with pytest.raises(KeyboardInterrupt):
+            held(home, trainings)
+    trainings.stop_at = None
+    held(home, trainings)
+    assert race_of(home).winners == (TWO,)
+    assert "logits are not finite" in race_of(home).dropped[THREE]
+
+
+def test_where_all_fail_each_says_why_and_the_same_command_tries_again(home, trainings):
     trainings.bad = ("2d", "3d_fullres")
-    with pytest.raises(ManyFaults, match=r"every configuration failed(?s:.*)2d \(budgeted\): the loss is nan"):
+    with pytest.raises(ManyFaults, match=r"every configuration failed; mend what is listed below and start the same command "
+                                         r"again, or race again after(?s:.*)2d \(budgeted\): the loss is nan"):
         held(home, trainings)
+    trainings.bad = ()
+    held(home, trainings)
+    assert race_of(home).winners == (THREE,)
+
+
+def test_memory_is_given_back_after_every_candidate(home, trainings, monkeypatch):
+    released = []
+    monkeypatch.setattr(Runtime, "release_cache", lambda _: released.append(len(trainings.done)))
+    held(home, trainings)
+    assert released == [1, 2]
+
+
+def test_only_what_a_pair_may_still_be_tested_with_is_kept(home, trainings):
+    trainings.dice = {"2d": 0.8, "3d_fullres": 0.8}
+    trainings.stop_at = 5  # both reached two rungs, and one the third
+    with pytest.raises(KeyboardInterrupt):
+        held(home, trainings)
+    folders = [Workspace(home).fold(DATASET, "budgeted", name, 0).race for name in ("2d", "3d_fullres")]
+    assert sorted(path.name for folder in folders for path in folder.iterdir()) == ["rung_1", "rung_1", "rung_2"]
+
+
+def test_a_planner_that_is_left_out_prepares_nothing(home, trainings, monkeypatch):
+    prepared = []
+    preprocess = pipeline.preprocess
+
+    def noted(dataset, *, planner, configurations, **options):
+        prepared.append((planner, configurations))
+        return preprocess(dataset, planner=planner, configurations=configurations, **options)
+
+    costs = {"budgeted": 1.0, "classic": 1e6}
+    monkeypatch.setattr(total_module, "least_fold_seconds", lambda plan, *_: costs[plan.planner])
+    monkeypatch.setattr(pipeline, "preprocess", noted)
+    held(home, trainings, planners=("budgeted", "classic"))
+    assert prepared == [("budgeted", ["3d_fullres", "2d"])]
+
+
+def test_a_cascade_on_what_is_left_out_is_not_prepared(home, trainings, configurations, monkeypatch):
+    volume = configurations["3d_fullres"]
+    configurations.update({"3d_lowres": volume, "3d_cascade_fullres": volume.model_copy(update={"previous": "3d_lowres"})})
+    costs = {"3d_lowres": 1e6}
+    monkeypatch.setattr(total_module, "least_fold_seconds", lambda plan, name, *_: costs.get(name, 1.0))
+    held(home, trainings)
+    names = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
+    assert [Workspace(home).cases(DATASET, "budgeted", name).exists() for name in names] == [True, True, False, False]
+
+
+def test_a_model_that_was_trained_before_is_refused_before_anything_is_prepared(home, trainings, monkeypatch):
+    pipeline.fingerprint(1, home=home, workers=1)
+    planned = pipeline.plan(1, budget_seconds=1800.0, home=home, device="cpu")
+    workspace = Workspace(home)
+    write_json(workspace.model(DATASET, "budgeted", "2d").plan, planned)
+    write_json(workspace.fold(DATASET, "budgeted", "2d", 1).schedule, {})
+    prepared = []
+    monkeypatch.setattr(pipeline, "preprocess", lambda *_, **__: prepared.append(True))
+    with pytest.raises(UserError, match=r"folds of this model were started with another plan \(found: fold 1\)"):
+        held(home, trainings)
+    assert not prepared and not workspace.race(DATASET).exists()
+
+
+def test_the_time_of_an_attempt_on_other_data_does_not_count(home, trainings, monkeypatch, caplog):
+    def stopped(*_, **__):
+        trainings.clock.seconds += 100.0
+        raise KeyboardInterrupt
+
+    def attempt():
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(pipeline, "preprocess", stopped)
+            held(home, trainings)
+        return read_json(Workspace(home).race_seconds(DATASET))["seconds"]
+
+    caplog.set_level("INFO")
+    assert (attempt(), attempt()) == (100, 200)
+    assert "earlier starts have used 1 min 40 s of the total of 50 min 0 s" in caplog.text
+    first, second = (home / "raw" / DATASET / "labelsTr" / f"ball_0{i}.nii.gz" for i in (0, 1))
+    first.write_bytes(second.read_bytes())
+    assert attempt() == 100
 
 
 def test_one_candidate_needs_no_race_and_keeps_the_planners_schedule(home, trainings):
@@ -271,13 +371,13 @@ def test_a_race_does_not_go_on_with_other_data(home, trainings):
         held(home, trainings)
 
 
-def test_a_race_does_not_go_on_with_other_folds_or_another_plan(home, trainings):
+def test_a_race_does_not_go_on_with_other_folds_or_a_changed_plan_of_its_own(home, trainings):
     held(home, trainings)
     workspace = Workspace(home)
-    plan = workspace.plan(DATASET, "budgeted")
+    plan = workspace.race_plan(DATASET, "budgeted")
     known = plan.read_text()
     plan.write_text(known.replace('"batch": 2', '"batch": 4'))
-    with pytest.raises(UserError, match="changed since: the plan of budgeted"):
+    with pytest.raises(UserError, match="changed since: .*race_plan_budgeted.json"):
         held(home, trainings)
     plan.write_text(known)
     splits = read_json(workspace.splits(DATASET))
@@ -286,12 +386,29 @@ def test_a_race_does_not_go_on_with_other_folds_or_another_plan(home, trainings)
         held(home, trainings)
 
 
+def test_a_race_goes_on_by_its_own_plan_whatever_is_planned_meanwhile(home, trainings, configurations, monkeypatch):
+    trainings.stop_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        held(home, trainings, memory_bytes=2**33)
+    trainings.stop_at = None
+    for name, known in list(configurations.items()):  # speed is measured, and memory differs
+        configurations[name] = known.model_copy(update={"step_seconds": 9.0, "batch": 4})
+    pipeline.plan(1, budget_seconds=1800.0, home=home, device="cpu")
+    planned = Workspace(home).plan(DATASET, "budgeted").read_text()
+    held(home, trainings)
+    assert race_of(home).winners == (THREE,)
+    assert plan_of(home, "3d_fullres").configurations["3d_fullres"].batch == 2
+    assert Workspace(home).plan(DATASET, "budgeted").read_text() == planned
+
+
 def test_a_race_goes_on_only_as_it_was_started(home, trainings):
     held(home, trainings)
     with pytest.raises(UserError, match=r"other options \(found: a total of 50 min 0 s\); say the same again"):
         held(home, trainings, seconds=7200.0)
     with pytest.raises(UserError, match=r"found: the seed 0\)"):
         held(home, trainings, seed=1)
+    with pytest.raises(UserError, match=r"found: no --memory\)"):
+        held(home, trainings, memory_bytes=2**33)
     with pytest.raises(UserError, match=r"found: the folds 0, 1\)"):
         held(home, trainings, folds=("0",))
     with pytest.raises(UserError, match=r"found: the planners budgeted\)"):
@@ -316,6 +433,15 @@ def test_a_cluster_and_several_planners_without_a_total_are_refused(home, capsys
     assert command.main(["1", "--planners", "budgeted", "classic", "--device", "cpu", "--home", str(home)]) == 2
     refusals = capsys.readouterr().err
     assert "a race runs on one machine" in refusals and "several planners need a total time" in refusals
+
+
+def test_one_planner_or_several_are_named_not_both(home, trainings, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["1", "--total", "2h", "-p", "classic", "--planners", "budgeted"])
+    assert "--planners: not allowed with argument -p/--planner" in capsys.readouterr().err
+    options = ["--total", "50m", "--folds", "0", "--device", "cpu", "--workers", "1", "--home", str(home)]
+    assert command.main(["1", "-p", "classic", *options]) == 0
+    assert {candidate.planner for candidate in race_of(home).candidates} == {"classic"}
 
 
 def test_the_command_prints_the_race(home, trainings, capsys):

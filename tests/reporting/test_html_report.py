@@ -243,9 +243,10 @@ def test_a_race_is_drawn_and_told_in_words(tmp_path):
     text = " ".join(" ".join(page.text).split())
     assert "race" in page.ids
     assert any("3d_fullres (budgeted): 0.800 after 59 s" in alt for alt in page.alts if alt)
-    assert "2d (budgeted) was dropped: it is behind beyond noise (-0.200 to the leader" in text
+    behind = "it is certainly behind: the whole 95 % interval of the difference is below 0"
+    assert f"2d (budgeted) was dropped: {behind} (-0.200 to the leader" in text
     assert "the race cost 60 s, 5% of the total of 20 min 0 s" in text
-    assert "dropped in the race" in text and "Dropped in the race: it is behind beyond noise." in text
+    assert "dropped in the race" in text and f"Dropped in the race: {behind}." in text
 
 
 def test_without_a_total_there_is_no_race_to_report(html):

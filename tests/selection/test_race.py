@@ -20,6 +20,7 @@ from autoseg.selection.race_types import Race, Rung, RungScore
 from planners.rules.budget import least_budget
 from race_samples import a_race, score
 
+BEHIND = "it is certainly behind: the whole 95 % interval of the difference is below 0"
 FLOPS = {"small": 1.0, "middle": 2.0, "large": 3.0}
 
 
@@ -149,7 +150,7 @@ def test_the_pair_had_as_much_time_together_as_the_winner():
     assert pair_to_test(alone, "large") is None
 
 
-def test_a_pair_is_trained_only_where_it_is_better_beyond_noise():
+def test_a_pair_is_trained_only_where_it_is_certainly_better():
     winner = score("large", 0.8)
     better = [value + 0.02 for value in winner.dice]
     unclear = [value + 0.02 * (-1) ** i for i, value in enumerate(winner.dice)]
@@ -159,31 +160,36 @@ def test_a_pair_is_trained_only_where_it_is_better_beyond_noise():
 
 def test_what_is_left_is_shared_by_all_folds_and_the_raced_one_goes_on():
     # 900 s and the 100 s that fold 0 has already: five folds of 200 s
-    assert seconds_per_fold(900.0, [100.0], 5, 1, 0.25) == pytest.approx(200)
+    assert seconds_per_fold(900.0, [100.0], 0, 5, 1, 0.25) == pytest.approx(200)
     # a cascade on it has as much for each of its folds
-    assert seconds_per_fold(900.0, [100.0, 0.0], 5, 1, 0.25) == pytest.approx(100 - (least_budget(100, 0.25) - 100) / 9)
+    assert seconds_per_fold(900.0, [100.0], 1, 5, 1, 0.25) == pytest.approx(100 - (least_budget(100, 0.25) - 100) / 9)
 
 
 def test_both_of_an_ensemble_have_their_decay_in_the_raced_fold():
     # 4 of the 6 folds share what the two raced ones leave, which take a third more than they have
     needed = least_budget(100.0, 0.25)
-    seconds = seconds_per_fold(400.0, [100.0, 100.0], 3, 1, 0.25)
+    seconds = seconds_per_fold(400.0, [100.0, 100.0], 0, 3, 1, 0.25)
     assert seconds == pytest.approx((600 - 2 * needed) / 4)
     assert seconds < needed
 
 
 def test_on_several_devices_folds_run_beside_each_other():
-    assert seconds_per_fold(900.0, [100.0], 5, 2, 0.25) == 300  # three rounds
+    assert seconds_per_fold(900.0, [100.0], 0, 5, 2, 0.25) == 300  # three rounds
+
+
+def test_a_cascade_starts_only_when_all_folds_of_its_earlier_stage_are_done():
+    assert seconds_per_fold(900.0, [100.0], 1, 5, 4, 0.25) == 225  # two rounds each
+    assert seconds_per_fold(900.0, [100.0, 100.0], 0, 5, 4, 0.25) == 300  # two winners share the devices
 
 
 def test_the_race_says_what_it_decided_and_what_it_cost():
     race = a_race()
     assert leader_of(race) == "3d_fullres (budgeted)"
     assert race.lost_seconds == 60
-    assert race.dropped == {"2d (budgeted)": "it is behind beyond noise"}
+    assert race.dropped == {"2d (budgeted)": BEHIND}
     lines = as_lines(race)
     assert "after 1/8 of a fold's time (60 s): 3d_fullres (budgeted) Dice 0.800 (100 iterations)" in lines[0]
-    assert lines[1].startswith("2d (budgeted) was dropped: it is behind beyond noise (-0.200 to the leader")
+    assert lines[1].startswith(f"2d (budgeted) was dropped: {BEHIND} (-0.200 to the leader")
     assert lines[-1] == "each fold has 9 min 10 s; the race cost 60 s, 5% of the total of 20 min 0 s"
 
 
