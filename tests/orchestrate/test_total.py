@@ -289,6 +289,12 @@ def test_a_planner_that_is_left_out_prepares_nothing(home, trainings, monkeypatc
     assert prepared == [("budgeted", ["3d_fullres", "2d"])]
 
 
+def test_no_configurations_are_not_all_of_them(home):
+    pipeline.fingerprint(1, home=home, workers=1)
+    pipeline.plan(1, home=home, device="cpu")
+    assert pipeline.preprocess(1, configurations=[], home=home, workers=1) == []
+
+
 def test_a_cascade_on_what_is_left_out_is_not_prepared(home, trainings, configurations, monkeypatch):
     volume = configurations["3d_fullres"]
     configurations.update({"3d_lowres": volume, "3d_cascade_fullres": volume.model_copy(update={"previous": "3d_lowres"})})
