@@ -42,7 +42,7 @@ class ProbedHardware:
 
     @cached_property
     def speed(self) -> "StepSpeed":
-        """Measured, which takes two seconds."""
+        """Measured, which takes about three seconds."""
         from autoseg.planning.speed import measured_speed
 
         return measured_speed(self.runtime)

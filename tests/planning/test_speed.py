@@ -20,7 +20,7 @@ def test_every_part_of_a_step_is_measured(monkeypatch):
 
 
 def test_the_fastest_run_counts(monkeypatch):
-    ticks = iter([0, 5, 5, 7, 7, 10] + [10] * 1000)
+    ticks = iter([0, 5, 5, 7, 7, 10])
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
     monkeypatch.setattr(speed, "_RUNS", (3, 3))
     assert speed._Probe(CPU)._seconds(torch.nn.Identity(), 1, (2, 2)) == 2
