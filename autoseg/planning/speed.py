@@ -33,7 +33,7 @@ _RUNS = (1, 50)
 
 
 def measured_speed(runtime: Runtime) -> StepSpeed:
-    """The speed of a device in its precision, with torch's number of threads; takes two seconds.
+    """The speed of a device in its precision, with torch's number of threads; takes about three seconds.
 
     Of several runs the fastest counts: other work of the machine slows the others. It may do so for half a second, so all
     parts are measured in rounds.

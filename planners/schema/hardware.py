@@ -56,8 +56,8 @@ def _between(rates: Sequence[Rate], size: int) -> float:
 
 
 class Hardware(Protocol):
-    """The device that trains. `speed` is measured, not a data sheet's figure; that takes two seconds, so a planner asks for
-    it only where it plans to a time."""
+    """The device that trains. `speed` is measured, not a data sheet's figure. That takes three seconds, so a planner asks
+    for it only where it plans to a time."""
 
     @property
     def device(self) -> str: ...
