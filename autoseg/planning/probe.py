@@ -48,7 +48,7 @@ class ProbedHardware:
 
     @cached_property
     def speed(self) -> "StepSpeed":
-        """Measured, which takes about three seconds; a warning says where other programs took part of the machine meanwhile."""
+        """Measured, which takes three seconds; a warning says where other programs took part of the machine meanwhile."""
         from autoseg.planning.speed import measured_speed
 
         before = now()
