@@ -26,7 +26,7 @@ PATCH_MEMORY_GIB = 16.0  # a larger patch shows nothing more that matters
 MEMORY_SHARE = 0.9  # of the memory that is planned with; the rest is for kernels' workspace
 TRAINING_SHARE = 0.85  # of the budget; the rest is start-up, checks and the final validation
 WANTED_ITERATIONS = 2500  # below this a smaller network learns more in the same time
-LEAST_ITERATIONS = 900  # below this a smaller patch does
+LEAST_ITERATIONS = 200  # below this no context is worth its time
 ENOUGH_ITERATIONS = 30_000  # above this a larger batch uses the time better
 SMALLEST_PATCH_EDGE = 32
 WANTED_VOXELS = 2**17  # a step on fewer has a noisy gradient; small images come in larger batches
@@ -217,7 +217,7 @@ def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) ->
     """The patch and size that are worth most, where not even the smallest usual size can see the whole patch long enough.
 
     Iterations are traded for context: halving them costs as much as a patch that holds 2 ** (1 / CONTEXT) times less of the
-    median case. Below LEAST_ITERATIONS nothing is worth its context.
+    median case. Where none has LEAST_ITERATIONS, the most iterations win.
     """
     patches = [shape]
     while (smaller := _halved(patches[-1], base.spacing_mm)) is not None:

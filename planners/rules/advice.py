@@ -5,7 +5,6 @@ A volume is the guess where nothing speaks against it: its context is that of al
 themselves was measured on phantoms and on hippocampi (benchmarks/RESULTS.md, "Patch and width").
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 from planners.rules.budget import SELDOM_SEEN
@@ -46,22 +45,15 @@ def _first(known: Mapping[str, Configuration], thickness_in_pixels: float) -> tu
     if volume == "3d_fullres" and "3d_lowres" in known and seen is not None and seen < SELDOM_SEEN:
         volume = "3d_lowres"
     if "2d" in known:
-        slices = known["2d"]
-        flat, solid = slices.ceiling, known[volume].ceiling
+        flat, solid = known["2d"].ceiling, known[volume].ceiling
         if flat is not None and solid is not None and flat.dice - solid.dice >= BETTER_CEILING:
             return "2d", f"the grid of {volume} leaves less of the labels"
-        if thickness_in_pixels >= ANISOTROPY and _held(slices) > _held(known[volume]):
+        if thickness_in_pixels >= ANISOTROPY:
             return "2d", (f"slices seem to be {thickness_in_pixels:.1f} times thicker than their pixels, so that neighbours "
-                          "tell little, and its patch holds more of a slice")
+                          "tell little")
     if volume == "3d_lowres":
         return volume, "at full resolution a voxel would be seen too seldom"
     return volume, "it sees all three axes, and its grid leaves as much of the labels"
-
-
-def _held(configuration: Configuration) -> float:
-    """The share of the median slice that a patch holds."""
-    sides = zip(configuration.patch[-2:], configuration.median_shape[-2:], strict=True)
-    return math.prod(min(1.0, edge / side) for edge, side in sides)
 
 
 def _thickness_in_pixels(fingerprint: Fingerprint) -> float:
