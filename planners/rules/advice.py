@@ -2,7 +2,7 @@
 (`autoseg_run --total`).
 
 A volume is the guess where nothing speaks against it: its context is that of all three axes. What speaks for slices by
-themselves was measured on phantoms and on hippocampi (benchmarks/RESULTS.md, "Patch and width").
+themselves was measured on phantoms (benchmarks/RESULTS.md, "Patch and width").
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Advice, Configuration, Plan
 
 BETTER_CEILING = 0.02  # of Dice: what a grid of volumes may lose more than that of slices
+SEEN_ENOUGH = 100  # views of a voxel from which volumes of thick slices have been learnt, too: published trainings take more
 USUAL = ("3d_fullres", "3d_lowres", "2d")
 
 
@@ -48,9 +49,9 @@ def _first(known: Mapping[str, Configuration], thickness_in_pixels: float) -> tu
         flat, solid = known["2d"].ceiling, known[volume].ceiling
         if flat is not None and solid is not None and flat.dice - solid.dice >= BETTER_CEILING:
             return "2d", f"the grid of {volume} leaves less of the labels"
-        if thickness_in_pixels >= ANISOTROPY:
+        if thickness_in_pixels >= ANISOTROPY and seen is not None and seen < SEEN_ENOUGH:
             return "2d", (f"slices seem to be {thickness_in_pixels:.1f} times thicker than their pixels, so that neighbours "
-                          "tell little")
+                          "tell little in a short training")
     if volume == "3d_lowres":
         return volume, "at full resolution a voxel would be seen too seldom"
     return volume, "it sees all three axes, and its grid leaves as much of the labels"
