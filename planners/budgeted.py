@@ -66,11 +66,8 @@ SIZES = (
     Size(encoder="plain", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
 )
 
-# With half of the channels, for patches that would hold too little otherwise. Measured on phantoms and reported of brains
-# (benchmarks/RESULTS.md, "Patch and width"): a quarter to a half of the iterations is well spent on four times the context.
+# With half of the channels, for patches that would hold too little otherwise.
 NARROW = Size(encoder="plain", features=(8, 16), largest=128, blocks_encoder=(2,), convs_decoder=2)
-CONTEXT = 1.2  # doublings of the iterations that a doubling of the context is worth
-NARROW_COST = 1.0  # doublings of the iterations
 
 
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
@@ -216,18 +213,18 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
 def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:
     """The patch and size that are worth most, where not even the smallest usual size can see the whole patch long enough.
 
-    Iterations are traded for context: halving them costs as much as a patch that holds 2 ** (1 / CONTEXT) times less of the
-    median case. Where none has LEAST_ITERATIONS, the most iterations win.
+    Twice the iterations, twice the share of the median case that a patch holds, and twice the channels at full resolution
+    are worth the same. Where no choice has LEAST_ITERATIONS, the most iterations win.
     """
     patches = [shape]
     while (smaller := _halved(patches[-1], base.spacing_mm)) is not None:
         patches.append(smaller)
 
     def worth(choice: tuple[Pooling, Size]) -> tuple[float, float]:
-        iterations = limits.iterations(*choice, batch)
-        context = math.log2(_held(choice[0].patch, base))
-        length = min(0.0, math.log2(max(1.0, iterations) / WANTED_ITERATIONS))
-        return min(iterations, LEAST_ITERATIONS), length + CONTEXT * context - NARROW_COST * (choice[1] is NARROW)
+        patch, size = choice
+        iterations = limits.iterations(patch, size, batch)
+        return (min(iterations, LEAST_ITERATIONS),
+                min(iterations, WANTED_ITERATIONS) * _held(patch.patch, base) * size.features[0])
 
     return max(((patch, size) for patch in patches for size in (SIZES[-1], NARROW)), key=worth)
 
