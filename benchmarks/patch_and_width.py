@@ -3,6 +3,7 @@
     python benchmarks/phantoms.py --home HOME
     AUTOSEG_HOME=HOME autoseg_plan_and_preprocess -d 31 --budget 15m        (and -d 32)
     python benchmarks/patch_and_width.py --home HOME 31 --seconds 240
+    python benchmarks/patch_and_width.py --home DEMO 1 --seconds 180      (of `autoseg_demo --home DEMO`)
 
 The time is counted in training steps: each is timed first, on a machine that does nothing else, and the number of iterations
 follows. So the Dice of the validation cases does not depend on what else runs meanwhile.
@@ -40,8 +41,13 @@ class Variant:
         return "2d" if len(self.patch) == 2 else "3d_fullres"
 
 
+HEADER_MM = {"Dataset031_Thick": (1.0, 1.0, 1.0)}  # whose plans are coarser than their images; the others' are not
 USUAL, NARROW, FLAT = (16, 32, 64, 128), (8, 16, 32, 64, 128), (16, 32, 64, 128, 192)
 VARIANTS = {
+    1: {"narrow": Variant((1, 1, 1), 1, (24, 40, 56), 2, NARROW),
+        "usual": Variant((1, 1, 1), 1, (24, 40, 56), 2, FLAT),
+        "wide": Variant((1, 1, 1), 1, (24, 80, 56), 2, FLAT),
+        "whole_narrow": Variant((1, 1, 1), 1, (24, 80, 96), 2, NARROW)},
     31: {"as_headers_say": Variant((1.5, 1.5, 1.5), 1, (16, 56, 40), 2, USUAL),
          "slices_kept": Variant((1, 1.5, 1.5), 3, (16, 64, 64), 2, (*USUAL, 128)),
          "slices_kept_wide": Variant((1, 1.5, 1.5), 3, (16, 96, 96), 2, NARROW),
@@ -58,10 +64,10 @@ VARIANTS = {
 
 
 def planned(plan: Plan, name: str, variant: Variant) -> Plan:
-    """The plan of a variant alone; its grid is relative to that of the images, `full`, which is 1 mm or the plan's own."""
+    """The plan of a variant alone, on a grid relative to that of the images."""
     base = plan.configurations[variant.configuration]
-    own = 1.0 if variant.thick > 1 or variant.coarser[-1] > 1 else base.spacing_mm[-1]
-    spacing = tuple(own * factor for factor in variant.coarser)
+    images = HEADER_MM.get(plan.dataset, base.spacing_mm)
+    spacing = tuple(mm * factor for mm, factor in zip(images[-len(variant.coarser):], variant.coarser, strict=True))
     thick = (variant.thick, 1.0, 1.0) if len(spacing) == 3 else (1.0, 1.0)
     shape = pooling([mm * factor for mm, factor in zip(spacing, thick, strict=True)], variant.patch)
     architecture = unet(shape, "plain", (2,), 2).model_copy(update={"features": variant.features[: shape.stages]})

@@ -10,7 +10,7 @@ from typing import Literal
 
 from planners.architectures.unet import UNet
 from planners.classic import CLASSIC, published_plan
-from planners.rules.budget import SELDOM_SEEN
+from planners.rules.budget import EMA, SELDOM_SEEN, WARM_UP
 from planners.rules.ceiling import COARSER, affordable_spacing
 from planners.rules.pooling import Pooling, pooling, unet
 from planners.rules.slices import as_headers_say, as_thick_as_they_are, thick_slices
@@ -214,17 +214,18 @@ def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) ->
     """The patch and size that are worth most, where not even the smallest usual size can see the whole patch long enough.
 
     Twice the iterations, twice the share of the median case that a patch holds, and twice the channels at full resolution
-    are worth the same. Where no choice has LEAST_ITERATIONS, the most iterations win.
+    are worth the same. Where no choice has LEAST_ITERATIONS, the most iterations win; where none fits the memory, the
+    smallest patch.
     """
     patches = [shape]
     while (smaller := _halved(patches[-1], base.spacing_mm)) is not None:
         patches.append(smaller)
 
-    def worth(choice: tuple[Pooling, Size]) -> tuple[float, float]:
+    def worth(choice: tuple[Pooling, Size]) -> tuple[float, float, int]:
         patch, size = choice
         iterations = limits.iterations(patch, size, batch)
         return (min(iterations, LEAST_ITERATIONS),
-                min(iterations, WANTED_ITERATIONS) * _held(patch.patch, base) * size.features[0])
+                min(iterations, WANTED_ITERATIONS) * _held(patch.patch, base) * size.features[0], -math.prod(patch.patch))
 
     return max(((patch, size) for patch in patches for size in (SIZES[-1], NARROW)), key=worth)
 
@@ -256,7 +257,7 @@ def _mirror_axes(base: Configuration, anatomical: bool) -> tuple[int, ...]:
 
 def _schedule(seconds: float) -> Schedule:
     return Schedule(budget_seconds=seconds, learning_rate=LEARNING_RATE, decay="cosine",
-                    warmup_iterations=30, clip_norm=12, ema=0.98, foreground_share=1 / 3,
+                    warmup_iterations=WARM_UP, clip_norm=12, ema=EMA, foreground_share=1 / 3,
                     optimizer=Part(name="adamw", options={"weight_decay": 1e-2}))
 
 

@@ -238,7 +238,7 @@ def _check_candidates(entry: _Entry, race: Race) -> None:
 
 def _refuse_changes(workspace: Workspace, race: Race, changed: Sequence[str]) -> None:
     if changed:
-        raise UserError("the race cannot go on: it was started with other data", where=workspace.race(race.dataset),
+        raise UserError("the race cannot continue: it was started with other data", where=workspace.race(race.dataset),
                         found=f"changed since: {', '.join(changed)}", do=f"restore them, or {again(workspace, race)}")
 
 

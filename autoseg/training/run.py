@@ -145,10 +145,10 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
 
 
 def adopt_plan(workspace: Workspace, planned: Plan, configuration: str) -> Path:
-    """Write the plan of a model whose folds were paused, so that they go on with another budget; its file.
+    """Write the plan of a model whose folds were paused, so that they continue with another budget; its file.
 
-    Raises UserError where the plan differs in more than the budget, or where a fold has begun to decay: it cannot go on with
-    another end.
+    Raises UserError where the plan differs in more than the budget, or where a fold has begun to decay: its end is
+    fixed.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
     if model.has_plan and not _same_model(model.read_plan(), planned, configuration):
@@ -156,7 +156,7 @@ def adopt_plan(workspace: Workspace, planned: Plan, configuration: str) -> Path:
         started = with_budget(model.read_plan(), budget)
         decaying = [f"fold {fold.name}" for fold in model.started_folds() if _decays(fold)]
         if decaying or not _same_model(started, planned, configuration):
-            raise UserError("this model cannot go on with another budget", where=model.plan,
+            raise UserError("this model cannot continue with another budget", where=model.plan,
                             found=f"{', '.join(decaying)} past the constant learning rate" if decaying else "another plan",
                             do="train with the same options, or remove these folds")
         write_json(model.plan, planned)

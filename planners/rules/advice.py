@@ -14,7 +14,8 @@ from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Advice, Configuration, Plan
 
 BETTER_CEILING = 0.02  # of Dice: what a grid of volumes may lose more than that of slices
-SEEN_ENOUGH = 100  # views of a voxel from which volumes of thick slices have been learnt, too: published trainings take more
+# Views of a voxel from which volumes come first with thick slices, too: only shorter trainings were measured.
+SEEN_ENOUGH = 100
 USUAL = ("3d_fullres", "3d_lowres", "2d")
 
 

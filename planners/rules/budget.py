@@ -21,9 +21,9 @@ MARGIN = 0.02
 VALIDATION_SHARE = 0.2
 PROVISIONAL_ITERATIONS = 1000
 SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often and in more context, teaches more
-# What a recipe gets in a race where it has none, as the planner `budgeted` gives it.
-RACE_EMA = 0.98
-RACE_WARM_UP = 30
+# Of the planner `budgeted`, and in a race of every recipe that has none: decay of averaged weights, iterations of warm-up.
+EMA = 0.98
+WARM_UP = 30
 
 
 class Throughput(Frozen):
@@ -57,8 +57,8 @@ def for_race(plan: Plan, seconds: float) -> Plan:
     schedules = {}
     for name, configuration in bound.configurations.items():
         known = configuration.schedule
-        schedules[name] = known.model_copy(update={"decay": "stable", "ema": known.ema or RACE_EMA,
-                                                   "warmup_iterations": known.warmup_iterations or RACE_WARM_UP})
+        schedules[name] = known.model_copy(update={"decay": "stable", "ema": known.ema or EMA,
+                                                   "warmup_iterations": known.warmup_iterations or WARM_UP})
     return _with_schedules(bound, schedules)
 
 

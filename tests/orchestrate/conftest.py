@@ -1,0 +1,5 @@
+"""Fixtures of races."""
+
+from pretended_race import configurations, home, trainings
+
+__all__ = ["configurations", "home", "trainings"]
