@@ -36,7 +36,7 @@ def freed_memory_kept() -> Iterator[None]:
     """Within this context the C library keeps what is freed for the next request, and gives it back at the end.
 
     A training step asks for the same hundreds of MiB again and again. Where they went back to the system in between, it
-    clears them page by page: 6,000 to 100,000 page faults per step, a tenth of its time (benchmarks/step_duel.py). Only
+    clears them page by page: 5,800 to 97,000 page faults per step, a tenth of its time (benchmarks/step_duel.py). Only
     glibc has these settings; with other C libraries nothing changes.
     """
     library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
