@@ -141,11 +141,12 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
-          restart: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
+          restart: bool = False, planned: Plan | None = None, save_probabilities: bool = False, deterministic: bool = False,
           home: str | Path | None = None, device: str = "auto") -> "FoldResult":
     """Train a fold, resume it, or read the result of a finished one.
 
-    It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. With
+    It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. A `deterministic`
+    training gives the same weights again for the same plan, data, seed and machine. With
     `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing. Several
     processes train it together within `training.distributed.joined`.
     """
@@ -159,7 +160,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     if planned is None:
         budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
         planned = agreed(resolve_plan(workspace, name, configuration, planner=planner, budget=budget, changes=changes,
-                                      restart=restart, device=device))
+                                      restart=restart, device=device, deterministic=deterministic))
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)

@@ -1,6 +1,7 @@
 """The device a run uses: what it is, how precisely it computes, how much memory is there."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,10 +29,14 @@ X = TypeVar("X", bound=Movable)
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device and the dtype that autocast uses on it (float32: no autocast)."""
+    """A device and the dtype that autocast uses on it (float32: no autocast).
+
+    A `deterministic` one uses, within `repeatable`, only algorithms that give the same bits for the same input.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    deterministic: bool = False
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
@@ -54,12 +59,28 @@ class Runtime:
         On CUDA cuDNN tries its algorithms once; on a CPU memory that is freed is kept for the next step.
         """
         before = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = self.device.type == "cuda" or before
+        # The fastest algorithm of today is not always that of tomorrow.
+        torch.backends.cudnn.benchmark = (self.device.type == "cuda" or before) and not self.deterministic
         try:
             with freed_memory_kept() if self.device.type == "cpu" else nullcontext():
                 yield
         finally:
             torch.backends.cudnn.benchmark = before
+
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """Within this context a deterministic runtime computes what it computed before, bit for bit.
+
+        On a CPU this holds for the same number of threads. Where CUDA has no such algorithm, torch warns.
+        """
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
     def release_cache(self) -> None:
         """Give memory that torch holds without use back to the device, for other processes."""

@@ -36,6 +36,12 @@ def add_devices(command: argparse.ArgumentParser) -> None:
                          help="run folds on a Ray cluster whose machines share the workspace: auto, or ray://HOST:PORT")
 
 
+def add_deterministic(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--deterministic", action="store_true",
+                         help="same plan, data, seed and machine: same weights, bit for bit. The number of iterations is "
+                              "the one that the plan foresees, so the time budget is kept only roughly; a GPU trains slower")
+
+
 def list_faults(faults: list[str]) -> int:
     """Print one fault per line; the exit status: 2 if there is any, else 0."""
     if faults:

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--memory", type=common.memory, metavar="SIZE",
                          help="memory to plan for, such as 8G (default: the memory of the device)")
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
+    common.add_deterministic(command)
     common.add_outcomes(command)
     common.add_device(command)
     common.add_devices(command)
@@ -70,7 +71,7 @@ def _result(options: argparse.Namespace) -> "RunResult":
     from autoseg.orchestrate.total import TotalOptions, run_within
 
     execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers,
-                                 options.seed)
+                                 options.seed, options.deterministic)
     if options.total is None:
         if options.planners:
             raise UserError("several planners need a total time", found=f"--planners {' '.join(options.planners)}",
@@ -78,6 +79,9 @@ def _result(options: argparse.Namespace) -> "RunResult":
         return run(options.dataset, planner=options.planner, configurations=options.configurations, folds=options.folds,
                    budget_seconds=options.budget, memory_bytes=options.memory, execution=execution, home=options.home,
                    allow_outcomes=options.allow_outcome_conditions)
+    if options.deterministic:
+        raise UserError("a race within a total time follows the clock", found="--total with --deterministic",
+                        do="give each fold its time with --budget")
     asked = TotalOptions(options.total, planners=tuple(dict.fromkeys(options.planners or [options.planner])),
                          configurations=options.configurations and tuple(options.configurations),
                          folds=tuple(options.folds), memory_bytes=options.memory)

@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
                          help="change a value of the plan: schedule.iterations=5000; may be repeated")
     command.add_argument("--plan", metavar="FILE", help="use this plan file, not the planner's; --set changes it")
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
+    common.add_deterministic(command)
     command.add_argument("--restart", action="store_true", help="delete what these folds have and start again")
     command.add_argument("--save_probabilities", action="store_true",
                          help="also write the probabilities of the validation cases, compressed; of a finished fold, those "
@@ -126,7 +127,7 @@ def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") 
     return resolve_plan(workspace, workspace.dataset(options.dataset), options.configuration, planner=options.planner,
                         budget=Budget(memory_bytes=options.memory, seconds_per_fold=options.budget),
                         changes=options.changes, file=None if options.plan is None else Path(options.plan),
-                        restart=options.restart, device=device)
+                        restart=options.restart, device=device, deterministic=options.deterministic)
 
 
 def _show(result: "FoldResult") -> None:

@@ -29,12 +29,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How folds run: on which devices of this machine, or on the Ray cluster at an address."""
+    """How folds run: on which devices of this machine, or on the Ray cluster at an address; and whether a run that is done
+    again gives the same weights, bit for bit.
+    """
 
     devices: tuple[str, ...] = ("auto",)
     cluster: str | None = None
     workers: int | None = None
     seed: int = 0
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]],
     """Every fold of every configuration, stage by stage."""
     tasks = []
     for stage in stages:
-        resolved = [(configuration, resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner))
+        resolved = [(configuration, resolve_plan(workspace, planned.dataset, configuration, planner=planned.planner,
+                                                 deterministic=execution.deterministic))
                     for configuration in stage]
         tasks.append([task for configuration, plan in resolved
                       for task in begin_folds(workspace, plan, configuration, folds, save_probabilities=True)])

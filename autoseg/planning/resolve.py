@@ -14,22 +14,27 @@ from autoseg.training.run import started_plan
 from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
 from planners.rules.advice import advice_of
+from planners.rules.budget import without_clock
 from planners.schema.hardware import Budget
 from planners.schema.override import override
-from planners.schema.plan import Plan
+from planners.schema.plan import Configuration, Plan
 
 logger = logging.getLogger(__name__)
 
 
 
 def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, planner: str, budget: Budget = DEFAULT_BUDGET,
-                 changes: Sequence[str] = (), file: Path | None = None, restart: bool = False, device: str = "auto") -> Plan:
+                 changes: Sequence[str] = (), file: Path | None = None, restart: bool = False, device: str = "auto",
+                 deterministic: bool = False) -> Plan:
     """The plan that the folds of a configuration are to be trained by; nothing is written.
 
     A `file` holds, where one is given. Otherwise a model that was started keeps its plan where nothing else is asked for,
     because planning again could answer otherwise: speed is measured. Otherwise a budget plans this training anew, and
-    without a budget the dataset's plan holds. `changes` are `key=value` on the configuration.
+    without a budget the dataset's plan holds. `changes` are `key=value` on the configuration. A `deterministic` training
+    has the number of iterations that the plan foresees, not as many as the time allows.
     """
+    if deterministic:
+        changes = [*changes, "schedule.deterministic=true"]
     if file is not None:
         return apply_changes(_plan_of_file(file, dataset, budget), configuration, changes)
     plan = read_plan(workspace, dataset, planner)
@@ -70,9 +75,19 @@ def apply_changes(plan: Plan, configuration: str, changes: Sequence[str]) -> Pla
         changed = changed.foreseen_only_as(known)
     except ValueError as error:
         raise UserError("a --set does not fit the plan", found=error) from None
+    if changed.schedule.deterministic:
+        changed = _without_clock(changed, plan.planner)
     plan = plan.model_copy(update={"configurations": {**plan.configurations, configuration: changed}})
     check_plan(plan, configuration)
     return plan
+
+
+def _without_clock(configuration: Configuration, planner: str) -> Configuration:
+    try:
+        return without_clock(configuration)
+    except ValueError as error:
+        raise UserError(f"{error}, and a deterministic training cannot take it from the clock", where=f"planner {planner}",
+                        do="say how many: --set schedule.iterations=N") from None
 
 
 def check_started(workspace: Workspace, plan: Plan, configurations: Sequence[str], budget: Budget) -> None:

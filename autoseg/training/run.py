@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg.base.errors import TrainingFailed, UserError
@@ -107,7 +107,8 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
             _add_probabilities(workspace, planned, configuration, fold, runtime)
         return result
     check_shareable(planned.configurations[configuration], str(folder.path))
-    with locked(folder.path) if is_first() else nullcontext():
+    runtime = replace(runtime, deterministic=planned.configurations[configuration].schedule.deterministic)
+    with locked(folder.path) if is_first() else nullcontext(), runtime.repeatable():
         with first_goes_first():
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
         # From here on files are removed and written: all checks have passed.

@@ -116,13 +116,25 @@ def read_json(path: Path) -> Any:
 
 
 def read_model(path: Path, model: type[M]) -> M:
-    """A boundary object from its JSON file; every wrong key or value is named."""
+    """A boundary object from its JSON file; every wrong key or value is named.
+
+    Files of earlier versions are read; a UserError for one of a later version, whose keys may mean something else.
+    """
     data = read_json(path)
+    _refuse_later_version(path, data, model)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise UserError(f"the file is not a valid {model.__name__}", where=path, found=complaints_of(error),
                         do="correct these keys, or make the file again") from None
+
+
+def _refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None:
+    field = model.model_fields.get("schema_version")
+    written = data.get("schema_version") if isinstance(data, dict) else None
+    if field is not None and isinstance(written, int) and written > field.default:
+        raise UserError("a later version of autoseg wrote this file", where=path, found=f"schema_version {written}",
+                        expected=f"at most {field.default}", do="update autoseg, or make the file again with this version")
 
 
 def remove_file(path: Path) -> None:

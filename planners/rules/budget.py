@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from planners.schema.base import Frozen
-from planners.schema.plan import Plan, ResolvedSchedule, Schedule
+from planners.schema.plan import Configuration, Plan, ResolvedSchedule, Schedule
 
 # An epoch is the unit of logging, checking and saving: fifty give a curve and lose at most 2 % to a crash, but none
 # should be so short that saving it costs more than the training.
@@ -46,6 +46,23 @@ def with_budget(plan: Plan, seconds: float | None) -> Plan:
     time = {"iterations": None, "budget_seconds": seconds}
     return _with_schedules(plan, {name: configuration.schedule.model_copy(update=time)
                                   for name, configuration in plan.configurations.items()})
+
+
+def without_clock(configuration: Configuration) -> Configuration:
+    """The configuration with as many iterations as are foreseen for its budget; none follows from a measured time.
+
+    Given iterations are kept. Raises ValueError where nothing is foreseen.
+    """
+    schedule = configuration.schedule
+    if schedule.iterations is None:
+        if schedule.budget_seconds is None or configuration.step_seconds is None:
+            raise ValueError("the plan foresees no number of iterations")
+        time = schedule.budget_seconds * (1 - VALIDATION_SHARE - MARGIN)
+        iterations = max(1, int(time / configuration.step_seconds))
+        schedule = schedule.model_copy(update={"iterations": iterations,
+                                               "iterations_per_epoch": max(1, iterations // EPOCHS_OF_A_BUDGET),
+                                               "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
+    return configuration.model_copy(update={"schedule": schedule.model_copy(update={"deterministic": True})})
 
 
 def for_race(plan: Plan, seconds: float) -> Plan:

@@ -50,6 +50,7 @@ class ScheduleOf(Frozen, Generic[Iterations]):
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
     validation_mirroring: bool = True  # at the end; a short budget may not afford it
+    deterministic: bool = False  # nothing follows from the clock, and torch takes algorithms that repeat their result
 
 
 # `iterations=None` means: as many as `budget_seconds` allows, once the throughput is measured.

@@ -13,6 +13,7 @@ from planners.rules.budget import (
     resolve,
     revise,
     with_budget,
+    without_clock,
 )
 from planners.schema.plan import ResolvedSchedule, Schedule
 from tests_support import small_plan
@@ -166,3 +167,21 @@ def test_a_race_keeps_the_average_and_the_warm_up_of_a_recipe():
     known = Schedule(iterations=1000, learning_rate=1e-2, ema=0.9, warmup_iterations=7)
     schedule = for_race(small_plan(schedule=known), 60).configurations["3d_fullres"].schedule
     assert (schedule.ema, schedule.warmup_iterations) == (0.9, 7)
+
+
+def test_iterations_without_a_clock_follow_from_the_step_that_is_foreseen():
+    foreseen = small_plan(schedule=BUDGET, step_seconds=0.5).configurations["3d_fullres"]
+    schedule = without_clock(foreseen).schedule
+    # a fifth of 100 s is for validation, 2 % for what nobody foresees: 78 s of half a second each
+    assert (schedule.iterations, schedule.iterations_per_epoch, schedule.warmup_iterations) == (156, 3, 15)
+    assert schedule.deterministic and resolve(schedule, PACE, spent_seconds=90).iterations == 156
+
+
+def test_without_a_clock_given_iterations_are_kept():
+    given = small_plan().configurations["3d_fullres"]
+    assert without_clock(given).schedule == given.schedule.model_copy(update={"deterministic": True})
+
+
+def test_without_a_clock_something_must_be_foreseen():
+    with pytest.raises(ValueError, match="foresees no number"):
+        without_clock(small_plan(schedule=BUDGET).configurations["3d_fullres"])

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
+from autoseg.selection.race_types import Race
 from autoseg.workspace.files import append_record, read_json, read_model, read_records, write_atomically, write_json
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
@@ -139,3 +140,9 @@ def test_whoever_waits_for_a_folder_gets_it_when_it_is_free(tmp_path):
             done.append("first")
     waiting.join(10)
     assert done[-1] == "second" and len(done) == (1 if sys.platform == "win32" else 2)
+
+
+def test_a_file_of_a_later_version_is_refused_before_its_keys_are_read(tmp_path):
+    write_json(tmp_path / "race.json", {"schema_version": 99, "a_key_to_come": 1})
+    with pytest.raises(UserError, match="a later version of autoseg wrote this file.*schema_version 99.*at most"):
+        read_model(tmp_path / "race.json", Race)
