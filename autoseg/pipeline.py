@@ -108,8 +108,8 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     """Plan the training of a dataset that has a fingerprint, and write the plan. A plan that a person made is kept, and one
     of the same data, budget, memory and device, unless it is to `replan`: speed is measured, a new plan could differ.
 
-    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced, and, unless it
-    is to `replan`, where models were begun that need their cases prepared as the present plan says.
+    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced, and, unless
+    it is to `replan`, where models were begun whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)

@@ -102,7 +102,8 @@ def _train_fold(options: argparse.Namespace, device: str, fold: int | str, works
 
     return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner,
                           planned=agreed(_resolved(options, device, workspace)), seed=options.seed, restart=options.restart,
-                          as_begun=options.as_begun, save_probabilities=options.save_probabilities, home=options.home, device=device)
+                          as_begun=options.as_begun, save_probabilities=options.save_probabilities, home=options.home,
+                          device=device)
 
 
 def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | str]", workspace: "Workspace") -> int:

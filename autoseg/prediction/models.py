@@ -55,8 +55,8 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
 
 @dataclass(frozen=True)
 class FoldModel:
-    """A fold's trained model in evaluation mode, the encoder of its conditions (None: it takes none), and what it was trained
-    with (None: an earlier version did not say).
+    """A fold's trained model in evaluation mode, the encoder of its conditions (None: it takes none), and what it was
+    trained with (None: an earlier version did not say).
     """
 
     model: Model

@@ -1,4 +1,4 @@
-"""What a model was trained with, as its weights and the state of its training say: a plan, cases and what each was made from.
+"""What a model was trained with, as its weights and the state of its training say: a plan, cases, and their digests.
 
 Weights that earlier versions wrote say nothing, and are believed. Plans are compared field by field, not by a hash: a field
 that a later version adds would change every hash (docs/decisions/0027-what-a-training-was-begun-with.md).
@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from autoseg.base.errors import UserError
 from planners.schema.base import Frozen
@@ -29,7 +29,7 @@ class TrainedWith(Frozen):
     plan: Plan
     training: tuple[str, ...]
     validation: tuple[str, ...]
-    cases: dict[str, dict[str, str]] = {}
+    cases: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     @property
     def configuration(self) -> str:
@@ -38,8 +38,8 @@ class TrainedWith(Frozen):
     def changes(self, now: "TrainedWith") -> list[str]:
         """What is different now, one phrase each: the plan, the cases, the folds, what the cases are made from."""
         fields = differing_fields(self.plan, now.plan, self.configuration)
-        return [*([f"the plan ({', '.join(fields)})"] if fields else []), *self.changes_of_folds(now.training, now.validation),
-                *self.changes_of_cases(now.cases)]
+        plan = [f"the plan ({', '.join(fields)})"] if fields else []
+        return [*plan, *self.changes_of_folds(now.training, now.validation), *self.changes_of_cases(now.cases)]
 
     def changes_of_folds(self, training: tuple[str, ...], validation: tuple[str, ...]) -> list[str]:
         """Cases that were added or removed, and cases that changed between training and validation."""

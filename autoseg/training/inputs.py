@@ -78,8 +78,8 @@ def refuse_stale(planned: Plan, configuration: str, fold: int | str, changes: Se
         anew = f"begin anew with {again} --replan and then {_command(planned, configuration, fold)} --restart"
         raise UserError("the dataset was changed since its cases were prepared", where=where,
                         found=f"changed: {'; '.join(changes)}",
-                        do=f"{anew if is_begun else 'prepare them again with ' + again}; or go on with the cases as they were "
-                           f"prepared: {_command(planned, configuration, fold)} --as_begun")
+                        do=f"{anew if is_begun else 'prepare them again with ' + again}; or go on with the cases as they "
+                           f"were prepared: {_command(planned, configuration, fold)} --as_begun")
 
 
 def refuse_changes(planned: Plan, configuration: str, fold: int | str, folds: Sequence[str], rest: Sequence[str] = ()
@@ -89,10 +89,10 @@ def refuse_changes(planned: Plan, configuration: str, fold: int | str, folds: Se
         command = _command(planned, configuration, fold)
         restore = ("put back what it was begun with (files: put them back and run "
                    f"{prepare_command(planned)}; a plan: use the same options)")
-        raise UserError("what this training was begun with has changed since", where=f"{planned.dataset} {configuration} fold {fold}",
-                        found="; ".join([*folds, *rest]),
-                        do=f"go on with what it was begun with: {restore if rest else f'{command} --as_begun'}; or begin anew: "
-                           f"{command} --restart")
+        way_on = restore if rest else f"{command} --as_begun"
+        raise UserError("what this training was begun with has changed since", found="; ".join([*folds, *rest]),
+                        where=f"{planned.dataset} {configuration} fold {fold}",
+                        do=f"go on with what it was begun with: {way_on}; or begin anew: {command} --restart")
 
 
 def check_goes_on(job: FoldJob, begun: TrainedWith | None) -> None:

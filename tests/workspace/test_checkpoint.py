@@ -41,7 +41,8 @@ def flipped(content: bytes, bit: int) -> bytes:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])
 def test_one_changed_bit_anywhere_in_the_weights_is_noticed(tmp_path, dtype):
     path = tmp_path / "checkpoint.safetensors"
-    weights, facts = {"w": torch.arange(30).to(dtype), "scalar": torch.tensor(1, dtype=dtype)}, {"fold": 0, "training": ["a"]}
+    weights = {"w": torch.arange(30).to(dtype), "scalar": torch.tensor(1, dtype=dtype)}
+    facts = {"fold": 0, "training": ["a"]}
     save_weights(path, weights, facts)
     whole = path.read_bytes()
     for bit in random.Random(0).sample(range(8 * len(whole)), 400):
