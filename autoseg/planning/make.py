@@ -38,7 +38,7 @@ def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budge
     of a model that was begun would be prepared differently.
     """
     if not is_planned_by_machine(planner) and workspace.plan(dataset, planner).is_file():
-        return _own_plan(workspace, dataset, planner, budget)
+        return _own_plan(workspace, dataset, planner, budget, replan=replan)
     check_not_edited(workspace, dataset, planner)
     plan = None if replan else kept_plan(workspace, dataset, planner, budget, device)
     if plan is not None:
@@ -73,8 +73,10 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
                                                "device": device_kind(device)}), budget.seconds_per_fold)
 
 
-def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget) -> Plan:
+def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, *, replan: bool) -> Plan:
     own = read_plan(workspace, dataset, planner)
+    if not replan:
+        check_begun_models(workspace, own)
     if budget not in (DEFAULT_BUDGET, Budget(memory_bytes=own.memory_bytes)):
         raise UserError("a plan of your own is not planned again for a budget or a memory",
                         where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")

@@ -60,7 +60,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
                         do=_prepared_again(planned, configuration, model))
     origins = {name: origin_of(cases, name) for name in wanted}
     _check_recipe(planned, configuration, cases, origins, workspace.model(planned.dataset, planned.planner, configuration))
-    changes = raw_changes(raw, origins, transforms_folder(workspace, raw))
+    changes = raw_changes(planned, raw, origins, transforms_folder(workspace, raw))
     if changes and as_begun:
         logger.warning("%s: the cases are used as they were prepared, although these were changed since: %s",
                        planned.dataset, "; ".join(changes))
@@ -96,7 +96,7 @@ def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold
     prepared = set(prepared_names(cases))
     origins = {name: origin_of(cases, name) for name in begun.cases if name in prepared}
     refuse_changes(planned, configuration, fold, [*begun.changes_of_folds(split.train, split.validation),
-                                                  *raw_changes(raw, origins, transforms_folder(workspace, raw))],
+                                                  *raw_changes(planned, raw, origins, transforms_folder(workspace, raw))],
                    begun.changes_of_cases(digests_of(origins, {}, {})))
 
 
