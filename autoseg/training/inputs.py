@@ -60,7 +60,9 @@ def raw_changes(planned: Plan, raw: Dataset, origins: Mapping[str, Origin], tran
     Only files whose size or time changed are read, or all of those that an earlier version prepared.
     """
     declared = {"the labels that dataset.json declares": planned.labels.means_the_same_as(raw.manifest.labels),
-                "the number of channels that dataset.json declares": len(planned.channels) == len(raw.manifest.channels)}
+                "the channels that dataset.json declares":
+                    [channel.modality for channel in planned.channels]
+                    == [channel.modality for channel in raw.manifest.channels]}
     known = set(raw.names)
     names = [name for name in origins if name in known]
     differing: dict[str, set[str]] = {}
