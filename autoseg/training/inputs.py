@@ -44,7 +44,7 @@ def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseCondi
     """For every case digests of what it was made from, by the kinds of `prediction.trained_with`."""
     digests: dict[str, dict[str, str]] = {}
     for name, origin in origins.items():
-        known = {kind: origin.provenance[kind] for kind in ("raw", "previous") if kind in origin.provenance}
+        known: dict[str, str] = {kind: digest for kind, digest in origin.provenance.items() if kind in ("raw", "previous")}
         for kind in ("image", "label"):
             parts = [f"{file.channel} {file.digest}" for file in origin.raw_files if file.kind == kind]
             known |= {kind: combined_digest(parts)} if parts else {}
