@@ -128,8 +128,7 @@ def _contender(model: ModelFolder, dataset: CrossValidation, dropped: str) -> Co
     contender = Contender(_member(model, finished, previous), plan, model, {name: fold_of[name] for name in dataset.truths})
     lost = [name for name in dataset.truths if not contender.mask(name).is_file()]
     if lost:
-        again = _commands(plan, model.configuration, sorted({fold_of[name] for name in lost}))
-        return f"{title}: the masks of {_listed(lost)} are missing; make them again with {again}"
+        return f"{title}: the masks of {_listed(lost)} are missing; {_validate_again(model, {fold_of[n] for n in lost})}"
     return contender
 
 
