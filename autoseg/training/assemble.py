@@ -10,12 +10,13 @@ from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
 from autoseg.datasets.dataset import Dataset
 from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.preprocessing.run import recipe_digest
+from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
 from autoseg.preprocessing.store import Origin, origin_of, prepared_names
 from autoseg.training.cascade import add_previous
 from autoseg.training.inputs import (
     begun_splits,
     begun_with,
+    declared_changes,
     digests_of,
     prepare_command,
     raw_changes,
@@ -27,6 +28,7 @@ from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.rules.splits import Split
 from planners.schema.plan import Plan, differing_fields
@@ -37,11 +39,12 @@ logger = logging.getLogger(__name__)
 def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, seed: int = 0, *,
              restart: bool = False, as_begun: bool = False) -> tuple[FoldJob, dict[str, Path]]:
     """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared, or where the
-    raw files were changed since.
+    raw files were changed since they were, and folds of the model were begun with these.
 
     A fold that was started keeps the encoder of its conditions, unless it is to `restart`. With `as_begun` the folds are
     those that it, or its model, was begun with, and the cases are taken as they were prepared.
     """
+    model = workspace.model(planned.dataset, planned.planner, configuration)
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     raw = Dataset.open(workspace.raw(planned.dataset))
     splits, split = _chosen(workspace, planned, configuration, fold, raw, as_begun)
@@ -54,18 +57,12 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     cases = workspace.cases(planned.dataset, planned.planner, settings.data or configuration)
     missing = sorted(set(wanted) - set(prepared_names(cases)))
     if missing:
-        model = workspace.model(planned.dataset, planned.planner, configuration)
         raise UserError(f"{len(missing)} cases are not prepared for {settings.data or configuration}", where=cases,
                         found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
                         do=_prepared_again(planned, configuration, model))
-    origins = {name: origin_of(cases, name) for name in wanted}
-    _check_recipe(planned, configuration, cases, origins, workspace.model(planned.dataset, planned.planner, configuration))
-    changes = raw_changes(planned, raw, origins, transforms_folder(workspace, raw))
-    if changes and as_begun:
-        logger.warning("%s: the cases are used as they were prepared, although these were changed since: %s",
-                       planned.dataset, "; ".join(changes))
-    elif changes:
-        refuse_stale(planned, configuration, fold, changes, where=cases, is_begun=folder.is_started)
+    _check_recipe(planned, configuration, cases, {name: origin_of(cases, name) for name in wanted}, model)
+    kept = [other for other in model.started_folds() if not (restart and other.path == folder.path)]
+    origins = _current(workspace, planned, configuration, fold, raw, wanted, as_begun=as_begun, is_begun=bool(kept))
     if settings.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
         origins = {name: origin_of(cases, name) for name in wanted}
@@ -83,6 +80,31 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     return job, {case.name: case.label for case in raw.cases if case.label is not None}
 
 
+def _current(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, wanted: Sequence[str],
+             *, as_begun: bool, is_begun: bool) -> dict[str, Origin]:
+    """What the prepared cases were made from, which is what the dataset holds now.
+
+    Where raw files were changed since, their cases are prepared again, unless a training `is_begun` that knows the former
+    ones: UserError. With `as_begun` cases are taken as they are.
+    """
+    data, transforms = planned.configurations[configuration].data or configuration, transforms_folder(workspace, raw)
+    cases = workspace.cases(planned.dataset, planned.planner, data)
+    origins = {name: origin_of(cases, name) for name in wanted}
+    declared, changes = declared_changes(planned, raw), raw_changes(raw, origins, transforms)
+    if as_begun and (declared or changes):
+        logger.warning("%s: the cases are used as they were prepared, although these were changed since: %s",
+                       planned.dataset, "; ".join([*declared, *changes]))
+    elif declared or (changes and is_begun):
+        refuse_stale(planned, configuration, fold, [*declared, *changes], where=cases, is_begun=is_begun)
+    elif changes:
+        logger.warning("%s: changed since the cases were prepared, and prepared again: %s", planned.dataset,
+                       "; ".join(changes))
+        with locked(cases, wait=True):  # folds that start at the same time prepare the same cases
+            preprocess_dataset(raw, planned, data, cases, transforms=transforms, only=set(wanted)).raise_faults()
+        origins = {name: origin_of(cases, name) for name in wanted}
+    return origins
+
+
 def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold: int | str) -> None:
     """A UserError where the dataset is no longer what a finished fold was trained on: its folds, or its files as far as the
     prepared cases are still there to tell.
@@ -96,7 +118,8 @@ def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold
     prepared = set(prepared_names(cases))
     origins = {name: origin_of(cases, name) for name in begun.cases if name in prepared}
     refuse_changes(planned, configuration, fold, [*begun.changes_of_folds(split.train, split.validation),
-                                                  *raw_changes(planned, raw, origins, transforms_folder(workspace, raw))],
+                                                  *declared_changes(planned, raw),
+                                                  *raw_changes(raw, origins, transforms_folder(workspace, raw))],
                    begun.changes_of_cases(digests_of(origins, {}, {})))
 
 

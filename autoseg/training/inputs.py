@@ -54,15 +54,20 @@ def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseCondi
     return digests
 
 
-def raw_changes(planned: Plan, raw: Dataset, origins: Mapping[str, Origin], transforms: Path | None) -> list[str]:
-    """What of the dataset is no longer what it was planned and its cases were prepared from, one phrase each.
-
-    Only files whose size or time changed are read, or all of those that an earlier version prepared.
-    """
+def declared_changes(planned: Plan, raw: Dataset) -> list[str]:
+    """What dataset.json declares otherwise than the plan has it, one phrase each."""
     declared = {"the labels that dataset.json declares": planned.labels.means_the_same_as(raw.manifest.labels),
                 "the channels that dataset.json declares":
                     [channel.modality for channel in planned.channels]
                     == [channel.modality for channel in raw.manifest.channels]}
+    return [what for what, is_same in declared.items() if not is_same]
+
+
+def raw_changes(raw: Dataset, origins: Mapping[str, Origin], transforms: Path | None) -> list[str]:
+    """What of the raw files is no longer what the cases were prepared from, one phrase each.
+
+    Only files whose size or time changed are read, or all of those that an earlier version prepared.
+    """
     known = set(raw.names)
     names = [name for name in origins if name in known]
     differing: dict[str, set[str]] = {}
@@ -71,8 +76,7 @@ def raw_changes(planned: Plan, raw: Dataset, origins: Mapping[str, Origin], tran
                            strict=True):
         for kind in kinds:
             differing.setdefault(kind, set()).add(name)
-    return [*(what for what, is_same in declared.items() if not is_same),
-            *(counted(cases, f"{KINDS[kind]} of {{}}") for kind, cases in differing.items())]
+    return [counted(cases, f"{KINDS[kind]} of {{}}") for kind, cases in differing.items()]
 
 
 def refuse_stale(planned: Plan, configuration: str, fold: int | str, changes: Sequence[str], *, where: Path, is_begun: bool

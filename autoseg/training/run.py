@@ -76,8 +76,9 @@ def check_others(workspace: Workspace, planned: Plan, configuration: str, restar
     others = [f"fold {fold.name}" for fold in model.begun_folds() if fold.path not in restarted]
     if others and model.has_plan and (fields := differing_fields(model.read_plan(), planned, configuration)):
         raise UserError("folds of this model were started with another plan", where=model.plan,
-                        found=f"{', '.join(others)}; different: {', '.join(fields)}",
-                        do="train with the same options, remove these folders, or use --restart for the only one")
+                        found=", ".join(others),
+                        do=f"train with the same options (different: {', '.join(fields)}), remove these folders, or use "
+                           "--restart for the only one")
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,

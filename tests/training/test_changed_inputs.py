@@ -1,5 +1,6 @@
 """A dataset that changes after a training was begun: what changed is named with both ways on, and each of them works."""
 
+import logging
 import os
 import shutil
 
@@ -13,6 +14,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_label, write_label
 from autoseg.prediction.trained_with import KEY, trained_with
 from autoseg.preprocessing.run import preprocess_dataset
+from autoseg.preprocessing.store import open_prepared
 from autoseg.training import run as run_module
 from autoseg.training.run import run_fold, start_model
 from autoseg.training.state import new_state
@@ -96,15 +98,34 @@ def add_case(workspace, name="ball_99") -> None:
     write_json(raw / "dataset.json", {**described, "numTraining": described["numTraining"] + 1})
 
 
-def test_labels_corrected_since_they_were_prepared_are_named(workspace, trainings):
-    correct_labels(workspace, "ball_00", "ball_03")
-    for options in ({}, {"restart": True}):
-        with pytest.raises(UserError, match=r"since its cases were prepared.*labels of 2 cases \(ball_00, ball_03\).*"
-                                            r"autoseg_plan_and_preprocess.*--as_begun"):
-            train(workspace, **options)
-    assert trainings.trained_on == []
-    prepare(workspace)
+def test_labels_corrected_since_other_folds_were_trained_are_named(workspace, trainings):
     train(workspace)
+    correct_labels(workspace, "ball_00", "ball_03")
+    with pytest.raises(UserError, match=r"since its cases were prepared.*labels of 2 cases \(ball_00, ball_03\).*"
+                                        r"autoseg_plan_and_preprocess.*--as_begun"):
+        train(workspace, 1)
+    assert len(trainings.trained_on) == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_only_fold_begins_with_corrected_labels_which_are_prepared_again(workspace, restart, caplog):
+    if restart:
+        train(workspace)
+    correct_labels(workspace, "ball_00", "ball_03")
+    logging.getLogger("autoseg").propagate = True
+    train(workspace, restart=restart)
+    assert "labels of 2 cases (ball_00, ball_03)" in caplog.text and "prepared again" in caplog.text
+    prepared = open_prepared(workspace.cases(DATASET, "budgeted", NAME), "ball_00").label_DHW[:]
+    corrected = read_label(workspace.raw(DATASET) / "labelsTr" / "ball_00.nii.gz")[0]
+    assert [np.count_nonzero(prepared == value) for value in (1, 2)] == [np.count_nonzero(corrected == v) for v in (1, 2)]
+
+
+def test_other_labels_in_dataset_json_are_not_prepared_but_named(workspace):
+    raw = workspace.raw(DATASET)
+    swapped = {"background": 0, "core": 1, "sphere": 2}
+    write_json(raw / "dataset.json", {**read_json(raw / "dataset.json"), "labels": swapped})
+    with pytest.raises(UserError, match="the labels that dataset.json declares"):
+        train(workspace)
 
 
 def test_cases_may_be_used_as_they_were_prepared(workspace, trainings):
@@ -187,7 +208,7 @@ def test_masks_that_were_deleted_are_made_again(workspace, trainings):
 
 def test_a_fold_that_begins_beside_another_sees_its_plan(workspace, monkeypatch):
     def beside(*_, **__):
-        with pytest.raises(UserError, match=r"another plan.*fold 0; different: batch"):
+        with pytest.raises(UserError, match=r"another plan.*fold 0.*different: batch"):
             train(workspace, 1, small_plan(batch=3))
         raise KeyboardInterrupt
 
