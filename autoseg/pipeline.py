@@ -103,33 +103,36 @@ def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path |
 
 
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
-         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto") -> Plan:
-    """Plan the training of a dataset that has a fingerprint, and write the plan; a plan that a person made is kept.
+         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto", replan: bool = False
+         ) -> Plan:
+    """Plan the training of a dataset that has a fingerprint, and write the plan. A plan that a person made is kept, and one
+    of the same data, budget, memory and device, unless it is to `replan`: speed is measured, a new plan could differ.
 
-    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced.
+    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced, and, unless
+    it is to `replan`, where models were begun whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-    return plan_dataset(workspace, workspace.dataset(dataset), planner, budget, device)
+    return plan_dataset(workspace, workspace.dataset(dataset), planner, budget, device, replan=replan)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
                home: str | Path | None = None, workers: int | None = None, only: Collection[str] | None = None,
-               worker_pool: WorkerPool | None = None) -> list[Path]:
+               worker_pool: WorkerPool | None = None, planned: Plan | None = None) -> list[Path]:
     """Prepare the cases of each configuration (default: all of the plan), or `only` those named; cases that are ready
-    are kept.
+    are kept. `planned` is a plan to take in place of the dataset's, such as that of a model.
 
     Raises ManyFaults for the cases that failed when all are done.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    planned = read_plan(workspace, name, planner)
+    planned = planned or read_plan(workspace, name, planner)
     raw = Dataset.open(workspace.raw(name))
     chosen = planned.configurations if configurations is None else configurations
     wanted = {configuration_of(planned, c).data or c for c in chosen}
     results = []
     for configuration in sorted(wanted):
-        target = workspace.cases(name, planner, configuration)
+        target = workspace.cases(name, planned.planner, configuration)
         with progress_bar(f"preparing {configuration}", len(raw.cases) if only is None else len(only)) as bar:
             results.append(preprocess_dataset(raw, planned, configuration, target, workers=workers or cores(),
                                               progress=bar.update, transforms=registered(workspace, name, raw.manifest),
@@ -141,12 +144,14 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
-          restart: bool = False, planned: Plan | None = None, save_probabilities: bool = False, deterministic: bool = False,
-          home: str | Path | None = None, device: str = "auto") -> "FoldResult":
+          restart: bool = False, as_begun: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
+          deterministic: bool = False, home: str | Path | None = None, device: str = "auto") -> "FoldResult":
     """Train a fold, resume it, or read the result of a finished one.
 
-    It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. A `deterministic`
-    training gives the same weights again for the same plan, data, seed and machine. With
+    It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. Raises UserError
+    where the dataset is no longer what the training was begun with, or its cases were prepared from: `as_begun` goes on with
+    the folds and the prepared cases as they were, `restart` begins anew. A `deterministic` training gives the same weights
+    again for the same plan, data, seed and machine. With
     `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing. Several
     processes train it together within `training.distributed.joined`.
     """
@@ -164,7 +169,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)
-    result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart,
+    result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart, as_begun=as_begun,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = workspace.fold(name, planned.planner, configuration, fold)
     if is_first() and result.scores is not None and not folder.sheet.is_file():
@@ -195,7 +200,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
-    job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold)
+    job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold, as_begun=True)
     return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
 
 

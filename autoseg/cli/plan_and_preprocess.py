@@ -3,12 +3,14 @@
 import argparse
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.cli import common
 
 if TYPE_CHECKING:
     from autoseg.base.processes import WorkerPool
+    from planners.schema.plan import Plan
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,13 +19,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
                          help="dataset(s), by number or name: 4 or Dataset004_Hippocampus")
     command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
-                         help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, or a plug-in's")
+                         help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, or a plug-in's; or a plan file, "
+                              "such as a model's plan.json: cases are prepared as it says, and nothing is planned")
     command.add_argument("-c", "--configurations", nargs="+", metavar="C",
                          help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
     command.add_argument("--budget", type=common.seconds, metavar="TIME",
                          help="training time per fold with validation: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
     command.add_argument("--memory", type=common.memory, metavar="SIZE",
                          help="memory to plan for, such as 8G (default: the memory of the device)")
+    command.add_argument("--replan", action="store_true",
+                         help="plan anew, although there is a plan of the same data, budget, memory and device, or a model "
+                              "was begun with other prepared cases")
     common.add_outcomes(command)
     common.add_device(command)
     common.add_workers(command)
@@ -51,17 +57,30 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
 
     pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
                          workers=options.workers, worker_pool=worker_pool)
-    plan = pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget,
-                         memory_bytes=options.memory, home=options.home, device=options.device)
+    plan = _plan(dataset, options)
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
         print(f"  {reason}")
-    for folder in pipeline.preprocess(dataset, planner=options.planner, configurations=options.configurations,
+    for folder in pipeline.preprocess(dataset, planned=plan, configurations=options.configurations,
                                       home=options.home, workers=options.workers, worker_pool=worker_pool):
         print(f"prepared: {folder}")
     advice = advice_of(plan, options.configurations)
-    planner = "" if options.planner == pipeline.DEFAULT_PLANNER else f" -p {options.planner}"
+    planner = "" if plan.planner == pipeline.DEFAULT_PLANNER else f" -p {plan.planner}"
     print(f"next: autoseg_train {dataset} {advice.configuration} 0{planner}\n  {advice.reason}")
+
+
+def _plan(dataset: str, options: argparse.Namespace) -> "Plan":
+    """The plan to prepare by: that of a file as it is, else the dataset's, made now where there is none that fits."""
+    from autoseg import pipeline
+    from autoseg.planning.store import read_plan_file
+    from autoseg.workspace.names import Workspace
+    from planners.schema.hardware import Budget
+
+    if options.planner.endswith(".json"):
+        budget = Budget(memory_bytes=options.memory, seconds_per_fold=options.budget)
+        return read_plan_file(Path(options.planner), Workspace.open(options.home).dataset(dataset), budget)
+    return pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget, memory_bytes=options.memory,
+                         home=options.home, device=options.device, replan=options.replan)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
     common.add_deterministic(command)
     command.add_argument("--restart", action="store_true", help="delete what these folds have and start again")
+    command.add_argument("--as_begun", action="store_true",
+                         help="although the dataset was changed: go on with the folds that the model was begun with, and "
+                              "with the cases as they were prepared")
     command.add_argument("--save_probabilities", action="store_true",
                          help="also write the probabilities of the validation cases, compressed; of a finished fold, those "
                               "that are missing. Ensembles and quality control need them")
@@ -83,6 +86,8 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
     if options.configuration is not None and is_fold(options.configuration):
         options.folds.insert(0, options.configuration)
         options.configuration = None
+    if options.restart and options.as_begun:
+        raise UserError("--restart begins anew, --as_begun goes on with what was begun", do="give one of them")
     options.folds = options.folds or ["0"]
     if options.configuration is None and options.restart:
         raise UserError("--restart deletes trainings, and no configuration is named",
@@ -98,7 +103,8 @@ def _train_fold(options: argparse.Namespace, device: str, fold: int | str, works
 
     return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner,
                           planned=agreed(_resolved(options, device, workspace)), seed=options.seed, restart=options.restart,
-                          save_probabilities=options.save_probabilities, home=options.home, device=device)
+                          as_begun=options.as_begun, save_probabilities=options.save_probabilities, home=options.home,
+                          device=device)
 
 
 def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | str]", workspace: "Workspace") -> int:
@@ -110,7 +116,7 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
 
     execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
     tasks = begin_folds(workspace, _resolved(options, execution.devices[0], workspace), options.configuration, folds,
-                        restart=options.restart, save_probabilities=options.save_probabilities)
+                        restart=options.restart, as_begun=options.as_begun, save_probabilities=options.save_probabilities)
     with connected(execution.cluster) as nodes:
         overview = Overview(tasks, len(execution.devices) if nodes is None else nodes.n_folds_at_once)
         with shown(overview):

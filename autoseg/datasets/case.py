@@ -9,6 +9,7 @@ import numpy as np
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.formats.source import FileWriter, ImageSource, ResultWriter
 from autoseg.grids.geometry import Geometry
+from planners.schema.base import Frozen
 
 
 class SlicedArray(Protocol):
@@ -33,6 +34,24 @@ class CaseFiles:
     name: str
     images: tuple[Path | None, ...]
     label: Path | None = None
+
+
+class RawFile(Frozen):
+    """A raw file as it was when a case was prepared: of a channel by its number, or of the label (None).
+
+    Size and times tell in a moment that a file is the same; where they differ its digest decides.
+    """
+
+    channel: int | None
+    name: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    digest: str
+
+    @property
+    def kind(self) -> str:
+        return "label" if self.channel is None else "image"
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,7 @@ class PreparedCase:
     foreground: dict[str, np.ndarray] = field(default_factory=dict)
     lesions: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+    raw_files: tuple[RawFile, ...] = ()  # what it was made from; empty: not known
 
     @property
     def shape(self) -> tuple[int, int, int]:

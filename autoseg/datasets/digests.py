@@ -11,11 +11,11 @@ from typing import TypeVar
 import numpy as np
 
 from autoseg.base.processes import cores
-from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.case import CaseFiles, RawFile
 from autoseg.datasets.manifest import Manifest
 from autoseg.formats import files_of
 from autoseg.formats.arrays import ENDING
-from autoseg.formats.files import combined_digest, digest, file_bytes, file_state, is_file
+from autoseg.formats.files import combined_digest, digest, file_bytes, file_state, file_times, is_file
 from autoseg.formats.transforms import read_transforms
 from autoseg.grids.transform import Transform
 from planners.schema.conditions import ConditionTable
@@ -70,6 +70,37 @@ def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = N
     content = [part for path in (*files.images, files.label)
                for part in ([""] if path is None else map(file_digest, files_of(path)))]
     return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
+
+
+def raw_files(files: CaseFiles) -> tuple[RawFile, ...]:
+    """The state and the digest of each file of a case: its channels in their order, then its label."""
+    recorded = []
+    for channel, path in _listed(files):
+        size, mtime_ns, ctime_ns = file_times(path)  # before the content is read: what is written meanwhile is noticed
+        recorded.append(RawFile(channel=channel, name=path.name, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns,
+                                digest=file_digest(path)))
+    return tuple(recorded)
+
+
+def changed_kinds(files: CaseFiles, known: Sequence[RawFile]) -> tuple[str, ...]:
+    """Which of `image` and `label` are no longer what they were. Files whose size and times are the same are not read."""
+    now = _listed(files)
+    if len(now) == len(known) and all(_is_same(path, channel, file)
+                                      for (channel, path), file in zip(now, known, strict=True)):
+        return ()
+    present = raw_files(files)
+    return tuple(kind for kind in ("image", "label")
+                 if [(file.channel, file.digest) for file in present if file.kind == kind]
+                 != [(file.channel, file.digest) for file in known if file.kind == kind])
+
+
+def _listed(files: CaseFiles) -> list[tuple[int | None, Path]]:
+    channels: list[tuple[int | None, Path | None]] = [*enumerate(files.images), (None, files.label)]
+    return [(channel, path) for channel, image in channels if image is not None for path in files_of(image)]
+
+
+def _is_same(path: Path, channel: int | None, known: RawFile) -> bool:
+    return (channel, path.name, *file_times(path)) == (known.channel, known.name, known.size, known.mtime_ns, known.ctime_ns)
 
 
 def dataset_digest(folder: Path, manifest: Manifest, cases: Mapping[str, str]) -> str:

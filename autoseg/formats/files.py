@@ -51,6 +51,12 @@ def file_state(path: Path) -> tuple[int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
+def file_times(path: Path) -> tuple[int, int, int]:
+    """Size, time of the content and time of the entry [ns]: where all are the same, nobody has written to the file."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
 def digest(path: Path) -> str:
     """BLAKE2b of a file's content, 32 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=16)

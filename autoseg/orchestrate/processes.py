@@ -135,7 +135,8 @@ def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
     plugins = [argument for name in loaded_plugins() for argument in ("--plugin", name)]
     return [sys.executable, "-m", "autoseg.cli.train", task.planned.dataset, task.configuration, str(task.fold),
             "--planner", task.planned.planner, "--plan", str(task.plan_file), "--home", str(home), "--device", device,
-            "--seed", str(seed), *(["--save_probabilities"] if task.save_probabilities else []), *plugins]
+            "--seed", str(seed), *(["--save_probabilities"] if task.save_probabilities else []),
+            *(["--as_begun"] if task.as_begun else []), *plugins]
 
 
 def _finished(task: FoldTask, status: int) -> Outcome:

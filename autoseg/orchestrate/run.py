@@ -139,7 +139,7 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
 def current_or_new_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions,
                         nodes: Nodes | None = None) -> Plan:
     """The plan of the dataset. An existing plan is kept while it is of this data, budget and memory: speed is measured, so
-    that a new plan could differ.
+    that a new plan could differ. What was begun with the former plan is checked by the caller.
     """
     known = current_plan(workspace, dataset, planner, budget)
     if known is not None:
@@ -147,9 +147,9 @@ def current_or_new_plan(workspace: Workspace, dataset: str, planner: str, budget
         return known
     if nodes is not None:
         return cluster.plan(nodes, dataset, home=workspace.home, planner=planner, budget_seconds=budget.seconds_per_fold,
-                            memory_bytes=budget.memory_bytes)
+                            memory_bytes=budget.memory_bytes, replan=True)
     return pipeline.plan(dataset, home=workspace.home, device=execution.devices[0], planner=planner,
-                         budget_seconds=budget.seconds_per_fold, memory_bytes=budget.memory_bytes)
+                         budget_seconds=budget.seconds_per_fold, memory_bytes=budget.memory_bytes, replan=True)
 
 
 def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]], folds: Sequence[int | str],

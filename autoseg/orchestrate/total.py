@@ -26,14 +26,14 @@ from autoseg.selection.race import RaceTime, admit
 from autoseg.selection.race_text import as_lines
 from autoseg.selection.race_types import Race, RaceCandidate
 from autoseg.training.assemble import known_folds
-from autoseg.training.run import SHARED_FIELDS, adopt_plan, check_others
+from autoseg.training.run import adopt_plan, check_others
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.names import Workspace
 from planners.rules.budget import for_race, with_budget
 from planners.rules.splits import Split
 from planners.schema.hardware import Budget
-from planners.schema.plan import Plan, content_hash_of
+from planners.schema.plan import SHARED_FIELDS, Plan, content_hash_of
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,15 @@ import logging
 from autoseg.base.errors import UserError
 from autoseg.datasets.dataset import Dataset
 from autoseg.planning.probe import ProbedHardware
-from autoseg.planning.store import check_not_edited, is_planned_by_machine, read_fingerprint, read_plan
+from autoseg.planning.store import (
+    check_begun_models,
+    check_not_edited,
+    device_kind,
+    is_planned_by_machine,
+    kept_plan,
+    read_fingerprint,
+    read_plan,
+)
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from planners import PLANNERS
@@ -20,17 +28,26 @@ logger = logging.getLogger(__name__)
 DEFAULT_BUDGET = Budget()  # what the planner takes where nobody asks for a time or a memory
 
 
-def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budget, device: str) -> Plan:
-    """Make the plan of a dataset that has a fingerprint, and write it.
+def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budget, device: str, *, replan: bool = False
+                 ) -> Plan:
+    """Make the plan of a dataset that has a fingerprint, and write it. A plan of the same data, budget, memory and device is
+    kept, unless it is to `replan`: speed is measured, so that a new plan could differ.
 
     A plan that a person made is read instead: `planner` is then the name of its file. Raises UserError where it would have
-    to be made again, and where a planner's plan was edited and would be replaced.
+    to be made again, where a planner's plan was edited and would be replaced, and, unless it is to `replan`, where the cases
+    of a model that was begun would be prepared differently.
     """
     if not is_planned_by_machine(planner) and workspace.plan(dataset, planner).is_file():
-        return _own_plan(workspace, dataset, planner, budget)
+        return _own_plan(workspace, dataset, planner, budget, replan=replan)
     check_not_edited(workspace, dataset, planner)
-    plan = make_plan(workspace, dataset, planner, budget, device).with_content_hash()
-    write_json(workspace.plan(dataset, planner), plan)
+    plan = None if replan else kept_plan(workspace, dataset, planner, budget, device)
+    if plan is not None:
+        logger.info("%s: the plan is kept; --replan makes it anew", dataset)
+    else:
+        plan = make_plan(workspace, dataset, planner, budget, device).with_content_hash()
+        if not replan:
+            check_begun_models(workspace, plan)
+        write_json(workspace.plan(dataset, planner), plan)
     for warning in low_ceilings(plan, read_fingerprint(workspace, dataset)):
         logger.warning("%s", warning)
     return plan
@@ -52,11 +69,14 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     plan = with_advice(with_ceilings(plan, fingerprint), fingerprint)
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
     return with_budget(plan.model_copy(update={"file_ending": ending, "planner": planner,
-                                               "memory_bytes": budget.memory_bytes}), budget.seconds_per_fold)
+                                               "memory_bytes": budget.memory_bytes,
+                                               "device": device_kind(device)}), budget.seconds_per_fold)
 
 
-def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget) -> Plan:
+def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, *, replan: bool) -> Plan:
     own = read_plan(workspace, dataset, planner)
+    if not replan:
+        check_begun_models(workspace, own)
     if budget not in (DEFAULT_BUDGET, Budget(memory_bytes=own.memory_bytes)):
         raise UserError("a plan of your own is not planned again for a budget or a memory",
                         where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")

@@ -8,7 +8,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.progress import duration
 from autoseg.planning.check import check_plan
 from autoseg.planning.make import DEFAULT_BUDGET, make_plan
-from autoseg.planning.store import configuration_of, read_plan
+from autoseg.planning.store import configuration_of, read_plan, read_plan_file
 from autoseg.preprocessing.run import recipe_digest
 from autoseg.training.run import started_plan
 from autoseg.workspace.files import read_model
@@ -36,7 +36,7 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     if deterministic:
         changes = [*changes, "schedule.deterministic=true"]
     if file is not None:
-        return apply_changes(_plan_of_file(file, dataset, budget), configuration, changes)
+        return apply_changes(read_plan_file(file, dataset, budget), configuration, changes)
     plan = read_plan(workspace, dataset, planner)
     started = None if restart else started_plan(workspace, dataset, planner, configuration)
     if started is not None and _fulfils(started, configuration, budget, changes):
@@ -54,17 +54,6 @@ def advised_configuration(workspace: Workspace, dataset: str, planner: str, file
     advice = advice_of(plan)
     logger.info("%s is trained: %s", advice.configuration, advice.reason)
     return advice.configuration
-
-
-def _plan_of_file(file: Path, dataset: str, budget: Budget) -> Plan:
-    """The plan of a file that a user names; a UserError where it is of another dataset, or would be planned again."""
-    plan = read_model(file, Plan)
-    if plan.dataset != dataset:
-        raise UserError("the plan is of another dataset", where=file, found=plan.dataset, expected=dataset)
-    if budget != DEFAULT_BUDGET:
-        raise UserError("a plan that is given as a file is not planned again for a budget or a memory", where=file,
-                        do="leave out --budget and --memory, or use --set schedule.budget_seconds=SECONDS")
-    return plan
 
 
 def apply_changes(plan: Plan, configuration: str, changes: Sequence[str]) -> Plan:

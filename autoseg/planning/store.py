@@ -1,6 +1,9 @@
 """The plans of a dataset on the disk: reading one, and distinguishing a planner's from one that a person edited."""
 
+from pathlib import Path
+
 from autoseg.base.errors import UserError
+from autoseg.preprocessing.run import recipe_digest
 from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.names import Workspace
 from planners import PLANNERS
@@ -23,6 +26,17 @@ def read_plan(workspace: Workspace, dataset: str, planner: str) -> Plan:
                         do=f"make one of this dataset's: autoseg_plan_and_preprocess -d {dataset}")
     # Models lie under the name that was asked for, which may be that of a file that somebody made of another plan.
     return plan.model_copy(update={"planner": planner})
+
+
+def read_plan_file(file: Path, dataset: str, budget: Budget) -> Plan:
+    """The plan of a file that a user names; a UserError where it is of another dataset, or would be planned again."""
+    plan = read_model(file, Plan)
+    if plan.dataset != dataset:
+        raise UserError("the plan is of another dataset", where=file, found=plan.dataset, expected=dataset)
+    if budget != Budget():
+        raise UserError("a plan that is given as a file is not planned again for a budget or a memory", where=file,
+                        do="leave out --budget and --memory (in training, --set schedule.budget_seconds=SECONDS changes it)")
+    return plan
 
 
 def read_fingerprint(workspace: Workspace, dataset: str) -> Fingerprint:
@@ -62,6 +76,38 @@ def current_plan(workspace: Workspace, dataset: str, planner: str, budget: Budge
         return None
     plan = read_plan(workspace, dataset, planner)
     return plan if is_current(plan, read_fingerprint(workspace, dataset), budget) else None
+
+
+def kept_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, device: str) -> Plan | None:
+    """The planner's plan that is there, while it is of the measured dataset, the budget and the device; else None.
+
+    A device that is left to autoseg is that of the plan. A plan without a content hash may be edited: it is made again.
+    """
+    plan = current_plan(workspace, dataset, planner, budget)
+    if plan is None or not plan.content_hash or (device != "auto" and plan.device not in ("", device_kind(device))):
+        return None
+    return plan
+
+
+def device_kind(device: str) -> str:
+    """`cuda` of `cuda:1`."""
+    return device.partition(":")[0]
+
+
+def check_begun_models(workspace: Workspace, plan: Plan) -> None:
+    """A UserError where the cases of models that were begun would be prepared as another plan says."""
+    for name, configuration in plan.configurations.items():
+        model = workspace.model(plan.dataset, plan.planner, name)
+        begun = model.read_plan() if model.has_plan and model.started_folds() else None
+        known = begun.configurations.get(name) if begun is not None else None
+        if begun is None or known is None or recipe_digest(begun, known) == recipe_digest(plan, configuration):
+            continue
+        command = f"autoseg_plan_and_preprocess -d {plan.dataset}"
+        raise UserError(f"{name} was started with cases that are prepared differently from the new plan", where=model.path,
+                        found="folds " + ", ".join(fold.name for fold in model.started_folds()),
+                        do="go on with what it was begun with: nothing was replaced; to prepare its cases: "
+                           f"{command} -p {model.plan} -c {name}. Or begin anew: the same command with --replan, and then "
+                           f"autoseg_train {plan.dataset} {name} all-folds -p {plan.planner} --restart")
 
 
 def is_current(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> bool:

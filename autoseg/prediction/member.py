@@ -19,6 +19,7 @@ from autoseg.prediction.export import restore_label
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
 from autoseg.prediction.models import FoldModel, choose_model, load_model, trained_model
 from autoseg.prediction.prepared import predict_prepared
+from autoseg.prediction.trained_with import check_same_data
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
 from autoseg.preprocessing.prepare import prepare
@@ -71,6 +72,7 @@ class ConfigurationModel:
         for part in configuration.normalizers:
             check_part(NORMALIZERS, part, f"{trained.dataset} {trained.configuration}")
         models = [load_model(plan, configuration, trained.fold(fold).checkpoint, runtime) for fold in wanted]
+        check_same_data({fold: model.trained_with for fold, model in zip(wanted, models, strict=True)}, trained.path)
         previous = None
         if configuration.previous:
             previous = cls._load(trained_model(trained.beside(configuration.previous)), None, runtime,

@@ -9,6 +9,7 @@ from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, collate
 from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.nn.model import Model, build_model
+from autoseg.prediction.trained_with import TrainedWith, check_plan_of, trained_with
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
@@ -54,10 +55,13 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
 
 @dataclass(frozen=True)
 class FoldModel:
-    """A fold's trained model in evaluation mode, and the encoder of its conditions (None: it takes none)."""
+    """A fold's trained model in evaluation mode, the encoder of its conditions (None: it takes none), and what it was
+    trained with (None: an earlier version did not say).
+    """
 
     model: Model
     encoder: ConditionEncoder | None = None
+    trained_with: TrainedWith | None = None
 
     def encoded(self, conditions: CaseConditions) -> ConditionBatch | None:
         """A patient's conditions as this model takes them, with a batch axis of one."""
@@ -65,8 +69,10 @@ class FoldModel:
 
 
 def load_model(plan: Plan, configuration: Configuration, checkpoint: Path, runtime: Runtime) -> FoldModel:
-    """A trained model; a UserError where the weights do not fit the plan."""
+    """A trained model; a UserError where the weights are damaged, were trained by another plan, or do not fit this one."""
     weights, facts = load_weights(checkpoint)
+    trained = trained_with(facts, checkpoint)
+    check_plan_of(trained, plan, configuration, checkpoint)
     encoder = None if facts.get("encoder") is None else ConditionEncoder.model_validate(facts["encoder"])
     model = build_model(plan, configuration, NO_CONDITIONS if encoder is None else encoder.layout)
     try:
@@ -74,4 +80,4 @@ def load_model(plan: Plan, configuration: Configuration, checkpoint: Path, runti
     except RuntimeError as error:
         raise UserError("the weights do not fit the plan beside them", where=checkpoint,
                         found=str(error).splitlines()[-1].strip(), do="train this fold again with --restart") from error
-    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder)
+    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder, trained)

@@ -11,10 +11,10 @@ from autoseg.base.errors import AutosegError
 from autoseg.base.parallel import Effort
 from autoseg.base.parts import check_part
 from autoseg.base.processes import WorkerPool
-from autoseg.datasets.case import Case, CaseFiles
+from autoseg.datasets.case import Case, CaseFiles, RawFile
 from autoseg.datasets.case_cache import load_cached
 from autoseg.datasets.dataset import Dataset
-from autoseg.datasets.digests import case_digest, map_files, transforms_of
+from autoseg.datasets.digests import case_digest, map_files, raw_files, transforms_of
 from autoseg.datasets.headers import check_headers, places, reference_of
 from autoseg.datasets.raw import load_case
 from autoseg.grids.resize import target_shape, target_spacing
@@ -22,7 +22,7 @@ from autoseg.preprocessing.cases import ProcessedCases, fault_of, process_cases
 from autoseg.preprocessing.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
 from autoseg.preprocessing.normalize import NORMALIZERS, round_to_step
 from autoseg.preprocessing.prepare import prepare, transposed_spacing
-from autoseg.preprocessing.store import is_current, remove_prepared, write_prepared
+from autoseg.preprocessing.store import is_current, remove_prepared, renew_raw_files, write_prepared
 from planners.schema.plan import Configuration, Plan
 
 # Increase this number when prepared cases of an earlier version are no longer what this one would make.
@@ -41,6 +41,7 @@ class Job:
     folder: Path
     transforms: Path | None = None  # the folder of what registration found
     provenance: dict[str, str] = field(default_factory=dict)
+    raw_files: tuple[RawFile, ...] = ()
 
     @property
     def name(self) -> str:
@@ -110,11 +111,15 @@ def case_bytes(job: Job) -> int:
 def _with_provenance(job: Job) -> tuple[Job, bool]:
     """The job with the digests of what it depends on, and whether the prepared case is current."""
     try:
+        recorded = raw_files(job.files)
         raw = case_digest(job.files, transforms_of(job.transforms, job.name))
     except (OSError, AutosegError):
         return job, False  # preparing the case will say what is wrong with its files
-    job = replace(job, provenance={"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)})
-    return job, is_current(job.folder, job.name, job.provenance)
+    job = replace(job, provenance={"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)}, raw_files=recorded)
+    current = is_current(job.folder, job.name, job.provenance)
+    if current:
+        renew_raw_files(job.folder, job.name, recorded)
+    return job, current
 
 
 def _attempt(job: Job, load: Callable[..., Case] = load_case) -> str:
@@ -128,4 +133,5 @@ def _prepare(job: Job, load: Callable[..., Case]) -> None:
     prepared = prepare(case, job.plan, job.configuration)
     del case  # as large as what was made of it, and of no more use
     round_to_step(prepared.image_CDHW[:], job.configuration.normalizers)
-    write_prepared(job.folder, replace(prepared, provenance=job.provenance), job.configuration.patch)
+    made = replace(prepared, provenance=job.provenance, raw_files=job.raw_files)
+    write_prepared(job.folder, made, job.configuration.patch)

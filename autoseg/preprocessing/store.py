@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.datasets.case import PreparedCase, SlicedArray
+from autoseg.datasets.case import PreparedCase, RawFile, SlicedArray
 from autoseg.formats.files import is_file, list_files
 from autoseg.formats.packed import PackedArray, checksum, open_packed, write_packed
 from autoseg.grids.geometry import Geometry
@@ -49,13 +49,23 @@ class PreparedRecord(Frozen):
     arrays: dict[str, PackedArray]
     content: int
     image_step: float | None = None  # what the image's whole numbers are multiples of; None: it holds its values
+    raw_files: tuple[RawFile, ...] = ()  # empty: an earlier version did not say
     checksum: int = 0
 
     def signed(self) -> "PreparedRecord":
         return self.model_copy(update={"checksum": self.digest()})
 
     def digest(self) -> int:
-        return zlib.crc32(self.model_dump_json(exclude={"checksum"}).encode())
+        left_out = {"checksum"} if self.raw_files else {"checksum", "raw_files"}  # as the earlier version had it
+        return zlib.crc32(self.model_dump_json(exclude=left_out).encode())
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a prepared case was made from: digests by what they are of, and the raw files (empty: not known)."""
+
+    provenance: dict[str, str]
+    raw_files: tuple[RawFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,8 +116,8 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
         shape=prepared.shape, spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
         provenance=prepared.provenance, arrays=places, content=content,
-        image_step=None if steps is None else STEP)
-    write_unflushed(_json(folder, prepared.name), f"{record.signed().model_dump_json(indent=2)}\n".encode())
+        image_step=None if steps is None else STEP, raw_files=prepared.raw_files)
+    _write_record(folder, record)
 
 
 def open_prepared(folder: Path, name: str) -> PreparedCase:
@@ -129,7 +139,8 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
         transpose=record.transpose, box=record.box, cropped_shape=record.cropped_shape, spacing_mm=record.spacing_mm,
         label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"), absent_CDHW=arrays.get("absent"),
         foreground={c: part[:, 1:4].copy() for c, part in parts.items()},
-        lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance)
+        lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance,
+        raw_files=record.raw_files)
 
 
 def open_cases(folder: Path, names: Iterable[str]) -> Iterator[PreparedCase]:
@@ -156,9 +167,20 @@ def is_current(folder: Path, name: str, provenance: dict[str, str]) -> bool:
         return False
 
 
-def provenance_of(folder: Path, name: str) -> dict[str, str]:
+def origin_of(folder: Path, name: str) -> Origin:
     """What a case was made from; its arrays are not looked at. Raises UserError where its JSON is missing or damaged."""
-    return _read_record(folder, name).provenance
+    record = _read_record(folder, name)
+    return Origin(record.provenance, record.raw_files)
+
+
+def renew_raw_files(folder: Path, name: str, raw_files: tuple[RawFile, ...]) -> None:
+    """Note the present state of raw files that were copied or touched, so that they need not be read again.
+
+    The case is current (`is_current`). What an earlier version wrote stays as it is.
+    """
+    record = _read_record(folder, name)
+    if record.raw_files not in ((), raw_files):
+        _write_record(folder, record.model_copy(update={"raw_files": raw_files}))
 
 
 def remove_prepared(folder: Path, name: str) -> None:
@@ -206,6 +228,10 @@ def _index_rows(prepared: PreparedCase) -> np.ndarray:
     rows = [np.column_stack((np.full(len(voxels), i), voxels, prepared.lesions[name]))
             for i, (name, voxels) in enumerate(prepared.foreground.items())]
     return np.concatenate(rows).astype(np.int32)
+
+
+def _write_record(folder: Path, record: PreparedRecord) -> None:
+    write_unflushed(_json(folder, record.name), f"{record.signed().model_dump_json(indent=2)}\n".encode())
 
 
 def _read_record(folder: Path, name: str) -> PreparedRecord:

@@ -11,9 +11,11 @@ from autoseg.evaluation.types import CaseScore
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import Member
 from autoseg.prediction.models import trained_model
+from autoseg.prediction.trained_with import check_plan_of, different_data, trained_with
 from autoseg.selection.race_types import Race
 from autoseg.training.splits import read_splits
 from autoseg.training.validate import FoldResult
+from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import Workspace
@@ -116,7 +118,8 @@ def _contender(model: ModelFolder, dataset: CrossValidation, dropped: str) -> Co
         return (f"{title}: {_folds(missing)} not finished; finish with "
                 f"{_commands(plan, model.configuration, missing)}")
     results = {fold: read_model(model.fold(fold).result, FoldResult) for fold in finished}
-    fault = _coverage_fault(results, dataset.truths, model) or _splits_fault(results, dataset.validation)
+    fault = (_coverage_fault(results, dataset.truths, model) or _splits_fault(results, dataset.validation)
+             or _training_fault(model, plan, finished))
     if fault:
         return f"{title}: {fault}"
     fold_of = {case.name: fold for fold, result in results.items() for case in _validated(result)}
@@ -174,6 +177,18 @@ def _splits_fault(results: Mapping[str, FoldResult], validation: Sequence[frozen
         return ""
     return (f"the splits were changed since fold {', '.join(changed)} was trained; restore them, or train again with "
             "--restart")
+
+
+def _training_fault(model: ModelFolder, plan: Plan, folds: Sequence[str]) -> str:
+    """Why these folds are not of one model: another plan, or different data; empty where they are."""
+    try:
+        trained = {fold: trained_with(read_facts(path), path) for fold in folds for path in [model.fold(fold).checkpoint]}
+        for fold, facts in trained.items():
+            check_plan_of(facts, plan, plan.configurations[model.configuration], model.fold(fold).checkpoint)
+    except UserError as error:
+        return str(error)
+    difference = different_data(trained)
+    return f"{difference}; train the older ones again with --restart" if difference else ""
 
 
 def _folds(names: Sequence[str]) -> str:

@@ -10,40 +10,62 @@ from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
 from autoseg.datasets.dataset import Dataset
 from autoseg.nn.conditioning import CONDITIONERS
-from autoseg.preprocessing.run import recipe_digest
-from autoseg.preprocessing.store import prepared_names, provenance_of
+from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
+from autoseg.preprocessing.store import Origin, origin_of, prepared_names
 from autoseg.training.cascade import add_previous
+from autoseg.training.inputs import (
+    begun_splits,
+    begun_with,
+    declared_changes,
+    digests_of,
+    prepare_command,
+    raw_changes,
+    refuse_changes,
+    refuse_stale,
+)
 from autoseg.training.job import FoldJob
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model
+from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.rules.splits import Split
-from planners.schema.plan import Configuration, Plan
+from planners.schema.plan import Plan, differing_fields
 
 logger = logging.getLogger(__name__)
 
 
 def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, seed: int = 0, *,
-             restart: bool = False) -> tuple[FoldJob, dict[str, Path]]:
-    """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared.
+             restart: bool = False, as_begun: bool = False) -> tuple[FoldJob, dict[str, Path]]:
+    """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared, or where the
+    raw files were changed since they were, and folds of the model were begun with these.
 
-    A fold that was started keeps the encoder of its conditions, unless it is to `restart`.
+    A fold that was started keeps the encoder of its conditions, unless it is to `restart`. With `as_begun` the folds are
+    those that it, or its model, was begun with, and the cases are taken as they were prepared.
     """
+    model = workspace.model(planned.dataset, planned.planner, configuration)
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     raw = Dataset.open(workspace.raw(planned.dataset))
-    split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
+    splits, split = _chosen(workspace, planned, configuration, fold, raw, as_begun)
     settings = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
+    if gone := sorted(set(wanted) - set(raw.names)):
+        raise UserError(f"{len(gone)} cases of this fold are no longer in the dataset", where=raw.folder,
+                        found="missing: " + ", ".join(gone[:5]) + (" ..." if len(gone) > 5 else ""),
+                        do="put them back, or begin anew with --restart")
     cases = workspace.cases(planned.dataset, planned.planner, settings.data or configuration)
     missing = sorted(set(wanted) - set(prepared_names(cases)))
     if missing:
         raise UserError(f"{len(missing)} cases are not prepared for {settings.data or configuration}", where=cases,
                         found="missing: " + ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}")
-    _check_recipe(planned, settings, cases, wanted)
+                        do=_prepared_again(planned, configuration, model))
+    _check_recipe(planned, configuration, cases, {name: origin_of(cases, name) for name in wanted}, model)
+    kept = [other for other in model.started_folds() if not (restart and other.path == folder.path)]
+    origins = _current(workspace, planned, configuration, fold, raw, wanted, as_begun=as_begun, is_begun=bool(kept))
     if settings.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
+        origins = {name: origin_of(cases, name) for name in wanted}
     conditions: Mapping[str, CaseConditions] = {}
     encoder = None
     if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
@@ -51,10 +73,60 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         started = not restart and folder.encoder.is_file()
         encoder = (read_model(folder.encoder, ConditionEncoder) if started
                    else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
+    annotated = raw.annotated() or {}
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
-                  annotated=raw.annotated() or {})
+                  annotated=annotated, made_from=digests_of(origins, conditions, annotated), splits=splits)
     return job, {case.name: case.label for case in raw.cases if case.label is not None}
+
+
+def _current(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, wanted: Sequence[str],
+             *, as_begun: bool, is_begun: bool) -> dict[str, Origin]:
+    """What the prepared cases were made from, which is what the dataset holds now.
+
+    Where raw files were changed since, their cases are prepared again, unless a training `is_begun` that knows the former
+    ones: UserError. With `as_begun` cases are taken as they are.
+    """
+    data, transforms = planned.configurations[configuration].data or configuration, transforms_folder(workspace, raw)
+    cases = workspace.cases(planned.dataset, planned.planner, data)
+    origins = {name: origin_of(cases, name) for name in wanted}
+    declared, changes = declared_changes(planned, raw), raw_changes(raw, origins, transforms)
+    if as_begun and (declared or changes):
+        logger.warning("%s: the cases are used as they were prepared, although these were changed since: %s",
+                       planned.dataset, "; ".join([*declared, *changes]))
+    elif declared or (changes and is_begun):
+        refuse_stale(planned, configuration, fold, [*declared, *changes], where=cases, is_begun=is_begun)
+    elif changes:
+        logger.warning("%s: changed since the cases were prepared, and prepared again: %s", planned.dataset,
+                       "; ".join(changes))
+        with locked(cases, wait=True):  # folds that start at the same time prepare the same cases
+            preprocess_dataset(raw, planned, data, cases, transforms=transforms, only=set(wanted)).raise_faults()
+        origins = {name: origin_of(cases, name) for name in wanted}
+    return origins
+
+
+def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold: int | str) -> None:
+    """A UserError where the dataset is no longer what a finished fold was trained on: its folds, or its files as far as the
+    prepared cases are still there to tell.
+    """
+    begun = begun_with(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    if begun is None or not workspace.has_raw(planned.dataset):
+        return
+    raw = Dataset.open(workspace.raw(planned.dataset))
+    split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
+    cases = workspace.cases(planned.dataset, planned.planner, planned.configurations[configuration].data or configuration)
+    prepared = set(prepared_names(cases))
+    origins = {name: origin_of(cases, name) for name in begun.cases if name in prepared}
+    refuse_changes(planned, configuration, fold, [*begun.changes_of_folds(split.train, split.validation),
+                                                  *declared_changes(planned, raw),
+                                                  *raw_changes(raw, origins, transforms_folder(workspace, raw))],
+                   begun.changes_of_cases(digests_of(origins, {}, {})))
+
+
+def transforms_folder(workspace: Workspace, raw: Dataset) -> Path | None:
+    """The folder of what registration found; None where no channel is registered."""
+    moved = any(channel.is_registered for channel in raw.manifest.channels)
+    return workspace.transforms(raw.folder.name) if moved else None
 
 
 def known_folds(workspace: Workspace, dataset: str) -> list[int]:
@@ -64,6 +136,19 @@ def known_folds(workspace: Workspace, dataset: str) -> list[int]:
 
 def _splits(workspace: Workspace, dataset: str, raw: Dataset) -> tuple[Split, ...]:
     return read_splits(workspace, dataset, raw.names, *raw.groups())
+
+
+def _chosen(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, as_begun: bool
+            ) -> tuple[tuple[Split, ...], Split]:
+    """All folds, and the one that is trained; `as_begun`, those that the fold or its model was begun with."""
+    model = workspace.model(planned.dataset, planned.planner, configuration)
+    known = begun_splits(model) if as_begun else ()
+    splits = known or _splits(workspace, planned.dataset, raw)
+    begun = begun_with(model.fold(fold)) if as_begun else None
+    if begun is not None:
+        return splits, Split(train=begun.training, validation=begun.validation)
+    names = sorted({name for split in known for name in (*split.train, *split.validation)}) or raw.names
+    return splits, choose_fold(splits, fold, names)
 
 
 def check_training(job: FoldJob) -> dict[str, Any]:
@@ -85,13 +170,26 @@ def _conditions(raw: Dataset, planned: Plan, names: Sequence[str]) -> Mapping[st
     return conditions.cases
 
 
-def _check_recipe(planned: Plan, settings: Configuration, cases: Path, names: Sequence[str]) -> None:
-    """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does."""
-    recipe = recipe_digest(planned, settings)
-    others = [name for name in names if provenance_of(cases, name).get("recipe") != recipe]
+def _check_recipe(planned: Plan, configuration: str, cases: Path, origins: Mapping[str, Origin], model: ModelFolder) -> None:
+    """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does.
+
+    The plan of a model that was begun prepares them again as it needs them.
+    """
+    recipe = recipe_digest(planned, planned.configurations[configuration])
+    others = [name for name, origin in origins.items() if origin.provenance.get("recipe") != recipe]
     if others:
         raise UserError(f"{len(others)} cases were prepared for another plan", where=cases,
                         found=", ".join(others[:5]) + (" ..." if len(others) > 5 else ""),
                         expected="the spacing, resampling, normalisers, labels and intensities of the plan that is trained",
-                        do=f"run autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}; a model that was "
-                           "started with the older plan needs --restart")
+                        do=_prepared_again(planned, configuration, model))
+
+
+def _prepared_again(planned: Plan, configuration: str, model: ModelFolder) -> str:
+    """The commands that prepare cases as a plan says; of a model that was begun with it, the two ways on."""
+    is_own = (model.has_plan and model.started_folds()
+              and not differing_fields(model.read_plan(), planned, configuration))
+    if not is_own:
+        return f"run {prepare_command(planned)}"
+    return (f"go on with the plan that this model was begun with: autoseg_plan_and_preprocess -d {planned.dataset} "
+            f"-p {model.plan} -c {configuration}; or begin anew by the dataset's plan: autoseg_train {planned.dataset} "
+            f"{configuration} all-folds -p {planned.planner} --restart")

@@ -28,8 +28,8 @@ def add_previous(workspace: Workspace, planned: Plan, configuration: str, cases:
     if missing:
         raise UserError(f"{configuration} needs a prediction of {settings.previous} for every case", where=earlier.path,
                         found=f"{len(missing)} cases without: " + ", ".join(missing[:5]),
-                        do="train every fold of it first: "
-                           f"autoseg_train {planned.dataset} {settings.previous} 0 (1, 2, ...)")
+                        do=f"run autoseg_train {planned.dataset} {settings.previous} all-folds -p {planned.planner}: it "
+                           "trains the folds that are not finished, and predicts again what is missing of finished ones")
     target = workspace.cases(planned.dataset, planned.planner, configuration)
     with locked(target, wait=True):  # folds that start at the same time join the same cases
         for name in progress(names, "joining the earlier stage", len(names)):

@@ -21,7 +21,9 @@ from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.loader import BatchStream
 from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
+from autoseg.prediction.trained_with import KEY, trained_with
 from autoseg.preprocessing.store import open_cases, open_prepared
+from autoseg.training.inputs import check_goes_on
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
@@ -108,6 +110,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
 
 def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
     """A UserError where what was saved is of another training. States of earlier versions say less."""
+    check_goes_on(job, trained_with(saved, job.folder.state))
     if saved.get("training", list(job.training)) != list(job.training):
         raise UserError("the folds were changed since this training started", where=job.title,
                         do="restore the folds, or start this one again with --restart")
@@ -208,7 +211,7 @@ def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) 
 def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
     save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
                                  "training": list(job.training), "seed": job.seed,
-                                 "planned_seconds": job.planned_seconds})
+                                 "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json")})
     write_json(job.folder.schedule, state.schedule)
 
 
@@ -217,7 +220,7 @@ def _write_weights(path: Path, job: FoldJob, state: TrainState) -> None:
         save_weights(path, model.state_dict(),
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
                       "iterations": state.iteration, "seconds": round(state.seconds, 1),
-                      "training": list(job.training),
+                      "training": list(job.training), KEY: job.trained_with.model_dump(mode="json"),
                       "encoder": None if job.encoder is None else job.encoder.model_dump(mode="json")})
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import NO_CONDITIONS, EncodedConditions, Layout
 from autoseg.clinical.encoders import ConditionEncoder, encode
+from autoseg.prediction.trained_with import TrainedWith
 from autoseg.workspace.folders import FoldFolder
+from planners.rules.splits import Split
 from planners.schema.plan import Configuration, Plan
 
 
@@ -28,7 +31,8 @@ class FoldJob:
     `cases` is the folder of prepared cases; those of a cascade hold the earlier stage's predictions. `validation` is empty
     for the fold `all`. `conditions` are of every case of the fold, and `encoder`, fitted on its training cases, makes
     numbers of them; without it nothing conditions the model. `annotated` names what was annotated in the cases that are
-    labelled in part.
+    labelled in part. `made_from` are digests of what each case was made from (`training.inputs`),
+    and `splits` all folds of the dataset.
     """
 
     plan: Plan
@@ -42,6 +46,15 @@ class FoldJob:
     conditions: Mapping[str, CaseConditions] = field(default_factory=dict)
     encoder: ConditionEncoder | None = None
     annotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    made_from: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    splits: tuple[Split, ...] = ()
+
+    @cached_property
+    def trained_with(self) -> TrainedWith:
+        """All that the training depends on, as its state and its weights say it."""
+        plan = self.plan.model_copy(update={"configurations": {self.name: self.configuration}, "reasons": (), "first": None})
+        return TrainedWith(plan=plan, training=self.training, validation=self.validation,
+                           cases={name: dict(digests) for name, digests in self.made_from.items()})
 
     @property
     def configuration(self) -> Configuration:

@@ -11,16 +11,18 @@ from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.prediction.models import load_model
-from autoseg.training.assemble import assemble, check_training
+from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
+from autoseg.training.inputs import begun_with, check_goes_on
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
     FoldResult,
+    predict_again,
     predict_missing,
-    save_missing_probabilities,
     validate_fold,
+    without_masks,
     without_probabilities,
 )
 from autoseg.workspace.checkpoint import load_weights
@@ -29,13 +31,9 @@ from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.rules.budget import has_begun_to_decay, with_budget
-from planners.schema.plan import Plan, ResolvedSchedule
+from planners.schema.plan import Plan, ResolvedSchedule, differing_fields
 
 logger = logging.getLogger(__name__)
-
-# What every configuration of a plan is trained by.
-SHARED_FIELDS = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
-
 
 @dataclass(frozen=True)
 class Paused:
@@ -59,7 +57,7 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
     With `restart` the files of these folds are removed, after all checks have passed.
     """
     folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
-    check_others(workspace, planned, configuration, [folder.path for folder in folders] if restart else ())
+    check_others(workspace, planned, configuration, [folder.path for folder in folders if restart or not folder.is_started])
     if restart:
         assemble(workspace, planned, configuration, folds[0], restart=True)
         for folder in folders:
@@ -72,45 +70,48 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
 def check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path] = ()) -> None:
     """All folds of a model share a plan: a UserError where folds were started with another one.
 
-    Those that are `restarted` do not count.
+    Those that are `restarted` do not count, nor one that is begun now.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
-    others = [f"fold {fold.name}" for fold in model.started_folds() if fold.path not in restarted]
-    if others and model.has_plan and not _same_model(model.read_plan(), planned, configuration):
-        raise UserError("folds of this model were started with another plan", where=model.plan, found=", ".join(others),
-                        do="train with the same options, remove these folders, or use --restart for the only one")
-
-
-def _same_model(plan: Plan, other: Plan, configuration: str) -> bool:
-    mine, theirs = plan.configurations.get(configuration), other.configurations.get(configuration)
-    return ((mine is theirs is None or (mine is not None and mine.trains_like(theirs)))
-            and all(getattr(plan, key) == getattr(other, key) for key in SHARED_FIELDS))
+    others = [f"fold {fold.name}" for fold in model.begun_folds() if fold.path not in restarted]
+    if others and model.has_plan and (fields := differing_fields(model.read_plan(), planned, configuration)):
+        raise UserError("folds of this model were started with another plan", where=model.plan,
+                        found=", ".join(others),
+                        do=f"train with the same options (different: {', '.join(fields)}), remove these folders, or use "
+                           "--restart for the only one")
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
-             *, seed: int = 0, restart: bool = False, save_probabilities: bool = False,
+             *, seed: int = 0, restart: bool = False, as_begun: bool = False, save_probabilities: bool = False,
              on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> FoldResult:
     """Train and validate one fold, resume it, or read its result if it is finished.
 
-    With `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing.
+    Raises UserError where the plan, the folds or the data are no longer what the training was begun with; `as_begun` goes on
+    with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases are written
+    too. Of a finished fold masks and probabilities that are missing are made again.
     Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
-    check_others(workspace, planned, configuration, [folder.path] if restart else ())
+    check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
     if folder.is_finished and not restart:
+        if not as_begun:
+            check_finished(workspace, planned, configuration, fold)
         logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
-        if save_probabilities and is_first() and without_probabilities(folder, names):
-            _add_probabilities(workspace, planned, configuration, fold, runtime)
+        if is_first() and (without_masks(folder, names, planned.file_ending)
+                           or (save_probabilities and without_probabilities(folder, names))):
+            _complete(workspace, planned, configuration, fold, runtime, save_probabilities)
         return result
     check_shareable(planned.configurations[configuration], str(folder.path))
     runtime = replace(runtime, deterministic=planned.configurations[configuration].schedule.deterministic)
     with locked(folder.path) if is_first() else nullcontext(), runtime.repeatable():
         with first_goes_first():
-            job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
+            job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart, as_begun=as_begun)
+        if not restart:
+            check_goes_on(job, begun_with(folder))
         # From here on files are removed and written: all checks have passed.
         if is_first():
             _start(workspace, job, restart)
@@ -130,10 +131,11 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     """
     started = time.monotonic()
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
-    check_others(workspace, planned, configuration)
+    check_others(workspace, planned, configuration, () if folder.is_started else [folder.path])
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)
+        check_goes_on(job, begun_with(folder))
         _start(workspace, job, restart=False)
         if not weights.is_file():
             _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
@@ -152,11 +154,11 @@ def adopt_plan(workspace: Workspace, planned: Plan, configuration: str) -> Path:
     fixed.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
-    if model.has_plan and not _same_model(model.read_plan(), planned, configuration):
+    if model.has_plan and differing_fields(model.read_plan(), planned, configuration):
         budget = planned.configurations[configuration].schedule.budget_seconds
         started = with_budget(model.read_plan(), budget)
         decaying = [f"fold {fold.name}" for fold in model.started_folds() if _decays(fold)]
-        if decaying or not _same_model(started, planned, configuration):
+        if decaying or differing_fields(started, planned, configuration):
             raise UserError("this model cannot continue with another budget", where=model.plan,
                             found=f"{', '.join(decaying)} past the constant learning rate" if decaying else "another plan",
                             do="train with the same options, or remove these folds")
@@ -190,19 +192,30 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     return result
 
 
-def _add_probabilities(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime) -> None:
-    """Save the probabilities of a finished fold's validation cases, as far as they are missing."""
-    job, _ = assemble(workspace, planned, configuration, fold)
+def _complete(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
+              save_probabilities: bool) -> None:
+    """Make again what is missing of a finished fold's validation: masks and, where they are asked for, probabilities."""
+    job, _ = assemble(workspace, planned, configuration, fold, as_begun=True)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_model(job.folder.schedule, ResolvedSchedule)
-    save_missing_probabilities(job, model, runtime, schedule.validation_mirroring)
+    predict_again(job, model, runtime, schedule.validation_mirroring, save_probabilities=save_probabilities)
 
 
 def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
-    if restart:
-        job.folder.clear()
-    write_json(workspace.model(job.plan.dataset, job.plan.planner, job.name).plan, job.plan)
+    """Write what the training is begun with, first of all. Folds that begin at the same time wait for each other here, so
+    that all of them see by which plan the first of them began.
+    """
+    model = workspace.model(job.plan.dataset, job.plan.planner, job.name)
+    with locked(model.path, wait=True):
+        mine = [job.folder.path] if restart or not job.folder.is_started else []
+        check_others(workspace, job.plan, job.name, mine)
+        if restart:
+            job.folder.clear()
+        if not model.splits.is_file() or not [fold for fold in model.begun_folds() if fold.path != job.folder.path]:
+            write_json(model.splits, [split.model_dump(mode="json") for split in job.splits])
+        write_json(model.plan, job.plan)
+        write_json(job.folder.begun_with, job.trained_with)
     if job.encoder is not None:
         write_json(job.folder.encoder, job.encoder)
 

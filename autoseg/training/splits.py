@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import read_json, write_json
+from autoseg.workspace.files import keep_copy, read_json, write_json
 from autoseg.workspace.names import Workspace
 from planners.rules.splits import Split, make_splits
 
@@ -35,8 +35,8 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
         changed = not splits or {*splits[0].train, *splits[0].validation} != set(cases)
         if not changed and not _divides_a_group(splits, groups):
             return splits
-        logger.warning("%s: %s since the folds were made; new folds are made", path,
-                       "the cases changed" if changed else "groups of cases were declared")
+        logger.warning("%s: %s since the folds were made; new folds are made, and the former ones are kept as %s", path,
+                       "the cases changed" if changed else "groups of cases were declared", keep_copy(path).name)
     if len(cases) < 2:
         return ()
     splits = make_splits(cases, n_folds=N_FOLDS, groups=groups, strata=strata)

@@ -89,15 +89,25 @@ def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]
     return [name for name in names if not folder.probabilities(name).is_file()]
 
 
-def save_missing_probabilities(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool) -> None:
-    """Write the probabilities of the validation cases that have none. One bad case does not stop the others: ManyFaults."""
-    missing, memory = without_probabilities(job.folder, job.validation), PredictionMemory()
+def without_masks(folder: FoldFolder, names: Iterable[str], ending: str) -> list[str]:
+    """The cases of a fold whose masks are not there."""
+    masks = folder.masks(ending)
+    return [name for name in names if name not in masks]
+
+
+def predict_again(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: bool, *, save_probabilities: bool) -> None:
+    """Write the masks of the validation cases that have none and, where they are asked for, the probabilities. One bad case
+    does not stop the others: ManyFaults.
+    """
+    missing = {*without_masks(job.folder, job.validation, job.plan.file_ending),
+               *(without_probabilities(job.folder, job.validation) if save_probabilities else ())}
+    memory = PredictionMemory()
     faults: list[str] = []
-    for name in progress(missing, f"probabilities of fold {job.fold}", len(missing)):
+    for name in progress(sorted(missing), f"predicting fold {job.fold} again", len(missing)):
         try:
-            _predict_missing(job, name, model, runtime, mirroring, True, memory=memory)
+            _predict_missing(job, name, model, runtime, mirroring, save_probabilities, memory=memory)
         except AutosegError as error:
-            logger.warning("%s has no probabilities: %s", name, error)
+            logger.warning("%s was not predicted again: %s", name, error)
             faults.append(f"{name}: {error}")
     if faults:
         raise ManyFaults(job.title, faults)

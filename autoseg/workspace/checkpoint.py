@@ -2,12 +2,18 @@
 
 Nothing that is read back is unpickled: weights are safetensors, the state is loaded by torch with `weights_only=True`.
 Both are written atomically, the state's predecessor is kept, and a state that cannot be read falls back to it.
+
+Neither format notices a changed bit when it is read: weights carry a digest of their own, and of a state the checksums of
+the archive are compared.
 """
 
 import json
 import logging
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +27,75 @@ from autoseg.workspace.files import write_atomically
 logger = logging.getLogger(__name__)
 
 
+_FACTS, _DIGEST = "autoseg", "sha256"  # the keys of the header's metadata
+
+
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-    """Write named tensors, with JSON `facts` about them in the header."""
+    """Write named tensors, with JSON `facts` about them in the header, and the digest of both."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    header = {"autoseg": json.dumps(dict(facts))}
+    text = json.dumps(dict(facts))
+    header = {_FACTS: text, _DIGEST: _digest(plain, text)}
     write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=header))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Named tensors on the CPU, and the facts; a missing or damaged file is a UserError."""
+    """Named tensors on the CPU, and the facts. A UserError where the file is missing or damaged: weights of earlier versions
+    have no digest, and are believed.
+    """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+    text = metadata.get(_FACTS, "{}")
+    if not _is_whole(metadata, weights, text):
+        raise _damaged(path, "tensors that do not match their digest")
+    return weights, _facts(path, text)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts alone, from the header: the tensors are neither read nor verified. Raises UserError as `load_weights`."""
+    with _opened(path) as file:
+        return _facts(path, (file.metadata() or {}).get(_FACTS, "{}"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise UserError("the trained weights are missing", where=path, do="train this fold first")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("autoseg", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (no iterator)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise UserError("the trained weights are damaged", where=path, found=error,
-                        do="train this fold again with --restart") from error
+            yield file
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _facts(path: Path, text: str) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _damaged(path, error) from error
+    return facts
+
+
+def _is_whole(metadata: Mapping[str, str], weights: Mapping[str, torch.Tensor], text: str) -> bool:
+    """Whether the digest is right. Without one the keys are those of an earlier version: a damaged key is none of them."""
+    if _DIGEST not in metadata:
+        return set(metadata) <= {_FACTS}
+    return set(metadata) == {_FACTS, _DIGEST} and metadata[_DIGEST] == _digest(weights, text)
+
+
+def _digest(weights: Mapping[str, torch.Tensor], text: str) -> str:
+    """Of the facts, and of the name, type, shape and bytes of every tensor."""
+    state = sha256(text.encode())
+    for name in sorted(weights):
+        tensor = weights[name]
+        state.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _damaged(path: Path, found: object) -> UserError:
+    return UserError("the trained weights are damaged", where=path, found=found,
+                     do="copy this file again from where it is whole, or train this fold again with --restart")
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -54,9 +111,12 @@ def load_state(path: Path) -> dict[str, Any] | None:
         if not candidate.is_file():
             continue
         try:
+            with zipfile.ZipFile(candidate) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} does not match its checksum")
             state: dict[str, Any] = torch.load(candidate, map_location="cpu", weights_only=True)
             return state
-        except Exception as error:  # torch raises several kinds for a damaged archive
+        except Exception as error:  # zipfile and torch raise several kinds for a damaged archive
             logger.warning("%s is damaged (%s); the state before it is used", candidate, error)
     return None
 

@@ -61,6 +61,15 @@ def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> Non
     write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
+def keep_copy(path: Path) -> Path:
+    """Give a file that is about to be written anew the first free name of `NAME_1`, `NAME_2`, ...; that name."""
+    number = 1
+    while (copy := path.with_name(f"{path.stem}_{number}{path.suffix}")).exists():
+        number += 1
+    os.replace(path, copy)
+    return copy
+
+
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,11 @@ class FoldFolder:
         return self.path / "state.pt"
 
     @property
+    def begun_with(self) -> Path:
+        """The plan, the cases and the folds that this training was begun with; the first file that it writes."""
+        return self.path / "begun_with.json"
+
+    @property
     def schedule(self) -> Path:
         return self.path / "schedule.json"
 
@@ -148,6 +153,11 @@ class ModelFolder:
         return self.path / "plan.json"
 
     @property
+    def splits(self) -> Path:
+        """The folds of the dataset as they were when the first fold of this model was begun."""
+        return self.path / "splits.json"
+
+    @property
     def has_plan(self) -> bool:
         return self.plan.is_file()
 
@@ -166,6 +176,12 @@ class ModelFolder:
     def started_folds(self) -> tuple[FoldFolder, ...]:
         """The folds of which a training has left anything."""
         return tuple(fold for fold in self.all_folds() if fold.is_started)
+
+    def begun_folds(self) -> tuple[FoldFolder, ...]:
+        """The folds that were started, and those that are about to be: of these there is nothing yet but what they are begun
+        with.
+        """
+        return tuple(fold for fold in self.all_folds() if fold.is_started or fold.begun_with.is_file())
 
     @property
     def folds(self) -> tuple[str, ...]:

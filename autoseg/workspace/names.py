@@ -67,6 +67,10 @@ class Workspace:
         raise UserError("the dataset has no raw folder", where=dataset,
                         expected=" or ".join(str(root / dataset) for root in self.raw_roots()))
 
+    def has_raw(self, dataset: str) -> bool:
+        """Whether the raw folder of a dataset is there."""
+        return any((root / dataset).is_dir() for root in self.raw_roots())
+
     def prepared(self, dataset: str) -> Path:
         return self.home / "prepared" / dataset
 

@@ -182,6 +182,7 @@ class Plan(Frozen):
     file_ending: str = ".nii.gz"
     fingerprint_digest: str = ""
     memory_bytes: int | None = None  # that was asked for; None: what the machine has
+    device: str = ""  # that was asked for: auto, cpu, cuda or mps; empty: an earlier version did not say
     reasons: tuple[str, ...] = ()  # why, in words
     configurations: dict[str, Configuration]
     first: Advice | None = None  # which configuration to train first; None: an earlier version did not say
@@ -191,6 +192,34 @@ class Plan(Frozen):
     def with_content_hash(self) -> "Plan":
         """The plan with its content hash."""
         return self.model_copy(update={"content_hash": content_hash_of(self.model_dump(mode="json"))})
+
+
+# What every configuration of a plan is trained by.
+SHARED_FIELDS = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
+
+
+def differing_fields(plan: Plan, other: Plan, name: str) -> list[str]:
+    """The fields by which one configuration of two plans is trained differently; empty where it is the same training.
+
+    What is only foreseen is not compared: it is measured again whenever a plan is made.
+    """
+    mine, theirs = plan.configurations.get(name), other.configurations.get(name)
+    shared = [key for key in SHARED_FIELDS if getattr(plan, key) != getattr(other, key)]
+    if mine is None or theirs is None:
+        return shared + ([] if mine is theirs else [name])
+    if mine.trains_like(theirs):
+        return shared
+    return shared + _differing("", mine.decided(), theirs.decided())
+
+
+def _differing(prefix: str, mine: Frozen, theirs: Frozen) -> list[str]:
+    differing = []
+    for key in type(mine).model_fields:
+        a, b = getattr(mine, key), getattr(theirs, key)
+        if a != b:
+            is_inner = isinstance(a, Frozen) and type(a) is type(b)
+            differing += _differing(f"{prefix}{key}.", a, b) if is_inner else [f"{prefix}{key}"]
+    return differing
 
 
 def content_hash_of(plan: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.formats import write_label
@@ -11,7 +12,8 @@ from autoseg.formats.probabilities import write_probabilities
 from autoseg.grids.geometry import Geometry
 from autoseg.prediction.decision import decided
 from autoseg.training.validate import FoldResult
-from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.checkpoint import save_weights
+from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.labels import LabelSpec
@@ -83,7 +85,7 @@ class Balls:
                 if probabilities:
                     write_probabilities(folder.probabilities(name), predicted, has_regions=False)
                 scores.append(score_case(truth(index), label, BALL, GEOMETRY.spacing_mm, name))
-            write_text(folder.checkpoint, f"weights of fold {fold}")
+            save_weights(folder.checkpoint, {"fold": torch.tensor([fold])}, {})
             self.result(folder, plan, fold, scores)
 
     def result(self, folder: FoldFolder, plan: Plan, fold: int, scores, unscored=()) -> None:

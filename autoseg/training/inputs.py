@@ -1,0 +1,147 @@
+"""What a fold is trained on: what its cases were made from, and whether that is still what the dataset holds, and what the
+training was begun with. A difference is a UserError that names it and both ways on; `--as_begun` is one of them.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.clinical.conditions import CaseConditions
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.digests import case_digest, changed_kinds, map_files, transforms_of
+from autoseg.formats.files import combined_digest
+from autoseg.prediction.trained_with import KINDS, TrainedWith, counted, trained_with
+from autoseg.preprocessing.store import Origin
+from autoseg.training.job import FoldJob
+from autoseg.workspace.checkpoint import read_facts
+from autoseg.workspace.files import read_json, read_model
+from autoseg.workspace.folders import FoldFolder, ModelFolder
+from planners import PLANNERS
+from planners.rules.budget import with_budget
+from planners.rules.splits import Split
+from planners.schema.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+def begun_with(folder: FoldFolder) -> TrainedWith | None:
+    """What a training was begun with; None where it was not begun, or by an earlier version."""
+    if folder.checkpoint.is_file():
+        return trained_with(read_facts(folder.checkpoint), folder.checkpoint)
+    return read_model(folder.begun_with, TrainedWith) if folder.is_started and folder.begun_with.is_file() else None
+
+
+def begun_splits(model: ModelFolder) -> tuple[Split, ...]:
+    """The folds of the dataset when the model was begun; none where that is not known."""
+    return tuple(map(Split.model_validate, read_json(model.splits))) if model.splits.is_file() else ()
+
+
+def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseConditions],
+               annotated: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    """For every case digests of what it was made from, by the kinds of `prediction.trained_with`."""
+    digests: dict[str, dict[str, str]] = {}
+    for name, origin in origins.items():
+        known: dict[str, str] = {kind: digest for kind, digest in origin.provenance.items() if kind in ("raw", "previous")}
+        for kind in ("image", "label"):
+            parts = [f"{file.channel} {file.digest}" for file in origin.raw_files if file.kind == kind]
+            known |= {kind: combined_digest(parts)} if parts else {}
+        known |= {"conditions": _conditions_digest(conditions[name])} if name in conditions else {}
+        known |= {"annotated": combined_digest(annotated[name])} if name in annotated else {}
+        digests[name] = known
+    return digests
+
+
+def declared_changes(planned: Plan, raw: Dataset) -> list[str]:
+    """What dataset.json declares otherwise than the plan has it, one phrase each."""
+    declared = {"the labels that dataset.json declares": planned.labels.means_the_same_as(raw.manifest.labels),
+                "the channels that dataset.json declares":
+                    [channel.modality for channel in planned.channels]
+                    == [channel.modality for channel in raw.manifest.channels]}
+    return [what for what, is_same in declared.items() if not is_same]
+
+
+def raw_changes(raw: Dataset, origins: Mapping[str, Origin], transforms: Path | None) -> list[str]:
+    """What of the raw files is no longer what the cases were prepared from, one phrase each.
+
+    Only files whose size or time changed are read, or all of those that an earlier version prepared.
+    """
+    known = set(raw.names)
+    names = [name for name in origins if name in known]
+    differing: dict[str, set[str]] = {}
+    images = raw.case(names[0]).images if names else ()
+    for name, kinds in zip(names, map_files(lambda name: _changed(raw, name, origins[name], transforms), names, images),
+                           strict=True):
+        for kind in kinds:
+            differing.setdefault(kind, set()).add(name)
+    return [counted(cases, f"{KINDS[kind]} of {{}}") for kind, cases in differing.items()]
+
+
+def refuse_stale(planned: Plan, configuration: str, fold: int | str, changes: Sequence[str], *, where: Path, is_begun: bool
+                 ) -> None:
+    """A UserError where the raw files are no longer those that the cases were prepared from."""
+    if changes:
+        again = prepare_command(planned)
+        anew = f"begin anew with {again} --replan and then {_command(planned, configuration, fold)} --restart"
+        raise UserError("the dataset was changed since its cases were prepared", where=where,
+                        found=f"changed: {'; '.join(changes)}",
+                        do=f"{anew if is_begun else 'prepare them again with ' + again}; or go on with the cases as they "
+                           f"were prepared: {_command(planned, configuration, fold)} --as_begun")
+
+
+def refuse_changes(planned: Plan, configuration: str, fold: int | str, folds: Sequence[str], rest: Sequence[str] = ()
+                   ) -> None:
+    """A UserError where a training was begun with other `folds`, or where the `rest` is not as it was."""
+    if folds or rest:
+        command = _command(planned, configuration, fold)
+        restore = ("put back what it was begun with (files: put them back and run "
+                   f"{prepare_command(planned)}; a plan: use the same options)")
+        way_on = restore if rest else f"{command} --as_begun"
+        raise UserError("what this training was begun with has changed since", found="; ".join([*folds, *rest]),
+                        where=f"{planned.dataset} {configuration} fold {fold}",
+                        do=f"go on with what it was begun with: {way_on}; or begin anew: {command} --restart")
+
+
+def check_goes_on(job: FoldJob, begun: TrainedWith | None) -> None:
+    """A UserError where a training would go on with something else than it was begun with. Its budget may be another one,
+    if the plan of its model has that (`adopt_plan`).
+    """
+    if begun is None:
+        return
+    begun = begun.model_copy(update={"plan": with_budget(begun.plan, job.planned_seconds)})
+    now = job.trained_with
+    folds = begun.changes_of_folds(now.training, now.validation)
+    refuse_changes(job.plan, job.name, job.fold, folds, [change for change in begun.changes(now) if change not in folds])
+
+
+def prepare_command(planned: Plan) -> str:
+    """The command that plans and prepares with what was granted to this plan; a plan of one's own is not planned again."""
+    command = f"autoseg_plan_and_preprocess -d {planned.dataset} -p {planned.planner}"
+    if planned.planner not in PLANNERS.names():
+        return command
+    seconds = {configuration.schedule.budget_seconds for configuration in planned.configurations.values()}
+    budget = seconds.pop() if len(seconds) == 1 else None
+    return (command + (f" --budget {budget:g}s" if budget is not None else "")
+            + (f" --memory {planned.memory_bytes / 2**20:g}M" if planned.memory_bytes is not None else ""))
+
+
+def _changed(raw: Dataset, name: str, origin: Origin, transforms: Path | None) -> tuple[str, ...]:
+    files = raw.case(name)
+    if origin.raw_files:
+        return changed_kinds(files, origin.raw_files)
+    known = origin.provenance.get("raw")
+    return () if known in (None, case_digest(files, transforms_of(transforms, name))) else ("raw",)
+
+
+def _conditions_digest(conditions: CaseConditions) -> str:
+    parts = [f"{name} {value!r}" for name, value in sorted(conditions.values.items())]
+    for arrays in (conditions.vectors, conditions.tokens):
+        for name, array in sorted(arrays.items()):
+            parts.append(f"{name} {None if array is None else (array.shape, np.asarray(array).tobytes().hex())}")
+    return combined_digest(parts)
+
+
+def _command(planned: Plan, configuration: str, fold: int | str) -> str:
+    return f"autoseg_train {planned.dataset} {configuration} {fold} -p {planned.planner}"
