@@ -110,7 +110,8 @@ def check_goes_on(job: FoldJob, begun: TrainedWith | None) -> None:
     """
     if begun is None:
         return
-    begun = begun.model_copy(update={"plan": with_budget(begun.plan, job.planned_seconds)})
+    if job.configuration.schedule.iterations is None:
+        begun = begun.model_copy(update={"plan": with_budget(begun.plan, job.planned_seconds)})
     now = job.trained_with
     folds = begun.changes_of_folds(now.training, now.validation)
     refuse_changes(job.plan, job.name, job.fold, folds, [change for change in begun.changes(now) if change not in folds])
