@@ -20,7 +20,6 @@ from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.folders import FoldFolder, ModelFolder
 from planners import PLANNERS
-from planners.rules.budget import with_budget
 from planners.rules.splits import Split
 from planners.schema.plan import Plan
 
@@ -110,9 +109,10 @@ def check_goes_on(job: FoldJob, begun: TrainedWith | None) -> None:
     """
     if begun is None:
         return
-    if job.configuration.schedule.iterations is None:
-        begun = begun.model_copy(update={"plan": with_budget(begun.plan, job.planned_seconds)})
-    now = job.trained_with
+    known = begun.plan.configurations[begun.configuration]
+    schedule = known.schedule.model_copy(update={"budget_seconds": job.planned_seconds})
+    plan = {"configurations": {begun.configuration: known.model_copy(update={"schedule": schedule})}}
+    begun, now = begun.model_copy(update={"plan": begun.plan.model_copy(update=plan)}), job.trained_with
     folds = begun.changes_of_folds(now.training, now.validation)
     refuse_changes(job.plan, job.name, job.fold, folds, [change for change in begun.changes(now) if change not in folds])
 

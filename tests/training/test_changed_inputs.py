@@ -161,6 +161,19 @@ def test_the_way_back_to_what_it_was_begun_with(workspace, trainings):
     assert trainings.trained_on[0] == trainings.trained_on[1]
 
 
+@pytest.mark.parametrize("seconds", [None, 30.0])
+def test_a_stopped_training_of_given_iterations_goes_on(workspace, trainings, seconds):
+    plan = small_plan()
+    schedule = plan.configurations[NAME].schedule.model_copy(update={"iterations": 6, "budget_seconds": seconds})
+    plan = small_plan(schedule=schedule)
+    trainings.is_stopped = True
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, 0, plan)
+    trainings.is_stopped = False
+    train(workspace, 0, plan)
+    assert len(trainings.trained_on) == 2
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_cases_that_were_added_are_named_and_may_wait(workspace, trainings, finished):
     if finished:
