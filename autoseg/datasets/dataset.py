@@ -9,7 +9,7 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.clinical.conditions import ConditionsOf, read_conditions
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.declared_columns import Groups, annotated_names, group_of
+from autoseg.datasets.declared_columns import Groups, annotated_names, group_of, table_warnings
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
 from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_training_cases
@@ -84,6 +84,10 @@ class Dataset:
     def annotated(self, names: Sequence[str] | None = None) -> Mapping[str, tuple[str, ...]] | None:
         """The labels annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""
         return annotated_names(self.folder, self.manifest, self.names if names is None else names, self._read_table)
+
+    def table_warnings(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """What is odd about the table of groups and annotations, as `table_warnings`; of the training cases as above."""
+        return table_warnings(self.folder, self.manifest, self.names if names is None else names, self._read_table)
 
     def digest(self, transforms: Path | None = None) -> str:
         """Digest of the content of all training files and tables, channels and labels, as a fingerprint of them has it.

@@ -137,8 +137,9 @@ def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]
     conditions = attempt(dataset.conditions, cases, wrong)
     attempt(dataset.groups, cases, wrong)
     attempt(dataset.annotated, cases, wrong)
+    odd = attempt(dataset.table_warnings, cases, wrong)
     faults += dict.fromkeys(wrong)
-    return () if conditions is None else conditions.warnings
+    return tuple(dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ()))))
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:
