@@ -34,9 +34,9 @@ class Match:
     pattern: str = ""
 
     @property
-    def declared(self) -> str:
-        """The keys of dataset.json, as a person writes them."""
-        return f'"match": "{self.kind}"' + (f', "pattern": "{self.pattern}"' if self.pattern else "")
+    def keys(self) -> dict[str, str]:
+        """The keys of dataset.json."""
+        return {"match": self.kind} | ({"pattern": self.pattern} if self.pattern else {})
 
 
 MATCHES = (Match("exact"), Match("prefix"), *(Match("pattern", pattern) for pattern in _PATTERNS))
@@ -174,7 +174,8 @@ def _advice(names: Sequence[str], rows: Mapping[str, Sequence[Row]], cases_left:
     match, ids = best_match(names, {text: len(same) for text, same in rows.items()})
     if len(ids) > matched:
         example = next(name for name in cases_left if name in ids)
-        parts.append(f"with {match.declared} under conditions in {DATASET_JSON}, {len(ids)} of {len(names)} cases have a row "
+        keys = ", ".join(f'"{key}": "{value}"' for key, value in match.keys.items())
+        parts.append(f"with {keys} under conditions in {DATASET_JSON}, {len(ids)} of {len(names)} cases have a row "
                      f"({ids[example]} for {example})")
     return ", or ".join(parts)
 

@@ -28,18 +28,20 @@ class Dataset:
     file: Path  # dataset.json, or a file of another name with such content
     manifest: Manifest
     outcomes: tuple[str, ...] = ()  # a sentence for each condition that looks like an outcome
+    region_faults: tuple[str, ...] = ()  # why even a perfect prediction of the regions would be written as another
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
         """The dataset of a folder, or of a `dataset.json` that bears any name.
 
-        Raises UserError, or ManyFaults with every fault of the file. Conditions that look like outcomes are no faults.
+        Raises UserError, or ManyFaults with every fault of the file. Conditions that look like outcomes, and
+        regions that cannot be written, are no faults.
         """
         file = path if is_file(path) else path / DATASET_JSON
         if not is_folder(file.parent):
             raise UserError("the dataset's folder is missing", where=path)
         parsed = parse_manifest(read_text(file), file)
-        return cls(file, parsed.manifest, parsed.outcomes)
+        return cls(file, parsed.manifest, parsed.outcomes, parsed.region_faults)
 
     @property
     def folder(self) -> Path:
@@ -48,6 +50,10 @@ class Dataset:
     def refuse_outcomes(self) -> None:
         """UserError or ManyFaults where a condition looks like an outcome."""
         raise_faults(self.file, self.outcomes)
+
+    def refuse_regions(self) -> None:
+        """UserError or ManyFaults where regions cannot be written into a mask."""
+        raise_faults(self.file, self.region_faults)
 
     @cached_property
     def scanned(self) -> ScannedCases:
