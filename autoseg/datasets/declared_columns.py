@@ -62,14 +62,14 @@ def table_warnings(folder: Path, manifest: Manifest, names: Sequence[str], read:
         patients = _own_columns(table, matched, names, [groups.patient], "groups")[groups.patient]
         unknown = [name for name, text in patients.items() if not text]
         if unknown:
-            warnings.append(f"{table.path}: the column {groups.patient!r} names no patient of {len(unknown)} of {len(names)} "
-                            f"cases, and each counts as a patient of its own: {listed(unknown)}")
+            warnings.append(f"{table.path}: the column {groups.patient!r} names no patient of {len(unknown)} of "
+                            f"{len(names)} cases, and each counts as a patient of its own: {listed(unknown)}")
         spelled = sorted({category_text(text) for text in patients.values() if text})
         folded = Counter(text.casefold() for text in spelled)
         same = [text for text in spelled if folded[text.casefold()] > 1]
         if same:
-            warnings.append(f"{table.path}: patients of the column {groups.patient!r} differ in case only, and count as one: "
-                            f"{listed(same)}")
+            warnings.append(f"{table.path}: patients of the column {groups.patient!r} differ in case only, and count as "
+                            f"one: {listed(same)}")
     return tuple(warnings)
 
 

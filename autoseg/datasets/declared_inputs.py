@@ -101,7 +101,8 @@ def read_condition_table(document: Document) -> tuple[ConditionTable, tuple[str,
     specs = [ConditionSpec(name=name, **column.model_dump()) for name, column in given.columns.items()]
     specs += [ConditionSpec(name=name, kind="vector", folder=folder) for name, folder in given.vectors.items()]
     specs += [ConditionSpec(name=name, kind="tokens", folder=folder) for name, folder in given.tokens.items()]
-    return ConditionTable(table=given.table, id=given.id, match=given.match, pattern=given.pattern, specs=tuple(specs)), tuple(_outcomes(document, given))
+    table = ConditionTable(table=given.table, id=given.id, match=given.match, pattern=given.pattern, specs=tuple(specs))
+    return table, tuple(_outcomes(document, given))
 
 
 def _outcomes(document: Document, given: _Conditions) -> Iterator[str]:

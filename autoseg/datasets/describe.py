@@ -163,7 +163,8 @@ def _remark_on_ids(draft: _Draft, table: Table, ids: Mapping[str, str], match: M
     name = table.path.name
     if match != MATCHES[0]:
         case, text = next(iter(ids.items()))
-        draft.remarks.append(f"{name}: its ids are parts of the names of cases, such as {text} of {case}; check that they fit")
+        draft.remarks.append(f"{name}: its ids are parts of the names of cases, such as {text} of {case}; check that they "
+                             "fit")
     if len(ids) < n_cases:
         draft.remarks.append(f"{name}: {n_cases - len(ids)} of {n_cases} cases have no row")
 

@@ -66,8 +66,9 @@ class _Listed(Frozen):
 
 @dataclass(frozen=True)
 class ParsedManifest:
-    """What a `dataset.json` declares. `outcomes` has a sentence for each condition that looks like an outcome, `region_faults`
-    one for each reason why regions cannot be written, with line and column: the caller decides whether it refuses them.
+    """What a `dataset.json` declares. `outcomes` has a sentence for each condition that looks like an outcome,
+    `region_faults` one for each reason why regions cannot be written, with line and column: the caller decides whether it
+    refuses them.
     """
 
     manifest: Manifest

@@ -26,7 +26,7 @@ def right_order(regions: Regions, order: Sequence[int]) -> dict[str, int] | None
 
 
 def common_part(regions: Regions) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
-    """Regions that overlap, and the label values that they share, which no region has for itself; None where there are none."""
+    """Regions that overlap, and the label values that they share, which are no region of their own; None without such."""
     owners = _owners(dict(sorted(regions.items(), key=lambda item: -len(item[1]))))
     for names in sorted(set(owners.values()), key=len, reverse=True):
         rivals = {other for other in owners.values() if other[-1] == names[-1]}

@@ -76,8 +76,8 @@ def split_warnings(splits: Sequence[Split], cases: Collection[str], groups: Mapp
             warnings.append(f"fold {number} validates no case")
         torn = torn_groups(split, groups)
         if torn:
-            warnings.append(f"fold {number} trains on and validates cases of the same patient, so that its scores will be too "
-                            f"good: {_listed(torn)}")
+            warnings.append(f"fold {number} trains on and validates cases of the same patient, so that its scores will be "
+                            f"too good: {_listed(torn)}")
     return warnings
 
 

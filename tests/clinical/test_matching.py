@@ -79,7 +79,8 @@ def test_a_match_that_is_not_sure_is_not_proposed(names, ids):
 
 def test_the_proposal_says_what_to_write_and_what_it_gives():
     advice = matched(["T_01_1996", "T_01_1997", "U_1"], ["T_01", "V"]).advice
-    assert advice == ('with "match": "prefix" under conditions in dataset.json, 2 of 3 cases have a row (T_01 for T_01_1996)')
+    assert advice == ('with "match": "prefix" under conditions in dataset.json, 2 of 3 cases have a row (T_01 for '
+                      'T_01_1996)')
 
 
 @pytest.mark.parametrize(("ids", "words"), [(["2020-02-01", "3-Mar-2020"], "look like dates"),

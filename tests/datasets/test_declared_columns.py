@@ -40,8 +40,8 @@ def test_a_case_without_a_row_cannot_be_grouped(dataset, groups):
     place = dataset("case,who,where\n95,p1,X\n96,p1,X\n100,p2,Y\n", groups=groups)
     for read in (group_of, table_warnings):
         with pytest.raises(UserError, match=r"2 of 3 cases have no row, but 'groups' in dataset.json depends on it \(found: "
-                                            r"095, 096, while rows have no case: 95, 96; .*95 looks like 095; 96 looks like 0"
-                                            r'96: .*"match": "pattern", "pattern": "\^0\*'):
+                                            r"095, 096, while rows have no case: 95, 96; .*95 looks like 095; 96 looks like "
+                                            r'096: .*"match": "pattern", "pattern": "\^0\*'):
             read(*place, ["095", "096", "100"])
 
 

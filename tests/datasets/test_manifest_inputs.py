@@ -66,7 +66,8 @@ def test_a_table_says_how_its_rows_belong_to_cases(keys, match, pattern):
 
 @pytest.mark.parametrize(("keys", "words"), [
     ({"match": "suffix"}, "'exact', 'prefix' or 'pattern'"), ({"match": "pattern"}, "belong together"),
-    ({"pattern": "(a)"}, "belong together"), ({"match": "pattern", "pattern": "(a"}, "'pattern' is not a regular expression"),
+    ({"pattern": "(a)"}, "belong together"),
+    ({"match": "pattern", "pattern": "(a"}, "'pattern' is not a regular expression"),
     ({"match": "pattern", "pattern": "a"}, "'pattern' has 0 groups in parentheses, and needs one"),
     ({"match": "pattern", "pattern": "(a)(b)"}, "'pattern' has 2 groups"), ({"match": "prefix", "table": ""}, "no 'table'"),
     ({"match": "pattern", "pattern": 3}, "string")])
@@ -86,8 +87,8 @@ def test_regions_that_can_be_written_are_no_fault():
 
 @pytest.mark.parametrize(("labels", "order", "words"), [
     ({"WT": [1, 2, 3, 4], "TC": [1, 2, 3], "ET": 1}, [1, 2, 3],
-     "'regions_class_order' can never be right (found: [1, 2, 3] paints 3 where 'ET' is, of which the values are 1; expected: "
-     "[4, 2, 1] for WT, TC, ET)"),
+     "'regions_class_order' can never be right (found: [1, 2, 3] paints 3 where 'ET' is, of which the values are 1; "
+     "expected: [4, 2, 1] for WT, TC, ET)"),
     ({"ET": 3, "WT": [1, 2, 3]}, [3, 1],
      "[3, 1] paints 1 (WT) where the label is 3 (ET, WT) and the prediction is perfect, since later regions cover earlier "
      "ones; expected: [1, 3] for WT, ET, and the labels declared in this order"),
