@@ -6,10 +6,11 @@ What needs torch is imported by the stages that do: checking, measuring and scor
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
@@ -46,9 +47,22 @@ DEFAULT_PLANNER = "budgeted"
 
 def verify(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
            allow_outcomes: bool = False) -> Report:
-    """Check every file of a raw dataset; a report of faults and warnings."""
+    """Check every file of a raw dataset, and the folds that a person gave it; a report of faults and warnings."""
+    from autoseg.training.splits import check_splits
+
     workspace = Workspace.open(home)
-    return verify_folder(workspace.raw(workspace.dataset(dataset)), workers or cores(), allow_outcomes=allow_outcomes)
+    name = workspace.dataset(dataset)
+    report = verify_folder(workspace.raw(name), workers or cores(), allow_outcomes=allow_outcomes)
+    if report.n_cases == 0:
+        return report
+    raw = Dataset.open(workspace.raw(name))
+    cases = [case.name for case in raw.scanned.cases]
+    try:
+        patients, _ = raw.groups(cases)
+    except AutosegError:  # the report says it
+        patients = None
+    faults, warnings = check_splits(workspace, name, cases, patients)
+    return replace(report, faults=(*report.faults, *faults), warnings=(*report.warnings, *warnings))
 
 
 def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
@@ -63,6 +77,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     raw = Dataset.open(workspace.raw(name))
     if not allow_outcomes:
         raw.refuse_outcomes()
+    raw.refuse_regions()
     register(workspace, name, raw, workers or cores())
     transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)

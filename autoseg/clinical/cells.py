@@ -8,8 +8,11 @@ from decimal import Decimal
 
 _MISSING = frozenset({"", "n/a", "na", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "none", "null", "unknown", "missing",
                       "not available", "."})
+# `#VALUE!`, `#¿NOMBRE?`, `#N/A`, `#NV`, a column that was too narrow (`####`), LibreOffice's `Err:502`
+_FORMULA_ERROR = re.compile(r"#[¡¿]?[^\W\d_][^\s!?]*\s?[!?]|#n/?[a-z]|#{2,}|err:\d{3}|#getting_data", re.IGNORECASE)
 _STROKES = re.compile(r"[-‐‑‒–—―−]+|\?+")
 _SPACES = re.compile(r"\s+")
+_INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
 
 _COMPARED = re.compile(r"(?:[<>]=?|[=≤≥~≈]|ca\.?(?=[\s\d])|approx\.?(?=[\s\d]))\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"(?P<sign>[+-]?)\s?(?P<body>\d[\d.,' ]*|[.,]\d+)(?P<power>e[+-]?\d+)?\s*(?P<unit>\D.*)?",
@@ -36,17 +39,26 @@ _DATE = re.compile(r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?
 
 def clean(text: str) -> str:
     """A text in composed Unicode, its white space single and none at its ends."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", text).replace("\ufeff", "")).strip()
+    return _SPACES.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text))).strip()
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that nothing is known; case, brackets and kinds of dashes do not matter.
+    """Whether a cell says that nothing is known, or a formula failed; case, brackets and kinds of dashes do not matter.
 
     >>> [is_missing(text) for text in ("", "--", "N/A", "[Unknown]", "0", "no")]
     [True, True, True, True, False, False]
     """
     word = clean(text).strip("[]()").casefold()
-    return word in _MISSING or _STROKES.fullmatch(word) is not None
+    return word in _MISSING or _STROKES.fullmatch(word) is not None or is_formula_error(text)
+
+
+def is_formula_error(text: str) -> bool:
+    """Whether a cell holds what a spreadsheet writes where a formula fails.
+
+    >>> [is_formula_error(text) for text in ("#VALUE!", "#REF!", "#N/A", "#DIV/0!", "#3", "n/a")]
+    [True, True, True, True, False, False]
+    """
+    return _FORMULA_ERROR.fullmatch(clean(text)) is not None
 
 
 def read_numbers(cells: Sequence[str], decimal_comma: bool = False) -> list[float | None]:

@@ -5,14 +5,15 @@ sound; all faults are raised at once. Values are as written: `clinical/encoders.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import ManyFaults, UserError, hint, raise_faults
-from autoseg.clinical.cells import category_text, clean, is_missing, read_numbers
+from autoseg.base.errors import ManyFaults, UserError, raise_faults
+from autoseg.clinical.cells import category_text, is_date, is_formula_error, is_missing, read_numbers
+from autoseg.clinical.matching import listed, match_rows, no_column
 from autoseg.clinical.table import Row, Table, read_table
 from autoseg.formats.arrays import ENDING, array_files, read_features
 from autoseg.formats.files import is_file, is_folder
@@ -21,7 +22,7 @@ from planners.schema.conditions import ConditionSpec, ConditionTable
 
 DEFAULT_TABLE = "clinical.csv"  # looked for beside the images to predict
 _SHOWN_CELLS = 30
-_SHOWN_NAMES = 5
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *
     is asked for, a value that an ordinal column does not list; no folder of vectors, a file that is damaged or not
     finite, vectors of different widths. `expected_widths` is the width of vectors and tokens, where it is known (else
     that of the specification, else that of most files). Cases without a row or a file, and rows and files without a
-    case, are no faults. `read` gives the table of a path; it may have been read before.
+    case, are warnings. `read` gives the table of a path; it may have been read before.
     """
     path = (table_path or folder / table.table) if _columns(table) else None
     return _read(_Reading(names, training=True, read=read), folder, table, path, expected_widths or {})
@@ -122,7 +123,7 @@ def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | N
 def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> Mapping[str, Mapping[str, float | str]]:
     """The known values of each column by case."""
     content = reading.read(path)
-    rows = _rows_of(reading, content, table.id)
+    rows = _rows_of(reading, content, table)
     values: dict[str, Mapping[str, float | str]] = {}
     for spec in _columns(table):
         place = content.position(spec.name)
@@ -139,38 +140,18 @@ def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> Mappi
     return values
 
 
-def rows_of_cases(names: Sequence[str], content: Table, id_column: str) -> dict[str, Row]:
-    """The row of each case that has one. Raises UserError where the column is not there or a case has two rows."""
-    return _rows_of(_Reading(names, training=True), content, id_column)
-
-
-def _rows_of(reading: _Reading, content: Table, id_column: str) -> dict[str, Row]:
-    """The row of each case that has one. Raises where the column is not there or a case has two rows."""
-    place = content.position(id_column)
-    if place is None:
-        raise no_column(content, id_column, "conditions: id, the column of the cases' names")
-    wanted = {clean(name): name for name in reading.names}
-    rows: dict[str, list[Row]] = {}
-    strange = []
-    for row in content.rows:
-        if row.cells[place] in wanted:
-            rows.setdefault(wanted[row.cells[place]], []).append(row)
-        else:
-            strange.append(row.cells[place] or f"none in line {row.line}")
-    several = [f"{name} in lines {', '.join(str(row.line) for row in same)}" for name, same in rows.items() if len(same) > 1]
-    if several:
-        raise UserError("cases have several rows", where=content.path, found="; ".join(several),
-                        expected="one row per case", do="keep the row that is true when the patient is scanned")
-    if not rows and reading.names:
-        nothing = UserError(f"no row names a case in the column {id_column!r}", where=content.path, found=listed(strange),
-                            expected=listed(reading.names))
-        if reading.training:
-            raise nothing
-        reading.warnings.append(str(nothing))
-    elif strange and reading.training:
-        n = len(strange)
-        reading.warnings.append(f"{content.path}: {n} row{'s' * (n > 1)} without a case ({listed(strange)})")
-    return {name: same[0] for name, same in rows.items()}
+def _rows_of(reading: _Reading, content: Table, table: ConditionTable) -> Mapping[str, Row]:
+    """The row of each case that has one. Raises what `match_rows` raises, and in training where no case has a row."""
+    matched = match_rows(reading.names, content, table)
+    if matched.rows or not reading.names:
+        reading.warnings += matched.warnings
+        return matched.rows
+    nothing = UserError(f"no row names a case in the column {table.id!r}", where=content.path,
+                        found=listed(matched.ids_left), expected=listed(reading.names), do=matched.advice or None)
+    if reading.training:
+        raise nothing
+    reading.warnings.append(str(nothing))
+    return {}
 
 
 def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int
@@ -185,6 +166,7 @@ def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: M
         more = [f"and {len(bad) - _SHOWN_CELLS} more"] if len(bad) > _SHOWN_CELLS else []
         reading.fault(what, where=content.path, found=", ".join(shown + more), expected=expected, do=do)
 
+    _warn_of_cells(reading, content, spec, rows, place)
     if spec.kind == "category":
         return {name: category_text(cell) for name, cell in cells.items()}
     if spec.kind == "ordinal":
@@ -203,6 +185,18 @@ def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: M
         wrong(low, f"the column {spec.name!r} has no logarithm in some rows", expected="numbers above 0",
               do="write the smallest value that can be measured, or remove the transform")
     return known
+
+
+def _warn_of_cells(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int) -> None:
+    """What spreadsheets leave in cells: errors of formulas, and dates made of texts such as 1-2."""
+    cells = {name: row.cells[place] for name, row in rows.items()}
+    errors = [name for name, cell in cells.items() if is_formula_error(cell)]
+    dates = [name for name, cell in cells.items() if is_date(cell)] if spec.kind == "category" else []
+    for names, what in ((errors, "hold the error of a formula and count as missing"),
+                        (dates, "look like dates, which spreadsheets make of texts such as 1-2")):
+        if names:
+            examples = listed([f"{cells[name]!r} (case {name}, line {rows[name].line})" for name in names], _EXAMPLES)
+            reading.warnings.append(f"{content.path}: {len(names)} cells of the column {spec.name!r} {what}: {examples}")
 
 
 def _spellings(path: Path, table: ConditionTable, values: Mapping[str, Mapping[str, float | str]]) -> list[str]:
@@ -241,6 +235,9 @@ def _read_files(reading: _Reading, folder: Path, spec: ConditionSpec, width: int
                           found=f"{array.shape[-1]} features", expected=f"{expected}" + ("" if width else ", as most have"))
     if reading.training:
         _report_strays(reading, where)
+    absent = [name for name, array in arrays.items() if array is None]
+    if 0 < len(absent) < len(arrays) or (absent and not reading.training):
+        reading.warnings.append(f"{where}: {len(absent)} of {len(arrays)} cases have no file ({listed(absent)})")
     return arrays
 
 
@@ -266,15 +263,3 @@ def _table_beside(folder: Path, declared: str) -> Path | None:
 
 def _tables_beside(declared: str) -> str:
     return " or ".join(dict.fromkeys((declared, DEFAULT_TABLE)))
-
-
-def no_column(content: Table, column: str, key: str) -> UserError:
-    names = [name for name in content.columns if name]
-    return UserError(f"there is no column {column!r}{hint(column, names)}", where=content.path,
-                     found=", ".join(names), do=f"correct {key} in {DATASET_JSON}, or the table's header")
-
-
-def listed(items: Iterable[object]) -> str:
-    """The first few, with an ellipsis where there are more."""
-    names = list(items)
-    return ", ".join(map(str, names[:_SHOWN_NAMES])) + (", ..." if len(names) > _SHOWN_NAMES else "")

@@ -75,8 +75,8 @@ def _content(path: Path) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError("the file is missing", where=path) from None
-    except OSError as error:
-        raise UserError("the file cannot be opened", where=path, found=error.strerror) from None
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        raise UserError("the file cannot be opened", where=path, found=error) from None
     if not content.strip():
         raise _empty(path, "nothing")
     return content

@@ -9,7 +9,7 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.clinical.conditions import ConditionsOf, read_conditions
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.declared_columns import Groups, annotated_names, group_of
+from autoseg.datasets.declared_columns import Groups, annotated_names, group_of, table_warnings
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
 from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_training_cases
@@ -28,18 +28,20 @@ class Dataset:
     file: Path  # dataset.json, or a file of another name with such content
     manifest: Manifest
     outcomes: tuple[str, ...] = ()  # a sentence for each condition that looks like an outcome
+    region_faults: tuple[str, ...] = ()  # why even a perfect prediction of the regions would be written as another
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
         """The dataset of a folder, or of a `dataset.json` that bears any name.
 
-        Raises UserError, or ManyFaults with every fault of the file. Conditions that look like outcomes are no faults.
+        Raises UserError, or ManyFaults with every fault of the file. Conditions that look like outcomes, and
+        regions that cannot be written, are no faults.
         """
         file = path if is_file(path) else path / DATASET_JSON
         if not is_folder(file.parent):
             raise UserError("the dataset's folder is missing", where=path)
         parsed = parse_manifest(read_text(file), file)
-        return cls(file, parsed.manifest, parsed.outcomes)
+        return cls(file, parsed.manifest, parsed.outcomes, parsed.region_faults)
 
     @property
     def folder(self) -> Path:
@@ -48,6 +50,10 @@ class Dataset:
     def refuse_outcomes(self) -> None:
         """UserError or ManyFaults where a condition looks like an outcome."""
         raise_faults(self.file, self.outcomes)
+
+    def refuse_regions(self) -> None:
+        """UserError or ManyFaults where regions cannot be written into a mask."""
+        raise_faults(self.file, self.region_faults)
 
     @cached_property
     def scanned(self) -> ScannedCases:
@@ -84,6 +90,10 @@ class Dataset:
     def annotated(self, names: Sequence[str] | None = None) -> Mapping[str, tuple[str, ...]] | None:
         """The labels annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""
         return annotated_names(self.folder, self.manifest, self.names if names is None else names, self._read_table)
+
+    def table_warnings(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """What is odd about the table of groups and annotations, as `table_warnings`; of the training cases as above."""
+        return table_warnings(self.folder, self.manifest, self.names if names is None else names, self._read_table)
 
     def digest(self, transforms: Path | None = None) -> str:
         """Digest of the content of all training files and tables, channels and labels, as a fingerprint of them has it.

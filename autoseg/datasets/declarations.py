@@ -1,5 +1,6 @@
 """The channels and labels that `dataset.json` declares, checked entry by entry; faults get line and column."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from autoseg.datasets.jsontext import JsonText
 from autoseg.datasets.jsontext import Path as Place
 from planners.schema.channels import ChannelSpec, Registration
 from planners.schema.labels import LabelSpec
+
+logger = logging.getLogger(__name__)
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -192,6 +195,9 @@ def read_labels(document: Document) -> LabelSpec | None:
         ordered = {"background": (0,)} | {name: v for name, v in values.items() if v != (0,)}
     else:
         _refuse_shared_values(document, values)
+        if document.get("regions_class_order") is not None:
+            logger.warning("%s, %s: 'regions_class_order' has no effect: no label has several values", document.file,
+                           document.json.key(("regions_class_order",)))
         ordered = dict(sorted(values.items(), key=lambda item: item[1]))
     if len(ordered) < 2:
         document.fault(("labels",), "no label beside the background is declared", found=shown(entries))

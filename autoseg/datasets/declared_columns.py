@@ -3,12 +3,13 @@
 `read` gives the table of a path: `read_table`, or what was read of it before.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autoseg.base.errors import UserError, hint, raise_faults
-from autoseg.clinical.cells import category_text, clean, is_missing
-from autoseg.clinical.conditions import listed, no_column, rows_of_cases
+from autoseg.clinical.cells import category_text, clean, is_formula_error, is_missing
+from autoseg.clinical.matching import MatchedRows, listed, match_rows, no_column
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.manifest import Manifest
 from autoseg.workspace.names import DATASET_JSON
@@ -22,16 +23,54 @@ _ALL = "all"  # in a cell of the column that labels_present names
 def group_of(folder: Path, manifest: Manifest, names: Sequence[str], read: TableReader = read_table) -> Groups:
     """The patient and the site of each case, each None where no column is declared for it.
 
-    A case of which the patient is not known is a group of its own, by its name; an unknown site is empty.
+    A patient is one whatever the case of its letters. A case whose row leaves the patient empty is a group of its own, by
+    its name; an unknown site is empty. Raises UserError where a case has no row or the patient is the error of a formula:
+    one patient's cases could then be trained on and validated.
     """
     groups = manifest.groups
     if not (groups.patient or groups.site):
         return None, None
-    columns = [column for column in (groups.patient, groups.site) if column]
-    cells = _own_columns(read(folder / manifest.conditions.table), manifest, names, columns, "groups")
-    patients = {name: category_text(cells[groups.patient][name] or name) for name in names} if groups.patient else None
+    table = read(folder / manifest.conditions.table)
+    matched = match_rows(names, table, manifest.conditions)
+    if matched.cases_left:
+        raise _no_row(matched, names, "groups")
+    cells = _own_columns(table, matched, names, [column for column in (groups.patient, groups.site) if column], "groups")
+    _refuse_errors(matched, table, groups.patient)
+    spellings: dict[str, str] = {}
+    patients = {}
+    for name in names if groups.patient else ():
+        text = category_text(cells[groups.patient][name] or name)
+        patients[name] = spellings.setdefault(text.casefold(), text)
     sites = {name: category_text(cells[groups.site][name]) for name in names} if groups.site else None
-    return patients, sites
+    return patients if groups.patient else None, sites
+
+
+def table_warnings(folder: Path, manifest: Manifest, names: Sequence[str], read: TableReader = read_table
+                   ) -> tuple[str, ...]:
+    """What is odd about the rows and the patients of the table, where groups or labels_present use it.
+
+    Raises what `group_of` raises.
+    """
+    groups = manifest.groups
+    if not (groups.patient or groups.site or manifest.labels_present_column):
+        return ()
+    group_of(folder, manifest, names, read)
+    table = read(folder / manifest.conditions.table)
+    matched = match_rows(names, table, manifest.conditions)
+    warnings = [*matched.warnings]
+    if groups.patient:
+        patients = _own_columns(table, matched, names, [groups.patient], "groups")[groups.patient]
+        unknown = [name for name, text in patients.items() if not text]
+        if unknown:
+            warnings.append(f"{table.path}: the column {groups.patient!r} names no patient of {len(unknown)} of "
+                            f"{len(names)} cases, and each counts as a patient of its own: {listed(unknown)}")
+        spelled = sorted({category_text(text) for text in patients.values() if text})
+        folded = Counter(text.casefold() for text in spelled)
+        same = [text for text in spelled if folded[text.casefold()] > 1]
+        if same:
+            warnings.append(f"{table.path}: patients of the column {groups.patient!r} differ in case only, and count as "
+                            f"one: {listed(same)}")
+    return tuple(warnings)
 
 
 def annotated_names(folder: Path, manifest: Manifest, cases: Sequence[str], read: TableReader = read_table
@@ -57,7 +96,8 @@ def _annotated_in_table(folder: Path, manifest: Manifest, cases: Sequence[str], 
                         ) -> dict[str, tuple[str, ...]]:
     column, known = manifest.labels_present_column, manifest.labels.foreground
     table = read(folder / manifest.conditions.table)
-    cells = _own_columns(table, manifest, cases, [column], "labels_present")[column]
+    matched = match_rows(cases, table, manifest.conditions)
+    cells = _own_columns(table, matched, cases, [column], "labels_present")[column]
     annotated: dict[str, tuple[str, ...]] = {}
     faults = []
     for name, cell in cells.items():
@@ -67,22 +107,43 @@ def _annotated_in_table(folder: Path, manifest: Manifest, cases: Sequence[str], 
         if strange or not words:
             faults.append(str(UserError(f"the column {column!r} does not say which labels were annotated",
                                         where=f"{table.path}, case {name}",
-                                        found=", ".join(strange) or "nothing", do=f"write {_ALL!r}, or these names",
+                                        found=", ".join(strange) or "nothing",
+                                        do="; ".join(filter(None, (f"write {_ALL!r}, or these names", matched.advice))),
                                         expected=f"some of {', '.join(known)}, separated by ';'")))
     raise_faults(folder, faults)
     return annotated
 
 
-def _own_columns(table: Table, manifest: Manifest, names: Sequence[str], columns: Sequence[str], key: str
+def _own_columns(table: Table, matched: MatchedRows, names: Sequence[str], columns: Sequence[str], key: str
                  ) -> dict[str, dict[str, str]]:
-    """Columns of the dataset's own table: the text of each case, empty where it is missing."""
-    rows = rows_of_cases(names, table, manifest.conditions.id)
+    """Columns of the dataset's own table that `key` of dataset.json names: the text of each case, empty where it is missing.
+
+    Raises UserError or ManyFaults where a column is not there.
+    """
     positions = {column: table.position(column) for column in columns}
-    missing = [column for column, position in positions.items() if position is None]
-    raise_faults(table.path, [str(no_column(table, column, key)) for column in missing])
+    raise_faults(table.path, [str(no_column(table, column, key)) for column, place in positions.items() if place is None])
     cells: dict[str, dict[str, str]] = {}
-    for column, position in positions.items():
-        if position is not None:
-            texts = {name: rows[name].cells[position] if name in rows else "" for name in names}
+    for column, place in positions.items():
+        if place is not None:
+            texts = {name: matched.rows[name].cells[place] if name in matched.rows else "" for name in names}
             cells[column] = {name: "" if is_missing(text) else text for name, text in texts.items()}
     return cells
+
+
+def _refuse_errors(matched: MatchedRows, table: Table, column: str) -> None:
+    """A UserError where a spreadsheet failed to say who the patient of a case is."""
+    place = table.position(column) if column else None
+    errors = [f"{row.cells[place]!r} (case {name}, line {row.line})" for name, row in matched.rows.items()
+              if is_formula_error(row.cells[place])] if place is not None else []
+    if errors:
+        raise UserError(f"patients in the column {column!r} are the error of a formula", where=table.path,
+                        found=listed(errors), do="write the patients as text")
+
+
+def _no_row(matched: MatchedRows, names: Sequence[str], key: str) -> UserError:
+    left = len(matched.cases_left)
+    strange = f", while rows have no case: {listed(matched.ids_left)}" if matched.ids_left else ""
+    return UserError(f"{left} of {len(names)} cases have no row, but {key!r} in {DATASET_JSON} depends on it",
+                     where=matched.path, found=f"{listed(matched.cases_left)}{strange}",
+                     expected=f"a row for every case, by the column {matched.column!r}",
+                     do=matched.advice or "add the rows that are missing")

@@ -1,5 +1,6 @@
 """What `dataset.json` declares beside images and labels: conditions, groups, which labels a case's mask holds."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -56,12 +57,30 @@ class _Column(Frozen):
 class _Conditions(Frozen):
     table: str = ""
     id: str = "case"
+    match: Literal["exact", "prefix", "pattern"] = "exact"
+    pattern: str = ""
     columns: dict[str, _Column] = Field(default_factory=dict)
     vectors: dict[str, str] = Field(default_factory=dict)
     tokens: dict[str, str] = Field(default_factory=dict)
 
+    @field_validator("pattern")
+    @classmethod
+    def _has_one_group(cls, text: str) -> str:
+        try:
+            groups = re.compile(text).groups if text else 1
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"'pattern' is not a regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"'pattern' has {groups} groups in parentheses, and needs one, which is the id: such as "
+                             "(P[0-9]+)_.* for case P017_2020")
+        return text
+
     @model_validator(mode="after")
     def _check(self) -> "_Conditions":
+        if (self.match == "pattern") != bool(self.pattern):
+            raise ValueError("'pattern' and \"match\": \"pattern\" belong together: neither is used without the other")
+        if self.match != "exact" and not self.table:
+            raise ValueError("'match' says how rows belong to cases, but there is no 'table'")
         if self.columns and not self.table:
             raise ValueError("'columns' need the file that holds them, under 'table'")
         names = [*self.columns, *self.vectors, *self.tokens]
@@ -82,7 +101,8 @@ def read_condition_table(document: Document) -> tuple[ConditionTable, tuple[str,
     specs = [ConditionSpec(name=name, **column.model_dump()) for name, column in given.columns.items()]
     specs += [ConditionSpec(name=name, kind="vector", folder=folder) for name, folder in given.vectors.items()]
     specs += [ConditionSpec(name=name, kind="tokens", folder=folder) for name, folder in given.tokens.items()]
-    return ConditionTable(table=given.table, id=given.id, specs=tuple(specs)), tuple(_outcomes(document, given))
+    table = ConditionTable(table=given.table, id=given.id, match=given.match, pattern=given.pattern, specs=tuple(specs))
+    return table, tuple(_outcomes(document, given))
 
 
 def _outcomes(document: Document, given: _Conditions) -> Iterator[str]:

@@ -3,7 +3,8 @@
 It is a proposal, made from names and values alone. What could do harm is refused, with the reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.clinical.cells import is_missing
 from autoseg.clinical.columns import Column, Verdict, judge_column
 from autoseg.clinical.leakage import outcome_word
+from autoseg.clinical.matching import MATCHES, Match, best_match, ids_of_cases
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
@@ -119,7 +121,7 @@ def _header(draft: _Draft, path: Path) -> Header | None:
 
 def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The `conditions` of the table that names most cases, and the `groups` that its columns identify."""
-    best: tuple[int, str, Table] | None = None
+    best: tuple[int, str, Table, Match] | None = None
     others = []
     for path in list_files(folder):
         if path.suffix.lower() not in _TABLES or path.name.startswith("~$"):
@@ -129,40 +131,72 @@ def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str,
         except UserError as error:
             draft.remarks.append(str(error))
             continue
-        n_named, column = _id_column(table, set(names))
-        if 2 * n_named < min(len(names), len(table.rows)) or n_named == 0:
+        n_named, column, match = _id_column(table, names)
+        if not n_named:
             draft.remarks.append(f"{path.name}: no column holds the names of the cases")
         elif best is None or n_named > best[0]:
             others += [best[2].path] if best else []
-            best = (n_named, column, table)
+            best = (n_named, column, table, match)
         else:
             others.append(path)
     if best is None:
         return {}, {}
-    _, column, table = best
+    _, column, table, match = best
     draft.remarks += [f"{path.name} names cases, too: one table is read, so join them if both are wanted" for path in others]
-    verdicts = [judge_column(values) for values in _columns(table, column, names)]
+    ids = ids_of_cases(names, _counted(table, column), match)
+    verdicts = [judge_column(values) for values in _columns(table, column, set(ids.values()), len(names))]
     draft.verdicts += verdicts
     columns = {verdict.name: {"kind": verdict.kind} for verdict in verdicts if verdict.kind in _USED}
     groups = {key: next(verdict.name for verdict in verdicts if verdict.group == key) for key in ("patient", "site")
               if any(verdict.group == key for verdict in verdicts)}
+    if len(set(ids.values())) < len(ids):  # a row per patient, of whom there are several scans
+        groups = {"patient": column} | groups
     if not (columns or groups):
         return {}, {}
-    return {"table": table.path.name, "id": column} | ({"columns": columns} if columns else {}), groups
+    _remark_on_ids(draft, table, ids, match, len(names))
+    block = {"table": table.path.name, "id": column} | ({} if match == MATCHES[0] else match.keys)
+    return block | ({"columns": columns} if columns else {}), groups
 
 
-def _id_column(table: Table, names: set[str]) -> tuple[int, str]:
-    """How many cases the best column names, and that column; the first of several."""
-    counts = [len({row.cells[k] for row in table.rows} & names) if name else 0 for k, name in enumerate(table.columns)]
-    best = max(range(len(counts)), key=counts.__getitem__)
-    return counts[best], table.columns[best]
+def _remark_on_ids(draft: _Draft, table: Table, ids: Mapping[str, str], match: Match, n_cases: int) -> None:
+    """Says which cases have no row, and by which part of a name the others have theirs."""
+    name = table.path.name
+    if match != MATCHES[0]:
+        case, text = next(iter(ids.items()))
+        draft.remarks.append(f"{name}: its ids are parts of the names of cases, such as {text} of {case}; check that they "
+                             "fit")
+    if len(ids) < n_cases:
+        draft.remarks.append(f"{name}: {n_cases - len(ids)} of {n_cases} cases have no row")
 
 
-def _columns(table: Table, id_column: str, names: Sequence[str]) -> list[Column]:
-    """The filled cells of every other column, of rows that name a case."""
+def _id_column(table: Table, names: Sequence[str]) -> tuple[int, str, Match]:
+    """How many cases the best column names, that column, and how: by whole names where it can be, else by parts of them.
+
+    No case where every column names fewer than half of the cases, or of the rows; numbers in names, which also a short list
+    of codes has, count from half of the cases on.
+    """
+    few = max(1, min(len(names), len(table.rows)) / 2)
+    counted = {column: _counted(table, column) for column in table.columns if column}
+    for matches, enough in ((MATCHES[:1], few), (MATCHES[:2], few), (MATCHES, len(names) / 2)):
+        fits = {column: best_match(names, ids, matches) for column, ids in counted.items()}
+        best = max(fits, key=lambda column: len(fits[column][1]), default="")
+        if best and len(fits[best][1]) >= enough:
+            match, ids = best_match(names, counted[best])
+            return len(ids), best, match
+    return 0, "", MATCHES[0]
+
+
+def _counted(table: Table, column: str) -> Counter[str]:
+    """How many rows have each text in a column."""
+    position = table.columns.index(column)
+    return Counter(row.cells[position] for row in table.rows if row.cells[position])
+
+
+def _columns(table: Table, id_column: str, ids: Collection[str], n_cases: int) -> list[Column]:
+    """The filled cells of every other column, of rows that belong to a case."""
     position = table.columns.index(id_column)
-    rows = [row for row in table.rows if row.cells[position] in set(names)]
-    return [Column(name, tuple(row.cells[k] for row in rows if not is_missing(row.cells[k])), len(names),
+    rows = [row for row in table.rows if row.cells[position] in ids]
+    return [Column(name, tuple(row.cells[k] for row in rows if not is_missing(row.cells[k])), min(n_cases, len(rows)),
                    table.decimal_comma)
             for k, name in enumerate(table.columns) if name and k != position]
 

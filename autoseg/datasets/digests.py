@@ -139,4 +139,6 @@ def _conditions_digests(folder: Path, table: ConditionTable, cases: Sequence[str
         return []
     paths = [table.table] if table.table else []
     paths += [f"{spec.folder}/{case}{ENDING}" for spec in table.specs if spec.folder for case in cases]
-    return [table.model_dump_json(), *(f"{path} {file_digest(folder / path)}" for path in paths if is_file(folder / path))]
+    new = {"match", "pattern"} if table.match == "exact" else set()  # fingerprints of earlier versions stay valid
+    content = (f"{path} {file_digest(folder / path)}" for path in paths if is_file(folder / path))
+    return [table.model_dump_json(exclude=new), *content]

@@ -67,7 +67,7 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     except UserError as error:
         return Report((str(error),))
     manifest, cases = dataset.manifest, dataset.scanned.cases
-    faults = [*dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
+    faults = [*dataset.region_faults, *dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
     reports = list(each_case(functools.partial(check_case, manifest=manifest), cases, workers, progress,
                              effort=Effort("checking", case_bytes(cases, manifest))))
     for report in reports:
@@ -137,8 +137,9 @@ def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]
     conditions = attempt(dataset.conditions, cases, wrong)
     attempt(dataset.groups, cases, wrong)
     attempt(dataset.annotated, cases, wrong)
+    odd = attempt(dataset.table_warnings, cases, wrong)
     faults += dict.fromkeys(wrong)
-    return () if conditions is None else conditions.warnings
+    return tuple(dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ()))))
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 from autoseg.base.errors import UserError, hint, raise_faults
 from autoseg.datasets.declarations import Document, read_channels, read_labels, shown
 from autoseg.datasets.declared_inputs import Groups, read_condition_table, read_groups, read_labels_present
+from autoseg.datasets.declared_regions import read_region_faults
 from autoseg.datasets.jsontext import parse
 from autoseg.formats import READERS
 from planners.schema.base import Frozen
@@ -65,12 +66,14 @@ class _Listed(Frozen):
 
 @dataclass(frozen=True)
 class ParsedManifest:
-    """What a `dataset.json` declares. `outcomes` has a sentence for each condition that looks like an outcome, with its line
-    and column: the caller decides whether it refuses them.
+    """What a `dataset.json` declares. `outcomes` has a sentence for each condition that looks like an outcome,
+    `region_faults` one for each reason why regions cannot be written, with line and column: the caller decides whether it
+    refuses them.
     """
 
     manifest: Manifest
     outcomes: tuple[str, ...] = ()
+    region_faults: tuple[str, ...] = ()
 
 
 def parse_manifest(text: str, path: Path) -> ParsedManifest:
@@ -98,7 +101,8 @@ def parse_manifest(text: str, path: Path) -> ParsedManifest:
     assert labels is not None  # a fault otherwise
     return ParsedManifest(Manifest(
         name=name, description=description, channels=channels, labels=labels, file_ending=ending, n_training=n_training,
-        conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column, cases=cases), outcomes)
+        conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column, cases=cases), outcomes,
+        read_region_faults(document, labels))
 
 
 def _check_keys(document: Document) -> None:

@@ -111,7 +111,7 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
     """
     cases, manifest = dataset.cases, dataset.manifest
     conditions = dataset.conditions([files.name for files in cases])
-    for warning in conditions.warnings:
+    for warning in dict.fromkeys((*conditions.warnings, *dataset.table_warnings())):
         logger.warning("%s", warning)
     n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
     work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks, transforms=transforms,

@@ -14,6 +14,7 @@ from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import LabelSummary
 from autoseg.training.assemble import known_folds
 from autoseg.training.run import start_model
+from autoseg.training.splits import too_few_for_folds
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
@@ -61,9 +62,11 @@ def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> li
     `all` is the training on every case. Raises UserError for a fold that the dataset does not have.
     """
     words = [word for text in asked for word in text.split(",") if word]
-    if words == ["all"]:
+    if set(words) == {"all"}:
         return ["all"]
     known = known_folds(workspace, dataset)
+    if not known:
+        raise too_few_for_folds(dataset)
     folds: list[int | str] = []
     for word in words:
         named = known if word == ALL_FOLDS else ["all"] if word == "all" else [int(word)] if word.isdecimal() else None
@@ -72,7 +75,7 @@ def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> li
                             expected=f"some of these, {ALL_FOLDS}, or all (train on every case)")
         folds += [fold for fold in named if fold not in folds]
     if not folds:
-        raise UserError("the dataset has too few cases for folds", where=dataset, do="train on all of them: the fold all")
+        raise UserError("no fold is named", where=dataset, expected=f"{', '.join(map(str, known))}, {ALL_FOLDS}, or all")
     if len(folds) > 1 and ranks().n > 1:
         raise UserError("several processes train one fold at a time", found=", ".join(map(str, folds)),
                         do="start torchrun once per fold, or use --devices to train one fold per GPU")

@@ -1,49 +1,69 @@
 """The folds of a dataset: the user's own where there are any, else seeded ones that are written once."""
 
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autoseg.base.errors import UserError
+from pydantic import ValidationError
+
+from autoseg.base.errors import UserError, raise_faults
 from autoseg.workspace.files import keep_copy, read_json, write_json
 from autoseg.workspace.names import Workspace
-from planners.rules.splits import Split, make_splits
+from planners.rules.splits import Split, is_cross_validation, make_splits, split_faults, split_warnings, torn_groups
+from planners.schema.base import complaints_of
 
 logger = logging.getLogger(__name__)
 
 N_FOLDS = 5
 USERS_OWN = "splits_final.json"  # nnU-Net's name: a list of {"train": [...], "val": [...]}
+_MEND = "correct the file, or remove it, and new folds are made"
 
 
 def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Mapping[str, str] | None = None,
                 strata: Mapping[str, str] | None = None) -> tuple[Split, ...]:
     """The folds of `cases`; those of one group (a patient) share a fold, those of one stratum (a site) are spread evenly.
 
-    `splits_final.json` in the raw or the prepared folder is used; else folds are made once and kept. Below five cases
-    each is left out once, with a warning. Raises UserError where a file names cases that are not there, or validates one
-    that it trains on.
+    `splits_final.json` in the raw or the prepared folder is used; else folds are made once and kept. With fewer than five
+    cases (or groups) each is left out once, with a warning; with fewer than two there are no folds. Raises UserError or
+    ManyFaults where a file names cases that are not there, one twice in a fold, or validates one that it trains on. Cases
+    that it leaves out, validates never or in several folds, and groups that it tears are warned of.
     """
-    for own in (workspace.raw(dataset) / USERS_OWN, workspace.prepared(dataset) / USERS_OWN):
-        if own.is_file():
-            splits = _read_users_splits(own, cases)
-            if _divides_a_group(splits, groups):
-                logger.warning("%s: a patient's cases are both trained on and validated; scores will be too good", own)
-            return splits
-    path = workspace.splits(dataset)
-    if path.is_file():
-        splits = _read_own_splits(path)
-        changed = not splits or {*splits[0].train, *splits[0].validation} != set(cases)
-        if not changed and not _divides_a_group(splits, groups):
-            return splits
-        logger.warning("%s: %s since the folds were made; new folds are made, and the former ones are kept as %s", path,
-                       "the cases changed" if changed else "groups of cases were declared", keep_copy(path).name)
-    if len(cases) < 2:
+    kept = _users_folds(workspace, dataset)
+    path = kept or workspace.splits(dataset)
+    splits = _read(path) if path.is_file() else ()
+    if path.is_file() and (kept or not _is_outdated(path, splits, cases, groups)):
+        raise_faults(path, _faults(path, splits, cases))
+        for warning in _warnings(path, splits, cases, groups):
+            _warn(warning)
+        return splits
+    units = {groups[name] for name in cases} if groups else set(cases)
+    if len(units) < 2:
         return ()
     splits = make_splits(cases, n_folds=N_FOLDS, groups=groups, strata=strata)
     if len(splits) < N_FOLDS:
-        logger.warning("%s has only %d cases: each of the %d folds leaves one out", dataset, len(cases), len(splits))
+        _warn(f"{dataset} has only {len(units)} {'patients' if groups else 'cases'}: each of the {len(splits)} folds leaves "
+              "one out")
+    if path.is_file():
+        logger.warning("%s: new folds are made; the former ones are kept as %s", path, keep_copy(path).name)
     write_json(path, [split.model_dump(mode="json") for split in splits])
     return splits
+
+
+def check_splits(workspace: Workspace, dataset: str, cases: Sequence[str], groups: Mapping[str, str] | None = None
+                 ) -> tuple[list[str], list[str]]:
+    """Faults and warnings of the folds that `read_splits` would take from a file; nothing is raised, made or written."""
+    path = _users_folds(workspace, dataset) or workspace.splits(dataset)
+    if not path.is_file():
+        return [], []
+    try:
+        splits = _read(path)
+    except UserError as error:
+        return [str(error)], []
+    if path.name != USERS_OWN and (not splits or is_cross_validation(splits)):  # read_splits makes them anew as needed
+        return [], []
+    faults = _faults(path, splits, cases)
+    return faults, [] if faults else _warnings(path, splits, cases, groups)
 
 
 def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) -> Split:
@@ -57,35 +77,60 @@ def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) ->
     return splits[int(fold)]
 
 
-def _divides_a_group(splits: tuple[Split, ...], groups: Mapping[str, str] | None) -> bool:
-    """Whether a group is both trained on and validated."""
-    return groups is not None and any({groups[name] for name in split.train} & {groups[name] for name in split.validation}
-                                      for split in splits)
+def too_few_for_folds(dataset: str) -> UserError:
+    """What to say where `read_splits` gives no folds."""
+    return UserError("the dataset has too few cases for folds", where=dataset,
+                     expected="two cases or more, of two patients or more where dataset.json declares groups",
+                     do="train on all of them, without a validation: write all for the number of the fold")
 
 
-def _read_own_splits(path: Path) -> tuple[Split, ...]:
+def _users_folds(workspace: Workspace, dataset: str) -> Path | None:
+    """The user's own folds, those in the raw folder first; None where there are none."""
+    own = [path for path in (workspace.raw(dataset) / USERS_OWN, workspace.prepared(dataset) / USERS_OWN) if path.is_file()]
+    if len(own) > 1 and read_json(own[0]) != read_json(own[1]):
+        _warn(f"{own[1]}: these folds are not used, since {own[0]} has others")
+    return own[0] if own else None
+
+
+def _is_outdated(path: Path, splits: Sequence[Split], cases: Sequence[str], groups: Mapping[str, str] | None) -> bool:
+    """Whether folds that were made here are to be made anew: the cases changed since, or groups were declared.
+
+    Folds that a person has edited are not outdated, so that they are checked like a user's own.
+    """
+    reason = ""
+    if not splits:
+        reason = "it has no fold"
+    elif is_cross_validation(splits):
+        if {*splits[0].train, *splits[0].validation} != set(cases):
+            reason = "the cases changed since the folds were made"
+        elif any(torn_groups(split, groups) for split in splits):
+            reason = "groups of cases were declared since the folds were made"
+    if reason:
+        logger.warning("%s: %s", path, reason)
+    return bool(reason)
+
+
+def _faults(path: Path, splits: Sequence[Split], cases: Sequence[str]) -> list[str]:
+    return [str(UserError(fault, where=path, do=_MEND)) for fault in split_faults(splits, cases)]
+
+
+def _warnings(path: Path, splits: Sequence[Split], cases: Sequence[str], groups: Mapping[str, str] | None) -> list[str]:
+    return [f"{path}: {warning}" for warning in split_warnings(splits, cases, groups)]
+
+
+@functools.cache
+def _warn(warning: str) -> None:
+    """Say it once: a command reads the folds several times."""
+    logger.warning("%s", warning)
+
+
+def _read(path: Path) -> tuple[Split, ...]:
+    """The folds of a file: a user's, of nnU-Net's form, or ours."""
+    validation, do = (("val", "write it in this form, or remove it") if path.name == USERS_OWN
+                      else ("validation", f"remove this file, and put folds of your own into {USERS_OWN}"))
     try:
-        return tuple(Split.model_validate(entry) for entry in read_json(path))
-    except (TypeError, ValueError) as error:
-        raise UserError("the folds cannot be read", where=path, found=str(error).splitlines()[0],
-                        do=f"remove this file, and put folds of your own into {USERS_OWN}") from None
-
-
-def _read_users_splits(path: Path, cases: list[str]) -> tuple[Split, ...]:
-    try:
-        splits = tuple(Split(train=tuple(entry["train"]), validation=tuple(entry["val"])) for entry in read_json(path))
+        return tuple(Split(train=entry["train"], validation=entry[validation]) for entry in read_json(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError("the folds are not of nnU-Net's form", where=path, found=error,
-                        expected='a list of {"train": [...], "val": [...]}') from None
-    known = set(cases)
-    for number, split in enumerate(splits):
-        unknown = sorted({*split.train, *split.validation} - known)
-        if unknown:
-            raise UserError(f"fold {number} names cases that are not in imagesTr", where=path,
-                            found=", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else ""))
-        both = sorted(set(split.train) & set(split.validation))
-        if both:
-            raise UserError(f"fold {number} validates cases that it trains on", where=path, found=", ".join(both[:5]))
-        if not split.train:
-            raise UserError(f"fold {number} has no training case", where=path)
-    return splits
+        found = complaints_of(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        raise UserError("the folds cannot be read", where=path, found=found, do=do,
+                        expected=f'a list of {{"train": [...], "{validation}": [...]}} with names of cases') from None

@@ -122,6 +122,8 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise UserError("the file is not valid JSON", where=path, do="correct that line",
                         found=f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError) as error:  # more digits, or deeper brackets, than Python reads
+        raise UserError("the file is not valid JSON", where=path, found=error) from None
 
 
 def read_model(path: Path, model: type[M]) -> M:

@@ -1,11 +1,13 @@
-"""Seeded folds: a group is never split, and strata are spread evenly."""
+"""Seeded folds: a group is never split, and strata are spread evenly. What is wrong, or odd, about folds of others."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from planners.schema.base import Frozen
+
+_SHOWN = 3  # examples in a sentence
 
 
 class Split(Frozen):
@@ -43,12 +45,73 @@ def make_splits(cases: Sequence[str], seed: int = 12345, n_folds: int = 5, group
     return tuple(_split(names, validation) for validation in validations)
 
 
+def split_faults(splits: Sequence[Split], cases: Collection[str]) -> list[str]:
+    """Why folds cannot be used for `cases`, a sentence for each reason; empty where they can."""
+    faults = [] if splits else ["there is no fold"]
+    for number, split in enumerate(splits):
+        train, validation = set(split.train), set(split.validation)
+        reasons = (("names cases that are not in the dataset", (train | validation) - set(cases)),
+                   ("validates cases that it trains on", train & validation),
+                   ("names cases twice", {*_repeated(split.train), *_repeated(split.validation)}))
+        faults += [f"fold {number} {reason}: {_listed(names)}" for reason, names in reasons if names]
+        if not train:
+            faults.append(f"fold {number} has no training case")
+    return faults
+
+
+def split_warnings(splits: Sequence[Split], cases: Collection[str], groups: Mapping[str, str] | None = None) -> list[str]:
+    """What a person should know of folds that can be used for `cases`: left out, scored never or twice, torn groups."""
+    used = {name for split in splits for name in (*split.train, *split.validation)}
+    validated = [name for split in splits for name in split.validation]
+    counts = (("in no fold, neither trained on nor validated", set(cases) - used),
+              ("validated in no fold, so that no score counts them", used - set(validated)),
+              ("validated in several folds", _repeated(validated)))
+    warnings = [f"{len(names)} of {len(cases)} cases are {what}: {_listed(names)}" for what, names in counts if names]
+    for number, split in enumerate(splits):
+        left_out = used - {*split.train, *split.validation}
+        if left_out:
+            warnings.append(f"fold {number} neither trains on nor validates {len(left_out)} of {len(cases)} cases: "
+                            f"{_listed(left_out)}")
+        if not split.validation:
+            warnings.append(f"fold {number} validates no case")
+        torn = torn_groups(split, groups)
+        if torn:
+            warnings.append(f"fold {number} trains on and validates cases of the same patient, so that its scores will be "
+                            f"too good: {_listed(torn)}")
+    return warnings
+
+
+def torn_groups(split: Split, groups: Mapping[str, str] | None) -> set[str]:
+    """The groups of which a fold both trains on cases and validates some."""
+    if groups is None:
+        return set()
+    return {groups[name] for name in split.train} & {groups[name] for name in split.validation}
+
+
+def is_cross_validation(splits: Sequence[Split]) -> bool:
+    """Whether folds are as `make_splits` makes them: each has the same cases, and each case is validated once."""
+    if not splits:
+        return False
+    whole = sorted(name for split in splits for name in split.validation)
+    return len(set(whole)) == len(whole) and all(sorted((*split.train, *split.validation)) == whole for split in splits)
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first few, with an ellipsis where there are more."""
+    known = sorted(names)
+    return ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+
+
 def _check(names: list[str], n_folds: int, *tables: Mapping[str, str] | None) -> None:
     if n_folds < 2:
         raise ValueError(f"cross-validation needs at least two folds, got {n_folds}")
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = _repeated(names)
     if twice:
-        raise ValueError(f"cases named twice: {', '.join(twice)}; every case needs a name of its own")
+        raise ValueError(f"cases named twice: {', '.join(sorted(twice))}; every case needs a name of its own")
     for kind, table in zip(("group", "stratum"), tables, strict=True):
         missing = [name for name in names if table and name not in table]
         if missing:

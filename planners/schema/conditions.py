@@ -22,12 +22,16 @@ class ConditionSpec(Frozen):
 
 
 class ConditionTable(Frozen):
-    """Inputs beside the images: a table with one row per case (`id` is the column of the case's name), and
-    files, one per case.
+    """Inputs beside the images: a table with one row per case or patient, and files, one per case.
+
+    The column `id` holds the name of a case (`match` is `exact`), the beginning of the names of a patient's cases
+    (`prefix`), or what the only group of the regular expression `pattern` finds in the name of a case.
     """
 
     table: str = ""  # relative to the dataset's folder; empty: none
     id: str = "case"
+    match: Literal["exact", "prefix", "pattern"] = "exact"
+    pattern: str = ""
     specs: tuple[ConditionSpec, ...] = ()
 
 

@@ -59,7 +59,7 @@ def test_a_table_as_it_comes_is_read(folder):
 def test_a_case_without_a_row_lacks_everything(folder):
     found = read_conditions(folder(clinical="case,age,sex\na,59,f\n"), declared(AGE, SEX), ["a", "b"])
     assert found.cases["b"].values == {"age": None, "sex": None}
-    assert found.warnings == ()
+    assert [warning.split(": ", 1)[1] for warning in found.warnings] == ["1 of 2 cases have no row (b)"]
 
 
 def test_rows_without_a_case_are_one_warning(folder):
@@ -205,6 +205,13 @@ def test_vectors_without_a_case_are_a_warning(folder):
     assert found.warnings[0].endswith("rna: 1 file without a case (x)")
 
 
+def test_cases_without_a_vector_are_told(folder):
+    place = folder(vectors__rna__a=np.zeros(3))
+    for read in (read_conditions, read_conditions_to_predict):
+        (warning,) = read(place, declared(RNA, table=""), ["a", "b", "c"]).warnings
+        assert warning.endswith("rna: 2 of 3 cases have no file (b, c)")
+
+
 def test_nothing_declared_is_nothing_read(tmp_path):
     assert read_conditions(tmp_path, ConditionTable(), ["a"]).cases == {"a": CaseConditions()}
 
@@ -235,7 +242,38 @@ def test_at_prediction_columns_may_lack(folder):
     found = read_conditions_to_predict(folder(clinical="case,sex\na,f\nz,m\n"), declared(AGE, SEX), ["a"])
     assert found.cases["a"].values == {"age": None, "sex": "f"}
     assert [warning.split(": ", 1)[1] for warning in found.warnings] == [
-        "there is no column 'age': it is missing in all cases"]
+        "1 row without a case (z)", "there is no column 'age': it is missing in all cases"]
+
+
+def test_at_prediction_cases_without_a_row_are_told(folder):
+    place = folder(clinical="case,age\n95,59\n100,61\n")
+    found = read_conditions_to_predict(place, declared(AGE), ["095", "100"])
+    assert values(found, "age") == {"095": None, "100": 61}
+    assert "1 of 2 cases have no row (095); 95 looks like 095" in found.warnings[0]
+
+
+def test_cases_of_a_patient_share_the_row_of_a_table_of_patients(folder):
+    place = folder(clinical="case,age\nP1,59\nP2,61\n")
+    table = declared(AGE).model_copy(update={"match": "prefix"})
+    for read in (read_conditions, read_conditions_to_predict):
+        assert values(read(place, table, ["P1_2019", "P1_2020", "P2_2019"]), "age") == {
+            "P1_2019": 59, "P1_2020": 59, "P2_2019": 61}
+
+
+def test_cells_in_which_a_formula_failed_are_missing_and_told(folder):
+    place = folder(clinical="case,age,sex\na,#VALUE!,f\nb,61,#REF!\nc,#N/A,m\n")
+    found = read_conditions(place, declared(AGE, SEX), ["a", "b", "c"])
+    assert values(found, "age") == {"a": None, "b": 61, "c": None}
+    assert values(found, "sex") == {"a": "f", "b": None, "c": "m"}
+    assert [warning.split(": ", 1)[1] for warning in found.warnings] == [
+        "2 cells of the column 'age' hold the error of a formula and count as missing: '#VALUE!' (case a, line 2), '#N/A' "
+        "(case c, line 4)",
+        "1 cells of the column 'sex' hold the error of a formula and count as missing: '#REF!' (case b, line 3)"]
+
+
+def test_a_category_that_a_spreadsheet_took_for_a_date_is_told(folder):
+    (warning,) = read_conditions(folder(clinical="case,sex\na,2-Jan-20\nb,3-4\n"), declared(SEX), ["a", "b"]).warnings
+    assert "1 cells of the column 'sex' look like dates" in warning and "'2-Jan-20' (case a, line 2)" in warning
 
 
 def test_at_prediction_a_table_of_other_cases_is_a_warning(folder):

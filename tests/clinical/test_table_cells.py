@@ -6,12 +6,14 @@ from autoseg.clinical.cells import category_text, is_date, is_missing, read_numb
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "--", "N/A", "n/a", "NA", "nan", "NaN", "None", "null", "?", "unknown",
-                                  "Missing", "–", "—", "−", "[Not Available]", "#N/A"])
+                                  "Missing", "–", "—", "−", "[Not Available]", "#N/A",
+                                  "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#NV", "#WERT!", "#¡VALOR!",
+                                  "#####", "Err:502", "\u200b"])
 def test_a_cell_that_says_nothing_is_missing(text):
     assert is_missing(text)
 
 
-@pytest.mark.parametrize("text", ["0", "no", "-7", "Mets – lungs", "nano", "x?"])
+@pytest.mark.parametrize("text", ["0", "no", "-7", "Mets – lungs", "nano", "x?", "#3", "#", "#1 left"])
 def test_a_cell_that_says_something_is_not(text):
     assert not is_missing(text)
 

@@ -64,6 +64,30 @@ def test_the_table_that_names_the_cases_is_found_with_its_column(raw):
     assert found.remarks == ("codes.csv: no column holds the names of the cases",)
 
 
+@pytest.mark.parametrize(("ids", "match"), [
+    (["case0", "case1", "case2", "case3"], {}),
+    (["0", "1", "2", "3"], {"match": "pattern", "pattern": "^[^0-9]*([0-9]+)$"}),
+    (["y", "case2", "case1", "x"], {})])
+def test_the_match_of_a_table_is_found(raw, ids, match):
+    folder = raw(n_cases=4)
+    (folder / "t.csv").write_text("id,age\n" + "".join(f"{name},{50.5 + i}\n" for i, name in enumerate(ids)))
+    found = describe_inputs(folder)
+    assert found.block == {"conditions": {"table": "t.csv", "id": "id", **match, "columns": {"age": {"kind": "number"}}}}
+    assert any("check that they fit" in remark for remark in found.remarks) == bool(match)
+    assert any("2 of 4 cases have no row" in remark for remark in found.remarks) == ("x" in ids)
+
+
+def test_a_table_with_a_row_per_patient_groups_the_scans(raw):
+    folder = raw(n_cases=4)
+    for part, suffix in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        for i in range(4):
+            (folder / part / f"case{i}{suffix}").rename(folder / part / f"T_0{i // 2}_199{i}{suffix}")
+    (folder / "t.csv").write_text("number,who,age\n7,T_00,50\n9,T_01,60\n")
+    found = describe_inputs(folder)
+    assert found.block["conditions"]["match"] == "prefix" and found.block["groups"] == {"patient": "who"}
+    assert "t.csv: its ids are parts of the names of cases, such as T_00 of T_00_1990; check that they fit" in found.remarks
+
+
 def test_a_table_that_cannot_be_read_is_a_remark(raw):
     folder = raw(n_cases=2)
     (folder / "clinical.csv").write_text("case,age,age\n")

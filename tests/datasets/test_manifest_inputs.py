@@ -1,6 +1,7 @@
 """What dataset.json declares beside images and labels."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,57 @@ def test_with_a_reference_the_other_channels_are_regridded_unless_said_otherwise
 
 def test_a_channel_that_must_lie_on_the_references_grid_can_say_so():
     assert alignment(reference_channel="CT", registration={"PET": "none"})[1] == ("PET", True, False, "none")
+
+
+@pytest.mark.parametrize(("keys", "match", "pattern"), [
+    ({}, "exact", ""), ({"match": "prefix"}, "prefix", ""), ({"match": "pattern", "pattern": "^0*([0-9]+)$"}, "pattern",
+                                                             "^0*([0-9]+)$")])
+def test_a_table_says_how_its_rows_belong_to_cases(keys, match, pattern):
+    table = parsed(conditions={"table": "clinical.csv", **keys}).conditions
+    assert (table.match, table.pattern) == (match, pattern)
+
+
+@pytest.mark.parametrize(("keys", "words"), [
+    ({"match": "suffix"}, "'exact', 'prefix' or 'pattern'"), ({"match": "pattern"}, "belong together"),
+    ({"pattern": "(a)"}, "belong together"),
+    ({"match": "pattern", "pattern": "(a"}, "'pattern' is not a regular expression"),
+    ({"match": "pattern", "pattern": "a"}, "'pattern' has 0 groups in parentheses, and needs one"),
+    ({"match": "pattern", "pattern": "(a)(b)"}, "'pattern' has 2 groups"), ({"match": "prefix", "table": ""}, "no 'table'"),
+    ({"match": "pattern", "pattern": 3}, "string")])
+def test_a_match_that_cannot_be_made_is_refused(keys, words):
+    assert words in only_fault(conditions={"table": "clinical.csv"} | keys)
+
+
+def region_faults(labels, order):
+    text = json.dumps(PLAIN | {"labels": {"background": 0, **labels}, "regions_class_order": order}, indent=1)
+    return parse_manifest(text, PATH).region_faults
+
+
+def test_regions_that_can_be_written_are_no_fault():
+    assert region_faults({"WT": [1, 2, 3], "TC": [2, 3], "ET": 3}, [1, 2, 3]) == ()
+    assert parse_manifest(json.dumps(PLAIN), PATH).region_faults == ()
+
+
+@pytest.mark.parametrize(("labels", "order", "words"), [
+    ({"WT": [1, 2, 3, 4], "TC": [1, 2, 3], "ET": 1}, [1, 2, 3],
+     "'regions_class_order' can never be right (found: [1, 2, 3] paints 3 where 'ET' is, of which the values are 1; "
+     "expected: [4, 2, 1] for WT, TC, ET)"),
+    ({"ET": 3, "WT": [1, 2, 3]}, [3, 1],
+     "[3, 1] paints 1 (WT) where the label is 3 (ET, WT) and the prediction is perfect, since later regions cover earlier "
+     "ones; expected: [1, 3] for WT, ET, and the labels declared in this order"),
+    ({"a": [1, 2], "b": [2, 3]}, [1, 3], "declare what a and b share (2) as a region of its own, after them"),
+    ({"a": [0, 1], "b": 1}, [1, 1], "the region 'a' holds 0, which is the background"),
+    ({"a": 0, "b": [1, 2]}, [1], "the region 'a' holds 0, which is the background"),
+    ({"a": [1, 2], "b": 2, "ignore": 3}, [1, 3], "paints 3 where 'b' is")])
+def test_regions_that_even_a_perfect_prediction_cannot_be_written_as_are_told(labels, order, words):
+    (sentence,) = region_faults(labels, order)
+    assert sentence.startswith("dataset.json, line ") and words in sentence
+
+
+def test_an_order_without_regions_has_no_effect_and_is_told(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
+    assert parsed(regions_class_order=[1, 2]).labels.region_order is None
+    assert "'regions_class_order' has no effect" in caplog.text
 
 
 def test_a_date_is_refused_with_the_reason():
