@@ -25,7 +25,9 @@ def reading(path: Path) -> Iterator[None]:
     except AutosegError:
         raise
     except FileNotFoundError as error:
-        raise UserError("the file is missing", where=error.filename or path) from None
+        if error.filename in (None, path, str(path)):
+            raise UserError("the file is missing", where=path) from None
+        raise UserError("a file that it names is missing", where=path, found=error.filename) from None
     except Exception as error:  # libraries raise what they like for damaged files
         logger.debug("%s cannot be read", path, exc_info=True)
         raise unreadable(path, error) from None

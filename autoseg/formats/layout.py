@@ -46,6 +46,8 @@ class Layout:
         """The values (n,) of the image at `path`. Raises UserError where the file holds another number of them."""
         n_bytes = n_values * self.dtype.itemsize
         refuse_more_than_memory(path, n_bytes)
+        if not self.file.is_file():  # a pipe would be waited for
+            raise UserError("the file of its voxels is missing", where=path, found=self.file)
         held = self.file.stat().st_size - self.offset
         with open(self.file, "rb") as file:
             file.seek(self.offset)
