@@ -27,6 +27,10 @@ _NRRD_TYPES = {name: code for code, names in _C_NAMES.items() for name in names.
 # Kinds of an NRRD's first axis that are the channels of a voxel, as they are.
 _CHANNEL_KINDS = {"vector", "covariant-vector", "list", "point", "rgb-color", "rgba-color", "2-vector", "3-vector",
                   "4-vector", "3-color", "4-color"}
+# ITK ends the process (a segmentation fault, SimpleITK 2.5) where an error quotes a line of over about 800 bytes, or where a
+# MetaImage has over ten axes. Comments, pairs of the user's own and names may be longer.
+_LONGEST_LINE, _LONGEST_TEXT, _MOST_AXES = 600, 30_000, 10
+_NRRD_TEXTS = (b"#", b"content:", b"labels:", b"units:", b"space units:")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,24 @@ def layout_of(path: Path) -> Layout | None:
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
     return _nrrd(path, head) if head.startswith(b"NRRD") else _meta_image(path, head)
+
+
+def check_text(path: Path) -> None:
+    """A UserError where a text header would end the process within ITK."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+    is_nrrd = head.startswith(b"NRRD")
+    for line in head.split(b"\n"):
+        key, _, value = line.partition(b"=")
+        if (is_nrrd and not line.strip()) or not line.isascii() or b"\0" in line:
+            break  # the voxels begin
+        is_text = is_nrrd and (line.startswith(_NRRD_TEXTS) or key.endswith(b":"))
+        if len(line) > (_LONGEST_TEXT if is_text else _LONGEST_LINE):
+            raise damaged(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
+        if key.strip() == b"NDims" and not (value.strip().isdigit() and 1 <= int(value) <= _MOST_AXES):
+            raise damaged(path, f"NDims = {value.decode('latin-1').strip()[:80]}", f"1 to {_MOST_AXES} axes")
+        if key.strip() == b"ElementDataFile":
+            break
 
 
 def _meta_image(path: Path, head: bytes) -> Layout | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.door import unreadable
-from autoseg.formats.layout import data_file, layout_of
+from autoseg.formats.layout import check_text, data_file, layout_of
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import write_atomically
@@ -37,6 +37,12 @@ def itk_header(path: Path, image_io: str = "") -> Header:
     refuse_more_than_3d(path, size)
     geometry = flat_or_solid(size, file.GetSpacing(), file.GetOrigin(), file.GetDirection())
     return Header(geometry, file.GetNumberOfComponents())
+
+
+def text_header(path: Path) -> Header:
+    """Grid and channels of a MetaImage or an NRRD."""
+    check_text(path)
+    return itk_header(path)
 
 
 def read_itk(path: Path) -> tuple[np.ndarray, Geometry]:
@@ -122,5 +128,5 @@ def refuse_more_than_3d(path: Path, size: Sequence[int]) -> None:
 
 
 for _ending in (".nrrd", ".mha"):
-    READERS.register(_ending)(Reader(itk_header, read_itk, write_itk, beside=data_file))
-READERS.register(".mhd")(Reader(itk_header, read_itk, write_mhd, beside=data_file))
+    READERS.register(_ending)(Reader(text_header, read_itk, write_itk, beside=data_file))
+READERS.register(".mhd")(Reader(text_header, read_itk, write_mhd, beside=data_file))

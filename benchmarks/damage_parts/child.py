@@ -55,8 +55,10 @@ def run_guarded(script: Path, kind: str, until: int, seed: int, folder: Path) ->
     path = folder / f"{slug(kind)}.outcomes"
     path.touch()
     command = [sys.executable, str(script), "--child", kind, "--n", str(until), "--seed", str(seed), "--out", str(folder)]
-    while path.stat().st_size < until:
+    while (judged := path.stat().st_size) < until:
         done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 1 and path.stat().st_size == judged and "Timeout" not in done.stderr:
+            raise SystemExit(f"{kind}: the sample cannot be made\n{done.stderr}")
         if done.returncode and path.stat().st_size < until:
             with open(folder / f"{slug(kind)}.faults", "a") as faults:
                 faults.write(json.dumps({"index": path.stat().st_size, "outcome": FAULTS[DIED],
