@@ -30,6 +30,10 @@ class UserError(AutosegError):
         super().__init__(sentence)
 
 
+class TooLarge(UserError):
+    """A file or case takes more memory than is free now: beside other work, or at all."""
+
+
 class TrainingFailed(UserError):
     """A network cannot be trained or cannot predict as planned: another configuration of the same data may do better."""
 

@@ -9,7 +9,6 @@ import csv
 import datetime
 import io
 import warnings
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +171,7 @@ def _sheet_rows(path: Path, content: bytes) -> list[Row]:
                             for number, cells in enumerate(frame.itertuples(index=False, name=None), 1)]
                     if sheet.sheet_state == "visible" and any(any(row.cells) for row in rows):
                         return rows
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, SyntaxError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of the archive, its XML or pandas: whatever a damaged workbook makes them raise
         raise UserError("the workbook cannot be read", where=path, found=error,
                         do="save it again as .xlsx, or as .csv") from None
     raise _empty(path, "no sheet with content")

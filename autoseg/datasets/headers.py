@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import AutosegError, TooLarge, UserError
 from autoseg.datasets.case import CaseFiles
 from autoseg.formats import Header, known_ending, read_header
 from autoseg.grids.geometry import Geometry
@@ -56,9 +56,11 @@ def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: Lab
 
 
 def attempt(read: Callable[[S], T], source: S, faults: list[str]) -> T | None:
-    """What `read` gives of `source`, or None and its faults among the others."""
+    """What `read` gives of `source`, or None and its faults among the others. A lack of memory is raised: it may pass."""
     try:
         return read(source)
+    except TooLarge:
+        raise
     except AutosegError as error:
         faults += getattr(error, "faults", (str(error),))
         return None

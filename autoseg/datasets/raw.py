@@ -5,6 +5,7 @@ An image is CASE_0000, CASE_0001, ... (four digits, the channel); its label is C
 """
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.headers import Place, attempt, check_headers, places, reference_of
 from autoseg.datasets.manifest import ListedCase, Manifest
 from autoseg.formats import ending_of, known_ending, open_source, read_image, read_label
+from autoseg.formats.door import refuse_more_than_memory, within_memory
 from autoseg.formats.files import is_file, is_folder, list_files
 from autoseg.grids.regrid import regrid
 from autoseg.grids.transform import Transform
@@ -110,13 +112,22 @@ def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSp
     ManyFaults: a channel missing or too many, grids that differ or do not overlap, a 4D volume, a damaged file, NaN or
     infinity, label values that are fractions or not declared.
     """
+    with within_memory(f"case {files.name}"):
+        return _loaded(files, channels, labels, transforms)
+
+
+def _loaded(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None,
+            transforms: Mapping[int, Transform] | None) -> Case:
     headers, faults = check_headers(files, channels, labels)
     raise_faults(f"case {files.name}", faults)
     placed = places(files, headers, channels)
     reference = reference_of(placed, channels)
     assert reference is not None  # a fault of the headers otherwise
+    n_voxels = len(channels) * math.prod(reference.geometry.shape)
+    is_brought = any(place.is_brought for place in placed)
+    refuse_more_than_memory(f"case {files.name}", n_voxels * (np.dtype(np.float32).itemsize + is_brought))
     image_CDHW = np.zeros((len(channels), *reference.geometry.shape), dtype=np.float32)
-    absent_CDHW = np.zeros(image_CDHW.shape, dtype=bool) if any(place.is_brought for place in placed) else None
+    absent_CDHW = np.zeros(image_CDHW.shape, dtype=bool) if is_brought else None
     present_C = np.zeros(len(channels), dtype=bool)
     for place in placed:
         align = functools.partial(_aligned, reference=reference, transform=(transforms or {}).get(place.start))

@@ -10,6 +10,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats import natural, nifti, sitk, tiff  # noqa: F401  (their readers register themselves)
+from autoseg.formats.door import within_memory
 from autoseg.formats.registry import READERS, Header, Reader, ending_of, known_ending
 from autoseg.formats.source import FileWriter, ImageSource, open_source
 from autoseg.grids.geometry import Geometry
@@ -33,7 +34,7 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
     image_CDHW, geometry = open_source(path).read()
     if image_CDHW.dtype.kind not in "biuf":
         raise UserError("the voxels are not numbers", where=path, found=image_CDHW.dtype, expected="integers or floats")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+    with within_memory(path), np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported so
         return np.ascontiguousarray(image_CDHW, dtype=np.float32), geometry
 
 
@@ -43,16 +44,8 @@ def read_label(path: Path) -> tuple[np.ndarray, Geometry]:
     if label_CDHW.shape[0] != 1:
         raise UserError("a label file has several channels", where=path, found=f"{label_CDHW.shape[0]} channels",
                         expected="one", do="save the labels as one greyscale image")
-    label_DHW = label_CDHW[0]
-    if label_DHW.dtype.kind == "f":
-        _refuse_fractions(path, label_DHW)
-    if label_DHW.size and label_DHW.dtype.itemsize > 1:
-        low, high = label_DHW.min(), label_DHW.max()
-        limits = np.iinfo(np.int16)
-        if low < limits.min or high > limits.max:
-            raise UserError("label values do not fit", where=path, found=f"{low} to {high}",
-                            expected=f"0 to {limits.max}")
-    return label_DHW.astype(np.int16), geometry
+    with within_memory(path):
+        return _as_label(path, label_CDHW[0]), geometry
 
 
 def write_label(path: Path, label_DHW: np.ndarray, geometry: Geometry) -> None:
@@ -63,6 +56,20 @@ def write_label(path: Path, label_DHW: np.ndarray, geometry: Geometry) -> None:
 def write_array(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write channels (C, z, y, x) on the given grid in their own number type (float16 as float32); atomically."""
     FileWriter(geometry).write_array(path, array_CDHW)
+
+
+def _as_label(path: Path, label_DHW: np.ndarray) -> np.ndarray:
+    if label_DHW.dtype.kind not in "biuf":
+        raise UserError("label values are not numbers", where=path, found=label_DHW.dtype, expected="integers")
+    if label_DHW.dtype.kind == "f":
+        _refuse_fractions(path, label_DHW)
+    if label_DHW.size and label_DHW.dtype.itemsize > 1:
+        low, high = label_DHW.min(), label_DHW.max()
+        limits = np.iinfo(np.int16)
+        if low < limits.min or high > limits.max:
+            raise UserError("label values do not fit", where=path, found=f"{low} to {high}",
+                            expected=f"0 to {limits.max}")
+    return label_DHW.astype(np.int16)
 
 
 def _refuse_fractions(path: Path, label_DHW: np.ndarray) -> None:

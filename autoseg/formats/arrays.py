@@ -54,7 +54,7 @@ def _opened(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
         raise UserError("the file is missing", where=path) from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy parses a damaged header as Python, which fails in many ways
         raise UserError("the file is not an array of numbers", where=path, found=str(error).split(".")[0],
                         do="write it with numpy.save") from None
     if not isinstance(array, np.ndarray):

@@ -5,6 +5,8 @@ are read as a whole image), so the bytes are counted here, and gzip's checksum f
 """
 
 import gzip
+import logging
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.door import damaged, refuse_more_than_memory
+from autoseg.formats.inflate import GZIP, first_bytes, unpack
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.formats.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import write_atomically
 
-_GZIP = b"\x1f\x8b"
+logger = logging.getLogger(__name__)
+
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 # ITK's own limit is near: beyond it, it refuses to read an affine.
 _ORTHONORMAL = 1e-4
@@ -27,6 +32,7 @@ _HEADER = np.dtype({"names": ("sizeof_hdr", "dim", "intent_code", "datatype", "p
                     "formats": ("<i4", ("<i2", 8), "<i2", "<i2", ("<f4", 8), "u1", "<i2", "<i2", ("<f4", 3), ("<f4", 3),
                                 ("<f4", (3, 4)), "S4"),
                     "offsets": (0, 40, 68, 70, 76, 123, 252, 254, 256, 268, 280, 344), "itemsize": 348})
+_SECOND_BYTES = 540  # of the header of NIfTI-2
 _SCALARS = (2, 4, 8, 16, 64, 256, 512, 768)  # codes of 8 to 32 bits and float64
 _MILLIMETRES = 2
 # Quaternions (b, c, d) of no turn and of half a turn about one axis, and which axes they reverse.
@@ -42,7 +48,7 @@ def nifti_header(path: Path) -> Header:
     try:
         return itk_header(path, "NiftiImageIO")
     except UserError:
-        _content(path)  # says so where gzip is what is wrong
+        first_bytes(path, _SECOND_BYTES)  # says so where gzip is what is wrong
         header = _nibabel_header(path)
         if header is None:
             raise
@@ -53,14 +59,11 @@ def nifti_header(path: Path) -> Header:
 def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x), scaled by the header's slope and intercept where it has them, and the grid."""
     geometry = header_of(path).geometry
-    content = _content(path)
-    header = _header_of(content)
+    header = _header_of(first_bytes(path, _SECOND_BYTES))
     dtype = header.get_data_dtype()
     offset = max(int(header.get_data_offset()), int(header["sizeof_hdr"]) + 4)  # some writers leave it 0
-    stored = int(np.prod(header.get_data_shape(), dtype=np.int64))
-    if len(content) < offset + stored * dtype.itemsize:
-        raise _cut_short(path, f"{len(content)} bytes", f"{offset + stored * dtype.itemsize} bytes")
-    voxels = np.frombuffer(content, dtype, stored, offset)
+    stored = math.prod(header.get_data_shape())
+    voxels = np.frombuffer(_content(path, offset + stored * dtype.itemsize), dtype, stored, offset)
     if dtype.names:  # RGB24, RGBA32
         return np.stack([voxels[band].reshape(geometry.shape) for band in dtype.names]), geometry
     slope, intercept = header.get_slope_inter()
@@ -85,14 +88,22 @@ def _joined(volumes: list) -> Any:
     return volumes[0] if len(volumes) == 1 else sitk.JoinSeries(volumes)
 
 
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if not content.startswith(_GZIP):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _cut_short(path, f"{len(content)} bytes: {error}", "a whole gzip file") from None
+def _content(path: Path, n_bytes: int) -> np.ndarray:
+    """The first bytes of the file, unpacked: as many as the header asks for. More is a warning."""
+    refuse_more_than_memory(path, n_bytes)
+    held = path.stat().st_size
+    with open(path, "rb") as file:
+        if file.read(len(GZIP)) == GZIP:
+            file.seek(0)
+            content, surplus = unpack(path, file, n_bytes)
+        else:
+            if held < n_bytes:
+                raise damaged(path, f"{held} bytes", f"{n_bytes} bytes")
+            file.seek(0)
+            content, surplus = np.fromfile(file, np.uint8, n_bytes), held - n_bytes
+    if surplus:
+        logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)
+    return content
 
 
 def _header_of(content: bytes) -> Any:
@@ -170,11 +181,6 @@ def _save_sheared(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> Non
     image = nibabel.Nifti1Image(array if geometry.dimensions == 3 else np.squeeze(array, 2), affine)
     image.set_sform(affine, code=1)
     nibabel.save(image, path)
-
-
-def _cut_short(path: Path, found: str, expected: str) -> UserError:
-    return UserError("the file is cut short or damaged", where=path, found=found, expected=expected,
-                     do="copy it again from its source")
 
 
 for _ending in (".nii", ".nii.gz"):

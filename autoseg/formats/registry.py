@@ -9,10 +9,12 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.files import file_state
+from autoseg.formats.inflate import MOST_UNPACKED
 from autoseg.grids.geometry import Geometry
 from planners.registry import NoTraits, Registry
 
 _CACHED_HEADERS = 4096  # of some hundred bytes each
+MOST_VOXELS_PER_BYTE = 8 * MOST_UNPACKED  # of one bit each
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ class Reader:
 
     `read` returns the file's own number type, so that fractions in a label are noticed. `lossless` says that a label is
     read as it was written. `beside` names the file beside an image that says more about it, where a format has one.
+    `voxels_per_byte` is what one byte of a file can hold at most: a header that claims more is not believed.
     """
 
     header: Callable[[Path], Header]
     read: Callable[[Path], tuple[np.ndarray, Geometry]]  # CDHW
     write: Callable[[Path, np.ndarray, Geometry], None]  # CDHW
     lossless: bool = True
-    beside: Callable[[Path], Path] | None = None
+    beside: Callable[[Path], Path | None] | None = None
+    voxels_per_byte: int = MOST_VOXELS_PER_BYTE
 
 
 READERS: Registry[Reader, NoTraits] = Registry("file ending", NoTraits)
@@ -66,8 +70,9 @@ def reader_of(path: Path) -> Reader:
 
 def parts_of(path: Path) -> list[Path]:
     """An image's file, and the file beside it that says more about it, if there is one."""
-    beside = reader_of(path).beside
-    return [path, *([beside(path)] if beside is not None and beside(path).is_file() else [])]
+    name = reader_of(path).beside
+    beside = None if name is None else name(path)
+    return [path, *([beside] if beside is not None and beside.is_file() else [])]
 
 
 def header_of(path: Path) -> Header:

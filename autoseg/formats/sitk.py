@@ -1,5 +1,7 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
+import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.formats.registry import READERS, Header, Reader
+from autoseg.formats.door import unreadable
+from autoseg.formats.layout import check_text, data_file, layout_of
+from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import write_atomically
 
@@ -35,17 +39,31 @@ def itk_header(path: Path, image_io: str = "") -> Header:
     return Header(geometry, file.GetNumberOfComponents())
 
 
+def text_header(path: Path) -> Header:
+    """Grid and channels of a MetaImage or an NRRD."""
+    check_text(path)
+    return itk_header(path)
+
+
 def read_itk(path: Path) -> tuple[np.ndarray, Geometry]:
-    """Voxels (C, z, y, x) in the file's number type, and the grid."""
+    """Voxels (C, z, y, x) in the file's number type, and the grid; checksums of compressed voxels are compared."""
+    header = header_of(path)
+    shape, n_channels = header.geometry.shape, header.n_channels
+    layout = layout_of(path)
+    if layout is None or not (layout.is_plain or layout.is_compressed):
+        return through_itk(path, header), header.geometry
+    values = layout.read(path, math.prod(shape) * n_channels)
+    if not layout.is_plain:
+        return through_itk(path, header), header.geometry
+    return np.moveaxis(values.reshape(*shape, n_channels), -1, 0), header.geometry
+
+
+def through_itk(path: Path, header: Header) -> np.ndarray:
+    """Voxels (C, z, y, x) as ITK reads them."""
     import SimpleITK as sitk
 
-    header = itk_header(path)
-    try:
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise unreadable(path, error) from None
-    channels_last = array.reshape(*header.geometry.shape, header.n_channels)
-    return np.moveaxis(channels_last, -1, 0), header.geometry
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return np.moveaxis(array.reshape(*header.geometry.shape, header.n_channels), -1, 0)
 
 
 def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
@@ -57,16 +75,16 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
-    whole = path.with_suffix(".mha")
-    write_itk(whole, array_CDHW, geometry)
-    content = whole.read_bytes()
+    with tempfile.TemporaryDirectory(prefix=".partial_", dir=path.parent) as folder:
+        whole = Path(folder) / "whole.mha"
+        write_itk(whole, array_CDHW, geometry)
+        content = whole.read_bytes()
     marker = b"ElementDataFile = LOCAL\n"
     start = content.index(marker)
     voxels = path.with_suffix(".zraw")
     write_atomically(voxels, lambda temporary: temporary.write_bytes(content[start + len(marker):]))
     text = content[:start] + f"ElementDataFile = {voxels.name}\n".encode()
     write_atomically(path, lambda temporary: temporary.write_bytes(text))
-    whole.unlink()
 
 
 def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:
@@ -109,15 +127,6 @@ def refuse_more_than_3d(path: Path, size: Sequence[int]) -> None:
                         do="split it into one file per channel: CASE_0000, CASE_0001, ...")
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
-    """The error of a library as one of ours. ITK's last line says most, but for MetaImage, which blames the name."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("Reason: No such file")] or [type(error).__name__]
-    reason = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
-    return UserError("the file cannot be read", where=path, found=reason.replace(str(path), "").strip(" :"),
-                     do="it may be cut short, damaged or of another format than its ending says; copy it again")
-
-
 for _ending in (".nrrd", ".mha"):
-    READERS.register(_ending)(Reader(itk_header, read_itk, write_itk))
-READERS.register(".mhd")(Reader(itk_header, read_itk, write_mhd))
+    READERS.register(_ending)(Reader(text_header, read_itk, write_itk, beside=data_file))
+READERS.register(".mhd")(Reader(text_header, read_itk, write_mhd, beside=data_file))

@@ -4,6 +4,7 @@ Every image that a dataset or a user names is opened here. Today it is a single 
 source of its own, and what reads cases will not notice.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.door import reading, refuse_impossible_size
+from autoseg.formats.files import file_bytes
 from autoseg.formats.registry import Header, header_of, parts_of, reader_of
 from autoseg.grids.geometry import Geometry
 
@@ -81,18 +84,26 @@ class FileSource:
     path: Path
 
     def files(self) -> list[Path]:
-        return parts_of(self.path)
+        with reading(self.path):
+            return parts_of(self.path)
 
     def header(self) -> Header:
-        header = header_of(_checked(self.path))
-        spacing = np.array(header.geometry.spacing_mm)
-        if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-            raise UserError("the voxel spacing is not positive", where=self.path,
-                            found=f"{header.geometry.spacing_mm} mm (z, y, x)", do="correct the file's header")
+        with reading(self.path):
+            header = header_of(_checked(self.path))
+            spacing = np.array(header.geometry.spacing_mm)
+            if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+                raise UserError("the voxel spacing is not positive", where=self.path,
+                                found=f"{header.geometry.spacing_mm} mm (z, y, x)", do="correct the file's header")
+            held = sum(map(file_bytes, parts_of(self.path)))
+            refuse_impossible_size(self.path, held, math.prod(header.geometry.shape) * header.n_channels,
+                                   reader_of(self.path).voxels_per_byte)
         return header
 
     def read(self) -> tuple[np.ndarray, Geometry]:
-        return reader_of(self.path).read(_checked(self.path))
+        reader = reader_of(self.path)
+        self.header()
+        with reading(self.path):
+            return reader.read(self.path)
 
     def writer(self, geometry: Geometry) -> ResultWriter:
         return FileWriter(geometry)

@@ -6,6 +6,7 @@ That file is CASE.json, `{"spacing": [z, y, x]}` in mm, for CASE_0000.tif and CA
 import functools
 import json
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.formats.natural import flat_geometry
+from autoseg.formats.door import refuse_more_than_memory
+from autoseg.formats.natural import flat_geometry, shown_channels, shown_pixels
 from autoseg.formats.registry import READERS, Header, Reader
-from autoseg.formats.sitk import read_itk, unreadable
+from autoseg.formats.sitk import itk_header, through_itk
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import read_json, write_atomically, write_json
 
@@ -23,38 +25,32 @@ logger = logging.getLogger(__name__)
 
 _CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
 _COLOUR_AXES = "SC"  # samples of a pixel, channels of a microscope
+_VOXELS_PER_BYTE = 2**19  # fax writes a blank row of 65,535 pixels as one bit
 
 
 def tiff_header(path: Path) -> Header:
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            shape, axes = file.series[0].shape, file.series[0].axes
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
-        raise unreadable(path, error) from None
-    colour = _colour_axes(path, axes)
-    space = [n for i, n in enumerate(shape) if i not in colour[:1]]
-    if len(colour) > 1 or len(space) not in (2, 3):
-        raise UserError(f"the file holds a {len(shape)}D volume", where=path, found=f"axes {axes}, {shape}",
-                        expected="one 3D stack or 2D image per file",
-                        do="split it into one file per channel: CASE_0000, CASE_0001, ...")
-    return Header(_geometry(path, space), shape[colour[0]] if colour else 1)
+    with tifffile.TiffFile(path) as file:
+        series = _only_series(path, file)
+        return _header(path, series, _shown_by_pillow(path, file, series))
 
 
 def read_tiff(path: Path) -> tuple[np.ndarray, Geometry]:
-    """Pixels (C, z, y, x) and the grid."""
+    """Pixels (C, z, y, x) and the grid: samples as tifffile reads them where they are plain, else colours as Pillow's."""
     import tifffile
 
-    header = tiff_header(path)
-    try:
-        with tifffile.TiffFile(path) as file:
-            axes, array = file.series[0].axes, file.series[0].asarray()
-    except (tifffile.TiffFileError, OSError, ValueError, RuntimeError) as error:
-        if "imagecodecs" not in str(error):
-            raise unreadable(path, error) from None
-        return _through_itk(path, header), header.geometry  # LZW and the like, which tifffile reads with a package more
-    colour = _colour_axes(path, axes)
+    with tifffile.TiffFile(path) as file:
+        series = _only_series(path, file)
+        is_shown = _shown_by_pillow(path, file, series)
+        header = _header(path, series, is_shown)
+        _check_parts(path, series)
+        refuse_more_than_memory(path, math.prod((*header.geometry.shape, header.n_channels, series.dtype.itemsize)))
+        array = None if is_shown else _plain(series)
+        if array is None:
+            unpacked = _shown_pages if is_shown or _is_safe_in_pillow(series.keyframe) else _unpacked_by_itk
+            return unpacked(path, series, header).reshape(header.n_channels, *header.geometry.shape), header.geometry
+        colour = _colour_axes(path, series.axes)
     if colour:
         array = np.moveaxis(array, colour[0], 0)
     return array.reshape(header.n_channels, *header.geometry.shape), header.geometry
@@ -109,10 +105,120 @@ def _warn_of_missing_spacing(folder: Path, name: str) -> None:
     logger.warning("%s: TIFF stacks without a spacing file such as %s are taken as 1 x 1 x 1 mm", folder, name)
 
 
-def _through_itk(path: Path, header: Header) -> np.ndarray:
-    array: Any = read_itk(path)[0]
-    return array.reshape(header.n_channels, *header.geometry.shape)
+def _header(path: Path, series: Any, is_shown: bool) -> Header:
+    shape, axes = series.shape, series.axes
+    colour = [i for i, axis in enumerate(axes) if axis == "S"] if is_shown else _colour_axes(path, axes)
+    space = [n for i, n in enumerate(shape) if i not in colour[:1]]
+    if len(colour) > 1 or len(space) not in (2, 3):
+        raise UserError(f"the file holds a {len(shape)}D volume", where=path, found=f"axes {axes}, {shape}",
+                        expected="one 3D stack or 2D image per file",
+                        do="split it into one file per channel: CASE_0000, CASE_0001, ...")
+    if is_shown:
+        with _opened(path) as image:
+            image.seek(series.keyframe.index)
+            return Header(_geometry(path, space), shown_channels(path, image))
+    return Header(_geometry(path, space), shape[colour[0]] if colour else 1)
+
+
+def _only_series(path: Path, file: Any) -> Any:
+    """The pages of one size and kind that are the image. Previews (reduced pages) are left out; other pages are refused."""
+    series = file.series[0]
+    others = [other for other in file.series[1:] if not other.keyframe.is_reduced]
+    if others:
+        raise UserError("the pages of the file differ", where=path, expected="pages of one size and kind",
+                        found=f"{len(file.pages)} pages, of {series.shape} and {others[0].shape} pixels",
+                        do="save one stack or one picture per file")
+    if series.is_multifile or any(page is None for page in series.pages):
+        raise UserError("parts of the image lie in other files", where=path, do="save the image as one TIFF")
+    return series
+
+
+def _shown_by_pillow(path: Path, file: Any, series: Any) -> bool:
+    """Whether what is stored is not what is meant: palettes, white as zero, 2 or 4 bits of grey, colours other than RGB.
+
+    Raises UserError where viewers differ in what they show. ImageJ's palettes only colour its screen.
+    """
+    page = series.keyframe
+    colours, bits = page.photometric.name, page.bitspersample
+    orientation = page.tags.valueof("Orientation", 1)
+    if orientation != 1:
+        raise UserError("the picture is stored turned or mirrored, which programs treat differently", where=path,
+                        found=f"orientation {orientation}", expected="1", do="save it again with its first pixel top left")
+    if colours in ("MINISBLACK", "RGB"):
+        return page.samplesperpixel == 1 and bits in (2, 4)
+    if colours == "PALETTE" and file.is_imagej:
+        return False
+    if colours not in ("PALETTE", "MINISWHITE", "SEPARATED", "YCBCR") or bits > 8:
+        raise UserError("the colours are of a kind that programs show differently", where=path,
+                        found=f"{colours} of {bits} bits", expected="grey (black is zero) or RGB",
+                        do="save it again as grey or RGB")
+    return True
+
+
+def _check_parts(path: Path, series: Any) -> None:
+    """A UserError where strips or tiles are missing, which tifffile fills with zeros, or lie beyond the end of the file."""
+    held = path.stat().st_size
+    for page in series.pages:
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        if not places or any(offset == 0 or count == 0 or offset + count > held for offset, count in places):
+            raise UserError("the file cannot be read", where=path, expected="all strips or tiles",
+                            found=f"some that are not within its {held} bytes", do="copy it again from its source")
+
+
+def _plain(series: Any) -> np.ndarray | None:
+    """The samples as they are stored; None where tifffile wants a package more to unpack them (LZW, fax, JPEG)."""
+    try:
+        return np.asarray(series.asarray())
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+            raise
+        return None
+
+
+def _is_safe_in_pillow(page: Any) -> bool:
+    """Whether Pillow leaves plain samples as they are. It swaps bytes that libtiff has swapped already (Pillow 13: 16 and
+    32 bits, big-endian), keeps 8 bits of each colour, and applies an alpha channel or leaves it out.
+    """
+    if page.samplesperpixel == 1:
+        return page.bitspersample <= 8 or page.parent.byteorder == "<"
+    return page.samplesperpixel == 3 and page.bitspersample == 8 and page.photometric.name == "RGB"
+
+
+def _unpacked_by_itk(path: Path, series: Any, header: Header) -> np.ndarray:
+    """Plain samples (C, pages, y, x). ITK turns tiles, and planes of colours, into colours of 8 bits: they are refused."""
+    page = series.keyframe
+    found = itk_header(path).n_channels
+    array = None if page.is_tiled or found != header.n_channels else through_itk(path, header)
+    if array is None or array.dtype != series.dtype.newbyteorder("="):
+        raise UserError("the picture is compressed in a way that is not read", where=path,
+                        found=f"{page.compression.name}, {page.samplesperpixel} samples of {page.dtype}",
+                        do="save it without compression or with deflate, or install the package imagecodecs")
+    return array
+
+
+def _shown_pages(path: Path, series: Any, header: Header) -> np.ndarray:
+    """Pages (C, pages, y, x) as Pillow shows them."""
+    page = series.keyframe
+    with _opened(path) as image:
+        pages = []
+        for number in (page.index for page in series.pages):
+            image.seek(number)
+            if shown_channels(path, image) != header.n_channels:
+                raise UserError("the pages of the file differ in their colours", where=path,
+                                found=f"{shown_channels(path, image)} channels on page {number + 1}",
+                                expected=f"{header.n_channels}, as on the first", do="save them all as grey or as RGB")
+            pages.append(shown_pixels(image))
+    pixels = np.stack(pages, axis=1)
+    is_stored = page.photometric.name == "MINISBLACK" and pixels.dtype.itemsize == series.dtype.itemsize
+    return pixels.astype(series.dtype) if is_stored and pixels.dtype.kind in "iu" else pixels  # Pillow knows fewer types
+
+
+def _opened(path: Path) -> Any:
+    import PIL.Image
+
+    return PIL.Image.open(path, formats=("TIFF",))
 
 
 for _ending in (".tif", ".tiff"):
-    READERS.register(_ending)(Reader(tiff_header, read_tiff, write_tiff, beside=_spacing_file))
+    READERS.register(_ending)(Reader(tiff_header, read_tiff, write_tiff, beside=_spacing_file,
+                                      voxels_per_byte=_VOXELS_PER_BYTE))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from autoseg.base.errors import AutosegError
+from autoseg.base.errors import AutosegError, TooLarge
 from autoseg.base.runtime import is_out_of_memory
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def _result(started: "Future[R] | None", make: Callable[[T], R], task: T) -> R |
         if started is not None:
             try:
                 return started.result()
-            except (MemoryError, RuntimeError) as error:  # beside a prediction there was no memory; alone there may be
+            except (MemoryError, TooLarge, RuntimeError) as error:  # beside a prediction; alone there may be enough
                 if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                     raise
                 error.__traceback__ = None  # its frames hold what the failed attempt had read
