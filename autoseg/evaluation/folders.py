@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, UserError
-from autoseg.base.parallel import DIED, Effort, each_case
+from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.types import CaseScore, Scoring, Summary
@@ -140,4 +140,4 @@ def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:
     """Scores in order. The second case gives the time per case: the first one also loads modules."""
     effort = Effort("scoring", most_voxels(pair.truth for pair in pairs) * BYTES_PER_VOXEL, tried=2,
                     worth_seconds=_SECONDS_WORTH_PROCESSES)
-    return each_case(_score_pair, pairs, workers, effort=effort, died=lambda pair: f"case {pair.name}: {DIED}")
+    return each_case(_score_pair, pairs, workers, effort=effort, died=lambda pair, why: f"case {pair.name}: {why}")
