@@ -79,6 +79,16 @@ def test_an_image_of_one_value_is_warned_of(raw, geometry):
     assert verify(folder).warnings[0].endswith("case0_0000.nii.gz: every voxel is 7")
 
 
+def test_spikes_that_hide_an_image_are_warned_of_with_figures(raw, geometry):
+    folder = raw()
+    image_DHW = np.random.default_rng(0).normal(0.1, 0.02, geometry.shape).astype(np.float32)
+    image_DHW[0, 0, 0] = 1e6
+    write_array(folder / "imagesTr/case0_0000.nii.gz", image_DHW[None], geometry)
+    (warning,) = verify(folder).warnings
+    assert "case0_0000.nii.gz: 1 of 120 voxels hide the contrast of the others: values reach from" in warning
+    assert "to 1e+06" in warning
+
+
 def test_an_optional_channel_of_no_case_is_a_fault(raw):
     folder = raw(n_channels=2, optional_channels=["MR1"])
     for path in (folder / "imagesTr").glob("*_0001.nii.gz"):
