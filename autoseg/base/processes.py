@@ -124,7 +124,7 @@ class WorkerPool:
         return self._pools[number]
 
     def stop(self) -> int | None:
-        """Stop all workers, because one has died: the others finish their case, and get no more. The exit code of the dead."""
+        """Stop all workers, because one has died, whose exit code this is: the others finish their case, and get no more."""
         self.is_broken = True
         return stop_broken(list(self._pools.values()))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.errors import ManyFaults, UserError, as_fault
 from autoseg.base.parallel import Effort, each_case
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
@@ -95,8 +95,8 @@ def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
                 report.values = distinct(label_DHW)
             else:
                 _check_image(path, report)
-        except AutosegError as error:
-            report.faults.append(str(error))
+        except Exception as error:
+            report.faults.append(str(as_fault(error, path)))
     _check_fields_of_view(files, headers, manifest, label_DHW, report)
     return report
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import ManyFaults, UserError, raise_faults
+from autoseg.base.errors import ManyFaults, UserError, as_fault, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.processes import WorkerPool
 from autoseg.clinical.condition_stats import condition_stats, with_widths
@@ -161,8 +161,8 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
         case = load(files, manifest.channels, manifest.labels, registered)
     except ManyFaults as error:
         return Measured(files.name, faults=error.faults)
-    except UserError as error:
-        return Measured(files.name, faults=(str(error),))
+    except Exception as error:
+        return Measured(files.name, faults=(str(as_fault(error, f"case {files.name}")),))
     assert case.label_DHW is not None  # a fault otherwise
     depth, height, width = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
     inside = tuple(slice(*side) for side in (depth, height, width))
@@ -187,8 +187,8 @@ def _spikes(case: Case, manifest: Manifest) -> tuple[str, ...]:
 def _warn_of_spikes(dataset: str, cases: Sequence[Measured]) -> None:
     spiked = [case for case in cases if case.spikes]
     if spiked:
-        logger.warning("%s: %d of %d cases hold intensity spikes; the first is %s, channel %s", dataset, len(spiked), len(cases),
-                       spiked[0].name, spiked[0].spikes[0])
+        logger.warning("%s: %d of %d cases hold intensity spikes; the first is %s, channel %s", dataset, len(spiked),
+                       len(cases), spiked[0].name, spiked[0].spikes[0])
 
 
 def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:

@@ -65,6 +65,6 @@ def describe_spikes(image: np.ndarray) -> str:
         return ""
     least, most = bulk.bounds()
     count = np.count_nonzero(image < least) + np.count_nonzero(image > most)
-    return (f"{count} of {image.size} voxels hide the contrast of the others: values reach from {low:.4g} to {high:.4g}, and "
-            f"nearly all lie between {bulk.low:.4g} and {bulk.high:.4g}; correct or clip them if they mean nothing (z-score "
-            "and rescaling compress them)")
+    return (f"{count} of {image.size} voxels hide the contrast of the others: values reach from {low:.4g} to {high:.4g}, "
+            f"and nearly all lie between {bulk.low:.4g} and {bulk.high:.4g}; correct or clip them if they mean nothing "
+            "(z-score and rescaling compress them)")

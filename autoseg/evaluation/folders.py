@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import UserError, as_fault
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress
 from autoseg.evaluation.score import score_case, summarize
@@ -132,8 +132,8 @@ def _score_pair(pair: _Pair) -> CaseScore | str:
                             do="predict from the image that the label was drawn on")
         return score_case(truth_DHW, predicted_DHW, pair.labels, geometry.spacing_mm, f"case {pair.name}",
                           scoring=pair.scoring, annotated=pair.annotated).model_copy(update={"name": pair.name})
-    except AutosegError as error:
-        return str(error)
+    except Exception as error:
+        return str(as_fault(error, f"case {pair.name}"))
 
 
 def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:

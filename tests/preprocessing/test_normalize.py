@@ -123,7 +123,8 @@ def contrast(image_DHW, lesion_DHW, normal_DHW):
 
 
 @pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01"])
-@pytest.mark.parametrize(("spike", "n_spikes"), [(1e4, 20), (1e6, 20), (-1e6, 20), (1e6, 1), (1e6, 200), (-9999, 8000), (1e38, 20)])
+@pytest.mark.parametrize(("spike", "n_spikes"), [(1e4, 20), (1e6, 20), (-1e6, 20), (1e6, 1), (1e6, 200), (-9999, 8000),
+                                                 (1e38, 20)])
 def test_spikes_and_padding_leave_the_contrast_of_all_other_voxels(name, spike, n_spikes):
     values, lesion, normal = parameter_map(spike, n_spikes)
     image_CDHW = normalize(Part(name=name), values, np.ones(values.shape, dtype=bool))[None]
@@ -136,7 +137,7 @@ def test_spikes_and_padding_leave_the_contrast_of_all_other_voxels(name, spike, 
 @pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01"])
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-9, 1e-3, 1e9, 1e30])
 def test_the_unit_of_an_image_does_not_matter(name, scale):
-    values, lesion, normal = parameter_map(0.3, scale=scale)
+    values, _, _ = parameter_map(0.3, scale=scale)
     image_CDHW = normalize(Part(name=name), values, np.ones(values.shape, dtype=bool))[None]
     round_to_step(image_CDHW, (Part(name=name),))
     usual = normalize(Part(name=name), parameter_map(0.3)[0], np.ones(values.shape, dtype=bool))
