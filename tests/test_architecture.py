@@ -15,7 +15,8 @@ ROOMS = ("base", "workspace", "grids", "formats", "clinical", "datasets", "nn", 
          "prediction", "training", "planning", "explain", "selection", "reporting", "pipeline", "orchestrate", "cli")
 # What reads and writes files. Everybody else calls the functions of these.
 DISK = ("workspace", "formats", "clinical/table.py",
-        "base/memory.py")  # the kernel's files, which say how much memory a container has
+        "base/memory.py",  # the kernel's files, which say how much memory a container has
+        "cli/streams.py")  # the null device
 # Rooms from this one on may ask whether a file is there, to decide what is left to do.
 MAY_ASK = ROOMS[ROOMS.index("prediction"):]
 # Modules of upper rooms that other processes import: those that workers are forked from, and the command that trains a fold.

@@ -1,8 +1,11 @@
 """A user's error: one sentence with what is wrong, where, what was found, what was expected and what to do."""
 
 import difflib
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 _NEAR = 0.8  # how alike (difflib) a key must be to be taken for a typing error
 
@@ -32,6 +35,19 @@ class UserError(AutosegError):
 
 class TooLarge(UserError):
     """A file or case takes more memory than is free now: beside other work, or at all."""
+
+
+def as_fault(error: Exception, where: object) -> AutosegError:
+    """What one case raised, as a fault of this case, so that the others go on: a user's error as it is, any other in words.
+
+    Its traceback goes to the log for `--debug`.
+    """
+    if isinstance(error, AutosegError):
+        return error
+    logger.debug("%s", where, exc_info=error)
+    if isinstance(error, MemoryError):
+        return TooLarge("not enough memory", where=where)
+    return UserError(f"{type(error).__name__}: {error}", where=where)
 
 
 class TrainingFailed(UserError):

@@ -19,6 +19,7 @@ _CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", ("inactive_fil
                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
                 ("total_inactive_file", "total_active_file"), "memory"))
 _MEMBERSHIP = Path("/proc/self/cgroup")
+_KERNEL_COUNTS = Path("/proc/vmstat")
 # Numbers of malloc.h. A larger threshold than this one is refused; requests above it are always given back when freed.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_REQUEST_BYTES, _USUAL_TRIM_BYTES = 32 * 2**20, 128 * 2**10
@@ -29,6 +30,15 @@ def free_host_bytes() -> int:
     import psutil
 
     return max(0, min([psutil.virtual_memory().available, *_left_in_containers(), *_left_of_own_limits()]))
+
+
+def programs_ended_for_memory() -> int | None:
+    """How many programs the system has ended for lack of memory since it started; None where it does not say (not Linux)."""
+    try:
+        counts = dict(line.split() for line in _KERNEL_COUNTS.read_text().splitlines())
+        return int(counts["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 @contextmanager

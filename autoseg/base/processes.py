@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -23,6 +23,8 @@ _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 _IMPORTED_BEFORE = ["autoseg.preprocessing.run", "autoseg.evaluation.folders", "scipy.ndimage", "nibabel", "blosc2"]
 
 _LARGEST_POOL = 32  # a pool of one takes nine file descriptors
+# Exit status of a worker that would have started workers itself while it started, because it ran the user's script again.
+SCRIPT_RUNS_AGAIN = 83
 
 _is_served = False
 _plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them
@@ -65,8 +67,38 @@ def start_at_once() -> bool:
     return _is_served
 
 
+def may_start_workers() -> bool:
+    """Whether this process may have workers of its own: a daemonic one, such as those of `multiprocessing.Pool`, may not.
+
+    A new worker imports the script of its parent. Where that script has no `if __name__ == "__main__":`, the worker comes
+    here as well. It ends with the status SCRIPT_RUNS_AGAIN, from which its parent knows what happened.
+    """
+    this = multiprocessing.current_process()
+    if getattr(this, "_inheriting", False):  # as multiprocessing itself notices it, in a RuntimeError of many lines
+        os._exit(SCRIPT_RUNS_AGAIN)
+    return not this.daemon
+
+
+def script_name() -> str:
+    """The file of the script that runs, or what else is known of it."""
+    return str(getattr(sys.modules["__main__"], "__file__", "the script"))
+
+
+def stop_broken(pools: Sequence[ProcessPoolExecutor]) -> int | None:
+    """Stop pools of which a worker died; its exit code (negative: the signal), None where it is not known.
+
+    A pool that loses a worker ends the others by SIGTERM, so that this signal is given only where there is no other code.
+    """
+    workers = [worker for pool in pools for worker in (getattr(pool, "_processes", None) or {}).values()]
+    for pool in pools:
+        pool.shutdown(wait=True, cancel_futures=True)
+    codes = [worker.exitcode for worker in workers if worker.exitcode]
+    return min(codes, key=lambda code: code == -signal.SIGTERM, default=None)
+
+
 def process_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
     """Processes with the plug-ins of this one. They share its cores, or take `threads` each."""
+    may_start_workers()
     _serve()
     start = _start, (tuple(_plugins), threads or max(1, cores() // workers))
     return ProcessPoolExecutor(workers, multiprocessing.get_context(_METHOD), *start)
@@ -91,11 +123,10 @@ class WorkerPool:
             self._pools[number] = process_pool(1, max(1, cores() // self._n))
         return self._pools[number]
 
-    def stop(self) -> None:
-        """Stop all workers, because one has died: the others finish their case, and get no more."""
+    def stop(self) -> int | None:
+        """Stop all workers, because one has died, whose exit code this is: the others finish their case, and get no more."""
         self.is_broken = True
-        for pool in self._pools.values():
-            pool.shutdown(wait=True, cancel_futures=True)
+        return stop_broken(list(self._pools.values()))
 
     def __enter__(self) -> "WorkerPool":
         return self

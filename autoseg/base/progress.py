@@ -12,14 +12,28 @@ from autoseg.base.ranks import is_first
 T = TypeVar("T")
 
 # A log file gets one line per 20 seconds instead of a thousand.
-_SECONDS_BETWEEN_LINES = 0.2 if sys.stderr.isatty() else 20.0
+_SECONDS_ON_A_TERMINAL, _SECONDS_IN_A_LOG = 0.2, 20.0
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal. Programs without a console have none, others replace it by their own object."""
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError, OSError):  # None or without this question; closed
+        return False
+
+
+def _is_hidden() -> bool:
+    """Whether bars have nowhere to appear, or another process of the same training shows them."""
+    return sys.stderr is None or getattr(sys.stderr, "closed", False) or not is_first()
 
 
 @contextmanager
 def progress_bar(label: str, total: int, unit: str = "case", start: int = 0) -> "Iterator[tqdm[NoReturn]]":
     """A bar to `update()`; what is logged meanwhile appears above it."""
-    with tqdm(total=total, initial=start, desc=label, unit=unit, mininterval=_SECONDS_BETWEEN_LINES, dynamic_ncols=True,
-              smoothing=0.1, disable=not is_first()) as bar:
+    seconds = _SECONDS_ON_A_TERMINAL if on_terminal() else _SECONDS_IN_A_LOG
+    with tqdm(total=total, initial=start, desc=label, unit=unit, mininterval=seconds, dynamic_ncols=True, smoothing=0.1,
+              disable=_is_hidden()) as bar:
         yield bar
 
 
@@ -34,7 +48,7 @@ def inner_bar(label: str, unit: str, least: int) -> Iterator[Callable[[int, int]
     def show(done: int, total: int) -> None:
         nonlocal bar
         if bar is None:
-            if total < least or not sys.stderr.isatty() or not is_first():
+            if total < least or not on_terminal() or not is_first():
                 return
             bar = tqdm(total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True, smoothing=0.1)
         bar.update(done - bar.n)  # less than before where the work begins again with less memory

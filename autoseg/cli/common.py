@@ -7,8 +7,11 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 
+from autoseg.cli.streams import discard_rest, lasting_streams
+
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEMORY = {"m": 2**20, "g": 2**30}
+_STATUS_OF_LOST_OUTPUT = 141  # as the shell reports a program that a closed pipe ended
 
 
 def parser(description: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -61,10 +64,24 @@ def add_outcomes(command: argparse.ArgumentParser) -> None:
 
 def run(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser,
         argv: list[str] | None) -> int:
-    """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug."""
-    options = command.parse_intermixed_args(argv)  # options may stand between the words
-    _set_environment()
-    _configure_logging(options.debug)
+    """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug, 141 where
+    what it printed could not be written.
+    """
+    with lasting_streams() as printed:
+        options = command.parse_intermixed_args(argv)  # options may stand between the words
+        _set_environment()
+        _configure_logging(options.debug)
+        status = _run(main, options, command.prog)
+        printed.flush()
+        if printed.fault is None:
+            return status
+        discard_rest(printed)
+        if not isinstance(printed.fault, BrokenPipeError):  # whoever closed a pipe had read enough
+            print(f"{command.prog}: the output could not be written: {printed.fault}", file=sys.stderr)
+        return status or _STATUS_OF_LOST_OUTPUT
+
+
+def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Namespace, program: str) -> int:
     from autoseg.base.errors import AutosegError
     from autoseg.base.processes import load_plugin
 
@@ -75,10 +92,10 @@ def run(main: Callable[[argparse.Namespace], int | None], command: argparse.Argu
     except AutosegError as error:
         if options.debug:
             traceback.print_exc()
-        print(f"{command.prog}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{command.prog}: stopped", file=sys.stderr)
+        print(f"{program}: stopped", file=sys.stderr)
         return 130
 
 

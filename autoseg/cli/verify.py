@@ -1,14 +1,17 @@
 """autoseg_verify: every fault of a raw dataset at once."""
 
 import argparse
+import shutil
 import sys
 
 from autoseg.cli import common
 
 
 def parser() -> argparse.ArgumentParser:
-    command = common.parser("Check every file of a raw dataset and list all faults at once.", "example: autoseg_verify -d 4")
+    command = common.parser("Check every file of a raw dataset and list all faults at once, by their kind.",
+                            "example: autoseg_verify -d 4")
     command.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
+    command.add_argument("--all", action="store_true", help="print each fault and warning in a line of its own")
     common.add_outcomes(command)
     common.add_workers(command)
     return command
@@ -18,21 +21,29 @@ def main(argv: list[str] | None = None) -> int:
     return common.run(_run, parser(), argv)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     from autoseg.base.processes import expect_workers
 
     if options.workers != 1:
         expect_workers()
     from autoseg import pipeline
-    from autoseg.base.errors import ManyFaults
+    from autoseg.cli.findings_table import counted, findings_table
+    from autoseg.workspace.names import Workspace
 
     report = pipeline.verify(options.dataset, home=options.home, workers=options.workers,
                              allow_outcomes=options.allow_outcome_conditions)
-    for warning in report.warnings:
-        print(f"warning: {warning}")
-    if report.faults:
-        raise ManyFaults(options.dataset, list(report.faults))
-    print(f"{options.dataset}: no fault found")
+    workspace = Workspace.open(options.home)
+    folder = workspace.raw(workspace.dataset(options.dataset))
+    width = shutil.get_terminal_size((120, 24)).columns
+    for texts, word, stream in ((report.faults, "fault", sys.stderr), (report.warnings, "warning", sys.stdout)):
+        if texts and options.all:
+            print("\n".join(f"{word}: {text}" for text in texts), file=stream, flush=True)
+        elif texts:
+            print(f"{findings_table(texts, word, folder, width)}\n", file=stream, flush=True)
+    found = f"{counted(len(report.faults), 'fault')} found" if report.faults else "no fault found"
+    warned = f", {counted(len(report.warnings), 'warning')}" if report.warnings else ""
+    print(f"{options.dataset}: {found}{warned}", file=sys.stderr if report.faults else sys.stdout)
+    return 2 if report.faults else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import AutosegError, ManyFaults, UserError
+from autoseg.base.errors import ManyFaults, UserError, as_fault
 from autoseg.base.parallel import Effort, each_case
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
@@ -18,6 +18,7 @@ from autoseg.datasets.headers import attempt, check_headers, places, reference_o
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import case_bytes, foreground
 from autoseg.datasets.raw import checked_image, checked_label, distinct
+from autoseg.datasets.spikes import describe_spikes
 from autoseg.formats import Header
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.regrid import no_overlap, outside
@@ -94,8 +95,8 @@ def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
                 report.values = distinct(label_DHW)
             else:
                 _check_image(path, report)
-        except AutosegError as error:
-            report.faults.append(str(error))
+        except Exception as error:
+            report.faults.append(str(as_fault(error, path)))
     _check_fields_of_view(files, headers, manifest, label_DHW, report)
     return report
 
@@ -129,6 +130,7 @@ def _check_image(path: Path, report: CaseReport) -> None:
     report.images.append((file_digest(path), path))
     if image_CDHW.min() == image_CDHW.max():
         report.warnings.append(f"{path}: every voxel is {image_CDHW.flat[0]:g}")
+    report.warnings += [f"{path}: {spikes}" for image_DHW in image_CDHW if (spikes := describe_spikes(image_DHW))]
 
 
 def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import ManyFaults, UserError, raise_faults
+from autoseg.base.errors import ManyFaults, UserError, as_fault, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.processes import WorkerPool
 from autoseg.clinical.condition_stats import condition_stats, with_widths
@@ -26,6 +26,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import HashedFile, case_digest, dataset_digest, hashed_files, remember, transforms_of
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.raw import load_case
+from autoseg.datasets.spikes import describe_spikes
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.grids.boxes import box_of_values, boxes_of_values, extent
 from autoseg.grids.components import components
@@ -99,6 +100,7 @@ class Measured:
     coverage: tuple[float, ...] = ()
     channels: tuple[ChannelMeasure | None, ...] = ()
     labels: dict[str, LabelMeasure] = field(default_factory=dict)
+    spikes: tuple[str, ...] = ()  # one text per channel that has them
     faults: tuple[str, ...] = ()
 
 
@@ -122,6 +124,7 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
     raise_faults(dataset.folder, [fault for case in measured for fault in case.faults])
     for case in measured:
         remember(case.hashed)
+    _warn_of_spikes(name, measured)
     known = list(conditions.cases.values())
     channels = manifest.channels
     fingerprint = Fingerprint(
@@ -158,8 +161,8 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
         case = load(files, manifest.channels, manifest.labels, registered)
     except ManyFaults as error:
         return Measured(files.name, faults=error.faults)
-    except UserError as error:
-        return Measured(files.name, faults=(str(error),))
+    except Exception as error:
+        return Measured(files.name, faults=(str(as_fault(error, f"case {files.name}")),))
     assert case.label_DHW is not None  # a fault otherwise
     depth, height, width = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
     inside = tuple(slice(*side) for side in (depth, height, width))
@@ -172,7 +175,20 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
                                       left_right_axis=case.geometry.left_right_axis()),
                     box=(depth, height, width),
                     channels=_channels(case, inside, foreground(case.label_DHW[inside], manifest.labels), n_ranks),
-                    labels=_labels(case.label_DHW, case.geometry, manifest.labels))
+                    labels=_labels(case.label_DHW, case.geometry, manifest.labels), spikes=_spikes(case, manifest))
+
+
+def _spikes(case: Case, manifest: Manifest) -> tuple[str, ...]:
+    texts = ((channel.name, describe_spikes(case.image_CDHW[c])) for c, channel in enumerate(manifest.channels)
+             if case.present_C[c])
+    return tuple(f"{name}: {text}" for name, text in texts if text)
+
+
+def _warn_of_spikes(dataset: str, cases: Sequence[Measured]) -> None:
+    spiked = [case for case in cases if case.spikes]
+    if spiked:
+        logger.warning("%s: %d of %d cases hold intensity spikes; the first is %s, channel %s", dataset, len(spiked),
+                       len(cases), spiked[0].name, spiked[0].spikes[0])
 
 
 def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:

@@ -5,8 +5,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import AutosegError, UserError
-from autoseg.base.parallel import DIED, Effort, each_case
+from autoseg.base.errors import UserError, as_fault
+from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.types import CaseScore, Scoring, Summary
@@ -132,12 +132,12 @@ def _score_pair(pair: _Pair) -> CaseScore | str:
                             do="predict from the image that the label was drawn on")
         return score_case(truth_DHW, predicted_DHW, pair.labels, geometry.spacing_mm, f"case {pair.name}",
                           scoring=pair.scoring, annotated=pair.annotated).model_copy(update={"name": pair.name})
-    except AutosegError as error:
-        return str(error)
+    except Exception as error:
+        return str(as_fault(error, f"case {pair.name}"))
 
 
 def _mapped(pairs: list[_Pair], workers: int) -> Iterator[CaseScore | str]:
     """Scores in order. The second case gives the time per case: the first one also loads modules."""
     effort = Effort("scoring", most_voxels(pair.truth for pair in pairs) * BYTES_PER_VOXEL, tried=2,
                     worth_seconds=_SECONDS_WORTH_PROCESSES)
-    return each_case(_score_pair, pairs, workers, effort=effort, died=lambda pair: f"case {pair.name}: {DIED}")
+    return each_case(_score_pair, pairs, workers, effort=effort, died=lambda pair, why: f"case {pair.name}: {why}")

@@ -3,7 +3,6 @@ may run anywhere.
 """
 
 import logging
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from autoseg.base.progress import duration
+from autoseg.base.progress import duration, on_terminal
 from autoseg.orchestrate.folds import FoldTask
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_model, read_records
@@ -97,7 +96,7 @@ def _running(fold: FoldProgress) -> str:
 @contextmanager
 def shown(overview: Overview, every_seconds: float | None = None) -> Iterator[None]:
     """Show the overview while folds run: a line that changes on a terminal, else a log line from time to time."""
-    terminal = sys.stderr.isatty()
+    terminal = on_terminal()
     period = every_seconds or (_SECONDS_ON_A_TERMINAL if terminal else _SECONDS_IN_A_LOG)
     stop = threading.Event()
     with tqdm(total=0, bar_format="{desc}", dynamic_ncols=True) if terminal else nullcontext() as line:

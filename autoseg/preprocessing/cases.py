@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from autoseg.base.errors import AutosegError, ManyFaults
-from autoseg.base.parallel import DIED, Effort, Named, each_case
+from autoseg.base.parallel import Effort, Named, each_case
 from autoseg.base.processes import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def process_cases(attempt: Callable[[J], str], jobs: Sequence[J], folder: Path, 
         report()
     done: list[str] = []
     faults: list[str] = []
-    outcomes = each_case(attempt, jobs, workers, effort=effort, died=lambda _: DIED, worker_pool=worker_pool)
+    outcomes = each_case(attempt, jobs, workers, effort=effort, died=lambda _, why: why, worker_pool=worker_pool)
     for job, fault in zip(jobs, outcomes, strict=True):
         if fault:
             logger.warning("%s was not %s: %s", job.name, participle, fault)

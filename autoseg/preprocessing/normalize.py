@@ -10,13 +10,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.datasets.spikes import Bulk, bulk_of
 from autoseg.preprocessing.store import STEP, in_cache
 from planners.registry import NoOptions, Registry
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import IntensityStats
 
-# Smallest divisor: a constant channel becomes zero instead of infinite.
-_SMALLEST = 1e-8
+# A deviation below this share of the mean is the rounding of float64: the channel is constant.
+_CONSTANT = 1e-12
+# Rescaling takes the bulk of an image for its range where the range is more times as wide: fewer than 32 of the steps in
+# which it is stored would be left to the bulk.
+_WIDEST_RANGE = 64.0
+# Width of 99 % of a normal distribution, in standard deviations.
+_DEVIATIONS_IN_99_PERCENT = 5.15
 
 
 class Normalizer(Protocol):
@@ -91,14 +97,19 @@ def without_options(normalizer: Normalizer) -> NormalizerFactory:
 def ct(options: NoOptions, context: NormalizerContext) -> Normalizer:
     """Clip to the 0.5 and 99.5 percentile of the dataset's foreground, then z-score with its mean and deviation.
 
-    Absolute units mean the same in every case, so the dataset's statistics serve all.
+    Absolute units mean the same in every case, so the dataset's statistics serve all. Where spikes decide the mean and the
+    deviation, the median and the percentiles take their place. A foreground of one value gives no scale: z-score per case.
     """
     stats = context.stats
     if stats is None:
         raise UserError("the plan has no intensity statistics, which the normalizer 'ct' needs",
                         do="run autoseg_plan_and_preprocess again, or choose 'zscore'")
     low, high = stats.percentile_00_5, stats.percentile_99_5
-    mean, std = np.float32(stats.mean), np.float32(max(stats.std, _SMALLEST))
+    if high <= low:
+        return zscore_of_case
+    mean, std = np.float32(stats.mean), np.float32(stats.std) or np.float32(1)
+    if Bulk(low, high).is_hidden_by(stats.std):
+        mean, std = np.float32(stats.median), np.float32((high - low) / _DEVIATIONS_IN_99_PERCENT)
 
     def clipped_zscore(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
         image = np.clip(image_DHW, low, high).astype(np.float32, copy=False)
@@ -109,14 +120,12 @@ def ct(options: NoOptions, context: NormalizerContext) -> Normalizer:
     return clipped_zscore
 
 
-@NORMALIZERS.register("zscore", near_one=True)
-@without_options
-def zscore(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
+def zscore_of_case(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
     """Mean 0 and deviation 1 over the whole cropped image."""
-    mean, std = _moments(image_DHW)
-    image = image_DHW.astype(np.float32, copy=False) - mean
-    image /= std
-    return image
+    return _zscored(image_DHW)
+
+
+NORMALIZERS.register("zscore", near_one=True)(without_options(zscore_of_case))
 
 
 @NORMALIZERS.register("zscore_masked", near_one=True, zero_outside=True)
@@ -126,17 +135,21 @@ def zscore_masked(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
     image = image_DHW.astype(np.float32)
     inside = image[inside_DHW]
     if inside.size:
-        mean, std = _moments(inside)
-        image[inside_DHW] = (inside - mean) / std
+        image[inside_DHW] = _zscored(inside)
     return image
 
 
 @NORMALIZERS.register("rescale01", near_one=True)
 @without_options
 def rescale01(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
-    """The smallest value becomes 0, the largest 1."""
-    image = image_DHW.astype(np.float32, copy=False) - np.float32(image_DHW.min())
-    image /= np.float32(max(float(image.max()), _SMALLEST))
+    """The smallest value becomes 0, the largest 1; spikes become 0 or 1."""
+    low, high = float(image_DHW.min()), float(image_DHW.max())
+    bulk = bulk_of(image_DHW)
+    if bulk is not None and high - low > _WIDEST_RANGE * bulk.width:
+        low, high = max(low, bulk.bounds()[0]), min(high, bulk.bounds()[1])
+        image_DHW = np.clip(image_DHW, low, high)
+    image = image_DHW.astype(np.float32, copy=False) - np.float32(low)
+    image /= np.float32(image.max()) or np.float32(1)
     return image
 
 
@@ -158,7 +171,31 @@ def none(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
     return image_DHW.astype(np.float32)
 
 
+def _zscored(values: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1, as a new float32 array.
+
+    Where spikes hide the bulk of the values, mean and deviation are those of the values clipped near the bulk. What lies
+    beyond the bound of spikes becomes that bound and the logarithm of the excess: order is kept, and no spike outweighs a
+    patch.
+    """
+    mean, std = _moments(values)
+    bulk = bulk_of(values)
+    if bulk is None or not bulk.is_hidden_by(float(std)):
+        image = values.astype(np.float32, copy=False) - mean
+        image /= std
+        return image
+    mean, std = _moments(np.clip(values, *bulk.bounds(widths=1)))
+    low, high = bulk.bounds()
+    image = np.clip(values, low, high).astype(np.float32, copy=False)
+    image -= mean
+    image /= std
+    for beyond, sign, bound in ((values < low, -1, low), (values > high, 1, high)):
+        excess = np.abs(values[beyond].astype(np.float64) - bound) / float(std)
+        image[beyond] += (sign * np.log1p(excess)).astype(np.float32)
+    return image
+
+
 def _moments(values: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Mean and deviation, summed in float64: a sum of 1e8 float32 voxels would lose digits."""
-    mean = values.mean(dtype=np.float64)
-    return np.float32(mean), np.float32(max(values.std(dtype=np.float64), _SMALLEST))
+    """Mean and deviation, summed in float64: a sum of 1e8 float32 voxels would lose digits. A constant has deviation 1."""
+    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    return np.float32(mean), (np.float32(std) if std > _CONSTANT * abs(mean) else np.float32(0)) or np.float32(1)

@@ -1,7 +1,10 @@
 import functools
+import multiprocessing
 import os
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,12 +56,12 @@ def test_an_error_names_its_case_and_keeps_its_cause(workers):
 
 
 def test_a_worker_that_is_killed_is_a_users_error():
-    with pytest.raises(UserError, match="case0.*ended abruptly, working alone"):
+    with pytest.raises(UserError, match="case0.*ended abruptly, working alone.*exit status 1"):
         list(each_case(dying, CASES[:2], 2))
 
 
 def test_what_kills_its_worker_costs_no_other_case():
-    results = list(each_case(deadly, CASES[:3], 2, died=lambda case: f"{case.name} is lost"))
+    results = list(each_case(deadly, CASES[:3], 2, died=lambda case, why: f"{case.name} is lost"))
     assert results == ["case0", "case1 is lost", "case2"]
 
 
@@ -89,7 +92,7 @@ def test_after_a_death_processes_go_on(monkeypatch):
     started = []
     pool = parallel.process_pool
     monkeypatch.setattr(parallel, "process_pool", lambda n: started.append(n) or pool(n))
-    results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost"))
+    results = list(each_case(deadly, CASES, 2, died=lambda case, why: f"{case.name} is lost"))
     assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
     assert started[0] == started[-1] == 2 and 1 in started
 
@@ -115,7 +118,7 @@ def test_large_cases_and_too_little_memory_are_not_for_a_worker_pool(worker_pool
 
 
 def test_a_worker_pool_of_which_one_died_is_not_asked_again(worker_pool):
-    results = list(each_case(deadly, CASES, 2, died=lambda case: f"{case.name} is lost", worker_pool=worker_pool))
+    results = list(each_case(deadly, CASES, 2, died=lambda case, why: f"{case.name} is lost", worker_pool=worker_pool))
     assert results == ["case0", "case1 is lost", *(f"case{k}" for k in range(2, 9))]
     assert worker_pool.is_broken
     assert len(list(each_case(pid, CASES, 2, worker_pool=worker_pool))) == 9
@@ -137,8 +140,53 @@ def alone_at_it(files: CaseFiles, folder: str) -> str:
 
 def test_after_a_death_in_a_worker_pool_no_case_is_worked_on_twice_at_once(worker_pool, tmp_path):
     work = functools.partial(alone_at_it, folder=str(tmp_path))
-    assert len(list(each_case(work, CASES, 2, died=lambda case: "lost", worker_pool=worker_pool))) == len(CASES)
+    assert len(list(each_case(work, CASES, 2, died=lambda case, why: "lost", worker_pool=worker_pool))) == len(CASES)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_reason_of_a_death_is_given_to_who_asks():
+    _, why = each_case(deadly, CASES[:2], 2, died=lambda case, why: why)
+    assert "exit status 1" in why and "more memory" not in why
+
+
+def test_a_daemonic_process_does_its_cases_itself():
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with context.Pool(1) as pool:  # its processes are daemonic
+        assert len(set(pool.apply(pids_of_two_workers))) == 1
+
+
+def pids_of_two_workers() -> list[int]:
+    return list(each_case(pid, CASES, 2))
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), NotImplementedError("no semaphores")])
+def test_where_no_worker_can_start_the_work_is_done_here(error, monkeypatch, caplog):
+    def no_pool(n):
+        raise error
+
+    monkeypatch.setattr(parallel, "process_pool", no_pool)
+    assert set(each_case(pid, CASES, 2)) == {os.getpid()}
+    assert str(error) in caplog.text and "done in this process" in caplog.text
+
+
+def test_where_every_worker_dies_at_its_start_the_work_is_done_here(monkeypatch, caplog):
+    monkeypatch.setattr(parallel, "process_pool",
+                        lambda n: ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), os._exit, (5,)))
+    assert set(each_case(pid, CASES, 2)) == {os.getpid()}
+    assert "worker processes cannot start here (exit status 5)" in caplog.text
+
+
+def test_a_script_without_a_main_guard_is_told_in_a_line_and_its_work_is_done(tmp_path):
+    script = tmp_path / "users_script.py"
+    script.write_text("from autoseg.base.parallel import each_case\nfrom autoseg.datasets.case import CaseFiles\n"
+                      "cases = [CaseFiles(f'c{k}', ()) for k in range(4)]\n"
+                      "print(list(each_case(str, cases, 2)) == [str(case) for case in cases])\n")
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(root)})
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "users_script.py" in line and '`if __name__ == "__main__":`' in line and "done in this process" in line
 
 
 def test_no_case_is_no_result():

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
+from autoseg.datasets import integrity
 from autoseg.datasets.integrity import verify
 from autoseg.formats import write_array, write_label
 from autoseg.grids.geometry import Geometry
@@ -29,6 +30,23 @@ def test_all_faults_of_all_cases_are_told(raw, geometry, image_DHW, label_DHW):
                   "case3.nii.gz: the grid of the label differs"):
         assert words in text
     assert len(text.splitlines()) == 7
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by nothing"), MemoryError()])
+def test_an_error_of_a_library_is_a_fault_of_its_file_and_ends_no_other_case(raw, monkeypatch, error):
+    folder = raw(n_cases=3)
+    (folder / "imagesTr/case2_0000.nii.gz").write_bytes(b"")
+    read = integrity.checked_image
+
+    def broken(path):
+        if path.name == "case1_0000.nii.gz":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(integrity, "checked_image", broken)
+    first, second = sorted(verify(folder).faults)
+    words = "not enough memory" if isinstance(error, MemoryError) else "ZeroDivisionError: by nothing"
+    assert first.endswith(f"case1_0000.nii.gz: {words}") and "case2_0000.nii.gz: the file is empty" in second
 
 
 def test_workers_find_the_same(raw, geometry, label_DHW):
@@ -77,6 +95,16 @@ def test_an_image_of_one_value_is_warned_of(raw, geometry):
     folder = raw()
     write_array(folder / "imagesTr/case0_0000.nii.gz", np.full((1, 4, 5, 6), 7, np.float32), geometry)
     assert verify(folder).warnings[0].endswith("case0_0000.nii.gz: every voxel is 7")
+
+
+def test_spikes_that_hide_an_image_are_warned_of_with_figures(raw, geometry):
+    folder = raw()
+    image_DHW = np.random.default_rng(0).normal(0.1, 0.02, geometry.shape).astype(np.float32)
+    image_DHW[0, 0, 0] = 1e6
+    write_array(folder / "imagesTr/case0_0000.nii.gz", image_DHW[None], geometry)
+    (warning,) = verify(folder).warnings
+    assert "case0_0000.nii.gz: 1 of 120 voxels hide the contrast of the others: values reach from" in warning
+    assert "to 1e+06" in warning
 
 
 def test_an_optional_channel_of_no_case_is_a_fault(raw):

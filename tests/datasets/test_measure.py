@@ -246,3 +246,14 @@ def test_the_sarcomas_cover_what_is_known_of_them(sarcomas):
     ct, pet, mr = result.coverage
     assert ct == 1 and pet > 0.9 and 0.3 < mr < 0.7
     assert 2 < result.intensities[1].mean < 15 and result.intensities[2].min > 0
+
+
+def test_spikes_are_warned_of_once_for_the_dataset(raw, geometry, caplog):
+    folder = raw(n_cases=3)
+    image_DHW = np.random.default_rng(0).normal(0.1, 0.02, geometry.shape).astype(np.float32)
+    image_DHW[0, 0, 0] = 1e6
+    for case in (0, 2):
+        write_array(folder / f"imagesTr/case{case}_0000.nii.gz", image_DHW[None], geometry)
+    measured(folder)
+    (warning,) = [record.message for record in caplog.records if "spikes" in record.message]
+    assert warning.startswith("Dataset001_Tiny: 2 of 3 cases hold intensity spikes; the first is case0, channel MR0: 1 of")

@@ -140,3 +140,19 @@ def test_two_processes_give_the_scores_of_one(tmp_path, monkeypatch):
         write_label(tmp_path / "predicted" / f"{number:02}.nii.gz", PREDICTED, GRID)
     args = (tmp_path / "truth", tmp_path / "predicted", LABELS, ".nii.gz")
     assert evaluate_folders(*args, 2) == evaluate_folders(*args, 1)
+
+
+def test_an_error_of_a_library_is_a_fault_of_its_case_and_the_others_are_scored(folders, monkeypatch):
+    from autoseg.evaluation import folders as module
+
+    read = module.read_label
+
+    def broken(path):
+        if path.name == "a.nii.gz":
+            raise ZeroDivisionError("by nothing")
+        return read(path)
+
+    monkeypatch.setattr(module, "read_label", broken)
+    summary = evaluate_folders(*folders, LABELS, ".nii.gz")
+    assert [case.name for case in summary.cases] == ["b"]
+    assert "case a: ZeroDivisionError: by nothing" in summary.faults

@@ -102,3 +102,68 @@ def test_what_is_stored_is_rounded_where_the_unit_is_known():
     assert 0 < np.abs(image_CDHW[0] - before[0]).max() <= STEP / 2 < 1e-3 / 4
     assert (image_CDHW[0] / STEP % 1 == 0).all()
     np.testing.assert_array_equal(image_CDHW[1], before[1])
+
+
+def parameter_map(spike, n_spikes=20, scale=1.0, seed=0):
+    """Noise of deviation 0.0125 around 0.05, a lesion of 0.15 in an eighth of the voxels, and spikes; where they are."""
+    generator = np.random.default_rng(seed)
+    lesion_DHW = np.zeros((24, 32, 32), dtype=bool)
+    lesion_DHW[6:18, 8:24, 8:24] = True
+    values_DHW = generator.normal(0.05, 0.0125, lesion_DHW.shape) + 0.1 * lesion_DHW
+    spikes_DHW = np.zeros(lesion_DHW.shape, dtype=bool)
+    spikes_DHW.flat[generator.choice(lesion_DHW.size, n_spikes, replace=False)] = True
+    values_DHW[spikes_DHW] = spike
+    return (values_DHW * scale).astype(np.float32), lesion_DHW & ~spikes_DHW, ~lesion_DHW & ~spikes_DHW
+
+
+def contrast(image_DHW, lesion_DHW, normal_DHW):
+    """Of lesion and normal tissue, in deviations of the noise: 8 in the map as it was made."""
+    inside, outside = image_DHW[lesion_DHW].astype(np.float64), image_DHW[normal_DHW].astype(np.float64)
+    return (inside.mean() - outside.mean()) / outside.std()
+
+
+@pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01"])
+@pytest.mark.parametrize(("spike", "n_spikes"), [(1e4, 20), (1e6, 20), (-1e6, 20), (1e6, 1), (1e6, 200), (-9999, 8000),
+                                                 (1e38, 20)])
+def test_spikes_and_padding_leave_the_contrast_of_all_other_voxels(name, spike, n_spikes):
+    values, lesion, normal = parameter_map(spike, n_spikes)
+    image_CDHW = normalize(Part(name=name), values, np.ones(values.shape, dtype=bool))[None]
+    round_to_step(image_CDHW, (Part(name=name),))
+    assert np.isfinite(image_CDHW).all() and np.abs(image_CDHW).max() < 200
+    assert contrast(image_CDHW[0], lesion, normal) == pytest.approx(8, rel=0.05)
+    assert len(np.unique(image_CDHW[0][normal])) > 20
+
+
+@pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-9, 1e-3, 1e9, 1e30])
+def test_the_unit_of_an_image_does_not_matter(name, scale):
+    values, _, _ = parameter_map(0.3, scale=scale)
+    image_CDHW = normalize(Part(name=name), values, np.ones(values.shape, dtype=bool))[None]
+    round_to_step(image_CDHW, (Part(name=name),))
+    usual = normalize(Part(name=name), parameter_map(0.3)[0], np.ones(values.shape, dtype=bool))
+    np.testing.assert_allclose(image_CDHW[0], usual, atol=STEP)
+
+
+@pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01"])
+@pytest.mark.parametrize("value", [0.1, 7, -1e9, 1e30, 1e-30])
+def test_a_constant_channel_becomes_a_constant(name, value):
+    values = np.full((24, 32, 32), value, np.float32)
+    assert not normalize(Part(name=name), values, np.ones(values.shape, dtype=bool)).any()
+
+
+def test_the_order_of_spikes_is_kept():
+    values, _, _ = parameter_map(1e6)
+    values.flat[:3] = 1e5, 1e8, -1e7
+    scores = normalize(Part(name="zscore"), values, np.ones(values.shape, dtype=bool))
+    assert (np.diff(scores.ravel()[np.argsort(values, axis=None, kind="stable")]) >= 0).all()
+    assert len(set(scores.flat[:3])) == 3
+
+
+def test_ct_with_spikes_in_its_statistics_is_scaled_by_percentiles():
+    stats = STATS.model_copy(update={"mean": 1e4, "std": 1e6, "max": 1e8})
+    assert run("ct", image(8, 0, 30, 1e8), stats=stats) == pytest.approx([0, -8 * 5.15 / 30, 22 * 5.15 / 30, 22 * 5.15 / 30])
+
+
+def test_ct_whose_foreground_has_one_value_keeps_what_lies_around_it():
+    stats = STATS.model_copy(update={"std": 0, "percentile_00_5": 30, "percentile_99_5": 30})
+    assert run("ct", image(0, 0, 30, 30), stats=stats) == [-1, -1, 1, 1]
