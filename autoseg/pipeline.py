@@ -63,6 +63,8 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     raw = Dataset.open(workspace.raw(name))
     if not allow_outcomes:
         raw.refuse_outcomes()
+    for warning in raw.scanned.warnings:
+        logger.warning("%s", warning)
     register(workspace, name, raw, workers or cores())
     transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)

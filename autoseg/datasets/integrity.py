@@ -17,7 +17,7 @@ from autoseg.datasets.digests import file_digest
 from autoseg.datasets.headers import attempt, check_headers, places, reference_of
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import case_bytes, foreground
-from autoseg.datasets.raw import checked_image, checked_label, distinct
+from autoseg.datasets.raw import checked_image, checked_label, distinct, scan_test_files
 from autoseg.formats import Header
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.regrid import no_overlap, outside
@@ -67,18 +67,21 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     except UserError as error:
         return Report((str(error),))
     manifest, cases = dataset.manifest, dataset.scanned.cases
-    faults = [*dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
+    faults = [*dataset.scanned.faults]
+    if not faults:  # else the missing case has its own fault
+        faults += _wrong_count(folder, manifest, len(cases))
     reports = list(each_case(functools.partial(check_case, manifest=manifest), cases, workers, progress,
                              effort=Effort("checking", case_bytes(cases, manifest))))
     for report in reports:
         faults += report.faults
-    warnings = [warning for report in reports for warning in report.warnings]
+    warnings = [*dataset.scanned.warnings, *scan_test_files(folder, manifest),
+                *(warning for report in reports for warning in report.warnings)]
     faults += _channels_of_no_case(folder, manifest, reports)
     odd = _beside_the_images(dataset, [case.name for case in cases], faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, workers)
-    return Report(tuple(faults), tuple(warnings), len(cases))
+    return Report(tuple(dict.fromkeys(faults)), tuple(warnings), len(cases))  # a link to nothing is met twice
 
 
 def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:

@@ -82,6 +82,6 @@ def _mode(image: Any) -> str:
 
 
 for _ending in (".png", ".bmp"):
-    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural))
+    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural, flat=True))
 for _ending in (".jpg", ".jpeg"):
-    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural, lossless=False))
+    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural, lossless=False, flat=True))

@@ -28,7 +28,8 @@ class Reader:
     """How one format is read and written; `read` and `header` raise UserError where the file is not what it should be.
 
     `read` returns the file's own number type, so that fractions in a label are noticed. `lossless` says that a label is
-    read as it was written. `beside` names the file beside an image that says more about it, where a format has one.
+    read as it was written. `beside` names the file beside an image that says more about it, where a format has one. `flat`
+    formats hold 2D images only.
     """
 
     header: Callable[[Path], Header]
@@ -36,6 +37,7 @@ class Reader:
     write: Callable[[Path, np.ndarray, Geometry], None]  # CDHW
     lossless: bool = True
     beside: Callable[[Path], Path] | None = None
+    flat: bool = False
 
 
 READERS: Registry[Reader, NoTraits] = Registry("file ending", NoTraits)

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.files import no_file
 from autoseg.formats.registry import Header, header_of, parts_of, reader_of
 from autoseg.grids.geometry import Geometry
 
@@ -108,11 +109,11 @@ def _checked(path: Path) -> Path:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise UserError("the file is missing", where=path) from None
+        raise no_file(path) from None
     except OSError as error:
         raise UserError("the file cannot be opened", where=path, found=error.strerror) from None
     if not path.is_file():
-        raise UserError("a file was expected", where=path, found="a folder")
+        raise no_file(path)
     if size == 0:
         raise UserError("the file is empty", where=path, found="0 bytes", do="copy it again from its source")
     return path
