@@ -16,8 +16,8 @@ from autoseg.formats.files import Entries, is_file, list_entries, no_file
 _CHANNEL_SUFFIX = re.compile(r"(.+)_(\d{4})")
 _IMAGE_NAME = re.compile(r"(.+?)_(\d{4})(?:\..*)?")  # whatever the ending
 # They lie beside images, but nobody takes them for one.
-_DOCUMENTS = (".json", ".txt", ".csv", ".tsv", ".xls", ".xlsx", ".ods", ".md", ".html", ".pdf", ".yaml", ".yml", ".xml", ".log",
-              ".bval", ".bvec", ".py", ".sh", ".ini", ".db", ".md5", ".sha256", ".bak", ".ds_store")
+_DOCUMENTS = (".json", ".txt", ".csv", ".tsv", ".xls", ".xlsx", ".ods", ".md", ".html", ".pdf", ".yaml", ".yml", ".xml",
+              ".log", ".bval", ".bvec", ".py", ".sh", ".ini", ".db", ".md5", ".sha256", ".bak", ".ds_store")
 _EXAMPLES = 3
 
 Slot = tuple[str, int]  # case and channel
@@ -25,9 +25,10 @@ Slot = tuple[str, int]  # case and channel
 
 @dataclass(frozen=True)
 class LostFile:
-    """A file that is not used although nothing else holds what it holds: what is wrong with it, and of which case it is."""
+    """A file that is not used although nothing else holds what it holds: what is wrong with it, and where it belongs."""
 
     case: str
+    channel: int
     sentence: str
 
 
@@ -131,10 +132,10 @@ def _without_duplicates(folder: Path, named: list[tuple[Slot, Path]]) -> tuple[d
     paths_of: dict[Slot, list[Path]] = {}
     for slot, path in named:
         paths_of.setdefault(slot, []).append(path)
-    lost = [LostFile(case, str(UserError("several files have one place", where=folder, expected="one file",
-                                         found=" and ".join(path.name for path in paths),
-                                         do="remove or rename the others")))
-            for (case, _), paths in paths_of.items() if len(paths) > 1]
+    lost = [LostFile(case, channel, str(UserError("several files have one place", where=folder, expected="one file",
+                                                           found=" and ".join(path.name for path in paths),
+                                                  do="remove or rename the others")))
+            for (case, channel), paths in paths_of.items() if len(paths) > 1]
     ambiguous = {fault.case for fault in lost}
     return {slot: paths[0] for slot, paths in paths_of.items() if slot[0] not in ambiguous}, lost
 
@@ -147,7 +148,7 @@ def _others(folder: Path, entries: Entries, used: list[Path], file_ending: str,
     for path in sorted({*entries.files, *entries.broken} - taken):
         slot = None if path.name.lower().endswith(_DOCUMENTS) or path.name.startswith(".") else lost_slot(path)
         if slot is not None:
-            lost.append(LostFile(slot[0], _not_read(path, slot, file_ending)))
+            lost.append(LostFile(*slot, _not_read(path, slot, file_ending)))
         elif not path.name.startswith(".") or known_ending(path.name) is not None:
             idle.append(path)
     folders = [path for path in entries.folders if path not in taken and not path.name.startswith(".")]

@@ -67,9 +67,7 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     except UserError as error:
         return Report((str(error),))
     manifest, cases = dataset.manifest, dataset.scanned.cases
-    faults = [*dataset.scanned.faults]
-    if not faults:  # else the missing case has its own fault
-        faults += _wrong_count(folder, manifest, len(cases))
+    faults = [*dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
     reports = list(each_case(functools.partial(check_case, manifest=manifest), cases, workers, progress,
                              effort=Effort("checking", case_bytes(cases, manifest))))
     for report in reports:

@@ -49,7 +49,8 @@ def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     """The training cases; voxels are not read.
 
     Faults: no case, a case without a label, a label without a case, a name without a channel, a link to nothing, two files
-    for one channel, a file that is not used though its case lacks what it holds. Warnings: all others that are not used.
+    for one channel, a file that is not used though its case lacks what it holds. Warnings: all others that are not used, and
+    what is lost of optional channels, which then are absent.
     """
     images, labels = folder / "imagesTr", folder / "labelsTr"
     if manifest.cases is not None:
@@ -61,12 +62,18 @@ def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     found = sort_images(images, manifest.file_ending)
     masks = sort_labels(labels, manifest.file_ending, found.slots)
     scanned.faults += [no_suffix(path) for path in found.unnamed]
+    optional = {k for k, channel in enumerate(manifest.channels) if not (channel.required or channel.reference)}
     if found.slots or found.unnamed:
-        scanned.faults += [lost.sentence for lost in (*found.lost, *masks.lost)]
+        for lost in (*found.lost, *masks.lost):
+            is_absent = lost.channel in optional and lost.case in found.slots
+            (scanned.warnings if is_absent else scanned.faults).append(lost.sentence)
     elif is_folder(images):
         scanned.faults.append(str(_nothing(images, f"CASE_0000{manifest.file_ending}")))
     for name, channels in sorted(found.slots.items()):
-        files = CaseFiles(name, _slots(channels, len(manifest.channels)), masks.slots.get(name, {}).get(0))
+        absent = {k: path for k, path in channels.items() if k in optional and not is_file(path)}
+        scanned.warnings += broken_files(absent.values())
+        present = {k: path for k, path in channels.items() if k not in absent} or channels
+        files = CaseFiles(name, _slots(present, len(manifest.channels)), masks.slots.get(name, {}).get(0))
         scanned.cases.append(files)
         scanned.faults += broken_files((*files.images, files.label))
     scanned.faults += _unpaired(found, masks, labels, images, manifest.file_ending)

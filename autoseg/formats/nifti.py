@@ -178,4 +178,4 @@ def _cut_short(path: Path, found: str, expected: str) -> UserError:
 
 
 for _ending in (".nii", ".nii.gz"):
-    READERS.register(_ending)(Reader(nifti_header, read_nifti, write_nifti))
+    READERS.register(_ending)(Reader(nifti_header, read_nifti, write_nifti, reads_channels=False))

@@ -29,7 +29,7 @@ class Reader:
 
     `read` returns the file's own number type, so that fractions in a label are noticed. `lossless` says that a label is
     read as it was written. `beside` names the file beside an image that says more about it, where a format has one. `flat`
-    formats hold 2D images only.
+    formats hold 2D images only; `reads_channels` says that several channels are read as they were written.
     """
 
     header: Callable[[Path], Header]
@@ -38,6 +38,7 @@ class Reader:
     lossless: bool = True
     beside: Callable[[Path], Path] | None = None
     flat: bool = False
+    reads_channels: bool = True
 
 
 READERS: Registry[Reader, NoTraits] = Registry("file ending", NoTraits)

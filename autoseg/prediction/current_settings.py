@@ -1,11 +1,16 @@
 """Whether cross-validation has decided how to predict a dataset, and whether what it decided on is still there."""
 
+import logging
+
 from autoseg.base.errors import UserError
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import InferenceSettings
 from autoseg.prediction.models import trained_model
 from autoseg.workspace.files import read_model
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def read_current_settings(workspace: Workspace, dataset: str | None = None) -> InferenceSettings | None:
@@ -26,6 +31,32 @@ def read_current_settings(workspace: Workspace, dataset: str | None = None) -> I
     settings = read_model(path, InferenceSettings)
     check_current(workspace, settings)
     return settings
+
+
+def settings_of_model(model: ModelFolder, *, apply: bool) -> InferenceSettings | None:
+    """What `inference.json` of its dataset says, where it chose all finished folds of this model and nothing else.
+
+    None where it did not, where nothing was chosen, or without `apply`; the log says what a prediction then leaves out.
+    """
+    workspace = Workspace(model.path.parent.parent.parent.parent)
+    path = workspace.inference_settings(model.dataset)
+    if not path.is_file():
+        return None
+    difference = ""
+    try:
+        settings = read_model(path, InferenceSettings)
+        check_current(workspace, settings)
+        (member, *others) = settings.members
+        if others or (member.planner, member.configuration, member.folds) != (model.planner, model.configuration, model.folds):
+            difference = f"it chose {' + '.join(chosen.title for chosen in settings.members)}"
+        elif apply:
+            logger.info("postprocessing and quality control are as %s says", path)
+            return settings
+    except UserError as error:
+        difference = str(error)
+    logger.warning("the postprocessing that %s has chosen is not applied%s; it is, where nothing but the dataset is named "
+                   "with -d", path, f" ({difference})" if difference else "")
+    return None
 
 
 def check_current(workspace: Workspace, settings: InferenceSettings) -> None:

@@ -62,6 +62,9 @@ class ConfigurationModel:
             raise UserError("the folder of a model bears the name of its configuration", where=trained.path,
                             expected=", ".join(plan.configurations), do="give the folder its name back")
         wanted = tuple(map(str, folds)) if folds else trained.folds
+        if not folds and trained.folds_left_out:
+            logger.warning("%s: fold %s is finished, but does not predict beside the others; name it with -f to use it",
+                           trained.path, ", ".join(trained.folds_left_out))
         for fold in wanted:
             if not trained.fold(fold).is_finished:
                 raise UserError(f"fold {fold} is not trained", where=trained.path,

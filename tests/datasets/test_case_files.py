@@ -42,22 +42,36 @@ def test_an_optional_channel_of_another_ending_is_present(raw):
 
 
 def test_a_link_to_nothing_is_a_fault_with_its_target(raw):
-    folder = raw(n_channels=2, optional_channels=["MR1"])
-    link = folder / "imagesTr/case0_0001.nii.gz"
+    folder = raw()
+    link = folder / "imagesTr/case0_0000.nii.gz"
     link.unlink()
-    link.symlink_to("/archive/pet.nii.gz")
+    link.symlink_to("/archive/ct.nii.gz")
     (fault,) = verify(folder).faults
-    assert "case0_0001.nii.gz: the link leads to nothing (found: a link to /archive/pet.nii.gz)" in fault
+    assert "case0_0000.nii.gz: the link leads to nothing (found: a link to /archive/ct.nii.gz)" in fault
     with pytest.raises(UserError, match="the link leads to nothing"):
         _ = Dataset.open(folder).cases
 
 
-@pytest.mark.parametrize("name", ["case0_0001.dcm", "case0_0001.png", "case0_0001.nii.bz2"])
-def test_a_channel_that_no_reader_takes_is_a_fault(raw, name):
+def test_an_optional_channel_that_is_a_link_to_nothing_is_absent_and_named(raw):
     folder = raw(n_channels=2, optional_channels=["MR1"])
+    link = folder / "imagesTr/case0_0001.nii.gz"
+    link.unlink()
+    link.symlink_to("/archive/pet.nii.gz")
+    report = verify(folder)
+    assert report.faults == () and "case0_0001.nii.gz: the link leads to nothing" in report.warnings[0]
+    assert Dataset.open(folder).case("case0").images[1] is None
+
+
+@pytest.mark.parametrize("name", ["case0_0001.dcm", "case0_0001.png", "case0_0001.nii.bz2"])
+def test_a_channel_that_no_reader_takes_is_a_fault_or_of_an_optional_one_a_warning(raw, name):
+    folder = raw(n_channels=2)
     (folder / "imagesTr/case0_0001.nii.gz").rename(folder / "imagesTr" / name)
-    (fault,) = verify(folder).faults
-    assert f"{name}: the file is not used, and case case0 lacks what it holds" in fault and "convert the file" in fault
+    sentence = f"{name}: the file is not used, and case case0 lacks what it holds"
+    assert sentence in verify(folder).faults[0] and "convert the file" in verify(folder).faults[0]
+    folder = raw(n_channels=2, optional_channels=["MR1"])
+    (folder / "imagesTr/case0_0001.nii.gz").unlink()
+    report = verify(folder)
+    assert report.faults == () and sentence in report.warnings[0]
 
 
 def test_a_label_that_no_reader_takes_is_the_fault_of_its_case(raw):
@@ -70,8 +84,9 @@ def test_a_label_that_no_reader_takes_is_the_fault_of_its_case(raw):
 def test_two_files_of_one_channel_are_a_fault(raw):
     folder = raw()
     (folder / "imagesTr/case0_0000.nii").write_bytes(b"x")
-    (fault,) = verify(folder).faults
-    assert "several files have one place (found: case0_0000.nii and case0_0000.nii.gz" in fault
+    with pytest.raises(UserError) as raised:
+        _ = Dataset.open(folder).cases
+    assert "several files have one place (found: case0_0000.nii and case0_0000.nii.gz" in str(raised.value)
 
 
 def test_what_no_case_lacks_is_only_warned_of(raw):
