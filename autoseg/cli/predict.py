@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
                            "coarse pass misses is lost (default: off)")
     arguments.add_argument("--table", type=Path, metavar="FILE",
                            help="clinical table of the cases (default: the training table's name in the input folder)")
-    arguments.add_argument("--keep_existing", action="store_true", help="skip cases of which everything is there already, unless other models made it")
+    arguments.add_argument("--keep_existing", action="store_true",
+                           help="skip cases of which everything is there already, unless other models made it")
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_device(arguments)

@@ -114,7 +114,8 @@ def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPre
         except Exception as error:
             fault = str(_as_fault(error))
             logger.warning("%s was not predicted: %s", task[0].name, fault)
-            faults.append(fault if task[0].name in fault else f"case {task[0].name}: {fault}")
+            names = [f"case {task[0].name}", *(path.name for path in task[0].images if path is not None)]
+            faults.append(fault if any(name in fault for name in names) else f"case {task[0].name}: {fault}")
 
     prefetched = prefetch(tasks, lambda task: _ready(predictor, task[0], cases),
                           lambda task, following: _both_fit(predictor, task[0], following[0], all_heads=any(outputs)))

@@ -19,6 +19,7 @@ from autoseg.datasets.case import Case, CaseFiles, PreparedCase
 from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
 from autoseg.formats.files import combined_digest, digest, is_folder
+from autoseg.prediction.arrays import check_case
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
@@ -113,7 +114,7 @@ class Predictor:
             trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
         else:
             trained = choose_model(Workspace.open(home), name, configuration, planner)
-        members = [ConfigurationModel.open(folder=trained.path, folds=folds, device=device, mirroring=mirroring,
+        members = [ConfigurationModel.open(trained, folds=folds, device=device, mirroring=mirroring,
                                            skip_background=skip_background)]
         is_named = folder is None or folds is not None
         settings = settings_of_model(trained, apply=not is_named)
@@ -128,9 +129,9 @@ class Predictor:
         logger.info("as %s says: %s", workspace.inference_settings(settings.dataset),
                     " + ".join(member.title for member in settings.members))
         runtime = open_runtime(device)
-        folders = [workspace.model(settings.dataset, member.planner, member.configuration).path
+        folders = [trained_model(workspace.model(settings.dataset, member.planner, member.configuration))
                    for member in settings.members]
-        members = [ConfigurationModel.open(folder=folder, folds=member.folds, device=str(runtime.device),
+        members = [ConfigurationModel.open(folder, folds=member.folds, device=str(runtime.device),
                                            mirroring=mirroring, skip_background=skip_background)
                    for folder, member in zip(folders, settings.members, strict=True)]
         return cls(members, settings.postprocessing, settings.quality_control)
@@ -200,6 +201,7 @@ class Predictor:
         """The case as far as it can be made ready without a model. What one model alone will see is prepared, and the
         voxels of the file are freed.
         """
+        check_case(case, self.plan)
         member = self.members[0]
         if len(self.members) > 1 or member.previous is not None:
             return ReadyCase(case)
@@ -230,7 +232,8 @@ class Predictor:
         return self.predict(self.load(cases.files[0], cases.conditions), probabilities)
 
     def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
-        """As `predict_ready`."""
+        """As `predict_ready`. Raises UserError where the case's arrays are not what the model takes."""
+        check_case(case, self.plan)
         return self.predict_ready(ReadyCase(case), probabilities, uncertainty)
 
     def predict_ready(self, ready: ReadyCase, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
