@@ -78,6 +78,8 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     if not allow_outcomes:
         raw.refuse_outcomes()
     raw.refuse_regions()
+    for warning in raw.scanned.warnings:
+        logger.warning("%s", warning)
     register(workspace, name, raw, workers or cores())
     transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)

@@ -14,13 +14,16 @@ def parser() -> argparse.ArgumentParser:
                               "example: autoseg_predict -i imgs -o masks")
     arguments.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
                            help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
-    arguments.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the masks")
+    arguments.add_argument("-o", "--output", required=True, type=Path, metavar="PATH",
+                           help="folder for the masks, or for one case the file of its mask, such as mask.nii.gz")
     arguments.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
     arguments.add_argument("-c", "--configuration", metavar="C",
                            help="configuration of the model (default: from inference.json, else the best validation Dice)")
     arguments.add_argument("-p", "--planner", metavar="NAME", help="planner of the model (default: likewise)")
-    arguments.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished)")
-    arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
+    arguments.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished with "
+                           "a number; `all` counts only where there is no other)")
+    arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p; "
+                           "where inference.json has chosen this model alone, its postprocessing is applied")
     arguments.add_argument("--save_probabilities", action="store_true",
                            help="also write CASE_probabilities, one channel per class")
     arguments.add_argument("--save_uncertainty", action="store_true",
@@ -33,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
                            "coarse pass misses is lost (default: off)")
     arguments.add_argument("--table", type=Path, metavar="FILE",
                            help="clinical table of the cases (default: the training table's name in the input folder)")
-    arguments.add_argument("--keep_existing", action="store_true", help="skip cases whose mask is there already")
+    arguments.add_argument("--keep_existing", action="store_true",
+                           help="skip cases of which everything is there already, unless other models made it")
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_device(arguments)
@@ -59,7 +63,7 @@ def _run(options: argparse.Namespace) -> None:
             masks = pipeline.predict(options.input, options.output, **arguments)
         else:
             masks = cluster.predict(nodes, options.input, options.output, **arguments)
-    print(f"{len(masks)} masks written to {options.output}")
+    print(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'} written to {options.output}")
 
 
 if __name__ == "__main__":

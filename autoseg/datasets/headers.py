@@ -101,7 +101,8 @@ def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Seq
         by_file = "; ".join(f"{n} in {path.name}" for path, n in zip(present, counts, strict=True))
         return [str(UserError("the number of channels is wrong", where=where, found=f"{sum(counts)} ({by_file})",
                               expected=f"{len(channels)} ({names})",
-                              do="give one file per channel: CASE_0000, CASE_0001, ..."))]
+                              do="give one file per channel: CASE_0000, CASE_0001, ...; where the last four digits are the "
+                              "patient's, add the channel's: CASE_0001_0000"))]
     if set(counts) != {1}:
         return []
     ending = known_ending(present[0].name) or present[0].suffix

@@ -17,7 +17,7 @@ from autoseg.datasets.digests import file_digest
 from autoseg.datasets.headers import attempt, check_headers, places, reference_of
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import case_bytes, foreground
-from autoseg.datasets.raw import checked_image, checked_label, distinct
+from autoseg.datasets.raw import checked_image, checked_label, distinct, scan_test_files
 from autoseg.datasets.spikes import describe_spikes
 from autoseg.formats import Header
 from autoseg.grids.geometry import Geometry
@@ -73,13 +73,14 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
                              effort=Effort("checking", case_bytes(cases, manifest))))
     for report in reports:
         faults += report.faults
-    warnings = [warning for report in reports for warning in report.warnings]
+    warnings = [*dataset.scanned.warnings, *scan_test_files(folder, manifest),
+                *(warning for report in reports for warning in report.warnings)]
     faults += _channels_of_no_case(folder, manifest, reports)
     odd = _beside_the_images(dataset, [case.name for case in cases], faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, workers)
-    return Report(tuple(faults), tuple(warnings), len(cases))
+    return Report(tuple(dict.fromkeys(faults)), tuple(warnings), len(cases))  # a link to nothing is met twice
 
 
 def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:

@@ -129,7 +129,7 @@ def _file_ending(document: Document) -> str:
     if ending.lower() not in READERS.names():
         document.fault(("file_ending",), f"the file ending is not known{hint(ending, READERS.names(), near=0.6)}",
                        found=shown(ending), expected=", ".join(READERS.names()))
-    return ending
+    return ending.lower()
 
 
 def _n_training(document: Document) -> int | None:

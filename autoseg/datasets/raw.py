@@ -6,8 +6,7 @@ An image is CASE_0000, CASE_0001, ... (four digits, the channel); its label is C
 
 import functools
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,91 +14,105 @@ import numpy as np
 
 from autoseg.base.errors import UserError, raise_faults
 from autoseg.datasets.case import Case, CaseFiles
+from autoseg.datasets.case_files import (
+    SortedFolder,
+    broken_files,
+    channel_of,
+    examples,
+    no_suffix,
+    sort_images,
+    sort_labels,
+    stem_of,
+    twins,
+)
 from autoseg.datasets.headers import Place, attempt, check_headers, places, reference_of
 from autoseg.datasets.manifest import ListedCase, Manifest
-from autoseg.formats import ending_of, known_ending, open_source, read_image, read_label
+from autoseg.formats import ending_of, open_source, read_image, read_label
 from autoseg.formats.door import refuse_more_than_memory, within_memory
-from autoseg.formats.files import is_file, is_folder, list_files
+from autoseg.formats.files import is_file, is_folder, list_entries
 from autoseg.grids.regrid import regrid
 from autoseg.grids.transform import Transform
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
 
 _FEW_VALUES = 8  # of which each is looked for by itself
-_CHANNEL_SUFFIX = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass
 class ScannedCases:
-    """The cases of a raw dataset, in the order of their names, and what is wrong with the set of files."""
+    """Cases in the order of their names, what is wrong with the set of files, and which files are not used."""
 
     cases: list[CaseFiles] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-
-
-def find_training_cases(folder: Path, manifest: Manifest) -> tuple[CaseFiles, ...]:
-    """The training cases in the order of their names.
-
-    Raises UserError or ManyFaults: no case, a case without a label, a label without a case, a stray file.
-    """
-    scanned = scan_training_cases(folder, manifest)
-    raise_faults(folder, scanned.faults)
-    return tuple(scanned.cases)
+    warnings: list[str] = field(default_factory=list)
 
 
 def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     """The training cases; voxels are not read.
 
-    Faults: no case, a case without a label, a label without a case, a stray file.
+    Faults: no case, a case without a label, a label without a case, a name without a channel, a link to nothing, two files
+    for one channel, a file that is not used though its case lacks what it holds. Warnings: all others that are not used, and
+    what is lost of optional channels, which then are absent.
     """
-    if manifest.cases is not None:
-        return _listed_cases(folder, manifest.cases, len(manifest.channels))
-    scanned = ScannedCases()
     images, labels = folder / "imagesTr", folder / "labelsTr"
-    for part in (images, labels):
-        if not is_folder(part):
-            scanned.faults.append(str(UserError("the folder is missing", where=part)))
-    paths = [path for path in list_files(images) if path.name.endswith(manifest.file_ending)]
-    grouped, stray = _by_case(paths, manifest.file_ending)
-    scanned.faults += [_no_suffix(path, manifest.file_ending) for path in stray]
-    masks = {path.name[:-len(manifest.file_ending)]: path for path in list_files(labels)
-             if path.name.endswith(manifest.file_ending)}
-    for name, channels in sorted(grouped.items()):
-        scanned.cases.append(CaseFiles(name, _slots(channels, len(manifest.channels)), masks.get(name)))
-        if name not in masks:
-            scanned.faults.append(str(UserError("the case has no label", where=f"case {name}",
-                                              expected=labels / f"{name}{manifest.file_ending}",
-                                              do="add the label or take the images out of imagesTr")))
-    scanned.faults += [str(UserError("the label has no image", where=masks[name],
-                                   expected=images / f"{name}_0000{manifest.file_ending}",
-                                   do="add the image or take the label out of labelsTr"))
-                     for name in sorted(masks.keys() - grouped.keys())]
-    if not paths and is_folder(images):
+    if manifest.cases is not None:
+        scanned = _listed_cases(folder, manifest.cases, len(manifest.channels))
+        scanned.warnings += _unlisted(scanned.cases, (images, labels))
+        return scanned
+    scanned = ScannedCases(faults=[str(UserError("the folder is missing", where=part)) for part in (images, labels)
+                                   if not is_folder(part)])
+    found = sort_images(images, manifest.file_ending)
+    masks = sort_labels(labels, manifest.file_ending, found.slots)
+    scanned.faults += [no_suffix(path) for path in found.unnamed]
+    optional = {k for k, channel in enumerate(manifest.channels) if not (channel.required or channel.reference)}
+    if found.slots or found.unnamed:
+        for lost in (*found.lost, *masks.lost):
+            is_absent = lost.channel in optional and lost.case in found.slots
+            (scanned.warnings if is_absent else scanned.faults).append(lost.sentence)
+    elif is_folder(images):
         scanned.faults.append(str(_nothing(images, f"CASE_0000{manifest.file_ending}")))
+    for name, channels in sorted(found.slots.items()):
+        absent = {k: path for k, path in channels.items() if k in optional and not is_file(path)}
+        scanned.warnings += broken_files(absent.values())
+        present = {k: path for k, path in channels.items() if k not in absent} or channels
+        files = CaseFiles(name, _slots(present, len(manifest.channels)), masks.slots.get(name, {}).get(0))
+        scanned.cases.append(files)
+        scanned.faults += broken_files((*files.images, files.label))
+    scanned.faults += _unpaired(found, masks, labels, images, manifest.file_ending)
+    scanned.warnings += [*found.warnings, *masks.warnings, *twins(found.slots)]
     return scanned
 
 
+def scan_test_files(folder: Path, manifest: Manifest) -> list[str]:
+    """What a prediction of the dataset's own test images, `imagesTs`, would leave out; nothing where there are none."""
+    images = folder / "imagesTs"
+    if not is_folder(images):
+        return []
+    scanned = _cases_of_folder(images, len(manifest.channels), manifest.file_ending)
+    broken = [fault for files in scanned.cases for fault in broken_files(files.images)]
+    return [*scanned.faults, *broken, *scanned.warnings]
+
+
 def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> tuple[CaseFiles, ...]:
+    """The cases of `scan_cases`. Raises UserError or ManyFaults where a file is left out."""
+    scanned = scan_cases(path, channels, file_ending)
+    raise_faults(path, scanned.faults)
+    return tuple(scanned.cases)
+
+
+def scan_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> ScannedCases:
     """The cases to predict: of a folder, or of one file with those of its case's other channels beside it.
 
-    The dataset's ending is taken where the folder has such files, else any one format that can be read. With a single
-    channel the suffix `_0000` may be left out. Raises UserError or ManyFaults.
+    Formats are taken as in training; where a folder has none of these, any that can be read. With a single channel the
+    suffix `_0000` may be left out. Each fault names a file that is left out, or a channel of two files; the other cases
+    can be predicted. Raises UserError where there is no image at all.
     """
     if not is_folder(path):
-        return (_case_of(path, channels),)
-    paths = list_files(path)
-    matching = [file for file in paths if file.name.endswith(file_ending)]
-    if not matching:
-        endings = {ending for file in paths if (ending := known_ending(file.name)) is not None}
-        if len(endings) != 1:
-            raise _nothing(path, f"CASE_0000{file_ending}")
-        file_ending = endings.pop()
-        matching = [file for file in paths if known_ending(file.name) == file_ending]
-    grouped, stray = _by_case(matching, file_ending)
-    if len(channels) == 1 and not grouped:
-        grouped, stray = {_stem(file, file_ending): {0: file} for file in stray}, []
-    raise_faults(path, [_no_suffix(file, file_ending) for file in stray])
-    return tuple(CaseFiles(name, _slots(files, len(channels))) for name, files in sorted(grouped.items()))
+        return _case_of(path, channels, file_ending)
+    scanned = _cases_of_folder(path, len(channels), file_ending)
+    if not scanned.cases and not scanned.faults:
+        raise _nothing(path, f"CASE_0000{file_ending}")
+    return scanned
 
 
 def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None = None,
@@ -216,46 +229,56 @@ def _listed_cases(folder: Path, listed: Sequence[ListedCase], n_channels: int) -
     return scanned
 
 
-def _case_of(path: Path, channels: Sequence[ChannelSpec]) -> CaseFiles:
+def _unlisted(cases: Sequence[CaseFiles], folders: Sequence[Path]) -> list[str]:
+    """Files of the usual folders that dataset.json does not name among its cases."""
+    named = {path.absolute() for case in cases for path in (*case.images, case.label) if path is not None}
+    idle = {folder: [path for path in list_entries(folder).files if path.absolute() not in named] for folder in folders}
+    return [f"{folder}: dataset.json lists its cases, and {len(paths)} files here are not among them ({examples(paths)})"
+            for folder, paths in idle.items() if paths]
+
+
+def _unpaired(found: SortedFolder, masks: SortedFolder, labels: Path, images: Path, file_ending: str) -> list[str]:
+    """Cases without a label, and labels without a case; what a lost file explains is left to its own fault."""
+    lost = {fault.case for fault in (*found.lost, *masks.lost)}
+    faults = [str(UserError("the case has no label", where=f"case {name}", expected=labels / f"{name}{file_ending}",
+                            do="add the label or take the images out of imagesTr"))
+              for name in sorted(found.slots.keys() - masks.slots.keys() - lost)]
+    for name in sorted(masks.slots.keys() - found.slots.keys() - lost):
+        slot, do = channel_of(name), "add the image or take the label out of labelsTr"
+        if slot is not None and slot[1] in found.slots.get(slot[0], {}):
+            do = f"the last four digits of an image's name are its channel: rename the image {name} to {name}_0000"
+        faults.append(str(UserError("the label has no image", where=masks.slots[name][0],
+                                    expected=images / f"{name}_0000{file_ending}", do=do)))
+    return faults
+
+
+def _cases_of_folder(folder: Path, n_channels: int, file_ending: str) -> ScannedCases:
+    found = sort_images(folder, file_ending, any_format=True, suffix_optional=n_channels == 1)
+    return ScannedCases([CaseFiles(name, _slots(files, n_channels)) for name, files in sorted(found.slots.items())],
+                        [*map(no_suffix, found.unnamed), *(lost.sentence for lost in found.lost)],
+                        [*found.warnings, *twins(found.slots)])
+
+
+def _case_of(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> ScannedCases:
     if not is_file(path):
         raise UserError("the input is missing", where=path, expected="a folder of images, or an image")
-    ending = ending_of(path)
-    parts = _CHANNEL_SUFFIX.fullmatch(_stem(path, ending))
-    if len(channels) == 1 or parts is None:
-        name = _stem(path, ending)
-        return CaseFiles(name.removesuffix("_0000"), _slots({0: path}, len(channels)))
-    beside = [file for file in list_files(path.parent) if known_ending(file.name) == ending]
-    return CaseFiles(parts[1], _slots(_by_case(beside, ending)[0][parts[1]], len(channels)))
-
-
-def _by_case(paths: Iterable[Path], ending: str) -> tuple[dict[str, dict[int, Path]], list[Path]]:
-    """Files by case and channel, and those without a channel suffix."""
-    grouped: dict[str, dict[int, Path]] = {}
-    stray = []
-    for path in paths:
-        parts = _CHANNEL_SUFFIX.fullmatch(_stem(path, ending))
-        if parts is None:
-            stray.append(path)
-        else:
-            grouped.setdefault(parts[1], {})[int(parts[2])] = path
-    return grouped, stray
+    ending_of(path)  # says so where no reader takes it
+    stem = stem_of(path)
+    slot = channel_of(stem)
+    if len(channels) == 1 or slot is None:
+        return ScannedCases([CaseFiles(stem.removesuffix("_0000"), _slots({0: path}, len(channels)))])
+    beside = sort_images(path.parent, file_ending, any_format=True)
+    faults = [lost.sentence for lost in beside.lost if lost.case == slot[0]]
+    files = {**beside.slots.get(slot[0], {}), slot[1]: path}
+    return ScannedCases([] if faults else [CaseFiles(slot[0], _slots(files, len(channels)))], faults)
 
 
 def _slots(files: dict[int, Path], n_channels: int) -> tuple[Path | None, ...]:
     return tuple(files.get(k) for k in range(max(n_channels, max(files) + 1)))
 
 
-def _stem(path: Path, ending: str) -> str:
-    return path.name[:-len(ending)]
-
-
-def _no_suffix(path: Path, ending: str) -> str:
-    return str(UserError("the name has no channel suffix", where=path, expected=f"{_stem(path, ending)}_0000{ending}",
-                         do="rename the file"))
-
-
 def _nothing(folder: Path, expected: str) -> UserError:
-    paths = list_files(folder)
-    names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    entries = list_entries(folder)
+    names = examples([*entries.files, *entries.broken, *entries.folders])
     return UserError("no image was found in the folder", where=folder, found=names or "no file",
                      expected=f"names like {expected}")

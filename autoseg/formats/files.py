@@ -1,12 +1,18 @@
 """The plain side of files: their text, their names, their content as a digest."""
 
+import gzip
 import hashlib
+import os
+import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
+_GZIP = b"\x1f\x8b"
+LEFT_BEHIND = ("._", ".partial_")  # how the names of files begin that a Mac or a stopped write leaves behind
 
 
 def read_text(path: Path) -> str:
@@ -29,6 +35,43 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
 
 
+@dataclass(frozen=True)
+class Entries:
+    """All that lies in a folder, in the order of the names; `broken` are links to nothing, and what is no file."""
+
+    files: tuple[Path, ...] = ()
+    broken: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+
+def list_entries(folder: Path) -> Entries:
+    """What lies in a folder; nothing where there is no folder. What a stopped write or a Mac leaves behind is left out."""
+    if not folder.is_dir():
+        return Entries()
+    files, broken, folders = [], [], []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError("the folder cannot be read", where=folder, found=error.strerror) from None
+    for entry in entries:
+        if not entry.name.startswith(LEFT_BEHIND):
+            kind = files if entry.is_file() else folders if entry.is_dir() else broken
+            kind.append(folder / entry.name)
+    return Entries(tuple(files), tuple(broken), tuple(folders))
+
+
+def no_file(path: Path) -> UserError:
+    """What is wrong where no file lies at a path: a link to nothing, a folder, or nothing at all."""
+    if path.is_dir():
+        return UserError("a file was expected", where=path, found="a folder")
+    if path.is_symlink():
+        return UserError("the link leads to nothing", where=path, found=f"a link to {os.readlink(path)}",
+                         do="mount the disk that holds the file, or copy the file here")
+    if os.path.lexists(path):
+        return UserError("a file was expected", where=path, found="something that is neither a file nor a folder")
+    return UserError("the file is missing", where=path)
+
+
 def is_folder(path: Path) -> bool:
     return path.is_dir()
 
@@ -42,6 +85,19 @@ def file_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
+        return 0
+
+
+def unpacked_bytes(path: Path) -> int:
+    """The size of a file's content, unpacked where it is a gzip file; 0 where that is damaged."""
+    with open(path, "rb") as file:
+        is_packed = file.read(2) == _GZIP
+    if not is_packed:
+        return file_bytes(path)
+    try:
+        with gzip.open(path, "rb") as file:
+            return sum(map(len, iter(lambda: file.read(_BLOCK_BYTES), b"")))
+    except (OSError, EOFError, zlib.error):
         return 0
 
 

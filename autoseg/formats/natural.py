@@ -123,6 +123,6 @@ def _check_png(path: Path, content: bytes) -> None:
 
 
 for _ending in (".png", ".bmp"):
-    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural))
+    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural, flat=True))
 for _ending in (".jpg", ".jpeg"):
-    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural, lossless=False))
+    READERS.register(_ending)(Reader(natural_header, read_natural, write_natural, lossless=False, flat=True))

@@ -184,4 +184,4 @@ def _save_sheared(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> Non
 
 
 for _ending in (".nii", ".nii.gz"):
-    READERS.register(_ending)(Reader(nifti_header, read_nifti, write_nifti))
+    READERS.register(_ending)(Reader(nifti_header, read_nifti, write_nifti, reads_channels=False))

@@ -31,7 +31,8 @@ class Reader:
 
     `read` returns the file's own number type, so that fractions in a label are noticed. `lossless` says that a label is
     read as it was written. `beside` names the file beside an image that says more about it, where a format has one.
-    `voxels_per_byte` is what one byte of a file can hold at most: a header that claims more is not believed.
+    `voxels_per_byte` is what one byte of a file can hold at most: a header that claims more is not believed. `flat`
+    formats hold 2D images only; `reads_channels` says that several channels are read as they were written.
     """
 
     header: Callable[[Path], Header]
@@ -40,6 +41,8 @@ class Reader:
     lossless: bool = True
     beside: Callable[[Path], Path | None] | None = None
     voxels_per_byte: int = MOST_VOXELS_PER_BYTE
+    flat: bool = False
+    reads_channels: bool = True
 
 
 READERS: Registry[Reader, NoTraits] = Registry("file ending", NoTraits)

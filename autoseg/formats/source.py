@@ -13,9 +13,10 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.door import reading, refuse_impossible_size
-from autoseg.formats.files import file_bytes
+from autoseg.formats.files import file_bytes, no_file, unpacked_bytes
 from autoseg.formats.registry import Header, header_of, parts_of, reader_of
 from autoseg.grids.geometry import Geometry
+from autoseg.workspace.files import staged
 
 
 class ResultWriter(Protocol):
@@ -58,23 +59,64 @@ class FileWriter:
     geometry: Geometry
 
     def write_label(self, path: Path, label_DHW: np.ndarray) -> None:
-        """A label (z, y, x), as uint8 where that holds it, else uint16; atomically."""
-        if not reader_of(path).lossless:
-            raise UserError("the format would change label values", where=path,
-                            do="choose .png or another lossless format")
-        if label_DHW.size and label_DHW.min() < 0:
-            raise ValueError(f"labels must not be negative, got {label_DHW.min()} for {path}")
-        small = not label_DHW.size or label_DHW.max() <= np.iinfo(np.uint8).max
-        self.write_array(path, label_DHW.astype(np.uint8 if small else np.uint16)[None])
+        """A label (z, y, x) of whole numbers, as uint8 where that holds it, else uint16; atomically.
+
+        Raises UserError where the array is no such label, or the file is not read back as it was written.
+        """
+        refuse_lossy(path)
+        shape = self.geometry.shape
+        if label_DHW.shape != shape or label_DHW.dtype.kind not in "biu":
+            raise UserError("this array is no label of the image", where=path,
+                            found=f"shape {label_DHW.shape}, {label_DHW.dtype}",
+                            expected=f"shape {shape} (z, y, x), integers")
+        low, high = (label_DHW.min(), label_DHW.max()) if label_DHW.size else (0, 0)
+        if low < 0 or high > np.iinfo(np.uint16).max:
+            raise UserError("labels must not be negative or too large", where=path, found=f"{low} to {high}",
+                            expected=f"0 to {np.iinfo(np.uint16).max}")
+        self.write_array(path, label_DHW.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)[None])
 
     def write_array(self, path: Path, array_CDHW: np.ndarray) -> None:
-        """Channels (C, z, y, x) in their own number type (float16 as float32); atomically."""
+        """Channels (C, z, y, x) in their own number type (float16 as float32); atomically.
+
+        Raises UserError where the array has another shape, or the file is not read back as it was written.
+        """
         shape = self.geometry.shape
         if array_CDHW.ndim != 4 or array_CDHW.shape[1:] != shape:
-            raise ValueError(f"an array (C, {', '.join(map(str, shape))}) was expected, got {array_CDHW.shape}")
+            raise UserError("this array is not on the grid of the image", where=path, found=f"shape {array_CDHW.shape}",
+                            expected=f"shape (C, {', '.join(map(str, shape))}) (channels, z, y, x)")
         if array_CDHW.dtype == np.float16:  # no medical format holds it
             array_CDHW = array_CDHW.astype(np.float32)
-        reader_of(path).write(path, array_CDHW, self.geometry)
+        with staged(path) as temporary:
+            reader_of(path).write(temporary, array_CDHW, self.geometry)
+            _refuse_damage(path, temporary, array_CDHW)
+
+
+def refuse_lossy(path: Path) -> None:
+    """A UserError where the format of a path cannot hold labels as they are."""
+    if not reader_of(path).lossless:
+        raise UserError("the format would change label values", where=path, do="choose .png or another lossless format")
+
+
+def _refuse_damage(path: Path, temporary: Path, array_CDHW: np.ndarray) -> None:
+    """A UserError where a file does not hold what was written: ITK says nothing of a full disk."""
+    reader = reader_of(path)
+    try:
+        if len(array_CDHW) == 1 or reader.reads_channels:
+            is_whole = _is_same(reader.read(temporary)[0], array_CDHW, exactly=reader.lossless)
+        else:
+            is_whole = unpacked_bytes(temporary) > array_CDHW.nbytes
+    except UserError:
+        is_whole = False
+    if not is_whole:
+        raise UserError("the file was not written whole", where=path, found="other voxels when it is read back",
+                        do="see whether the disk is full")
+
+
+def _is_same(written_CDHW: np.ndarray, array_CDHW: np.ndarray, *, exactly: bool) -> bool:
+    if written_CDHW.shape != array_CDHW.shape:
+        return False
+    return not exactly or all(np.array_equal(written_DHW, array_DHW, equal_nan=array_DHW.dtype.kind == "f")
+                              for written_DHW, array_DHW in zip(written_CDHW, array_CDHW, strict=True))
 
 
 @dataclass(frozen=True)
@@ -119,11 +161,11 @@ def _checked(path: Path) -> Path:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise UserError("the file is missing", where=path) from None
+        raise no_file(path) from None
     except OSError as error:
         raise UserError("the file cannot be opened", where=path, found=error.strerror) from None
     if not path.is_file():
-        raise UserError("a file was expected", where=path, found="a folder")
+        raise no_file(path)
     if size == 0:
         raise UserError("the file is empty", where=path, found="0 bytes", do="copy it again from its source")
     return path

@@ -68,16 +68,17 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
     predictor = Predictor.open(**model)
     names = [files.name for files in predictor.find(source, table).files]
     work = partial(_predict, export, source=source, target=target, model=model, keep_existing=keep_existing)
-    missing = set(names)
+    missing, written = set(names), []
     for chunk, done in distribute(work, _chunks(names, nodes), nodes.resources):
         if isinstance(done, str):
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], done)
         else:
-            missing -= set(done)
+            missing -= set(chunk)
+            written += done
     logger.info("%d of %d cases were predicted on the cluster", len(names) - len(missing), len(names))
     if missing:
-        export(predictor, source, target, keep_existing=keep_existing, only=missing)
-    return export(predictor, source, target, keep_existing=True)
+        written += export(predictor, source, target, keep_existing=keep_existing, only=missing)
+    return sorted({*written, *export(predictor, source, target, keep_existing=True)})
 
 
 def _plan(dataset: str, *, home: Path, options: dict[str, Any]) -> Plan:
@@ -89,9 +90,8 @@ def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations
 
 
 def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path, target: Path, model: dict[str, Any],
-             keep_existing: bool) -> list[str]:
-    export(Predictor.open(**model), source, target, keep_existing=keep_existing, only=names)
-    return list(names)
+             keep_existing: bool) -> list[Path]:
+    return export(Predictor.open(**model), source, target, keep_existing=keep_existing, only=names)
 
 
 def _chunks(names: Sequence[str], nodes: Nodes) -> list[list[str]]:

@@ -1,11 +1,16 @@
 """Whether cross-validation has decided how to predict a dataset, and whether what it decided on is still there."""
 
+import logging
+
 from autoseg.base.errors import UserError
 from autoseg.formats.files import digest
-from autoseg.prediction.inference_settings import InferenceSettings
+from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing
 from autoseg.prediction.models import trained_model
 from autoseg.workspace.files import read_model
-from autoseg.workspace.names import Workspace
+from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.names import INFERENCE_JSON, Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def read_current_settings(workspace: Workspace, dataset: str | None = None) -> InferenceSettings | None:
@@ -26,6 +31,32 @@ def read_current_settings(workspace: Workspace, dataset: str | None = None) -> I
     settings = read_model(path, InferenceSettings)
     check_current(workspace, settings)
     return settings
+
+
+def settings_of_model(model: ModelFolder, *, apply: bool) -> InferenceSettings | None:
+    """What the `inference.json` of its dataset says, where it chose all finished folds of this model and nothing else.
+
+    None where it did not, where nothing was chosen, or without `apply`; the log says what a prediction then leaves out.
+    """
+    path = model.path.parent.parent / INFERENCE_JSON
+    if not path.is_file():
+        return None
+    settings = read_model(path, InferenceSettings)
+    if settings.postprocessing == Postprocessing() and settings.quality_control is None:
+        return None
+    (member, *others) = settings.members
+    chosen = " + ".join(each.title for each in settings.members)
+    reason = ""
+    if others or (member.planner, member.configuration, member.folds) != (model.planner, model.configuration, model.folds):
+        reason = f": it is for fold {', '.join(member.folds)} of {chosen}"
+    elif apply and any(digest(model.fold(fold).checkpoint) != known
+                       for fold, known in zip(member.folds, member.digests, strict=False)):
+        reason = f": folds of {chosen} were trained again since"
+    elif apply:
+        logger.info("postprocessing and quality control are as %s says", path)
+        return settings
+    logger.warning("the postprocessing and quality control that %s has chosen are not applied%s", path, reason)
+    return None
 
 
 def check_current(workspace: Workspace, settings: InferenceSettings) -> None:

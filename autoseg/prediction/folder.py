@@ -3,6 +3,7 @@ their quality.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -11,20 +12,22 @@ from pathlib import Path
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import progress
-from autoseg.base.runtime import free_device_bytes
+from autoseg.base.runtime import free_device_bytes, is_out_of_memory
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
 from autoseg.formats.files import is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
+from autoseg.prediction.outputs import ARRAYS, Outputs
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
 from autoseg.prediction.prefetch import prefetch
+from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import read_model, remove_folder, write_json
+from autoseg.workspace.locks import held
 from planners.schema.labels import LabelSpec
 
 logger = logging.getLogger(__name__)
 
-SIDECAR = "labels.json"
 QUALITY = "quality.json"
 QUALITY_OF_CASES = "quality"  # a folder
 
@@ -37,32 +40,60 @@ Task = tuple[CaseFiles, Path]  # a case and its mask
 def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
                    only: Collection[str] | None = None) -> list[Path]:
-    """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks' paths.
+    """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks written now.
 
     `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
-    Each mask is `CASE<ending>` on the grid of the case; probabilities go to `CASE_probabilities<ending>`, one channel
-    per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What is
-    known of the quality of each case goes to `quality.json`. With `keep_existing`, cases that have a mask already are
-    skipped. One bad case does not stop the others: all faults are raised together as ManyFaults when the rest is done.
+    `target` is a folder, or of one case the file of its mask. In a folder each mask is `CASE<ending>` on the grid of the
+    case; probabilities go to `CASE_probabilities<ending>`, one channel per head; with `uncertainty` the models' entropy and
+    disagreement to `CASE_entropy` and `CASE_disagreement`. What is known of the quality of each case goes to
+    `quality.json`. With `keep_existing`, cases are skipped of which everything that is asked for is there already, unless
+    other models made it (`prediction.sidecar`). One bad case does not stop the others: all faults, and the files that are
+    left out, are raised together as ManyFaults when the rest is done.
     """
-    plan, source, target = predictor.plan, Path(source), Path(target)
+    source = Path(source)
     cases = predictor.find(source, table)
     files = [case_files for case_files in cases.files if only is None or case_files.name in only]
-    masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
-    _spare_images(files, masks)
+    outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
+    kinds = ARRAYS[:1] * probabilities + ARRAYS[1:] * uncertainty
+    _spare_images(files, outputs, kinds)
     if only is None:
-        _collect_quality(target, predictor.quality_control, plan.file_ending)
-    tasks = [task for task in zip(files, masks, strict=True) if not (keep_existing and task[1].is_file())]
-    write = partial(_write, quality_control=predictor.quality_control, ending=plan.file_ending, alone=only is None)
+        _collect_quality(outputs, predictor.quality_control)
+    own, path = _sidecar(predictor), outputs.record(SIDECAR)
+    tasks = [(case_files, outputs.mask(case_files.name)) for case_files in files]
+    if tasks:
+        known = begin(path, own, [mask.name for _, mask in tasks if mask.is_file()])
+        if keep_existing:
+            tasks = _left_to_do(tasks, outputs, kinds, known)
+    write = partial(_write, outputs=outputs, quality_control=predictor.quality_control, alone=only is None)
     done, faults = _predict_each(predictor, tasks, cases, write, (probabilities, uncertainty))
-    undone = {mask for _, mask in tasks} - done
-    written = [mask for mask in masks if mask not in undone]
+    written = [mask for _, mask in tasks if mask in done]
     if written:
-        write_json(target / SIDECAR, _sidecar(predictor, written))
+        add_masks(path, own, [mask.name for mask in written])
+    if only is None:
+        faults = [*cases.left_out, *faults]
     if faults:
-        raise ManyFaults(f"{len(written)} of {len(files)} cases predicted to {target}", faults)
+        n_kept = len(files) - len(tasks)
+        raise ManyFaults(f"{len(written)} of {len(files)} cases predicted to {target}"
+                         + (f", {n_kept} were there already" if n_kept else ""), faults)
     return written
+
+
+def _left_to_do(tasks: Sequence[Task], outputs: Outputs, kinds: Sequence[str], known: Sidecar) -> list[Task]:
+    """The cases that lack something, or of which other models made the mask; the log says how many are kept."""
+    others = set(known.masks_of_other_models)
+    lacking = [task for task in tasks if task[1].name in others or not task[1].is_file()
+               or not all(outputs.array(task[0].name, kind).is_file() for kind in kinds)]
+    redone = sum(mask.name in others for _, mask in lacking)
+    if redone:
+        logger.warning("%s: other models made %d of the masks here; they are predicted again", outputs.folder, redone)
+    kept = {mask.name for _, mask in tasks} - {mask.name for _, mask in lacking}
+    unknown = kept.intersection(known.masks_of_unknown_origin)
+    if unknown:
+        logger.warning("%s: of %d masks that are kept it is not known what made them (%s)", outputs.folder, len(unknown),
+                       ", ".join(sorted(unknown)[:3]))
+    logger.info("%s: %d masks were there already and are kept", outputs.folder, len(kept))
+    return lacking
 
 
 def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPredict, write: Callable[..., None],
@@ -80,11 +111,13 @@ def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPre
                 raise outcome
             outcome.result()
             done.add(task[1])
-        except AutosegError as error:
-            logger.warning("%s was not predicted: %s", task[0].name, error)
-            faults.append(str(error))
+        except Exception as error:
+            fault = str(_as_fault(error))
+            logger.warning("%s was not predicted: %s", task[0].name, fault)
+            names = [f"case {task[0].name}", *(path.name for path in task[0].images if path is not None)]
+            faults.append(fault if any(name in fault for name in names) else f"case {task[0].name}: {fault}")
 
-    prefetched = prefetch(tasks, lambda task: predictor.ready(predictor.load(task[0], cases.conditions)),
+    prefetched = prefetch(tasks, lambda task: _ready(predictor, task[0], cases),
                           lambda task, following: _both_fit(predictor, task[0], following[0], all_heads=any(outputs)))
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         before: tuple[Task, Future | AutosegError] | None = None
@@ -102,11 +135,31 @@ def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPre
     return done, faults
 
 
+def _as_fault(error: Exception) -> AutosegError:
+    """Any error as a fault of its case, so that it does not end the good ones."""
+    if isinstance(error, AutosegError):
+        return error
+    logger.debug("an error that is no user's", exc_info=error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+        return UserError("the case needs more memory than there is", found=error)
+    return UserError("the case could not be predicted", found=f"{type(error).__name__}: {error}",
+                     do="see the traceback with --debug; if the files are sound, report it")
+
+
+def _ready(predictor: Predictor, files: CaseFiles, cases: CasesToPredict) -> ReadyCase:
+    try:
+        return predictor.ready(predictor.load(files, cases.conditions))
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+            raise  # alone there may be enough
+        raise _as_fault(error) from error
+
+
 def _predict_case(predictor: Predictor, ready: ReadyCase, outputs: tuple[bool, bool]) -> Prediction | AutosegError:
     try:
         return predictor.predict_ready(ready, *outputs)
-    except AutosegError as error:
-        return error
+    except Exception as error:
+        return _as_fault(error)
 
 
 def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, all_heads: bool) -> bool:
@@ -114,7 +167,7 @@ def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, al
     try:
         bytes_to_read = predictor.bytes_to_read(following)
         needed = predictor.bytes_to_predict(case, all_heads=all_heads) + bytes_to_read
-    except AutosegError:
+    except Exception:
         return False  # the fault is reported when the case is read
     device = predictor.runtime.device
     if device.type == "cuda" and bytes_to_read > _SHARE * free_device_bytes(device):
@@ -126,86 +179,88 @@ def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, al
     return needed <= _SHARE * free
 
 
-def _write(mask: Path, prediction: Prediction, *, quality_control: QualityControl | None, ending: str, alone: bool) -> None:
+def _write(mask: Path, prediction: Prediction, *, outputs: Outputs, quality_control: QualityControl | None, alone: bool
+           ) -> None:
     """Everything of a case; the mask last, which says that the case is done."""
-    _write_arrays(mask.parent, ending, prediction)
-    if prediction.quality is not None:
-        _note_quality(mask, quality_control, prediction.quality, alone=alone)
-    else:
-        _forget_quality(mask)
-    prediction.case.results.write_label(mask, prediction.label_DHW)
-
-
-def _write_arrays(target: Path, ending: str, prediction: Prediction) -> None:
-    """Everything beside the mask that was asked for."""
     case = prediction.case
-    for kind, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
-                        ("disagreement", prediction.disagreement_DHW)):
+    for kind, array in zip(ARRAYS, (prediction.probabilities_KDHW, prediction.entropy_DHW, prediction.disagreement_DHW),
+                           strict=True):
         if array is not None:
-            case.results.write_array(target / f"{case.name}_{kind}{_array_ending(ending)}",
-                                     array if array.ndim == 4 else array[None])
+            case.results.write_array(outputs.array(case.name, kind), array if array.ndim == 4 else array[None])
+    if prediction.quality is not None:
+        _note_quality(outputs, quality_control, prediction.quality, alone=alone)
+    else:
+        _forget_quality(outputs, case.name)
+    case.results.write_label(mask, prediction.label_DHW)
 
 
-def _note_quality(mask: Path, quality_control: QualityControl | None, quality: CaseQuality, *, alone: bool) -> None:
+def _note_quality(outputs: Outputs, quality_control: QualityControl | None, quality: CaseQuality, *, alone: bool) -> None:
     """Write what is known of a case: to the report of all cases or, where other processes predict the others, to a file of
     its own, which whoever predicts them all collects.
     """
     if alone:
-        _write_quality(mask.parent, quality_control, [quality], mask.name.removeprefix(quality.name))
+        _write_quality(outputs, quality_control, [quality])
     else:
-        write_json(mask.parent / QUALITY_OF_CASES / f"{quality.name}.json", quality)
+        write_json(outputs.folder / QUALITY_OF_CASES / f"{quality.name}.json", quality)
     if quality.needs_review:
         logger.warning("%s needs review: its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
 
 
-def _collect_quality(target: Path, quality_control: QualityControl | None, ending: str) -> None:
+def _collect_quality(outputs: Outputs, quality_control: QualityControl | None) -> None:
     """Bring what several processes have noted into one report; the notes are then removed."""
-    folder = target / QUALITY_OF_CASES
+    folder = outputs.folder / QUALITY_OF_CASES
     notes = [read_model(path, CaseQuality) for path in list_files(folder)] if is_folder(folder) else []
     if notes:
-        _write_quality(target, quality_control, notes, ending)
+        _write_quality(outputs, quality_control, notes)
         remove_folder(folder)
 
 
-def _write_quality(target: Path, quality_control: QualityControl | None, qualities: Sequence[CaseQuality],
-                   ending: str) -> None:
+def _write_quality(outputs: Outputs, quality_control: QualityControl | None, qualities: Sequence[CaseQuality]) -> None:
     """Write what is known of some cases beside what the same rule said of others, of which there are masks."""
     rule = QualityReport(review_below=None, correlation=None, n=None, cases=())
     if quality_control is not None:
         rule = QualityReport(review_below=quality_control.review_below, correlation=quality_control.correlation,
                              n=quality_control.n, cases=())
-    path = target / QUALITY
-    before = read_model(path, QualityReport) if path.is_file() else rule
-    known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
-    cases = {case.name: case for case in known if (target / f"{case.name}{ending}").is_file()}
-    cases |= {case.name: case for case in qualities}
-    write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
+    path = outputs.record(QUALITY)
+    with held(outputs.folder):
+        before = read_model(path, QualityReport) if path.is_file() else rule
+        known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
+        cases = {case.name: case for case in known if outputs.mask(case.name).is_file()}
+        cases |= {case.name: case for case in qualities}
+        write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
 
 
-def _forget_quality(mask: Path) -> None:
+def _forget_quality(outputs: Outputs, case: str) -> None:
     """Take a case out of the report: what was said of it was of another model's mask."""
-    path = mask.parent / QUALITY
-    if path.is_file():
-        report = read_model(path, QualityReport)
-        write_json(path, report.model_copy(update={"cases": tuple(
-            case for case in report.cases if not mask.name.startswith(f"{case.name}."))}))
+    path = outputs.record(QUALITY)
+    with held(outputs.folder):
+        if path.is_file():
+            report = read_model(path, QualityReport)
+            write_json(path, report.model_copy(update={"cases": tuple(
+                known for known in report.cases if known.name != case)}))
 
 
-def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
-    """A UserError where a mask would replace an image: names of single channels need no `_0000`."""
+def _spare_images(files: Sequence[CaseFiles], outputs: Outputs, kinds: Sequence[str]) -> None:
+    """A UserError where an output would replace an image (names of single channels need no `_0000`), or another output."""
+    written = [path for case in files for path in (outputs.mask(case.name), *(outputs.array(case.name, kind)
+                                                                              for kind in kinds))]
     images = {image.resolve() for case_files in files for image in case_files.images if image is not None}
-    replaced = [mask.name for mask in masks if mask.resolve() in images]
+    replaced = [path.name for path in written if path.resolve() in images]
     if replaced:
-        raise UserError("masks would replace the images", where=masks[0].parent, found=", ".join(replaced[:5]),
+        raise UserError("masks would replace the images", where=outputs.folder, found=", ".join(replaced[:5]),
                         do="name another folder for the masks with -o")
+    twice = [path.name for path, n in Counter(written).items() if n > 1]
+    if twice:
+        raise UserError("two outputs would have one name", where=outputs.folder, found=", ".join(twice[:5]),
+                        do="rename one of these cases")
 
 
-def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
-    labels = predictor.plan.labels
+def _sidecar(predictor: Predictor) -> Sidecar:
+    plan = predictor.plan
     planners = " + ".join(dict.fromkeys(member.plan.planner for member in predictor.members))
-    return {"autoseg_version": __version__, "dataset": predictor.plan.dataset, "planner": planners,
-            "configuration": predictor.name, "folds": len(predictor.models), "labels": _written_values(labels),
-            "postprocessing": predictor.postprocessing.model_dump(mode="json"), "masks": [mask.name for mask in masks]}
+    return Sidecar(autoseg_version=__version__, dataset=plan.dataset, planner=planners, configuration=predictor.name,
+                   folds=len(predictor.models), labels=_written_values(plan.labels),
+                   postprocessing=predictor.postprocessing, model=predictor.identity)
 
 
 def _written_values(labels: LabelSpec) -> dict[str, int]:
@@ -213,8 +268,3 @@ def _written_values(labels: LabelSpec) -> dict[str, int]:
     if labels.region_order is not None:
         return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
     return {name: values[0] for name, values in labels.names.items()}
-
-
-def _array_ending(ending: str) -> str:
-    """Images of whole numbers cannot hold probabilities; TIFF can."""
-    return ".tif" if ending in (".png", ".jpg", ".jpeg", ".bmp") else ending

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,14 +16,13 @@ from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
-from autoseg.prediction.models import FoldModel, choose_model, load_model, trained_model
+from autoseg.prediction.models import FoldModel, load_model, trained_model
 from autoseg.prediction.prepared import predict_prepared
 from autoseg.prediction.trained_with import check_same_data
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
 from autoseg.preprocessing.prepare import prepare
 from autoseg.workspace.folders import ModelFolder
-from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan
 
 logger = logging.getLogger(__name__)
@@ -42,17 +40,11 @@ class ConfigurationModel:
         self._memory = PredictionMemory()
 
     @classmethod
-    def open(cls, *, dataset: str | None = None, configuration: str | None = None, planner: str | None = None,
-             folds: Sequence[int | str] | None = None, folder: str | Path | None = None, home: str | Path | None = None,
-             device: str = "auto", mirroring: bool = True, skip_background: bool = False) -> "ConfigurationModel":
-        """The model of a folder, or of the workspace: the only dataset, the best configuration, all finished folds.
-
-        A cascade opens its earlier stage from the folder beside it. Raises UserError where the choice is not clear.
+    def open(cls, trained: ModelFolder, *, folds: Sequence[int | str] | None = None, device: str = "auto",
+             mirroring: bool = True, skip_background: bool = False) -> "ConfigurationModel":
+        """The folds of a trained model, by default all that are finished. A cascade opens its earlier stage from the folder
+        beside it. Raises UserError where a fold is not trained, or does not fit the plan.
         """
-        if folder is not None:
-            trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
-        else:
-            trained = choose_model(Workspace.open(home), dataset, configuration, planner)
         return cls._load(trained, folds, open_runtime(device), mirroring=mirroring, skip_background=skip_background)
 
     @classmethod
@@ -63,6 +55,9 @@ class ConfigurationModel:
             raise UserError("the folder of a model bears the name of its configuration", where=trained.path,
                             expected=", ".join(plan.configurations), do="give the folder its name back")
         wanted = tuple(map(str, folds)) if folds else trained.folds
+        if not folds and trained.folds_left_out:
+            logger.warning("%s: fold %s is finished, but does not predict beside the others; name it with -f to use it",
+                           trained.path, ", ".join(trained.folds_left_out))
         for fold in wanted:
             if not trained.fold(fold).is_finished:
                 raise UserError(f"fold {fold} is not trained", where=trained.path,

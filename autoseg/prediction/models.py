@@ -55,13 +55,14 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
 
 @dataclass(frozen=True)
 class FoldModel:
-    """A fold's trained model in evaluation mode, the encoder of its conditions (None: it takes none), and what it was
-    trained with (None: an earlier version did not say).
+    """A fold's trained model in evaluation mode, the encoder of its conditions (None: it takes none), what it was trained
+    with (None: an earlier version did not say), and the file of its weights (None: it was made in memory).
     """
 
     model: Model
     encoder: ConditionEncoder | None = None
     trained_with: TrainedWith | None = None
+    checkpoint: Path | None = None
 
     def encoded(self, conditions: CaseConditions) -> ConditionBatch | None:
         """A patient's conditions as this model takes them, with a batch axis of one."""
@@ -80,4 +81,4 @@ def load_model(plan: Plan, configuration: Configuration, checkpoint: Path, runti
     except RuntimeError as error:
         raise UserError("the weights do not fit the plan beside them", where=checkpoint,
                         found=str(error).splitlines()[-1].strip(), do="train this fold again with --restart") from error
-    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder, trained)
+    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder, trained, checkpoint)

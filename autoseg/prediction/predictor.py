@@ -12,21 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, raise_faults
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
-from autoseg.datasets.raw import find_cases, load_case
+from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
-from autoseg.formats.files import is_folder
-from autoseg.prediction.current_settings import read_current_settings
+from autoseg.formats.files import combined_digest, digest, is_folder
+from autoseg.prediction.arrays import check_case
+from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
 from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
-from autoseg.prediction.models import FoldModel
+from autoseg.prediction.models import FoldModel, choose_model, trained_model
 from autoseg.prediction.postprocess import apply
 from autoseg.prediction.uncertainty import CaseQuality, Votes
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan
 
@@ -52,10 +54,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class CasesToPredict:
-    """The files of some cases, and by name what is known of them beside the images."""
+    """The files of some cases, and by name what is known of them beside the images; `left_out` has a sentence for each file
+    that is not predicted although it may be an image.
+    """
 
     files: tuple[CaseFiles, ...]
     conditions: Mapping[str, CaseConditions]
+    left_out: tuple[str, ...] = ()
 
 
 class ReadyCase:
@@ -91,7 +96,8 @@ class Predictor:
              home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
              skip_background: bool = False) -> "Predictor":
         """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
-        workspace: the only dataset, the best configuration by validation Dice, all finished folds.
+        workspace: the only dataset, the best configuration by validation Dice, all finished folds. A folder of the model
+        that `inference.json` chose alone predicts with its postprocessing; the log says where a choice is not followed.
 
         With `skip_background`, tiles that a coarse pass shows to be background are not predicted again
         (`prediction.collect`); a structure that this pass misses is lost. Raises UserError where the choice is not clear,
@@ -104,9 +110,17 @@ class Predictor:
             if settings is not None:
                 return cls.from_settings(workspace, settings, device=device, mirroring=mirroring,
                                          skip_background=skip_background)
-        return cls([ConfigurationModel.open(dataset=name, configuration=configuration, planner=planner, folds=folds,
-                                            folder=folder, home=home, device=device, mirroring=mirroring,
-                                            skip_background=skip_background)])
+        if folder is not None:
+            trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
+        else:
+            trained = choose_model(Workspace.open(home), name, configuration, planner)
+        members = [ConfigurationModel.open(trained, folds=folds, device=device, mirroring=mirroring,
+                                           skip_background=skip_background)]
+        is_named = folder is None or folds is not None
+        settings = settings_of_model(trained, apply=not is_named)
+        if settings is None:
+            return cls(members)
+        return cls(members, settings.postprocessing, settings.quality_control)
 
     @classmethod
     def from_settings(cls, workspace: Workspace, settings: InferenceSettings, *, device: str = "auto",
@@ -115,9 +129,9 @@ class Predictor:
         logger.info("as %s says: %s", workspace.inference_settings(settings.dataset),
                     " + ".join(member.title for member in settings.members))
         runtime = open_runtime(device)
-        folders = [workspace.model(settings.dataset, member.planner, member.configuration).path
+        folders = [trained_model(workspace.model(settings.dataset, member.planner, member.configuration))
                    for member in settings.members]
-        members = [ConfigurationModel.open(folder=folder, folds=member.folds, device=str(runtime.device),
+        members = [ConfigurationModel.open(folder, folds=member.folds, device=str(runtime.device),
                                            mirroring=mirroring, skip_background=skip_background)
                    for folder, member in zip(folders, settings.members, strict=True)]
         return cls(members, settings.postprocessing, settings.quality_control)
@@ -136,6 +150,16 @@ class Predictor:
         return tuple(model for member in self.members for model in member.models)
 
     @property
+    def identity(self) -> str:
+        """A digest of the weights and of how they predict: two predictors of one identity make the same masks."""
+        members = [(member, member.previous) for member in self.members]
+        weights = [digest(model.checkpoint) for pair in members for member in pair if member is not None
+                   for model in member.models if model.checkpoint is not None]
+        first = self.members[0]
+        how = str((first.mirroring, first.skip_background))
+        return combined_digest([*weights, self.postprocessing.model_dump_json(), how])
+
+    @property
     def runtime(self) -> Runtime:
         return self.members[0].runtime
 
@@ -146,18 +170,21 @@ class Predictor:
         Whatever is not found is missing, which a model that was trained with conditions can do without.
         """
         path = Path(path)
-        files = find_cases(path, self.plan.channels, self.plan.file_ending)
+        scanned = scan_cases(path, self.plan.channels, self.plan.file_ending)
+        files, left_out = tuple(scanned.cases), tuple(scanned.faults)
+        for warning in scanned.warnings:
+            logger.warning("%s", warning)
         conditioned = [member for member in self.members if member.uses_conditions]
         if not conditioned:
             if table is not None:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
-            return CasesToPredict(files, {})
+            return CasesToPredict(files, {}, left_out)
         known = read_conditions_to_predict(path if is_folder(path) else path.parent, conditioned[0].plan.conditions,
                                            [case.name for case in files],
                                            table_path=None if table is None else Path(table))
         for warning in known.warnings:
             logger.warning("%s", warning)
-        return CasesToPredict(files, known.cases)
+        return CasesToPredict(files, known.cases, left_out)
 
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """A case on its reference channel's grid; channels that training registered are registered."""
@@ -174,6 +201,7 @@ class Predictor:
         """The case as far as it can be made ready without a model. What one model alone will see is prepared, and the
         voxels of the file are freed.
         """
+        check_case(case, self.plan)
         member = self.members[0]
         if len(self.members) > 1 or member.previous is not None:
             return ReadyCase(case)
@@ -198,12 +226,14 @@ class Predictor:
     def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
         """The segmentation of the one case that a file, or a folder with its channels, holds. `table` is as in `find`."""
         cases = self.find(path, table)
+        raise_faults(path, cases.left_out)
         if len(cases.files) != 1:
             raise UserError("one case was expected", where=path, found=f"{len(cases.files)} cases")
         return self.predict(self.load(cases.files[0], cases.conditions), probabilities)
 
     def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
-        """As `predict_ready`."""
+        """As `predict_ready`. Raises UserError where the case's arrays are not what the model takes."""
+        check_case(case, self.plan)
         return self.predict_ready(ReadyCase(case), probabilities, uncertainty)
 
     def predict_ready(self, ready: ReadyCase, probabilities: bool = False, uncertainty: bool = False) -> Prediction:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from autoseg.base.errors import AutosegError, TooLarge
+from autoseg.base.errors import AutosegError, TooLarge, UserError
 from autoseg.base.runtime import is_out_of_memory
 
 T = TypeVar("T")
@@ -40,3 +40,7 @@ def _result(started: "Future[R] | None", make: Callable[[T], R], task: T) -> R |
         return make(task)
     except AutosegError as error:
         return error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        return UserError("the case needs more memory than there is", found=error)

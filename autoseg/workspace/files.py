@@ -1,5 +1,6 @@
 """The one way to write a file: to a temporary name beside its place, flushed to the disk, renamed."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from autoseg.base.errors import UserError
 from planners.schema.base import complaints_of
 
 M = TypeVar("M", bound=BaseModel)
+
+_PARTIAL = ".partial_"  # how the names of unfinished files begin
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -36,18 +39,54 @@ def write_unflushed(path: Path, content: bytes) -> None:
 
 
 def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ending = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-    descriptor, name = tempfile.mkstemp(prefix=".partial_", suffix=ending, dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=ending.lower(), dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """The same file name in a temporary folder beside `path`. At the end all files of that folder are moved to the folder of
+    `path`, which comes last; where something is raised, nothing is.
+
+    For writers that need the final name, or that write several files, and for checks before a file gets its place.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=path.parent) as folder:
+            yield Path(folder) / path.name
+            for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
+                os.replace(part, path.with_name(part.name))
+
+
+def check_writable(folder: Path) -> None:
+    """A UserError where no file could be written into a folder, which need not be there yet. Nothing is left behind."""
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    with _writing(folder):
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is not a folder")
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system says when a file cannot be written, as a UserError."""
     try:
-        write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise UserError("it cannot be written", where=path, found=error.strerror or error,
+                        do="name another place, or see to the disk and its permissions") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """The files of what was trained, by name: a model's folder, and the folders of its folds."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from planners.schema.plan import Plan
 
 _FOLD = "fold_"
 _ALL_CASES = "all"  # the fold that trains on every case
+_FOLD_FOLDER = re.compile(r"fold_(0|[1-9][0-9]*|all)")  # `fold_0_backup` is none
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,8 @@ class ModelFolder:
         return FoldFolder(self.path / f"{_FOLD}{name}")
 
     def all_folds(self) -> tuple[FoldFolder, ...]:
-        """Every fold that has a folder: by number, `all` last."""
-        folds = map(FoldFolder, self.path.glob(f"{_FOLD}*"))
+        """Every fold that has a folder: by number, `all` last. Names are exact: a copy of a fold is none."""
+        folds = [FoldFolder(path) for path in self.path.glob(f"{_FOLD}*") if _FOLD_FOLDER.fullmatch(path.name)]
         return tuple(sorted(folds, key=lambda fold: (not fold.name.isdecimal(), fold.name.zfill(9), fold.name)))
 
     def started_folds(self) -> tuple[FoldFolder, ...]:
@@ -188,6 +190,11 @@ class ModelFolder:
         """Names of the finished folds that predict together. The fold `all` has seen every case: it counts only alone."""
         finished = sorted(fold.name for fold in self.all_folds() if fold.is_finished)
         return tuple([name for name in finished if name != _ALL_CASES] or finished)
+
+    @property
+    def folds_left_out(self) -> tuple[str, ...]:
+        """Names of finished folds that are not among `folds`."""
+        return tuple(fold.name for fold in self.all_folds() if fold.is_finished and fold.name not in self.folds)
 
     def mean_dice(self) -> float:
         """Mean validation Dice of the finished folds; -1 where none has one."""

@@ -1,7 +1,8 @@
 """A folder that one process holds alone."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autoseg.base.errors import UserError
@@ -26,3 +27,24 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         except OSError:  # a disk without locks, as some that are shared
             pass
         yield
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder of results for a moment, after whoever else holds it; the lock leaves no file there. Disks and systems
+    without such locks do not wait.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -12,6 +12,7 @@ from autoseg.base.errors import UserError
 from autoseg.workspace.folders import FoldFolder, ModelFolder
 
 DATASET_JSON = "dataset.json"  # of a raw dataset
+INFERENCE_JSON = "inference.json"  # of a dataset's models
 _DATASET_FOLDER = re.compile(r"Dataset(\d{3,})_(.+)")
 
 
@@ -107,7 +108,7 @@ class Workspace:
 
     def inference_settings(self, dataset: str) -> Path:
         """What predictions of this dataset use, as cross-validation decided."""
-        return self.models_root / dataset / "inference.json"
+        return self.models_root / dataset / INFERENCE_JSON
 
     def datasets_with_models(self) -> list[str]:
         """Names of the datasets that have a finished fold or inference settings."""

@@ -93,11 +93,17 @@ def test_missing_folders_are_an_error(tmp_path, raw):
         _ = Dataset.open(tmp_path / "elsewhere").cases
 
 
-def test_a_folder_of_another_ending_is_an_error(raw):
+def test_a_folder_of_another_ending_is_read(raw):
     folder = raw(file_ending=".nrrd")
-    with pytest.raises(UserError, match=r"no image was found .*case0_0000\.nii\.gz"):
-        for part in ("labelsTr/case0.nii.gz", "labelsTr/case1.nii.gz"):
-            (folder / part).unlink()
+    assert [path.name for case in Dataset.open(folder).cases for path in (*case.images, case.label)] == [
+        "case0_0000.nii.gz", "case0.nii.gz", "case1_0000.nii.gz", "case1.nii.gz"]
+
+
+def test_a_folder_without_images_is_an_error(raw):
+    folder = raw()
+    for path in (folder / "imagesTr").iterdir():
+        path.rename(path.with_suffix(".zip"))
+    with pytest.raises(UserError, match=r"no image was found .*case0_0000\.nii\.zip"):
         _ = Dataset.open(folder).cases
 
 

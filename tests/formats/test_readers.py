@@ -351,9 +351,9 @@ def test_a_missing_file_and_an_unknown_ending_are_users_errors(tmp_path):
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, geometry):
-    with pytest.raises(ValueError, match=r"\(C, 4, 5, 6\)"):
+    with pytest.raises(UserError, match=r"\(C, 4, 5, 6\)"):
         write_array(tmp_path / "a.nii.gz", np.zeros((1, 2, 2, 2)), geometry)
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(UserError, match="negative"):
         write_label(tmp_path / "a.nii.gz", np.full(geometry.shape, -1, dtype=np.int16), geometry)
     assert list(tmp_path.iterdir()) == []
 

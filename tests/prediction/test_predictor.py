@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import shutil
 import sys
 
 import numpy as np
@@ -144,12 +145,32 @@ def test_python_and_the_command_predict_the_same_voxels_where_a_pair_was_chosen(
 
 
 @pytest.mark.parametrize("flag", [{"configuration": NAME}, {"planner": "budgeted"}, {"folds": [0]}])
-def test_what_is_named_wins_over_the_choice(tmp_path, flag):
+def test_what_is_named_wins_over_the_choice(tmp_path, flag, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
     trained_home(tmp_path, 0, 1)
     opened = Predictor.open(home=tmp_path, device="cpu", **flag)
     assert (opened.quality_control, opened.postprocessing) == (None, Postprocessing())
-    folder = Workspace(tmp_path).model(DATASET, "budgeted", NAME).path
-    assert Predictor.open(folder=folder, device="cpu").quality_control is None
+    assert "inference.json has chosen are not applied" in caplog.text
+
+
+def test_the_folder_of_the_chosen_model_predicts_as_was_chosen(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
+    workspace = trained_home(tmp_path, 0, 1)
+    folder = workspace.model(DATASET, "budgeted", NAME).path
+    opened = Predictor.open(folder=folder, device="cpu")
+    assert (opened.quality_control, opened.postprocessing.keep_largest_of_all) == (RULE, True)
+    assert Predictor.open(folder=folder, folds=[1], device="cpu").quality_control is None
+    assert "are not applied" in caplog.text
+
+
+def test_a_copy_of_a_fold_does_not_predict_and_a_fold_of_all_cases_that_does_not_is_named(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
+    workspace = trained_home(tmp_path, 0, 1)
+    model = workspace.model(DATASET, "budgeted", NAME).path
+    for copy in ("fold_0_backup", "fold_all"):
+        shutil.copytree(model / "fold_0", model / copy)
+    assert len(Predictor.open(folder=model, device="cpu").models) == 2
+    assert "fold all is finished, but does not predict beside the others; name it with -f" in caplog.text
 
 
 def test_a_fold_that_was_trained_again_makes_the_choice_stale(tmp_path):
