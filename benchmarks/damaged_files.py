@@ -20,13 +20,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from damage_parts.child import FAULTS, OTHER, REFUSED, SAME, TRACEBACK, UNSEEN, Judge, run_guarded, run_here
-from damage_parts.samples import SAMPLES
-
 from autoseg.base.errors import AutosegError
 from autoseg.formats import read_image
 from autoseg.formats.arrays import read_features
 from autoseg.grids.geometry import Geometry
+from damage_parts.child import FAULTS, OTHER, REFUSED, SAME, TRACEBACK, UNSEEN, Judge, run_guarded, run_here
+from damage_parts.samples import SAMPLES
 
 
 def main() -> None:

@@ -26,16 +26,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from damage_parts.child import FAULTS, REFUSED, SAME, TRACEBACK, Judge, run_guarded, run_here
-from damage_parts.mutate import mutated
-from damage_parts.samples import SAMPLES, SOLID, voxels
-
 from autoseg.base.errors import AutosegError
 from autoseg.clinical.table import read_table
 from autoseg.datasets.dataset import read_manifest
 from autoseg.formats import read_header, read_image, read_label, write_array
 from autoseg.formats.arrays import features_shape, read_features
 from autoseg.workspace.files import read_json, read_model
+from damage_parts.child import FAULTS, REFUSED, SAME, TRACEBACK, Judge, run_guarded, run_here
+from damage_parts.mutate import mutated
+from damage_parts.samples import SAMPLES, SOLID, voxels
 from planners import PLANNERS
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint

@@ -18,14 +18,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout runs without being installed
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from autoseg.base.processes import cores
+from autoseg.base.runtime import Runtime, open_runtime
 from gpu_parts.learning import measure_precision, train_within
 from gpu_parts.memory import measure_memory
 from gpu_parts.plans import Setting, given_setting, hippocampus_plan, large_plan, made_cases, tiny_plan
 from gpu_parts.steps import Effort, measure_compiled_plain, measure_speed
 from gpu_parts.table import Table
-
-from autoseg.base.processes import cores
-from autoseg.base.runtime import Runtime, open_runtime
 from planners.resenc import RESENC_L
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}

@@ -165,7 +165,8 @@ def examples(paths: Collection[Path]) -> str:
 
 def _companions(entries: Entries, used: list[Path]) -> set[Path]:
     """Files that belong to an image: what says more about it, and the voxels of a MetaImage header."""
-    beside = {find(path) for path in used if (find := READERS.get(known_ending(path.name) or "").beside) is not None}
+    finders = ((path, READERS.get(known_ending(path.name) or "").beside) for path in used)
+    beside = {other for path, find in finders if find is not None and (other := find(path)) is not None}
     stems = {stem_of(path) for path in used if path.name.lower().endswith(".mhd")}
     return beside | {path for path in entries.files if stems & {path.stem, Path(path.stem).stem}}
 
