@@ -20,6 +20,7 @@ from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, 
 from autoseg.prediction.prefetch import prefetch
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import read_model, remove_folder, write_json
+from autoseg.workspace.paths import below
 from planners.schema.labels import LabelSpec
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     plan, source, target = predictor.plan, Path(source), Path(target)
     cases = predictor.find(source, table)
     files = [case_files for case_files in cases.files if only is None or case_files.name in only]
-    masks = [target / f"{case_files.name}{plan.file_ending}" for case_files in files]
+    masks = [below(target, f"{case_files.name}{plan.file_ending}") for case_files in files]
     _spare_images(files, masks)
     if only is None:
         _collect_quality(target, predictor.quality_control, plan.file_ending)
@@ -142,7 +143,7 @@ def _write_arrays(target: Path, ending: str, prediction: Prediction) -> None:
     for kind, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
                         ("disagreement", prediction.disagreement_DHW)):
         if array is not None:
-            case.results.write_array(target / f"{case.name}_{kind}{_array_ending(ending)}",
+            case.results.write_array(below(target, f"{case.name}_{kind}{_array_ending(ending)}"),
                                      array if array.ndim == 4 else array[None])
 
 
@@ -153,7 +154,7 @@ def _note_quality(mask: Path, quality_control: QualityControl | None, quality: C
     if alone:
         _write_quality(mask.parent, quality_control, [quality], mask.name.removeprefix(quality.name))
     else:
-        write_json(mask.parent / QUALITY_OF_CASES / f"{quality.name}.json", quality)
+        write_json(below(mask.parent / QUALITY_OF_CASES, f"{quality.name}.json"), quality)
     if quality.needs_review:
         logger.warning("%s needs review: its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
 
@@ -177,7 +178,7 @@ def _write_quality(target: Path, quality_control: QualityControl | None, qualiti
     path = target / QUALITY
     before = read_model(path, QualityReport) if path.is_file() else rule
     known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
-    cases = {case.name: case for case in known if (target / f"{case.name}{ending}").is_file()}
+    cases = {case.name: case for case in known if below(target, f"{case.name}{ending}").is_file()}
     cases |= {case.name: case for case in qualities}
     write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.workspace.files import read_json, read_model, remove_folder
+from autoseg.workspace.paths import below
 from planners.schema.plan import Plan
 
 _FOLD = "fold_"
@@ -73,7 +74,7 @@ class FoldFolder:
 
     def probabilities(self, name: str) -> Path:
         """The probabilities of a validation case, written where they were asked for."""
-        return self.path / "probabilities" / f"{name}.b2nd"
+        return below(self.path / "probabilities", f"{name}.b2nd")
 
     @property
     def race(self) -> Path:
@@ -90,7 +91,7 @@ class FoldFolder:
 
     def rung_probabilities(self, rung: int, name: str) -> Path:
         """The probabilities of a validation case at a rung of a race."""
-        return self.rung(rung) / "probabilities" / f"{name}.b2nd"
+        return below(self.rung(rung) / "probabilities", f"{name}.b2nd")
 
     def ablation(self, ending: str) -> Path:
         """What each input contributes: .json, .md to read, and .jsonl with one record per prediction."""
@@ -110,6 +111,10 @@ class FoldFolder:
         """The mean validation Dice of a finished fold; None where it validated nothing."""
         value = read_json(self.result).get("mean_dice")
         return None if value is None else float(value)
+
+    def mask(self, name: str, ending: str) -> Path:
+        """The mask of a validation case."""
+        return below(self.validation, f"{name}{ending}")
 
     def masks(self, ending: str) -> dict[str, Path]:
         """The predicted validation cases by name."""
@@ -156,7 +161,7 @@ class ModelFolder:
         return read_model(self.plan, Plan)
 
     def fold(self, name: int | str) -> FoldFolder:
-        return FoldFolder(self.path / f"{_FOLD}{name}")
+        return FoldFolder(below(self.path, f"{_FOLD}{name}"))
 
     def all_folds(self) -> tuple[FoldFolder, ...]:
         """Every fold that has a folder: by number, `all` last."""
@@ -181,4 +186,4 @@ class ModelFolder:
 
     def beside(self, configuration: str) -> "ModelFolder":
         """Another configuration of the same planner."""
-        return ModelFolder(self.path.with_name(configuration))
+        return ModelFolder(below(self.path.parent, configuration))
