@@ -40,13 +40,19 @@ class JsonText:
 
 
 def parse(text: str) -> JsonText:
-    """Parse and locate. Raises json.JSONDecodeError; nesting beyond Python's recursion limit is one too."""
+    """Parse and locate. Raises json.JSONDecodeError, also for nesting beyond Python's recursion limit and for a number of
+    more digits than Python reads.
+    """
     located = JsonText(text)
     try:
         located.data = _DECODER.decode(text)
         _walk(located, _skip(text, 0), ())
     except RecursionError:
         raise json.JSONDecodeError("too many nested brackets", text, 0) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise json.JSONDecodeError("a number of too many digits", text, 0) from None
     return located
 
 

@@ -1,5 +1,6 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,16 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
-    whole = path.with_suffix(".mha")
-    write_itk(whole, array_CDHW, geometry)
-    content = whole.read_bytes()
+    with tempfile.TemporaryDirectory(prefix=".partial_", dir=path.parent) as folder:  # CASE.mha may be somebody's file
+        whole = Path(folder) / "whole.mha"
+        write_itk(whole, array_CDHW, geometry)
+        content = whole.read_bytes()
     marker = b"ElementDataFile = LOCAL\n"
     start = content.index(marker)
     voxels = path.with_suffix(".zraw")
     write_atomically(voxels, lambda temporary: temporary.write_bytes(content[start + len(marker):]))
     text = content[:start] + f"ElementDataFile = {voxels.name}\n".encode()
     write_atomically(path, lambda temporary: temporary.write_bytes(text))
-    whole.unlink()
 
 
 def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:

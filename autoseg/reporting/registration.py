@@ -73,7 +73,7 @@ def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels
                        for stage in record.stages)
     reason = f"\n{record.reason}" if record.reason else ""
     figure.suptitle(f"{cases[0].name}, {record.channel} in {channels[shown[0]].name}: above by the file headers, below "
-                    f"{record.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8)
+                    f"{record.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8, parse_math=False)
     write_atomically(path, figure.savefig)
 
 

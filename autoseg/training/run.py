@@ -104,9 +104,12 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
         if save_probabilities and is_first() and without_probabilities(folder, names):
+            folder.refuse_links()
             _add_probabilities(workspace, planned, configuration, fold, runtime)
         return result
     check_shareable(planned.configurations[configuration], str(folder.path))
+    if not restart:
+        folder.refuse_links()
     with locked(folder.path) if is_first() else nullcontext():
         with first_goes_first():
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart)
@@ -130,6 +133,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     started = time.monotonic()
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration)
+    folder.refuse_links()
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)

@@ -1,8 +1,10 @@
 """The files of what was trained, by name: a model's folder, and the folders of its folds."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoseg.base.errors import UserError
 from autoseg.workspace.files import read_json, read_model, remove_folder
 from autoseg.workspace.paths import below
 from planners.schema.plan import Plan
@@ -119,6 +121,17 @@ class FoldFolder:
     def masks(self, ending: str) -> dict[str, Path]:
         """The predicted validation cases by name."""
         return {mask.name.removesuffix(ending): mask for mask in sorted(self.validation.glob(f"*{ending}"))}
+
+    def refuse_links(self) -> None:
+        """A UserError where the folder, or a folder within it, is a link: what is written would replace files elsewhere.
+
+        A model comes as a folder that somebody else may have made. Links above it, as to another disk, are the user's own.
+        """
+        within = (Path(folder) / name for folder, names, _ in os.walk(self.path) for name in names)
+        for path in (self.path, *within):
+            if path.is_symlink():
+                raise UserError("the folder is a link, and is not written through", where=path, found=os.readlink(path),
+                                do="replace the link by the folder itself")
 
     def clear(self) -> None:
         """Remove what an earlier training left."""
