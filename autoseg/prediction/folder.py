@@ -3,6 +3,7 @@ their quality.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -51,7 +52,9 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     cases = predictor.find(source, table)
     files = [case_files for case_files in cases.files if only is None or case_files.name in only]
     masks = [below(target, f"{case_files.name}{plan.file_ending}") for case_files in files]
-    _spare_images(files, masks)
+    kinds = (*(["probabilities"] if probabilities else []), *(["entropy", "disagreement"] if uncertainty else []))
+    arrays = [_array_path(target, case_files.name, kind, plan.file_ending) for case_files in files for kind in kinds]
+    _spare_images(files, [*masks, *arrays])
     if only is None:
         _collect_quality(target, predictor.quality_control, plan.file_ending)
     tasks = [task for task in zip(files, masks, strict=True) if not (keep_existing and task[1].is_file())]
@@ -143,8 +146,7 @@ def _write_arrays(target: Path, ending: str, prediction: Prediction) -> None:
     for kind, array in (("probabilities", prediction.probabilities_KDHW), ("entropy", prediction.entropy_DHW),
                         ("disagreement", prediction.disagreement_DHW)):
         if array is not None:
-            case.results.write_array(below(target, f"{case.name}_{kind}{_array_ending(ending)}"),
-                                     array if array.ndim == 4 else array[None])
+            case.results.write_array(_array_path(target, case.name, kind, ending), array if array.ndim == 4 else array[None])
 
 
 def _note_quality(mask: Path, quality_control: QualityControl | None, quality: CaseQuality, *, alone: bool) -> None:
@@ -192,13 +194,19 @@ def _forget_quality(mask: Path) -> None:
             case for case in report.cases if not mask.name.startswith(f"{case.name}."))}))
 
 
-def _spare_images(files: Sequence[CaseFiles], masks: Sequence[Path]) -> None:
-    """A UserError where a mask would replace an image: names of single channels need no `_0000`."""
+def _spare_images(files: Sequence[CaseFiles], written: Sequence[Path]) -> None:
+    """A UserError where a mask would replace an image, because names of single channels need no `_0000`, or where two cases
+    would write one file, as `a` and `a_entropy` do.
+    """
     images = {image.resolve() for case_files in files for image in case_files.images if image is not None}
-    replaced = [mask.name for mask in masks if mask.resolve() in images]
+    replaced = [path.name for path in written if path.resolve() in images]
     if replaced:
-        raise UserError("masks would replace the images", where=masks[0].parent, found=", ".join(replaced[:5]),
+        raise UserError("masks would replace the images", where=written[0].parent, found=", ".join(replaced[:5]),
                         do="name another folder for the masks with -o")
+    twice = [name for name, count in Counter(path.name for path in written).items() if count > 1]
+    if twice:
+        raise UserError("two cases would write one file", where=written[0].parent, found=", ".join(twice[:5]),
+                        do="rename one of the cases, or predict them into different folders")
 
 
 def _sidecar(predictor: Predictor, masks: Sequence[Path]) -> dict:
@@ -214,6 +222,10 @@ def _written_values(labels: LabelSpec) -> dict[str, int]:
     if labels.region_order is not None:
         return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
     return {name: values[0] for name, values in labels.names.items()}
+
+
+def _array_path(target: Path, name: str, kind: str, ending: str) -> Path:
+    return below(target, f"{name}_{kind}{_array_ending(ending)}")
 
 
 def _array_ending(ending: str) -> str:
