@@ -1,4 +1,4 @@
-"""The names of further files in the headers of MetaImage and NRRD, which ITK fills into C's `printf` without looking at them.
+"""The names of further files in the headers of MetaImage and NRRD, which ITK gives to C's `printf` as its format.
 
 A header whose file is called `%s%n` writes into the memory of whoever reads it. What is left are names, and plain patterns
 such as `slice%03d.raw 1 40 1`.
@@ -13,6 +13,7 @@ _HEADER_BYTES = 2**20
 _FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*[=:]|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _END = re.compile(rb"^[ \t]*ElementDataFile|\r?\n\r?\n", re.MULTILINE)  # of the header, in one format or the other
 _HARMLESS = re.compile(rb"[^%]*(?:%0?\d{0,2}d[^%]*)?")
+_PLAIN = re.compile(r"\w[\w.+ -]*")
 
 
 def refuse_pattern(path: Path) -> None:
@@ -30,5 +31,5 @@ def refuse_pattern(path: Path) -> None:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a header can name this file: not as a pattern, and not with the word for a list of files."""
-    return "%" not in name and not name.startswith("LIST")
+    """Whether a header can name this file. ITK reads `%` as a pattern, `LIST` as a list of files, and `=` as a new key."""
+    return _PLAIN.fullmatch(name) is not None and not name.startswith("LIST")

@@ -106,7 +106,7 @@ def read_probabilities(path: Path) -> SavedProbabilities:
 def _levels(array: Any, facts: "_Facts") -> np.ndarray:
     """The stored levels; ValueError where they are not what the facts say. Their size is looked at before they are read."""
     fits = array.ndim == 4 and array.dtype == np.uint8 and all(
-        0 <= start and start + n <= side for start, n, side in zip(facts.start, array.shape[1:], facts.shape, strict=True))
+        start >= 0 and start + n <= side for start, n, side in zip(facts.start, array.shape[1:], facts.shape, strict=True))
     if not fits:
         raise ValueError("the stored box does not lie within the grid")
     levels = np.ascontiguousarray(array[:])
