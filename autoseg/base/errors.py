@@ -2,12 +2,26 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 _NEAR = 0.8  # how alike (difflib) a key must be to be taken for a typing error
+
+
+# What would steer a terminal, or what it cannot show; ends of lines stay.
+_UNSEEN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """A text with its control characters written out: names that others chose must not steer a terminal.
+
+    >>> visible("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class AutosegError(Exception):
@@ -30,7 +44,7 @@ class UserError(AutosegError):
             sentence += f" ({'; '.join(details)})"
         if do is not None:
             sentence += f"; {do}"
-        super().__init__(sentence)
+        super().__init__(visible(sentence))
 
 
 class TooLarge(UserError):

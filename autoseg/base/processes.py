@@ -6,6 +6,7 @@ environment as it was when the server started.
 """
 
 import importlib
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,10 @@ _LARGEST_POOL = 32  # a pool of one takes nine file descriptors
 # Exit status of a worker that would have started workers itself while it started, because it ran the user's script again.
 SCRIPT_RUNS_AGAIN = 83
 
+# The environment of a child process that imports nothing from the working directory, which may be anybody's. Python 3.10
+# does not know it.
+IMPORTS_NOTHING_FROM_HERE = {"PYTHONSAFEPATH": "1"}
+
 _is_served = False
 _plugins: list[str] = []  # modules that register parts, in the order in which this process loaded them
 
@@ -33,11 +38,14 @@ _plugins: list[str] = []  # modules that register parts, in the order in which t
 def load_plugin(name: str) -> None:
     """Import a module that registers parts, in this process and in every later worker; a UserError where that fails.
 
-    Modules in the working directory are found, as `python -m` finds them.
+    A module that is not installed is looked for in the working directory. Nothing there takes the place of what is
+    installed: the directory is the last that is searched.
     """
-    if "" not in sys.path:
-        sys.path.insert(0, "")
     try:
+        if not all(word.isidentifier() for word in name.split(".")):
+            raise ImportError("no name of a module")
+        if "" not in sys.path and importlib.util.find_spec(name.partition(".")[0]) is None:
+            sys.path.append("")
         importlib.import_module(name)
     except ImportError as error:
         raise UserError("the plug-in cannot be imported", where=name, found=error,
@@ -138,6 +146,8 @@ class WorkerPool:
 
 def _serve() -> None:
     global _is_served
+    if _METHOD == "spawn":  # each worker is an interpreter of its own, which starts when it has work
+        os.environ.update(IMPORTS_NOTHING_FROM_HERE)
     if _METHOD == "forkserver" and not _is_served:
         from multiprocessing import forkserver
 
@@ -151,7 +161,7 @@ def _serve() -> None:
 def _server_environment() -> Iterator[None]:
     """A process that starts within this context imports nothing from the working directory, and ignores Ctrl-C."""
     safe = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ.update(IMPORTS_NOTHING_FROM_HERE)
     in_main = threading.current_thread() is threading.main_thread()  # no other may set signals
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
     try:

@@ -143,7 +143,9 @@ class _Lines(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        from autoseg.base.errors import visible
+
+        tqdm.write(visible(self.format(record)), file=sys.stderr)
 
 
 def _configure_logging(debug: bool) -> None:

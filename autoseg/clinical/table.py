@@ -1,19 +1,18 @@
 """Clinical tables as they come: CSV, TSV and XLSX -> rows of plain text, with the line that each row has in its file.
 
-What people's files hold beside the table is left out: titles above it, blank rows, notes below it. Workbooks are read by
-pandas. Texts are read by the module `csv`, which says on which line a row starts: pandas does not, and wants rows of one
-width.
+What people's files hold beside the table is left out: titles above it, blank rows, notes below it. Texts are read by the
+module `csv`, workbooks by openpyxl: pandas does not say on which line a row starts, wants rows of one width, and fills all
+rows of a sheet, however far apart its cells are.
 """
 
 import csv
 import datetime
 import io
 import warnings
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.cells import clean
@@ -22,6 +21,9 @@ ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
 _SHEETS = (".xlsx", ".xlsm")
 _DELIMITERS = ("\t", ";", "|", ",")  # where two explain the file alike, the first: commas are also within cells
 _SNIFFED_ROWS = 200
+_MOST_BYTES = 2**28  # of a file, and of what a workbook unpacks to
+_MOST_ROWS = 2**20  # of a sheet, as in Excel
+_MOST_CELLS = 2**24
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def _content(path: Path) -> bytes:
         raise UserError("the format of the table is not known", where=path, found=path.suffix or "no ending",
                         expected=", ".join(ENDINGS), do="save it as .xlsx or .csv")
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise _too_large(path)
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError("the file is missing", where=path) from None
@@ -157,24 +161,41 @@ def _refuse_open_quote(path: Path, text: str, delimiter: str) -> None:
 
 
 def _sheet_rows(path: Path, content: bytes) -> list[Row]:
-    import pandas  # only where it is needed: its import takes longer than most commands
+    import openpyxl  # only where it is needed: its import takes longer than most commands
 
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _MOST_BYTES:
+                raise _too_large(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and filters, which are not read
-            with pandas.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
-                for sheet in book.book.worksheets:
-                    frame = book.parse(sheet.title, header=None, dtype=object, na_filter=False)
-                    for row, column in np.argwhere(frame.isna().to_numpy()):  # errors such as #DIV/0!, which pandas hides
-                        frame.iat[row, column] = sheet.cell(row + 1, column + 1).value
-                    rows = [Row(number, tuple(map(_plain, cells)))
-                            for number, cells in enumerate(frame.itertuples(index=False, name=None), 1)]
-                    if sheet.sheet_state == "visible" and any(any(row.cells) for row in rows):
+            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
+            for sheet in book.worksheets:
+                if sheet.sheet_state == "visible":
+                    sheet.reset_dimensions()  # what a file says of its size may be wrong
+                    rows = _bounded(path, sheet.iter_rows(values_only=True))
+                    if any(any(row.cells) for row in rows):
                         return rows
+    except UserError:
+        raise
     except Exception as error:  # of the archive, its XML or pandas: whatever a damaged workbook makes them raise
         raise UserError("the workbook cannot be read", where=path, found=error,
                         do="save it again as .xlsx, or as .csv") from None
     raise _empty(path, "no sheet with content")
+
+
+def _bounded(path: Path, sheet: Iterable[Sequence[object]]) -> list[Row]:
+    """The rows of a sheet. A file of a few bytes may say that it has a cell in the last row, and one in the last column."""
+    rows, n_cells = [], 0
+    for number, values in enumerate(sheet, 1):
+        cells = _trimmed(tuple(map(_plain, values)))
+        n_cells += len(cells)
+        if number > _MOST_ROWS or n_cells > _MOST_CELLS:
+            raise _too_large(path)
+        rows.append(Row(number, cells))
+    while rows and not rows[-1].cells:
+        rows.pop()
+    return rows
 
 
 def _plain(value: object) -> str:
@@ -235,6 +256,12 @@ def _refuse_repeated(path: Path, header: Row) -> None:
     if repeated:
         raise UserError("columns have the same name", where=f"{path}, line {header.line}",
                         found=", ".join(map(repr, repeated)), do="give each its own name")
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError("the table is too large", where=path,
+                     expected=f"at most {_MOST_BYTES >> 20} MiB unpacked, {_MOST_ROWS} rows and {_MOST_CELLS} cells",
+                     do="save the table alone, without empty rows and columns")
 
 
 def _empty(path: Path, found: str) -> UserError:

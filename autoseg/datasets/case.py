@@ -6,10 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.formats.source import FileWriter, ImageSource, ResultWriter
 from autoseg.grids.geometry import Geometry
 from planners.schema.base import Frozen
+from planners.schema.names import fault_of_name
 
 
 class SlicedArray(Protocol):
@@ -34,6 +36,12 @@ class CaseFiles:
     name: str
     images: tuple[Path | None, ...]
     label: Path | None = None
+
+    def __post_init__(self) -> None:
+        fault = fault_of_name(self.name)
+        if fault:
+            raise UserError("the case cannot have this name", where=f"case {self.name[:80]!r}", found=fault,
+                            do="rename its files, or correct its name in dataset.json")
 
 
 class RawFile(Frozen):

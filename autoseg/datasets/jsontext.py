@@ -40,7 +40,9 @@ class JsonText:
 
 
 def parse(text: str) -> JsonText:
-    """Parse and locate. Raises json.JSONDecodeError; nesting, and digits, beyond Python's limits are one too."""
+    """Parse and locate. Raises json.JSONDecodeError, also for nesting beyond Python's recursion limit and for a number of
+    more digits than Python reads.
+    """
     located = JsonText(text)
     try:
         located.data = _DECODER.decode(text)
@@ -50,7 +52,7 @@ def parse(text: str) -> JsonText:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        raise json.JSONDecodeError("a number has thousands of digits", text, 0) from None
+        raise json.JSONDecodeError("a number of too many digits", text, 0) from None
     return located
 
 

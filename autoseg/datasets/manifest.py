@@ -19,6 +19,7 @@ from planners.schema.base import Frozen
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
 from planners.schema.labels import LabelSpec
+from planners.schema.names import Name
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ _INFORMATIVE = {"reference", "licence", "license", "release", "citation", "datas
 class ListedCase(Frozen):
     """A case whose files dataset.json names, relative to the dataset's folder or absolute; None: a missing channel."""
 
-    name: str
+    name: Name
     images: tuple[str | None, ...]
     label: str
 
@@ -144,7 +145,7 @@ def _listed_cases(document: Document) -> tuple[ListedCase, ...] | None:
     """Cases of the key `dataset`; environment variables in their paths are filled in, as nnU-Net does."""
     if "dataset" not in document:
         return None
-    listed: dict[str, _Listed] = document.typed("dataset", TypeAdapter(dict[str, _Listed]), {})
+    listed: dict[str, _Listed] = document.typed("dataset", TypeAdapter(dict[Name, _Listed]), {})
     return tuple(ListedCase(name=name, label=os.path.expandvars(case.label),
                             images=tuple(path and os.path.expandvars(path) for path in case.images))
                  for name, case in sorted(listed.items()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from autoseg.base.errors import visible
 from autoseg.evaluation.metrics import METRICS, metrics_of
 from autoseg.evaluation.types import GROUPS, Detection, Mean, Summary
 
@@ -36,6 +37,7 @@ def text_table(rows: Sequence[Sequence[str]], *, markdown: bool = False) -> list
     >>> text_table([("label", "Dice"), ("liver", "0.9")])
     ['label  Dice', '-----------', 'liver   0.9']
     """
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     padded = [[cell.ljust(width) if column == 0 else cell.rjust(width)
                for column, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows]

@@ -117,6 +117,7 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
     others.
     """
     _check(job)
+    job.folder.refuse_links()
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
     context = combined_digest([__version__, digest(job.folder.checkpoint), job.plan.model_dump_json(), job.name,
                                str(mirroring), runtime.device.type, str(runtime.dtype)])

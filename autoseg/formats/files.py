@@ -13,10 +13,14 @@ from autoseg.base.errors import UserError
 _BLOCK_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 LEFT_BEHIND = ("._", ".partial_")  # how the names of files begin that a Mac or a stopped write leaves behind
+_MOST_TEXT_BYTES = 1 << 28
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file; a UserError where it is missing or is not text."""
+    """The text of a UTF-8 file; a UserError where it is missing, is not text or is huge."""
+    if file_bytes(path) > _MOST_TEXT_BYTES:
+        raise UserError("the file is too large for a text", where=path, found=f"{file_bytes(path) >> 20} MiB",
+                        expected=f"at most {_MOST_TEXT_BYTES >> 20} MiB")
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from autoseg.formats.compression import open_array
 from autoseg.workspace.files import write_unflushed
 from planners.schema.base import Frozen
 
@@ -80,10 +81,8 @@ def open_packed(path: Path, place: PackedArray) -> Any:
         with open(path, "rb") as file:
             file.seek(place.offset)
             return Whole(file.read(place.size), np.dtype(place.dtype), place.shape)
-    import blosc2
-
     # A mapped file cannot be replaced on Windows.
-    return blosc2.open(str(path), mode="r", offset=place.offset, mmap_mode=None if os.name == "nt" else "r")
+    return open_array(path, offset=place.offset, mmap_mode=None if os.name == "nt" else "r")
 
 
 def checksum(path: Path) -> int:

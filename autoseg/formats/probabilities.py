@@ -8,14 +8,26 @@ was stored and a checksum.
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.compression import open_array
 from autoseg.grids.boxes import Box, occupied
 from autoseg.workspace.files import write_atomically
+from planners.schema.base import Frozen
 
 LEVELS = 255
+
+
+class _Facts(Frozen):
+    """What lies beside the array."""
+
+    shape: tuple[int, int, int]
+    start: tuple[int, int, int]
+    regions: bool
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -62,36 +74,45 @@ def write_probabilities(path: Path, probabilities_KDHW: np.ndarray, has_regions:
     levels = np.stack([levels_of(head) for head in probabilities_KDHW])
     box = occupied(uncertain(levels, has_regions))
     inside = np.ascontiguousarray(levels[(slice(None), *box)])
-    facts = {"shape": list(levels.shape[1:]), "start": [side.start for side in box], "regions": has_regions,
-             "checksum": zlib.crc32(inside.data)}
+    depth, height, width = levels.shape[1:]
+    z, y, x = (side.start for side in box)
+    facts = _Facts(shape=(depth, height, width), start=(z, y, x), regions=has_regions, checksum=zlib.crc32(inside.data))
 
     def write(temporary: Path) -> None:
         # On smooth random classes of 1.3 MB: level 1 leaves 0.64 MB in 6 ms, level 5 0.60 MB in 45 ms, level 9 0.58 MB in
         # 0.57 s. Bytes have nothing to shuffle.
         compression = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.NOFILTER]}
         array = blosc2.asarray(inside, urlpath=str(temporary), mode="w", cparams=compression)
-        array.schunk.vlmeta["autoseg"] = facts
+        array.schunk.vlmeta["autoseg"] = facts.model_dump(mode="json")
 
     write_atomically(path, write)
 
 
 def read_probabilities(path: Path) -> SavedProbabilities:
     """What was written; a UserError where it is missing or damaged."""
-    import blosc2
-
     if not path.is_file():
         raise UserError("the probabilities are missing", where=path,
                         do="run autoseg_train of this fold again with --save_probabilities")
     try:
-        array = blosc2.open(str(path), mode="r")
-        facts, levels = array.schunk.vlmeta["autoseg"], np.ascontiguousarray(array[:])
-        intact = zlib.crc32(levels.data) == facts["checksum"]
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        array = open_array(path)
+        facts = _Facts.model_validate(array.schunk.vlmeta["autoseg"])
+        levels = _levels(array, facts)
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, MemoryError) as error:
         raise _damaged(path) from error
-    if not intact:
-        raise _damaged(path)
-    box = tuple(slice(start, start + n) for start, n in zip(facts["start"], levels.shape[1:], strict=True))
-    return SavedProbabilities(levels, box, tuple(facts["shape"]), bool(facts["regions"]))
+    z, y, x = (slice(start, start + n) for start, n in zip(facts.start, levels.shape[1:], strict=True))
+    return SavedProbabilities(levels, (z, y, x), facts.shape, facts.regions)
+
+
+def _levels(array: Any, facts: "_Facts") -> np.ndarray:
+    """The stored levels; ValueError where they are not what the facts say. Their size is looked at before they are read."""
+    fits = array.ndim == 4 and array.dtype == np.uint8 and all(
+        start >= 0 and start + n <= side for start, n, side in zip(facts.start, array.shape[1:], facts.shape, strict=True))
+    if not fits:
+        raise ValueError("the stored box does not lie within the grid")
+    levels = np.ascontiguousarray(array[:])
+    if zlib.crc32(levels.data) != facts.checksum:
+        raise ValueError("the checksum differs")
+    return levels
 
 
 def _damaged(path: Path) -> UserError:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.detached import is_plain, refuse_pattern
 from autoseg.formats.door import unreadable
 from autoseg.formats.layout import check_text, data_file, layout_of
 from autoseg.formats.registry import READERS, Header, Reader, header_of
@@ -17,6 +18,7 @@ from autoseg.workspace.files import write_atomically
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
 FLAT_SPACING = 999.0
+_NAME_FILES = (".nrrd", ".mha", ".mhd")  # formats whose headers may name further files
 
 
 def itk_header(path: Path, image_io: str = "") -> Header:
@@ -26,6 +28,8 @@ def itk_header(path: Path, image_io: str = "") -> Header:
     """
     import SimpleITK as sitk
 
+    if path.name.lower().endswith(_NAME_FILES):
+        refuse_pattern(path)
     file = sitk.ImageFileReader()
     file.SetImageIO(image_io)
     file.SetFileName(str(path))
@@ -75,13 +79,17 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
-    with tempfile.TemporaryDirectory(prefix=".partial_", dir=path.parent) as folder:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial_", dir=path.parent) as folder:  # CASE.mha may be somebody's file
         whole = Path(folder) / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
         content = whole.read_bytes()
+    voxels = path.with_suffix(".zraw")
+    if not is_plain(voxels.name):  # then the voxels follow the header
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+        return
     marker = b"ElementDataFile = LOCAL\n"
     start = content.index(marker)
-    voxels = path.with_suffix(".zraw")
     write_atomically(voxels, lambda temporary: temporary.write_bytes(content[start + len(marker):]))
     text = content[:start] + f"ElementDataFile = {voxels.name}\n".encode()
     write_atomically(path, lambda temporary: temporary.write_bytes(text))

@@ -14,6 +14,7 @@ from autoseg.formats.files import digest
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import Registered, Stage, Transform
 from autoseg.workspace.files import read_model, remove_file, write_atomically, write_json
+from autoseg.workspace.paths import below
 from planners.schema.base import Frozen
 from planners.schema.channels import Registration
 
@@ -116,8 +117,8 @@ def _write_lattice(path: Path, transform: Transform | None) -> str:
 
 
 def _json(folder: Path, case: str) -> Path:
-    return folder / f"{case}.json"
+    return below(folder, f"{case}.json")
 
 
 def _lattice(folder: Path, case: str, number: int) -> Path:
-    return folder / f"{case}_{number:04}.displacement.npy"
+    return below(folder, f"{case}_{number:04}.displacement.npy")

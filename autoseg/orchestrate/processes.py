@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from autoseg.base.errors import UserError
-from autoseg.base.processes import cores, loaded_plugins
+from autoseg.base.processes import IMPORTS_NOTHING_FROM_HERE, cores, loaded_plugins
 from autoseg.base.runtime import open_runtime
 from autoseg.orchestrate.folds import FoldTask, Outcome
 from autoseg.training.validate import FoldResult
@@ -58,7 +58,7 @@ def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, s
     for device in devices:
         free.put(device)
     running = _Running()
-    environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(devices))), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(devices))), **os.environ, **IMPORTS_NOTHING_FROM_HERE}
 
     def work(task: FoldTask) -> Outcome:
         device = free.get()

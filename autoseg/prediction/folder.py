@@ -24,6 +24,7 @@ from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import read_model, remove_folder, write_json
 from autoseg.workspace.locks import held
+from autoseg.workspace.paths import below
 from planners.schema.labels import LabelSpec
 
 logger = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ def _note_quality(outputs: Outputs, quality_control: QualityControl | None, qual
     if alone:
         _write_quality(outputs, quality_control, [quality])
     else:
-        write_json(outputs.folder / QUALITY_OF_CASES / f"{quality.name}.json", quality)
+        write_json(below(outputs.folder / QUALITY_OF_CASES, f"{quality.name}.json"), quality)
     if quality.needs_review:
         logger.warning("%s needs review: its Dice is predicted to be %.2f", quality.name, quality.predicted_dice)
 

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from planners.schema.base import Frozen, formerly
+from planners.schema.names import Name
 
 
 class Member(Frozen):
@@ -12,9 +13,9 @@ class Member(Frozen):
     is the earlier stage of a cascade, whose finished folds predict together, too.
     """
 
-    planner: str
-    configuration: str
-    folds: tuple[str, ...]
+    planner: Name
+    configuration: Name
+    folds: tuple[Name, ...]
     digests: tuple[str, ...] = ()
     previous: "Member | None" = None
 

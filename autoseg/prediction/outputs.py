@@ -10,6 +10,7 @@ from autoseg.formats import ending_of, known_ending
 from autoseg.formats.files import is_folder
 from autoseg.formats.source import refuse_lossy
 from autoseg.workspace.files import check_writable
+from autoseg.workspace.paths import below
 
 ARRAYS = ("probabilities", "entropy", "disagreement")
 
@@ -40,12 +41,12 @@ class Outputs:
         return cls(target.parent, target.name[-length:], target.name[:-length])
 
     def mask(self, case: str) -> Path:
-        return self.folder / f"{self.stem or case}{self.ending}"
+        return below(self.folder, f"{self.stem or case}{self.ending}")
 
     def array(self, case: str, kind: str) -> Path:
         """The file of an array of `ARRAYS`. Images of whole numbers cannot hold probabilities; TIFF can."""
         ending = ".tif" if self.ending.lower() in (".png", ".jpg", ".jpeg", ".bmp") else self.ending
-        return self.folder / f"{self.stem or case}_{kind}{ending}"
+        return below(self.folder, f"{self.stem or case}_{kind}{ending}")
 
     def record(self, name: str) -> Path:
         """A file that says something of all masks: `labels.json`, or `mask_labels.json` beside a `mask.nii.gz`."""

@@ -25,6 +25,7 @@ from autoseg.formats.files import is_file, list_files
 from autoseg.formats.packed import PackedArray, checksum, open_packed, write_packed
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import read_model, remove_file, write_unflushed
+from autoseg.workspace.paths import below
 from planners.schema.base import Frozen
 
 # Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
@@ -190,11 +191,11 @@ def remove_prepared(folder: Path, name: str) -> None:
 
 
 def _json(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"
+    return below(folder, f"{name}.json")
 
 
 def _arrays(folder: Path, name: str) -> Path:
-    return folder / f"{name}.arrays"
+    return below(folder, f"{name}.arrays")
 
 
 def _narrow(label_DHW: np.ndarray) -> np.ndarray:

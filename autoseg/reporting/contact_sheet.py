@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0
 
 _WIDTH_INCHES = 2.6  # of one picture
 _DPI = 110
+_TITLE: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # names are no mathematics, whatever they hold
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 
 
@@ -134,14 +135,14 @@ def _draw_row(axes: Sequence["Axes"], row: Row, view: View, manifest: Manifest) 
     first = reference if reference is not None else int(present[0]) if present.size else 0
     for number, (ax, channel) in enumerate(zip(axes, manifest.channels, strict=False)):
         _draw_channel(ax, row, view, number, channel)
-        ax.set_title(channel.name, fontsize=8)
+        ax.set_title(channel.name, **_TITLE)
     drawn = [("truth", row.truth_DHW), *((f"{prediction.title}\n{_dice_of(prediction.score)}", prediction.label_DHW)
                                          for prediction in row.predictions)]
     for ax, (title, label_DHW) in zip(axes[len(manifest.channels) :], drawn, strict=False):
         _draw_channel(ax, row, view, first, manifest.channels[first])
         _draw_contours(ax, view.slice_of(label_DHW), manifest.labels)
-        ax.set_title(title, fontsize=8)
-    axes[0].set_title(f"{row.case.name}\n{manifest.channels[0].name}", fontsize=8)
+        ax.set_title(title, **_TITLE)
+    axes[0].set_title(f"{row.case.name}\n{manifest.channels[0].name}", **_TITLE)
 
 
 def _draw_channel(ax: "Axes", row: Row, view: View, number: int, channel: ChannelSpec) -> None:
@@ -179,7 +180,10 @@ def _draw_legend(figure, rows: Sequence[Row], views: Sequence[View], labels: Lab
     lines = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in colours_of(labels).items()
              if shown & set(labels.names[name])]
     if lines:
-        figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 5), fontsize=8, frameon=False)
+        legend = figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 5), fontsize=8,
+                               frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
 
 
 def colours_of(labels: LabelSpec) -> dict[str, str]:

@@ -72,7 +72,8 @@ def _plot_dice(axes, iterations: list[int], records: Sequence[Record], style: di
     axes.plot(iterations, _values(records, "validation_dice"), color="black", label="mean", **style)
     axes.set_ylabel("validation Dice (patches)")
     axes.set_ylim(0, 1)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    for text in axes.legend(fontsize=8, frameon=False, loc="lower right").get_texts():
+        text.set_parse_math(False)
 
 
 def _values(records: Sequence[Record], key: str) -> list[float]:

@@ -16,6 +16,7 @@ from autoseg.formats import read_label
 from autoseg.formats.transforms import read_transforms
 from autoseg.reporting.contact_sheet import Row, Shown, contact_sheet, only_shown
 from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.paths import below
 
 SHOWN_CASES = 5  # of a fold, on its contact sheet
 
@@ -42,7 +43,7 @@ def sheet_of_masks(path: Path, files: Sequence[CaseFiles], masks: Mapping[str, P
             raise UserError("the case has no label", where=case.name)
         shown = []
         for title, folder in masks.items():
-            predicted, _ = read_label(folder / f"{case_files.name}{manifest.file_ending}")
+            predicted, _ = read_label(below(folder, f"{case_files.name}{manifest.file_ending}"))
             score = score_case(case.label_DHW, predicted, manifest.labels, case.geometry.spacing_mm, case.name)
             shown.append(Shown(title, predicted, score))
         rows.append(only_shown(Row(case, case.label_DHW, tuple(shown)), manifest.labels))

@@ -14,6 +14,7 @@ from autoseg.formats.transforms import ChannelRecord, read_record, read_transfor
 from autoseg.grids.boxes import extent
 from autoseg.reporting.contact_sheet import shown_range
 from autoseg.workspace.files import write_atomically
+from autoseg.workspace.paths import below
 from planners.schema.channels import ChannelSpec
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def draw_registration(folder: Path, files: CaseFiles, channels: Sequence[Channel
     reference = next((n for n, channel in enumerate(channels) if channel.reference), int(after.present_C.argmax()))
     paths = []
     for number, channel_record in record.channels.items():
-        path = folder / f"{files.name}_{number:04}.png"
+        path = below(folder, f"{files.name}_{number:04}.png")
         _draw(path, (before, after), (reference, number), channels, channel_record)
         paths.append(path)
     return paths
@@ -72,7 +73,7 @@ def _draw(path: Path, cases: tuple[Case, Case], shown: tuple[int, int], channels
                        for stage in record.stages)
     reason = f"\n{record.reason}" if record.reason else ""
     figure.suptitle(f"{cases[0].name}, {record.channel} in {channels[shown[0]].name}: above by the file headers, below "
-                    f"{record.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8)
+                    f"{record.kept}\nshared information: {stages or 'no stage'}{reason}", fontsize=8, parse_math=False)
     write_atomically(path, figure.savefig)
 
 

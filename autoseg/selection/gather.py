@@ -50,7 +50,7 @@ class Contender:
     fold_of: Mapping[str, str]
 
     def mask(self, case: str) -> Path:
-        return self._fold(case).validation / f"{case}{self.plan.file_ending}"
+        return self._fold(case).mask(case, self.plan.file_ending)
 
     def probabilities(self, case: str) -> Path:
         return self._fold(case).probabilities(case)

@@ -103,9 +103,12 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
         if is_first() and (without_masks(folder, names, planned.file_ending)
                            or (save_probabilities and without_probabilities(folder, names))):
+            folder.refuse_links()
             _complete(workspace, planned, configuration, fold, runtime, save_probabilities)
         return result
     check_shareable(planned.configurations[configuration], str(folder.path))
+    if not restart:
+        folder.refuse_links()
     runtime = replace(runtime, deterministic=planned.configurations[configuration].schedule.deterministic)
     with locked(folder.path) if is_first() else nullcontext(), runtime.repeatable():
         with first_goes_first():
@@ -132,6 +135,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     started = time.monotonic()
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, () if folder.is_started else [folder.path])
+    folder.refuse_links()
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)

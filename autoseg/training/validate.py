@@ -125,7 +125,7 @@ def predict_missing(job: FoldJob, model: FoldModel, runtime: Runtime, path_of: C
 
 
 def _mask(job: FoldJob, name: str) -> Path:
-    return job.folder.validation / f"{name}{job.plan.file_ending}"
+    return job.folder.mask(name, job.plan.file_ending)
 
 
 def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool,

@@ -18,6 +18,7 @@ from planners.schema.base import complaints_of
 M = TypeVar("M", bound=BaseModel)
 
 _PARTIAL = ".partial_"  # how the names of unfinished files begin
+_MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -112,7 +113,7 @@ def keep_copy(path: Path) -> Path:
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
+    with open_own(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -130,17 +131,28 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except json.JSONDecodeError:
             continue
     return records
+
+
+def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+    """Open a file that is written where it lies. A link is a UserError: it may lead to a file of somebody else."""
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    if path.is_symlink():  # also where the system knows no such flag
+        raise UserError("the file is a link, and is not written through", where=path, found=os.readlink(path),
+                        do="remove the link")
+    return open(path, mode, encoding=encoding, opener=opener)
 
 
 @contextmanager
 def appended(path: Path) -> Iterator[IO[bytes]]:
     """A log file that a process writes to as it runs, after what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
+    with open_own(path, "ab") as file:
         yield file
 
 
@@ -151,9 +163,9 @@ def tail(path: Path, n_lines: int) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON data of a file; a missing or malformed file is a UserError with the line."""
+    """The JSON data of a file; a missing, malformed or huge file is a UserError, with the line where there is one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig") if path.stat().st_size <= _MOST_JSON_BYTES else None)
     except FileNotFoundError:
         raise UserError("the file is missing", where=path) from None
     except UnicodeDecodeError:
@@ -161,8 +173,24 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise UserError("the file is not valid JSON", where=path, do="correct that line",
                         found=f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (OSError, ValueError, RecursionError) as error:  # a folder; a number of 4300 digits; lists within lists
-        raise UserError("the file cannot be read as JSON", where=path, found=str(error).split(";")[0]) from None
+    except OSError as error:  # a folder, or one that may not be read
+        raise UserError("the file cannot be read as JSON", where=path, found=error.strerror) from None
+
+
+def parse_json(text: str | None) -> Any:
+    """The data of a JSON text. Raises JSONDecodeError also for what would end Python's own reader in another error: brackets
+    nested too deeply, a number of thousands of digits, a text that is too long (None).
+    """
+    if text is None or len(text) > _MOST_JSON_BYTES:
+        raise json.JSONDecodeError(f"more than {_MOST_JSON_BYTES >> 20} MiB", "", 0)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise json.JSONDecodeError("too many nested brackets", text, 0) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # of Python's limit for whole numbers
+        raise json.JSONDecodeError("a number of too many digits", text, 0) from None
 
 
 def read_model(path: Path, model: type[M]) -> M:
@@ -193,8 +221,10 @@ def remove_file(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it, if it is there."""
-    if path.exists():
+    """Remove a folder with all that is in it, if it is there; of a link the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)
 
 

@@ -1,10 +1,13 @@
 """The files of what was trained, by name: a model's folder, and the folders of its folds."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoseg.base.errors import UserError
 from autoseg.workspace.files import read_json, read_model, remove_folder
+from autoseg.workspace.paths import below
 from planners.schema.plan import Plan
 
 _FOLD = "fold_"
@@ -80,7 +83,7 @@ class FoldFolder:
 
     def probabilities(self, name: str) -> Path:
         """The probabilities of a validation case, written where they were asked for."""
-        return self.path / "probabilities" / f"{name}.b2nd"
+        return below(self.path / "probabilities", f"{name}.b2nd")
 
     @property
     def race(self) -> Path:
@@ -97,7 +100,7 @@ class FoldFolder:
 
     def rung_probabilities(self, rung: int, name: str) -> Path:
         """The probabilities of a validation case at a rung of a race."""
-        return self.rung(rung) / "probabilities" / f"{name}.b2nd"
+        return below(self.rung(rung) / "probabilities", f"{name}.b2nd")
 
     def ablation(self, ending: str) -> Path:
         """What each input contributes: .json, .md to read, and .jsonl with one record per prediction."""
@@ -118,9 +121,24 @@ class FoldFolder:
         value = read_json(self.result).get("mean_dice")
         return None if value is None else float(value)
 
+    def mask(self, name: str, ending: str) -> Path:
+        """The mask of a validation case."""
+        return below(self.validation, f"{name}{ending}")
+
     def masks(self, ending: str) -> dict[str, Path]:
         """The predicted validation cases by name."""
         return {mask.name.removesuffix(ending): mask for mask in sorted(self.validation.glob(f"*{ending}"))}
+
+    def refuse_links(self) -> None:
+        """A UserError where the folder, or a folder within it, is a link: what is written would replace files elsewhere.
+
+        A model comes as a folder that somebody else may have made. Links above it, as to another disk, are the user's own.
+        """
+        within = (Path(folder) / name for folder, names, _ in os.walk(self.path) for name in names)
+        for path in (self.path, *within):
+            if path.is_symlink():
+                raise UserError("the folder is a link, and is not written through", where=path, found=os.readlink(path),
+                                do="replace the link by the folder itself")
 
     def clear(self) -> None:
         """Remove what an earlier training left."""
@@ -168,7 +186,7 @@ class ModelFolder:
         return read_model(self.plan, Plan)
 
     def fold(self, name: int | str) -> FoldFolder:
-        return FoldFolder(self.path / f"{_FOLD}{name}")
+        return FoldFolder(below(self.path, f"{_FOLD}{name}"))
 
     def all_folds(self) -> tuple[FoldFolder, ...]:
         """Every fold that has a folder: by number, `all` last. Names are exact: a copy of a fold is none."""
@@ -204,4 +222,4 @@ class ModelFolder:
 
     def beside(self, configuration: str) -> "ModelFolder":
         """Another configuration of the same planner."""
-        return ModelFolder(self.path.with_name(configuration))
+        return ModelFolder(below(self.path.parent, configuration))

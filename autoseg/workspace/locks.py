@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.workspace.files import open_own
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         yield
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
+    with open_own(folder.with_name(f".{folder.name}.lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

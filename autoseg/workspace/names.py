@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.workspace.folders import FoldFolder, ModelFolder
+from autoseg.workspace.paths import below
 
 DATASET_JSON = "dataset.json"  # of a raw dataset
 INFERENCE_JSON = "inference.json"  # of a dataset's models
@@ -63,7 +64,7 @@ class Workspace:
     def raw(self, dataset: str) -> Path:
         """The raw folder of a dataset; a UserError where there is none."""
         for root in self.raw_roots():
-            if (root / dataset).is_dir():
+            if below(root, dataset).is_dir():
                 return root / dataset
         raise UserError("the dataset has no raw folder", where=dataset,
                         expected=" or ".join(str(root / dataset) for root in self.raw_roots()))
@@ -73,20 +74,20 @@ class Workspace:
         return any((root / dataset).is_dir() for root in self.raw_roots())
 
     def prepared(self, dataset: str) -> Path:
-        return self.home / "prepared" / dataset
+        return below(self.home / "prepared", dataset)
 
     def fingerprint(self, dataset: str) -> Path:
         return self.prepared(dataset) / "fingerprint.json"
 
     def plan(self, dataset: str, planner: str) -> Path:
-        return self.prepared(dataset) / f"plan_{planner}.json"
+        return below(self.prepared(dataset), f"plan_{planner}.json")
 
     def splits(self, dataset: str) -> Path:
         return self.prepared(dataset) / "splits.json"
 
     def cases(self, dataset: str, planner: str, configuration: str) -> Path:
         """Folder of the prepared cases of one configuration."""
-        return self.prepared(dataset) / f"{planner}_{configuration}"
+        return below(self.prepared(dataset), f"{planner}_{configuration}")
 
     def transforms(self, dataset: str) -> Path:
         """Folder of what registration found for each case."""
@@ -97,7 +98,7 @@ class Workspace:
         return {path.stem.removeprefix("plan_"): path for path in sorted(self.prepared(dataset).glob("plan_*.json"))}
 
     def model(self, dataset: str, planner: str, configuration: str) -> ModelFolder:
-        return ModelFolder(self.models_root / dataset / planner / configuration)
+        return ModelFolder(below(self.models_root, dataset, planner, configuration))
 
     def models(self, dataset: str | None = None) -> list[ModelFolder]:
         """The models that have a plan, of one dataset or of all, in the order of their names."""
@@ -108,7 +109,7 @@ class Workspace:
 
     def inference_settings(self, dataset: str) -> Path:
         """What predictions of this dataset use, as cross-validation decided."""
-        return self.models_root / dataset / INFERENCE_JSON
+        return self._models(dataset) / INFERENCE_JSON
 
     def datasets_with_models(self) -> list[str]:
         """Names of the datasets that have a finished fold or inference settings."""
@@ -117,26 +118,29 @@ class Workspace:
 
     def selection(self, dataset: str) -> Path:
         """What was compared to decide it."""
-        return self.models_root / dataset / "selection.json"
+        return self._models(dataset) / "selection.json"
 
     def race(self, dataset: str) -> Path:
         """The race of configurations for a total time: its rungs, its decisions and its winner."""
-        return self.models_root / dataset / "race.json"
+        return self._models(dataset) / "race.json"
 
     def race_plan(self, dataset: str, planner: str) -> Path:
         """The plan of a planner as it was when the race started."""
-        return self.models_root / dataset / f"race_plan_{planner}.json"
+        return below(self._models(dataset), f"race_plan_{planner}.json")
 
     def race_seconds(self, dataset: str) -> Path:
         """The time that a run with a total has taken, all its starts together."""
-        return self.models_root / dataset / "race_seconds.json"
+        return self._models(dataset) / "race_seconds.json"
 
     def report(self, dataset: str) -> Path:
-        return self.models_root / dataset / "report.html"
+        return self._models(dataset) / "report.html"
 
     @property
     def models_root(self) -> Path:
         return self.home / "models"
+
+    def _models(self, dataset: str) -> Path:
+        return below(self.models_root, dataset)
 
 
 def _number_and_name(dataset: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
 from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
+from planners.schema.names import FileEnding, Name
 
 SCHEMA_VERSION = 1
 
@@ -107,8 +108,8 @@ class Configuration(Frozen):
     step_seconds: float | None = Field(default=None, gt=0)  # of training, as planned on the machine; None: not planned
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
-    data: str = ""  # configuration whose prepared cases are used; empty: its own
-    previous: str = ""  # configuration whose prediction is an extra input (cascade); empty: none
+    data: Name | Literal[""] = ""  # configuration whose prepared cases are used; empty: its own
+    previous: Name | Literal[""] = ""  # configuration whose prediction is an extra input (cascade); empty: none
     views: float | None = None  # how often the budget is expected to show a voxel of the dataset; None: not planned to time
     ceiling: Ceiling | None = None  # what the grid leaves of the labels at best; None: not measured
 
@@ -164,7 +165,7 @@ def _renewed(data: dict[str, Any]) -> dict[str, Any]:
 class Advice(Frozen):
     """The configuration that is worth training first, as far as can be said before any is trained, and why in a sentence."""
 
-    configuration: str
+    configuration: Name
     reason: str
 
 
@@ -172,19 +173,19 @@ class Plan(Frozen):
     """All decisions for a dataset, with what prediction needs to know of it."""
 
     schema_version: int = SCHEMA_VERSION
-    dataset: str
-    planner: str
+    dataset: Name
+    planner: Name
     channels: tuple[ChannelSpec, ...]
     labels: LabelSpec
     intensities: tuple[IntensityStats, ...] = ()
     conditions: ConditionTable = ConditionTable()
     transpose: tuple[int, int, int]
-    file_ending: str = ".nii.gz"
+    file_ending: FileEnding = ".nii.gz"
     fingerprint_digest: str = ""
     memory_bytes: int | None = None  # that was asked for; None: what the machine has
     device: str = ""  # that was asked for: auto, cpu, cuda or mps; empty: an earlier version did not say
     reasons: tuple[str, ...] = ()  # why, in words
-    configurations: dict[str, Configuration]
+    configurations: dict[Name, Configuration]
     first: Advice | None = None  # which configuration to train first; None: an earlier version did not say
     # Of all the rest as the planner made it (`content_hash_of`).
     content_hash: str = Field(default="", validation_alias=formerly("content_hash", "seal"))

@@ -69,7 +69,7 @@ def _pictures(model: Model, files: CaseFiles | None, manifest: Manifest, transfo
     try:
         if files is None:
             raise UserError("the case is no longer in the raw folder", where=score.name)
-        shown = _shown(files, fold.folder.validation / f"{score.name}{model.plan.file_ending}", manifest, transforms)
+        shown = _shown(files, fold.folder.mask(score.name, model.plan.file_ending), manifest, transforms)
     except AutosegError as error:
         return CasePictures(model.title, title, fault=f"No picture of {score.name}: {error}")
     planes = planes_of(shown)

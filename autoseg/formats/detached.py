@@ -1,0 +1,35 @@
+"""The names of further files in the headers of MetaImage and NRRD, which ITK gives to C's `printf` as its format.
+
+A header whose file is called `%s%n` writes into the memory of whoever reads it. What is left are names, and plain patterns
+such as `slice%03d.raw 1 40 1`.
+"""
+
+import re
+from pathlib import Path
+
+from autoseg.base.errors import UserError
+
+_HEADER_BYTES = 2**20
+_FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*[=:]|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_END = re.compile(rb"^[ \t]*ElementDataFile|\r?\n\r?\n", re.MULTILINE)  # of the header, in one format or the other
+_HARMLESS = re.compile(rb"[^%]*(?:%0?\d{0,2}d[^%]*)?")
+_PLAIN = re.compile(r"\w[\w.+ -]*")
+
+
+def refuse_pattern(path: Path) -> None:
+    """A UserError where the header of a MetaImage or NRRD file names its data by more than a name or a plain pattern."""
+    with open(path, "rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if len(header) == _HEADER_BYTES and not _END.search(header):
+        raise UserError("the file cannot be read", where=path, found="a header without an end",
+                        do="it may be damaged or of another format than its ending says; copy it again")
+    for name in _FILE.findall(header):
+        if not _HARMLESS.fullmatch(name):
+            raise UserError("the header names the file of its voxels by a pattern that is not safe to read", where=path,
+                            found=name.strip()[:80].decode(errors="replace"), expected="a name, or a pattern with one %d",
+                            do="save the image again as one file")
+
+
+def is_plain(name: str) -> bool:
+    """Whether a header can name this file. ITK reads `%` as a pattern, `LIST` as a list of files, and `=` as a new key."""
+    return _PLAIN.fullmatch(name) is not None and not name.startswith("LIST")
