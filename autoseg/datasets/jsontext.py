@@ -40,13 +40,17 @@ class JsonText:
 
 
 def parse(text: str) -> JsonText:
-    """Parse and locate. Raises json.JSONDecodeError; nesting beyond Python's recursion limit is one too."""
+    """Parse and locate. Raises json.JSONDecodeError; nesting, and digits, beyond Python's limits are one too."""
     located = JsonText(text)
     try:
         located.data = _DECODER.decode(text)
         _walk(located, _skip(text, 0), ())
     except RecursionError:
         raise json.JSONDecodeError("too many nested brackets", text, 0) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise json.JSONDecodeError("a number has thousands of digits", text, 0) from None
     return located
 
 

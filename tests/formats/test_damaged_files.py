@@ -5,22 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
 import damaged_files
 import fuzz_inputs
+import numpy as np
+import pytest
 from damage_parts.child import FAULTS
 from damage_parts.samples import SAMPLES
 
 from autoseg.base.errors import UserError
 from autoseg.formats import read_header, read_image
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CRASHES = {"nrrd": b"NRRD0004\n" + b"9" * 5000 + b"\n\n",
-           "mha": b"ObjectType = Image\nNDims = 32767 32767\nDimSize = 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"}
+           "mha": b"ObjectType = Image\nNDims = 32767 32767\nDimSize = 1 1\nElementDataFile = LOCAL\n"}
 
 
 @pytest.fixture(autouse=True)
