@@ -1,10 +1,12 @@
 """autoseg_verify: every fault of a raw dataset at once."""
 
 import argparse
-import shutil
+import os
 import sys
 
 from autoseg.cli import common
+
+_USUAL_WIDTH, _LEAST_WIDTH = 120, 60  # of the table, in characters
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
                              allow_outcomes=options.allow_outcome_conditions)
     workspace = Workspace.open(options.home)
     folder = workspace.raw(workspace.dataset(options.dataset))
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = _width()
     for texts, word, stream in ((report.faults, "fault", sys.stderr), (report.warnings, "warning", sys.stdout)):
         if texts and options.all:
             print("\n".join(f"{word}: {text}" for text in texts), file=stream, flush=True)
@@ -44,6 +46,14 @@ def _run(options: argparse.Namespace) -> int:
     warned = f", {counted(len(report.warnings), 'warning')}" if report.warnings else ""
     print(f"{options.dataset}: {found}{warned}", file=sys.stderr if report.faults else sys.stdout)
     return 2 if report.faults else 0
+
+
+def _width() -> int:
+    """Characters in a line of the terminal, or a usual number where there is none."""
+    try:
+        return max(_LEAST_WIDTH, os.get_terminal_size().columns)
+    except OSError:
+        return _USUAL_WIDTH
 
 
 if __name__ == "__main__":
