@@ -193,7 +193,7 @@ def test_the_command_takes_tolerances_by_label_and_the_policy_of_empty_masks(set
     scoring = json.loads((sets / "poor" / "summary.json").read_text())["scoring"]
     assert (scoring["nsd_tolerance_mm"], scoring["nsd_tolerance_mm_of"]) == (1.5, {"tumour": 3.0})
     assert scoring["empty"] == "one" and scoring["voxel_accuracy"] and scoring["detection"]["min_mm3"] == 5
-    assert len(scoring["metrics"]) == 16
+    assert len(scoring["metrics"]) == 18
 
 
 @pytest.mark.parametrize(("options", "words"), [
