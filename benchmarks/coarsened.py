@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from autoseg.formats import read_image, read_label, write_array, write_label
 from autoseg.grids.geometry import Geometry

@@ -26,14 +26,14 @@ def add_scoring(parser: argparse.ArgumentParser) -> None:
                         "lesions)")
     parser.add_argument("--nsd_tolerance", nargs="+", type=tolerance, default=[], metavar="MM",
                         help="tolerance of the surface Dice in mm; LABEL=MM for one label (default: 2)")
-    parser.add_argument("--surface", choices=("mesh", "surfel"), help="what distances are measured between: a mesh, near the "
-                        "geometric truth, or surfels, as in the package surface-distance, for comparison with publications "
-                        "(default: mesh)")
+    parser.add_argument("--surface", choices=("mesh", "surfel"),
+                        help="what distances are measured between: a mesh, near the geometric truth, or surfels, as in the "
+                        "package surface-distance, for comparison with publications (default: mesh)")
     parser.add_argument("--empty", choices=("nan", "one"), default="nan",
                         help="score of two empty masks: nan (counted, but left out of means) or one (default: nan)")
     parser.add_argument("--detection", choices=DETECTION, metavar="RULE",
-                        help="when a lesion counts as found: one_to_one (the largest overlaps, from an IoU of 0.1), or as in "
-                        f"{', '.join(DETECTION[1:])} (default: one_to_one)")
+                        help="when a lesion counts as found: one_to_one (the largest overlaps, from an IoU of 0.1), or as "
+                        f"in {', '.join(DETECTION[1:])} (default: one_to_one)")
     parser.add_argument("--lesion_iou", type=float, metavar="IOU", help="IoU from which lesions match one to one (default: "
                         "0.1; panoptica: 0.5)")
     parser.add_argument("--lesion_dilation", type=int, metavar="VOXELS",

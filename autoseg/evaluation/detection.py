@@ -44,19 +44,22 @@ def detect(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, voxel_ml: float, ru
     else:
         truth_K, predicted_K = match(_candidates(truth_id[both], predicted_id[both], truth_T, predicted_P, rule.min_iou))
         found_T[truth_K], claimed_P[predicted_K] = True, True
-    return _counted(truth_T * voxel_ml, predicted_P * voxel_ml, found_T, claimed_P, rule)
+    return _counted(truth_T, predicted_P, found_T, claimed_P, voxel_ml, rule)
 
 
-def _counted(truth_ml_T: np.ndarray, predicted_ml_P: np.ndarray, found_T: np.ndarray, claimed_P: np.ndarray,
+def _counted(truth_T: np.ndarray, predicted_P: np.ndarray, found_T: np.ndarray, claimed_P: np.ndarray, voxel_ml: float,
              rule: DetectionRule) -> Detection:
-    counts_T, counts_P = _large(truth_ml_T, rule), _large(predicted_ml_P, rule)
+    """The result for the voxels of each lesion, which true ones were found, and which predicted ones are not false."""
+    truth_ml_T = truth_T * voxel_ml
+    counts_T, counts_P = _large(truth_ml_T, rule), _large(predicted_P * voxel_ml, rule)
     if rule.small_false == "count":
         counts_P[:] = True
     missed_T, false_P = ~found_T & counts_T, ~claimed_P & counts_P
     return Detection(true_positives=int((found_T & counts_T).sum()), false_negatives=int(missed_T.sum()),
                      false_positives=int(false_P.sum()), sizes=_sizes(truth_ml_T[counts_T], found_T[counts_T], rule),
                      small_lesions=int((~counts_T).sum()), small_false=int((~claimed_P & ~counts_P).sum()),
-                     missed_ml=float(truth_ml_T[missed_T].sum()), false_ml=float(predicted_ml_P[false_P].sum()))
+                     missed_ml=float(truth_T[missed_T].sum()) * voxel_ml,
+                     false_ml=float(predicted_P[false_P].sum()) * voxel_ml)
 
 
 def _true_lesions(truth_DHW: np.ndarray, rule: DetectionRule) -> tuple[np.ndarray, np.ndarray, int]:
@@ -72,7 +75,7 @@ def _true_lesions(truth_DHW: np.ndarray, rule: DetectionRule) -> tuple[np.ndarra
 def no_lesions(rule: DetectionRule) -> Detection:
     """The result for two empty masks."""
     nothing = np.zeros(0)
-    return _counted(nothing, nothing, nothing > 0, nothing > 0, rule)
+    return _counted(nothing, nothing, nothing > 0, nothing > 0, 0.0, rule)
 
 
 def summed(detections: Sequence[Detection]) -> Detection:

@@ -10,7 +10,7 @@ vertices around move to the same side, there is no staircase but an edge, a thin
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array
+import scipy
 
 # Rounds of smoothing on a grid of cubes. A staircase of thick slices has longer steps, and takes more rounds.
 _ROUNDS = 12
@@ -20,10 +20,6 @@ _ROUNDS_AROUND = 10  # of averaging, over which movements to both sides must be 
 _BALANCED, _ONE_SIDED = 0.31, 0.01  # shares of balanced movement from which vertices move fully, and up to which they stay
 _TRIED = 4  # simplices whose centres are the nearest, among which the nearest is found
 _CHUNK = 20_000  # points at a time, so that their simplices fit into the cache of a processor
-
-# Points within a simplex, by the shares of its corners.
-_IN_A_TRIANGLE = np.array([[4, 1, 1], [1, 4, 1], [1, 1, 4]]) / 6
-_IN_A_LINE = np.array([[7, 1], [5, 3], [3, 5], [1, 7]]) / 8
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,12 @@ class Mesh:
         return self.points_mm[self.simplices]
 
     def area(self) -> np.ndarray:
-        """The area of each simplex (F,) in mm^2; in 2D its length in mm."""
+        """The area that belongs to each vertex (V,): its share of the simplices around it (mm^2, in 2D mm)."""
         corners = self.corners()
         sides = np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 0)
-        return np.linalg.norm(sides[0], axis=1) if len(sides) == 1 else np.linalg.norm(np.cross(*sides), axis=1) / 2
-
-    def spread(self, values_V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values of the vertices, interpolated at points that are even over the surface, and the area of each point."""
-        weights = _IN_A_TRIANGLE if self.simplices.shape[1] == 3 else _IN_A_LINE
-        values = values_V[self.simplices] @ weights.T
-        return values.ravel(), np.repeat(self.area() / len(weights), len(weights))
+        size = np.linalg.norm(sides[0], axis=1) if len(sides) == 1 else np.linalg.norm(np.cross(*sides), axis=1) / 2
+        n = self.simplices.shape[1]
+        return np.bincount(self.simplices.ravel(), np.repeat(size / n, n), len(self.points_mm))
 
 
 def surface_mesh(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> Mesh:
@@ -111,7 +103,7 @@ def _smoothed(points: np.ndarray, simplices: np.ndarray, padded: np.ndarray, spa
     return places
 
 
-def _balance(moved: np.ndarray, mean: csr_array) -> np.ndarray:
+def _balance(moved: np.ndarray, mean: "scipy.sparse.csr_array") -> np.ndarray:
     """1 where vertices around move to both sides alike, as on a staircase; 0 where all move to one side."""
     both = np.stack([moved, np.abs(moved)], axis=1)
     for _ in range(_ROUNDS_AROUND):
@@ -120,13 +112,14 @@ def _balance(moved: np.ndarray, mean: csr_array) -> np.ndarray:
     return np.clip((share - _ONE_SIDED) / (_BALANCED - _ONE_SIDED), 0, 1)
 
 
-def _mean_of_neighbours(simplices: np.ndarray, n: int) -> csr_array:
+def _mean_of_neighbours(simplices: np.ndarray, n: int) -> "scipy.sparse.csr_array":
     """The matrix (n, n) that gives the mean of the vertices that share a side with each vertex."""
     pairs = [(a, b) for a in range(simplices.shape[1]) for b in range(simplices.shape[1]) if a != b]
     rows, columns = (np.concatenate([simplices[:, pair[side]] for pair in pairs]) for side in (0, 1))
-    joined = csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
-    joined.data[:] = 1  # two triangles share a side
-    return diags_array(1 / joined.sum(1)) @ joined
+    joined = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    n_neighbours = np.diff(joined.indptr)
+    joined.data[:] = np.repeat(1 / n_neighbours, n_neighbours)  # once each, though two triangles share a side
+    return joined
 
 
 def _squared_to_lines(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

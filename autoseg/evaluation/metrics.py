@@ -206,7 +206,9 @@ for _metric in (
            worst=0.0),
     Metric("false_lesions", "false lesions per case", "detection", lambda masks: masks.lesions.fp, "lower", best=0,
            worst=None, margin=0.1),
-    Metric("missed_ml", "missed lesions", "detection", lambda masks: masks.missed_ml, "lower", best=0, worst=None, unit="mL"),
-    Metric("false_ml", "false lesions", "detection", lambda masks: masks.false_ml, "lower", best=0, worst=None, unit="mL"),
+    Metric("missed_ml", "missed lesions", "detection", lambda masks: masks.missed_ml, "lower", best=0, worst=None,
+           unit="mL"),
+    Metric("false_ml", "false lesions", "detection", lambda masks: masks.false_ml, "lower", best=0, worst=None,
+           unit="mL"),
 ):
     register(_metric)

@@ -86,7 +86,8 @@ def summarize(cases: Sequence[CaseScore], labels: LabelSpec, scoring: Scoring | 
             detection=summed(detections) if detections else None))
     foreground = {metric: _mean_of_labels([label.means[metric] for label in summaries], values_NLM[..., m],
                                           resampled_RLM[..., m]) for m, metric in enumerate(scoring.metrics)}
-    return Summary(scoring=scoring, surface_definition=SURFACE_DEFINITIONS[scoring.surface], n_cases=len(cases), foreground_means=foreground, voxels=_mean_accuracy(cases),
+    return Summary(scoring=scoring, surface_definition=SURFACE_DEFINITIONS[scoring.surface],
+                   n_cases=len(cases), foreground_means=foreground, voxels=_mean_accuracy(cases),
                    labels=tuple(summaries), cases=tuple(cases), faults=tuple(faults), warnings=tuple(warnings))
 
 

@@ -56,8 +56,8 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tupl
 
 def _between_meshes(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...]) -> SurfaceDistances:
     true_mesh, predicted_mesh = surface_mesh(truth, spacing_mm), surface_mesh(predicted, spacing_mm)
-    return SurfaceDistances(*_sorted(*true_mesh.spread(distances_to(predicted_mesh, true_mesh.points_mm))),
-                            *_sorted(*predicted_mesh.spread(distances_to(true_mesh, predicted_mesh.points_mm))))
+    return SurfaceDistances(*_sorted(distances_to(predicted_mesh, true_mesh.points_mm), true_mesh.area()),
+                            *_sorted(distances_to(true_mesh, predicted_mesh.points_mm), predicted_mesh.area()))
 
 
 def _between_surfels(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...]) -> SurfaceDistances:

@@ -104,9 +104,10 @@ class Predictor:
             if settings is not None:
                 return cls.from_settings(workspace, settings, device=device, mirroring=mirroring,
                                          skip_background=skip_background)
-        return cls([ConfigurationModel.open(dataset=name, configuration=configuration, planner=planner, folds=folds,
-                                            folder=folder, home=home, device=device, mirroring=mirroring,
-                                            skip_background=skip_background)])
+        member = ConfigurationModel.open(dataset=name, configuration=configuration, planner=planner, folds=folds,
+                                         folder=folder, home=home, device=device, mirroring=mirroring,
+                                         skip_background=skip_background)
+        return cls([member], member.postprocessing)
 
     @classmethod
     def from_settings(cls, workspace: Workspace, settings: InferenceSettings, *, device: str = "auto",

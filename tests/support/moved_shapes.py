@@ -31,7 +31,7 @@ class Moved:
             centre = (shape - 1) / 2 * self.spacing_mm
             grid = np.meshgrid(*(np.arange(n) * mm for n, mm in zip(shape, self.spacing_mm, strict=True)), indexing="ij")
             first, second = (sum((axis - at) ** 2 for axis, at in zip(grid, centre + sign * np.array(self.shift_mm) / 2,
-                                                                      strict=True)) <= self.size_mm[0] ** 2
+                                                                      strict=True)) <= self.size_mm[0] ** 2 * (1 + 1e-9)
                              for sign in (-1, 1))
             return np.asarray(first), np.asarray(second)
         size, step = (np.rint(np.divide(mm, self.spacing_mm)).astype(int) for mm in (self.size_mm, self.shift_mm))
@@ -41,7 +41,7 @@ class Moved:
         return masks[0], masks[1]
 
     def distances_mm(self) -> np.ndarray:
-        """Distances of many points, spread evenly over one true surface, to the other, sorted (both directions are alike)."""
+        """Distances of many points, even over one true surface, to the other, sorted (both directions are alike)."""
         if self.kind == "box":
             return np.sort(_from_box(_on_box(np.array(self.size_mm)) - self.shift_mm, np.array(self.size_mm)))
         along = (np.arange(20_000) + 0.5) / 10_000 - 1  # the area of a sphere is even along an axis
