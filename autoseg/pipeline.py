@@ -32,6 +32,7 @@ from autoseg.reporting.predictions import draw_validation
 from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
 from autoseg.workspace.files import read_model, write_json
+from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
@@ -195,7 +196,22 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
             draw_validation(raw, folder, result.scores, registered(workspace, name, raw.manifest))
         except Exception as error:  # a picture is no reason to fail a fold that is finished
             logger.warning("the validation cases could not be drawn: %s: %s", type(error).__name__, error)
+    if is_first() and result.scores is not None:
+        _postprocess_alone(workspace, planned, folder, result.scores)
     return result
+
+
+def _postprocess_alone(workspace: Workspace, planned: Plan, folder: FoldFolder, scores: Summary) -> None:
+    """Choose the postprocessing of a fold that predicts alone, on the cases that it was validated on."""
+    from autoseg.selection.single_fold import choose_fold_postprocessing
+
+    raw = Dataset.open(workspace.raw(planned.dataset))
+    labels = {case.name: case.label for case in raw.cases if case.label is not None}
+    truths = {case.name: labels[case.name] for case in scores.cases if case.name in labels}
+    try:
+        choose_fold_postprocessing(folder, planned, truths, raw.annotated() or {})
+    except AutosegError as error:  # such as a mask that was removed: the fold is finished all the same
+        logger.warning("no postprocessing was chosen for fold %s: %s", folder.name, error)
 
 
 def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:

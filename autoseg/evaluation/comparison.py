@@ -15,7 +15,7 @@ from autoseg.base.version import __version__
 from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import FEWEST_PAIRS, PairedDifference, Verdict, judge, paired_difference
 from autoseg.evaluation.table import text_table
-from autoseg.evaluation.types import CaseScore, LabelScore, Scoring, Summary
+from autoseg.evaluation.types import CaseScore, LabelScore, Scoring, StoredScoring, Summary
 from planners.schema.base import Frozen
 
 MEAN = "mean"
@@ -44,7 +44,7 @@ class PairedComparison(Frozen):
     a: str
     b: str
     seed: int
-    scoring: Scoring
+    scoring: StoredScoring
     n_cases: int
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
@@ -179,6 +179,7 @@ def _common_scoring(a: Summary, b: Summary, name_a: str, name_b: str) -> Scoring
                         do="score both with the same --metrics")
     rules = ["empty"]
     rules += ["nsd_tolerance_mm", "nsd_tolerance_mm_of"] if "nsd" in metrics else []
+    rules += ["surface"] if any(METRICS[metric].group == "surface" for metric in metrics) else []
     rules += ["detection"] if any(METRICS[metric].group == "detection" for metric in metrics) else []
     for rule in rules:
         if getattr(a.scoring, rule) != getattr(b.scoring, rule):

@@ -1,9 +1,11 @@
-"""Which lesions were found: components of truth and prediction, matched one to one by their overlap.
+"""Which lesions were found: components of truth and prediction, matched by a rule.
 
-A lesion is a connected component of a mask (26-connected; 8-connected in one slice). Two lesions may match where their IoU
-reaches a threshold. Among all one-to-one matches the one with the largest sum of IoU is taken, so that no lesion counts
-twice. Above a threshold of 0.5 the match is unique (Kirillov et al. 2019, arXiv:1801.00868); below it a lesion may have
-several candidates.
+One to one: two lesions may match where their IoU reaches a threshold. Among all one-to-one matches the one with the largest
+sum of IoU is taken, so that no lesion counts twice. Above a threshold of 0.5 the match is unique (Kirillov et al. 2019,
+arXiv:1801.00868); below it a lesion may have several candidates.
+
+Any overlap: a true lesion is found where a prediction meets it; a predicted lesion is false where it meets no true lesion.
+True lesions may be dilated before, as in BraTS: those that touch then are one.
 """
 
 import itertools
@@ -30,35 +32,65 @@ def detect(truth_DHW: np.ndarray, predicted_DHW: np.ndarray, voxel_ml: float, ru
            ) -> Detection:
     """Match the lesions of two masks (bool, the same shape (z, y, x)); `voxel_ml` is the volume of a voxel."""
     rule = rule or DetectionRule()
-    truth_id, n_truth = components(truth_DHW)
-    predicted_id, n_predicted = components(predicted_DHW)
+    if rule.dilation:  # beyond the box of both masks, too
+        truth_DHW, predicted_DHW = np.pad(truth_DHW, rule.dilation), np.pad(predicted_DHW, rule.dilation)
+    truth_id, near_id, n_truth = _true_lesions(truth_DHW, rule)
+    predicted_id, n_predicted = _components(predicted_DHW, rule.connectivity)
     truth_T, predicted_P = _voxels(truth_id, n_truth), _voxels(predicted_id, n_predicted)
-    both = truth_DHW & predicted_DHW
-    candidates = _candidates(truth_id[both], predicted_id[both], truth_T, predicted_P, rule.min_iou)
-    truth_K, predicted_K = match(candidates)
     found_T, claimed_P = np.zeros(n_truth, bool), np.zeros(n_predicted, bool)
-    found_T[truth_K], claimed_P[predicted_K] = True, True
+    both = (near_id > 0) & predicted_DHW
+    if rule.matching == "any_overlap":
+        found_T[near_id[both] - 1], claimed_P[predicted_id[both] - 1] = True, True
+    else:
+        truth_K, predicted_K = match(_candidates(truth_id[both], predicted_id[both], truth_T, predicted_P, rule.min_iou))
+        found_T[truth_K], claimed_P[predicted_K] = True, True
+    return _counted(truth_T, predicted_P, found_T, claimed_P, voxel_ml, rule)
+
+
+def _counted(truth_T: np.ndarray, predicted_P: np.ndarray, found_T: np.ndarray, claimed_P: np.ndarray, voxel_ml: float,
+             rule: DetectionRule) -> Detection:
+    """The result for the voxels of each lesion, which true ones were found, and which predicted ones are not false."""
     truth_ml_T = truth_T * voxel_ml
-    counts_T = _large(truth_ml_T, rule)
-    n_found = int((found_T & counts_T).sum())
-    return Detection(true_positives=n_found, false_negatives=int(counts_T.sum()) - n_found,
-                     false_positives=int((~claimed_P & _large(predicted_P * voxel_ml, rule)).sum()),
-                     sizes=_sizes(truth_ml_T[counts_T], found_T[counts_T], rule))
+    counts_T, counts_P = _large(truth_ml_T, rule), _large(predicted_P * voxel_ml, rule)
+    if rule.small_false == "count":
+        counts_P[:] = True
+    missed_T, false_P = ~found_T & counts_T, ~claimed_P & counts_P
+    return Detection(true_positives=int((found_T & counts_T).sum()), false_negatives=int(missed_T.sum()),
+                     false_positives=int(false_P.sum()), sizes=_sizes(truth_ml_T[counts_T], found_T[counts_T], rule),
+                     small_lesions=int((~counts_T).sum()), small_false=int((~claimed_P & ~counts_P).sum()),
+                     missed_ml=float(truth_T[missed_T].sum()) * voxel_ml,
+                     false_ml=float(predicted_P[false_P].sum()) * voxel_ml)
+
+
+def _true_lesions(truth_DHW: np.ndarray, rule: DetectionRule) -> tuple[np.ndarray, np.ndarray, int]:
+    """The number of the lesion at each voxel, and the same within the distance at which a prediction meets it; how many."""
+    if not rule.dilation:
+        truth_id, n = _components(truth_DHW, rule.connectivity)
+        return truth_id, truth_id, n
+    steps = scipy.ndimage.generate_binary_structure(3, 2)
+    near_id, n = _components(scipy.ndimage.binary_dilation(truth_DHW, steps, rule.dilation), rule.connectivity)
+    return np.where(truth_DHW, near_id, 0), near_id, n
 
 
 def no_lesions(rule: DetectionRule) -> Detection:
     """The result for two empty masks."""
     nothing = np.zeros(0)
-    return Detection(true_positives=0, false_positives=0, false_negatives=0, sizes=_sizes(nothing, nothing > 0, rule))
+    return _counted(nothing, nothing, nothing > 0, nothing > 0, 0.0, rule)
 
 
 def summed(detections: Sequence[Detection]) -> Detection:
     """The sum over one or more cases that were measured by the same rule."""
     sizes = tuple(same[0].model_copy(update={"n": sum(size.n for size in same), "found": sum(size.found for size in same)})
                   for same in zip(*(detection.sizes for detection in detections), strict=True))
-    return Detection(true_positives=sum(detection.true_positives for detection in detections),
-                     false_positives=sum(detection.false_positives for detection in detections),
-                     false_negatives=sum(detection.false_negatives for detection in detections), sizes=sizes)
+    counts = {name: sum(getattr(detection, name) for detection in detections)
+              for name in ("true_positives", "false_positives", "false_negatives", "small_lesions", "small_false")}
+    return Detection(**counts, sizes=sizes, missed_ml=_total_ml([detection.missed_ml for detection in detections]),
+                     false_ml=_total_ml([detection.false_ml for detection in detections]))
+
+
+def _total_ml(volumes: Sequence[float | None]) -> float | None:
+    known = [ml for ml in volumes if ml is not None]
+    return sum(known) if len(known) == len(volumes) else None
 
 
 def match(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +122,14 @@ def _candidates(truth_V: np.ndarray, predicted_V: np.ndarray, truth_T: np.ndarra
     iou_K = shared.data / (truth_T[shared.row] + predicted_P[shared.col] - shared.data)
     near_K = iou_K >= min_iou
     return Candidates(shared.row[near_K], shared.col[near_K], iou_K[near_K])
+
+
+def _components(mask_DHW: np.ndarray, connectivity: int) -> tuple[np.ndarray, int]:
+    if connectivity == 26:
+        return components(mask_DHW)
+    structure = scipy.ndimage.generate_binary_structure(3, {6: 1, 18: 2}[connectivity])
+    component_DHW, n = scipy.ndimage.label(mask_DHW, structure=structure)
+    return component_DHW, int(n)
 
 
 def _voxels(component_DHW: np.ndarray, n: int) -> np.ndarray:

@@ -40,6 +40,14 @@ class Masks(Protocol):
         """Found lesions (tp), false lesions (fp) and missed lesions (fn); only for metrics of the group `detection`."""
 
     @property
+    def missed_ml(self) -> float:
+        """Volume of the missed lesions."""
+
+    @property
+    def false_ml(self) -> float:
+        """Volume of the false lesions."""
+
+    @property
     def distances(self) -> SurfaceDistances:
         """Between the surfaces of two masks, neither of them empty."""
 
@@ -198,5 +206,9 @@ for _metric in (
            worst=0.0),
     Metric("false_lesions", "false lesions per case", "detection", lambda masks: masks.lesions.fp, "lower", best=0,
            worst=None, margin=0.1),
+    Metric("missed_ml", "missed lesions", "detection", lambda masks: masks.missed_ml, "lower", best=0, worst=None,
+           unit="mL"),
+    Metric("false_ml", "false lesions", "detection", lambda masks: masks.false_ml, "lower", best=0, worst=None,
+           unit="mL"),
 ):
     register(_metric)

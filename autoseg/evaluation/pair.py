@@ -61,7 +61,7 @@ class LabelPair:
 
     @cached_property
     def distances(self) -> SurfaceDistances:
-        return surface_distances(*self.masks, self.case.spacing_mm, self.case.shape)
+        return surface_distances(*self.masks, self.case.spacing_mm, self.case.shape, surface=self.case.scoring.surface)
 
     @cached_property
     def detection(self) -> Detection:
@@ -74,6 +74,14 @@ class LabelPair:
     @property
     def lesions(self) -> Overlap:
         return Overlap(self.detection.true_positives, self.detection.false_positives, self.detection.false_negatives)
+
+    @property
+    def missed_ml(self) -> float:
+        return math.nan if self.detection.missed_ml is None else self.detection.missed_ml
+
+    @property
+    def false_ml(self) -> float:
+        return math.nan if self.detection.false_ml is None else self.detection.false_ml
 
     def measure(self, metric: Metric) -> float:
         """The value of a metric, by the policy for empty masks; NaN where it is not defined."""

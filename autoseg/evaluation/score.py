@@ -12,6 +12,7 @@ from autoseg.evaluation.metrics import METRICS, Overlap, metrics_of
 from autoseg.evaluation.pair import CasePair, LabelPair
 from autoseg.evaluation.statistics import bootstrap_mean, interval, resampled_means
 from autoseg.evaluation.types import (
+    SURFACE_DEFINITIONS,
     AccuracySummary,
     CaseScore,
     LabelScore,
@@ -85,7 +86,8 @@ def summarize(cases: Sequence[CaseScore], labels: LabelSpec, scoring: Scoring | 
             detection=summed(detections) if detections else None))
     foreground = {metric: _mean_of_labels([label.means[metric] for label in summaries], values_NLM[..., m],
                                           resampled_RLM[..., m]) for m, metric in enumerate(scoring.metrics)}
-    return Summary(scoring=scoring, n_cases=len(cases), foreground_means=foreground, voxels=_mean_accuracy(cases),
+    return Summary(scoring=scoring, surface_definition=SURFACE_DEFINITIONS[scoring.surface],
+                   n_cases=len(cases), foreground_means=foreground, voxels=_mean_accuracy(cases),
                    labels=tuple(summaries), cases=tuple(cases), faults=tuple(faults), warnings=tuple(warnings))
 
 

@@ -1,21 +1,31 @@
 """Distances between the surfaces of two masks, in mm, weighted by area.
 
-A surface is a set of surfels as in Nikolov et al. 2018 (arXiv:1809.04430). Each cube of 2x2x2 voxels that is neither full
-nor empty gives one surfel: a point at its centre, with the area of the marching-cubes surface in the cube. Outside of the
-image is background. In 2D squares replace the cubes, and contour lengths replace the areas.
+`mesh`: the mesh of marching cubes, with exact distances to it (`evaluation.mesh`). It is near the geometric truth.
+
+`surfel`: surfels as in Nikolov et al. 2018 (arXiv:1809.04430), for comparison with publications. Each cube of 2x2x2 voxels
+that is neither full nor empty gives one surfel: a point at its centre, with the area of the marching-cubes surface in the
+cube. In 2D squares replace the cubes, and contour lengths replace the areas. Distances are those between surfels, so that
+surfaces which are less than some voxels apart are measured as nearer than they are.
+
+Outside of the image is background in both.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+
+from autoseg.evaluation.mesh import distances_to, surface_mesh
+
+Surface = Literal["mesh", "surfel"]
 
 _POINTS_WORTH_THREADS = 20_000
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distance from each surfel of one mask to the nearest of the other, sorted; areas of the surfels (mm^2, in 2D mm)."""
+    """Distance from each point of one surface to the other surface, sorted; areas of the points (mm^2, in 2D mm)."""
 
     of_truth_mm: np.ndarray
     truth_area: np.ndarray
@@ -24,7 +34,7 @@ class SurfaceDistances:
 
 
 def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...],
-                      image_shape: tuple[int, ...] | None = None) -> SurfaceDistances:
+                      image_shape: tuple[int, ...] | None = None, *, surface: Surface = "mesh") -> SurfaceDistances:
     """Distances between two masks (bool, the same shape, 2D or 3D), neither of them empty.
 
     `image_shape` is the shape of the image that the masks were cropped from (default: that of the masks). An axis of one
@@ -36,12 +46,26 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tupl
     if len(axes) < 2:
         axes = list(range(truth.ndim))[-2:]
     keep = tuple(slice(None) if axis in axes else 0 for axis in range(truth.ndim))
-    spacing = tuple(float(spacing_mm[axis]) for axis in axes)
-    truth_points, truth_area = surfels(truth[keep], spacing)
-    predicted_points, predicted_area = surfels(predicted[keep], spacing)
+    truth, predicted = truth[keep], predicted[keep]
+    # Marching cubes breaks ties by the order of the axes: the same order for the same image, however it is stored.
+    order = sorted(range(truth.ndim), key=lambda axis: (-spacing_mm[axes[axis]], truth.shape[axis]))
+    spacing = tuple(float(spacing_mm[axes[axis]]) for axis in order)
+    between = _between_meshes if surface == "mesh" else _between_surfels
+    return between(truth.transpose(order), predicted.transpose(order), spacing)
+
+
+def _between_meshes(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...]) -> SurfaceDistances:
+    true_mesh, predicted_mesh = surface_mesh(truth, spacing_mm), surface_mesh(predicted, spacing_mm)
+    return SurfaceDistances(*_sorted(distances_to(predicted_mesh, true_mesh.points_mm), true_mesh.area()),
+                            *_sorted(distances_to(true_mesh, predicted_mesh.points_mm), predicted_mesh.area()))
+
+
+def _between_surfels(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...]) -> SurfaceDistances:
+    truth_points, truth_area = surfels(truth, spacing_mm)
+    predicted_points, predicted_area = surfels(predicted, spacing_mm)
     # A k-d tree of the surface is exact. For a liver it is fifteen times faster than a distance transform of its box.
-    return SurfaceDistances(*_nearest(truth_points, truth_area, predicted_points),
-                            *_nearest(predicted_points, predicted_area, truth_points))
+    return SurfaceDistances(*_sorted(_nearest(truth_points, predicted_points), truth_area),
+                            *_sorted(_nearest(predicted_points, truth_points), predicted_area))
 
 
 def surfels(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,11 +112,15 @@ def _contour_length(corners: np.ndarray, spacing_mm: tuple[float, ...]) -> float
     return float(corners.sum()) * float(np.hypot(height / 2, width / 2))
 
 
-def _nearest(points: np.ndarray, area: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     from scipy.spatial import cKDTree  # slow to import, and not every score needs it
 
     # Surfels lie on a grid, where balancing a tree gains nothing.
     tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
     distance_mm, _ = tree.query(points, workers=-1 if len(points) > _POINTS_WORTH_THREADS else 1)
+    return np.asarray(distance_mm)
+
+
+def _sorted(distance_mm: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(distance_mm)
-    return np.asarray(distance_mm)[order], area[order]
+    return distance_mm[order], area[order]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from autoseg.base.errors import visible
 from autoseg.evaluation.metrics import METRICS, metrics_of
-from autoseg.evaluation.types import GROUPS, Detection, Mean, Summary
+from autoseg.evaluation.types import GROUPS, Detection, DetectionRule, Mean, Summary
 
 
 def table(summary: Summary) -> str:
@@ -74,7 +74,9 @@ def _lesions(label: str, detection: Detection) -> str:
     sizes = ", ".join(f"{_limits(size.low_ml, size.high_ml)} {size.found} of {size.n}" for size in detection.sizes if size.n)
     n = detection.true_positives + detection.false_negatives
     return (f"{label}, lesions of all cases: {detection.true_positives} of {n} found, {detection.false_positives} false"
-            + (f"; found by size: {sizes}" if sizes else ""))
+            + (f"; found by size: {sizes}" if sizes else "")
+            + (f"; below the minimum size and not counted: {detection.small_lesions} true, {detection.small_false} false"
+               if detection.small_lesions or detection.small_false else ""))
 
 
 def _limits(low_ml: float, high_ml: float | None) -> str:
@@ -97,7 +99,18 @@ def _settings(summary: Summary) -> str:
         by_label = "".join(f", {name} {mm:g} mm" for name, mm in scoring.nsd_tolerance_mm_of.items())
         words.append(f"NSD within {scoring.nsd_tolerance_mm:g} mm{by_label}")
     if set(scoring.metrics) & set(metrics_of("detection")):
-        rule = scoring.detection
-        words.append(f"lesions match from IoU {rule.min_iou:g}"
-                     + (f", count from {rule.min_mm3:g} mm^3" if rule.min_mm3 else ""))
+        words.append(_rule(scoring.detection))
+    if set(scoring.metrics) & set(metrics_of("surface")):
+        words.append(f"surface: {scoring.surface}")
     return "; ".join(words)
+
+
+def _rule(rule: DetectionRule) -> str:
+    matching = (f"lesions match one to one from IoU {rule.min_iou:g}" if rule.matching == "one_to_one"
+                else "lesions are found by any overlap")
+    dilation = f", joined and met within {rule.dilation} voxels" if rule.dilation else ""
+    connectivity = f", {rule.connectivity}-connected" if rule.connectivity != 26 else ""
+    if not rule.min_mm3:
+        return matching + dilation + connectivity
+    return (f"{matching}{dilation}{connectivity}, true lesions count from {rule.min_mm3:g} mm^3, false ones "
+            + ("of every size" if rule.small_false == "count" else "too"))

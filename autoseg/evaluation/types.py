@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from autoseg.evaluation.metrics import METRICS, metrics_of
+from autoseg.evaluation.surface import Surface
 from planners.schema.base import Frozen
 
 SCHEMA_VERSION = 1
@@ -15,19 +16,29 @@ SCHEMA_VERSION = 1
 GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
 
 # Written in every score file, because tools differ by more than 100 mm in HD (Podobnik et al. 2024).
-SURFACE_DEFINITION = "marching-cubes surfels weighted by area, as in Nikolov et al. 2018 (surface-distance)"
+SURFACE_DEFINITIONS: dict[Surface, str] = {
+    "mesh": "marching-cubes mesh with staircases smoothed, exact distances weighted by area",
+    "surfel": "marching-cubes surfels weighted by area, as in Nikolov et al. 2018 (surface-distance)"}
 
 
 class DetectionRule(Frozen):
-    """When a lesion counts as found. Lesions are components that share at least a corner (26-connected).
+    """When a lesion counts as found. Lesions are components whose voxels share a corner (26), an edge (18) or a face (6).
 
-    `min_mm3`: a smaller true lesion is neither found nor missed; a smaller predicted lesion is not false. `sizes_ml` are
-    the limits between the size classes for which recall is reported, by the volume of the true lesion. The default limits
-    0.1, 1 and 10 mL are balls of 5.8, 12.4 and 26.7 mm diameter.
+    `matching`: lesions match `one_to_one` from an IoU of `min_iou`; or a true lesion is found by `any_overlap`, and a
+    predicted lesion is false if it meets no true one. `dilation` is for `any_overlap`: true lesions are dilated by so many
+    steps (18 neighbours); those that touch then are one lesion, which predictions meet within this distance.
+    `min_mm3`: a smaller true lesion is neither found nor missed. A smaller predicted lesion that meets nothing is false
+    (`small_false` is `count`), or is counted apart (`leave_out`). `sizes_ml` are the limits between the size classes for
+    which recall is reported, by the volume of the true lesion. The default limits 0.1, 1 and 10 mL are balls of 5.8, 12.4
+    and 26.7 mm diameter.
     """
 
+    matching: Literal["one_to_one", "any_overlap"] = "one_to_one"
     min_iou: float = Field(default=0.1, gt=0, le=1)
+    connectivity: Literal[6, 18, 26] = 26
+    dilation: int = Field(default=0, ge=0)
     min_mm3: float = Field(default=0.0, ge=0)
+    small_false: Literal["count", "leave_out"] = "count"
     sizes_ml: tuple[float, ...] = (0.1, 1.0, 10.0)
 
     @field_validator("sizes_ml")
@@ -36,6 +47,24 @@ class DetectionRule(Frozen):
         if any(low >= high for low, high in itertools.pairwise((0.0, *sizes_ml))):
             raise ValueError("sizes of lesions must be above zero and increase")
         return sizes_ml
+
+    @model_validator(mode="after")
+    def _fits(self) -> "DetectionRule":
+        if self.dilation and self.matching == "one_to_one":
+            raise ValueError("true lesions are dilated only where any overlap counts")
+        if self.matching == "any_overlap" and "min_iou" in self.model_fields_set and self.min_iou != 0.1:
+            raise ValueError("an IoU is not asked for where any overlap counts")
+        return self
+
+
+# What challenges and packages count (sources in docs/reference/metrics.md). BraTS drops true lesions of 50 mm^3 and less.
+DETECTION_RULES = {
+    "one_to_one": DetectionRule(),
+    "brats": DetectionRule(matching="any_overlap", dilation=3, min_mm3=50.00001),
+    "isles": DetectionRule(matching="any_overlap"),
+    "autopet": DetectionRule(matching="any_overlap", connectivity=18),
+    "panoptica": DetectionRule(min_iou=0.5),
+}
 
 
 class Scoring(Frozen):
@@ -51,12 +80,23 @@ class Scoring(Frozen):
     empty: Literal["nan", "one"] = "nan"
     nsd_tolerance_mm: float = Field(default=2.0, ge=0)
     nsd_tolerance_mm_of: dict[str, float] = Field(default_factory=dict)  # label name -> its own tolerance
+    surface: Surface = "mesh"
     detection: DetectionRule = DetectionRule()
 
     @field_validator("metrics")
     @classmethod
     def _check(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         return _registered(metrics)
+
+
+def _with_earlier_rules(scoring: Any) -> Any:
+    """What a file says; one without `surface` is of a version that had surfels only, and left small false lesions out."""
+    if not isinstance(scoring, dict) or "surface" in scoring:
+        return scoring
+    return {**scoring, "surface": "surfel", "detection": {"small_false": "leave_out", **scoring.get("detection", {})}}
+
+
+StoredScoring = Annotated[Scoring, BeforeValidator(_with_earlier_rules)]
 
 
 def scoring_of(groups: Sequence[str], **changes: Any) -> Scoring:
@@ -83,12 +123,19 @@ class SizeClass(Frozen):
 
 class Detection(Frozen):
     """Found lesions (tp), false lesions (fp) and missed lesions (fn); recall by size. Of one case, or summed over cases.
+
+    `small_lesions` (true) and `small_false` (predicted) are below the minimum size and are left out of these. The volumes
+    of missed and false lesions are those of the lesions that count; None in files of versions that did not measure them.
     """
 
     true_positives: int
     false_positives: int
     false_negatives: int
     sizes: tuple[SizeClass, ...]
+    small_lesions: int = 0
+    small_false: int = 0
+    missed_ml: float | None = None
+    false_ml: float | None = None
 
 
 class LabelScore(Frozen):
@@ -186,8 +233,8 @@ class Summary(Frozen):
     """
 
     schema_version: int = SCHEMA_VERSION
-    scoring: Scoring
-    surface_definition: str = SURFACE_DEFINITION
+    scoring: StoredScoring
+    surface_definition: str = SURFACE_DEFINITIONS["mesh"]
     n_cases: int
     foreground_means: dict[str, Mean]
     voxels: AccuracySummary | None = None

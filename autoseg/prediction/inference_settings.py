@@ -35,6 +35,19 @@ class Postprocessing(Frozen):
     minimum_ml: dict[str, float] = Field(default_factory=dict)  # name -> smaller components become background
 
 
+class FoldPostprocessing(Frozen):
+    """`postprocessing.json` of a fold: what is done to masks that this fold predicts alone.
+
+    It was chosen on the fold's validation cases, of which there are `n_cases`, for the weights with this `digest`.
+    """
+
+    schema_version: int = 1
+    digest: str
+    n_cases: int
+    postprocessing: Postprocessing
+    reasons: tuple[str, ...] = ()
+
+
 class QualityControl(Frozen):
     """How the Dice of a case is predicted without its truth, and below which value the case needs review.
 

@@ -11,10 +11,12 @@ from autoseg.base.parts import check_part
 from autoseg.base.progress import inner_bar
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.datasets.case import Case, PreparedCase
+from autoseg.formats.files import digest
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label
+from autoseg.prediction.inference_settings import FoldPostprocessing, Postprocessing
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
 from autoseg.prediction.models import FoldModel, load_model, trained_model
 from autoseg.prediction.prepared import predict_prepared
@@ -22,6 +24,7 @@ from autoseg.prediction.trained_with import check_same_data
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
 from autoseg.preprocessing.prepare import prepare
+from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import ModelFolder
 from planners.schema.plan import Configuration, Plan
 
@@ -34,9 +37,11 @@ class ConfigurationModel:
     """The folds of one configuration, and of a cascade its earlier stage. A `Predictor` has one or several."""
 
     def __init__(self, plan: Plan, name: str, models: Sequence[FoldModel], runtime: Runtime, *,
-                 previous: "ConfigurationModel | None" = None, mirroring: bool = True, skip_background: bool = False):
+                 previous: "ConfigurationModel | None" = None, mirroring: bool = True, skip_background: bool = False,
+                 postprocessing: Postprocessing | None = None):
         self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
         self.previous, self.mirroring, self.skip_background = previous, mirroring, skip_background
+        self.postprocessing = postprocessing or Postprocessing()  # of the only fold; that of several is in inference.json
         self._memory = PredictionMemory()
 
     @classmethod
@@ -75,7 +80,7 @@ class ConfigurationModel:
         logger.info("%s %s (%s), fold %s on %s", trained.dataset, trained.configuration, trained.planner,
                     ", ".join(wanted), runtime.device)
         return cls(plan, trained.configuration, models, runtime, previous=previous, mirroring=mirroring,
-                   skip_background=skip_background)
+                   skip_background=skip_background, postprocessing=_postprocessing_alone(trained, wanted))
 
     @property
     def configuration(self) -> Configuration:
@@ -119,3 +124,15 @@ class ConfigurationModel:
         """The label map (z, y, x) of a case on its own grid."""
         prepared = self.prepare_all(case)
         return restore_label(self.logits(prepared, case), prepared, self.plan, self.configuration)
+
+
+def _postprocessing_alone(trained: ModelFolder, folds: Sequence[str]) -> Postprocessing:
+    """What was chosen for a fold that predicts alone; nothing for several folds, or for other weights."""
+    folder = trained.fold(folds[0])
+    if len(folds) > 1 or not folder.postprocessing.is_file():
+        return Postprocessing()
+    chosen = read_model(folder.postprocessing, FoldPostprocessing)
+    if chosen.digest != digest(folder.checkpoint):
+        logger.warning("%s is of other weights and is not used", folder.postprocessing)
+        return Postprocessing()
+    return chosen.postprocessing

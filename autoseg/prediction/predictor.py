@@ -114,13 +114,13 @@ class Predictor:
             trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
         else:
             trained = choose_model(Workspace.open(home), name, configuration, planner)
-        members = [ConfigurationModel.open(trained, folds=folds, device=device, mirroring=mirroring,
-                                           skip_background=skip_background)]
+        member = ConfigurationModel.open(trained, folds=folds, device=device, mirroring=mirroring,
+                                         skip_background=skip_background)
         is_named = folder is None or folds is not None
         settings = settings_of_model(trained, apply=not is_named)
         if settings is None:
-            return cls(members)
-        return cls(members, settings.postprocessing, settings.quality_control)
+            return cls([member], member.postprocessing)
+        return cls([member], settings.postprocessing, settings.quality_control)
 
     @classmethod
     def from_settings(cls, workspace: Workspace, settings: InferenceSettings, *, device: str = "auto",

@@ -77,6 +77,11 @@ class FoldFolder:
         return self.path / "contact_sheet.png"
 
     @property
+    def postprocessing(self) -> Path:
+        """What is done to masks that this fold predicts alone."""
+        return self.path / "postprocessing.json"
+
+    @property
     def validation(self) -> Path:
         """Folder of the predicted validation cases."""
         return self.path / "validation"

@@ -53,7 +53,7 @@ def test_the_better_of_two_is_named_for_each_label_and_the_mean():
 def test_smaller_distances_and_volume_errors_are_better_whatever_their_sign():
     scoring = scoring_of(["surface", "volume"])
     rows = rows_of(compare_summaries(summary_of(9, 10, scoring=scoring), summary_of(14, 10, scoring=scoring)))
-    assert rows["hd_mm", "liver"].difference.difference == pytest.approx(1 - 4)
+    assert rows["hd_mm", "liver"].difference.difference == pytest.approx(1 - 4, rel=0.01)
     assert rows["hd_mm", "liver"].verdict == rows["relative_volume_error", "liver"].verdict == "better"
     assert rows["relative_volume_error", "liver"].difference.difference == pytest.approx(0.1 - 0.4)
     assert ("truth_ml", "liver") not in rows
@@ -128,6 +128,9 @@ def test_scores_by_different_rules_are_refused():
     a, b = scoring_of(["surface"], nsd_tolerance_mm=1), scoring_of(["surface"], nsd_tolerance_mm=2)
     with pytest.raises(UserError, match=r"different rules \(found: nsd_tolerance_mm: 1.0 against 2.0"):
         compare_summaries(summary_of(10, 9, scoring=a), summary_of(10, 9, scoring=b))
+    c = scoring_of(["surface"], nsd_tolerance_mm=1, surface="surfel")
+    with pytest.raises(UserError, match=r"different rules \(found: surface: mesh against surfel"):
+        compare_summaries(summary_of(10, 9, scoring=a), summary_of(10, 9, scoring=c))
     with pytest.raises(UserError, match="the two have no metric in common"):
         compare_summaries(summary_of(10, 9, scoring=a), summary_of(10, 9))
 
@@ -193,7 +196,7 @@ def test_the_command_takes_tolerances_by_label_and_the_policy_of_empty_masks(set
     scoring = json.loads((sets / "poor" / "summary.json").read_text())["scoring"]
     assert (scoring["nsd_tolerance_mm"], scoring["nsd_tolerance_mm_of"]) == (1.5, {"tumour": 3.0})
     assert scoring["empty"] == "one" and scoring["voxel_accuracy"] and scoring["detection"]["min_mm3"] == 5
-    assert len(scoring["metrics"]) == 16
+    assert len(scoring["metrics"]) == 18
 
 
 @pytest.mark.parametrize(("options", "words"), [

@@ -101,7 +101,7 @@ def test_corners_join_lesions():
 
 
 def test_small_lesions_are_neither_found_nor_missed_nor_invented():
-    rule = DetectionRule(min_mm3=2)
+    rule = DetectionRule(min_mm3=2, small_false="leave_out")
     assert counts(detect(drawn("#..##..#"), drawn("#......#"), ML, rule)) == (0, 0, 1)
     # A large prediction of a small lesion is not an invention.
     assert counts(detect(drawn("#......."), drawn("###...##"), ML, rule)) == (0, 1, 0)

@@ -87,7 +87,7 @@ def test_a_hole_has_the_surface_of_its_filling(code):
 
 def test_two_voxels_three_apart():
     # Corners at -0.5 and 0.5 against 2.5 and 3.5: half of each surface is 3 mm away, half 2 mm.
-    distances = surface_distances(drawn("#....")[None, :, :4], drawn("...#")[None], (1.0, 1.0, 1.0))
+    distances = surface_distances(drawn("#....")[None, :, :4], drawn("...#")[None], (1.0, 1.0, 1.0), surface="surfel")
     np.testing.assert_allclose(distances.of_truth_mm, [2, 2, 3, 3])
     assert metrics.hausdorff_mm(distances) == 3
     assert metrics.hausdorff_mm(distances, percent=40) == 2
@@ -101,7 +101,7 @@ def test_a_cube_shifted_along_an_axis_is_as_far_as_its_shift(shift, distance_mm)
     shape, spacing = (8, 12, 14), (5.0, 1.0, 0.7)
     truth = cube(shape, (2, 3, 4), (4, 5, 6))
     predicted = cube(shape, tuple(np.add((2, 3, 4), shift)), (4, 5, 6))
-    distances = surface_distances(truth, predicted, spacing)
+    distances = surface_distances(truth, predicted, spacing, surface="surfel")
     assert metrics.hausdorff_mm(distances) == pytest.approx(distance_mm)
     assert 0 < metrics.assd_mm(distances) < distance_mm
     assert metrics.nsd(distances, distance_mm + 1e-6) == 1
@@ -111,7 +111,7 @@ def test_a_cube_shifted_along_an_axis_is_as_far_as_its_shift(shift, distance_mm)
 def test_concentric_squares_are_apart_by_their_margin():
     # Contours 3 mm apart on all sides, except at the cut corners of the outer square.
     inner, outer = cube((1, 40, 40), (0, 10, 10), (1, 20, 20)), cube((1, 40, 40), (0, 7, 7), (1, 26, 26))
-    distances = surface_distances(inner, outer, (999.0, 1.0, 1.0))
+    distances = surface_distances(inner, outer, (999.0, 1.0, 1.0), surface="surfel")
     assert distances.of_truth_mm.min() == distances.of_truth_mm.max() == 3
     assert metrics.hausdorff_mm(distances, 95) == pytest.approx(math.hypot(3, 3), abs=1.3)
     assert metrics.hausdorff_mm(distances) == pytest.approx(math.hypot(3, 3))
@@ -119,7 +119,7 @@ def test_concentric_squares_are_apart_by_their_margin():
 
 def test_a_mask_against_itself_is_perfect():
     mask = np.random.default_rng(0).random((5, 6, 7)) < 0.5
-    distances = surface_distances(mask, mask, (3.0, 1.0, 1.0))
+    distances = surface_distances(mask, mask, (3.0, 1.0, 1.0), surface="surfel")
     assert metrics.hausdorff_mm(distances) == metrics.assd_mm(distances) == 0
     assert metrics.nsd(distances, 0) == 1
 
@@ -133,7 +133,7 @@ def test_a_mask_against_itself_is_perfect():
 def test_surface_metrics_agree_with_surface_distance(shape, spacing, expected):
     generator = np.random.default_rng(7)
     truth, predicted = generator.random(shape) < 0.4, generator.random(shape) < 0.15
-    distances = surface_distances(truth, predicted, spacing)
+    distances = surface_distances(truth, predicted, spacing, surface="surfel")
     measured = (metrics.hausdorff_mm(distances), metrics.hausdorff_mm(distances, 95), metrics.nsd(distances, 1.0),
              metrics.assd_mm(distances))
     assert measured == pytest.approx(expected, rel=1e-6)
@@ -142,9 +142,9 @@ def test_surface_metrics_agree_with_surface_distance(shape, spacing, expected):
 def test_a_lesion_in_one_slice_of_a_volume_is_measured_in_three_dimensions():
     volume = np.zeros((2, 3, 12, 12), bool)
     volume[0, 1, 2:8, 2:8] = volume[1, 1, 2:8, 4:10] = True
-    whole = surface_distances(*volume, (5.0, 1.0, 1.0))
-    cut = surface_distances(*volume[:, 1:2], (5.0, 1.0, 1.0), volume.shape[1:])
-    flat = surface_distances(*volume[:, 1:2], (5.0, 1.0, 1.0))
+    whole = surface_distances(*volume, (5.0, 1.0, 1.0), surface="surfel")
+    cut = surface_distances(*volume[:, 1:2], (5.0, 1.0, 1.0), volume.shape[1:], surface="surfel")
+    flat = surface_distances(*volume[:, 1:2], (5.0, 1.0, 1.0), surface="surfel")
     assert metrics.assd_mm(cut) == pytest.approx(metrics.assd_mm(whole))
     assert metrics.assd_mm(cut) < metrics.assd_mm(flat)  # the faces above and below lie upon each other
 
@@ -152,8 +152,8 @@ def test_a_lesion_in_one_slice_of_a_volume_is_measured_in_three_dimensions():
 def test_surface_metrics_do_not_depend_on_the_order_of_the_axes():
     generator = np.random.default_rng(1)
     truth, predicted = generator.random((6, 9, 8)) < 0.4, generator.random((6, 9, 8)) < 0.3
-    straight = surface_distances(truth, predicted, (3.0, 1.0, 0.7))
-    turned = surface_distances(truth.transpose(2, 0, 1), predicted.transpose(2, 0, 1), (0.7, 3.0, 1.0))
+    straight = surface_distances(truth, predicted, (3.0, 1.0, 0.7), surface="surfel")
+    turned = surface_distances(truth.transpose(2, 0, 1), predicted.transpose(2, 0, 1), (0.7, 3.0, 1.0), surface="surfel")
     for measure in (metrics.hausdorff_mm, metrics.assd_mm, lambda d: metrics.nsd(d, 1.0)):
         assert measure(straight) == pytest.approx(measure(turned))
 

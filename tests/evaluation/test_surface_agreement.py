@@ -1,4 +1,4 @@
-"""Surface metrics are those of the surface-distance package, whose answers benchmarks/against_surface_distance.py wrote."""
+"""Surfels give the metrics of the surface-distance package, whose answers benchmarks/against_surface_distance.py wrote."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ def pair_of_masks():
 @pytest.mark.parametrize("pair", FIXTURE["pairs"], ids=lambda pair: f"{pair['kind']}_{pair['seed']}")
 def test_hd_hd95_assd_and_nsd_are_those_of_surface_distance(pair, pair_of_masks):
     truth, predicted = pair_of_masks(pair["kind"], pair["seed"], pair["shape"])
-    distances = surface_distances(truth, predicted, tuple(pair["spacing_mm"]))
+    distances = surface_distances(truth, predicted, tuple(pair["spacing_mm"]), surface="surfel")
     expected = pair["expected"]
     assert metrics.hausdorff_mm(distances) == pytest.approx(expected["hd_mm"], rel=1e-6)
     assert metrics.hausdorff_mm(distances, 95) == pytest.approx(expected["hd95_mm"], rel=1e-6)

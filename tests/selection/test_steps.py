@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from autoseg.prediction.inference_settings import Postprocessing
+from autoseg.prediction.inference_settings import FoldPostprocessing, Postprocessing
 from autoseg.selection.cases import cases_of
 from autoseg.selection.gather import gather, read_cross_validation
+from autoseg.selection.single_fold import choose_fold_postprocessing
 from autoseg.selection.steps import choose_steps, describe
+from autoseg.workspace.files import read_model
 from folds_support import BALL, DATASET, ball
 
 
@@ -71,3 +73,29 @@ def test_steps_are_told_in_words():
     assert describe(Postprocessing()) == "no postprocessing"
     assert describe(Postprocessing(keep_largest=("a", "b"), minimum_ml={"b": 0.25})) == (
         "keep the largest component of a, keep the largest component of b, remove components of b under 0.25 mL")
+
+
+def test_a_single_fold_gets_a_postprocessing_that_its_validation_cases_prove(untrained):
+    untrained.model(spotted)
+    dataset = read_cross_validation(untrained.workspace, DATASET)
+    (contender,), _ = gather(untrained.workspace, dataset)
+    folder = contender.model.fold("0")
+    # All cases are given to one fold: six pairs at least are needed.
+    for name in dataset.truths:
+        target = folder.validation / contender.mask(name).name
+        if not target.is_file():
+            target.write_bytes(contender.mask(name).read_bytes())
+    choice = choose_fold_postprocessing(folder, contender.plan, dataset.truths, {})
+    assert choice.postprocessing == Postprocessing(keep_largest_of_all=True)
+    assert len(choice.reasons) == 1 and "keep the largest component of the foreground" in choice.reasons[0]
+    assert read_model(folder.postprocessing, FoldPostprocessing) == choice
+
+
+def test_a_fold_with_few_validation_cases_gets_no_postprocessing(untrained):
+    untrained.model(spotted)
+    dataset = read_cross_validation(untrained.workspace, DATASET)
+    (contender,), _ = gather(untrained.workspace, dataset)
+    folder = contender.model.fold("0")
+    validated = {name: path for name, path in dataset.truths.items() if contender.fold_of[name] == "0"}
+    assert len(validated) < 6
+    assert choose_fold_postprocessing(folder, contender.plan, validated, {}).postprocessing == Postprocessing()

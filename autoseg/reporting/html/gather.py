@@ -12,6 +12,7 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
+from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
 from autoseg.training.splits import N_FOLDS, USERS_OWN
@@ -34,6 +35,7 @@ class Fold:
     records: tuple[dict[str, Any], ...]
     result: FoldResult | None
     ablation: Ablation | None
+    postprocessing: FoldPostprocessing | None = None  # of masks that the fold predicts alone
 
     @property
     def state(self) -> str:
@@ -174,7 +176,8 @@ class _Reading:
     def _fold(self, folder: FoldFolder) -> Fold:
         result = self.model(folder.result, FoldResult)
         return Fold(folder.name, folder, tuple(read_records(folder.metrics)), result,
-                    self.model(folder.ablation(".json"), Ablation))
+                    self.model(folder.ablation(".json"), Ablation),
+                    self.model(folder.postprocessing, FoldPostprocessing))
 
     def _remember(self, path: Path, name: str = "") -> None:
         if is_file(path):

@@ -36,13 +36,22 @@ def headline(data: ReportData) -> tuple[Block, ...]:
                    "to use and how good it is on all cases.", _command(data)))
 
 
+def _alone(data: ReportData) -> tuple[Block, ...]:
+    """The postprocessing of each fold for masks that it predicts alone."""
+    lines = [f"{model.title}, fold {fold.name}: {describe(fold.postprocessing.postprocessing)} "
+             f"({counted(fold.postprocessing.n_cases, 'validation case')})"
+             for model in data.models for fold in model.folds if fold.postprocessing is not None]
+    return (Text("Where a fold predicts alone:"), Bullets(tuple(lines))) if lines else ()
+
+
 def selection_section(data: ReportData) -> Section:
     """Candidates, comparisons, postprocessing and the final scores."""
     selection = data.selection
     title = "Selection"
     if selection is None:
-        return Section("selection", title, (Absent("Configurations and ensembles were not compared, and no postprocessing "
-                                                   "was decided.", _command(data)),))
+        return Section("selection", title, (
+            Absent("Configurations and ensembles were not compared, and no postprocessing was decided for them.",
+                   _command(data)), *_alone(data)))
     blocks: list[Block] = [_candidates(selection)]
     if selection.comparisons:
         blocks.append(_comparisons(
