@@ -17,10 +17,11 @@ _CACHED_HEADERS = 4096  # of some hundred bytes each
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before its voxels are read."""
+    """What is known of an image before its voxels are read. `warnings` are sentences about what its header contradicts."""
 
     geometry: Geometry
     n_channels: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
