@@ -34,14 +34,15 @@ _RULES = Resampling()
 
 @dataclass(frozen=True)
 class LabelledCase:
-    """A case whose label is brought to other grids: what preparing crops it to (start, stop along z, y, x), its spacing,
-    and the names of the labels that it has.
+    """A case whose label is brought to other grids: what preparing crops it to (start, stop along z, y, x of the file), its
+    spacing, and the names of the labels that it has. Spacing and grids are in the `order` of the dataset's orientation.
     """
 
     files: CaseFiles
     box: tuple[tuple[int, int], ...]
     spacing_mm: TripleMm
     held: tuple[str, ...]
+    order: tuple[int, int, int] = (0, 1, 2)
 
     @property
     def name(self) -> str:
@@ -99,7 +100,7 @@ def _spread(values: Sequence[int], n: int) -> list[int]:
 def left_of_labels(case: LabelledCase, labels: LabelSpec, full_mm: TripleMm, grids: Sequence[Factors]
                    ) -> dict[str, LabelLeft]:
     """What each grid leaves of the labels of one case."""
-    label_DHW = cached_label(case.files, labels)[tuple(slice(*side) for side in case.box)]
+    label_DHW = cached_label(case.files, labels)[tuple(slice(*side) for side in case.box)].transpose(case.order)
     shape = triple(int(n) for n in label_DHW.shape)
     window = _window(label_DHW, case.spacing_mm, full_mm, grids)
     places = {name: place for name in labels.foreground

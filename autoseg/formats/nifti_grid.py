@@ -4,7 +4,6 @@ The sform where its code is above 0, else the qform where its code is; where nei
 along the axes of the body, with its centre at the origin. What the forms contradict is a warning, in mm.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +12,15 @@ from typing import Any
 import numpy as np
 
 from autoseg.formats.sitk import FLAT_SPACING
-from autoseg.grids.geometry import Geometry, NiftiForms, length, triple
+from autoseg.grids.geometry import Geometry, length, triple
+from autoseg.grids.nifti_forms import RAS_TO_LPS, NiftiForms
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is taken as mm
 _MILLIMETRES_AND_SECONDS = 10
 _SCANNER = 1  # the code of a form that ITK writes
 # Corners that are apart by less (in voxels) say the same in other words; what is apart by more is a warning.
 _SAME_WORDS = 1e-3
 _WARNED = 0.1
 _SHEAR_WARNED = 0.5
-_INDEPENDENT = 1e-4
 # Edges of a voxel (mm) between which its unit is believed without a word.
 _PLAUSIBLE_MM = (1e-5, 100.0)
 # NIfTI-1, little-endian; only what says where the voxels lie (nifti1.h).
@@ -63,8 +60,8 @@ def plain_geometry(start: bytes) -> Geometry | None:
     if not np.array_equal(header["srow"], np.column_stack((np.diag(signs * spacing), header["offset"]))):
         return None
     return Geometry(shape=triple(map(int, size[::-1])), spacing_mm=triple(map(float, spacing[::-1])),
-                    origin_mm=triple(map(float, _RAS_TO_LPS @ header["offset"])),
-                    direction=tuple(map(float, (_RAS_TO_LPS @ np.diag(signs)).ravel())), dimensions=3,
+                    origin_mm=triple(map(float, RAS_TO_LPS @ header["offset"])),
+                    direction=tuple(map(float, (RAS_TO_LPS @ np.diag(signs)).ravel())), dimensions=3,
                     nifti=_forms(header, header["quatern"], header["offset"], header["srow"]))
 
 
@@ -72,19 +69,19 @@ def grid_of(header: Any, size: tuple[int, ...], path: Path) -> tuple[Geometry, t
     """The grid that a header (of nibabel) says, for a size along x, y(, z), and a sentence for each contradiction."""
     forms = _forms(header, [header[f"quatern_{axis}"] for axis in "bcd"], [header[f"qoffset_{axis}"] for axis in "xyz"],
                    [header[f"srow_{axis}"] for axis in "xyz"])
-    pixdim = np.abs(forms.pixdim[1:]) if len(size) == 3 else np.abs([*forms.pixdim[1:3], 1.0])
-    coded = {"sform": (forms.sform_code, _sform(forms, len(size))), "qform": (forms.qform_code, _qform(forms, pixdim))}
-    said = {name: affine for name, (code, affine) in coded.items() if code > 0 and affine is not None}
+    n = len(size)
+    coded = {"sform": (forms.sform_code, forms.sform(n)), "qform": (forms.qform_code, forms.qform(n))}
+    said = {name: affine for name, (_, affine) in coded.items() if affine is not None}
     warnings = [f"{name}_code is {code}, but the {name} is no grid: it is left out"
                 for name, (code, affine) in coded.items() if code > 0 and affine is None]
-    frame = _Frame(triple((*size, *(1,) * (3 - len(size)))[::-1]), len(size), _MM_PER_UNIT.get(forms.xyzt_units & 7, 1.0))
+    frame, pixdim = _Frame(triple((*size, *(1,) * (3 - n))[::-1]), n, forms.unit_mm), forms.spacing(n)
     if "sform" in said:
         geometry, warning = _by_sform(frame, said, pixdim)
         warnings += warning
     elif "qform" in said:
         geometry = frame.placed(said["qform"], pixdim)
     else:
-        geometry = frame.placed(_centred(pixdim, frame.shape), pixdim)
+        geometry = frame.placed(forms.centred(frame.shape, n), pixdim)
         warnings.append("the header does not say where the image lies (qform_code and sform_code are 0): it is taken to lie "
                         "along the axes of the body in the order of its voxels")
     warnings += _oddities(geometry)
@@ -100,8 +97,8 @@ class _Frame:
     unit_mm: float
 
     def placed(self, affine: np.ndarray, spacing: np.ndarray | None = None) -> Geometry:
-        """The grid of an affine (RAS, in the unit of the header). `spacing` (x, y, z) replaces the lengths of its columns."""
-        columns = _RAS_TO_LPS @ affine[:3, :3]
+        """The grid of an affine (RAS, in the header's unit). `spacing` (x, y, z) replaces the lengths of its columns."""
+        columns = RAS_TO_LPS @ affine[:3, :3]
         lengths = np.linalg.norm(columns, axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             axes = np.nan_to_num(columns / lengths)
@@ -110,7 +107,7 @@ class _Frame:
             axes[:, 2] = np.cross(axes[:, 0], axes[:, 1]) * (1 if axes[:, 2] @ np.cross(axes[:, 0], axes[:, 1]) >= 0 else -1)
             steps_mm = np.array([*steps_mm[:2], FLAT_SPACING * steps_mm[:2].max()])
         return Geometry(shape=self.shape, spacing_mm=triple(float(mm) for mm in steps_mm[::-1]),
-                        origin_mm=triple(float(mm) for mm in _RAS_TO_LPS @ affine[:3, 3] * self.unit_mm),
+                        origin_mm=triple(float(mm) for mm in RAS_TO_LPS @ affine[:3, 3] * self.unit_mm),
                         direction=tuple(float(v) for v in axes.ravel()), dimensions=self.dimensions)
 
 
@@ -118,18 +115,14 @@ def _by_sform(frame: _Frame, said: Mapping[str, np.ndarray], pixdim: np.ndarray)
     """The grid of the sform, in the numbers of the qform or of pixdim where these say the same: they are those that ITK and
     nnU-Net take.
     """
-    by_sform = frame.placed(said["sform"])
-    others = {"pixdim": frame.placed(said["sform"], pixdim)}
-    if "qform" in said:
-        others = {"qform": frame.placed(said["qform"], pixdim), **others}
-    for other in others.values():
-        if by_sform.voxels_apart(other) < _SAME_WORDS:
-            return other, []
-    name, other = next(iter(others.items()))
-    if by_sform.voxels_apart(other) < _WARNED:
-        return by_sform, []
-    return by_sform, [f"sform and {name} disagree by {length(by_sform.farthest_mm(other))} at the farthest corner: "
-                      "the sform is taken, as viewers do"]
+    geometry, by_pixdim = frame.placed(said["sform"]), frame.placed(said["sform"], pixdim)
+    name, other = ("qform", frame.placed(said["qform"], pixdim)) if "qform" in said else ("pixdim", by_pixdim)
+    apart = geometry.voxels_apart(other)
+    if apart < _SAME_WORDS:
+        return other, []
+    warnings = [f"sform and {name} disagree by {length(geometry.farthest_mm(other))} at the farthest corner: the sform is "
+                "taken, as viewers do"] if apart > _WARNED else []
+    return (by_pixdim if geometry.voxels_apart(by_pixdim) < _SAME_WORDS else geometry), warnings
 
 
 def _oddities(geometry: Geometry) -> list[str]:
@@ -139,38 +132,11 @@ def _oddities(geometry: Geometry) -> list[str]:
     if min(edges_mm) <= low or max(edges_mm) >= high:
         odd.append(f"voxels of {' x '.join(length(mm) for mm in edges_mm)} (z, y, x) are unlikely: look at the unit in the "
                    "header (xyzt_units)")
-    if geometry.dimensions == 3 and geometry.sheared_mm() > _SHEAR_WARNED * min(edges_mm):
-        odd.append(f"the axes are not perpendicular, as after a tilt of the gantry: a corner lies {length(geometry.sheared_mm())} "
-                   "from where it would; masks are written with the same axes, and the network sees the voxels as stored")
+    sheared_mm = geometry.sheared_mm() if geometry.dimensions == 3 else 0.0
+    if sheared_mm > _SHEAR_WARNED * min(edges_mm):
+        odd.append(f"the axes are not perpendicular, as after a tilt of the gantry: a corner lies {length(sheared_mm)} from "
+                   "where it would; masks are written with the same axes, and the network sees the voxels as stored")
     return odd
-
-
-def _sform(forms: NiftiForms, dimensions: int) -> np.ndarray | None:
-    """The affine (3, 4), or None where its axes are not independent."""
-    affine = np.array(forms.srow).reshape(3, 4)
-    lengths = np.linalg.norm(affine[:, :dimensions], axis=0)
-    if not (lengths > 0).all() or np.linalg.svd(affine[:, :dimensions] / lengths, compute_uv=False)[-1] < _INDEPENDENT:
-        return None
-    return affine
-
-
-def _qform(forms: NiftiForms, pixdim: np.ndarray) -> np.ndarray | None:
-    """The affine (3, 4) of the quaternion, or None where it is none."""
-    b, c, d = forms.quatern
-    square = b * b + c * c + d * d
-    if square > 1 + _INDEPENDENT or not (pixdim > 0).all():
-        return None
-    a = math.sqrt(max(0.0, 1 - square))
-    rotation = np.array([[a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-                         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-                         [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c]])
-    return np.column_stack([rotation * pixdim * (1, 1, -1 if forms.pixdim[0] < 0 else 1), forms.offset])
-
-
-def _centred(pixdim: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The affine (3, 4) that nibabel takes where no form is said: x runs to the left, the centre is at 0."""
-    steps = pixdim * (-1, 1, 1)
-    return np.column_stack([np.diag(steps), -(np.array(shape[::-1]) - 1) / 2 * steps])
 
 
 def say_grid(header: Any, geometry: Geometry) -> None:
@@ -188,8 +154,8 @@ def say_grid(header: Any, geometry: Geometry) -> None:
             header[f"srow_{axis}"] = row
         return
     affine = np.eye(4)
-    affine[:3, :3] = _RAS_TO_LPS @ np.array(geometry.direction).reshape(3, 3) * geometry.spacing_mm[::-1]
-    affine[:3, 3] = _RAS_TO_LPS @ np.array(geometry.origin_mm)
+    affine[:3, :3] = RAS_TO_LPS @ np.array(geometry.direction).reshape(3, 3) * geometry.spacing_mm[::-1]
+    affine[:3, 3] = RAS_TO_LPS @ np.array(geometry.origin_mm)
     if geometry.dimensions == 2:
         affine[:3, 2] /= geometry.spacing_mm[0]
     is_sheared = geometry.sheared_mm() > _SAME_WORDS * min(geometry.spacing_mm)

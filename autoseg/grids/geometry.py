@@ -3,9 +3,11 @@
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+
+from autoseg.grids.nifti_forms import NiftiForms
 
 V = TypeVar("V")
 
@@ -22,19 +24,6 @@ _NEVER = (False, False, False)
 
 
 @dataclass(frozen=True)
-class NiftiForms:
-    """What a NIfTI header says of its grid, in its own numbers: a mask of the image says the same (nifti1.h)."""
-
-    qform_code: int
-    sform_code: int
-    xyzt_units: int
-    pixdim: tuple[float, float, float, float]  # its first is the sign of the third axis
-    quatern: tuple[float, float, float]
-    offset: tuple[float, float, float]
-    srow: tuple[float, ...]  # three rows of four
-
-
-@dataclass(frozen=True)
 class Axes:
     """How the axes of an array are put in another order: `order` says which comes first, second and third; then those that
     are `flipped` are reversed.
@@ -47,13 +36,13 @@ class Axes:
         """A view of an array (..., z, y, x) in the new order."""
         before = array.ndim - 3
         turned = array.transpose((*range(before), *(before + axis for axis in self.order)))
-        view: np.ndarray = turned[(..., *self._steps())]
+        view: np.ndarray = turned[self._steps()]
         return view
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """The view from which `apply` would make this array."""
         before = array.ndim - 3
-        back: np.ndarray = array[(..., *self._steps())].transpose((*range(before), *(before + np.argsort(self.order))))
+        back: np.ndarray = array[self._steps()].transpose((*range(before), *(before + np.argsort(self.order))))
         return back
 
     def undo_window(self, window: tuple[slice, slice, slice], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
@@ -70,8 +59,8 @@ class Axes:
         """This change, and after it another order of the axes."""
         return Axes(triple(self.order[axis] for axis in order), triple(self.flipped[axis] for axis in order))
 
-    def _steps(self) -> tuple[slice, ...]:
-        return tuple(slice(None, None, -1 if flipped else None) for flipped in self.flipped)
+    def _steps(self) -> tuple[Any, ...]:
+        return (..., *(slice(None, None, -1 if flipped else None) for flipped in self.flipped))
 
 
 @dataclass(frozen=True)
@@ -103,7 +92,7 @@ class Geometry:
         return corner
 
     def corners_mm(self) -> np.ndarray:
-        """World positions (8, 3; x, y, z) of the outermost points of the grid, half a voxel outside the outermost centres."""
+        """World positions (8, 3; x, y, z) of the corners of the grid, half a voxel outside the outermost centres."""
         corners: np.ndarray = (_CORNERS * self.shape[::-1] - 0.5) @ self._steps_mm().T + self.origin_mm
         return corners
 
@@ -152,7 +141,10 @@ class Geometry:
 
         What float32 leaves of coordinates does not count.
         """
-        mine, theirs = self.corners_mm(), other.corners_mm()
+        return self._voxels_apart(other.corners_mm())
+
+    def _voxels_apart(self, theirs: np.ndarray) -> float:
+        mine = self.corners_mm()
         voxels = np.abs((theirs - mine) @ np.linalg.pinv(self._steps_mm()).T)
         rounding_mm = _ROUNDING * max(np.abs(mine).max(), np.abs(theirs).max())
         return float(max(0.0, (voxels - rounding_mm / np.array(self.spacing_mm[::-1])).max()))
@@ -164,16 +156,20 @@ class Geometry:
         shift = _CORNERS @ ((np.array(self.direction).reshape(3, 3) - left @ right) * steps).T
         return float(np.linalg.norm(shift, axis=1).max())
 
-    def difference(self, other: "Geometry") -> str:
-        """What differs between two grids, in words; empty where they are the same within tolerance.
+    def is_at(self, other: "Geometry") -> bool:
+        """Whether every voxel lies where that of the other grid does, within tolerance."""
+        return self == other or (self.shape == other.shape and self.voxels_apart(other) <= SAME_PLACE_VOXELS)
 
-        The tolerance is a share of a voxel along its axis: what is small in mm may be many small voxels.
+    def difference(self, other: "Geometry") -> str:
+        """What differs between two grids, in words; empty where their voxels are the same.
+
+        They are where they lie at the same place, within a tolerance that is a share of a voxel along its axis. They are too
+        where the header of one can be read so: a mask of an image whose qform and sform disagree has the place that the
+        program took which wrote it.
         """
-        if self == other:
-            return ""
         if self.shape != other.shape:
             return f"shape (z, y, x) {self.shape} against {other.shape}"
-        if self.voxels_apart(other) <= SAME_PLACE_VOXELS:
+        if self.is_at(other) or self._may_be_at(other) or other._may_be_at(self):
             return ""
         apart = f"; {length(self.farthest_mm(other))} apart at the farthest corner"
         if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=_SPACING_RATIO, atol=0):
@@ -181,6 +177,14 @@ class Geometry:
         if not np.allclose(self.direction, other.direction, rtol=0, atol=_DIRECTION):
             return f"direction {_mm(self.direction)} against {_mm(other.direction)}{apart}"
         return f"origin (x, y, z) {_mm(self.origin_mm, 6)} mm against {_mm(other.origin_mm, 6)} mm{apart}"
+
+    def _may_be_at(self, other: "Geometry") -> bool:
+        """Whether another way to read its header puts it where the other grid is."""
+        if self.nifti is None or self.dimensions == 2 or self.shape != other.shape:
+            return False
+        indices = _CORNERS * self.shape[::-1] - 0.5
+        return any(other._voxels_apart(indices @ affine[:, :3].T + affine[:, 3]) <= SAME_PLACE_VOXELS
+                   for affine in self.nifti.readings(self.shape, self.dimensions))
 
     def _steps_mm(self) -> np.ndarray:
         """Columns: the world vector (x, y, z) from one voxel to the next along x, y, z."""

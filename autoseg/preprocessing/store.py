@@ -49,13 +49,19 @@ class PreparedRecord(Frozen):
     arrays: dict[str, PackedArray]
     content: int
     image_step: float | None = None  # what the image's whole numbers are multiples of; None: it holds its values
+    flipped: tuple[bool, bool, bool] = (False, False, False)
     checksum: int = 0
 
     def signed(self) -> "PreparedRecord":
         return self.model_copy(update={"checksum": self.digest()})
 
     def digest(self) -> int:
-        return zlib.crc32(self.model_dump_json(exclude={"checksum"}).encode())
+        """Of what it says; fields that earlier versions did not know count only where they say something."""
+        later = {"flipped"} if not any(self.flipped) else set()
+        silent = {name for name, says in (("is_oriented", not self.geometry.is_oriented),
+                                          ("nifti", self.geometry.nifti is not None)) if not says}
+        exclude: dict[str, Any] = {"checksum": True, **dict.fromkeys(later, True)}
+        return zlib.crc32(self.model_dump_json(exclude={**exclude, **({"geometry": silent} if silent else {})}).encode())
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
         name=prepared.name, present=tuple(map(bool, prepared.present_C)), geometry=prepared.geometry,
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
         shape=prepared.shape, spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
-        provenance=prepared.provenance, arrays=places, content=content,
+        provenance=prepared.provenance, flipped=prepared.flipped, arrays=places, content=content,
         image_step=None if steps is None else STEP)
     write_unflushed(_json(folder, prepared.name), f"{record.signed().model_dump_json(indent=2)}\n".encode())
 
@@ -129,7 +135,8 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
         transpose=record.transpose, box=record.box, cropped_shape=record.cropped_shape, spacing_mm=record.spacing_mm,
         label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"), absent_CDHW=arrays.get("absent"),
         foreground={c: part[:, 1:4].copy() for c, part in parts.items()},
-        lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance)
+        lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance,
+        flipped=record.flipped)
 
 
 def open_cases(folder: Path, names: Iterable[str]) -> Iterator[PreparedCase]:
