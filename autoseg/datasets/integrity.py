@@ -194,7 +194,7 @@ def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], orientation: 
     shapes = Fingerprint(dataset=dataset.folder.name, channels=manifest.channels, labels=manifest.labels, cases=measures)
     cases = [LabelledCase(files, tuple((0, n) for n in geometry.shape), axes.of_each(geometry.spacing_mm),
                           tuple(name for name in manifest.labels.foreground
-                                if set(report.values) & set(manifest.labels.names[name])), axes.order)
+                                if set(report.values) & set(manifest.labels.names[name])), axes)
              for files, report, geometry, axes in known]
     full_mm = full_spacing(shapes)
     (full,) = measure_ceilings(cases, manifest.labels, full_mm, [(1.0, 1.0, 1.0)], workers)

@@ -157,7 +157,7 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
                           for label in manifest.labels.foreground),
         orientation=common.axes, turned=len(common.turned),
         digest=dataset_digest(dataset.folder, manifest, {case.name: case.digest for case in measured}))
-    labelled = [LabelledCase(job.files, case.box, case.shape.spacing_mm, tuple(case.labels), case.axes.order)
+    labelled = [LabelledCase(job.files, case.box, case.shape.spacing_mm, tuple(case.labels), case.axes)
                 for job, case in zip(jobs, measured, strict=True) if case.shape is not None]
     ceilings = measure_ceilings(labelled, manifest.labels, full_spacing(fingerprint), grids_to_measure(fingerprint), workers,
                                 worker_pool)

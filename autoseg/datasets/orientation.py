@@ -56,8 +56,8 @@ def orientation_doubt(name: str, grid: Geometry, orientation: str) -> tuple[str,
         return (f"case {name} does not say how it lies in the patient; it is taken as if it was stored as {orientation}, as "
                 "the training images were",)
     if grid.degrees_off_axes() > _OBLIQUE_DEGREES:
-        return (f"case {name} is stored as {own} and lies {grid.degrees_off_axes():.0f} degrees off the axes of the body; it "
-                f"is turned to {orientation}, in which the model was trained: look at its mask",)
+        return (f"case {name} is stored as {own} and lies {grid.degrees_off_axes():.0f} degrees off the axes of the body; "
+                f"it is turned to {orientation}, in which the model was trained: look at its mask",)
     return ()
 
 

@@ -12,6 +12,7 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is taken as mm
 # Axes, scaled to 1, whose smallest singular value is below are not independent; a quaternion may be as much too long.
 _INDEPENDENT = 1e-4
+_HALF_TURN = 3.0 * 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class NiftiForms:
         square, spacing = b * b + c * c + d * d, self.spacing(dimensions)
         if self.qform_code <= 0 or square > 1 + _INDEPENDENT or not (spacing > 0).all():
             return None
-        a = math.sqrt(max(0.0, 1 - square))
+        if 1 - square < _HALF_TURN:  # what float32 leaves of a half turn
+            b, c, d = (part / math.sqrt(square) for part in (b, c, d))
+            square = 1.0
+        a = math.sqrt(1 - square)
         rotation = np.array([[a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
                              [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
                              [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c]])
