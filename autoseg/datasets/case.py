@@ -9,7 +9,7 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.formats.source import FileWriter, ImageSource, ResultWriter
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.geometry import Axes, Geometry
 from planners.schema.base import Frozen
 from planners.schema.names import fault_of_name
 
@@ -83,10 +83,10 @@ class Case:
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case as a network sees it: transposed, cropped, normalised, resampled.
+    """A case as a network sees it: its axes in the order of the plan, cropped, normalised, resampled.
 
     Images and labels may be arrays on the disk: slice them before you compute with them. `box` is the crop in the
-    transposed grid of the file, one (start, stop) per axis; `cropped_shape` is its size before
+    grid of the file, `transpose`d and then `flipped`, one (start, stop) per axis; `cropped_shape` is its size before
     resampling. `foreground` maps a class name to sampled voxel indices (N, 3) of `label_DHW`; `lesions` maps it to the
     number of the 26-connected component that each of these voxels belongs to (N,).
     """
@@ -106,6 +106,12 @@ class PreparedCase:
     lesions: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
     raw_files: tuple[RawFile, ...] = ()  # what it was made from; empty: not known
+    flipped: tuple[bool, bool, bool] = (False, False, False)
+
+    @property
+    def axes(self) -> Axes:
+        """How the axes of the file became those of this case."""
+        return Axes(self.transpose, self.flipped)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ The Dice that is left is the most that a network on this grid can reach, as far 
 import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from autoseg.datasets.case_cache import cached_label
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.grids.boxes import Box, box_of_values, boxes_of_values, extent
 from autoseg.grids.components import components
-from autoseg.grids.geometry import triple
+from autoseg.grids.geometry import Axes, triple
 from autoseg.grids.label_vote import resample_label
 from autoseg.grids.resize import Resize, Triple, TripleMm, plan_resize, target_shape
 from planners.schema.ceiling import Factors, GridCeiling, LabelCeiling
@@ -34,14 +34,15 @@ _RULES = Resampling()
 
 @dataclass(frozen=True)
 class LabelledCase:
-    """A case whose label is brought to other grids: what preparing crops it to (start, stop along z, y, x), its spacing,
-    and the names of the labels that it has.
+    """A case whose label is brought to other grids: what preparing crops it to (start, stop along z, y, x of the file), its
+    spacing, and the names of the labels that it has. Spacing and grids have the `axes` of the dataset's orientation.
     """
 
     files: CaseFiles
     box: tuple[tuple[int, int], ...]
     spacing_mm: TripleMm
     held: tuple[str, ...]
+    axes: Axes = field(default_factory=Axes)
 
     @property
     def name(self) -> str:
@@ -99,7 +100,7 @@ def _spread(values: Sequence[int], n: int) -> list[int]:
 def left_of_labels(case: LabelledCase, labels: LabelSpec, full_mm: TripleMm, grids: Sequence[Factors]
                    ) -> dict[str, LabelLeft]:
     """What each grid leaves of the labels of one case."""
-    label_DHW = cached_label(case.files, labels)[tuple(slice(*side) for side in case.box)]
+    label_DHW = case.axes.apply(cached_label(case.files, labels)[tuple(slice(*side) for side in case.box)])
     shape = triple(int(n) for n in label_DHW.shape)
     window = _window(label_DHW, case.spacing_mm, full_mm, grids)
     places = {name: place for name in labels.foreground

@@ -10,7 +10,7 @@ import numpy as np
 from autoseg.base.errors import AutosegError, TooLarge, UserError
 from autoseg.datasets.case import CaseFiles
 from autoseg.formats import Header, known_ending, read_header
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.geometry import Geometry, length
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
 
@@ -86,6 +86,28 @@ def reference_of(placed: Sequence[Place], channels: Sequence[ChannelSpec]) -> Pl
     return fits[0] if fits else None
 
 
+def case_warnings(files: CaseFiles, channels: Sequence[ChannelSpec]) -> list[str]:
+    """As `header_warnings`, of a case whose files can all be read."""
+    paths = [*_present(files), *([] if files.label is None else [files.label])]
+    return header_warnings(files, {path: read_header(path) for path in paths}, channels)
+
+
+def header_warnings(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
+    """What the headers of a case contradict, and files that are taken voxel for voxel with an image that lies elsewhere."""
+    warnings = [warning for header in headers.values() for warning in header.warnings]
+    placed = places(files, headers, channels)
+    reference = reference_of(placed, channels)
+    if reference is None:
+        return warnings
+    fixed = {place.path: place.geometry for place in placed if not place.is_brought}
+    if files.label is not None and files.label in headers:
+        fixed[files.label] = headers[files.label].geometry
+    return warnings + [f"{path}: lies {length(geometry.farthest_mm(reference.geometry))} from {reference.with_path} by its "
+                       "header, but where another program reads the header of one of them: they are taken voxel for voxel"
+                       for path, geometry in fixed.items()
+                       if not geometry.is_at(reference.geometry) and not geometry.difference(reference.geometry)]
+
+
 def _present(files: CaseFiles) -> list[Path]:
     return [path for path in files.images if path is not None]
 
@@ -146,6 +168,9 @@ def _dimension_fault(place: Place, reference: Place) -> str:
 
 
 def _grid_fault(name: str, path: Path, geometry: Geometry, reference: Place, otherwise: str = "") -> str:
+    drawn = ""
+    if geometry.shape == reference.geometry.shape:
+        drawn = "give it the header of that image if it was made on its very voxels, or "
     return str(UserError(f"the grid of {name} differs from that of {reference.called}", where=path,
                          found=geometry.describe(), expected=reference.geometry.describe(),
-                         do=f"{otherwise}resample it to the grid of {reference.called}"))
+                         do=f"{otherwise}{drawn}resample it to the grid of {reference.called}"))

@@ -14,12 +14,15 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import file_digest
-from autoseg.datasets.headers import attempt, check_headers, places, reference_of
+from autoseg.datasets.headers import attempt, check_headers, header_warnings, places, reference_of
 from autoseg.datasets.manifest import Manifest
-from autoseg.datasets.measure import case_bytes, foreground
+from autoseg.datasets.measure import case_bytes, outside_warning
+from autoseg.datasets.orientation import common_orientation
 from autoseg.datasets.raw import checked_image, checked_label, distinct, scan_test_files
 from autoseg.datasets.spikes import describe_spikes
 from autoseg.formats import Header
+from autoseg.grids.boxes import Box, extent, joint_box
+from autoseg.grids.crop import foreground
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.regrid import no_overlap, outside
 from autoseg.workspace.names import DATASET_JSON
@@ -51,6 +54,7 @@ class CaseReport:
     values: list[int] = field(default_factory=list)
     images: list[tuple[str, Path]] = field(default_factory=list)  # digest, file
     geometry: Geometry | None = None  # of the reference
+    boxes: list[Box] = field(default_factory=list)  # of what each image holds that is not 0
 
 
 def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None = None, *, allow_outcomes: bool = False
@@ -76,10 +80,12 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     warnings = [*dataset.scanned.warnings, *scan_test_files(folder, manifest),
                 *(warning for report in reports for warning in report.warnings)]
     faults += _channels_of_no_case(folder, manifest, reports)
+    common = common_orientation({report.name: report.geometry for report in reports if report.geometry is not None})
+    warnings += common.warnings
     odd = _beside_the_images(dataset, [case.name for case in cases], faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
     if not faults:
-        warnings += _low_ceilings(dataset, reports, workers)
+        warnings += _low_ceilings(dataset, reports, common.axes, workers)
     return Report(tuple(dict.fromkeys(faults)), tuple(warnings), len(cases))  # a link to nothing is met twice
 
 
@@ -87,7 +93,8 @@ def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
     """All faults of one case: first from the headers, then from the voxels of every file that can be opened."""
     labels = None if files.label is None else manifest.labels  # a missing label is known from the files' names
     headers, faults = check_headers(files, manifest.channels, labels)
-    report = CaseReport(files.name, faults, tuple(path is not None for path in files.images))
+    report = CaseReport(files.name, faults, tuple(path is not None for path in files.images),
+                        header_warnings(files, headers, manifest.channels))
     label_DHW = None
     for path in headers:
         try:
@@ -99,6 +106,10 @@ def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
         except Exception as error:
             report.faults.append(str(as_fault(error, path)))
     _check_fields_of_view(files, headers, manifest, label_DHW, report)
+    if label_DHW is not None and report.boxes and not any(channel.is_moved for channel in manifest.channels):
+        z, y, x = joint_box(report.boxes)
+        box = (z.start, z.stop), (y.start, y.stop), (x.start, x.stop)
+        report.warnings += outside_warning(files.name, box, label_DHW, manifest.labels)
     return report
 
 
@@ -132,6 +143,9 @@ def _check_image(path: Path, report: CaseReport) -> None:
     if image_CDHW.min() == image_CDHW.max():
         report.warnings.append(f"{path}: every voxel is {image_CDHW.flat[0]:g}")
     report.warnings += [f"{path}: {spikes}" for image_DHW in image_CDHW if (spikes := describe_spikes(image_DHW))]
+    held = extent((image_CDHW != 0).any(axis=0))
+    if held is not None:
+        report.boxes.append(held)
 
 
 def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
@@ -169,23 +183,23 @@ def _labels_of_no_case(folder: Path, labels: LabelSpec, reports: Sequence[CaseRe
             for name in labels.foreground if not seen & set(labels.names[name])]
 
 
-def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], workers: int) -> list[str]:
+def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], orientation: str, workers: int) -> list[str]:
     """Labels of which even the grid of full resolution leaves little, because cases differ much in their spacing.
 
     Measured as if nothing were cropped.
     """
     manifest = dataset.manifest
-    known = [(files, report, report.geometry) for files, report in zip(dataset.cases, reports, strict=True)
-             if report.geometry is not None]
+    known = [(files, report, report.geometry, report.geometry.axes_to(orientation))
+             for files, report in zip(dataset.cases, reports, strict=True) if report.geometry is not None]
     if not known:
         return []
-    measures = tuple(CaseMeasure(case=files.name, shape=geometry.shape, spacing_mm=geometry.spacing_mm)
-                     for files, _, geometry in known)
+    measures = tuple(CaseMeasure(case=files.name, shape=axes.of_each(geometry.shape),
+                                 spacing_mm=axes.of_each(geometry.spacing_mm)) for files, _, geometry, axes in known)
     shapes = Fingerprint(dataset=dataset.folder.name, channels=manifest.channels, labels=manifest.labels, cases=measures)
-    cases = [LabelledCase(files, tuple((0, n) for n in geometry.shape), geometry.spacing_mm,
+    cases = [LabelledCase(files, tuple((0, n) for n in geometry.shape), axes.of_each(geometry.spacing_mm),
                           tuple(name for name in manifest.labels.foreground
-                                if set(report.values) & set(manifest.labels.names[name])))
-             for files, report, geometry in known]
+                                if set(report.values) & set(manifest.labels.names[name])), axes)
+             for files, report, geometry, axes in known]
     full_mm = full_spacing(shapes)
     (full,) = measure_ceilings(cases, manifest.labels, full_mm, [(1.0, 1.0, 1.0)], workers)
     grid = "x".join(f"{mm:.3g}" for mm in full_mm)

@@ -10,7 +10,7 @@ not count for that channel.
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +24,16 @@ from autoseg.datasets.case_cache import load_cached
 from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import HashedFile, case_digest, dataset_digest, hashed_files, remember, transforms_of
+from autoseg.datasets.headers import case_warnings
 from autoseg.datasets.manifest import Manifest
+from autoseg.datasets.orientation import common_orientation
 from autoseg.datasets.raw import load_case
 from autoseg.datasets.spikes import describe_spikes
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.grids.boxes import box_of_values, boxes_of_values, extent
 from autoseg.grids.components import components
-from autoseg.grids.crop import anything, bounding_box
-from autoseg.grids.geometry import Geometry, triple
+from autoseg.grids.crop import Box, anything, around_labels, bounding_box, foreground, labelled_outside
+from autoseg.grids.geometry import Axes, Geometry, triple
 from planners.rules.ceiling import full_spacing, grids_to_measure
 from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.labels import LabelSpec, LabelStats
@@ -88,7 +90,8 @@ class Job:
 class Measured:
     """What is kept of one case; a channel is None where it is missing or sees no foreground.
 
-    `coverage` is the share of the grid that a channel covers, 0 of a missing one. `hashed` is for `remember`.
+    `coverage` is the share of the grid that a channel covers, 0 of a missing one. `hashed` is for `remember`. Axes are those
+    of the file, but for what is `turned`.
     """
 
     name: str
@@ -101,7 +104,21 @@ class Measured:
     channels: tuple[ChannelMeasure | None, ...] = ()
     labels: dict[str, LabelMeasure] = field(default_factory=dict)
     spikes: tuple[str, ...] = ()  # one text per channel that has them
+    geometry: Geometry | None = None
+    axes: Axes = field(default_factory=Axes)  # by which shape and labels are turned
+    warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+
+    def turned(self, orientation: str) -> "Measured":
+        """With shape and labels in this orientation."""
+        if self.geometry is None or self.shape is None:
+            return self
+        axes = self.geometry.axes_to(orientation)
+        shape = self.shape.model_copy(update={
+            "shape": axes.of_each(self.shape.shape), "spacing_mm": axes.of_each(self.shape.spacing_mm),
+            "left_right_axis": axes.order.index(self.shape.left_right_axis)})
+        labels = {name: replace(label, extent_mm=axes.of_each(label.extent_mm)) for name, label in self.labels.items()}
+        return replace(self, shape=shape, labels=labels, axes=axes)
 
 
 def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[], object] | None = None, *,
@@ -125,6 +142,10 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
     for case in measured:
         remember(case.hashed)
     _warn_of_spikes(name, measured)
+    common = common_orientation({case.name: case.geometry for case in measured if case.geometry is not None})
+    for warning in (*common.warnings, *(warning for case in measured for warning in case.warnings)):
+        logger.warning("%s", warning)
+    measured = [case.turned(common.axes) for case in measured]
     known = list(conditions.cases.values())
     channels = manifest.channels
     fingerprint = Fingerprint(
@@ -137,8 +158,9 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
         conditions=with_widths(manifest.conditions, known), condition_stats=condition_stats(manifest.conditions, known),
         label_stats=tuple(_label_stats(label, [case.labels[label] for case in measured if label in case.labels])
                           for label in manifest.labels.foreground),
+        orientation=common.axes, turned=len(common.turned),
         digest=dataset_digest(dataset.folder, manifest, {case.name: case.digest for case in measured}))
-    labelled = [LabelledCase(job.files, case.box, case.shape.spacing_mm, tuple(case.labels))
+    labelled = [LabelledCase(job.files, case.box, case.shape.spacing_mm, tuple(case.labels), case.axes)
                 for job, case in zip(jobs, measured, strict=True) if case.shape is not None]
     ceilings = measure_ceilings(labelled, manifest.labels, full_spacing(fingerprint), grids_to_measure(fingerprint), workers,
                                 worker_pool)
@@ -164,8 +186,9 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
     except Exception as error:
         return Measured(files.name, faults=(str(as_fault(error, f"case {files.name}")),))
     assert case.label_DHW is not None  # a fault otherwise
-    depth, height, width = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
-    inside = tuple(slice(*side) for side in (depth, height, width))
+    box = bounding_box(anything(case.image_CDHW, case.present_C, case.absent_CDHW))
+    depth, height, width = around_labels(box, case.label_DHW, manifest.labels)
+    inside = tuple(slice(*side) for side in box)
     shape = (depth[1] - depth[0], height[1] - height[0], width[1] - width[0])
     remember(job.hashed)
     return Measured(name=case.name, digest=case_digest(files, registered), hashed=hashed_files(files),
@@ -175,7 +198,10 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
                                       left_right_axis=case.geometry.left_right_axis()),
                     box=(depth, height, width),
                     channels=_channels(case, inside, foreground(case.label_DHW[inside], manifest.labels), n_ranks),
-                    labels=_labels(case.label_DHW, case.geometry, manifest.labels), spikes=_spikes(case, manifest))
+                    labels=_labels(case.label_DHW, case.geometry, manifest.labels), spikes=_spikes(case, manifest),
+                    geometry=case.geometry,
+                    warnings=(*case_warnings(files, manifest.channels),
+                              *outside_warning(files.name, box, case.label_DHW, manifest.labels)))
 
 
 def _spikes(case: Case, manifest: Manifest) -> tuple[str, ...]:
@@ -191,12 +217,11 @@ def _warn_of_spikes(dataset: str, cases: Sequence[Measured]) -> None:
                        len(cases), spiked[0].name, spiked[0].spikes[0])
 
 
-def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
-    """Voxels with a label; the ignore label is none (nnU-Net counts it, and with it whatever was not annotated)."""
-    foreground_DHW = label_DHW > 0
-    if labels.ignore is not None:
-        foreground_DHW &= label_DHW != labels.ignore
-    return foreground_DHW
+def outside_warning(name: str, box: Box, label_DHW: np.ndarray, labels: LabelSpec) -> tuple[str, ...]:
+    """A sentence where voxels are labelled outside the box of what the images of a case hold."""
+    n_voxels = labelled_outside(box, label_DHW, labels)
+    return (f"case {name}: {n_voxels} labelled voxels lie where all channels are 0, outside what a case is cropped to; its "
+            "crop is widened, so that they are trained",) if n_voxels else ()
 
 
 def _coverages(case: Case) -> tuple[float, ...]:

@@ -167,7 +167,7 @@ def _loaded(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec
 def _aligned(place: Place, reference: Place, transform: Transform | None) -> tuple[np.ndarray, np.ndarray | None]:
     """The file's channels (C, z, y, x) on the reference's grid, and where they are absent (None: nowhere)."""
     image_CDHW = checked_image(place.path)
-    is_on_grid = transform is None and not place.geometry.difference(reference.geometry)
+    is_on_grid = transform is None and place.geometry.is_at(reference.geometry)
     if place is reference or not place.is_brought or is_on_grid:
         return image_CDHW, None
     names = place.with_path, reference.with_path

@@ -1,13 +1,14 @@
-"""NIfTI. ITK says where the grid lies, as in nnU-Net; the voxels are read here.
+"""NIfTI. Headers and voxels are read here; `formats/nifti_grid.py` says where the grid lies.
 
 ITK fills what a truncated NIfTI file lacks with zeros and says nothing (measured with SimpleITK 2.5: 60 % of a .nii.gz
-are read as a whole image), so the bytes are counted here, and gzip's checksum finds other damage.
+are read as a whole image), so the bytes are counted here, and gzip's checksum finds other damage. ITK turns the axes of a
+sheared grid until they are perpendicular, with a warning that Python does not see, so it reads no header either.
 """
 
 import gzip
 import logging
 import math
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +17,82 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.formats.door import damaged, refuse_more_than_memory
 from autoseg.formats.inflate import GZIP, first_bytes, unpack
+from autoseg.formats.nifti_grid import grid_of, plain_geometry, say_grid
 from autoseg.formats.registry import READERS, Header, Reader, header_of
-from autoseg.formats.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
-from autoseg.grids.geometry import Geometry, triple
+from autoseg.formats.sitk import refuse_more_than_3d
+from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-# ITK's own limit is near: beyond it, it refuses to read an affine.
-_ORTHONORMAL = 1e-4
-# NIfTI-1, little-endian; only what says where the voxels lie (nifti1.h).
-_HEADER = np.dtype({"names": ("sizeof_hdr", "dim", "intent_code", "datatype", "pixdim", "xyzt_units", "qform_code",
-                              "sform_code", "quatern", "offset", "srow", "magic"),
-                    "formats": ("<i4", ("<i2", 8), "<i2", "<i2", ("<f4", 8), "u1", "<i2", "<i2", ("<f4", 3), ("<f4", 3),
-                                ("<f4", (3, 4)), "S4"),
-                    "offsets": (0, 40, 68, 70, 76, 123, 252, 254, 256, 268, 280, 344), "itemsize": 348})
-_SECOND_BYTES = 540  # of the header of NIfTI-2
-_SCALARS = (2, 4, 8, 16, 64, 256, 512, 768)  # codes of 8 to 32 bits and float64
-_MILLIMETRES = 2
-# Quaternions (b, c, d) of no turn and of half a turn about one axis, and which axes they reverse.
-_HALF_TURNS = {(0.0, 0.0, 0.0): (1, 1, 1), (1.0, 0.0, 0.0): (1, -1, -1), (0.0, 1.0, 0.0): (-1, 1, -1),
-               (0.0, 0.0, 1.0): (-1, -1, 1)}
+_BYTES_OF_HEADER = {1: 348, 2: 540}
+_MOST_VOXELS_OF_NIFTI_1 = 32767  # along an axis
+_COMPRESSION = 6  # gzip's own default
 
 
 def nifti_header(path: Path) -> Header:
-    """Grid and channels. An affine with shear, which ITK refuses, is kept as it is through nibabel."""
-    plain = plain_geometry(path)
+    """Grid, channels and what the header contradicts."""
+    start = first_bytes(path, _BYTES_OF_HEADER[2])
+    plain = plain_geometry(start)
     if plain is not None:
         return Header(plain, 1)
-    try:
-        return itk_header(path, "NiftiImageIO")
-    except UserError:
-        first_bytes(path, _SECOND_BYTES)  # says so where gzip is what is wrong
-        header = _nibabel_header(path)
-        if header is None:
-            raise
-        refuse_more_than_3d(path, header.get_data_shape())
-        return Header(_sheared(header), 1)
+    header = _header_of(start, path)
+    size, n_channels = _layout(path, header)
+    geometry, warnings = grid_of(header, size, path)
+    _, doubt = _scaling(header, path)
+    return Header(geometry, n_channels, (*warnings, *doubt))
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x), scaled by the header's slope and intercept where it has them, and the grid."""
-    geometry = header_of(path).geometry
-    header = _header_of(first_bytes(path, _SECOND_BYTES))
+    known = header_of(path)
+    header = _header_of(first_bytes(path, _BYTES_OF_HEADER[2]), path)
     dtype = header.get_data_dtype()
-    offset = max(int(header.get_data_offset()), int(header["sizeof_hdr"]) + 4)  # some writers leave it 0
-    stored = math.prod(header.get_data_shape())
+    stored = math.prod(map(int, header.get_data_shape()))
+    offset = _offset(header, path)
     voxels = np.frombuffer(_content(path, offset + stored * dtype.itemsize), dtype, stored, offset)
+    shape = known.geometry.shape
     if dtype.names:  # RGB24, RGBA32
-        return np.stack([voxels[band].reshape(geometry.shape) for band in dtype.names]), geometry
-    slope, intercept = header.get_slope_inter()
-    if (slope, intercept) not in ((None, None), (1.0, 0.0)):
+        return np.stack([voxels[band].reshape(shape) for band in dtype.names]), known.geometry
+    (slope, intercept), _ = _scaling(header, path)
+    if (slope, intercept) != (1.0, 0.0):
         voxels = (voxels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
-    return voxels.reshape(1, *geometry.shape), geometry
+    return voxels.reshape(known.n_channels, *shape), known.geometry
 
 
 def write_nifti(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
-    """Write one channel as a volume, several as a 4D file with the channels last."""
-    axes = np.array(geometry.direction).reshape(3, 3)
-    if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHONORMAL:
-        write_atomically(path, lambda temporary: _save_sheared(temporary, array_CDHW, geometry))
-        return
-    volumes = [to_itk(channel_DHW, geometry, False) for channel_DHW in array_CDHW]
-    write_atomically(path, lambda temporary: save_itk(temporary, _joined(volumes)))
+    """Write one channel as a volume, several as a 4D file with the channels last; what the header of the image said of its
+    grid (`geometry.nifti`) is said again.
+    """
+    from nibabel import Nifti1Header, Nifti2Header
+
+    array_CDHW = array_CDHW.astype(np.uint8) if array_CDHW.dtype == bool else array_CDHW
+    several = len(array_CDHW) > 1
+    size = geometry.shape[::-1] if several else geometry.shape[::-1][:geometry.dimensions]
+    header = (Nifti1Header if max(size) <= _MOST_VOXELS_OF_NIFTI_1 else Nifti2Header)()
+    header.set_data_shape((*size, len(array_CDHW)) if several else size)
+    header.set_data_dtype(array_CDHW.dtype.newbyteorder("<"))
+    header.set_slope_inter(1, 0)
+    say_grid(header, geometry)
+    header["vox_offset"] = int(header["sizeof_hdr"]) + 4
+    write_atomically(path, lambda temporary: _save(temporary, header, array_CDHW))
 
 
-def _joined(volumes: list) -> Any:
-    import SimpleITK as sitk
+def _save(path: Path, header: Any, array_CDHW: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as packed:
+                _write_parts(packed, header, array_CDHW)
+        else:
+            _write_parts(file, header, array_CDHW)
 
-    return volumes[0] if len(volumes) == 1 else sitk.JoinSeries(volumes)
+
+def _write_parts(file: Any, header: Any, array_CDHW: np.ndarray) -> None:
+    file.write(header.binaryblock + b"\0\0\0\0")
+    dtype = array_CDHW.dtype.newbyteorder("<")
+    for array_DHW in array_CDHW:
+        for array_HW in array_DHW:
+            file.write(np.ascontiguousarray(array_HW, dtype).data)
 
 
 def _content(path: Path, n_bytes: int) -> np.ndarray:
@@ -106,81 +113,60 @@ def _content(path: Path, n_bytes: int) -> np.ndarray:
     return content
 
 
-def _header_of(content: bytes) -> Any:
+def _header_of(content: bytes, path: Path) -> Any:
+    """The header as nibabel holds it, NIfTI-1 or 2 in either byte order."""
     from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.spatialimages import HeaderDataError
 
-    is_second = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
-    kind, size = (Nifti2Header, 540) if is_second else (Nifti1Header, 348)
-    return kind(content[:size], check=False)
+    sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
+    version = next((version for version, size in _BYTES_OF_HEADER.items() if size in sizes), None)
+    if version is None or len(content) < _BYTES_OF_HEADER[version]:
+        raise _unreadable(path, f"{len(content[:4])} bytes that are no NIfTI header" if version is None else "a cut header")
+    kind = (Nifti1Header, Nifti2Header)[version - 1]
+    header = kind(content[:_BYTES_OF_HEADER[version]], check=False)
+    try:
+        header.get_data_dtype()
+        header.get_data_shape()
+    except (HeaderDataError, KeyError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    return header
 
 
-def plain_geometry(path: Path) -> Geometry | None:
-    """The grid of a volume along the axes of the body, of which qform and sform say the same; None of any other file.
+def _layout(path: Path, header: Any) -> tuple[tuple[int, ...], int]:
+    """Size along x, y(, z) and the number of channels. The fifth axis of NIfTI is a vector at each voxel."""
+    shape: Sequence[int] = header.get_data_shape()
+    if not shape or min(shape) < 1:
+        raise _unreadable(path, f"size (x, y, ...) {tuple(map(int, shape))}")
+    if len(shape) == 5 and shape[3] == 1:
+        return tuple(map(int, shape[:3])), int(shape[4])
+    refuse_more_than_3d(path, tuple(map(int, shape)))
+    names = header.get_data_dtype().names
+    return tuple(map(int, shape[:3])), len(names) if names else 1
 
-    ITK answers alike, but takes a millisecond, and its import a hundred.
+
+def _offset(header: Any, path: Path) -> int:
+    """Where the voxels begin; some writers leave it 0."""
+    said = float(header["vox_offset"])
+    if not 0 <= said < 2**53:  # NaN too
+        raise _unreadable(path, f"vox_offset {said}")
+    return max(int(said), int(header["sizeof_hdr"]) + 4)
+
+
+def _scaling(header: Any, path: Path) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Slope and intercept of the voxels, and what is odd about them. A slope of 0, or that is no number, says that there are
+    none; with a slope, an intercept that is no number is 0, as in ITK.
     """
-    try:
-        with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
-            content = file.read(_HEADER.itemsize)
-    except (OSError, EOFError, zlib.error):
-        return None
-    if len(content) < _HEADER.itemsize:
-        return None
-    header = np.frombuffer(content, _HEADER)[0]
-    size, spacing = header["dim"][1:4], header["pixdim"][1:4]
-    rotation = tuple(header["quatern"].tolist())
-    is_plain = (header["sizeof_hdr"] == _HEADER.itemsize and header["magic"] == b"n+1" and header["dim"][0] == 3
-                and not header["intent_code"] and header["datatype"] in _SCALARS
-                and header["xyzt_units"] & 7 in (0, _MILLIMETRES))
-    is_along_axes = (header["qform_code"] and header["sform_code"] and rotation in _HALF_TURNS
-                     and header["pixdim"][0] in (1, -1))
-    if not (is_plain and is_along_axes and (size > 0).all() and (spacing > 0).all() and np.isfinite(header["srow"]).all()):
-        return None
-    signs = np.array(_HALF_TURNS[rotation]) * (1, 1, header["pixdim"][0])
-    if not np.array_equal(header["srow"], np.column_stack((np.diag(signs * spacing), header["offset"]))):
-        return None
-    return Geometry(shape=triple(map(int, size[::-1])), spacing_mm=triple(map(float, spacing[::-1])),
-                    origin_mm=triple(map(float, _RAS_TO_LPS @ header["offset"])),
-                    direction=tuple(map(float, (_RAS_TO_LPS @ np.diag(signs)).ravel())), dimensions=3)
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not np.isfinite(slope):
+        return (1.0, 0.0), ()
+    if np.isfinite(intercept):
+        return (slope, intercept), ()
+    return (slope, 0.0), (f"{path}: scl_slope is {slope:g}, but scl_inter is {intercept}: it is taken as 0",)
 
 
-def _nibabel_header(path: Path) -> Any:
-    """The header as nibabel reads it, None where it does not."""
-    import nibabel
-
-    try:
-        return nibabel.load(path).header
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError,
-            ValueError, zlib.error):
-        return None
-
-
-def _sheared(header: Any) -> Geometry:
-    """The grid of a header's affine: columns are axes in RAS, their lengths the spacing."""
-    size = [int(s) for s in header.get_data_shape()[:3]]
-    n = len(size)
-    affine = header.get_best_affine()
-    columns = _RAS_TO_LPS @ affine[:3, :3]
-    spacing = np.linalg.norm(columns, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        axes = columns / spacing
-    if n == 2:
-        spacing[2] = FLAT_SPACING * spacing[:2].max()
-    return Geometry(shape=triple((*size, *(1,) * (3 - n))[::-1]), spacing_mm=triple(float(s) for s in spacing[::-1]),
-                    origin_mm=triple(float(o) for o in _RAS_TO_LPS @ affine[:3, 3]),
-                    direction=tuple(float(v) for v in axes.ravel()), dimensions=n)
-
-
-def _save_sheared(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
-    import nibabel
-
-    affine = np.eye(4)
-    affine[:3, :3] = _RAS_TO_LPS @ np.array(geometry.direction).reshape(3, 3) * geometry.spacing_mm[::-1]
-    affine[:3, 3] = _RAS_TO_LPS @ np.array(geometry.origin_mm)
-    array = array_CDHW.T[..., 0] if len(array_CDHW) == 1 else array_CDHW.T
-    image = nibabel.Nifti1Image(array if geometry.dimensions == 3 else np.squeeze(array, 2), affine)
-    image.set_sform(affine, code=1)
-    nibabel.save(image, path)
+def _unreadable(path: Path, found: object) -> UserError:
+    return UserError("the file cannot be read", where=path, found=found,
+                     do="it may be cut short, damaged or of another format than its ending says; copy it again")
 
 
 for _ending in (".nii", ".nii.gz"):

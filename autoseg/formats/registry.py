@@ -19,10 +19,11 @@ MOST_VOXELS_PER_BYTE = 8 * MOST_UNPACKED  # of one bit each
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before its voxels are read."""
+    """What is known of an image before its voxels are read. `warnings` are sentences about what its header contradicts."""
 
     geometry: Geometry
     n_channels: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import scipy
 
 from autoseg.grids.boxes import extent
+from planners.schema.labels import LabelSpec
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -34,6 +35,32 @@ def bounding_box(mask_DHW: np.ndarray) -> Box:
     """Start and stop of the mask along each axis; of an empty mask, the whole volume."""
     z, y, x = extent(mask_DHW) or map(slice, (0, 0, 0), mask_DHW.shape)
     return (z.start, z.stop), (y.start, y.stop), (x.start, x.stop)
+
+
+def around_labels(box: Box, label_DHW: np.ndarray | None, labels: LabelSpec) -> Box:
+    """The box of what an image holds, widened to what is labelled: voxels that were labelled train, whatever they hold."""
+    labelled = None if label_DHW is None else extent(label_DHW if labels.ignore is None else foreground(label_DHW, labels))
+    if labelled is None:
+        return box
+    z, y, x = ((min(start, side.start), max(stop, side.stop)) for (start, stop), side in zip(box, labelled, strict=True))
+    return z, y, x
+
+
+def labelled_outside(box: Box, label_DHW: np.ndarray, labels: LabelSpec) -> int:
+    """How many labelled voxels lie outside a box."""
+    if around_labels(box, label_DHW, labels) == box:
+        return 0
+    foreground_DHW = foreground(label_DHW, labels)
+    inside_DHW = foreground_DHW[tuple(slice(*side) for side in box)]
+    return int(np.count_nonzero(foreground_DHW) - np.count_nonzero(inside_DHW))
+
+
+def foreground(label_DHW: np.ndarray, labels: LabelSpec) -> np.ndarray:
+    """Voxels with a label; the ignore label is none (nnU-Net counts it, and with it whatever was not annotated)."""
+    foreground_DHW = label_DHW > 0
+    if labels.ignore is not None:
+        foreground_DHW &= label_DHW != labels.ignore
+    return foreground_DHW
 
 
 def _fill_holes(mask_DHW: np.ndarray) -> np.ndarray:

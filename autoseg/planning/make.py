@@ -69,6 +69,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
     plan = with_advice(with_ceilings(plan, fingerprint), fingerprint)
     # Folders bear the name that was asked for, whatever a plug-in calls itself.
     return with_budget(plan.model_copy(update={"file_ending": ending, "planner": planner,
+                                               "orientation": fingerprint.orientation, "turned": fingerprint.turned,
                                                "memory_bytes": budget.memory_bytes,
                                                "device": device_kind(device)}), budget.seconds_per_fold)
 

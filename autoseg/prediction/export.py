@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from autoseg.datasets.case import PreparedCase
+from autoseg.grids.geometry import triple
 from autoseg.grids.resample import resample_rows, value_limits
 from autoseg.grids.resize import Resize, plan_resize
 from autoseg.grids.vote import corners, grid_taps, in_memory, resample_decisions
@@ -44,7 +45,7 @@ def restore_label(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan,
         slabs = ((start, stop, decide_index(rows, has_regions)) for start, stop, rows in _logit_slabs(logits_KDHW, resize))
     for start, stop, winner_DHW in slabs:
         crop[start:stop] = values[winner_DHW.cpu().numpy()]
-    return np.ascontiguousarray(out.transpose(np.argsort(prepared.transpose)))
+    return np.ascontiguousarray(prepared.axes.undo(out))
 
 
 def restore_probabilities(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, configuration: Configuration,
@@ -66,18 +67,17 @@ def probability_slabs(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: P
                       ) -> Iterator[tuple[Window, np.ndarray]]:
     """The probabilities within the crop, a slab at a time: where it lies in the file's grid, and (K, d, h, w) float32."""
     resize = _resize_back(logits_KDHW, prepared, plan, configuration)
-    back = np.argsort(prepared.transpose)
     z, y, x = _window(prepared)
     for start, stop, logits in _logit_slabs(logits_KDHW, resize):
         window = (slice(z.start + start, z.start + stop), y, x)
-        first, second, third = (window[axis] for axis in back)
         probabilities = logits.sigmoid_() if plan.labels.has_regions else logits.softmax(0)
-        yield (first, second, third), probabilities.cpu().numpy().transpose(0, *(back + 1))
+        yield (prepared.axes.undo_window(window, _transposed_shape(prepared)),
+               prepared.axes.undo(probabilities.cpu().numpy()))
 
 
 def make_certain_outside(background_DHW: np.ndarray, prepared: PreparedCase, probability: float = 1.0) -> None:
     """Add `probability` to that of background outside of the crop, in place; axes are those of the file."""
-    view = background_DHW.transpose(prepared.transpose)
+    view = prepared.axes.apply(background_DHW)
     inside = np.array(view[_window(prepared)])
     background_DHW += np.asarray(probability, background_DHW.dtype)
     view[_window(prepared)] = inside
@@ -86,10 +86,10 @@ def make_certain_outside(background_DHW: np.ndarray, prepared: PreparedCase, pro
 def _resize_back(logits_KDHW: torch.Tensor, prepared: PreparedCase, plan: Plan, configuration: Configuration) -> Resize:
     if len(logits_KDHW) != plan.labels.n_heads:
         raise ValueError(f"{prepared.name}: logits have {len(logits_KDHW)} heads, the plan {plan.labels.n_heads}")
-    z_mm, y_mm, x_mm = (prepared.geometry.spacing_mm[axis] for axis in prepared.transpose)
+    from_mm = prepared.axes.of_each(prepared.geometry.spacing_mm)
     depth, height, width = logits_KDHW.shape[1:]
     rules = configuration.resampling
-    return plan_resize(((depth, height, width), prepared.cropped_shape), prepared.spacing_mm, (z_mm, y_mm, x_mm),
+    return plan_resize(((depth, height, width), prepared.cropped_shape), prepared.spacing_mm, from_mm,
                        rules.order_logits, rules)
 
 
@@ -129,9 +129,9 @@ def _slabs(n_heads: int, shape: tuple[int, int, int]) -> Iterator[tuple[int, int
     return ((start, min(depth, start + rows)) for start in range(0, depth, rows))
 
 
-def _transposed_shape(prepared: PreparedCase) -> tuple[int, ...]:
-    return tuple(prepared.geometry.shape[axis] for axis in prepared.transpose)
+def _transposed_shape(prepared: PreparedCase) -> tuple[int, int, int]:
+    return prepared.axes.of_each(prepared.geometry.shape)
 
 
-def _window(prepared: PreparedCase) -> tuple[slice, ...]:
-    return tuple(slice(*side) for side in prepared.box)
+def _window(prepared: PreparedCase) -> Window:
+    return triple(slice(*side) for side in prepared.box)

@@ -23,7 +23,7 @@ from autoseg.prediction.prepared import predict_prepared
 from autoseg.prediction.trained_with import check_same_data
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
-from autoseg.preprocessing.prepare import prepare
+from autoseg.preprocessing.prepare import axes_of, prepare
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import ModelFolder
 from planners.schema.plan import Configuration, Plan
@@ -94,9 +94,8 @@ class ConfigurationModel:
 
     def bytes_to_predict(self, geometry: Geometry) -> int:
         """Memory that the logits of a case on this grid need, and their export."""
-        z, y, x = self.plan.transpose
-        shape = (geometry.shape[z], geometry.shape[y], geometry.shape[x])
-        from_mm = (geometry.spacing_mm[z], geometry.spacing_mm[y], geometry.spacing_mm[x])
+        axes = axes_of(geometry, self.plan)
+        shape, from_mm = axes.of_each(geometry.shape), axes.of_each(geometry.spacing_mm)
         depth = self.configuration.patch[0] if self.configuration.dimensions == 3 else 1
         return bytes_of_logits(self.plan.labels.n_heads,
                                target_shape(shape, from_mm, target_spacing(self.configuration, from_mm)), depth,

@@ -16,6 +16,8 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
+from autoseg.datasets.headers import case_warnings
+from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
 from autoseg.formats.files import combined_digest, digest, is_folder
@@ -195,6 +197,9 @@ class Predictor:
             transforms = {channel: result.transform
                           for channel, result in register_case(files, self.plan.channels).items()}
         case = load_case(files, self.plan.channels, transforms=transforms)
+        doubt = orientation_doubt(case.name, case.geometry, self.plan.orientation)
+        for warning in (*case_warnings(files, self.plan.channels), *doubt):
+            logger.warning("%s", warning)
         return replace(case, conditions=conditions.get(files.name, CaseConditions()))
 
     def ready(self, case: Case) -> ReadyCase:

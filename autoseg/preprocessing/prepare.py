@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoseg.datasets.case import Case, PreparedCase
-from autoseg.grids.crop import bounding_box, nonzero_mask
-from autoseg.grids.geometry import Geometry
+from autoseg.grids.crop import around_labels, bounding_box, nonzero_mask
+from autoseg.grids.geometry import Axes, Geometry
 from autoseg.grids.label_vote import resample_label
 from autoseg.grids.resize import Resize, plan_resize, target_shape, target_spacing
 from autoseg.preprocessing.foreground import case_generator, sample_foreground
@@ -31,14 +31,14 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
 
     A case that has its grid already needs no torch, whose import would take longer than preparing a small dataset.
     """
-    axes = (0, *(axis + 1 for axis in plan.transpose))
-    image_CDHW = case.image_CDHW.transpose(axes)
-    absent_CDHW = None if case.absent_CDHW is None else case.absent_CDHW.transpose(axes)
-    label_DHW = None if case.label_DHW is None else case.label_DHW.transpose(plan.transpose)
-    from_mm = transposed_spacing(case.geometry, plan.transpose)
+    axes = axes_of(case.geometry, plan)
+    image_CDHW = axes.apply(case.image_CDHW)
+    absent_CDHW = None if case.absent_CDHW is None else axes.apply(case.absent_CDHW)
+    label_DHW = None if case.label_DHW is None else axes.apply(case.label_DHW)
+    from_mm = axes.of_each(case.geometry.spacing_mm)
 
     inside_DHW = nonzero_mask(image_CDHW, case.present_C, absent_CDHW)
-    box = tuple((int(start), int(stop)) for start, stop in bounding_box(inside_DHW))
+    box = tuple((int(start), int(stop)) for start, stop in around_labels(bounding_box(inside_DHW), label_DHW, plan.labels))
     window = tuple(slice(*side) for side in box)
     inside_DHW, image_CDHW = inside_DHW[window], image_CDHW[(slice(None), *window)]
     absent_CDHW = None if absent_CDHW is None else absent_CDHW[(slice(None), *window)]
@@ -63,15 +63,14 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
         label_DHW = np.maximum(resample_label(label_DHW, resize), 0)
         foreground, lesions = sample_foreground(label_DHW, plan.labels, case_generator(case.name))
     return PreparedCase(name=case.name, image_CDHW=image_CDHW, present_C=case.present_C.copy(),
-                        geometry=case.geometry, transpose=plan.transpose, box=box, cropped_shape=cropped,
+                        geometry=case.geometry, transpose=axes.order, flipped=axes.flipped, box=box, cropped_shape=cropped,
                         spacing_mm=to_mm, label_DHW=label_DHW, foreground=foreground, lesions=lesions,
                         absent_CDHW=absent_CDHW)
 
 
-def transposed_spacing(geometry: Geometry, transpose: tuple[int, int, int]) -> tuple[float, float, float]:
-    """The spacing (mm) along each axis after the plan's transposition."""
-    depth_mm, height_mm, width_mm = (float(geometry.spacing_mm[axis]) for axis in transpose)
-    return depth_mm, height_mm, width_mm
+def axes_of(geometry: Geometry, plan: Plan) -> Axes:
+    """How the axes of a file become those of the plan: first its orientation, then its transposition."""
+    return geometry.axes_to(plan.orientation).then(plan.transpose)
 
 
 def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, present_C: np.ndarray,

@@ -21,7 +21,7 @@ from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.preprocessing.cases import ProcessedCases, fault_of, process_cases
 from autoseg.preprocessing.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
 from autoseg.preprocessing.normalize import NORMALIZERS, round_to_step
-from autoseg.preprocessing.prepare import prepare, transposed_spacing
+from autoseg.preprocessing.prepare import axes_of, prepare
 from autoseg.preprocessing.store import is_current, remove_prepared, renew_raw_files, write_prepared
 from planners.schema.plan import Configuration, Plan
 
@@ -74,6 +74,7 @@ def preprocess_dataset(dataset: Dataset, plan: Plan, configuration: str, folder:
 def recipe_digest(plan: Plan, configuration: Configuration) -> str:
     """What of a plan decides how a prepared case looks; a change of anything else leaves prepared cases valid."""
     parts = (_RECIPE_VERSION, VOXELS_PER_CLASS, VOXELS_PER_COMPONENT, plan.transpose, configuration.spacing_mm,
+             *((plan.orientation,) if plan.turned else ()),
              plan.labels.model_dump_json(), configuration.resampling.model_dump_json(),
              *(part.model_dump_json() for part in (*configuration.normalizers, *plan.intensities, *plan.channels)))
     return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
@@ -95,8 +96,8 @@ def case_bytes(job: Job) -> int:
     reference = reference_of(placed, channels)
     if reference is None:
         return 0  # loading the case will say what is wrong with it
-    depth, height, width = (reference.geometry.shape[axis] for axis in job.plan.transpose)
-    shape, from_mm = (depth, height, width), transposed_spacing(reference.geometry, job.plan.transpose)
+    axes = axes_of(reference.geometry, job.plan)
+    shape, from_mm = axes.of_each(reference.geometry.shape), axes.of_each(reference.geometry.spacing_mm)
     before = math.prod(shape)
     after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
     wide = any(not NORMALIZERS.traits(part.name).near_one for part in job.configuration.normalizers)

@@ -51,14 +51,19 @@ class PreparedRecord(Frozen):
     content: int
     image_step: float | None = None  # what the image's whole numbers are multiples of; None: it holds its values
     raw_files: tuple[RawFile, ...] = ()  # empty: an earlier version did not say
+    flipped: tuple[bool, bool, bool] = (False, False, False)
     checksum: int = 0
 
     def signed(self) -> "PreparedRecord":
         return self.model_copy(update={"checksum": self.digest()})
 
     def digest(self) -> int:
-        left_out = {"checksum"} if self.raw_files else {"checksum", "raw_files"}  # as the earlier version had it
-        return zlib.crc32(self.model_dump_json(exclude=left_out).encode())
+        """Of what it says; fields that earlier versions did not know count only where they say something."""
+        later = {"checksum", *(["flipped"] if not any(self.flipped) else []), *(["raw_files"] if not self.raw_files else [])}
+        silent = {name for name, says in (("is_oriented", not self.geometry.is_oriented),
+                                           ("nifti", self.geometry.nifti is not None)) if not says}
+        exclude: dict[str, Any] = dict.fromkeys(later, True)
+        return zlib.crc32(self.model_dump_json(exclude={**exclude, **({"geometry": silent} if silent else {})}).encode())
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def write_prepared(folder: Path, prepared: PreparedCase, patch: tuple[int, ...] 
         name=prepared.name, present=tuple(map(bool, prepared.present_C)), geometry=prepared.geometry,
         transpose=prepared.transpose, box=prepared.box, cropped_shape=prepared.cropped_shape,
         shape=prepared.shape, spacing_mm=prepared.spacing_mm, classes=tuple(prepared.foreground),
-        provenance=prepared.provenance, arrays=places, content=content,
+        provenance=prepared.provenance, flipped=prepared.flipped, arrays=places, content=content,
         image_step=None if steps is None else STEP, raw_files=prepared.raw_files)
     _write_record(folder, record)
 
@@ -141,7 +146,7 @@ def open_prepared(folder: Path, name: str) -> PreparedCase:
         label_DHW=arrays.get("label"), previous_DHW=arrays.get("previous"), absent_CDHW=arrays.get("absent"),
         foreground={c: part[:, 1:4].copy() for c, part in parts.items()},
         lesions={c: part[:, 4].copy() for c, part in parts.items()}, provenance=record.provenance,
-        raw_files=record.raw_files)
+        raw_files=record.raw_files, flipped=record.flipped)
 
 
 def open_cases(folder: Path, names: Iterable[str]) -> Iterator[PreparedCase]:

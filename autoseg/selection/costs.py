@@ -8,6 +8,7 @@ import numpy as np
 from autoseg.grids.geometry import Geometry
 from autoseg.prediction.inference_settings import Member
 from autoseg.prediction.tiles import tile_starts
+from autoseg.preprocessing.prepare import axes_of
 from planners.schema.plan import Plan
 
 
@@ -16,8 +17,10 @@ def prediction_cost(plan: Plan, member: Member, grids: Sequence[Geometry]) -> fl
 
     The cost of a network is that of its architecture; what a network of a plug-in adds is not known.
     """
-    shape = np.median([[grid.shape[axis] for axis in plan.transpose] for grid in grids], axis=0)
-    extent_mm = np.median([[grid.shape[axis] * grid.spacing_mm[axis] for axis in plan.transpose] for grid in grids], axis=0)
+    turned = [(axes_of(grid, plan), grid) for grid in grids]
+    shape = np.median([axes.of_each(grid.shape) for axes, grid in turned], axis=0)
+    extent_mm = np.median([np.multiply(axes.of_each(grid.shape), axes.of_each(grid.spacing_mm)) for axes, grid in turned],
+                          axis=0)
     return len(member.folds) * _fold_cost(plan, member.configuration, shape, extent_mm)
 
 

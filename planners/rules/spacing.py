@@ -15,6 +15,7 @@ from planners.schema.fingerprint import Fingerprint
 ANISOTROPY = 3.0  # an axis is coarse where its spacing exceeds that of the others by this factor
 COARSE_AXIS_PERCENTILE = 10
 COARSENING = 1.03  # one step towards the low resolution
+FEW_SLICES = 4  # an axis of fewer voxels holds no feature map that could be halved; other axes are planned with
 LOW_RESOLUTION_BELOW = 0.25  # share of the median case that a patch must see, or a low resolution is planned
 LOW_RESOLUTION_GAIN = 2.0  # times fewer voxels than the full resolution, or it is not worth a network
 
@@ -53,13 +54,19 @@ def target_spacing(spacings_mm: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     return target
 
 
-def axis_order(spacing_mm: Sequence[float] | np.ndarray) -> tuple[int, int, int]:
+def axis_order(spacing_mm: Sequence[float] | np.ndarray, shape: Sequence[float] | np.ndarray = ()) -> tuple[int, int, int]:
     """The array axes with the coarsest first, the others in their order.
 
     >>> axis_order((1.0, 5.0, 1.0))
     (1, 0, 2)
+
+    A single axis of few slices comes first whatever its spacing: a network that sees planes is to see whole ones.
+
+    >>> axis_order((1.0, 1.5, 1.5), (1, 256, 256))
+    (0, 1, 2)
     """
-    coarse = int(np.argmax(spacing_mm))
+    few = [axis for axis, n in enumerate(shape) if n < FEW_SLICES]
+    coarse = few[0] if len(few) == 1 else int(np.argmax(spacing_mm))
     first, second = (axis for axis in range(3) if axis != coarse)
     return coarse, first, second
 
@@ -82,7 +89,9 @@ def full_resolution(fingerprint: Fingerprint) -> tuple[tuple[int, int, int], Gri
         raise ValueError(f"case {case.case!r} has spacing {case.spacing_mm} mm; every axis must be above zero")
     target = target_spacing(spacings, shapes)
     shape = median_shape(shapes, spacings, target)
-    order = axis_order(target)
+    single = np.median(shapes, axis=0) == 1
+    shape[single] = 1  # slices of different thickness are no voxels of each other
+    order = axis_order(target, np.median(shapes, axis=0))
     ordered = tuple(float(shape[axis]) for axis in order)
     return order, Grid(tuple(float(target[axis]) for axis in order), ordered, math.prod(ordered))
 

@@ -1,4 +1,4 @@
-"""What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x)."""
+"""What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x) of the common orientation."""
 
 from planners.schema.base import Frozen
 from planners.schema.ceiling import GridCeiling
@@ -49,4 +49,8 @@ class Fingerprint(Frozen):
     condition_stats: tuple[ConditionStats, ...] = ()
     label_stats: tuple[LabelStats, ...] = ()
     ceilings: tuple[GridCeiling, ...] = ()  # the full resolution first; empty where they were not measured
+    # Where the axes x, y, z of the images run to, such as RAS, and how many cases are stored otherwise (their measures are
+    # turned to it). Empty: images are taken as they are stored.
+    orientation: str = ""
+    turned: int = 0
     digest: str = ""  # of the raw files that were measured

@@ -1,6 +1,7 @@
 """Every decision of a run, as data: written as JSON that a person can read and edit.
 
-Axes are in the transposed order of the plan: `transpose` says which array axis of the file comes first, second, third.
+Axes are in the transposed order of the plan: `transpose` says which array axis (z, y, x) comes first, second, third, once
+a case has the plan's `orientation`.
 A 2D configuration has two axes, the last two of the transposed order.
 """
 
@@ -179,6 +180,9 @@ class Plan(Frozen):
     labels: LabelSpec
     intensities: tuple[IntensityStats, ...] = ()
     conditions: ConditionTable = ConditionTable()
+    # Cases are turned to this orientation first (where the axes x, y, z run to, such as RAS); empty: taken as stored.
+    orientation: str = ""
+    turned: int = 0  # of the training cases, how many are stored otherwise
     transpose: tuple[int, int, int]
     file_ending: FileEnding = ".nii.gz"
     fingerprint_digest: str = ""

@@ -79,7 +79,7 @@ def test_a_missing_reference_is_an_error_that_says_it_cannot_be_optional(raw, im
 
 
 def test_grids_that_differ_say_how_to_have_them_regridded(raw, image_DHW):
-    with pytest.raises(UserError, match=r'name a "reference_channel" in dataset.json, so that it is regridded, or resample'):
+    with pytest.raises(UserError, match=r'name a "reference_channel" in dataset.json, .* give it the header .*or resample'):
         load(shifted_channel(raw, image_DHW))
 
 

@@ -99,3 +99,22 @@ def test_spacing_of_zero_is_an_error_that_names_the_case():
     bad = CaseMeasure(case="flat", shape=(9, 9, 9), spacing_mm=(0, 1, 1))
     with pytest.raises(ValueError, match="'flat' has spacing"):
         full_resolution(fingerprint(good, bad))
+
+
+@pytest.mark.parametrize(("shape", "spacing_mm", "first"), [
+    ((1, 256, 256), (1.0, 1.5, 1.5), 0), ((256, 1, 256), (1.5, 1.0, 1.5), 1), ((3, 256, 256), (1.0, 1.5, 1.5), 0),
+    ((1, 256, 256), (999.0, 1.0, 1.0), 0), ((4, 256, 256), (1.0, 1.5, 1.0), 1)])
+def test_few_slices_are_never_an_axis_of_planes(shape, spacing_mm, first):
+    measures = tuple(CaseMeasure(case=f"c{i}", shape=shape, spacing_mm=spacing_mm) for i in range(5))
+    fingerprint = Fingerprint(dataset="x", channels=(ChannelSpec(name="MR"),),
+                              labels=LabelSpec(names={"background": (0,), "a": (1,)}), cases=measures)
+    order, full = full_resolution(fingerprint)
+    assert order[0] == first and full.median_shape[0] == shape[first]
+
+
+def test_single_slices_of_different_thickness_stay_single():
+    measures = tuple(CaseMeasure(case=f"c{i}", shape=(1, 256, 256), spacing_mm=(mm, 1.0, 1.0))
+                     for i, mm in enumerate((4.0, 9.0, 9.0, 9.0, 9.0)))
+    fingerprint = Fingerprint(dataset="x", channels=(ChannelSpec(name="MR"),),
+                              labels=LabelSpec(names={"background": (0,), "a": (1,)}), cases=measures)
+    assert full_resolution(fingerprint)[1].median_shape[0] == 1

@@ -27,6 +27,14 @@ def load(path):
     return kept, plan, plan.configurations["compared"]
 
 
+def as_nnunet_crops(label_DHW, kept, plan):
+    """The label without what lies outside nnU-Net's crop, which it loses; here the crop is widened to hold it."""
+    cropped_DHW = np.zeros_like(label_DHW)
+    inside = tuple(slice(*side) for side in kept["box"])
+    cropped_DHW.transpose(plan.transpose)[inside] = label_DHW.transpose(plan.transpose)[inside]
+    return cropped_DHW
+
+
 def name_of(path):
     return path.stem
 
@@ -40,8 +48,8 @@ def test_synthetic_cases_equal_nnunet_voxel_by_voxel(path):
     kept, plan, configuration = load(path)
     image = kept["case_image"].astype(np.float32)
     geometry = Geometry(image.shape[1:], tuple(map(float, kept["spacing_mm"])))
-    prepared = prepare(Case(path.stem, image, np.ones(len(image), dtype=bool), geometry, kept["case_label"]), plan,
-                       configuration)
+    label = as_nnunet_crops(kept["case_label"], kept, plan)
+    prepared = prepare(Case(path.stem, image, np.ones(len(image), dtype=bool), geometry, label), plan, configuration)
     np.testing.assert_array_equal(prepared.box, kept["box"])
     np.testing.assert_array_equal(prepared.label_DHW, kept["label"])
     assert prepared.image_CDHW.shape == kept["image"].shape
