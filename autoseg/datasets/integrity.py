@@ -63,6 +63,12 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
 
     `progress()` is called after each case. Conditions that look like outcomes are faults, unless they are allowed.
     """
+    dataset = open_to_check(folder, allow_outcomes=allow_outcomes)
+    return dataset if isinstance(dataset, Report) else verify_dataset(dataset, workers, progress)
+
+
+def open_to_check(folder: Path, *, allow_outcomes: bool = False) -> Dataset | Report:
+    """The dataset of a folder; where its `dataset.json` is at fault, the report that says so."""
     try:
         dataset = Dataset.open(folder)
         if not allow_outcomes:
@@ -71,7 +77,12 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
         return Report(error.faults)
     except UserError as error:
         return Report((str(error),))
-    manifest, cases = dataset.manifest, dataset.scanned.cases
+    return dataset
+
+
+def verify_dataset(dataset: Dataset, workers: int = 1, progress: Callable[[], object] | None = None) -> Report:
+    """Check the set of files and every voxel of a dataset whose `dataset.json` is understood."""
+    folder, manifest, cases = dataset.folder, dataset.manifest, dataset.scanned.cases
     faults = [*dataset.region_faults, *dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
     reports = list(each_case(functools.partial(check_case, manifest=manifest), cases, workers, progress,
                              effort=Effort("checking", case_bytes(cases, manifest))))

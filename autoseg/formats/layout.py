@@ -5,6 +5,7 @@ So the voxels are read here, where their order is plain; ITK reads text, bzip2 a
 Sources: https://itk.org/Wiki/MetaIO/Documentation, https://teem.sourceforge.net/nrrd/format.html
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def _beside(path: Path, name: str) -> Path:
     if name.upper().startswith("LIST") or "%" in name:
         raise UserError("the voxels lie in several files", where=path, found=name, expected="one file of voxels",
                         do="save the image again as one .mha or .nrrd file")
-    return path.parent / name
+    return path.parent / os.fsdecode(name.encode("latin-1"))  # headers are read byte by byte
 
 
 def _number(fields: dict[str, str], key: str) -> int:

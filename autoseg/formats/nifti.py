@@ -120,8 +120,10 @@ def _header_of(content: bytes, path: Path) -> Any:
 
     sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
     version = next((version for version, size in _BYTES_OF_HEADER.items() if size in sizes), None)
-    if version is None or len(content) < _BYTES_OF_HEADER[version]:
-        raise _unreadable(path, f"{len(content[:4])} bytes that are no NIfTI header" if version is None else "a cut header")
+    if version is None:
+        raise _unreadable(path, f"{len(content[:4])} bytes that are no NIfTI header")
+    if len(content) < _BYTES_OF_HEADER[version]:
+        raise damaged(path, f"{len(content)} bytes of a header", f"{_BYTES_OF_HEADER[version]} bytes")
     kind = (Nifti1Header, Nifti2Header)[version - 1]
     header = kind(content[:_BYTES_OF_HEADER[version]], check=False)
     try:

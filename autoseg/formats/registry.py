@@ -33,7 +33,8 @@ class Reader:
     `read` returns the file's own number type, so that fractions in a label are noticed. `lossless` says that a label is
     read as it was written. `beside` names the file beside an image that says more about it, where a format has one.
     `voxels_per_byte` is what one byte of a file can hold at most: a header that claims more is not believed. `flat`
-    formats hold 2D images only; `reads_channels` says that several channels are read as they were written.
+    formats hold 2D images only; `reads_channels` says that several channels are read as they were written. `spare` raises
+    UserError where writing an image would replace a foreign file beside it.
     """
 
     header: Callable[[Path], Header]
@@ -44,6 +45,7 @@ class Reader:
     voxels_per_byte: int = MOST_VOXELS_PER_BYTE
     flat: bool = False
     reads_channels: bool = True
+    spare: Callable[[Path, Geometry], None] | None = None
 
 
 READERS: Registry[Reader, NoTraits] = Registry("file ending", NoTraits)

@@ -86,8 +86,11 @@ class FileWriter:
                             expected=f"shape (C, {', '.join(map(str, shape))}) (channels, z, y, x)")
         if array_CDHW.dtype == np.float16:  # no medical format holds it
             array_CDHW = array_CDHW.astype(np.float32)
+        reader = reader_of(path)
+        if reader.spare is not None:
+            reader.spare(path, self.geometry)
         with staged(path) as temporary:
-            reader_of(path).write(temporary, array_CDHW, self.geometry)
+            reader.write(temporary, array_CDHW, self.geometry)
             _refuse_damage(path, temporary, array_CDHW)
 
 

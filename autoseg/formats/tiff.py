@@ -65,17 +65,16 @@ def write_tiff(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
         array, axes = array[:, 0], "CYX"
     if len(array_CDHW) == 1:
         array, axes = array[0], axes[1:]
-    if geometry.dimensions == 3:
-        _refuse_foreign(path.with_name(path.stem + ".json"))
     write_atomically(path, lambda temporary: tifffile.imwrite(
         temporary, np.ascontiguousarray(array), photometric="minisblack", compression="zlib", metadata={"axes": axes}))
     if geometry.dimensions == 3:
         write_json(path.with_name(path.stem + ".json"), {"spacing": list(geometry.spacing_mm)})
 
 
-def _refuse_foreign(beside: Path) -> None:
+def _spare_foreign(path: Path, geometry: Geometry) -> None:
     """A UserError where the place of a spacing file is taken by a file of another kind, such as that of all labels."""
-    if beside.is_file():
+    beside = _spacing_file(path)
+    if geometry.dimensions == 3 and beside.is_file():
         content = read_json(beside)
         if not isinstance(content, dict) or "spacing" not in content:
             raise UserError("the spacing of a TIFF stack would replace another file", where=beside,
@@ -231,5 +230,5 @@ def _opened(path: Path) -> Any:
 
 
 for _ending in (".tif", ".tiff"):
-    READERS.register(_ending)(Reader(tiff_header, read_tiff, write_tiff, beside=_spacing_file,
+    READERS.register(_ending)(Reader(tiff_header, read_tiff, write_tiff, beside=_spacing_file, spare=_spare_foreign,
                                       voxels_per_byte=_VOXELS_PER_BYTE))

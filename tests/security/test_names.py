@@ -144,7 +144,7 @@ def test_two_cases_never_write_one_file(tmp_path):
     case = sphere_case("ball", 3)
     for name in ("a", "a_probabilities"):
         write_array(tmp_path / "images" / f"{name}_0000.nii.gz", case.image_CDHW, case.geometry)
-    with pytest.raises(UserError, match=r"one file.*a_probabilities\.nii\.gz"):
+    with pytest.raises(UserError, match=r"one name.*a_probabilities\.nii\.gz"):
         predict_folder(predictor_of(), tmp_path / "images", tmp_path / "masks", probabilities=True)
     assert not (tmp_path / "masks").exists()
 

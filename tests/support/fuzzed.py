@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 _VALUES: tuple[Any, ...] = (None, True, 0, 1, -1, 3.5, 1e308, 10**30, "", " ", "a", "0", "1", "²", "\0", "\ud800", "(",
-                            "(a)", "prefix", "pattern", "background", "ignore", "CT", "liver", "clinical.csv", [], [0], [1, 2],
-                            ["a"], {}, {"0": "a"}, {"a": 1}, [[]], {"a": {"a": []}}, ["liver", "spleen"],
+                            "(a)", "prefix", "pattern", "background", "ignore", "CT", "liver", "clinical.csv", [], [0],
+                            [1, 2], ["a"], {}, {"0": "a"}, {"a": 1}, [[]], {"a": {"a": []}}, ["liver", "spleen"],
                             [["liver", "spleen"]], float("nan"))
 _PIECES = (",", ";", "\t", "|", '"', "'", "\n", "\r", "\r\n", "\0", "\ufeff", "#VALUE!", "95.0", "1,5", "1e999",
            "2020-01-31", "case", "liver", " ", "\u200b", "²", "٣", "=", "sep=;", "--", "x" * 40, "9" * 50)
