@@ -15,7 +15,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.door import damaged, refuse_more_than_memory
-from autoseg.formats.inflate import GZIP, first_bytes, unpack
+from autoseg.formats.inflate import first_bytes, is_gzip, unpack
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.formats.sitk import FLAT_SPACING, itk_header, refuse_more_than_3d, save_itk, to_itk
 from autoseg.grids.geometry import Geometry, triple
@@ -48,7 +48,8 @@ def nifti_header(path: Path) -> Header:
     try:
         return itk_header(path, "NiftiImageIO")
     except UserError:
-        first_bytes(path, _SECOND_BYTES)  # says so where gzip is what is wrong
+        if is_gzip(path):
+            _content(path, _end(_header_of(first_bytes(path, _SECOND_BYTES))))  # says so where gzip is what is wrong
         header = _nibabel_header(path)
         if header is None:
             raise
@@ -61,9 +62,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     geometry = header_of(path).geometry
     header = _header_of(first_bytes(path, _SECOND_BYTES))
     dtype = header.get_data_dtype()
-    offset = max(int(header.get_data_offset()), int(header["sizeof_hdr"]) + 4)  # some writers leave it 0
-    stored = math.prod(header.get_data_shape())
-    voxels = np.frombuffer(_content(path, offset + stored * dtype.itemsize), dtype, stored, offset)
+    voxels = np.frombuffer(_content(path, _end(header)), dtype, math.prod(header.get_data_shape()), _start(header))
     if dtype.names:  # RGB24, RGBA32
         return np.stack([voxels[band].reshape(geometry.shape) for band in dtype.names]), geometry
     slope, intercept = header.get_slope_inter()
@@ -88,18 +87,25 @@ def _joined(volumes: list) -> Any:
     return volumes[0] if len(volumes) == 1 else sitk.JoinSeries(volumes)
 
 
+def _start(header: Any) -> int:
+    """The first byte of the voxels; some writers leave it 0."""
+    return max(int(header.get_data_offset()), int(header["sizeof_hdr"]) + 4)
+
+
+def _end(header: Any) -> int:
+    return _start(header) + math.prod(header.get_data_shape()) * int(header.get_data_dtype().itemsize)
+
+
 def _content(path: Path, n_bytes: int) -> np.ndarray:
     """The first bytes of the file, unpacked: as many as the header asks for. More is a warning."""
     refuse_more_than_memory(path, n_bytes)
     held = path.stat().st_size
     with open(path, "rb") as file:
-        if file.read(len(GZIP)) == GZIP:
-            file.seek(0)
+        if is_gzip(path):
             content, surplus = unpack(path, file, n_bytes)
         else:
             if held < n_bytes:
                 raise damaged(path, f"{held} bytes", f"{n_bytes} bytes")
-            file.seek(0)
             content, surplus = np.fromfile(file, np.uint8, n_bytes), held - n_bytes
     if surplus:
         logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)

@@ -75,6 +75,7 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial_", dir=path.parent) as folder:
         whole = Path(folder) / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
