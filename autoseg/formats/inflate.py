@@ -19,6 +19,11 @@ _UNPACKED_BYTES = 2**20
 _MOST_SURPLUS = 2**26
 
 
+def is_gzip(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(GZIP)) == GZIP
+
+
 def first_bytes(path: Path, n_bytes: int) -> bytes:
     """The first bytes of a file, unpacked where it is a gzip; fewer where it has no more."""
     with open(path, "rb") as file:

@@ -94,11 +94,16 @@ def check_text(path: Path) -> None:
             break  # the voxels begin
         is_text = is_nrrd and (line.startswith(_NRRD_TEXTS) or key.endswith(b":"))
         if len(line) > (_LONGEST_TEXT if is_text else _LONGEST_LINE):
-            raise damaged(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
+            raise _no_header(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
         if key.strip() == b"NDims" and not (value.strip().isdigit() and 1 <= int(value) <= _MOST_AXES):
-            raise damaged(path, f"NDims = {value.decode('latin-1').strip()[:80]}", f"1 to {_MOST_AXES} axes")
+            raise _no_header(path, f"NDims = {value.decode('latin-1').strip()[:80]}", f"1 to {_MOST_AXES} axes")
         if key.strip() == b"ElementDataFile":
             break
+
+
+def _no_header(path: Path, found: str, expected: str) -> UserError:
+    return UserError("the file cannot be read", where=path, found=found, expected=expected,
+                     do="it may be damaged or of another format than its ending says; copy it again")
 
 
 def _meta_image(path: Path, head: bytes) -> Layout | None:

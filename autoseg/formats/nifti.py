@@ -16,7 +16,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.door import damaged, refuse_more_than_memory
-from autoseg.formats.inflate import GZIP, first_bytes, unpack
+from autoseg.formats.inflate import first_bytes, is_gzip, unpack
 from autoseg.formats.nifti_grid import grid_of, plain_geometry, say_grid
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.formats.sitk import refuse_more_than_3d
@@ -100,13 +100,11 @@ def _content(path: Path, n_bytes: int) -> np.ndarray:
     refuse_more_than_memory(path, n_bytes)
     held = path.stat().st_size
     with open(path, "rb") as file:
-        if file.read(len(GZIP)) == GZIP:
-            file.seek(0)
+        if is_gzip(path):
             content, surplus = unpack(path, file, n_bytes)
         else:
             if held < n_bytes:
                 raise damaged(path, f"{held} bytes", f"{n_bytes} bytes")
-            file.seek(0)
             content, surplus = np.fromfile(file, np.uint8, n_bytes), held - n_bytes
     if surplus:
         logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)
