@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
@@ -53,15 +53,9 @@ def verify(dataset: str | int, *, home: str | Path | None = None, workers: int |
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     report = verify_folder(workspace.raw(name), workers or cores(), allow_outcomes=allow_outcomes)
-    if report.n_cases == 0:
+    if not report.cases:
         return report
-    raw = Dataset.open(workspace.raw(name))
-    cases = [case.name for case in raw.scanned.cases]
-    try:
-        patients, _ = raw.groups(cases)
-    except AutosegError:  # the report says it
-        patients = None
-    faults, warnings = check_splits(workspace, name, cases, patients)
+    faults, warnings = check_splits(workspace, name, report.cases, report.patients)
     return replace(report, faults=(*report.faults, *faults), warnings=(*report.warnings, *warnings))
 
 

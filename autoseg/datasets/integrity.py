@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Report:
     faults: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     n_cases: int = 0
+    cases: tuple[str, ...] = ()
+    patients: Mapping[str, str] | None = None  # of each case; None where none are declared, or they are at fault
 
 
 @dataclass
@@ -74,11 +76,12 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
         faults += report.faults
     warnings = [warning for report in reports for warning in report.warnings]
     faults += _channels_of_no_case(folder, manifest, reports)
-    odd = _beside_the_images(dataset, [case.name for case in cases], faults)
+    names = tuple(case.name for case in cases)
+    odd, patients = _beside_the_images(dataset, names, faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, workers)
-    return Report(tuple(faults), tuple(warnings), len(cases))
+    return Report(tuple(faults), tuple(warnings), len(cases), names, patients)
 
 
 def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
@@ -131,15 +134,17 @@ def _check_image(path: Path, report: CaseReport) -> None:
         report.warnings.append(f"{path}: every voxel is {image_CDHW.flat[0]:g}")
 
 
-def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
-    """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them."""
+def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]
+                       ) -> tuple[tuple[str, ...], Mapping[str, str] | None]:
+    """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them, and the patients."""
     wrong: list[str] = []
     conditions = attempt(dataset.conditions, cases, wrong)
-    attempt(dataset.groups, cases, wrong)
+    groups = attempt(dataset.groups, cases, wrong)
     attempt(dataset.annotated, cases, wrong)
     odd = attempt(dataset.table_warnings, cases, wrong)
     faults += dict.fromkeys(wrong)
-    return tuple(dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ()))))
+    warnings = dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ())))
+    return tuple(warnings), None if groups is None else groups[0]
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:
