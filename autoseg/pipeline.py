@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
 from autoseg.datasets.dataset import Dataset, read_manifest
-from autoseg.datasets.integrity import Report, open_to_check, verify_dataset
+from autoseg.datasets.integrity import Report
+from autoseg.datasets.integrity import verify as verify_folder
 from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.measure import measure
 from autoseg.evaluation.comparison import PairedComparison
@@ -52,16 +53,10 @@ def verify(dataset: str | int, *, home: str | Path | None = None, workers: int |
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    raw = open_to_check(workspace.raw(name), allow_outcomes=allow_outcomes)
-    if isinstance(raw, Report):
-        return raw
-    report = verify_dataset(raw, workers or cores())
-    cases = [case.name for case in raw.scanned.cases]
-    try:
-        patients, _ = raw.groups(cases)
-    except AutosegError:  # the report says it
-        patients = None
-    faults, warnings = check_splits(workspace, name, cases, patients)
+    report = verify_folder(workspace.raw(name), workers or cores(), allow_outcomes=allow_outcomes)
+    if not report.cases:
+        return report
+    faults, warnings = check_splits(workspace, name, report.cases, report.patients)
     return replace(report, faults=(*report.faults, *faults), warnings=(*report.warnings, *warnings))
 
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Report:
     faults: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     n_cases: int = 0
+    cases: tuple[str, ...] = ()
+    patients: Mapping[str, str] | None = None  # of each case; None where none are declared, or they are at fault
 
 
 @dataclass
@@ -63,12 +65,6 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
 
     `progress()` is called after each case. Conditions that look like outcomes are faults, unless they are allowed.
     """
-    dataset = open_to_check(folder, allow_outcomes=allow_outcomes)
-    return dataset if isinstance(dataset, Report) else verify_dataset(dataset, workers, progress)
-
-
-def open_to_check(folder: Path, *, allow_outcomes: bool = False) -> Dataset | Report:
-    """The dataset of a folder; where its `dataset.json` is at fault, the report that says so."""
     try:
         dataset = Dataset.open(folder)
         if not allow_outcomes:
@@ -77,12 +73,7 @@ def open_to_check(folder: Path, *, allow_outcomes: bool = False) -> Dataset | Re
         return Report(error.faults)
     except UserError as error:
         return Report((str(error),))
-    return dataset
-
-
-def verify_dataset(dataset: Dataset, workers: int = 1, progress: Callable[[], object] | None = None) -> Report:
-    """Check the set of files and every voxel of a dataset whose `dataset.json` is understood."""
-    folder, manifest, cases = dataset.folder, dataset.manifest, dataset.scanned.cases
+    manifest, cases = dataset.manifest, dataset.scanned.cases
     faults = [*dataset.region_faults, *dataset.scanned.faults, *_wrong_count(folder, manifest, len(cases))]
     reports = list(each_case(functools.partial(check_case, manifest=manifest), cases, workers, progress,
                              effort=Effort("checking", case_bytes(cases, manifest))))
@@ -93,11 +84,13 @@ def verify_dataset(dataset: Dataset, workers: int = 1, progress: Callable[[], ob
     faults += _channels_of_no_case(folder, manifest, reports)
     common = common_orientation({report.name: report.geometry for report in reports if report.geometry is not None})
     warnings += common.warnings
-    odd = _beside_the_images(dataset, [case.name for case in cases], faults)
+    names = tuple(case.name for case in cases)
+    odd, patients = _beside_the_images(dataset, names, faults)
     warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, common.axes, workers)
-    return Report(tuple(dict.fromkeys(faults)), tuple(warnings), len(cases))  # a link to nothing is met twice
+    distinct_faults = tuple(dict.fromkeys(faults))  # a link to nothing is met twice
+    return Report(distinct_faults, tuple(warnings), len(cases), names, patients)
 
 
 def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
@@ -159,15 +152,17 @@ def _check_image(path: Path, report: CaseReport) -> None:
         report.boxes.append(held)
 
 
-def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]) -> tuple[str, ...]:
-    """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them."""
+def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]
+                       ) -> tuple[tuple[str, ...], Mapping[str, str] | None]:
+    """Notes what is wrong with the table, vectors and tokens, each fault once; what is odd about them, and the patients."""
     wrong: list[str] = []
     conditions = attempt(dataset.conditions, cases, wrong)
-    attempt(dataset.groups, cases, wrong)
+    groups = attempt(dataset.groups, cases, wrong)
     attempt(dataset.annotated, cases, wrong)
     odd = attempt(dataset.table_warnings, cases, wrong)
     faults += dict.fromkeys(wrong)
-    return tuple(dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ()))))
+    warnings = dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ())))
+    return tuple(warnings), None if groups is None else groups[0]
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:

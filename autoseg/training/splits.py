@@ -42,8 +42,8 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
         return ()
     splits = make_splits(cases, n_folds=N_FOLDS, groups=groups, strata=strata)
     if len(splits) < N_FOLDS:
-        _warn(f"{dataset} has only {len(units)} {'patients' if groups else 'cases'}: each of the {len(splits)} folds leaves "
-              "one out")
+        units_are = "patients" if groups else "cases"
+        _warn(f"{path}: {dataset} has only {len(units)} {units_are}: each of the {len(splits)} folds leaves one out")
     if path.is_file():
         logger.warning("%s: new folds are made; the former ones are kept as %s", path, keep_copy(path).name)
     write_json(path, [split.model_dump(mode="json") for split in splits])
