@@ -112,7 +112,8 @@ def _decided_rung(workspace: Workspace, race: Race, number: int, seed: int) -> R
     if rung.decisions:
         return race
     flops = {candidate.title: candidate.step_flops for candidate in race.candidates}
-    decisions = decide(rung.scores, flops, places(len(race.candidates), number), is_first=number == 0,
+    earlier = race.rungs[number - 1].scores if number else ()
+    decisions = decide(rung.scores, earlier, flops, places(len(race.candidates), number),
                        is_last=number == len(race.shares) - 1, seed=seed)
     if not any(decision.kept for decision in decisions):
         without = rung.model_copy(update={"scores": ()})  # so that the same command tries again

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 from autoseg.base.progress import duration
 from autoseg.evaluation.statistics import MARGIN, judge, paired_difference
+from autoseg.evaluation.types import mean
 from autoseg.selection.race_types import Decision, PairTest, Race, Rung, RungScore
 from planners.rules.budget import least_budget
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)  # of a fold's time; each doubles the one before, and the last ends before any decay begins
 SHORTEST_RUNG_SECONDS = 20.0  # a start and its measuring take three to five seconds, at every rung
-# Large networks learn less in the first minutes. After the first rung the largest is dropped only where it is certain that
-# it is behind by more than this.
-WIDE_MARGIN = 0.05
-_BELOW = "95 % interval of the difference is below"
+# The next doubling of the time is expected to bring this share of what the last one brought (docs/decisions/0020).
+LATER_GAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,11 @@ class RaceTime:
 
 
 def places(n_candidates: int, rung: int) -> int:
-    """How many go on after a rung (0-based) at most: half of those before, but two as long as two are left."""
+    """How many go on after a rung (0-based) at most: all after the first, then half of those before, but two as long as two
+    are left.
+    """
     n = n_candidates
-    for _ in range(rung + 1):
+    for _ in range(rung):
         n = min(n, max(2, math.ceil(n / 2)))
     return n
 
@@ -79,53 +80,59 @@ def admit(least_seconds: Mapping[str, float], seconds_left: float, rounds: int) 
     return RaceTime(0.0, ()), left_out
 
 
-def decide(scores: Sequence[RungScore], step_flops: Mapping[str, float], n_places: int, *, is_first: bool, is_last: bool,
-           seed: int = 0) -> tuple[Decision, ...]:
-    """Who goes on after a rung, in the order of `scores`.
+def decide(scores: Sequence[RungScore], earlier: Sequence[RungScore], step_flops: Mapping[str, float], n_places: int, *,
+           is_last: bool, seed: int = 0) -> tuple[Decision, ...]:
+    """Who goes on after a rung, in the order of `scores`; `earlier` are those of the rung before, none after the first.
 
-    The leader has the highest mean. Others are dropped where they are certainly behind it: the whole 95 % interval of the
-    paired difference is below 0, and not all of it within the margin that does not matter. Of those that are left at most
-    `n_places` go on, by their mean; after the last rung the leader alone. The largest keeps its place after the first rung,
-    unless it is certainly behind by more than WIDE_MARGIN.
+    One rung does not show how fast a candidate learns, so nobody is dropped after the first, unless it is the last one too.
+    From the second on the Dice is compared that each would have after twice the time (`expected`). The leader has the
+    highest mean of it. Others are dropped where they are certainly behind: the whole 95 % interval of the paired difference
+    is below 0, and not all of it within the margin that does not matter. Of those that are left at most `n_places` go on, by
+    their mean; after the last rung the leader alone.
     """
-    ranked = sorted((score for score in scores if not score.fault),
-                    key=lambda score: (-_mean(score), step_flops[score.candidate], score.candidate))
+    before = {score.candidate: score for score in earlier}
+    foreseen = {score.candidate: expected(score, before.get(score.candidate)) for score in scores if not score.fault}
+    ranked = sorted(foreseen, key=lambda name: (-_mean(foreseen[name]), step_flops[name], name))
     decisions = {score.candidate: Decision(candidate=score.candidate, kept=False, reason=f"it failed: {score.fault}")
                  for score in scores if score.fault}
-    if ranked:
-        leader = ranked[0]
-        largest = max(ranked, key=lambda score: step_flops[score.candidate]).candidate if is_first and not is_last else ""
-        decisions[leader.candidate] = Decision(candidate=leader.candidate, kept=True, reason="it leads")
-        judged = [_against(score, leader, is_largest=score.candidate == largest, seed=seed) for score in ranked[1:]]
-        judged.sort(key=lambda decision: decision.candidate != largest)  # it takes its place first
+    if not earlier and not is_last:
+        reason = "one rung does not show how fast it learns"
+        decisions |= {name: Decision(candidate=name, kept=True, reason=reason) for name in ranked}
+    elif ranked:
+        decisions[ranked[0]] = Decision(candidate=ranked[0], kept=True, reason="it leads")
         n_taken = 1
-        for decision in judged:
+        for name in ranked[1:]:
+            decision = _against(name, foreseen[name], foreseen[ranked[0]], seed)
             if decision.kept and (is_last or n_taken >= n_places):
-                decision = decision.model_copy(update={"kept": False, "reason": _lost(decision, is_last)})
+                decision = decision.model_copy(update={"kept": False, "reason": _lost(is_last)})
             n_taken += decision.kept
-            decisions[decision.candidate] = decision
+            decisions[name] = decision
     return tuple(decisions[score.candidate] for score in scores)
 
 
-def _against(score: RungScore, leader: RungScore, *, is_largest: bool, seed: int) -> Decision:
-    difference = paired_difference(score.dice, leader.dice, seed)
+def expected(score: RungScore, before: RungScore | None) -> tuple[float | None, ...]:
+    """The Dice of each case after twice the time: that of now, and LATER_GAIN of what was gained since the rung before."""
+    if before is None or not before.dice:
+        return score.dice
+    return tuple(now if now is None or then is None else min(1.0, now + LATER_GAIN * (now - then))
+                 for now, then in zip(score.dice, before.dice, strict=True))
+
+
+def _against(name: str, dice: Sequence[float | None], leading: Sequence[float | None], seed: int) -> Decision:
+    difference = paired_difference(dice, leading, seed)
     behind = judge(difference, margin=MARGIN) == "worse"
-    wide = behind and difference.high is not None and difference.high < -WIDE_MARGIN
-    if is_largest:
-        reason = (f"it is the largest, and certainly behind by more than {WIDE_MARGIN}: the whole {_BELOW} -{WIDE_MARGIN}"
-                  if wide else "it is the largest, which starts slowly")
-        return Decision(candidate=score.candidate, kept=not wide, reason=reason, difference=difference)
-    return Decision(candidate=score.candidate, kept=not behind, difference=difference,
-                    reason=f"it is certainly behind: the whole {_BELOW} 0" if behind else "it is not certainly behind")
+    return Decision(candidate=name, kept=not behind, difference=difference,
+                    reason="it is certainly behind, also with what it still gains: the whole 95 % interval of the expected "
+                           "difference is below 0" if behind else "it is not certainly behind")
 
 
-def _lost(decision: Decision, is_last: bool) -> str:
-    return "it is behind after the last rung" if is_last else "it is not among the best, and half of them go on"
+def _lost(is_last: bool) -> str:
+    return "it is expected to be behind at the end" if is_last else "it is not among the best, and half of them go on"
 
 
 def best_two(rung: Rung) -> tuple[str, ...]:
     """The two best of a rung, best first; fewer where fewer have a score."""
-    ranked = sorted((score for score in rung.scores if not score.fault), key=lambda score: -_mean(score))
+    ranked = sorted((score for score in rung.scores if not score.fault), key=lambda score: -_mean(score.dice))
     return tuple(score.candidate for score in ranked[:2])
 
 
@@ -174,5 +181,6 @@ def seconds_per_fold(seconds_left: float, paused_seconds: Sequence[float], n_cas
     return share
 
 
-def _mean(score: RungScore) -> float:
-    return -1.0 if score.mean_dice is None else score.mean_dice
+def _mean(dice: Sequence[float | None]) -> float:
+    value = mean(list(dice)).value
+    return -1.0 if value is None else value

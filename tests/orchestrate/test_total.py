@@ -20,8 +20,8 @@ from pretended_race import THREE, TOTAL, TWO, Clock, held, plan_of, race_of
 
 def test_the_loser_is_dropped_and_the_winner_gets_the_rest_on_every_fold(home, trainings):
     result = held(home, trainings)
-    assert trainings.done == [("3d_fullres", 0, "rung_0"), ("2d", 0, "rung_0"), ("3d_fullres", 0, None),
-                              ("3d_fullres", 1, None)]
+    assert trainings.done == [("3d_fullres", 0, "rung_0"), ("2d", 0, "rung_0"), ("3d_fullres", 0, "rung_1"),
+                              ("2d", 0, "rung_1"), ("3d_fullres", 0, None), ("3d_fullres", 1, None)]
     race = race_of(home)
     assert result.race == race and race.winners == (THREE,)
     assert race.planned_fold_seconds == pytest.approx(0.98 * TOTAL / 2.5)
@@ -79,8 +79,8 @@ def test_the_loser_is_no_unfinished_model(home, trainings):
     contenders, faults = gather(workspace, read_cross_validation(workspace, DATASET))
     assert [contender.member.configuration for contender in contenders] == ["3d_fullres"]
     (fault,) = faults
-    assert fault.startswith("2d (budgeted): dropped in the race, since it is certainly behind: the whole 95 % interval of "
-                            "the difference is below 0; to train it nevertheless:")
+    assert fault.startswith("2d (budgeted): dropped in the race, since it is certainly behind, also with what it still gains: "
+                            "the whole 95 % interval of the expected difference is below 0; to train it nevertheless:")
 
 
 def test_a_candidate_that_fails_is_out_of_the_race(home, trainings):
@@ -151,7 +151,7 @@ def test_memory_is_given_back_after_every_candidate(home, trainings, monkeypatch
     released = []
     monkeypatch.setattr(Runtime, "release_cache", lambda _: released.append(len(trainings.done)))
     held(home, trainings)
-    assert released == [1, 2]
+    assert released == [1, 2, 3, 4]  # two candidates at two rungs
 
 
 def test_only_what_a_pair_may_still_be_tested_with_is_kept(home, trainings):

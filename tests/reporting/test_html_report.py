@@ -243,7 +243,8 @@ def test_a_race_is_drawn_and_told_in_words(tmp_path):
     text = " ".join(" ".join(page.text).split())
     assert "race" in page.ids
     assert any("3d_fullres (budgeted): 0.800 after 59 s" in alt for alt in page.alts if alt)
-    behind = "it is certainly behind: the whole 95 % interval of the difference is below 0"
+    behind = ("it is certainly behind, also with what it still gains: the whole 95 % interval of the expected difference is "
+              "below 0")
     assert f"2d (budgeted) was dropped: {behind} (-0.200 to the leader" in text
     assert "the race cost 60 s, 5% of the total of 20 min 0 s" in text
     assert "dropped in the race" in text and f"Dropped in the race: {behind}." in text

@@ -7,6 +7,7 @@ from autoseg.selection.race import (
     SHARES,
     admit,
     decide,
+    expected,
     judge_pair,
     leader_of,
     pair_to_test,
@@ -20,12 +21,14 @@ from autoseg.selection.race_types import Race, Rung, RungScore
 from planners.rules.budget import least_budget
 from race_samples import a_race, score
 
-BEHIND = "it is certainly behind: the whole 95 % interval of the difference is below 0"
+BEHIND = ("it is certainly behind, also with what it still gains: the whole 95 % interval of the expected difference is "
+          "below 0")
 FLOPS = {"small": 1.0, "middle": 2.0, "large": 3.0}
 
 
-def kept(scores, n_places=3, *, is_first=False, is_last=False) -> list[str]:
-    decisions = decide(scores, FLOPS, n_places, is_first=is_first, is_last=is_last)
+def kept(scores, n_places=3, *, earlier=None, is_last=False) -> list[str]:
+    """Who goes on; without `earlier` scores nobody learns any more."""
+    decisions = decide(scores, scores if earlier is None else earlier, FLOPS, n_places, is_last=is_last)
     return [decision.candidate for decision in decisions if decision.kept]
 
 
@@ -47,19 +50,28 @@ def test_few_cases_drop_nobody_before_the_last_rung():
     assert kept(few, is_last=True) == ["small"]
 
 
-def test_the_largest_keeps_its_place_after_the_first_rung():
-    scores = [score("small", 0.8), score("large", 0.76)]
-    assert kept(scores, is_first=True) == ["small", "large"]
-    assert kept(scores) == ["small"]
+def test_nobody_is_dropped_after_one_rung_unless_it_is_the_last():
+    scores = [score("small", 0.8), score("middle", 0.3), score("large", 0.1)]
+    assert kept(scores, earlier=()) == ["small", "middle", "large"]
+    assert kept(scores, earlier=(), is_last=True) == ["small"]
 
 
-def test_the_largest_loses_its_place_where_it_is_far_behind():
-    assert kept([score("small", 0.8), score("large", 0.7)], is_first=True) == ["small"]
+def test_who_learns_faster_is_expected_to_be_ahead():
+    now, before = [score("small", 0.70), score("large", 0.66)], [score("small", 0.68), score("large", 0.50)]
+    assert kept(now, earlier=before) == ["large"]  # 0.74 against 0.71
+    assert kept(now, earlier=before, is_last=True) == ["large"]
 
 
-def test_the_largest_takes_one_of_the_places():
-    scores = [score("small", 0.8), score("middle", 0.79, noise=0.1), score("large", 0.77)]
-    assert kept(scores, 2, is_first=True) == ["small", "large"]
+def test_a_gain_that_does_not_reach_the_leader_saves_nobody():
+    now, before = [score("small", 0.80), score("large", 0.60)], [score("small", 0.78), score("large", 0.50)]
+    assert kept(now, earlier=before) == ["small"]  # 0.65 against 0.81
+
+
+def test_half_of_the_last_gain_is_expected_and_no_dice_above_one():
+    assert expected(score("small", 0.7, n=2), score("small", 0.5, n=2)) == pytest.approx((0.82, 0.78))
+    steep = RungScore(candidate="small", dice=(0.9, None, 0.5))
+    assert expected(steep, RungScore(candidate="small", dice=(0.1, 0.2, None))) == (1.0, None, 0.5)
+    assert expected(steep, None) == steep.dice
 
 
 def test_no_more_go_on_than_there_are_places():
@@ -68,15 +80,15 @@ def test_no_more_go_on_than_there_are_places():
 
 
 def test_after_the_last_rung_the_leader_wins():
-    decisions = decide([score("small", 0.79, noise=0.1), score("large", 0.8)], FLOPS, 2, is_first=False, is_last=True)
+    decisions = decide([score("small", 0.79, noise=0.1), score("large", 0.8)], (), FLOPS, 2, is_last=True)
     assert [(d.candidate, d.kept) for d in decisions] == [("small", False), ("large", True)]
-    assert decisions[0].reason == "it is behind after the last rung"
+    assert decisions[0].reason == "it is expected to be behind at the end"
 
 
 def test_who_fails_is_dropped_and_the_others_go_on():
-    decisions = decide([score("small", 0.8), score("large", 0, fault="the loss is nan")], FLOPS, 2, is_first=True,
-                       is_last=False)
-    assert [d.reason for d in decisions] == ["it leads", "it failed: the loss is nan"]
+    decisions = decide([score("small", 0.8), score("large", 0, fault="the loss is nan")], (), FLOPS, 2, is_last=False)
+    assert [(d.kept, d.reason) for d in decisions] == [(True, "one rung does not show how fast it learns"),
+                                                       (False, "it failed: the loss is nan")]
     assert kept([score("small", 0, fault="bad"), score("large", 0, fault="bad")]) == []
 
 
@@ -85,16 +97,16 @@ def test_where_no_dice_is_defined_the_cheapest_leads():
     assert kept(nothing, is_last=True) == ["small"]
 
 
-def test_half_go_on_but_two_as_long_as_two_are_left():
-    assert [[places(n, rung) for rung in range(2)] for n in (1, 2, 3, 4, 5, 8)] == [
-        [1, 1], [2, 2], [2, 2], [2, 2], [3, 2], [4, 2]]
+def test_after_the_first_rung_half_go_on_but_two_as_long_as_two_are_left():
+    assert [[places(n, rung) for rung in range(3)] for n in (1, 2, 3, 4, 5, 8)] == [
+        [1, 1, 1], [2, 2, 2], [3, 2, 2], [4, 2, 2], [5, 3, 2], [8, 4, 2]]
 
 
 def test_the_losers_can_use_up_only_what_was_counted_with():
     assert worst_extra(1, SHARES) == 0
     assert worst_extra(2, SHARES) == 1 / 2  # both hold out to the last rung
-    assert worst_extra(3, SHARES) == 1 / 8 + 1 / 2
-    assert worst_extra(8, SHARES) == 4 / 8 + 2 / 4 + 1 / 2
+    assert worst_extra(3, SHARES) == 1 / 4 + 1 / 2
+    assert worst_extra(8, SHARES) == 4 / 4 + 3 / 2
     assert worst_extra(3, (1 / 2,)) == 1
 
 
@@ -103,10 +115,11 @@ def test_the_losers_can_use_up_only_what_was_counted_with():
 def test_whatever_the_scores_are_a_race_never_costs_more_than_was_counted_with(n, seed):
     rng = np.random.default_rng(seed)
     flops = {f"c{i}": float(rng.random()) for i in range(n)}
-    survivors, cost = list(flops), 0.0
+    survivors, cost, earlier = list(flops), 0.0, []
     for number, share in enumerate(SHARES):
         scores = [RungScore(candidate=name, dice=tuple(rng.normal(0.7, 0.05, 20))) for name in survivors]
-        decisions = decide(scores, flops, places(n, number), is_first=number == 0, is_last=number == len(SHARES) - 1)
+        decisions = decide(scores, earlier, flops, places(n, number), is_last=number == len(SHARES) - 1)
+        earlier = scores
         cost += share * sum(not decision.kept for decision in decisions)
         survivors = [decision.candidate for decision in decisions if decision.kept]
     assert len(survivors) == 1

@@ -20,7 +20,7 @@ def a_race(**changes) -> Race:
     candidates = tuple(RaceCandidate(planner="budgeted", configuration=name, step_flops=1.0)
                        for name in ("2d", "3d_fullres"))
     scores = (score("2d (budgeted)", 0.6, seconds=60.0), score("3d_fullres (budgeted)", 0.8, seconds=59.0))
-    decisions = decide(scores, {s.candidate: 1.0 for s in scores}, 2, is_first=True, is_last=False)
+    decisions = decide(scores, scores, {s.candidate: 1.0 for s in scores}, 2, is_last=False)
     values = {"dataset": "Dataset001_Spheres", "total_seconds": 1200.0, "folds": (0, 1), "fold": 0,
               "cases": tuple(f"ball_{i}" for i in range(20)), "dataset_digest": "a", "folds_digest": "b",
               "plan_digests": {"budgeted": "c"}, "candidates": candidates, "spent_before_seconds": 20.0,
