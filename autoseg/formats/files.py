@@ -48,7 +48,9 @@ def list_entries(folder: Path) -> Entries:
     """What lies in a folder; nothing where there is no folder. What a stopped write or a Mac leaves behind is left out."""
     if not folder.is_dir():
         return Entries()
-    files, broken, folders = [], [], []
+    files: list[Path] = []
+    broken: list[Path] = []
+    folders: list[Path] = []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
