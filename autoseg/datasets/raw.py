@@ -66,7 +66,8 @@ def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     scanned.faults += [no_suffix(path) for path in found.unnamed]
     optional = {k for k, channel in enumerate(manifest.channels) if not (channel.required or channel.reference)}
     if found.slots or found.unnamed:
-        for lost in (*found.lost, *masks.lost):
+        scanned.faults += [lost.sentence for lost in masks.lost]
+        for lost in found.lost:
             is_absent = lost.channel in optional and lost.case in found.slots
             (scanned.warnings if is_absent else scanned.faults).append(lost.sentence)
     elif is_folder(images):

@@ -182,17 +182,20 @@ def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, al
 
 def _write(mask: Path, prediction: Prediction, *, outputs: Outputs, quality_control: QualityControl | None, alone: bool
            ) -> None:
-    """Everything of a case; the mask last, which says that the case is done."""
+    """Everything of a case; the mask last, which says that the case is done. The report of quality names no case without a
+    mask, so another prediction into the same folder waits until both are written.
+    """
     case = prediction.case
     for kind, array in zip(ARRAYS, (prediction.probabilities_KDHW, prediction.entropy_DHW, prediction.disagreement_DHW),
                            strict=True):
         if array is not None:
             case.results.write_array(outputs.array(case.name, kind), array if array.ndim == 4 else array[None])
-    if prediction.quality is not None:
-        _note_quality(outputs, quality_control, prediction.quality, alone=alone)
-    else:
-        _forget_quality(outputs, case.name)
-    case.results.write_label(mask, prediction.label_DHW)
+    with held(outputs.folder):
+        if prediction.quality is not None:
+            _note_quality(outputs, quality_control, prediction.quality, alone=alone)
+        else:
+            _forget_quality(outputs, case.name)
+        case.results.write_label(mask, prediction.label_DHW)
 
 
 def _note_quality(outputs: Outputs, quality_control: QualityControl | None, quality: CaseQuality, *, alone: bool) -> None:
@@ -212,7 +215,8 @@ def _collect_quality(outputs: Outputs, quality_control: QualityControl | None) -
     folder = outputs.folder / QUALITY_OF_CASES
     notes = [read_model(path, CaseQuality) for path in list_files(folder)] if is_folder(folder) else []
     if notes:
-        _write_quality(outputs, quality_control, notes)
+        with held(outputs.folder):
+            _write_quality(outputs, quality_control, notes)
         remove_folder(folder)
 
 
@@ -223,22 +227,20 @@ def _write_quality(outputs: Outputs, quality_control: QualityControl | None, qua
         rule = QualityReport(review_below=quality_control.review_below, correlation=quality_control.correlation,
                              n=quality_control.n, cases=())
     path = outputs.record(QUALITY)
-    with held(outputs.folder):
-        before = read_model(path, QualityReport) if path.is_file() else rule
-        known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
-        cases = {case.name: case for case in known if outputs.mask(case.name).is_file()}
-        cases |= {case.name: case for case in qualities}
-        write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
+    before = read_model(path, QualityReport) if path.is_file() else rule
+    known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
+    cases = {case.name: case for case in known if outputs.mask(case.name).is_file()}
+    cases |= {case.name: case for case in qualities}
+    write_json(path, rule.model_copy(update={"cases": tuple(cases[name] for name in sorted(cases))}))
 
 
 def _forget_quality(outputs: Outputs, case: str) -> None:
     """Take a case out of the report: what was said of it was of another model's mask."""
     path = outputs.record(QUALITY)
-    with held(outputs.folder):
-        if path.is_file():
-            report = read_model(path, QualityReport)
-            write_json(path, report.model_copy(update={"cases": tuple(
-                known for known in report.cases if known.name != case)}))
+    if path.is_file():
+        report = read_model(path, QualityReport)
+        write_json(path, report.model_copy(update={"cases": tuple(
+            known for known in report.cases if known.name != case)}))
 
 
 def _spare_images(files: Sequence[CaseFiles], outputs: Outputs, kinds: Sequence[str]) -> None:

@@ -171,3 +171,10 @@ def test_one_file_brings_channels_of_other_endings(tmp_path):
 def test_several_faults_are_told_together(tmp_path):
     with pytest.raises(ManyFaults, match="2 faults"):
         find_cases(folder_of(tmp_path, "a_0000.nii.gz", "b_0000.dcm", "c_0000.zip"), ONE, ".nii.gz")
+
+
+def test_a_lost_label_is_a_fault_where_the_first_channel_is_optional_too(raw):
+    folder = raw(n_channels=2, optional_channels=["MR0"])
+    (folder / "labelsTr/case0.nii.gz").rename(folder / "labelsTr/case0.npz")
+    with pytest.raises(UserError, match=r"case0\.npz: the file is not used"):
+        _ = Dataset.open(folder).cases
