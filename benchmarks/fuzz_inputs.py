@@ -45,7 +45,7 @@ from planners.schema.plan import Plan
 
 MANIFEST = {"channel_names": {"0": "CT", "1": "MR"}, "labels": {"background": 0, "organ": [1, 2], "tumour": 2, "ignore": 3},
             "regions_class_order": [1, 2], "numTraining": 3, "file_ending": ".nii.gz", "name": "sample",
-            "conditions": {"table": "clinical.csv", "columns": {"age": {"type": "number"}}}}
+            "conditions": {"table": "clinical.csv", "columns": {"age": {"kind": "number"}}}}
 TABLE = "case;age;sex;stage\nc0;63;f;II\nc1;45,5;m;III\n\"c2\";;f;IV\n"
 
 

@@ -31,10 +31,14 @@ def first_bytes(path: Path, n_bytes: int) -> bytes:
         if not content.startswith(GZIP):
             return content
         content += file.read(_READ_BYTES)
+    stream = zlib.decompressobj(_EITHER)
     try:
-        return zlib.decompressobj(_EITHER).decompress(content, n_bytes)
+        first = stream.decompress(content, n_bytes)
     except zlib.error as error:
         raise damaged(path, _reason(error), "a whole gzip file") from None
+    if len(first) < n_bytes and not stream.eof:
+        raise damaged(path, f"{len(first)} unpacked bytes", "a whole gzip file")
+    return first
 
 
 def unpack(path: Path, file: BinaryIO, n_bytes: int) -> tuple[np.ndarray, int]:

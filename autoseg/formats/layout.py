@@ -89,7 +89,7 @@ def check_text(path: Path) -> None:
     is_nrrd = head.startswith(b"NRRD")
     for line in head.split(b"\n"):
         key, _, value = line.partition(b"=")
-        if (is_nrrd and not line.strip()) or not line.isascii() or b"\0" in line:
+        if is_nrrd and not line.strip():
             break  # the voxels begin
         is_text = is_nrrd and (line.startswith(_NRRD_TEXTS) or key.endswith(b":"))
         if len(line) > (_LONGEST_TEXT if is_text else _LONGEST_LINE):
