@@ -5,6 +5,7 @@ So the voxels are read here, where their order is plain; ITK reads text, bzip2 a
 Sources: https://itk.org/Wiki/MetaIO/Documentation, https://teem.sourceforge.net/nrrd/format.html
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def check_text(path: Path) -> None:
     """A UserError where a text header would end the process within ITK."""
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
+    fields: dict[bytes, bytes] = {}
     is_nrrd = head.startswith(b"NRRD")
     for line in head.split(b"\n"):
         key, _, value = line.partition(b"=")
@@ -94,13 +96,22 @@ def check_text(path: Path) -> None:
         is_text = is_nrrd and (line.startswith(_NRRD_TEXTS) or key.endswith(b":"))
         if len(line) > (_LONGEST_TEXT if is_text else _LONGEST_LINE):
             raise _no_header(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
-        if key.strip() == b"NDims" and not (value.strip().isdigit() and 1 <= int(value) <= _MOST_AXES):
-            raise _no_header(path, f"NDims = {value.decode('latin-1').strip()[:80]}", f"1 to {_MOST_AXES} axes")
+        fields[key.strip()] = value.strip()
         if key.strip() == b"ElementDataFile":
             break
+    if not is_nrrd:
+        _check_meta_size(path, fields)
 
 
-def _no_header(path: Path, found: str, expected: str) -> UserError:
+def _check_meta_size(path: Path, fields: Mapping[bytes, bytes]) -> None:
+    axes, size = fields.get(b"NDims", b""), fields.get(b"DimSize", b"").split()
+    if not (axes.isdigit() and 1 <= int(axes[:9]) <= _MOST_AXES and len(size) == int(axes) and all(map(bytes.isdigit, size))
+            and b"ElementDataFile" in fields):
+        shown = {key.decode(): fields.get(key, b"").decode("latin-1")[:80] for key in (b"NDims", b"DimSize")}
+        raise _no_header(path, shown, f"NDims of 1 to {_MOST_AXES}, as many whole numbers as DimSize, and ElementDataFile")
+
+
+def _no_header(path: Path, found: object, expected: str) -> UserError:
     return UserError("the file cannot be read", where=path, found=found, expected=expected,
                      do="it may be damaged or of another format than its ending says; copy it again")
 

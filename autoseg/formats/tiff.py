@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def _header(path: Path, series: Any, is_shown: bool) -> Header:
 
 def _only_series(path: Path, file: Any) -> Any:
     """The pages of one size and kind that are the image. Previews (reduced pages) are left out; other pages are refused."""
+    _check_chain(path, file)
     series = file.series[0]
     others = [other for other in file.series[1:] if not other.keyframe.is_reduced]
     if others:
@@ -131,6 +133,26 @@ def _only_series(path: Path, file: Any) -> Any:
     if series.is_multifile or any(page is None for page in series.pages):
         raise UserError("parts of the image lie in other files", where=path, do="save the image as one TIFF")
     return series
+
+
+def _check_chain(path: Path, file: Any) -> None:
+    """A UserError where the directories of the pages follow each other in a circle, which tifffile walks for ever."""
+    place, count, entry_bytes, offset = (8, "Q", 20, "Q") if file.is_bigtiff else (4, "H", 12, "I")
+    seen: set[int] = set()
+    with open(path, "rb") as content:
+        while True:
+            content.seek(place)
+            pointer = content.read(struct.calcsize(offset))
+            start = struct.unpack(file.byteorder + offset, pointer)[0] if len(pointer) == struct.calcsize(offset) else 0
+            content.seek(start)
+            entries = content.read(struct.calcsize(count))
+            if not start or len(entries) < struct.calcsize(count):
+                return
+            if start in seen:
+                raise UserError("the file cannot be read", where=path, found="pages that follow each other in a circle",
+                                do="it is damaged; copy it again from its source")
+            seen.add(start)
+            place = start + len(entries) + struct.unpack(file.byteorder + count, entries)[0] * entry_bytes
 
 
 def _shown_by_pillow(path: Path, file: Any, series: Any) -> bool:
@@ -160,7 +182,8 @@ def _check_parts(path: Path, series: Any) -> None:
     held = path.stat().st_size
     for page in series.pages:
         places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        if not places or any(offset == 0 or count == 0 or offset + count > held for offset, count in places):
+        is_whole = places and len(places) == math.prod(page.chunked)
+        if not is_whole or any(offset == 0 or count == 0 or offset + count > held for offset, count in places):
             raise UserError("the file cannot be read", where=path, expected="all strips or tiles",
                             found=f"some that are not within its {held} bytes", do="copy it again from its source")
 
