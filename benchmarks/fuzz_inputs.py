@@ -132,7 +132,7 @@ def _png(sample: str, header_bytes: int) -> Callable[[Path], Target]:
     """Half of the mutated pictures get the right checksums again, so that what lies behind them is reached, too."""
     def repaired(content: bytes) -> bytes:
         start, parts = 8, [content[:8]]
-        while len(content) % 2 and start + 12 <= len(content):
+        while sum(content) % 2 and start + 12 <= len(content):
             end = start + 8 + int.from_bytes(content[start:start + 4], "big")
             parts += [content[start:end], zlib.crc32(content[start + 4:end]).to_bytes(4, "big")]
             start = end + 4

@@ -125,13 +125,15 @@ def _meta_image(path: Path, head: bytes) -> Layout | None:
         offset = end + 1
     name, code = fields.get("ElementDataFile", ""), _META_TYPES.get(fields.get("ElementType", ""))
     skipped = int(fields.get("HeaderSize", "0"))
-    if not name or code is None or skipped < 0 or not _is_true(fields.get("BinaryData", "")):
+    is_local, is_compressed = name.upper() == "LOCAL", _is_true(fields.get("CompressedData", ""))
+    is_binary = _is_true(fields.get("BinaryData", ""))
+    if not name or code is None or skipped < 0 or not is_binary or (is_local and skipped):
+        if is_compressed:  # ITK writes beyond its memory where such voxels do not unpack as they should (SimpleITK 2.5)
+            raise _no_header(path, f"compressed voxels of {fields.get('ElementType', 'no type')}", "BinaryData, a known type")
         return None
     is_big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "")))
-    dtype, is_compressed = np.dtype((">" if is_big else "<") + code), _is_true(fields.get("CompressedData", ""))
-    if name.upper() == "LOCAL":
-        return Layout(path, offset, dtype, is_compressed) if not skipped else None
-    return Layout(_beside(path, name), skipped, dtype, is_compressed)
+    dtype = np.dtype((">" if is_big else "<") + code)
+    return Layout(path if is_local else _beside(path, name), offset if is_local else skipped, dtype, is_compressed)
 
 
 def _nrrd(path: Path, head: bytes) -> Layout | None:

@@ -30,8 +30,8 @@ def shown(path) -> np.ndarray:
     return (np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None])[:, None]
 
 
-@pytest.mark.parametrize(("mode", "compression"), itertools.product(("1", "L", "RGB", "RGBA", "CMYK", "P", "YCbCr"),
-                                                                    COMPRESSIONS))
+@pytest.mark.parametrize(("mode", "compression"), list(itertools.product(
+    ("1", "L", "RGB", "RGBA", "CMYK", "P", "YCbCr"), COMPRESSIONS)))
 def test_a_tiff_is_read_as_pillow_shows_it_whatever_its_compression(tmp_path, mode, compression):
     path = tmp_path / "a.tif"
     image = PIL.Image.fromarray(COLOURS)
@@ -95,8 +95,8 @@ def test_a_picture_whose_size_holds_16_is_read_by_the_same_decoder(tmp_path, end
     np.testing.assert_array_equal(read_image(tmp_path / f"a{ending}")[0], shown(tmp_path / f"a{ending}"))
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RecursionError("deep"), KeyError("x"), struct.error("short"),
-                                   AssertionError(), MemoryError()])
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RecursionError("deep"), KeyError("x"),
+                                   struct.error("short"), AssertionError(), MemoryError()])
 def test_whatever_a_library_raises_is_a_sentence_with_the_file(tmp_path, monkeypatch, error):
     def fail(*arguments):
         raise error
