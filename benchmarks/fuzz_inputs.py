@@ -9,6 +9,7 @@ FOLDER/KIND.faults holds what came instead, with the index of each.
 
 import argparse
 import contextlib
+import dataclasses
 import gzip
 import json
 import logging
@@ -17,8 +18,8 @@ import random
 import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,11 @@ from planners.schema.plan import Plan
 
 MANIFEST = {"channel_names": {"0": "CT", "1": "MR"}, "labels": {"background": 0, "organ": [1, 2], "tumour": 2, "ignore": 3},
             "regions_class_order": [1, 2], "numTraining": 3, "file_ending": ".nii.gz", "name": "sample",
-            "conditions": {"table": "clinical.csv", "columns": {"age": {"type": "number"}}}}
+            "conditions": {"table": "clinical.csv", "columns": {"age": {"kind": "number"}}}}
 TABLE = "case;age;sex;stage\nc0;63;f;II\nc1;45,5;m;III\n\"c2\";;f;IV\n"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Target:
     """An input of a kind: its whole content, how many of its bytes are its header, and what reads it."""
 
@@ -126,6 +127,19 @@ def _gzipped_header(folder: Path) -> Target:
                   finish=lambda content: gzip.compress(content, 1))
 
 
+def _png(sample: str, header_bytes: int) -> Callable[[Path], Target]:
+    """Half of the mutated pictures get the right checksums again, so that what lies behind them is reached, too."""
+    def repaired(content: bytes) -> bytes:
+        start, parts = 8, [content[:8]]
+        while sum(content) % 2 and start + 12 <= len(content):
+            end = start + 8 + int.from_bytes(content[start:start + 4], "big")
+            parts += [content[start:end], zlib.crc32(content[start + 4:end]).to_bytes(4, "big")]
+            start = end + 4
+        return b"".join(parts) + content[start if len(parts) > 1 else 8:]
+
+    return lambda folder: dataclasses.replace(_image(sample, header_bytes)(folder), finish=repaired)
+
+
 def _spacing(folder: Path) -> Target:
     write_array(folder / "a.tif", voxels(SOLID), SOLID)
     return Target("a.json", (folder / "a.json").read_bytes(), 1000, lambda path: read_header(path.with_suffix(".tif")), True)
@@ -168,7 +182,8 @@ MAKERS = {
     "dataset.json": _manifest, "plan": _plan, "table": _table, "workbook": _workbook, "json": _json,
     "nii": _image("nii", 352), "nii.gz": _gzipped_header, "nrrd": _image("nrrd", 400, True),
     "nrrd, raw": _image("nrrd, raw", 400, True), "mha": _image("mha", 400, True), "mhd": _image("mhd", 400, True),
-    "png": _image("png", 100), "png, palette": _image("png, palette", 900), "bmp": _image("bmp", 54),
+    "png": _png("png", 100), "png, palette": _png("png, palette", 900),
+    "png, RGB of 16 bits": _png("png, RGB of 16 bits", 100), "bmp": _image("bmp", 54),
     "jpg": _image("jpg", 700), "tif": _image("tif, deflate", 400), "tif, LZW": _image("tif, LZW", 400),
     "tif, fax": _image("tif, fax", 400), "tif, palette": _image("tif, palette", 2000), "spacing of a tif": _spacing,
     "npy": _numbers,

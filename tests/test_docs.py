@@ -42,7 +42,7 @@ def paths(page: Path) -> Iterator[tuple[str, Path]]:
     """Each path of the repository that a page names in backticks: under a top folder, or under a room of autoseg/."""
     for code in re.findall(r"`([^`\n]+)`", prose(page)):
         for word in code.split():
-            text = word.rstrip(":,")
+            text = word.rstrip(":,").partition("::")[0]  # of a test, its file
             first = text.split("/")[0]
             if "/" in text and first in FOLDERS | ROOMS and not re.search(r"[<>*]|NNNN", text):
                 yield text, (ROOT if first in FOLDERS else ROOT / "autoseg") / text

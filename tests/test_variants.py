@@ -124,7 +124,7 @@ def test_ignored_voxels_are_neither_predicted_nor_scored(workspace):
 @pytest.mark.parametrize("ending", [".png", ".tif"])
 def test_flat_images_train_and_predict_in_their_own_format(tmp_path, ending):
     raw = tmp_path / "raw" / DATASET
-    write_json(raw / "dataset.json", {"channel_names": {"0": "microscopy"}, "numTraining": 5, "file_ending": ending,
+    write_json(raw / "dataset.json", {"channel_names": {"0": "MR_0"}, "numTraining": 5, "file_ending": ending,
                                       "labels": {"background": 0, "sphere": 1, "core": 2}})
     for index in range(5):
         case = sphere_case(f"flat_{index}", index)

@@ -46,6 +46,13 @@ class ScannedCases:
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def add(self, name: str, images: tuple[Path | None, ...], label: Path | None = None) -> None:
+        """A case, or the fault of its name, so that the other cases are found."""
+        try:
+            self.cases.append(CaseFiles(name, images, label))
+        except UserError as error:
+            self.faults.append(str(error))
+
 
 def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     """The training cases; voxels are not read.
@@ -76,9 +83,9 @@ def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
         absent = {k: path for k, path in channels.items() if k in optional and not is_file(path)}
         scanned.warnings += broken_files(absent.values())
         present = {k: path for k, path in channels.items() if k not in absent} or channels
-        files = CaseFiles(name, _slots(present, len(manifest.channels)), masks.slots.get(name, {}).get(0))
-        scanned.cases.append(files)
-        scanned.faults += broken_files((*files.images, files.label))
+        slots, label = _slots(present, len(manifest.channels)), masks.slots.get(name, {}).get(0)
+        scanned.add(name, slots, label)
+        scanned.faults += broken_files((*slots, label))
     scanned.faults += _unpaired(found, masks, labels, images, manifest.file_ending)
     scanned.warnings += [*found.warnings, *masks.warnings, *twins(found.slots)]
     return scanned
@@ -255,9 +262,11 @@ def _unpaired(found: SortedFolder, masks: SortedFolder, labels: Path, images: Pa
 
 def _cases_of_folder(folder: Path, n_channels: int, file_ending: str) -> ScannedCases:
     found = sort_images(folder, file_ending, any_format=True, suffix_optional=n_channels == 1)
-    return ScannedCases([CaseFiles(name, _slots(files, n_channels)) for name, files in sorted(found.slots.items())],
-                        [*map(no_suffix, found.unnamed), *(lost.sentence for lost in found.lost)],
-                        [*found.warnings, *twins(found.slots)])
+    scanned = ScannedCases(faults=[*map(no_suffix, found.unnamed), *(lost.sentence for lost in found.lost)],
+                           warnings=[*found.warnings, *twins(found.slots)])
+    for name, files in sorted(found.slots.items()):
+        scanned.add(name, _slots(files, n_channels))
+    return scanned
 
 
 def _case_of(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> ScannedCases:

@@ -26,15 +26,18 @@ def is_gzip(path: Path) -> bool:
 
 def first_bytes(path: Path, n_bytes: int) -> bytes:
     """The first bytes of a file, unpacked where it is a gzip; fewer where it has no more."""
+    content = b""
     with open(path, "rb") as file:
-        content = file.read(n_bytes)
-        if not content.startswith(GZIP):
-            return content
-        content += file.read(_READ_BYTES)
-    try:
-        return zlib.decompressobj(_EITHER).decompress(content, n_bytes)
-    except zlib.error as error:
-        raise damaged(path, _reason(error), "a whole gzip file") from None
+        if not is_gzip(path):
+            return file.read(n_bytes)
+        try:
+            for block in _blocks(path, file, n_bytes, n_bytes):
+                content += block
+                if len(content) >= n_bytes:
+                    break
+        except zlib.error as error:
+            raise damaged(path, _reason(error), "a whole gzip file") from None
+    return content[:n_bytes]
 
 
 def unpack(path: Path, file: BinaryIO, n_bytes: int) -> tuple[np.ndarray, int]:
@@ -57,12 +60,12 @@ def unpack(path: Path, file: BinaryIO, n_bytes: int) -> tuple[np.ndarray, int]:
     return content, filled - n_bytes
 
 
-def _blocks(path: Path, file: BinaryIO, most: int) -> Iterator[bytes]:
+def _blocks(path: Path, file: BinaryIO, most: int, block_bytes: int = _UNPACKED_BYTES) -> Iterator[bytes]:
     """What is unpacked, block by block, to the end of the last stream."""
     stream, packed, unpacked = zlib.decompressobj(_EITHER), file.read(_READ_BYTES), 0
     is_gzip = packed.startswith(GZIP)
     while True:
-        block = stream.decompress(packed, _UNPACKED_BYTES)
+        block = stream.decompress(packed, block_bytes)
         unpacked += len(block)
         yield block
         if unpacked > most:
@@ -73,7 +76,7 @@ def _blocks(path: Path, file: BinaryIO, most: int) -> Iterator[bytes]:
                 return
             stream = zlib.decompressobj(_EITHER)
             continue
-        is_waiting = bool(stream.unconsumed_tail) or len(block) == _UNPACKED_BYTES
+        is_waiting = bool(stream.unconsumed_tail) or len(block) == block_bytes
         packed = stream.unconsumed_tail if is_waiting else file.read(_READ_BYTES)
         if not packed and not is_waiting:
             raise damaged(path, f"a stream that ends after {unpacked} unpacked bytes", "a whole one")

@@ -6,6 +6,7 @@ Sources: https://itk.org/Wiki/MetaIO/Documentation, https://teem.sourceforge.net
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,21 +88,31 @@ def check_text(path: Path) -> None:
     """A UserError where a text header would end the process within ITK."""
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
+    fields: dict[bytes, bytes] = {}
     is_nrrd = head.startswith(b"NRRD")
     for line in head.split(b"\n"):
         key, _, value = line.partition(b"=")
-        if (is_nrrd and not line.strip()) or not line.isascii() or b"\0" in line:
+        if is_nrrd and not line.strip():
             break  # the voxels begin
         is_text = is_nrrd and (line.startswith(_NRRD_TEXTS) or key.endswith(b":"))
         if len(line) > (_LONGEST_TEXT if is_text else _LONGEST_LINE):
             raise _no_header(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
-        if key.strip() == b"NDims" and not (value.strip().isdigit() and 1 <= int(value) <= _MOST_AXES):
-            raise _no_header(path, f"NDims = {value.decode('latin-1').strip()[:80]}", f"1 to {_MOST_AXES} axes")
+        fields[key.strip()] = value.strip()
         if key.strip() == b"ElementDataFile":
             break
+    if not is_nrrd:
+        _check_meta_size(path, fields)
 
 
-def _no_header(path: Path, found: str, expected: str) -> UserError:
+def _check_meta_size(path: Path, fields: Mapping[bytes, bytes]) -> None:
+    axes, size = fields.get(b"NDims", b""), fields.get(b"DimSize", b"").split()
+    if not (axes.isdigit() and 1 <= int(axes[:9]) <= _MOST_AXES and len(size) == int(axes) and all(map(bytes.isdigit, size))
+            and b"ElementDataFile" in fields):
+        shown = {key.decode(): fields.get(key, b"").decode("latin-1")[:80] for key in (b"NDims", b"DimSize")}
+        raise _no_header(path, shown, f"NDims of 1 to {_MOST_AXES}, as many whole numbers as DimSize, and ElementDataFile")
+
+
+def _no_header(path: Path, found: object, expected: str) -> UserError:
     return UserError("the file cannot be read", where=path, found=found, expected=expected,
                      do="it may be damaged or of another format than its ending says; copy it again")
 
@@ -115,13 +126,16 @@ def _meta_image(path: Path, head: bytes) -> Layout | None:
         offset = end + 1
     name, code = fields.get("ElementDataFile", ""), _META_TYPES.get(fields.get("ElementType", ""))
     skipped = int(fields.get("HeaderSize", "0"))
-    if not name or code is None or skipped < 0 or not _is_true(fields.get("BinaryData", "")):
+    is_local, is_compressed = name.upper() == "LOCAL", _is_true(fields.get("CompressedData", ""))
+    is_binary = _is_true(fields.get("BinaryData", ""))
+    if not name or code is None or skipped < 0 or not is_binary or (is_local and skipped):
+        if is_compressed:  # ITK writes beyond its memory where such voxels do not unpack as they should (SimpleITK 2.5)
+            raise _no_header(path, f"compressed voxels of {fields.get('ElementType', 'no type')}",
+                             "BinaryData, a known type")
         return None
     is_big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "")))
-    dtype, is_compressed = np.dtype((">" if is_big else "<") + code), _is_true(fields.get("CompressedData", ""))
-    if name.upper() == "LOCAL":
-        return Layout(path, offset, dtype, is_compressed) if not skipped else None
-    return Layout(_beside(path, name), skipped, dtype, is_compressed)
+    dtype = np.dtype((">" if is_big else "<") + code)
+    return Layout(path if is_local else _beside(path, name), offset if is_local else skipped, dtype, is_compressed)
 
 
 def _nrrd(path: Path, head: bytes) -> Layout | None:

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,15 @@ def _geometry(path: Path, space: list[int]) -> Geometry:
         if len(space) == 2:
             return flat_geometry(*space)
         _warn_of_missing_spacing(path.parent, beside.name)
-        return Geometry(shape=triple(space), spacing_mm=(1.0, 1.0, 1.0))
+        return Geometry(shape=triple(space), spacing_mm=(1.0, 1.0, 1.0), is_oriented=False)
     content = read_json(beside)
     spacing = content.get("spacing") if isinstance(content, dict) else None
     if (not isinstance(spacing, list) or len(spacing) != 3
             or not all(isinstance(s, int | float) and s > 0 for s in spacing)):
         raise UserError("the spacing is not three positive numbers", where=beside, found=json.dumps(spacing),
                         expected='{"spacing": [z, y, x]} in mm')
-    return Geometry(shape=triple((*(1,) * (3 - len(space)), *space)), spacing_mm=triple(float(s) for s in spacing))
+    return Geometry(shape=triple((*(1,) * (3 - len(space)), *space)), spacing_mm=triple(float(s) for s in spacing),
+                    is_oriented=False)
 
 
 def _spacing_file(path: Path) -> Path:
@@ -132,6 +134,7 @@ def _header(path: Path, series: Any, is_shown: bool) -> Header:
 
 def _only_series(path: Path, file: Any) -> Any:
     """The pages of one size and kind that are the image. Previews (reduced pages) are left out; other pages are refused."""
+    _check_chain(path, file)
     series = file.series[0]
     others = [other for other in file.series[1:] if not other.keyframe.is_reduced]
     if others:
@@ -141,6 +144,26 @@ def _only_series(path: Path, file: Any) -> Any:
     if series.is_multifile or any(page is None for page in series.pages):
         raise UserError("parts of the image lie in other files", where=path, do="save the image as one TIFF")
     return series
+
+
+def _check_chain(path: Path, file: Any) -> None:
+    """A UserError where the directories of the pages follow each other in a circle, which tifffile walks for ever."""
+    place, count, entry_bytes, offset = (8, "Q", 20, "Q") if file.is_bigtiff else (4, "H", 12, "I")
+    seen: set[int] = set()
+    with open(path, "rb") as content:
+        while True:
+            content.seek(place)
+            pointer = content.read(struct.calcsize(offset))
+            start = struct.unpack(file.byteorder + offset, pointer)[0] if len(pointer) == struct.calcsize(offset) else 0
+            content.seek(start)
+            entries = content.read(struct.calcsize(count))
+            if not start or len(entries) < struct.calcsize(count):
+                return
+            if start in seen:
+                raise UserError("the file cannot be read", where=path, found="pages that follow each other in a circle",
+                                do="it is damaged; copy it again from its source")
+            seen.add(start)
+            place = start + len(entries) + struct.unpack(file.byteorder + count, entries)[0] * entry_bytes
 
 
 def _shown_by_pillow(path: Path, file: Any, series: Any) -> bool:
@@ -170,7 +193,8 @@ def _check_parts(path: Path, series: Any) -> None:
     held = path.stat().st_size
     for page in series.pages:
         places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        if not places or any(offset == 0 or count == 0 or offset + count > held for offset, count in places):
+        is_whole = places and len(places) == math.prod(page.chunked)
+        if not is_whole or any(offset == 0 or count == 0 or offset + count > held for offset, count in places):
             raise UserError("the file cannot be read", where=path, expected="all strips or tiles",
                             found=f"some that are not within its {held} bytes", do="copy it again from its source")
 

@@ -45,7 +45,7 @@ def test_a_mutated_input_is_read_or_refused_with_its_name(tmp_path, kind):
 def test_a_header_that_ends_the_process_within_itk_is_refused(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     path.write_bytes(CRASHES[ending])
-    with pytest.raises(UserError, match="in its header|axes"):
+    with pytest.raises(UserError, match="the file cannot be read"):
         read_header(path)
 
 

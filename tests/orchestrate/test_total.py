@@ -80,7 +80,7 @@ def test_the_loser_is_no_unfinished_model(home, trainings):
     assert [contender.member.configuration for contender in contenders] == ["3d_fullres"]
     (fault,) = faults
     assert fault.startswith("2d (budgeted): dropped in the race, since it is certainly behind, also with what it still "
-                            "gains: the whole 95 % interval of the expected difference is below 0; to train it nevertheless:")
+                            "gains: the whole 95 % interval of the expected difference is below 0; to train it nevertheless")
 
 
 def test_a_candidate_that_fails_is_out_of_the_race(home, trainings):
