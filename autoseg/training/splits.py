@@ -42,8 +42,8 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
         return ()
     splits = make_splits(cases, n_folds=N_FOLDS, groups=groups, strata=strata)
     if len(splits) < N_FOLDS:
-        _warn(f"{path}: {dataset} has only {len(units)} {'patients' if groups else 'cases'}: each of the {len(splits)} folds "
-              "leaves one out")
+        _warn(f"{path}: {dataset} has only {len(units)} {'patients' if groups else 'cases'}: each of the {len(splits)} "
+              "folds leaves one out")
     if path.is_file():
         write_json(path.with_name(path.name + ".bak"), read_json(path))
     write_json(path, [split.model_dump(mode="json") for split in splits])
