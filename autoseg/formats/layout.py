@@ -131,7 +131,7 @@ def _meta_image(path: Path, head: bytes) -> Layout | None:
     if not name or code is None or skipped < 0 or not is_binary or (is_local and skipped):
         if is_compressed:  # ITK writes beyond its memory where such voxels do not unpack as they should (SimpleITK 2.5)
             raise _no_header(path, f"compressed voxels of {fields.get('ElementType', 'no type')}",
-                             "BinaryData, a known type")
+                             "binary ones of a known type")
         return None
     is_big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "")))
     dtype = np.dtype((">" if is_big else "<") + code)
