@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.processes import load_plugin
 from autoseg.cli import verify
 from autoseg.datasets.case import CaseFiles
@@ -135,7 +135,7 @@ def test_a_file_of_such_a_name_is_refused_by_name_and_nothing_is_written(name, t
     case = sphere_case("ball", 3)
     source = tmp_path / "images"
     write_array(source / f"{name}_0000.nii.gz", case.image_CDHW, case.geometry)
-    with pytest.raises(UserError, match="cannot have this name") as raised:
+    with pytest.raises(ManyFaults, match="cannot have this name") as raised:
         predict_folder(predictor_of(), source, tmp_path / "masks")
     assert "\x1b" not in str(raised.value) and not (tmp_path / "masks").exists()
 
