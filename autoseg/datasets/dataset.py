@@ -12,7 +12,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.declared_columns import Groups, annotated_names, group_of, table_warnings
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
-from autoseg.datasets.raw import ScannedCases, scan_training_cases
+from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_training_cases
 from autoseg.formats.files import is_file, is_folder, read_text
 from autoseg.workspace.names import DATASET_JSON
 from planners.schema.conditions import ConditionTable
@@ -63,8 +63,7 @@ class Dataset:
     @cached_property
     def cases(self) -> tuple[CaseFiles, ...]:
         """The training cases in the order of their names. Raises its faults."""
-        raise_faults(self.folder, self.scanned.faults)
-        return tuple(self.scanned.cases)
+        return tuple(find_training_cases(self.folder, self.manifest, self.scanned))
 
     @property
     def names(self) -> list[str]:

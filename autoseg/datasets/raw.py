@@ -91,6 +91,16 @@ def scan_training_cases(folder: Path, manifest: Manifest) -> ScannedCases:
     return scanned
 
 
+def find_training_cases(folder: Path, manifest: Manifest, scanned: ScannedCases | None = None) -> list[CaseFiles]:
+    """The training cases in the order of their names; `scanned` is what `scan_training_cases` said, where it did already.
+
+    Raises UserError or ManyFaults with every fault of the set of files.
+    """
+    scanned = scanned or scan_training_cases(folder, manifest)
+    raise_faults(folder, scanned.faults)
+    return scanned.cases
+
+
 def scan_test_files(folder: Path, manifest: Manifest) -> list[str]:
     """What a prediction of the dataset's own test images, `imagesTs`, would leave out; nothing where there are none."""
     images = folder / "imagesTs"
