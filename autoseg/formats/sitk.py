@@ -21,17 +21,13 @@ FLAT_SPACING = 999.0
 _NAME_FILES = (".nrrd", ".mha", ".mhd")  # formats whose headers may name further files
 
 
-def itk_header(path: Path, image_io: str = "") -> Header:
-    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored.
-
-    Without the name of an `image_io` ITK asks all that it has, which takes as long again.
-    """
+def itk_header(path: Path) -> Header:
+    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored."""
     import SimpleITK as sitk
 
     if path.name.lower().endswith(_NAME_FILES):
         refuse_pattern(path)
     file = sitk.ImageFileReader()
-    file.SetImageIO(image_io)
     file.SetFileName(str(path))
     try:
         file.ReadImageInformation()

@@ -25,7 +25,7 @@ from autoseg.training.validate import (
     without_masks,
     without_probabilities,
 )
-from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
@@ -144,7 +144,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
         if not weights.is_file():
             _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
         validation_start = time.monotonic()
-        _, facts = load_weights(weights)
+        facts = read_facts(weights)
         model = load_model(job.plan, job.configuration, weights, runtime)
         predict_missing(job, model, runtime, lambda name: folder.rung_probabilities(rung, name))
         return Paused(iterations=facts["iterations"], training_seconds=facts["seconds"],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.datasets.dataset import Dataset
@@ -207,6 +208,7 @@ def test_a_finished_fold_needs_neither_raw_nor_prepared_cases(workspace):
     assert train(workspace) == result
     shutil.rmtree(workspace.raw(DATASET))
     assert train(workspace) == result
+    assert pipeline.train(1, NAME, 0, planned=small_plan(), home=workspace.home, device="cpu") == result
 
 
 def test_masks_that_were_deleted_are_made_again(workspace, trainings):
