@@ -1,9 +1,7 @@
 """The plain side of files: their text, their names, their content as a digest."""
 
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 from autoseg.base.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
-_GZIP = b"\x1f\x8b"
 LEFT_BEHIND = ("._", ".partial_")  # how the names of files begin that a Mac or a stopped write leaves behind
 _MOST_TEXT_BYTES = 1 << 28
 
@@ -91,19 +88,6 @@ def file_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return 0
-
-
-def unpacked_bytes(path: Path) -> int:
-    """The size of a file's content, unpacked where it is a gzip file; 0 where that is damaged."""
-    with open(path, "rb") as file:
-        is_packed = file.read(2) == _GZIP
-    if not is_packed:
-        return file_bytes(path)
-    try:
-        with gzip.open(path, "rb") as file:
-            return sum(map(len, iter(lambda: file.read(_BLOCK_BYTES), b"")))
-    except (OSError, EOFError, zlib.error):
         return 0
 
 
