@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.workspace.files import PARTIAL
 
 _BLOCK_BYTES = 1 << 20
-LEFT_BEHIND = ("._", ".partial_")  # how the names of files begin that a Mac or a stopped write leaves behind
+_LEFT_BEHIND = ("._", PARTIAL)  # how the names of files begin that a Mac or a stopped write leaves behind
 _MOST_TEXT_BYTES = 1 << 28
 
 
@@ -57,7 +58,7 @@ def list_entries(folder: Path) -> Entries:
     except OSError as error:
         raise UserError("the folder cannot be read", where=folder, found=error.strerror) from None
     for entry in entries:
-        if not entry.name.startswith(LEFT_BEHIND):
+        if not entry.name.startswith(_LEFT_BEHIND):
             kind = files if entry.is_file() else folders if entry.is_dir() else broken
             kind.append(folder / entry.name)
     return Entries(tuple(files), tuple(broken), tuple(folders))

@@ -5,6 +5,7 @@ are read as a whole image), so the bytes are counted here, and gzip's checksum f
 sheared grid until they are perpendicular, with a warning that Python does not see, so it reads no header either.
 """
 
+import functools
 import gzip
 import logging
 import math
@@ -106,8 +107,13 @@ def _content(path: Path, n_bytes: int) -> np.ndarray:
                 raise damaged(path, f"{held} bytes", f"{n_bytes} bytes")
             content, surplus = np.fromfile(file, np.uint8, n_bytes), held - n_bytes
     if surplus:
-        logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)
+        _warn_of_surplus(path, surplus)
     return content
+
+
+@functools.lru_cache(maxsize=1024)  # a command reads a file several times
+def _warn_of_surplus(path: Path, surplus: int) -> None:
+    logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)
 
 
 def _header_of(content: bytes, path: Path) -> Any:
