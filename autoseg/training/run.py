@@ -14,7 +14,7 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import begun_with, check_goes_on
+from autoseg.training.inputs import begun_with, check_goes_on, check_one_way
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
@@ -92,6 +92,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
+    check_one_way(restart=restart, as_begun=as_begun)
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())

@@ -135,6 +135,11 @@ def test_cases_may_be_used_as_they_were_prepared(workspace, trainings):
     assert len(trainings.trained_on) == 1
 
 
+def test_one_way_on_is_taken(workspace):
+    with pytest.raises(UserError, match="give one of them"):
+        train(workspace, restart=True, as_begun=True)
+
+
 def test_files_that_were_only_touched_are_the_same(workspace):
     for path in workspace.raw(DATASET).glob("*Tr/*"):
         os.utime(path, ns=(1, 1))
