@@ -199,10 +199,12 @@ def _postprocess_alone(workspace: Workspace, planned: Plan, folder: FoldFolder, 
     """Choose the postprocessing of a fold that predicts alone, on the cases that it was validated on."""
     from autoseg.selection.single_fold import choose_fold_postprocessing
 
-    raw = Dataset.open(workspace.raw(planned.dataset))
-    labels = {case.name: case.label for case in raw.cases if case.label is not None}
-    truths = {case.name: labels[case.name] for case in scores.cases if case.name in labels}
+    if not workspace.has_raw(planned.dataset):
+        return
     try:
+        raw = Dataset.open(workspace.raw(planned.dataset))
+        labels = {case.name: case.label for case in raw.cases if case.label is not None}
+        truths = {case.name: labels[case.name] for case in scores.cases if case.name in labels}
         choose_fold_postprocessing(folder, planned, truths, raw.annotated() or {})
     except AutosegError as error:  # such as a mask that was removed: the fold is finished all the same
         logger.warning("no postprocessing was chosen for fold %s: %s", folder.name, error)

@@ -8,6 +8,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = 5  # of a list in a sentence
 _NEAR = 0.8  # how alike (difflib) a key must be to be taken for a typing error
 
 
@@ -87,6 +88,12 @@ def raise_faults(where: object, faults: Sequence[str]) -> None:
         raise UserError(faults[0])
     if faults:
         raise ManyFaults(where, list(faults))
+
+
+def listed(items: Iterable[object], shown: int = _SHOWN) -> str:
+    """The first few, with an ellipsis where there are more."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts[:shown]) + (", ..." if len(texts) > shown else "")
 
 
 def hint(name: Any, known: Iterable[str], near: float = _NEAR) -> str:

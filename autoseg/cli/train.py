@@ -82,12 +82,12 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
     from autoseg.base.errors import UserError
     from autoseg.orchestrate.folds import is_fold
     from autoseg.planning.resolve import advised_configuration
+    from autoseg.training.inputs import check_one_way
 
     if options.configuration is not None and is_fold(options.configuration):
         options.folds.insert(0, options.configuration)
         options.configuration = None
-    if options.restart and options.as_begun:
-        raise UserError("--restart begins anew, --as_begun goes on with what was begun", do="give one of them")
+    check_one_way(restart=options.restart, as_begun=options.as_begun)
     options.folds = options.folds or ["0"]
     if options.configuration is None and options.restart:
         raise UserError("--restart deletes trainings, and no configuration is named",

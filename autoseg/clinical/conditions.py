@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import ManyFaults, UserError, raise_faults
+from autoseg.base.errors import ManyFaults, UserError, listed, raise_faults
 from autoseg.clinical.cells import category_text, is_date, is_formula_error, is_missing, read_numbers
-from autoseg.clinical.matching import listed, match_rows, no_column
+from autoseg.clinical.matching import match_rows, no_column
 from autoseg.clinical.table import Row, Table, read_table
 from autoseg.formats.arrays import ENDING, array_files, read_features
 from autoseg.formats.files import is_file, is_folder

@@ -5,17 +5,16 @@ proposed.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import UserError, hint
+from autoseg.base.errors import UserError, hint, listed
 from autoseg.clinical.cells import clean, is_date
 from autoseg.clinical.table import Row, Table
 from autoseg.workspace.names import DATASET_JSON
 from planners.schema.conditions import ConditionTable
 
-_SHOWN = 5
 _EXAMPLES = 3
 # What a table names by part of a case's name, the strictest first.
 _PATTERNS = ("^0*([0-9]+)$", "^[^0-9]*([0-9]+)$", "^[^0-9]*0*([0-9]+)$", "^[A-Za-z]+[_-](.+)$", "^[^0-9]*([0-9]+)",
@@ -128,12 +127,6 @@ def no_column(content: Table, column: str, key: str) -> UserError:
     names = [name for name in content.columns if name]
     return UserError(f"there is no column {column!r}{hint(column, names)}", where=content.path,
                      found=", ".join(names), do=f"correct {key} in {DATASET_JSON}, or the table's header")
-
-
-def listed(items: Iterable[object], shown: int = _SHOWN) -> str:
-    """The first few, with an ellipsis where there are more."""
-    texts = [str(item) for item in items]
-    return ", ".join(texts[:shown]) + (", ..." if len(texts) > shown else "")
 
 
 def _beginnings(name: str) -> Iterator[str]:

@@ -178,7 +178,7 @@ def _sheet_rows(path: Path, content: bytes) -> list[Row]:
                         return rows
     except UserError:
         raise
-    except Exception as error:  # of the archive, its XML or pandas: whatever a damaged workbook makes them raise
+    except Exception as error:  # of the archive, its XML or openpyxl: whatever a damaged workbook makes them raise
         raise UserError("the workbook cannot be read", where=path, found=error,
                         do="save it again as .xlsx, or as .csv") from None
     raise _empty(path, "no sheet with content")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, listed
 from autoseg.formats import READERS, known_ending
 from autoseg.formats.files import Entries, is_file, list_entries, no_file
 
@@ -160,7 +160,7 @@ def _others(folder: Path, entries: Entries, used: list[Path], file_ending: str,
 
 def examples(paths: Collection[Path]) -> str:
     """The first names, and dots where there are more."""
-    return ", ".join([path.name for path in paths][:_EXAMPLES]) + (", ..." if len(paths) > _EXAMPLES else "")
+    return listed([path.name for path in paths], _EXAMPLES)
 
 
 def _companions(entries: Entries, used: list[Path]) -> set[Path]:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from autoseg.base.errors import UserError, hint, raise_faults
+from autoseg.base.errors import UserError, hint, listed, raise_faults
 from autoseg.clinical.cells import category_text, clean, is_formula_error, is_missing
-from autoseg.clinical.matching import MatchedRows, listed, match_rows, no_column
+from autoseg.clinical.matching import MatchedRows, match_rows, no_column
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.manifest import Manifest
 from autoseg.workspace.names import DATASET_JSON

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import ManyFaults, UserError, as_fault
+from autoseg.base.errors import ManyFaults, TooLarge, UserError, as_fault
 from autoseg.base.parallel import Effort, each_case
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.ceiling import LabelledCase, measure_ceilings
@@ -96,9 +96,12 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
 def check_case(files: CaseFiles, manifest: Manifest) -> CaseReport:
     """All faults of one case: first from the headers, then from the voxels of every file that can be opened."""
     labels = None if files.label is None else manifest.labels  # a missing label is known from the files' names
-    headers, faults = check_headers(files, manifest.channels, labels)
-    report = CaseReport(files.name, faults, tuple(path is not None for path in files.images),
-                        header_warnings(files, headers, manifest.channels))
+    present = tuple(path is not None for path in files.images)
+    try:
+        headers, faults = check_headers(files, manifest.channels, labels)
+    except TooLarge as error:
+        return CaseReport(files.name, [str(error)], present)
+    report = CaseReport(files.name, faults, present, header_warnings(files, headers, manifest.channels))
     label_DHW = None
     for path in headers:
         try:

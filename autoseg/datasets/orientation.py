@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autoseg.base.errors import listed
 from autoseg.grids.geometry import Geometry
 
 # Where an axis lies farther than this from those of the body, the nearest of them is chance (hearts along their own axes).
@@ -41,8 +42,8 @@ def common_orientation(grids: Mapping[str, Geometry]) -> CommonOrientation:
               f"(where x, y, z run to): {_examples(others)}")
     if oblique:
         return CommonOrientation(warnings=(
-            f"{stored}. {len(oblique)} cases lie obliquely ({_few(oblique)}), so that no common orientation is clear: "
-            "images are taken as they are stored. Store all in one order of axes",))
+            f"{stored}. {len(oblique)} cases lie obliquely ({listed(oblique, _EXAMPLES)}), so that no common "
+            "orientation is clear: images are taken as they are stored. Store all in one order of axes",))
     return CommonOrientation(axes, tuple(others), (f"{stored}. They are turned to {axes}; masks are written as images are "
                                                    "stored", *_silent(grids, known, axes)))
 
@@ -64,12 +65,8 @@ def orientation_doubt(name: str, grid: Geometry, orientation: str) -> tuple[str,
 def _silent(grids: Mapping[str, Geometry], known: Mapping[str, str], axes: str) -> tuple[str, ...]:
     silent = [name for name in grids if name not in known]
     return (f"{len(silent)} of {len(grids)} cases do not say how they lie in the patient; they are taken as if they were "
-            f"stored as {axes}, as the others are: {_few(silent)}",) if silent else ()
+            f"stored as {axes}, as the others are: {listed(silent, _EXAMPLES)}",) if silent else ()
 
 
 def _examples(orientations: Mapping[str, str]) -> str:
-    return _few([f"{name} ({orientation})" for name, orientation in orientations.items()])
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
+    return listed([f"{name} ({orientation})" for name, orientation in orientations.items()], _EXAMPLES)

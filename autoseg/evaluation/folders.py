@@ -10,7 +10,7 @@ from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.types import CaseScore, Scoring, Summary
-from autoseg.formats import known_ending, read_label
+from autoseg.formats import READERS, known_ending, read_label
 from autoseg.formats.files import is_file, is_folder, list_files
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.workspace.files import read_json
@@ -25,7 +25,6 @@ BYTES_PER_VOXEL = 40
 
 SIDECAR = "labels.json"  # what prediction writes beside its masks
 PREDICTION_MISSING = "the prediction is missing"
-_PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
 
 
 def evaluate_folders(truth_folder: Path, predicted_folder: Path, labels: LabelSpec, file_ending: str, workers: int = 1,
@@ -70,7 +69,7 @@ def find_masks(folder: Path, file_ending: str, others_of: Container[str] = ()) -
     masks = {}
     for path in list_files(folder):
         ending = file_ending if path.name.lower().endswith(file_ending.lower()) else known_ending(path.name)
-        if ending is None or (ending in _PICTURES and file_ending not in _PICTURES):
+        if ending is None or (READERS.get(ending.lower()).flat and not READERS.get(file_ending.lower()).flat):
             continue
         name = path.name[:-len(ending)]
         paths_of.setdefault(name.lower(), []).append(path)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.formats.door import not_understood
 
 _HEADER_BYTES = 2**20
 _FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*[=:]|data ?file:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -21,8 +22,7 @@ def refuse_pattern(path: Path) -> None:
     with open(path, "rb") as file:
         header = file.read(_HEADER_BYTES)
     if len(header) == _HEADER_BYTES and not _END.search(header):
-        raise UserError("the file cannot be read", where=path, found="a header without an end",
-                        do="it may be damaged or of another format than its ending says; copy it again")
+        raise not_understood(path, "a header without an end")
     for name in _FILE.findall(header):
         if not _HARMLESS.fullmatch(name):
             raise UserError("the header names the file of its voxels by a pattern that is not safe to read", where=path,

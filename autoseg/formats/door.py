@@ -49,7 +49,12 @@ def unreadable(path: Path, error: Exception) -> UserError:
     reason = "no image format that ITK knows" if "Unable to determine ImageIO" in lines[-1] else lines[-1]
     if isinstance(error, zlib.error):
         return damaged(path, reason.split(": ")[-1], "a whole compressed file")
-    return UserError("the file cannot be read", where=path, found=reason.replace(str(path), "").strip(" :"),
+    return not_understood(path, reason.replace(str(path), "").strip(" :"))
+
+
+def not_understood(path: Path, found: object, expected: object = None) -> UserError:
+    """What is wrong where a file says what no image can be."""
+    return UserError("the file cannot be read", where=path, found=found, expected=expected,
                      do="it may be cut short, damaged or of another format than its ending says; copy it again")
 
 

@@ -1,18 +1,16 @@
 """The plain side of files: their text, their names, their content as a digest."""
 
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.workspace.files import PARTIAL
 
 _BLOCK_BYTES = 1 << 20
-_GZIP = b"\x1f\x8b"
-LEFT_BEHIND = ("._", ".partial_")  # how the names of files begin that a Mac or a stopped write leaves behind
+_LEFT_BEHIND = ("._", PARTIAL)  # how the names of files begin that a Mac or a stopped write leaves behind
 _MOST_TEXT_BYTES = 1 << 28
 
 
@@ -60,7 +58,7 @@ def list_entries(folder: Path) -> Entries:
     except OSError as error:
         raise UserError("the folder cannot be read", where=folder, found=error.strerror) from None
     for entry in entries:
-        if not entry.name.startswith(LEFT_BEHIND):
+        if not entry.name.startswith(_LEFT_BEHIND):
             kind = files if entry.is_file() else folders if entry.is_dir() else broken
             kind.append(folder / entry.name)
     return Entries(tuple(files), tuple(broken), tuple(folders))
@@ -91,19 +89,6 @@ def file_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return 0
-
-
-def unpacked_bytes(path: Path) -> int:
-    """The size of a file's content, unpacked where it is a gzip file; 0 where that is damaged."""
-    with open(path, "rb") as file:
-        is_packed = file.read(2) == _GZIP
-    if not is_packed:
-        return file_bytes(path)
-    try:
-        with gzip.open(path, "rb") as file:
-            return sum(map(len, iter(lambda: file.read(_BLOCK_BYTES), b"")))
-    except (OSError, EOFError, zlib.error):
         return 0
 
 

@@ -1,5 +1,6 @@
 """Voxels that a file holds as a stream of gzip or zlib: unpacked to the size that the header states, checksums compared."""
 
+import gzip
 import os
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from autoseg.formats.door import damaged, refuse_impossible_size
+from autoseg.formats.files import file_bytes
 
 MOST_UNPACKED = 1032  # bytes of one (zlib's manual)
 GZIP = b"\x1f\x8b"
@@ -38,6 +40,17 @@ def first_bytes(path: Path, n_bytes: int) -> bytes:
         except zlib.error as error:
             raise damaged(path, _reason(error), "a whole gzip file") from None
     return content[:n_bytes]
+
+
+def unpacked_bytes(path: Path) -> int:
+    """The size of a file's content, unpacked where it is a gzip file; 0 where that is damaged."""
+    if not is_gzip(path):
+        return file_bytes(path)
+    try:
+        with gzip.open(path, "rb") as file:
+            return sum(map(len, iter(lambda: file.read(_UNPACKED_BYTES), b"")))
+    except (OSError, EOFError, zlib.error):
+        return 0
 
 
 def unpack(path: Path, file: BinaryIO, n_bytes: int) -> tuple[np.ndarray, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.formats.door import damaged, refuse_more_than_memory
+from autoseg.formats.door import damaged, not_understood, refuse_more_than_memory
 from autoseg.formats.inflate import unpack
 
 _HEADER_BYTES = 2**18  # more than any writer's
@@ -96,7 +96,7 @@ def check_text(path: Path) -> None:
             break  # the voxels begin
         is_text = is_nrrd and (line.startswith(_NRRD_TEXTS) or key.endswith(b":"))
         if len(line) > (_LONGEST_TEXT if is_text else _LONGEST_LINE):
-            raise _no_header(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
+            raise not_understood(path, f"a line of {len(line)} bytes in its header", f"at most {_LONGEST_LINE}")
         fields[key.strip()] = value.strip()
         if key.strip() == b"ElementDataFile":
             break
@@ -109,12 +109,8 @@ def _check_meta_size(path: Path, fields: Mapping[bytes, bytes]) -> None:
     if not (axes.isdigit() and 1 <= int(axes[:9]) <= _MOST_AXES and len(size) == int(axes) and all(map(bytes.isdigit, size))
             and b"ElementDataFile" in fields):
         shown = {key.decode(): fields.get(key, b"").decode("latin-1")[:80] for key in (b"NDims", b"DimSize")}
-        raise _no_header(path, shown, f"NDims of 1 to {_MOST_AXES}, as many whole numbers as DimSize, and ElementDataFile")
-
-
-def _no_header(path: Path, found: object, expected: str) -> UserError:
-    return UserError("the file cannot be read", where=path, found=found, expected=expected,
-                     do="it may be damaged or of another format than its ending says; copy it again")
+        raise not_understood(path, shown, f"NDims of 1 to {_MOST_AXES}, as many whole numbers as DimSize, and "
+                             "ElementDataFile")
 
 
 def _meta_image(path: Path, head: bytes) -> Layout | None:
@@ -130,8 +126,8 @@ def _meta_image(path: Path, head: bytes) -> Layout | None:
     is_binary = _is_true(fields.get("BinaryData", ""))
     if not name or code is None or skipped < 0 or not is_binary or (is_local and skipped):
         if is_compressed:  # ITK writes beyond its memory where such voxels do not unpack as they should (SimpleITK 2.5)
-            raise _no_header(path, f"compressed voxels of {fields.get('ElementType', 'no type')}",
-                             "binary ones of a known type")
+            raise not_understood(path, f"compressed voxels of {fields.get('ElementType', 'no type')}",
+                                 "binary ones of a known type")
         return None
     is_big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "")))
     dtype = np.dtype((">" if is_big else "<") + code)
@@ -181,4 +177,3 @@ def _number(fields: dict[str, str], key: str) -> int:
 
 def _is_true(text: str) -> bool:
     return text[:1] in ("T", "t", "1")
-

@@ -5,6 +5,7 @@ are read as a whole image), so the bytes are counted here, and gzip's checksum f
 sheared grid until they are perpendicular, with a warning that Python does not see, so it reads no header either.
 """
 
+import functools
 import gzip
 import logging
 import math
@@ -14,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.base.errors import UserError
-from autoseg.formats.door import damaged, refuse_more_than_memory
+from autoseg.formats.door import damaged, not_understood, refuse_more_than_memory
 from autoseg.formats.inflate import first_bytes, is_gzip, unpack
 from autoseg.formats.nifti_grid import grid_of, plain_geometry, say_grid
 from autoseg.formats.registry import READERS, Header, Reader, header_of
@@ -107,8 +107,13 @@ def _content(path: Path, n_bytes: int) -> np.ndarray:
                 raise damaged(path, f"{held} bytes", f"{n_bytes} bytes")
             content, surplus = np.fromfile(file, np.uint8, n_bytes), held - n_bytes
     if surplus:
-        logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)
+        _warn_of_surplus(path, surplus)
     return content
+
+
+@functools.lru_cache(maxsize=1024)  # a command reads a file several times
+def _warn_of_surplus(path: Path, surplus: int) -> None:
+    logger.warning("%s: %d bytes follow the voxels that the header states; they are not read", path, surplus)
 
 
 def _header_of(content: bytes, path: Path) -> Any:
@@ -119,7 +124,7 @@ def _header_of(content: bytes, path: Path) -> Any:
     sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
     version = next((version for version, size in _BYTES_OF_HEADER.items() if size in sizes), None)
     if version is None:
-        raise _unreadable(path, f"{len(content[:4])} bytes that are no NIfTI header")
+        raise not_understood(path, f"{len(content[:4])} bytes that are no NIfTI header")
     if len(content) < _BYTES_OF_HEADER[version]:
         raise damaged(path, f"{len(content)} bytes of a header", f"{_BYTES_OF_HEADER[version]} bytes")
     kind = (Nifti1Header, Nifti2Header)[version - 1]
@@ -128,7 +133,7 @@ def _header_of(content: bytes, path: Path) -> Any:
         header.get_data_dtype()
         header.get_data_shape()
     except (HeaderDataError, KeyError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise not_understood(path, error) from None
     return header
 
 
@@ -136,7 +141,7 @@ def _layout(path: Path, header: Any) -> tuple[tuple[int, ...], int]:
     """Size along x, y(, z) and the number of channels. The fifth axis of NIfTI is a vector at each voxel."""
     shape: Sequence[int] = header.get_data_shape()
     if not shape or min(shape) < 1:
-        raise _unreadable(path, f"size (x, y, ...) {tuple(map(int, shape))}")
+        raise not_understood(path, f"size (x, y, ...) {tuple(map(int, shape))}")
     if len(shape) == 5 and shape[3] == 1:
         return tuple(map(int, shape[:3])), int(shape[4])
     refuse_more_than_3d(path, tuple(map(int, shape)))
@@ -148,7 +153,7 @@ def _offset(header: Any, path: Path) -> int:
     """Where the voxels begin; some writers leave it 0."""
     said = float(header["vox_offset"])
     if not 0 <= said < 2**53:  # NaN too
-        raise _unreadable(path, f"vox_offset {said}")
+        raise not_understood(path, f"vox_offset {said}")
     return max(int(said), int(header["sizeof_hdr"]) + 4)
 
 
@@ -162,11 +167,6 @@ def _scaling(header: Any, path: Path) -> tuple[tuple[float, float], tuple[str, .
     if np.isfinite(intercept):
         return (slope, intercept), ()
     return (slope, 0.0), (f"{path}: scl_slope is {slope:g}, but scl_inter is {intercept}: it is taken as 0",)
-
-
-def _unreadable(path: Path, found: object) -> UserError:
-    return UserError("the file cannot be read", where=path, found=found,
-                     do="it may be cut short, damaged or of another format than its ending says; copy it again")
 
 
 for _ending in (".nii", ".nii.gz"):

@@ -14,24 +14,20 @@ from autoseg.formats.door import unreadable
 from autoseg.formats.layout import check_text, data_file, layout_of
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
-from autoseg.workspace.files import write_atomically
+from autoseg.workspace.files import PARTIAL, write_atomically
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
 FLAT_SPACING = 999.0
 _NAME_FILES = (".nrrd", ".mha", ".mhd")  # formats whose headers may name further files
 
 
-def itk_header(path: Path, image_io: str = "") -> Header:
-    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored.
-
-    Without the name of an `image_io` ITK asks all that it has, which takes as long again.
-    """
+def itk_header(path: Path) -> Header:
+    """Grid and channels as ITK reads them, without the voxels. A fourth axis of one entry is ignored."""
     import SimpleITK as sitk
 
     if path.name.lower().endswith(_NAME_FILES):
         refuse_pattern(path)
     file = sitk.ImageFileReader()
-    file.SetImageIO(image_io)
     file.SetFileName(str(path))
     try:
         file.ReadImageInformation()
@@ -80,7 +76,7 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial_", dir=path.parent) as folder:  # CASE.mha may be somebody's file
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:  # CASE.mha may be somebody's file
         whole = Path(folder) / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
         content = whole.read_bytes()

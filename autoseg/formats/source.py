@@ -13,7 +13,8 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.formats.door import reading, refuse_impossible_size
-from autoseg.formats.files import file_bytes, no_file, unpacked_bytes
+from autoseg.formats.files import file_bytes, no_file
+from autoseg.formats.inflate import unpacked_bytes
 from autoseg.formats.registry import Header, header_of, parts_of, reader_of
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import staged

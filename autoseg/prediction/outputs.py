@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.datasets.case import CaseFiles
-from autoseg.formats import ending_of, known_ending
+from autoseg.formats import READERS, ending_of, known_ending
 from autoseg.formats.files import is_folder
 from autoseg.formats.source import refuse_lossy
 from autoseg.workspace.files import check_writable
@@ -45,7 +45,7 @@ class Outputs:
 
     def array(self, case: str, kind: str) -> Path:
         """The file of an array of `ARRAYS`. Images of whole numbers cannot hold probabilities; TIFF can."""
-        ending = ".tif" if self.ending.lower() in (".png", ".jpg", ".jpeg", ".bmp") else self.ending
+        ending = ".tif" if READERS.get(self.ending.lower()).flat else self.ending
         return below(self.folder, f"{self.stem or case}_{kind}{ending}")
 
     def record(self, name: str) -> Path:

@@ -7,7 +7,7 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-from autoseg.base.errors import AutosegError
+from autoseg.base.errors import AutosegError, TooLarge
 from autoseg.base.parallel import Effort
 from autoseg.base.parts import check_part
 from autoseg.base.processes import WorkerPool
@@ -91,7 +91,7 @@ def case_bytes(job: Job) -> int:
     channels = job.plan.channels
     try:
         placed = places(job.files, check_headers(job.files, channels, None)[0], channels)
-    except OSError:
+    except (OSError, TooLarge):
         placed = []
     reference = reference_of(placed, channels)
     if reference is None:

@@ -31,7 +31,7 @@ def choose_fold_postprocessing(folder: FoldFolder, plan: Plan, truths: Mapping[s
         known = read_model(folder.postprocessing, FoldPostprocessing)
         if (known.digest, known.n_cases) == (weights, len(truths)):
             return known
-    cases = [CandidateCase(name=name, truth=truth, labels=plan.labels, mask=folder.validation / f"{name}{plan.file_ending}",
+    cases = [CandidateCase(name=name, truth=truth, labels=plan.labels, mask=folder.mask(name, plan.file_ending),
                            annotated=tuple(annotated.get(name, plan.labels.foreground)), probabilities=())
              for name, truth in truths.items()]
     steps, comparisons = choose_steps(cases, plan.labels, workers, seed)

@@ -25,7 +25,7 @@ from autoseg.training.inputs import (
 )
 from autoseg.training.job import FoldJob
 from autoseg.training.splits import choose_fold, read_splits
-from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.locks import locked
@@ -153,7 +153,7 @@ def _chosen(workspace: Workspace, planned: Plan, configuration: str, fold: int |
 
 def check_training(job: FoldJob) -> dict[str, Any]:
     """What the fold's checkpoint says of its training; a UserError where it was trained on cases that it should validate."""
-    _, facts = load_weights(job.folder.checkpoint)
+    facts = read_facts(job.folder.checkpoint)
     seen = sorted(set(facts.get("training", ())) & set(job.validation))
     if seen:
         raise UserError("the folds were changed since this fold was trained", where=job.title,

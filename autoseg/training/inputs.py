@@ -103,6 +103,12 @@ def refuse_changes(planned: Plan, configuration: str, fold: int | str, folds: Se
                         do=f"go on with what it was begun with: {way_on}; or begin anew: {command} --restart")
 
 
+def check_one_way(*, restart: bool, as_begun: bool) -> None:
+    """A UserError where both ways on are asked for at once."""
+    if restart and as_begun:
+        raise UserError("--restart begins anew, --as_begun goes on with what was begun", do="give one of them")
+
+
 def check_goes_on(job: FoldJob, begun: TrainedWith | None) -> None:
     """A UserError where a training would go on with something else than it was begun with. Its budget may be another one,
     if the plan of its model has that (`adopt_plan`).

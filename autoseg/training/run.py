@@ -14,7 +14,7 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import begun_with, check_goes_on
+from autoseg.training.inputs import begun_with, check_goes_on, check_one_way
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
@@ -25,7 +25,7 @@ from autoseg.training.validate import (
     without_masks,
     without_probabilities,
 )
-from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
@@ -92,6 +92,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
+    check_one_way(restart=restart, as_begun=as_begun)
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
@@ -144,7 +145,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
         if not weights.is_file():
             _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
         validation_start = time.monotonic()
-        _, facts = load_weights(weights)
+        facts = read_facts(weights)
         model = load_model(job.plan, job.configuration, weights, runtime)
         predict_missing(job, model, runtime, lambda name: folder.rung_probabilities(rung, name))
         return Paused(iterations=facts["iterations"], training_seconds=facts["seconds"],

@@ -17,7 +17,7 @@ from planners.schema.base import complaints_of
 
 M = TypeVar("M", bound=BaseModel)
 
-_PARTIAL = ".partial_"  # how the names of unfinished files begin
+PARTIAL = ".partial_"  # how the names of unfinished files begin
 _MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
 
@@ -43,7 +43,7 @@ def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=ending.lower(), dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending.lower(), dir=path.parent)
         os.close(descriptor)
         temporary = Path(name)
         try:
@@ -64,7 +64,7 @@ def staged(path: Path) -> Iterator[Path]:
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:
             yield Path(folder) / path.name
             for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
                 os.replace(part, path.with_name(part.name))

@@ -210,11 +210,18 @@ def differing_fields(plan: Plan, other: Plan, name: str) -> list[str]:
     """
     mine, theirs = plan.configurations.get(name), other.configurations.get(name)
     shared = [key for key in SHARED_FIELDS if getattr(plan, key) != getattr(other, key)]
+    shared += [] if _turn_alike(plan, other) else ["orientation"]
     if mine is None or theirs is None:
         return shared + ([] if mine is theirs else [name])
     if mine.trains_like(theirs):
         return shared
     return shared + _differing("", mine.decided(), theirs.decided())
+
+
+def _turn_alike(plan: Plan, other: Plan) -> bool:
+    """Whether training images are in one orientation by both plans: where a plan turns none, it may say so or not."""
+    silent, said = sorted((plan, other), key=lambda known: known.orientation != "")
+    return silent.orientation == said.orientation or (silent.orientation == "" and said.turned == 0)
 
 
 def _differing(prefix: str, mine: Frozen, theirs: Frozen) -> list[str]:

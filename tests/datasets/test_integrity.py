@@ -4,7 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from autoseg.datasets import integrity
+from autoseg.base.errors import TooLarge
+from autoseg.datasets import headers, integrity
 from autoseg.datasets.integrity import verify
 from autoseg.formats import write_array, write_label
 from autoseg.grids.geometry import Geometry
@@ -30,6 +31,20 @@ def test_all_faults_of_all_cases_are_told(raw, geometry, image_DHW, label_DHW):
                   "case3.nii.gz: the grid of the label differs"):
         assert words in text
     assert len(text.splitlines()) == 7
+
+
+def test_a_header_that_takes_more_memory_than_there_is_ends_no_other_case(raw, monkeypatch):
+    folder, read = raw(n_cases=3), headers.read_header
+
+    def read_or_fail(path):
+        if path.name.startswith("case0"):
+            raise TooLarge("it takes more memory than there is", where=path)
+        return read(path)
+
+    monkeypatch.setattr(headers, "read_header", read_or_fail)
+    (folder / "imagesTr/case2_0000.nii.gz").write_bytes(b"")
+    report = verify(folder)
+    assert len(report.faults) == 2 and "case0_0000.nii.gz: it takes more memory" in report.faults[0]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by nothing"), MemoryError()])

@@ -11,6 +11,7 @@ from autoseg.nn.model import build_model
 from autoseg.prediction.models import load_model
 from autoseg.prediction.trained_with import KEY, TrainedWith, check_same_data, different_data, trained_with
 from autoseg.workspace.checkpoint import save_weights
+from planners.schema.plan import differing_fields
 from tests_support import small_plan
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -35,6 +36,14 @@ def begun(**changes) -> TrainedWith:
 ])
 def test_every_change_is_named(changes, said):
     assert begun().changes(begun(**changes)) == said
+
+
+@pytest.mark.parametrize(("before", "now", "is_same"), [
+    (("RAS", 0), ("LPS", 0), False), (("RAS", 0), ("RAS", 3), True), (("", 0), ("RAS", 0), True),
+    (("RAS", 0), ("", 0), True), (("", 0), ("RAS", 3), False), (("RAS", 3), ("", 0), False)])
+def test_images_that_are_turned_otherwise_are_another_plan(before, now, is_same):
+    one, other = (small_plan().model_copy(update={"orientation": axes, "turned": n}) for axes, n in (before, now))
+    assert differing_fields(one, other, NAME) == ([] if is_same else ["orientation"])
 
 
 def test_what_is_only_foreseen_is_no_change():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.datasets.dataset import Dataset
@@ -134,6 +135,11 @@ def test_cases_may_be_used_as_they_were_prepared(workspace, trainings):
     assert len(trainings.trained_on) == 1
 
 
+def test_one_way_on_is_taken(workspace):
+    with pytest.raises(UserError, match="give one of them"):
+        train(workspace, restart=True, as_begun=True)
+
+
 def test_files_that_were_only_touched_are_the_same(workspace):
     for path in workspace.raw(DATASET).glob("*Tr/*"):
         os.utime(path, ns=(1, 1))
@@ -207,6 +213,7 @@ def test_a_finished_fold_needs_neither_raw_nor_prepared_cases(workspace):
     assert train(workspace) == result
     shutil.rmtree(workspace.raw(DATASET))
     assert train(workspace) == result
+    assert pipeline.train(1, NAME, 0, planned=small_plan(), home=workspace.home, device="cpu") == result
 
 
 def test_masks_that_were_deleted_are_made_again(workspace, trainings):
