@@ -129,8 +129,15 @@ def _read(path: Path) -> tuple[Split, ...]:
     validation, do = (("val", "write it in this form, or remove it") if path.name == USERS_OWN
                       else ("validation", f"remove this file, and put folds of your own into {USERS_OWN}"))
     try:
-        return tuple(Split(train=entry["train"], validation=entry[validation]) for entry in read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        found = complaints_of(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        content = read_json(path)
+        if not isinstance(content, list):
+            raise TypeError("one object, not a list of them" if isinstance(content, dict) else repr(content))
+        for k, entry in enumerate(content):
+            lacks = [key for key in ("train", validation) if not isinstance(entry, dict) or key not in entry]
+            if lacks:
+                raise TypeError(f"fold {k} has no {' and no '.join(map(repr, lacks))}")
+        return tuple(Split(train=entry["train"], validation=entry[validation]) for entry in content)
+    except (TypeError, ValueError) as error:
+        found = complaints_of(error) if isinstance(error, ValidationError) else str(error)
         raise UserError("the folds cannot be read", where=path, found=found, do=do,
                         expected=f'a list of {{"train": [...], "{validation}": [...]}} with names of cases') from None

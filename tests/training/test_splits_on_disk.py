@@ -65,6 +65,8 @@ def test_the_users_folds_win(workspace):
     ([{"train": TEN, "val": TEN[:1]}], "fold 0 validates cases that it trains on: case_0"),
     ([{"train": TEN[:8] + TEN[:1], "val": TEN[8:]}], "fold 0 names cases twice: case_0"),
     ([{"train": TEN[:8], "val": TEN[8:] + TEN[9:]}], "fold 0 names cases twice: case_9"),
+    ({"train": TEN, "val": []}, "cannot be read.*found: one object, not a list"),
+    ([{"train": TEN}], "cannot be read.*found: fold 0 has no 'val'"),
     ([{"training": TEN}], r"cannot be read.*a list of \{\"train\""), ([{"train": "case_0", "val": []}], "cannot be read"),
     ([{"train": [1], "val": []}], "cannot be read"), ([7], "cannot be read"), ([], "there is no fold"),
     ([{"train": [], "val": TEN}], "no training case")])
