@@ -55,8 +55,8 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
     from autoseg import pipeline
     from planners.rules.advice import advice_of
 
-    pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
-                         workers=options.workers, worker_pool=worker_pool)
+    measured = pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
+                                    workers=options.workers, worker_pool=worker_pool)
     plan = _plan(dataset, options)
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
@@ -66,7 +66,8 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
         print(f"prepared: {folder}")
     advice = advice_of(plan, options.configurations)
     planner = "" if plan.planner == pipeline.DEFAULT_PLANNER else f" -p {plan.planner}"
-    print(f"next: autoseg_train {dataset} {advice.configuration} 0{planner}\n  {advice.reason}")
+    fold = "all" if len(measured.cases) < 2 else "0"  # one case alone cannot be validated
+    print(f"next: autoseg_train {dataset} {advice.configuration} {fold}{planner}\n  {advice.reason}")
 
 
 def _plan(dataset: str, options: argparse.Namespace) -> "Plan":

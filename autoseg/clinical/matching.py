@@ -20,6 +20,7 @@ _EXAMPLES = 3
 _PATTERNS = ("^0*([0-9]+)$", "^[^0-9]*([0-9]+)$", "^[^0-9]*0*([0-9]+)$", "^[A-Za-z]+[_-](.+)$", "^[^0-9]*([0-9]+)",
              "^[^0-9]*0*([0-9]+)")
 _SHORTENED = re.compile(r"\d+(?:[.,]\d+)?e\+?\d+", re.IGNORECASE)
+_FILE_NAME = re.compile(r"^(.+?)(?:_\d{4})?\.(?:nii(?:\.gz)?|nrrd|mh[ad]|png|bmp|jpe?g|tiff?|dcm)$", re.IGNORECASE)
 _RUNS = re.compile(r"\d+|[^\W\d_]+")
 
 Key = tuple[str, ...]
@@ -158,8 +159,8 @@ def _advice(names: Sequence[str], rows: Mapping[str, Sequence[Row]], cases_left:
     pairs = _alike(cases_left, ids_left)
     if pairs:
         parts.append("; ".join(f"{text} looks like {name}" for text, name in pairs[:_EXAMPLES])
-                     + ": spreadsheets remove leading zeros, and case, separators and spaces count; write the names of the "
-                       "cases into the table, in a column of the type text")
+                     + ": spreadsheets remove leading zeros, and capitals, separators, spaces and endings count; write the "
+                       "names of the cases into the table, in a column of the type text")
     elif any(map(is_date, ids_left)) and not any(map(is_date, cases_left)):
         parts.append("the ids look like dates, which spreadsheets make of names such as 1-2; correct the column as text")
     elif any(_SHORTENED.fullmatch(text) for text in ids_left):
@@ -176,7 +177,7 @@ def _advice(names: Sequence[str], rows: Mapping[str, Sequence[Row]], cases_left:
 def _alike(cases: Sequence[str], ids: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of an id and a case that only differ in how they are written, none of them alike to a third."""
     mere_numbers = [text for text in ids if not any(map(str.isalpha, text))]
-    for key, compared in ((_spelling, ids), (_without_zeros, ids), (_numbers, mere_numbers)):
+    for key, compared in ((_spelling, ids), (_without_zeros, ids), (_of_file, ids), (_numbers, mere_numbers)):
         by_key: dict[Key, tuple[set[str], set[str]]] = {}
         for side, texts in enumerate((compared, cases)):
             for text in texts:
@@ -195,6 +196,11 @@ def _spelling(text: str) -> Key:
 def _without_zeros(text: str) -> Key:
     whole = re.sub(r"(?<=\d)[.,]0+$", "", text)  # 95.0
     return tuple(run.lstrip("0") or "0" if run.isdigit() else run for run in _spelling(whole))
+
+
+def _of_file(text: str) -> Key:
+    """Of a file's name the case's part."""
+    return _without_zeros(_FILE_NAME.sub(r"\1", text))
 
 
 def _numbers(text: str) -> Key:

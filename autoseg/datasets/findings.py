@@ -18,6 +18,7 @@ _NAMED_FILE = re.compile(f"{_PATH}|{_FILE}", re.IGNORECASE)
 _IS_NUMBER = re.compile(_NUMBER, re.IGNORECASE)
 _WHERE = re.compile(r"^(case [^:]+|channel [^:]+|(?:[A-Za-z]:)?[^:]*[/\\.][^:]*): ", re.IGNORECASE)
 _DETAILS = re.compile(r" \(((?:found|expected): .*)\)(?=;|$)", re.DOTALL)
+_DETAILS_START = re.compile(r" \((?=(?:found|expected): )")
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,26 @@ def finding_of(text: str) -> Finding:
     """
     located = _WHERE.match(text)
     where, rest = (located[1], text[located.end():]) if located else ("", text)
-    detailed = _DETAILS.search(rest)
+    detailed = _details_of(rest)
     if detailed:
-        return Finding(text, where, rest[:detailed.start()], detailed[1], rest[detailed.end():].removeprefix("; "))
+        what, details, do = detailed
+        return Finding(text, where, what, details, do.removeprefix("; "))
     what, _, do = rest.partition("; ")
     return Finding(text, where, what, "", do)
+
+
+def _details_of(rest: str) -> tuple[str, str, str] | None:
+    """What is before the bracket with the details, in it, and behind it: details and advice may hold brackets, too."""
+    start = _DETAILS_START.search(rest)
+    if start is None:
+        return None
+    depth = 1
+    for end in range(start.end(), len(rest)):
+        depth += {"(": 1, ")": -1}.get(rest[end], 0)
+        if depth == 0 and rest[end + 1:end + 2] in ("", ";"):
+            return rest[:start.start()], rest[start.end():end], rest[end + 1:]
+    widest = _DETAILS.search(rest)  # a name in the details opens a bracket that it does not close
+    return (rest[:widest.start()], widest[1], rest[widest.end():]) if widest else None
 
 
 def grouped(texts: Sequence[str]) -> tuple[Kind, ...]:

@@ -1,6 +1,8 @@
 """Every fault of a raw dataset at once, so that a user corrects them in one go."""
 
 import functools
+import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +34,9 @@ from planners.schema.labels import LabelSpec
 
 # A channel that covers a smaller share of the reference's grid than this is probably misplaced.
 _LEAST_COVERAGE = 0.05
+# Voxels of one dataset differ less in volume than by this factor; other units differ by a thousand along each axis.
+_FARTHEST_VOLUME = 1000.0
+_CASES_THAT_AGREE = 3
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     warnings += common.warnings
     names = tuple(case.name for case in cases)
     odd, patients = _beside_the_images(dataset, names, faults)
-    warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports)]
+    warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports), *_other_sizes(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, common.axes, workers)
     distinct_faults = tuple(dict.fromkeys(faults))  # a link to nothing is met twice
@@ -217,6 +222,17 @@ def _low_ceilings(dataset: Dataset, reports: Sequence[CaseReport], orientation: 
     return [f"{dataset.folder}: the grid of full resolution ({grid} mm along z, y, x) leaves at best Dice {label.dice:.3f} "
             f"of {label.name!r} ({label.kept:.0%} of {label.components} components): {advice}"
             for label in full.labels if label.dice < LOW]
+
+
+def _other_sizes(reports: Sequence[CaseReport]) -> list[str]:
+    """Cases whose voxels are far larger or smaller than those of the others: their unit is probably another one."""
+    volumes = {report.name: math.prod(report.geometry.spacing_mm) for report in reports if report.geometry is not None}
+    if len(volumes) < _CASES_THAT_AGREE:
+        return []
+    usual = statistics.median(volumes.values())
+    return [f"case {name}: its voxels have {volume / usual:.2g} times the volume of those of the other cases "
+            f"({volume:.2g} and {usual:.2g} mm3); look at the spacing, and its unit, in the header"
+            for name, volume in volumes.items() if not 1 / _FARTHEST_VOLUME < volume / usual < _FARTHEST_VOLUME]
 
 
 def _identical(reports: Sequence[CaseReport]) -> list[str]:

@@ -59,9 +59,17 @@ def list_entries(folder: Path) -> Entries:
         raise UserError("the folder cannot be read", where=folder, found=error.strerror) from None
     for entry in entries:
         if not entry.name.startswith(_LEFT_BEHIND):
-            kind = files if entry.is_file() else folders if entry.is_dir() else broken
+            kind = broken if _is_circle(entry) else files if entry.is_file() else folders if entry.is_dir() else broken
             kind.append(folder / entry.name)
     return Entries(tuple(files), tuple(broken), tuple(folders))
+
+
+def _is_circle(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link that leads back to itself, or through what is no folder."""
+    try:
+        return entry.is_symlink() and not entry.is_file() and not entry.is_dir()
+    except OSError:
+        return True
 
 
 def no_file(path: Path) -> UserError:

@@ -4,6 +4,7 @@ Every image that a dataset or a user names is opened here. Today it is a single 
 source of its own, and what reads cases will not notice.
 """
 
+import errno
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +168,8 @@ def _checked(path: Path) -> Path:
     except FileNotFoundError:
         raise no_file(path) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise no_file(path) from None
         raise UserError("the file cannot be opened", where=path, found=error.strerror) from None
     if not path.is_file():
         raise no_file(path)

@@ -3,9 +3,7 @@
 That file is CASE.json, `{"spacing": [z, y, x]}` in mm, for CASE_0000.tif and CASE.tif alike; without it, 1 mm.
 """
 
-import functools
 import json
-import logging
 import math
 import re
 import struct
@@ -21,8 +19,6 @@ from autoseg.formats.registry import READERS, Header, Reader
 from autoseg.formats.sitk import itk_header, through_itk
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import read_json, write_atomically, write_json
-
-logger = logging.getLogger(__name__)
 
 _CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
 _COLOUR_AXES = "SC"  # samples of a pixel, channels of a microscope
@@ -94,7 +90,6 @@ def _geometry(path: Path, space: list[int]) -> Geometry:
     if not beside.is_file():
         if len(space) == 2:
             return flat_geometry(*space)
-        _warn_of_missing_spacing(path.parent, beside.name)
         return Geometry(shape=triple(space), spacing_mm=(1.0, 1.0, 1.0), is_oriented=False)
     content = read_json(beside)
     spacing = content.get("spacing") if isinstance(content, dict) else None
@@ -112,9 +107,12 @@ def _spacing_file(path: Path) -> Path:
     return own if own.is_file() else path.with_name(_CHANNEL_SUFFIX.sub("", path.stem) + ".json")
 
 
-@functools.lru_cache(maxsize=1024)  # one warning per folder, not one per file
-def _warn_of_missing_spacing(folder: Path, name: str) -> None:
-    logger.warning("%s: TIFF stacks without a spacing file such as %s are taken as 1 x 1 x 1 mm", folder, name)
+def _lacks_spacing(path: Path, geometry: Geometry) -> tuple[str, ...]:
+    beside = _spacing_file(path)
+    if geometry.dimensions == 2 or beside.is_file():
+        return ()
+    return (f"{path}: a TIFF stack without a spacing file ({beside.name}) is taken as 1 x 1 x 1 mm; "
+            'write {"spacing": [z, y, x]} in mm into that file if the voxels have another size',)
 
 
 def _header(path: Path, series: Any, is_shown: bool) -> Header:
@@ -125,11 +123,13 @@ def _header(path: Path, series: Any, is_shown: bool) -> Header:
         raise UserError(f"the file holds a {len(shape)}D volume", where=path, found=f"axes {axes}, {shape}",
                         expected="one 3D stack or 2D image per file",
                         do="split it into one file per channel: CASE_0000, CASE_0001, ...")
+    geometry = _geometry(path, space)
+    warnings = _lacks_spacing(path, geometry)
     if is_shown:
         with _opened(path) as image:
             image.seek(series.keyframe.index)
-            return Header(_geometry(path, space), shown_channels(path, image))
-    return Header(_geometry(path, space), shape[colour[0]] if colour else 1)
+            return Header(geometry, shown_channels(path, image), warnings)
+    return Header(geometry, shape[colour[0]] if colour else 1, warnings)
 
 
 def _only_series(path: Path, file: Any) -> Any:

@@ -37,13 +37,11 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
         for warning in _warnings(path, splits, cases, groups):
             _warn(warning)
         return splits
-    units = {groups[name] for name in cases} if groups else set(cases)
-    if len(units) < 2:
+    for warning in _few(cases, groups):
+        _warn(f"{path}: {warning}")
+    if _number_of_units(cases, groups) < 2:
         return ()
     splits = make_splits(cases, n_folds=N_FOLDS, groups=groups, strata=strata)
-    if len(splits) < N_FOLDS:
-        units_are = "patients" if groups else "cases"
-        _warn(f"{path}: {dataset} has only {len(units)} {units_are}: each of the {len(splits)} folds leaves one out")
     if path.is_file():
         logger.warning("%s: new folds are made; the former ones are kept as %s", path, keep_copy(path).name)
     write_json(path, [split.model_dump(mode="json") for split in splits])
@@ -55,15 +53,29 @@ def check_splits(workspace: Workspace, dataset: str, cases: Sequence[str], group
     """Faults and warnings of the folds that `read_splits` would take from a file; nothing is raised, made or written."""
     path = _users_folds(workspace, dataset) or workspace.splits(dataset)
     if not path.is_file():
-        return [], []
+        return [], _few(cases, groups)
     try:
         splits = _read(path)
     except UserError as error:
         return [str(error)], []
     if path.name != USERS_OWN and (not splits or is_cross_validation(splits)):  # read_splits makes them anew as needed
-        return [], []
+        return [], _few(cases, groups)
     faults = _faults(path, splits, cases)
     return faults, [] if faults else _warnings(path, splits, cases, groups)
+
+
+def _few(cases: Sequence[str], groups: Mapping[str, str] | None) -> list[str]:
+    """A sentence where there are fewer cases, or patients, than folds."""
+    n, unit = _number_of_units(cases, groups), "patient" if groups else "case"
+    if n >= N_FOLDS:
+        return []
+    return [f"the dataset has only one {unit}: it can be trained without a validation, as fold all" if n < 2 else
+            f"the dataset has only {n} {unit}s: each of the {n} folds leaves one out"]
+
+
+def _number_of_units(cases: Sequence[str], groups: Mapping[str, str] | None) -> int:
+    """Of patients where groups are known, else of cases."""
+    return len({groups[name] for name in cases} if groups else set(cases))
 
 
 def choose_fold(splits: tuple[Split, ...], fold: int | str, cases: list[str]) -> Split:
@@ -129,8 +141,15 @@ def _read(path: Path) -> tuple[Split, ...]:
     validation, do = (("val", "write it in this form, or remove it") if path.name == USERS_OWN
                       else ("validation", f"remove this file, and put folds of your own into {USERS_OWN}"))
     try:
-        return tuple(Split(train=entry["train"], validation=entry[validation]) for entry in read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        found = complaints_of(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        content = read_json(path)
+        if not isinstance(content, list):
+            raise TypeError("one object, not a list of them" if isinstance(content, dict) else repr(content))
+        for k, entry in enumerate(content):
+            lacks = [key for key in ("train", validation) if not isinstance(entry, dict) or key not in entry]
+            if lacks:
+                raise TypeError(f"fold {k} has no {' and no '.join(map(repr, lacks))}")
+        return tuple(Split(train=entry["train"], validation=entry[validation]) for entry in content)
+    except (TypeError, ValueError) as error:
+        found = complaints_of(error) if isinstance(error, ValidationError) else str(error)
         raise UserError("the folds cannot be read", where=path, found=found, do=do,
                         expected=f'a list of {{"train": [...], "{validation}": [...]}} with names of cases') from None

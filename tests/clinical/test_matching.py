@@ -51,7 +51,7 @@ def test_two_rows_of_a_case_are_an_error(match):
 
 @pytest.mark.parametrize(("case", "text"), [
     ("095", "95"), ("095", "95.0"), ("P-007", "P7"), ("STS_001", "sts_001"), ("STS_001", "STS-001"), ("case_0007", "7"),
-    ("095", "'095"), ("a b", "a_b")])
+    ("095", "'095"), ("a b", "a_b"), ("ct_01", "ct_01_0000.nii.gz"), ("ct_01", "CT_1.NRRD")])
 def test_a_row_that_is_written_otherwise_is_proposed(case, text):
     result = matched([case, "z"], [text, "q"])
     assert result.rows == {} and f"{text} looks like {case}" in result.advice

@@ -52,6 +52,15 @@ def test_a_link_to_nothing_is_a_fault_with_its_target(raw):
         _ = Dataset.open(folder).cases
 
 
+def test_a_link_to_itself_is_a_fault(raw):
+    folder = raw()
+    link = folder / "imagesTr/case0_0000.nii.gz"
+    link.unlink()
+    link.symlink_to(link.name)
+    (fault,) = verify(folder).faults
+    assert "the link leads to nothing (found: a link to case0_0000.nii.gz)" in fault
+
+
 def test_an_optional_channel_that_is_a_link_to_nothing_is_absent_and_named(raw):
     folder = raw(n_channels=2, optional_channels=["MR1"])
     link = folder / "imagesTr/case0_0001.nii.gz"

@@ -11,6 +11,8 @@ from autoseg.datasets.findings import finding_of, grouped, shortened
      ("case c1", "it is bad", "expected: (1, 2)", "mend it; or not")),
     (UserError("it is bad", found="a: (b); c", expected="d", do="mend it"),
      ("", "it is bad", "found: a: (b); c; expected: d", "mend it")),
+    (UserError("it is bad", found="3", do="write 4 (5 for a)"), ("", "it is bad", "found: 3", "write 4 (5 for a)")),
+    (UserError("it is bad", found="a (b", do="mend it"), ("", "it is bad", "found: a (b", "mend it")),
 ])
 def test_a_users_error_is_taken_apart_as_it_was_composed(error, parts):
     finding = finding_of(str(error))

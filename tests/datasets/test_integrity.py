@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,3 +203,12 @@ def test_faults_and_oddities_of_the_table_are_told_with_the_others(raw, geometry
 def test_real_channels_on_three_grids_are_sound_where_a_reference_is_named(sarcomas):
     report = verify(sarcomas("STS_019", "STS_025"))
     assert (report.faults, report.warnings, report.n_cases) == ((), (), 2)
+
+
+def test_a_case_in_another_unit_than_the_others_is_warned_of(raw, image_DHW, label_DHW, geometry):
+    folder = raw(n_cases=4)
+    tiny = replace(geometry, spacing_mm=tuple(mm / 1000 for mm in geometry.spacing_mm))
+    write_array(folder / "imagesTr/case1_0000.nii.gz", image_DHW[None], tiny)
+    write_label(folder / "labelsTr/case1.nii.gz", label_DHW, tiny)
+    sentence = "case case1: its voxels have 1e-09 times the volume"
+    assert any(warning.startswith(sentence) for warning in verify(folder).warnings)

@@ -1,6 +1,5 @@
 import gzip
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -137,13 +136,13 @@ def test_the_spacing_file_of_a_label_whose_name_ends_in_digits_is_its_own(tmp_pa
     assert read_header(tmp_path / "slab_0001.tif").geometry.spacing_mm == (3.0, 2.0, 1.0)
 
 
-def test_a_tiff_stack_without_spacing_is_1_mm_with_a_warning(tmp_path, image_DHW, caplog):
+def test_a_tiff_stack_without_spacing_is_1_mm_with_a_warning(tmp_path, image_DHW):
     import tifffile
 
     tifffile.imwrite(tmp_path / "case_0000.tif", image_DHW, photometric="minisblack")
-    with caplog.at_level(logging.WARNING):
-        assert read_header(tmp_path / "case_0000.tif").geometry.spacing_mm == (1.0, 1.0, 1.0)
-    assert "case.json are taken as 1 x 1 x 1 mm" in caplog.text
+    header = read_header(tmp_path / "case_0000.tif")
+    assert header.geometry.spacing_mm == (1.0, 1.0, 1.0)
+    assert "(case.json) is taken as 1 x 1 x 1 mm" in header.warnings[0]
 
 
 @pytest.mark.parametrize("spacing", ['{"spacing": [1, 2]}', '{"spacing": [1, 2, -3]}', '{"spacing": "3"}', "[1, 2, 3]"])

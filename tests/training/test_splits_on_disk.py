@@ -65,6 +65,8 @@ def test_the_users_folds_win(workspace):
     ([{"train": TEN, "val": TEN[:1]}], "fold 0 validates cases that it trains on: case_0"),
     ([{"train": TEN[:8] + TEN[:1], "val": TEN[8:]}], "fold 0 names cases twice: case_0"),
     ([{"train": TEN[:8], "val": TEN[8:] + TEN[9:]}], "fold 0 names cases twice: case_9"),
+    ({"train": TEN, "val": []}, "cannot be read.*found: one object, not a list"),
+    ([{"train": TEN}], "cannot be read.*found: fold 0 has no 'val'"),
     ([{"training": TEN}], r"cannot be read.*a list of \{\"train\""), ([{"train": "case_0", "val": []}], "cannot be read"),
     ([{"train": [1], "val": []}], "cannot be read"), ([7], "cannot be read"), ([], "there is no fold"),
     ([{"train": [], "val": TEN}], "no training case")])
@@ -171,3 +173,10 @@ def test_a_single_case_can_only_be_trained_as_all(workspace):
     assert choose_fold(splits, "all", TEN[:1]).train == ("case_0",)
     with pytest.raises(UserError, match="too few cases"):
         choose_fold(splits, 0, TEN[:1])
+
+
+def test_few_cases_are_told_by_a_check(workspace):
+    assert check_splits(workspace, NAME, TEN) == ([], [])
+    assert "only one case" in check_splits(workspace, NAME, TEN[:1])[1][0]
+    assert "only 2 cases: each of the 2 folds" in check_splits(workspace, NAME, TEN[:2])[1][0]
+    assert "only one patient" in check_splits(workspace, NAME, TEN[:2], {name: "P" for name in TEN})[1][0]
