@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -151,9 +152,12 @@ class Predictor:
     def models(self) -> tuple[FoldModel, ...]:
         return tuple(model for member in self.members for model in member.models)
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """A digest of the weights and of how they predict: two predictors of one identity make the same masks."""
+        """A digest of the weights and of how they predict: two predictors of one identity make the same masks.
+
+        Read once: the files may be replaced while the predictor works with what it has loaded.
+        """
         members = [(member, member.previous) for member in self.members]
         weights = [digest(model.checkpoint) for pair in members for member in pair if member is not None
                    for model in member.models if model.checkpoint is not None]

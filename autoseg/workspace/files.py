@@ -83,10 +83,12 @@ def check_writable(folder: Path) -> None:
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """What the system says when a file cannot be written, as a UserError."""
+    is_staged = path.parent.name.startswith(PARTIAL)
+    place = path.parent.with_name(path.name) if is_staged else path  # a temporary name says nothing to a user
     try:
         yield
     except OSError as error:
-        raise UserError("it cannot be written", where=path, found=error.strerror or error,
+        raise UserError("it cannot be written", where=place, found=error.strerror or error,
                         do="name another place, or see to the disk and its permissions") from error
 
 

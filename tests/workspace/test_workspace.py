@@ -10,7 +10,15 @@ import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.selection.race_types import Race
-from autoseg.workspace.files import append_record, read_json, read_model, read_records, write_atomically, write_json
+from autoseg.workspace.files import (
+    append_record,
+    read_json,
+    read_model,
+    read_records,
+    staged,
+    write_atomically,
+    write_json,
+)
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.schema.hardware import Budget
@@ -146,3 +154,13 @@ def test_a_file_of_a_later_version_is_refused_before_its_keys_are_read(tmp_path)
     write_json(tmp_path / "race.json", {"schema_version": 99, "a_key_to_come": 1})
     with pytest.raises(UserError, match="a later version of autoseg wrote this file.*schema_version 99.*at most"):
         read_model(tmp_path / "race.json", Race)
+
+
+def test_a_failed_write_of_a_staged_file_names_its_final_place(tmp_path):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError) as raised, staged(tmp_path / "mask.nii.gz") as temporary:
+        write_atomically(temporary, full)
+    assert str(raised.value).startswith(f"{tmp_path / 'mask.nii.gz'}: it cannot be written (found: No space left on device)")
+    assert list(tmp_path.iterdir()) == []
