@@ -121,7 +121,7 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     of the same data, budget, memory and device, unless it is to `replan`: speed is measured, a new plan could differ.
 
     `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced, and, unless
-    it is to `replan`, where models were begun whose cases would be prepared differently.
+    it is to `replan`, where models were started whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
@@ -156,16 +156,16 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
-          restart: bool = False, as_begun: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
+          restart: bool = False, as_started: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
           deterministic: bool = False, home: str | Path | None = None, device: str = "auto") -> "FoldResult":
     """Train a fold, resume it, or read the result of a finished one.
 
     It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. Raises UserError
-    where the dataset is no longer what the training was begun with, or its cases were prepared from: `as_begun` goes on with
-    the folds and the prepared cases as they were, `restart` begins anew. A `deterministic` training gives the same weights
-    again for the same plan, data, seed and machine. With
-    `save_probabilities` those of the validation cases are written too; of a finished fold, those that are missing. Several
-    processes train it together within `training.distributed.joined`.
+    where the dataset is no longer what the training was started with, or its cases were prepared from: `as_started` goes
+    on with the folds and the prepared cases as they were, `restart` begins anew. A `deterministic` training gives the
+    same weights again for the same plan, data, seed and machine. With `save_probabilities` those of the validation cases
+    are written too; of a finished fold, those that are missing. Several processes train it together within
+    `training.distributed.joined`.
     """
     from autoseg.base.runtime import open_runtime
     from autoseg.planning.resolve import resolve_plan
@@ -181,7 +181,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)
-    result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart, as_begun=as_begun,
+    result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart, as_started=as_started,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = workspace.fold(name, planned.planner, configuration, fold)
     if is_first() and result.scores is not None and not folder.sheet.is_file():
@@ -229,7 +229,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
-    job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold, as_begun=True)
+    job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold, as_started=True)
     return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
 
 

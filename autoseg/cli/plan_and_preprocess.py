@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
                          help="memory to plan for, such as 8G (default: the memory of the device)")
     command.add_argument("--replan", action="store_true",
                          help="plan anew, although there is a plan of the same data, budget, memory and device, or a model "
-                              "was begun with other prepared cases")
+                              "was started with other prepared cases")
     common.add_outcomes(command)
     common.add_device(command)
     common.add_workers(command)

@@ -36,8 +36,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
     common.add_deterministic(command)
     command.add_argument("--restart", action="store_true", help="delete what these folds have and start again")
-    command.add_argument("--as_begun", action="store_true",
-                         help="although the dataset was changed: go on with the folds that the model was begun with, and "
+    command.add_argument("--as_started", action="store_true",
+                         help="although the dataset was changed: go on with the folds that the model was started with, and "
                               "with the cases as they were prepared")
     command.add_argument("--save_probabilities", action="store_true",
                          help="also write the probabilities of the validation cases, compressed; of a finished fold, those "
@@ -87,7 +87,7 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
     if options.configuration is not None and is_fold(options.configuration):
         options.folds.insert(0, options.configuration)
         options.configuration = None
-    check_one_way(restart=options.restart, as_begun=options.as_begun)
+    check_one_way(restart=options.restart, as_started=options.as_started)
     options.folds = options.folds or ["0"]
     if options.configuration is None and options.restart:
         raise UserError("--restart deletes trainings, and no configuration is named",
@@ -103,7 +103,7 @@ def _train_fold(options: argparse.Namespace, device: str, fold: int | str, works
 
     return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner,
                           planned=agreed(_resolved(options, device, workspace)), seed=options.seed, restart=options.restart,
-                          as_begun=options.as_begun, save_probabilities=options.save_probabilities, home=options.home,
+                          as_started=options.as_started, save_probabilities=options.save_probabilities, home=options.home,
                           device=device)
 
 
@@ -116,7 +116,8 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
 
     execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
     tasks = begin_folds(workspace, _resolved(options, execution.devices[0], workspace), options.configuration, folds,
-                        restart=options.restart, as_begun=options.as_begun, save_probabilities=options.save_probabilities)
+                        restart=options.restart, as_started=options.as_started,
+                        save_probabilities=options.save_probabilities)
     with connected(execution.cluster) as nodes:
         overview = Overview(tasks, len(execution.devices) if nodes is None else nodes.n_folds_at_once)
         with shown(overview):

@@ -35,7 +35,7 @@ class FoldTask:
     fold: int | str
     folder: FoldFolder
     save_probabilities: bool = False
-    as_begun: bool = False
+    as_started: bool = False
 
     @property
     def title(self) -> str:
@@ -83,11 +83,11 @@ def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> li
 
 
 def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
-                restart: bool = False, as_begun: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
+                restart: bool = False, as_started: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
     """Write the plan of a configuration; its tasks. Raises UserError where folds were started with another plan."""
     path = start_model(workspace, planned, configuration, folds, restart=restart)
     return [FoldTask(planned, path, configuration, fold,
-                     workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities, as_begun)
+                     workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities, as_started)
             for fold in folds]
 
 
@@ -102,7 +102,7 @@ def attempt(task: FoldTask, device: str, home: Path, seed: int) -> Outcome:
     try:
         result = pipeline.train(task.planned.dataset, task.configuration, task.fold, planner=task.planned.planner,
                                 planned=task.planned, seed=seed, save_probabilities=task.save_probabilities,
-                                as_begun=task.as_begun, home=home, device=device)
+                                as_started=task.as_started, home=home, device=device)
         return Outcome(task, result)
     except AutosegError as error:
         fault = str(error)

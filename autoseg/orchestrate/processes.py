@@ -136,7 +136,7 @@ def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
     return [sys.executable, "-m", "autoseg.cli.train", task.planned.dataset, task.configuration, str(task.fold),
             "--planner", task.planned.planner, "--plan", str(task.plan_file), "--home", str(home), "--device", device,
             "--seed", str(seed), *(["--save_probabilities"] if task.save_probabilities else []),
-            *(["--as_begun"] if task.as_begun else []), *plugins]
+            *(["--as_started"] if task.as_started else []), *plugins]
 
 
 def _finished(task: FoldTask, status: int) -> Outcome:

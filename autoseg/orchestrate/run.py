@@ -139,7 +139,7 @@ def in_stages(planned: Plan, configurations: Sequence[str] | None) -> list[list[
 def current_or_new_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, execution: ExecutionOptions,
                         nodes: Nodes | None = None) -> Plan:
     """The plan of the dataset. An existing plan is kept while it is of this data, budget and memory: speed is measured, so
-    that a new plan could differ. What was begun with the former plan is checked by the caller.
+    that a new plan could differ. What was started with the former plan is checked by the caller.
     """
     known = current_plan(workspace, dataset, planner, budget)
     if known is not None:

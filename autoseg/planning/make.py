@@ -6,8 +6,8 @@ from autoseg.base.errors import UserError
 from autoseg.datasets.dataset import Dataset
 from autoseg.planning.probe import ProbedHardware
 from autoseg.planning.store import (
-    check_begun_models,
     check_not_edited,
+    check_started_models,
     device_kind,
     is_planned_by_machine,
     kept_plan,
@@ -35,7 +35,7 @@ def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budge
 
     A plan that a person made is read instead: `planner` is then the name of its file. Raises UserError where it would have
     to be made again, where a planner's plan was edited and would be replaced, and, unless it is to `replan`, where the cases
-    of a model that was begun would be prepared differently.
+    of a model that was started would be prepared differently.
     """
     if not is_planned_by_machine(planner) and workspace.plan(dataset, planner).is_file():
         return _own_plan(workspace, dataset, planner, budget, replan=replan)
@@ -46,7 +46,7 @@ def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budge
     else:
         plan = make_plan(workspace, dataset, planner, budget, device).with_content_hash()
         if not replan:
-            check_begun_models(workspace, plan)
+            check_started_models(workspace, plan)
         write_json(workspace.plan(dataset, planner), plan)
     for warning in low_ceilings(plan, read_fingerprint(workspace, dataset)):
         logger.warning("%s", warning)
@@ -77,7 +77,7 @@ def make_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, 
 def _own_plan(workspace: Workspace, dataset: str, planner: str, budget: Budget, *, replan: bool) -> Plan:
     own = read_plan(workspace, dataset, planner)
     if not replan:
-        check_begun_models(workspace, own)
+        check_started_models(workspace, own)
     if budget not in (DEFAULT_BUDGET, Budget(memory_bytes=own.memory_bytes)):
         raise UserError("a plan of your own is not planned again for a budget or a memory",
                         where=workspace.plan(dataset, planner), do="write schedule.budget_seconds into the file")

@@ -94,18 +94,18 @@ def device_kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def check_begun_models(workspace: Workspace, plan: Plan) -> None:
-    """A UserError where the cases of models that were begun would be prepared as another plan says."""
+def check_started_models(workspace: Workspace, plan: Plan) -> None:
+    """A UserError where the cases of models that were started would be prepared as another plan says."""
     for name, configuration in plan.configurations.items():
         model = workspace.model(plan.dataset, plan.planner, name)
-        begun = model.read_plan() if model.has_plan and model.started_folds() else None
-        known = begun.configurations.get(name) if begun is not None else None
-        if begun is None or known is None or recipe_digest(begun, known) == recipe_digest(plan, configuration):
+        started = model.read_plan() if model.has_plan and model.started_folds() else None
+        known = started.configurations.get(name) if started is not None else None
+        if started is None or known is None or recipe_digest(started, known) == recipe_digest(plan, configuration):
             continue
         command = f"autoseg_plan_and_preprocess -d {plan.dataset}"
         raise UserError(f"{name} was started with cases that are prepared differently from the new plan", where=model.path,
                         found="folds " + ", ".join(fold.name for fold in model.started_folds()),
-                        do="go on with what it was begun with: nothing was replaced; to prepare its cases: "
+                        do="go on with what it was started with: nothing was replaced; to prepare its cases: "
                            f"{command} -p {model.plan} -c {name}. Or begin anew: the same command with --replan, and then "
                            f"autoseg_train {plan.dataset} {name} all-folds -p {plan.planner} --restart")
 

@@ -1,7 +1,7 @@
 """What a model was trained with, as its weights and the state of its training say: a plan, cases, and their digests.
 
 Weights that earlier versions wrote say nothing, and are believed. Plans are compared field by field, not by a hash: a field
-that a later version adds would change every hash (docs/decisions/0027-what-a-training-was-begun-with.md).
+that a later version adds would change every hash (docs/decisions/0027-what-a-training-was-started-with.md).
 """
 
 from collections.abc import Mapping

@@ -14,14 +14,14 @@ from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
 from autoseg.preprocessing.store import Origin, origin_of, prepared_names
 from autoseg.training.cascade import add_previous
 from autoseg.training.inputs import (
-    begun_splits,
-    begun_with,
     declared_changes,
     digests_of,
     prepare_command,
     raw_changes,
     refuse_changes,
     refuse_stale,
+    started_splits,
+    started_with,
 )
 from autoseg.training.job import FoldJob
 from autoseg.training.splits import choose_fold, read_splits
@@ -37,17 +37,17 @@ logger = logging.getLogger(__name__)
 
 
 def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, seed: int = 0, *,
-             restart: bool = False, as_begun: bool = False) -> tuple[FoldJob, dict[str, Path]]:
+             restart: bool = False, as_started: bool = False) -> tuple[FoldJob, dict[str, Path]]:
     """The job of a fold and the raw label file of each of its cases; a UserError where cases are not prepared, or where the
-    raw files were changed since they were, and folds of the model were begun with these.
+    raw files were changed since they were, and folds of the model were started with these.
 
-    A fold that was started keeps the encoder of its conditions, unless it is to `restart`. With `as_begun` the folds are
-    those that it, or its model, was begun with, and the cases are taken as they were prepared.
+    A fold that was started keeps the encoder of its conditions, unless it is to `restart`. With `as_started` the folds are
+    those that it, or its model, was started with, and the cases are taken as they were prepared.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     raw = Dataset.open(workspace.raw(planned.dataset))
-    splits, split = _chosen(workspace, planned, configuration, fold, raw, as_begun)
+    splits, split = _chosen(workspace, planned, configuration, fold, raw, as_started)
     settings = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
     if gone := sorted(set(wanted) - set(raw.names)):
@@ -62,7 +62,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
                         do=_prepared_again(planned, configuration, model))
     _check_recipe(planned, configuration, cases, {name: origin_of(cases, name) for name in wanted}, model)
     kept = [other for other in model.started_folds() if not (restart and other.path == folder.path)]
-    origins = _current(workspace, planned, configuration, fold, raw, wanted, as_begun=as_begun, is_begun=bool(kept))
+    origins = _current(workspace, planned, configuration, fold, raw, wanted, as_started=as_started, is_started=bool(kept))
     if settings.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
         origins = {name: origin_of(cases, name) for name in wanted}
@@ -81,21 +81,21 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
 
 def _current(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, wanted: Sequence[str],
-             *, as_begun: bool, is_begun: bool) -> dict[str, Origin]:
+             *, as_started: bool, is_started: bool) -> dict[str, Origin]:
     """What the prepared cases were made from, which is what the dataset holds now.
 
-    Where raw files were changed since, their cases are prepared again, unless a training `is_begun` that knows the former
-    ones: UserError. With `as_begun` cases are taken as they are.
+    Where raw files were changed since, their cases are prepared again, unless a training `is_started` that knows the former
+    ones: UserError. With `as_started` cases are taken as they are.
     """
     data, transforms = planned.configurations[configuration].data or configuration, transforms_folder(workspace, raw)
     cases = workspace.cases(planned.dataset, planned.planner, data)
     origins = {name: origin_of(cases, name) for name in wanted}
     declared, changes = declared_changes(planned, raw), raw_changes(raw, origins, transforms)
-    if as_begun and (declared or changes):
+    if as_started and (declared or changes):
         logger.warning("%s: the cases are used as they were prepared, although these were changed since: %s",
                        planned.dataset, "; ".join([*declared, *changes]))
-    elif declared or (changes and is_begun):
-        refuse_stale(planned, configuration, fold, [*declared, *changes], where=cases, is_begun=is_begun)
+    elif declared or (changes and is_started):
+        refuse_stale(planned, configuration, fold, [*declared, *changes], where=cases, is_started=is_started)
     elif changes:
         logger.warning("%s: changed since the cases were prepared, and prepared again: %s", planned.dataset,
                        "; ".join(changes))
@@ -109,18 +109,18 @@ def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold
     """A UserError where the dataset is no longer what a finished fold was trained on: its folds, or its files as far as the
     prepared cases are still there to tell.
     """
-    begun = begun_with(workspace.fold(planned.dataset, planned.planner, configuration, fold))
-    if begun is None or not workspace.has_raw(planned.dataset):
+    started = started_with(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    if started is None or not workspace.has_raw(planned.dataset):
         return
     raw = Dataset.open(workspace.raw(planned.dataset))
     split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
     cases = workspace.cases(planned.dataset, planned.planner, planned.configurations[configuration].data or configuration)
     prepared = set(prepared_names(cases))
-    origins = {name: origin_of(cases, name) for name in begun.cases if name in prepared}
-    refuse_changes(planned, configuration, fold, [*begun.changes_of_folds(split.train, split.validation),
+    origins = {name: origin_of(cases, name) for name in started.cases if name in prepared}
+    refuse_changes(planned, configuration, fold, [*started.changes_of_folds(split.train, split.validation),
                                                   *declared_changes(planned, raw),
                                                   *raw_changes(raw, origins, transforms_folder(workspace, raw))],
-                   begun.changes_of_cases(digests_of(origins, {}, {})))
+                   started.changes_of_cases(digests_of(origins, {}, {})))
 
 
 def transforms_folder(workspace: Workspace, raw: Dataset) -> Path | None:
@@ -138,15 +138,15 @@ def _splits(workspace: Workspace, dataset: str, raw: Dataset) -> tuple[Split, ..
     return read_splits(workspace, dataset, raw.names, *raw.groups())
 
 
-def _chosen(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, as_begun: bool
+def _chosen(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, as_started: bool
             ) -> tuple[tuple[Split, ...], Split]:
-    """All folds, and the one that is trained; `as_begun`, those that the fold or its model was begun with."""
+    """All folds, and the one that is trained; `as_started`, those that the fold or its model was started with."""
     model = workspace.model(planned.dataset, planned.planner, configuration)
-    known = begun_splits(model) if as_begun else ()
+    known = started_splits(model) if as_started else ()
     splits = known or _splits(workspace, planned.dataset, raw)
-    begun = begun_with(model.fold(fold)) if as_begun else None
-    if begun is not None:
-        return splits, Split(train=begun.training, validation=begun.validation)
+    started = started_with(model.fold(fold)) if as_started else None
+    if started is not None:
+        return splits, Split(train=started.training, validation=started.validation)
     names = sorted({name for split in known for name in (*split.train, *split.validation)}) or raw.names
     return splits, choose_fold(splits, fold, names)
 
@@ -173,7 +173,7 @@ def _conditions(raw: Dataset, planned: Plan, names: Sequence[str]) -> Mapping[st
 def _check_recipe(planned: Plan, configuration: str, cases: Path, origins: Mapping[str, Origin], model: ModelFolder) -> None:
     """A UserError where cases were prepared as another plan says: prediction would prepare them as this one does.
 
-    The plan of a model that was begun prepares them again as it needs them.
+    The plan of a model that was started prepares them again as it needs them.
     """
     recipe = recipe_digest(planned, planned.configurations[configuration])
     others = [name for name, origin in origins.items() if origin.provenance.get("recipe") != recipe]
@@ -185,11 +185,11 @@ def _check_recipe(planned: Plan, configuration: str, cases: Path, origins: Mappi
 
 
 def _prepared_again(planned: Plan, configuration: str, model: ModelFolder) -> str:
-    """The commands that prepare cases as a plan says; of a model that was begun with it, the two ways on."""
+    """The commands that prepare cases as a plan says; of a model that was started with it, the two ways on."""
     is_own = (model.has_plan and model.started_folds()
               and not differing_fields(model.read_plan(), planned, configuration))
     if not is_own:
         return f"run {prepare_command(planned)}"
-    return (f"go on with the plan that this model was begun with: autoseg_plan_and_preprocess -d {planned.dataset} "
+    return (f"go on with the plan that this model was started with: autoseg_plan_and_preprocess -d {planned.dataset} "
             f"-p {model.plan} -c {configuration}; or begin anew by the dataset's plan: autoseg_train {planned.dataset} "
             f"{configuration} all-folds -p {planned.planner} --restart")

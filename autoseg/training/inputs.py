@@ -1,5 +1,5 @@
 """What a fold is trained on: what its cases were made from, and whether that is still what the dataset holds, and what the
-training was begun with. A difference is a UserError that names it and both ways on; `--as_begun` is one of them.
+training was started with. A difference is a UserError that names it and both ways on; `--as_started` is one of them.
 """
 
 import logging
@@ -26,15 +26,15 @@ from planners.schema.plan import Plan
 logger = logging.getLogger(__name__)
 
 
-def begun_with(folder: FoldFolder) -> TrainedWith | None:
-    """What a training was begun with; None where it was not begun, or by an earlier version."""
+def started_with(folder: FoldFolder) -> TrainedWith | None:
+    """What a training was started with; None where it was not started, or by an earlier version."""
     if folder.checkpoint.is_file():
         return trained_with(read_facts(folder.checkpoint), folder.checkpoint)
-    return read_model(folder.begun_with, TrainedWith) if folder.is_started and folder.begun_with.is_file() else None
+    return read_model(folder.started_with, TrainedWith) if folder.is_started and folder.started_with.is_file() else None
 
 
-def begun_splits(model: ModelFolder) -> tuple[Split, ...]:
-    """The folds of the dataset when the model was begun; none where that is not known."""
+def started_splits(model: ModelFolder) -> tuple[Split, ...]:
+    """The folds of the dataset when the model was started; none where that is not known."""
     return tuple(map(Split.model_validate, read_json(model.splits))) if model.splits.is_file() else ()
 
 
@@ -78,7 +78,7 @@ def raw_changes(raw: Dataset, origins: Mapping[str, Origin], transforms: Path | 
     return [counted(cases, f"{KINDS[kind]} of {{}}") for kind, cases in differing.items()]
 
 
-def refuse_stale(planned: Plan, configuration: str, fold: int | str, changes: Sequence[str], *, where: Path, is_begun: bool
+def refuse_stale(planned: Plan, configuration: str, fold: int | str, changes: Sequence[str], *, where: Path, is_started: bool
                  ) -> None:
     """A UserError where the raw files are no longer those that the cases were prepared from."""
     if changes:
@@ -86,41 +86,41 @@ def refuse_stale(planned: Plan, configuration: str, fold: int | str, changes: Se
         anew = f"begin anew with {again} --replan and then {_command(planned, configuration, fold)} --restart"
         raise UserError("the dataset was changed since its cases were prepared", where=where,
                         found=f"changed: {'; '.join(changes)}",
-                        do=f"{anew if is_begun else 'prepare them again with ' + again}; or go on with the cases as they "
-                           f"were prepared: {_command(planned, configuration, fold)} --as_begun")
+                        do=f"{anew if is_started else 'prepare them again with ' + again}; or go on with the cases as they "
+                           f"were prepared: {_command(planned, configuration, fold)} --as_started")
 
 
 def refuse_changes(planned: Plan, configuration: str, fold: int | str, folds: Sequence[str], rest: Sequence[str] = ()
                    ) -> None:
-    """A UserError where a training was begun with other `folds`, or where the `rest` is not as it was."""
+    """A UserError where a training was started with other `folds`, or where the `rest` is not as it was."""
     if folds or rest:
         command = _command(planned, configuration, fold)
-        restore = ("put back what it was begun with (files: put them back and run "
+        restore = ("put back what it was started with (files: put them back and run "
                    f"{prepare_command(planned)}; a plan: use the same options)")
-        way_on = restore if rest else f"{command} --as_begun"
-        raise UserError("what this training was begun with has changed since", found="; ".join([*folds, *rest]),
+        way_on = restore if rest else f"{command} --as_started"
+        raise UserError("what this training was started with has changed since", found="; ".join([*folds, *rest]),
                         where=f"{planned.dataset} {configuration} fold {fold}",
-                        do=f"go on with what it was begun with: {way_on}; or begin anew: {command} --restart")
+                        do=f"go on with what it was started with: {way_on}; or begin anew: {command} --restart")
 
 
-def check_one_way(*, restart: bool, as_begun: bool) -> None:
+def check_one_way(*, restart: bool, as_started: bool) -> None:
     """A UserError where both ways on are asked for at once."""
-    if restart and as_begun:
-        raise UserError("--restart begins anew, --as_begun goes on with what was begun", do="give one of them")
+    if restart and as_started:
+        raise UserError("--restart begins anew, --as_started goes on with what was started", do="give one of them")
 
 
-def check_goes_on(job: FoldJob, begun: TrainedWith | None) -> None:
-    """A UserError where a training would go on with something else than it was begun with. Its budget may be another one,
+def check_goes_on(job: FoldJob, started: TrainedWith | None) -> None:
+    """A UserError where a training would go on with something else than it was started with. Its budget may be another one,
     if the plan of its model has that (`adopt_plan`).
     """
-    if begun is None:
+    if started is None:
         return
-    known = begun.plan.configurations[begun.configuration]
+    known = started.plan.configurations[started.configuration]
     schedule = known.schedule.model_copy(update={"budget_seconds": job.planned_seconds})
-    plan = {"configurations": {begun.configuration: known.model_copy(update={"schedule": schedule})}}
-    begun, now = begun.model_copy(update={"plan": begun.plan.model_copy(update=plan)}), job.trained_with
-    folds = begun.changes_of_folds(now.training, now.validation)
-    refuse_changes(job.plan, job.name, job.fold, folds, [change for change in begun.changes(now) if change not in folds])
+    plan = {"configurations": {started.configuration: known.model_copy(update={"schedule": schedule})}}
+    started, now = started.model_copy(update={"plan": started.plan.model_copy(update=plan)}), job.trained_with
+    folds = started.changes_of_folds(now.training, now.validation)
+    refuse_changes(job.plan, job.name, job.fold, folds, [change for change in started.changes(now) if change not in folds])
 
 
 def prepare_command(planned: Plan) -> str:

@@ -14,7 +14,7 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import begun_with, check_goes_on, check_one_way
+from autoseg.training.inputs import check_goes_on, check_one_way, started_with
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
@@ -70,10 +70,10 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
 def check_others(workspace: Workspace, planned: Plan, configuration: str, restarted: Collection[Path] = ()) -> None:
     """All folds of a model share a plan: a UserError where folds were started with another one.
 
-    Those that are `restarted` do not count, nor one that is begun now.
+    Those that are `restarted` do not count, nor one that is started now.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
-    others = [f"fold {fold.name}" for fold in model.begun_folds() if fold.path not in restarted]
+    others = [f"fold {fold.name}" for fold in model.reserved_folds() if fold.path not in restarted]
     if others and model.has_plan and (fields := differing_fields(model.read_plan(), planned, configuration)):
         raise UserError("folds of this model were started with another plan", where=model.plan,
                         found=", ".join(others),
@@ -82,22 +82,22 @@ def check_others(workspace: Workspace, planned: Plan, configuration: str, restar
 
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
-             *, seed: int = 0, restart: bool = False, as_begun: bool = False, save_probabilities: bool = False,
+             *, seed: int = 0, restart: bool = False, as_started: bool = False, save_probabilities: bool = False,
              on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> FoldResult:
     """Train and validate one fold, resume it, or read its result if it is finished.
 
-    Raises UserError where the plan, the folds or the data are no longer what the training was begun with; `as_begun` goes on
-    with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases are written
-    too. Of a finished fold masks and probabilities that are missing are made again.
-    Several processes that have joined (`training.distributed`) train together; all of them have the result.
+    Raises UserError where the plan, the folds or the data are no longer what the training was started with; `as_started`
+    goes on with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases
+    are written too. Of a finished fold masks and probabilities that are missing are made again. Several processes that
+    have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
-    check_one_way(restart=restart, as_begun=as_begun)
+    check_one_way(restart=restart, as_started=as_started)
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
     if folder.is_finished and not restart:
-        if not as_begun:
+        if not as_started:
             check_finished(workspace, planned, configuration, fold)
         logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
         result = read_model(folder.result, FoldResult)
@@ -113,9 +113,9 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     runtime = replace(runtime, deterministic=planned.configurations[configuration].schedule.deterministic)
     with locked(folder.path) if is_first() else nullcontext(), runtime.repeatable():
         with first_goes_first():
-            job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart, as_begun=as_begun)
+            job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart, as_started=as_started)
         if not restart:
-            check_goes_on(job, begun_with(folder))
+            check_goes_on(job, started_with(folder))
         # From here on files are removed and written: all checks have passed.
         if is_first():
             _start(workspace, job, restart)
@@ -140,7 +140,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)
-        check_goes_on(job, begun_with(folder))
+        check_goes_on(job, started_with(folder))
         _start(workspace, job, restart=False)
         if not weights.is_file():
             _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
@@ -155,7 +155,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
 def adopt_plan(workspace: Workspace, planned: Plan, configuration: str) -> Path:
     """Write the plan of a model whose folds were paused, so that they continue with another budget; its file.
 
-    Raises UserError where the plan differs in more than the budget, or where a fold has begun to decay: its end is
+    Raises UserError where the plan differs in more than the budget, or where a fold has started to decay: its end is
     fixed.
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
@@ -200,7 +200,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
 def _complete(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
               save_probabilities: bool) -> None:
     """Make again what is missing of a finished fold's validation: masks and, where they are asked for, probabilities."""
-    job, _ = assemble(workspace, planned, configuration, fold, as_begun=True)
+    job, _ = assemble(workspace, planned, configuration, fold, as_started=True)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_model(job.folder.schedule, ResolvedSchedule)
@@ -208,7 +208,7 @@ def _complete(workspace: Workspace, planned: Plan, configuration: str, fold: int
 
 
 def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
-    """Write what the training is begun with, first of all. Folds that begin at the same time wait for each other here, so
+    """Write what the training is started with, first of all. Folds that begin at the same time wait for each other here, so
     that all of them see by which plan the first of them began.
     """
     model = workspace.model(job.plan.dataset, job.plan.planner, job.name)
@@ -217,10 +217,10 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
         check_others(workspace, job.plan, job.name, mine)
         if restart:
             job.folder.clear()
-        if not model.splits.is_file() or not [fold for fold in model.begun_folds() if fold.path != job.folder.path]:
+        if not model.splits.is_file() or not [fold for fold in model.reserved_folds() if fold.path != job.folder.path]:
             write_json(model.splits, [split.model_dump(mode="json") for split in job.splits])
         write_json(model.plan, job.plan)
-        write_json(job.folder.begun_with, job.trained_with)
+        write_json(job.folder.started_with, job.trained_with)
     if job.encoder is not None:
         write_json(job.folder.encoder, job.encoder)
 

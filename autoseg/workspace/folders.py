@@ -35,9 +35,9 @@ class FoldFolder:
         return self.path / "state.pt"
 
     @property
-    def begun_with(self) -> Path:
-        """The plan, the cases and the folds that this training was begun with; the first file that it writes."""
-        return self.path / "begun_with.json"
+    def started_with(self) -> Path:
+        """The plan, the cases and the folds that this training was started with; the first file that it writes."""
+        return self.path / "started_with.json"
 
     @property
     def schedule(self) -> Path:
@@ -179,7 +179,7 @@ class ModelFolder:
 
     @property
     def splits(self) -> Path:
-        """The folds of the dataset as they were when the first fold of this model was begun."""
+        """The folds of the dataset as they were when the first fold of this model was started."""
         return self.path / "splits.json"
 
     @property
@@ -202,11 +202,9 @@ class ModelFolder:
         """The folds of which a training has left anything."""
         return tuple(fold for fold in self.all_folds() if fold.is_started)
 
-    def begun_folds(self) -> tuple[FoldFolder, ...]:
-        """The folds that were started, and those that are about to be: of these there is nothing yet but what they are begun
-        with.
-        """
-        return tuple(fold for fold in self.all_folds() if fold.is_started or fold.begun_with.is_file())
+    def reserved_folds(self) -> tuple[FoldFolder, ...]:
+        """The folds that were started, and those that are about to be, of which only `started_with` is written."""
+        return tuple(fold for fold in self.all_folds() if fold.is_started or fold.started_with.is_file())
 
     @property
     def folds(self) -> tuple[str, ...]:

@@ -27,10 +27,10 @@ def two_machines():
 
 
 def work(item: int, folder: Path) -> int:
-    """Say that the item is begun, take a moment, say that it is done; item 9 fails."""
+    """Say that the item is started, take a moment, say that it is done; item 9 fails."""
     import ray
 
-    (folder / f"begun_{item}_{time.time_ns()}").write_text(ray.get_runtime_context().get_node_id())
+    (folder / f"started_{item}_{time.time_ns()}").write_text(ray.get_runtime_context().get_node_id())
     if item == 9:
         raise UserError("this item is bad")
     time.sleep(3)
@@ -38,8 +38,8 @@ def work(item: int, folder: Path) -> int:
     return item * 10
 
 
-def begun_on(folder: Path) -> dict[str, set[int]]:
+def started_on(folder: Path) -> dict[str, set[int]]:
     items: dict[str, set[int]] = {}
-    for file in folder.glob("begun_*"):
+    for file in folder.glob("started_*"):
         items.setdefault(file.read_text(), set()).add(int(file.name.split("_")[1]))
     return items

@@ -30,7 +30,7 @@ def test_a_budget_tells_the_time_of_folds_to_come(tmp_path):
     folds = tasks(tmp_path, budget=600.0)
     write_json(folds[0].folder.result, result(0, 0.8))
     trained_for(folds[1], 400.0, 100.0)
-    # 600 - 400 of the one that runs, validation included, and two that have not begun
+    # 600 - 400 of the one that runs, validation included, and two that have not started
     text = Overview(folds).text()
     assert text == "folds 1/4 finished; 3d_fullres fold 1 50 %, Dice 0.750; 23 min 20 s left"
     # on two devices half of that, on ten what the longest takes

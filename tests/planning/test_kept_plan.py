@@ -1,4 +1,4 @@
-"""A plan is made once: speed is measured, and a new plan could take from a training that was begun what it is trained on."""
+"""A plan is made once: speed is measured, and a new plan could replace the cases of a training that was started."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def begin(workspace, spacing_mm) -> None:
     write_json(model.fold(0).schedule, {})
 
 
-def test_a_new_plan_does_not_take_the_cases_of_a_model_that_was_begun(workspace, machine):
+def test_a_new_plan_does_not_take_the_cases_of_a_model_that_was_started(workspace, machine):
     plan(workspace)
     before = read_json(workspace.plan(DATASET, "budgeted"))
     begin(workspace, (9.0, 9.0, 9.0))

@@ -19,7 +19,7 @@ NAME = "3d_fullres"
 CASES = {"a": {"image": "1", "label": "2", "raw": "3"}, "b": {"image": "4", "label": "5", "raw": "6"}}
 
 
-def begun(**changes) -> TrainedWith:
+def started(**changes) -> TrainedWith:
     return TrainedWith(**{"plan": small_plan(), "training": ("a",), "validation": ("b",), "cases": CASES, **changes})
 
 
@@ -35,7 +35,7 @@ def begun(**changes) -> TrainedWith:
     ({"cases": {"a": {**CASES["a"], "image": "7"}}}, ["images of 1 case (a)"]),
 ])
 def test_every_change_is_named(changes, said):
-    assert begun().changes(begun(**changes)) == said
+    assert started().changes(started(**changes)) == said
 
 
 @pytest.mark.parametrize(("before", "now", "is_same"), [
@@ -47,23 +47,23 @@ def test_images_that_are_turned_otherwise_are_another_plan(before, now, is_same)
 
 
 def test_what_is_only_foreseen_is_no_change():
-    assert begun().changes(begun(plan=small_plan(step_seconds=3.0, views=2.0))) == []
+    assert started().changes(started(plan=small_plan(step_seconds=3.0, views=2.0))) == []
 
 
 def test_a_schedule_that_differs_is_named_by_its_key():
     plan = small_plan()
     known = plan.configurations[NAME]
     other = known.model_copy(update={"schedule": known.schedule.model_copy(update={"learning_rate": 0.5})})
-    assert begun().changes(begun(plan=plan.model_copy(update={"configurations": {NAME: other}}))) == [
+    assert started().changes(started(plan=plan.model_copy(update={"configurations": {NAME: other}}))) == [
         "the plan (schedule.learning_rate)"]
 
 
 def test_it_survives_the_header_of_weights(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
-    save_weights(path, {}, {KEY: begun().model_dump(mode="json")})
+    save_weights(path, {}, {KEY: started().model_dump(mode="json")})
     from autoseg.workspace.checkpoint import read_facts
 
-    assert trained_with(read_facts(path), path) == begun()
+    assert trained_with(read_facts(path), path) == started()
 
 
 def weights(path: Path, trained: TrainedWith | None) -> Path:
@@ -76,7 +76,7 @@ def weights(path: Path, trained: TrainedWith | None) -> Path:
 @pytest.mark.parametrize(("plan", "said"), [
     (small_plan(spacing_mm=(2.0, 2.0, 2.0)), "different: spacing_mm"), (small_plan(mirror_axes=(0, 1)), "mirror_axes")])
 def test_weights_are_not_used_with_another_plan_although_they_fit_it(tmp_path, plan, said):
-    path = weights(tmp_path / "checkpoint.safetensors", begun())
+    path = weights(tmp_path / "checkpoint.safetensors", started())
     with pytest.raises(UserError, match=rf"trained by another plan.*{said}"):
         load_model(plan, plan.configurations[NAME], path, CPU)
     load_model(small_plan(), small_plan().configurations[NAME], path, CPU)
@@ -89,7 +89,7 @@ def test_weights_of_an_earlier_version_are_believed(tmp_path):
 
 
 def test_folds_of_different_data_do_not_predict_together():
-    corrected = begun(cases={"a": {"image": "1", "label": "7", "raw": "8"}})
+    corrected = started(cases={"a": {"image": "1", "label": "7", "raw": "8"}})
     with pytest.raises(UserError, match=r"different data.*fold 0 and fold 2 differ in labels of 1 case \(a\).*-f"):
-        check_same_data({"0": begun(), "1": None, "2": corrected}, Path("model"))
-    assert different_data({"0": begun(), "1": begun(training=("b",), validation=("a",)), "2": None}) == ""
+        check_same_data({"0": started(), "1": None, "2": corrected}, Path("model"))
+    assert different_data({"0": started(), "1": started(training=("b",), validation=("a",)), "2": None}) == ""

@@ -1,4 +1,4 @@
-"""A workspace as two finished folds, one in training and one that is not begun leave it, with names that mean harm."""
+"""A workspace as two finished folds, one in training and one that is not started leave it, with names that mean harm."""
 
 from pathlib import Path
 

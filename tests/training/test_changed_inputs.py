@@ -1,4 +1,4 @@
-"""A dataset that changes after a training was begun: what changed is named with both ways on, and each of them works."""
+"""A dataset that changes after a training was started: what changed is named with both ways on, and each of them works."""
 
 import logging
 import os
@@ -103,7 +103,7 @@ def test_labels_corrected_since_other_folds_were_trained_are_named(workspace, tr
     train(workspace)
     correct_labels(workspace, "ball_00", "ball_03")
     with pytest.raises(UserError, match=r"since its cases were prepared.*labels of 2 cases \(ball_00, ball_03\).*"
-                                        r"autoseg_plan_and_preprocess.*--as_begun"):
+                                        r"autoseg_plan_and_preprocess.*--as_started"):
         train(workspace, 1)
     assert len(trainings.trained_on) == 1
 
@@ -131,13 +131,13 @@ def test_other_labels_in_dataset_json_are_not_prepared_but_named(workspace):
 
 def test_cases_may_be_used_as_they_were_prepared(workspace, trainings):
     correct_labels(workspace, "ball_00")
-    train(workspace, as_begun=True)
+    train(workspace, as_started=True)
     assert len(trainings.trained_on) == 1
 
 
 def test_one_way_on_is_taken(workspace):
     with pytest.raises(UserError, match="give one of them"):
-        train(workspace, restart=True, as_begun=True)
+        train(workspace, restart=True, as_started=True)
 
 
 def test_files_that_were_only_touched_are_the_same(workspace):
@@ -150,15 +150,15 @@ def test_a_stopped_training_does_not_go_on_with_other_labels(workspace, training
     stop(workspace, trainings)
     correct_labels(workspace, "ball_01")
     prepare(workspace)
-    for options in ({}, {"as_begun": True}):
-        with pytest.raises(UserError, match=r"begun with has changed.*labels of 1 case \(ball_01\).*put them back"
+    for options in ({}, {"as_started": True}):
+        with pytest.raises(UserError, match=r"started with has changed.*labels of 1 case \(ball_01\).*put them back"
                                             r".*--restart"):
             train(workspace, **options)
     train(workspace, restart=True)
     assert len(trainings.trained_on) == 2
 
 
-def test_the_way_back_to_what_it_was_begun_with(workspace, trainings):
+def test_the_way_back_to_what_it_was_started_with(workspace, trainings):
     stop(workspace, trainings)
     for _ in range(2):  # exchanged, and exchanged again
         correct_labels(workspace, "ball_01")
@@ -188,23 +188,23 @@ def test_cases_that_were_added_are_named_and_may_wait(workspace, trainings, fini
         stop(workspace, trainings)
     add_case(workspace)
     prepare(workspace)
-    with pytest.raises(UserError, match=r"1 case \(ball_99\) added.*--as_begun.*--restart"):
+    with pytest.raises(UserError, match=r"1 case \(ball_99\) added.*--as_started.*--restart"):
         train(workspace)
-    result = train(workspace, as_begun=True)
+    result = train(workspace, as_started=True)
     assert result == before if finished else trainings.trained_on[0] == trainings.trained_on[1]
-    train(workspace, 1, as_begun=True)
+    train(workspace, 1, as_started=True)
     assert "ball_99" not in {*trainings.trained_on[-1]}
     train(workspace, restart=True)
     assert "ball_99" in {*trainings.trained_on[-1], *(case.name for case in train(workspace).scores.cases)}
 
 
-def test_splits_that_were_edited_after_a_training_was_begun_are_named(workspace):
+def test_splits_that_were_edited_after_a_training_was_started_are_named(workspace):
     train(workspace)
     splits = read_json(workspace.splits(DATASET))
     write_json(workspace.splits(DATASET), [splits[1], splits[0], *splits[2:]])
-    with pytest.raises(UserError, match=r"folds were changed: 2 cases .* moved.*--as_begun.*--restart"):
+    with pytest.raises(UserError, match=r"folds were changed: 2 cases .* moved.*--as_started.*--restart"):
         train(workspace)
-    assert train(workspace, as_begun=True).fold == 0
+    assert train(workspace, as_started=True).fold == 0
 
 
 def test_a_finished_fold_needs_neither_raw_nor_prepared_cases(workspace):
