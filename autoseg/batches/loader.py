@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from autoseg.base.ranks import ranks
-from autoseg.batches.augment import augment, build_augmentation
+from autoseg.batches.augment import UNKNOWN, ChannelTraits, augment, build_appearance, build_augmentation
 from autoseg.batches.batch import Batch
 from autoseg.batches.input_dropout import drop_inputs
 from autoseg.batches.sample import PatchSampler
@@ -26,11 +26,11 @@ _Drawn = tuple[Batch, Mapping[str, Any]]  # a batch, and the state of the sample
 
 
 def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
-                 device: torch.device | str, layout: Layout = NO_CONDITIONS, zero_outside: tuple[int, ...] = ()
+                 device: torch.device | str, layout: Layout = NO_CONDITIONS, traits: ChannelTraits = UNKNOWN
                  ) -> "BatchStream":
     """Augmented batches of a configuration on `device`, with its input dropout; `layout` is of the conditions.
 
-    `zero_outside` are the channels whose voxels outside the patient stay 0.
+    `traits` are those of its channels.
 
     For batches without any change give a configuration whose `augmentation` is `Part(name="none")` and whose
     `input_dropout` is `InputDropout()`. Where several processes train together, each gets its part of the batch that one
@@ -38,13 +38,17 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
     """
     part = ranks()
     input_dropout = configuration.input_dropout
-    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device, zero_outside)
+    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device, traits)
+    appearance = build_appearance(configuration, labels, device, traits)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
-        whole = drop_inputs(augment(batch, augmentation, generator), input_dropout, generator, layout)
+        batch = augment(batch, augmentation, generator)
+        for change_contrast in appearance:
+            batch = change_contrast(batch, generator)
+        whole = drop_inputs(batch, input_dropout, generator, layout)
         return whole if part.n == 1 else whole.part(part.rank, part.n)
 
     return BatchStream(sampler, change, generator, torch.device(device), prefetch=0 if store.resident else _PREFETCH)

@@ -1,6 +1,7 @@
 """autoseg_train: one fold of one configuration, or several."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--memory", type=common.memory, metavar="SIZE", help="make a new plan for this memory: 8G")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                          help="change a value of the plan: schedule.iterations=5000; may be repeated")
+    command.add_argument("--appearance", nargs="+", default=[], metavar="NAME",
+                         help="gin (random contrast: for images of another modality), histogram (bent grey values and a bias "
+                              "field: of another scanner), or both")
+    command.add_argument("--allow-gin-on-ct", action="store_true",
+                         help="with gin: also on channels in Hounsfield units, which then mean nothing to the model")
     command.add_argument("--plan", metavar="FILE", help="use this plan file, not the planner's; --set changes it")
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
     common.add_deterministic(command)
@@ -65,6 +71,7 @@ def _train(options: argparse.Namespace, device: str) -> int:
 
     workspace = Workspace.open(options.home)
     _complete(options, workspace)
+    options.changes += _appearance(options)
     folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
     if ranks().n == 1 and (len(folds) > 1 or options.cluster or options.devices):
         return _train_folds(options, device, folds, workspace)
@@ -125,6 +132,17 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
     outcomes.sort(key=lambda outcome: tasks.index(outcome.task))
     print(fold_table(outcomes))
     return common.list_faults(failures(outcomes))
+
+
+def _appearance(options: argparse.Namespace) -> list[str]:
+    """What `--appearance` changes in the plan, as `--set` writes it."""
+    from autoseg.base.errors import UserError
+
+    if options.allow_gin_on_ct and "gin" not in options.appearance:
+        raise UserError("--allow-gin-on-ct says nothing without gin", do="add --appearance gin")
+    parts = [{"name": name, "options": {"allow_on_ct": True} if name == "gin" and options.allow_gin_on_ct else {}}
+             for name in options.appearance]
+    return [f"appearance={json.dumps(parts)}"] if parts else []
 
 
 def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") -> "Plan":

@@ -2,13 +2,14 @@
 
 from autoseg.base.errors import UserError
 from autoseg.base.parts import check_part
-from autoseg.batches.augment import AUGMENTATIONS
+from autoseg.batches.augment import AUGMENTATIONS, build_appearance
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.losses import LOSSES
 from autoseg.nn.networks import NETWORKS
 from autoseg.planning.store import configuration_of
 from autoseg.training.optimizers import OPTIMIZERS
+from autoseg.training.tasks.segmentation import channel_traits
 from planners.registry import Registry
 from planners.schema.base import Part
 from planners.schema.plan import Configuration, Plan
@@ -23,12 +24,15 @@ def check_plan(plan: Plan, name: str) -> None:
                         found="; ".join(faults), do="correct the plan, or what --set changes in it")
     for registry, part in _parts(configuration):
         check_part(registry, part, f"{plan.dataset} {name}")
+    # Each of them knows which channels it may change.
+    build_appearance(configuration, plan.labels, "cpu", channel_traits(configuration.normalizers))
 
 
 def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
     """What training will build. Normalisers are not among them: cases are normalised already."""
     return ((FUSIONS, configuration.fusion), (NETWORKS, configuration.network), (LOSSES, configuration.loss),
             (CONDITIONERS, configuration.conditioning), (AUGMENTATIONS, configuration.augmentation),
+            *((AUGMENTATIONS, part) for part in configuration.appearance),
             (OPTIMIZERS, configuration.schedule.optimizer))
 
 

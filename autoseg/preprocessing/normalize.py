@@ -45,11 +45,13 @@ class NormalizerContext:
 class NormalizerTraits(Frozen):
     """`near_one`: values lie near one, so that what is stored may be rounded to multiples of STEP: half of the bytes, and
     a quarter of the difference that is promised at most (docs/decisions/0015). Others are resampled and stored as wide.
-    `zero_outside`: what is 0 outside the patient stays 0, so that augmentation leaves it so.
+    `zero_outside`: what is 0 outside the patient stays 0, so that augmentation leaves it so. `absolute_unit`: equal values
+    mean the same in all cases, as Hounsfield units do.
     """
 
     near_one: bool = False
     zero_outside: bool = False
+    absolute_unit: bool = False
 
 
 NormalizerFactory = Callable[[Any, NormalizerContext], Normalizer]
@@ -78,6 +80,11 @@ def zero_outside_channels(parts: Sequence[Part]) -> tuple[int, ...]:
     return tuple(number for number, part in enumerate(parts) if NORMALIZERS.traits(part.name).zero_outside)
 
 
+def absolute_unit_channels(parts: Sequence[Part]) -> tuple[int, ...]:
+    """The channels whose normalised values mean the same in all cases."""
+    return tuple(number for number, part in enumerate(parts) if NORMALIZERS.traits(part.name).absolute_unit)
+
+
 def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
     """Round, in place, each channel whose normaliser leaves values near one to multiples of STEP; others stay."""
     for channel_DHW, part in zip(image_CDHW, parts, strict=True):
@@ -93,7 +100,7 @@ def without_options(normalizer: Normalizer) -> NormalizerFactory:
     return lambda options, context: normalizer
 
 
-@NORMALIZERS.register("ct", near_one=True)
+@NORMALIZERS.register("ct", near_one=True, absolute_unit=True)
 def ct(options: NoOptions, context: NormalizerContext) -> Normalizer:
     """Clip to the 0.5 and 99.5 percentile of the dataset's foreground, then z-score with its mean and deviation.
 

@@ -228,7 +228,8 @@ def _validation_patches(job: FoldJob, task: Task, runtime: Runtime) -> BatchStre
     """Patches of the validation cases, sampled as in training and not augmented; None where there are no such cases."""
     if not job.validation:
         return None
-    plain = job.configuration.model_copy(update={"augmentation": UNAUGMENTED, "input_dropout": InputDropout()})
+    plain = job.configuration.model_copy(
+        update={"augmentation": UNAUGMENTED, "appearance": (), "input_dropout": InputDropout()})
     store = _store(job, job.validation, runtime, _resident_bytes(runtime) // 2)
     return task.batches(store, plain, job.seed + 2, runtime.device, job.layout)
 

@@ -103,6 +103,7 @@ class Configuration(Frozen):
     conditioning: Part = Part(name="none")
     input_dropout: InputDropout = InputDropout()
     augmentation: Part
+    appearance: tuple[Part, ...] = ()  # augmentations of intensity alone that follow `augmentation`, such as gin
     loss: Part = Part(name="dice_ce")
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network starts with; empty: all equal
     schedule: Schedule
@@ -157,8 +158,9 @@ def _renewed(data: dict[str, Any]) -> dict[str, Any]:
     network = network.model_dump() if isinstance(network, Part) else network
     architecture = architecture.model_dump() if isinstance(architecture, Frozen) else architecture
     former = {"plain_unet": "plain", "residual_unet": "residual"}
-    if isinstance(network, dict) and isinstance(architecture, dict) and network.get("name") in former:
-        data["architecture"] = {**architecture, "encoder": former[network["name"]]}
+    name = network.get("name") if isinstance(network, dict) else None
+    if isinstance(name, str) and name in former and isinstance(network, dict) and isinstance(architecture, dict):
+        data["architecture"] = {**architecture, "encoder": former[name]}
         data["network"] = {**network, "name": "unet"}
     return data
 

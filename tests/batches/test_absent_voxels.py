@@ -12,7 +12,7 @@ from autoseg.batches.sample import PatchSampler
 from autoseg.batches.store import store_cases
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
-from batch_phantoms import LABELS, Lazy, make_batch, make_case, make_configuration, seeded
+from batch_phantoms import LABELS, Lazy, busy, make_batch, make_case, make_configuration, seeded
 from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from tests_support import SPHERES, small_plan, sphere_case
@@ -80,10 +80,10 @@ def test_what_an_absent_voxel_or_a_missing_channel_holds_is_not_read(limit_bytes
 @pytest.mark.parametrize("patch", [(12, 10, 14), (4, 20, 18), (20, 16)])
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_absent_voxels_move_with_the_image(name, patch):
-    busy = {} if name == "none" else {"p_rotation": 0.5, "p_scaling": 0.5, "p_elastic": 0.5}
-    probabilities = [key for key in dict(AUGMENTATIONS.options(name, {})) if key.startswith("p_") and key != "p_mirror"]
+    probabilities = [key for key in dict(AUGMENTATIONS.options(name, {})) if key.startswith("p") and key[1:2] in ("", "_")
+                     and key != "p_mirror"]
     still = dict.fromkeys(probabilities, 0.0)
-    configuration = make_configuration(patch, augmentation=name, options={**still, **busy}, channels=2)
+    configuration = make_configuration(patch, augmentation=name, options={**still, **busy(name)}, channels=2)
     augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu")
     batch = make_batch(augmentation.initial_patch, n_samples=6, channels=2)
     absent = batch.image_BCDHW > 0.6
@@ -130,8 +130,7 @@ def test_channels_are_images_then_the_names_of_an_earlier_prediction():
 
 def trained_on(value, augmentation):
     """Loss and gradients of a step on a case of three channels, with `value` where a channel is absent or missing."""
-    options = {} if augmentation == "none" else {"p_rotation": 0.7, "p_scaling": 0.7, "p_elastic": 0.7}
-    plan = small_plan(n_channels=3, augmentation=Part(name=augmentation, options=options))
+    plan = small_plan(n_channels=3, augmentation=Part(name=augmentation, options=busy(augmentation, 0.7)))
     (configuration,) = plan.configurations.values()
     ball = sphere_case("case", 0)
     image = np.repeat(ball.image_CDHW, 3, axis=0)

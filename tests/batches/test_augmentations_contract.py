@@ -4,20 +4,17 @@ import pytest
 import torch
 
 from autoseg.batches.augment import AUGMENTATIONS, build_augmentation
-from autoseg.preprocessing.normalize import zero_outside_channels
-from batch_phantoms import LABELS, make_batch, make_configuration, seeded
+from autoseg.training.tasks.segmentation import channel_traits
+from batch_phantoms import LABELS, busy, make_batch, make_configuration, seeded
 from planners.schema.base import Part
 
 PATCHES = [(12, 10, 14), (4, 20, 18), (20, 16)]  # isotropic, anisotropic (dummy 2D), 2D
-# Every transform of every part, far more often than by default.
-BUSY = {"p_rotation": 0.5, "p_scaling": 0.5, "p_elastic": 0.5}
 
 each = pytest.mark.parametrize(("name", "patch"), [(n, p) for n in AUGMENTATIONS.names() for p in PATCHES])
 
 
 def built(name, patch, *, channels=2, previous=""):
-    options = {} if name == "none" else BUSY
-    configuration = make_configuration(patch, augmentation=name, options=options, channels=channels, previous=previous)
+    configuration = make_configuration(patch, augmentation=name, options=busy(name), channels=channels, previous=previous)
     return build_augmentation(configuration.augmentation, configuration, LABELS, "cpu")
 
 
@@ -96,7 +93,7 @@ def test_outside_the_patient_channels_that_were_normalised_within_it_stay_zero(n
     options = {"p_noise": 1, "p_blur": 1, "p_contrast": 1, "p_gamma": 1, "p_mirror": 0, "p_rotation": 0, "p_scaling": 0}
     configuration = make_configuration((10, 10, 10), augmentation="nnunet", options=options, normalizer=normalizer)
     augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu",
-                                      zero_outside_channels(configuration.normalizers))
+                                      channel_traits(configuration.normalizers))
     batch = make_batch((10, 10, 10))
     batch.image_BCDHW[..., :5] = 0
     result = augmentation(batch, seeded()).image_BCDHW

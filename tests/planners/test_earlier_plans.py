@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from planners.schema.base import Part
 from planners.schema.override import override
-from planners.schema.plan import Plan
+from planners.schema.plan import Configuration, Plan
 
 # Written by version 0.1, before architectures had a type of their own: a `budgeted` and a `resenc_m` plan, each with one
 # configuration.
@@ -41,6 +42,12 @@ def test_a_network_of_a_plug_in_keeps_its_name():
     configuration = configuration_of({**PLAIN, "configurations": {name: own}})
     assert configuration.network == Part(name="squeezing_unet", options={"reduction": 2})
     assert configuration.architecture.encoder == "plain"
+
+
+def test_a_network_whose_name_is_no_text_is_a_wrong_value():
+    data = configuration_of(RESIDUAL).model_dump(mode="json")
+    with pytest.raises(ValidationError, match="network"):
+        Configuration.model_validate({**data, "network": {"name": {}, "options": {}}})
 
 
 def test_a_former_name_of_a_network_still_chooses_the_encoder():

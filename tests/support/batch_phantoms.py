@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from autoseg.batches.augment import AUGMENTATIONS
 from autoseg.batches.batch import Batch
 from autoseg.datasets.case import PreparedCase
 from autoseg.grids.geometry import Geometry
@@ -72,6 +73,11 @@ def make_batch(patch, *, n_samples=2, channels=1, previous=0, seed=0) -> Batch:
     image = smooth + 0.1 * torch.randn(smooth.shape, generator=generator)
     image[:, channels:] = (smooth[:, channels:] > 0.5).float()
     return Batch(image, label, torch.ones(n_samples, channels, dtype=torch.bool))
+
+
+def busy(name, p=0.5) -> dict[str, float]:
+    """Options of an augmentation: what moves voxels moves them far more often than by default."""
+    return {key: p for key in ("p_rotation", "p_scaling", "p_elastic") if key in dict(AUGMENTATIONS.options(name, {}))}
 
 
 def seeded(seed=0) -> torch.Generator:

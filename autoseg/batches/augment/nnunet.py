@@ -10,6 +10,7 @@ from autoseg.batches.augment.masks import change_rows, choose_rows, draw_factor,
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval
 from autoseg.batches.augment.spatial import Spatial, is_dummy_2d
+from autoseg.batches.augment.zero_outside import outside_mask, zero_there
 from autoseg.batches.batch import Batch, padding_label
 from planners.schema.base import Frozen
 from planners.schema.plan import Probability
@@ -62,7 +63,7 @@ class Nnunet:
         self._exclusive = not labels.has_regions
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
-        self._masked = list(context.zero_outside)
+        self._masked = list(context.traits.zero_outside)
         self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(patch) else 1.0
                                              for axis in range(len(patch))])
         self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels))
@@ -81,8 +82,7 @@ class Nnunet:
         self._gamma(image, self._options.p_gamma_inverted, True, generator)
         self._gamma(image, self._options.p_gamma, False, generator)
         if outside is not None:
-            for channel in self._masked:
-                image[:, channel].masked_fill_(outside, 0.0)
+            zero_there(image, self._masked, outside)
         batch = self._mirror(batch, generator)
         if self._channels.n_previous:
             corrupt(image[:, self._channels.previous], self._options.cascade, generator, exclusive=self._exclusive)
@@ -121,11 +121,3 @@ class Nnunet:
         rows = self._rows(image, p, generator)
         gamma = draw_factor(self._options.gamma, len(rows), generator)
         change_rows(image, rows, lambda x: change_gamma(x, gamma, inverted=inverted))
-
-
-def outside_mask(image_BCDHW: torch.Tensor) -> torch.Tensor:
-    """Voxels (B, *space) outside the patient, of channels that were normalised within it.
-
-    Preprocessing leaves exact zeros there, up to the ringing of the resampling.
-    """
-    return (image_BCDHW.abs() < 1e-3).all(1)

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Protocol
 import torch
 from pydantic import AfterValidator, Field
 
+from autoseg.base.errors import UserError
 from autoseg.batches.batch import Batch
-from planners.registry import NoTraits, Registry
-from planners.schema.base import Part
+from planners.registry import Registry
+from planners.schema.base import Frozen, Part
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
 
@@ -29,25 +30,44 @@ class Augmentation(Protocol):
 
 
 @dataclass(frozen=True)
-class AugmentationContext:
-    """What an augmentation is made for. Batches lie on `device`.
+class ChannelTraits:
+    """What is known of normalised channels, as their numbers.
 
-    `zero_outside` are the channels whose voxels outside the patient are 0 and have to stay so.
+    `zero_outside`: voxels outside the patient are 0 and have to stay so. `absolute_unit`: equal values mean the same in all
+    cases, as Hounsfield units do.
     """
+
+    zero_outside: tuple[int, ...] = ()
+    absolute_unit: tuple[int, ...] = ()
+
+
+UNKNOWN = ChannelTraits()
+
+
+@dataclass(frozen=True)
+class AugmentationContext:
+    """What an augmentation is made for. Batches lie on `device`."""
 
     configuration: Configuration
     labels: LabelSpec
     device: torch.device
-    zero_outside: tuple[int, ...] = ()
+    traits: ChannelTraits = UNKNOWN
 
 
-AUGMENTATIONS: Registry[Callable[[Any, AugmentationContext], Augmentation], NoTraits] = Registry("augmentation", NoTraits)
+class AugmentationTraits(Frozen):
+    """`moves`: it may move voxels. What only changes intensities may follow another one, as an `appearance`."""
+
+    moves: bool = True
+
+
+AUGMENTATIONS: Registry[Callable[[Any, AugmentationContext], Augmentation], AugmentationTraits] = Registry(
+    "augmentation", AugmentationTraits)
 
 
 def build_augmentation(part: Part, configuration: Configuration, labels: LabelSpec, device: torch.device | str,
-                       zero_outside: tuple[int, ...] = ()) -> Augmentation:
-    """The augmentation that a part names, for one configuration; `zero_outside` as in `AugmentationContext`."""
-    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device), zero_outside))
+                       traits: ChannelTraits = UNKNOWN) -> Augmentation:
+    """The augmentation that a part names, for one configuration, whose channels have `traits`."""
+    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device), traits))
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -58,3 +78,17 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
 
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 PositiveInterval = Annotated[tuple[Annotated[float, Field(gt=0)], float], AfterValidator(_ordered)]
+
+
+def build_appearance(configuration: Configuration, labels: LabelSpec, device: torch.device | str,
+                     traits: ChannelTraits = UNKNOWN) -> list[Augmentation]:
+    """The changes of intensity that a configuration adds to its augmentation, in their order.
+
+    Raises UserError for a part that moves the image: it would need a larger patch.
+    """
+    for part in configuration.appearance:
+        if AUGMENTATIONS.entry(part.name).traits.moves:
+            known = [name for name in AUGMENTATIONS.names() if not AUGMENTATIONS.traits(name).moves]
+            raise UserError("an appearance changes intensities alone", where="appearance", found=part.name,
+                            expected=" or ".join(known))
+    return [build_augmentation(part, configuration, labels, device, traits) for part in configuration.appearance]

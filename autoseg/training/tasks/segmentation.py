@@ -1,6 +1,6 @@
 """Segmentation as a task: targets are label maps, outputs are a decoder's logits, the epoch score is the Dice of patches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import nn
 
 from autoseg.base.ranks import total
 from autoseg.base.runtime import Runtime
+from autoseg.batches.augment import ChannelTraits
 from autoseg.batches.batch import Batch
 from autoseg.batches.loader import BatchStream, make_batches
 from autoseg.batches.store import CaseStore
@@ -16,9 +17,10 @@ from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import Model, build_model
 from autoseg.prediction.decision import decide_heads
-from autoseg.preprocessing.normalize import zero_outside_channels
+from autoseg.preprocessing.normalize import absolute_unit_channels, zero_outside_channels
 from autoseg.training.tasks import EpochScore, TaskLoss
 from autoseg.training.watchdog import Watchdog
+from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration, Plan
 
@@ -36,7 +38,7 @@ class Segmentation:
     def batches(self, store: CaseStore, configuration: Configuration, seed: int, device: torch.device,
                 layout: Layout = NO_CONDITIONS) -> BatchStream:
         return make_batches(store, configuration, self.plan.labels, seed, device, layout,
-                            zero_outside_channels(configuration.normalizers))
+                            channel_traits(configuration.normalizers))
 
     def build_loss(self, device: torch.device) -> TaskLoss:
         loss = build_loss(self.plan.labels, self.configuration, device)
@@ -53,6 +55,11 @@ class Segmentation:
     def watch(self) -> Callable[[EpochScore, float], str]:
         watchdog = Watchdog()
         return lambda score, progress: watchdog.warning(score.record["validation_dice"], progress)
+
+
+def channel_traits(normalizers: Sequence[Part]) -> ChannelTraits:
+    """What the augmentation has to know of channels that were normalised so."""
+    return ChannelTraits(zero_outside_channels(normalizers), absolute_unit_channels(normalizers))
 
 
 @torch.inference_mode()
