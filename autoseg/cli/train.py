@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                          help="change a value of the plan: schedule.iterations=5000; may be repeated")
     command.add_argument("--appearance", nargs="+", default=[], metavar="NAME",
-                         help="gin (random contrast: for images of another modality), histogram (bent grey values and a bias "
+                         help="gin (random contrast: for images of another modality), histogram (bent grey values and bias "
                               "field: of another scanner), or both")
     command.add_argument("--allow-gin-on-ct", action="store_true",
                          help="with gin: also on channels in Hounsfield units, which then mean nothing to the model")
