@@ -25,6 +25,8 @@ class Batch:
     conditions: ConditionBatch | None = None
     absent_BCDHW: torch.Tensor | None = None  # bool; None: nowhere
     annotated_BK: torch.Tensor | None = None  # bool; None: all were
+    target_BCDHW: torch.Tensor | None = None  # the image to restore, where a network is trained without labels
+    counted_BCDHW: torch.Tensor | None = None  # bool: the voxels of the target in which the answer counts
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device; copies from pinned memory do not wait."""
@@ -34,7 +36,7 @@ class Batch:
         """Keep the memory of a batch that was made on another stream until this one has used it."""
         conditions = () if self.conditions is None else self.conditions.tensors()
         for tensor in (self.image_BCDHW, self.label_BDHW, self.present_BC, self.absent_BCDHW, self.annotated_BK,
-                       *conditions):
+                       self.target_BCDHW, self.counted_BCDHW, *conditions):
             if tensor is not None:
                 tensor.record_stream(stream)
 
@@ -45,10 +47,13 @@ class Batch:
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """The batch with every tensor changed."""
+        def changed(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else change(tensor)
+
         return Batch(change(self.image_BCDHW), change(self.label_BDHW), change(self.present_BC),
                      conditions=None if self.conditions is None else self.conditions.map(change),
-                     absent_BCDHW=None if self.absent_BCDHW is None else change(self.absent_BCDHW),
-                     annotated_BK=None if self.annotated_BK is None else change(self.annotated_BK))
+                     absent_BCDHW=changed(self.absent_BCDHW), annotated_BK=changed(self.annotated_BK),
+                     target_BCDHW=changed(self.target_BCDHW), counted_BCDHW=changed(self.counted_BCDHW))
 
 
 def padding_label(labels: LabelSpec) -> int:

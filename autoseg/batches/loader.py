@@ -51,7 +51,12 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
         whole = drop_inputs(batch, input_dropout, generator, layout)
         return whole if part.n == 1 else whole.part(part.rank, part.n)
 
-    return BatchStream(sampler, change, generator, torch.device(device), prefetch=0 if store.resident else _PREFETCH)
+    return BatchStream(sampler, change, generator, torch.device(device), prefetch=prefetched(store))
+
+
+def prefetched(store: CaseStore) -> int:
+    """How many batches are worth reading ahead: none from memory."""
+    return 0 if store.resident else _PREFETCH
 
 
 class BatchStream:

@@ -1,0 +1,40 @@
+"""Batches of corrupted images with the whole ones as targets."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from autoseg.batches.augment import augment, build_augmentation
+from autoseg.batches.batch import Batch
+from autoseg.batches.corrupt.registry import CORRUPTIONS
+from autoseg.batches.loader import BatchStream, prefetched
+from autoseg.batches.sample import PatchSampler
+from autoseg.batches.store import CaseStore
+from planners.schema.base import Part
+from planners.schema.labels import LabelSpec
+from planners.schema.plan import Configuration
+
+NO_LABELS = LabelSpec(names={"background": (0,), "nothing": (1,)})
+
+
+def make_reconstruction_batches(store: CaseStore, configuration: Configuration, method: Part, seed: int,
+                                device: torch.device | str) -> BatchStream:
+    """Batches whose image was corrupted by a `method`, after the augmentation of the configuration; the target is the image
+    before. Absent voxels and missing channels do not count.
+    """
+    corruption = CORRUPTIONS.get(method.name)(CORRUPTIONS.options(method.name, method.options), configuration.patch)
+    augmentation = build_augmentation(configuration.augmentation, configuration, NO_LABELS, device)
+    sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
+    sampler = PatchSampler(store, configuration, NO_LABELS, augmentation.initial_patch, np.random.default_rng(sampling))
+    generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))
+
+    def change(batch: Batch, generator: torch.Generator) -> Batch:
+        whole = augment(batch, augmentation, generator)
+        seen, counted = corruption(whole.image_BCDHW, generator)
+        counted = counted & whole.present_BC[(..., *[None] * (seen.ndim - 2))]
+        if whole.absent_BCDHW is not None:
+            counted = counted & ~whole.absent_BCDHW
+        return replace(whole, image_BCDHW=seen, target_BCDHW=whole.image_BCDHW, counted_BCDHW=counted)
+
+    return BatchStream(sampler, change, generator, torch.device(device), prefetch=prefetched(store))
