@@ -12,7 +12,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.declared_columns import Groups, annotated_names, group_of, table_warnings
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
-from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_training_cases
+from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_cases, scan_training_cases
 from autoseg.formats.files import is_file, is_folder, read_text
 from autoseg.workspace.names import DATASET_JSON
 from planners.schema.conditions import ConditionTable
@@ -29,6 +29,7 @@ class Dataset:
     manifest: Manifest
     outcomes: tuple[str, ...] = ()  # a sentence for each condition that looks like an outcome
     region_faults: tuple[str, ...] = ()  # why even a perfect prediction of the regions would be written as another
+    images_alone: bool = False  # no case has a label (`datasets.unlabelled`)
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -58,6 +59,8 @@ class Dataset:
     @cached_property
     def scanned(self) -> ScannedCases:
         """The training cases, and what is wrong with the set of files; for a stage that reports faults."""
+        if self.images_alone:
+            return scan_cases(self.folder / "imagesTr", self.manifest.channels, self.manifest.file_ending)
         return scan_training_cases(self.folder, self.manifest)
 
     @cached_property

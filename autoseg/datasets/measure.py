@@ -29,6 +29,7 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.datasets.orientation import common_orientation
 from autoseg.datasets.raw import load_case
 from autoseg.datasets.spikes import describe_spikes
+from autoseg.datasets.unlabelled import load_body
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.grids.boxes import box_of_values, boxes_of_values, extent
 from autoseg.grids.components import components
@@ -134,7 +135,7 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
         logger.warning("%s", warning)
     n_ranks = max(1, min(_RANKS_PER_CASE, _RANKS_IN_ALL // len(cases)))
     work = functools.partial(measure_case, manifest=manifest, n_ranks=n_ranks, transforms=transforms,
-                             load=load_case if worker_pool is None else load_cached)
+                             load=_loader(dataset, worker_pool))
     effort = Effort("measuring", case_bytes(cases, manifest), _TRIED)
     jobs = [Job(files, hashed_files(files)) for files in cases]
     measured = list(each_case(work, jobs, workers, progress, effort=effort, worker_pool=worker_pool))
@@ -160,11 +161,19 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
                           for label in manifest.labels.foreground),
         orientation=common.axes, turned=len(common.turned),
         digest=dataset_digest(dataset.folder, manifest, {case.name: case.digest for case in measured}))
+    if dataset.images_alone:
+        return fingerprint
     labelled = [LabelledCase(job.files, case.box, case.shape.spacing_mm, tuple(case.labels), case.axes)
                 for job, case in zip(jobs, measured, strict=True) if case.shape is not None]
     ceilings = measure_ceilings(labelled, manifest.labels, full_spacing(fingerprint), grids_to_measure(fingerprint), workers,
                                 worker_pool)
     return fingerprint.model_copy(update={"ceilings": ceilings})
+
+
+def _loader(dataset: Dataset, worker_pool: WorkerPool | None) -> Callable[..., Case]:
+    if dataset.images_alone:
+        return load_body
+    return load_case if worker_pool is None else load_cached
 
 
 def case_bytes(cases: Sequence[CaseFiles], manifest: Manifest) -> int:

@@ -39,8 +39,10 @@ class Model(nn.Module):
         return logits if self.training else logits[0]
 
 
-def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CONDITIONS) -> Model:
-    """The untrained model of a configuration, for conditions of a layout.
+def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CONDITIONS, *, n_outputs: int | None = None
+                ) -> Model:
+    """The untrained model of a configuration, for conditions of a layout. It has a head per label of the plan, or
+    `n_outputs` heads of another meaning.
 
     An unknown part is a UserError that names the known ones.
     """
@@ -50,13 +52,14 @@ def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CO
     try:
         fusion = FUSIONS.make(configuration.fusion, FusionContext(n_channels, configuration.dimensions))
         network = NETWORKS.make(configuration.network, NetworkContext(architecture, fusion.n_outputs + n_extra,
-                                                                      plan.labels.n_heads))
+                                                                      n_outputs or plan.labels.n_heads))
         conditioning = CONDITIONERS.make(configuration.conditioning, ConditionerContext(
             architecture.channels, layout, configuration.dimensions))
     except KeyError as error:
         raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0],
                         do="a part of your own is known only with --plugin MODULE") from error
-    start_at(network, configuration.prior, regions=plan.labels.has_regions)
+    if n_outputs is None:
+        start_at(network, configuration.prior, regions=plan.labels.has_regions)
     return Model(fusion, network, conditioning, n_channels)
 
 

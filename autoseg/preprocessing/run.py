@@ -1,11 +1,13 @@
 """Prepare all cases of a dataset, in parallel and resumable."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+
+import numpy as np
 
 from autoseg.base.errors import AutosegError, TooLarge
 from autoseg.base.parallel import Effort
@@ -42,6 +44,7 @@ class Job:
     transforms: Path | None = None  # the folder of what registration found
     provenance: dict[str, str] = field(default_factory=dict)
     raw_files: tuple[RawFile, ...] = ()
+    images_alone: bool = False  # the label is not read
 
     @property
     def name(self) -> str:
@@ -59,9 +62,22 @@ def preprocess_dataset(dataset: Dataset, plan: Plan, configuration: str, folder:
     cases are in the result, not raised.
     """
     planned = plan.configurations[configuration]
-    for part in planned.normalizers:
-        check_part(NORMALIZERS, part, f"{plan.dataset} {configuration}")
     jobs = [Job(files, plan, planned, folder, transforms) for files in dataset.cases if only is None or files.name in only]
+    return _prepared(jobs, f"{plan.dataset} {configuration}", folder, workers, progress, worker_pool)
+
+
+def prepare_images(cases: Sequence[CaseFiles], plan: Plan, configuration: str, folder: Path, *, workers: int = 1,
+                   progress: Callable[[], object] | None = None) -> ProcessedCases:
+    """`preprocess_dataset` of images without labels: the label of each prepared case is background."""
+    planned = plan.configurations[configuration]
+    jobs = [Job(files, plan, planned, folder, images_alone=True) for files in cases]
+    return _prepared(jobs, f"{plan.dataset} {configuration}", folder, workers, progress, None)
+
+
+def _prepared(jobs: Sequence[Job], title: str, folder: Path, workers: int, progress: Callable[[], object] | None,
+              worker_pool: WorkerPool | None) -> ProcessedCases:
+    for part in jobs[0].configuration.normalizers if jobs else ():
+        check_part(NORMALIZERS, part, title)
     images = jobs[0].files.images if jobs else ()
     checked = map_files(_with_provenance, jobs, images)
     waiting = [job for job, current in checked if not current]
@@ -130,8 +146,11 @@ def _attempt(job: Job, load: Callable[..., Case] = load_case) -> str:
 
 def _prepare(job: Job, load: Callable[..., Case]) -> None:
     remove_prepared(job.folder, job.name)  # what is out of date must not outlive a failure
-    case = load(job.files, job.plan.channels, job.plan.labels, transforms_of(job.transforms, job.name))
+    labels = None if job.images_alone else job.plan.labels
+    case = load(job.files, job.plan.channels, labels, transforms_of(job.transforms, job.name))
     prepared = prepare(case, job.plan, job.configuration)
+    if job.images_alone:
+        prepared = replace(prepared, label_DHW=np.zeros(prepared.shape, np.int16))
     del case  # as large as what was made of it, and of no more use
     round_to_step(prepared.image_CDHW[:], job.configuration.normalizers)
     made = replace(prepared, provenance=job.provenance, raw_files=job.raw_files)

@@ -50,7 +50,10 @@ def plot_curves(path: Path, records: Sequence[Record]) -> None:
     style = {"marker": "o" if len(records) < 30 else "", "markersize": 3, "linewidth": 1.3}
     loss.plot(iterations, _values(records, "train_loss"), color=COLOURS[6], **style)
     loss.set_ylabel("training loss")
-    _plot_dice(dice, iterations, records, style)
+    if "validation_loss" in records[-1]:
+        _plot_held_out(dice, iterations, records, style)
+    else:
+        _plot_dice(dice, iterations, records, style)
     rate.plot(iterations, _values(records, "learning_rate"), color="0.3", **style)
     rate.set_ylabel("learning rate")
     rate.set_xlabel("iteration")
@@ -74,6 +77,15 @@ def _plot_dice(axes, iterations: list[int], records: Sequence[Record], style: di
     axes.set_ylim(0, 1)
     for text in axes.legend(fontsize=8, frameon=False, loc="lower right").get_texts():
         text.set_parse_math(False)
+
+
+def _plot_held_out(axes: Any, iterations: list[int], records: Sequence[Record], style: dict) -> None:
+    """Of a pre-training: the error on held-out images beside that of filling in the mean."""
+    axes.plot(iterations, _values(records, "mean_fill_loss"), color="0.6", label="filling in the mean", **style)
+    axes.plot(iterations, _values(records, "validation_loss"), color="black", label="network", **style)
+    axes.set_ylabel("held-out squared error")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
 
 
 def _values(records: Sequence[Record], key: str) -> list[float]:

@@ -193,6 +193,10 @@ class ModelFolder:
     def fold(self, name: int | str) -> FoldFolder:
         return FoldFolder(below(self.path, f"{_FOLD}{name}"))
 
+    def pretraining(self, name: str) -> FoldFolder:
+        """A pre-training of this model's network, which is no fold."""
+        return FoldFolder(below(self.path, f"pretrained_{name}"))
+
     def all_folds(self) -> tuple[FoldFolder, ...]:
         """Every fold that has a folder: by number, `all` last. Names are exact: a copy of a fold is none."""
         folds = [FoldFolder(path) for path in self.path.glob(f"{_FOLD}*") if _FOLD_FOLDER.fullmatch(path.name)]
