@@ -15,7 +15,8 @@ from autoseg.base.version import __version__
 # Looked up when first used, so that `import autoseg` and every `--help` answer at once.
 _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", "preprocess": "pipeline",
            "train": "pipeline", "predict": "pipeline", "evaluate": "pipeline", "compare": "pipeline", "ablate": "pipeline",
-           "find_best": "pipeline", "report": "pipeline", "pretrain": "orchestrate.pretrain", "overlay": "pipeline", "Predictor": "prediction.predictor",
+           "find_best": "pipeline", "report": "pipeline",
+           "pretrain": "orchestrate.pretrain", "overlay": "pipeline", "Predictor": "prediction.predictor",
            "predict_folder": "prediction.folder", "UserError": "base.errors", "load_plugin": "base.processes"}
 
 __all__ = ["__version__", *_PUBLIC]

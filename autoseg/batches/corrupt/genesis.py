@@ -4,6 +4,7 @@ Written from the paper. Its authors' university holds a patent on the method (do
 """
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -93,7 +94,7 @@ def shuffle_windows(image_BCDHW: torch.Tensor, window: list[int], generator: tor
     """
     n_samples, n_channels, *shape = image_BCDHW.shape
     counts = [size // edge for size, edge in zip(shape, window, strict=True)]
-    inner = (..., *(slice(0, count * edge) for count, edge in zip(counts, window, strict=True)))
+    inner: tuple[Any, ...] = (..., *(slice(0, count * edge) for count, edge in zip(counts, window, strict=True)))
     n_axes, n_windows, size = len(shape), math.prod(counts), math.prod(window)
     split = [part for pair in zip(counts, window, strict=True) for part in pair]
     order = [0, 1, *range(2, 2 + 2 * n_axes, 2), *range(3, 3 + 2 * n_axes, 2)]
