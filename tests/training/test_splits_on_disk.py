@@ -187,7 +187,8 @@ def test_folds_of_the_cases_whose_patients_are_known_are_made_anew_when_all_are(
     path = write_partial_splits(workspace, NAME, TEN[:6], known, None)
     partial = json.loads(path.read_text())
     assert {name for fold in partial for name in (*fold["train"], *fold["validation"])} == set(TEN[:6])
-    assert not any({known[name] for name in fold["train"]} & {known[name] for name in fold["validation"]} for fold in partial)
+    patients_of = [[{known[name] for name in fold[side]} for side in ("train", "validation")] for fold in partial]
+    assert not any(train & validation for train, validation in patients_of)
     patients = {name: f"P{i // 2}" for i, name in enumerate(TEN)}
     splits = read_splits(workspace, NAME, TEN, patients)
     assert sorted(name for split in splits for name in split.validation) == TEN
