@@ -195,8 +195,8 @@ def test_a_link_to_nothing_is_a_fault_of_its_case(folders):
 
 def test_files_that_are_no_masks_are_named(folders):
     truth, predicted = folders
-    for path in (truth / "c.hdf5", truth / "note.txt", truth / "overview.png", truth / "dataset.json", predicted / "c.nii.part",
-                 predicted / "a.npz", predicted / "sheet.png", truth / ".DS_Store"):
+    for path in (truth / "c.hdf5", truth / "note.txt", truth / "overview.png", truth / "dataset.json",
+                 predicted / "c.nii.part", predicted / "a.npz", predicted / "sheet.png", truth / ".DS_Store"):
         path.write_bytes(b"not a mask")
     (truth / "more").mkdir()
     warnings = evaluate_folders(*folders, LABELS, ".nii.gz").warnings
