@@ -6,7 +6,7 @@ Sources: https://itk.org/Wiki/MetaIO/Documentation, https://teem.sourceforge.net
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def check_text(path: Path) -> None:
         head = file.read(_HEADER_BYTES)
     fields: dict[bytes, bytes] = {}
     is_nrrd = head.startswith(b"NRRD")
-    for line in head.split(b"\n"):
+    for line in _lines(head):
         key, _, value = line.partition(b"=")
         if is_nrrd and not line.strip():
             break  # the voxels begin
@@ -105,6 +105,15 @@ def check_text(path: Path) -> None:
         _check_meta_size(path, fields)
 
 
+def _lines(head: bytes) -> Iterator[bytes]:
+    """The lines of a header, one at a time: the voxels behind it are not searched for more."""
+    start = 0
+    while (end := head.find(b"\n", start)) >= 0:
+        yield head[start:end]
+        start = end + 1
+    yield head[start:]
+
+
 def spacing_doubts(path: Path, n_axes: int) -> list[str]:
     """Sentences on a spacing that a header does not state along each of `n_axes`, and on a unit that is not the millimetre:
     ITK takes 1 mm for the one, and does not read the other.
@@ -113,7 +122,7 @@ def spacing_doubts(path: Path, n_axes: int) -> list[str]:
         head = file.read(_HEADER_BYTES)
     is_nrrd = head.startswith(b"NRRD")
     fields: dict[str, str] = {}
-    for line in head.split(b"\n"):
+    for line in _lines(head):
         key, _, value = line.decode("latin-1").partition(":" if is_nrrd else "=")
         fields[key.strip().lower()] = value.strip()
         if key.strip() == "ElementDataFile" or (is_nrrd and not line.strip()):
