@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import AutosegError, UserError, listed
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
@@ -124,8 +124,27 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     it is to `replan`, where models were started whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-    return plan_dataset(workspace, workspace.dataset(dataset), planner, budget, device, replan=replan)
+    planned = plan_dataset(workspace, name, planner, budget, device, replan=replan)
+    _warn_of_unknown_groups(workspace, name)
+    return planned
+
+
+def _warn_of_unknown_groups(workspace: Workspace, name: str) -> None:
+    """Say which cases no fold can hold, because the table does not say whose they are; folds of the others are written."""
+    from autoseg.training.splits import write_partial_splits
+
+    raw = Dataset.open(workspace.raw(name)) if workspace.has_raw(name) else None
+    if raw is None or not (raw.manifest.groups.patient or raw.manifest.groups.site):
+        return
+    known = raw.known_groups()
+    if known.fault is not None:
+        left = [case for case in raw.names if case not in set(known.names)]
+        path = write_partial_splits(workspace, name, known.names, *known.groups)
+        logger.warning("%s: %d of %d cases belong to no known patient or site (%s)%s; autoseg_train refuses until the table "
+                       "names them", raw.folder / raw.manifest.conditions.table, len(left), len(raw.names), listed(left),
+                       f", and the folds in {path} leave them out" if path else "")
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,

@@ -9,7 +9,7 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.clinical.conditions import ConditionsOf, read_conditions
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.declared_columns import Groups, annotated_names, group_of, table_warnings
+from autoseg.datasets.declared_columns import Groups, KnownGroups, annotated_names, group_of, known_groups, table_warnings
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
 from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_cases, scan_training_cases
@@ -89,6 +89,10 @@ class Dataset:
     def groups(self, names: Sequence[str] | None = None) -> Groups:
         """The patient and the site of each case (`group_of`); of the training cases unless `names` are given."""
         return group_of(self.folder, self.manifest, self.names if names is None else names, self._read_table)
+
+    def known_groups(self) -> KnownGroups:
+        """The groups of the training cases of which the table says them, as `known_groups`."""
+        return known_groups(self.folder, self.manifest, self.names, self._read_table)
 
     def annotated(self, names: Sequence[str] | None = None) -> Mapping[str, tuple[str, ...]] | None:
         """The labels annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""

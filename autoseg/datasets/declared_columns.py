@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError, hint, listed, raise_faults
@@ -20,6 +21,18 @@ Groups = tuple[dict[str, str] | None, dict[str, str] | None]
 _ALL = "all"  # in a cell of the column that labels_present names
 
 
+@dataclass(frozen=True)
+class KnownGroups:
+    """The patient and the site of the cases of which the table says them, and why it does not say them of the others.
+
+    `groups` is as `group_of` gives it, of the cases `names` only.
+    """
+
+    names: tuple[str, ...]
+    groups: Groups
+    fault: UserError | None = None
+
+
 def group_of(folder: Path, manifest: Manifest, names: Sequence[str], read: TableReader = read_table) -> Groups:
     """The patient and the site of each case, each None where no column is declared for it.
 
@@ -27,39 +40,55 @@ def group_of(folder: Path, manifest: Manifest, names: Sequence[str], read: Table
     its name; an unknown site is empty. Raises UserError where a case has no row or the patient is the error of a formula:
     one patient's cases could then be trained on and validated.
     """
+    known = known_groups(folder, manifest, names, read)
+    if known.fault is not None:
+        raise known.fault
+    return known.groups
+
+
+def known_groups(folder: Path, manifest: Manifest, names: Sequence[str], read: TableReader = read_table) -> KnownGroups:
+    """The groups of the cases that have a row with a patient that is no error of a formula. Raises UserError where a
+    column is not there.
+    """
     groups = manifest.groups
-    if not (groups.patient or groups.site):
-        return None, None
+    columns = [column for column in (groups.patient, groups.site) if column]
+    if not columns:
+        return KnownGroups(tuple(names), (None, None))
     table = read(folder / manifest.conditions.table)
     matched = match_rows(names, table, manifest.conditions)
-    if matched.cases_left:
-        raise _no_row(matched, names, "groups")
-    cells = _own_columns(table, matched, names, [column for column in (groups.patient, groups.site) if column], "groups")
-    _refuse_errors(matched, table, groups.patient)
+    cells = _own_columns(table, matched, names, columns, "groups")
+    errors = _formula_errors(matched, table, groups.patient)
+    known = tuple(name for name in names if name in matched.rows and name not in errors)
     spellings: dict[str, str] = {}
     patients = {}
-    for name in names if groups.patient else ():
+    for name in known if groups.patient else ():
         text = category_text(cells[groups.patient][name] or name)
         patients[name] = spellings.setdefault(text.casefold(), text)
-    sites = {name: category_text(cells[groups.site][name]) for name in names} if groups.site else None
-    return patients if groups.patient else None, sites
+    sites = {name: category_text(cells[groups.site][name]) for name in known} if groups.site else None
+    fault = None
+    if matched.cases_left:
+        fault = _no_row(matched, names, "groups")
+    elif errors:
+        fault = UserError(f"patients in the column {groups.patient!r} are the error of a formula", where=table.path,
+                          found=listed(errors.values()), do="write the patients as text")
+    return KnownGroups(known, (patients if groups.patient else None, sites), fault)
 
 
 def table_warnings(folder: Path, manifest: Manifest, names: Sequence[str], read: TableReader = read_table
                    ) -> tuple[str, ...]:
     """What is odd about the rows and the patients of the table, where groups or labels_present use it.
 
-    Raises what `group_of` raises.
+    Raises what `known_groups` raises. Why groups are not known is no part of it.
     """
     groups = manifest.groups
     if not (groups.patient or groups.site or manifest.labels_present_column):
         return ()
-    group_of(folder, manifest, names, read)
+    known = known_groups(folder, manifest, names, read).names
     table = read(folder / manifest.conditions.table)
     matched = match_rows(names, table, manifest.conditions)
     warnings = [*matched.warnings]
     if groups.patient:
-        patients = _own_columns(table, matched, names, [groups.patient], "groups")[groups.patient]
+        patients = _own_columns(table, matched, known, [groups.patient], "groups")[groups.patient]
         unknown = [name for name, text in patients.items() if not text]
         if unknown:
             warnings.append(f"{table.path}: the column {groups.patient!r} names no patient of {len(unknown)} of "
@@ -130,14 +159,13 @@ def _own_columns(table: Table, matched: MatchedRows, names: Sequence[str], colum
     return cells
 
 
-def _refuse_errors(matched: MatchedRows, table: Table, column: str) -> None:
-    """A UserError where a spreadsheet failed to say who the patient of a case is."""
+def _formula_errors(matched: MatchedRows, table: Table, column: str) -> dict[str, str]:
+    """The cases of which a spreadsheet failed to say who the patient is: what it says, and where."""
     place = table.position(column) if column else None
-    errors = [f"{row.cells[place]!r} (case {name}, line {row.line})" for name, row in matched.rows.items()
-              if is_formula_error(row.cells[place])] if place is not None else []
-    if errors:
-        raise UserError(f"patients in the column {column!r} are the error of a formula", where=table.path,
-                        found=listed(errors), do="write the patients as text")
+    if place is None:
+        return {}
+    return {name: f"{row.cells[place]!r} (case {name}, line {row.line})" for name, row in matched.rows.items()
+            if is_formula_error(row.cells[place])}
 
 
 def _no_row(matched: MatchedRows, names: Sequence[str], key: str) -> UserError:

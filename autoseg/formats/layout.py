@@ -6,7 +6,7 @@ Sources: https://itk.org/Wiki/MetaIO/Documentation, https://teem.sourceforge.net
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ _CHANNEL_KINDS = {"vector", "covariant-vector", "list", "point", "rgb-color", "r
 # ITK ends the process (a segmentation fault, SimpleITK 2.5) where an error quotes a line of over about 800 bytes, or where a
 # MetaImage has over ten axes. Comments, pairs of the user's own and names may be longer.
 _LONGEST_LINE, _LONGEST_TEXT, _MOST_AXES = 600, 30_000, 10
+_MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "???", "none")
 _NRRD_TEXTS = (b"#", b"content:", b"labels:", b"units:", b"space units:")
 
 
@@ -90,7 +91,7 @@ def check_text(path: Path) -> None:
         head = file.read(_HEADER_BYTES)
     fields: dict[bytes, bytes] = {}
     is_nrrd = head.startswith(b"NRRD")
-    for line in head.split(b"\n"):
+    for line in _lines(head):
         key, _, value = line.partition(b"=")
         if is_nrrd and not line.strip():
             break  # the voxels begin
@@ -102,6 +103,44 @@ def check_text(path: Path) -> None:
             break
     if not is_nrrd:
         _check_meta_size(path, fields)
+
+
+def _lines(head: bytes) -> Iterator[bytes]:
+    """The lines of a header, one at a time: the voxels behind it are not searched for more."""
+    start = 0
+    while (end := head.find(b"\n", start)) >= 0:
+        yield head[start:end]
+        start = end + 1
+    yield head[start:]
+
+
+def spacing_doubts(path: Path, n_axes: int) -> list[str]:
+    """Sentences on a spacing that a header does not state along each of `n_axes`, and on a unit that is not the millimetre:
+    ITK takes 1 mm for the one, and does not read the other.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+    is_nrrd = head.startswith(b"NRRD")
+    fields: dict[str, str] = {}
+    for line in _lines(head):
+        key, _, value = line.decode("latin-1").partition(":" if is_nrrd else "=")
+        fields[key.strip().lower()] = value.strip()
+        if key.strip() == "ElementDataFile" or (is_nrrd and not line.strip()):
+            break
+    if is_nrrd:
+        vectors, numbers = fields.get("space directions", "").count("("), fields.get("spacings", "").lower().split()
+        stated = max(vectors, len(numbers) - numbers.count("nan"))
+        named = f"{fields.get('space units', '')} {fields.get('units', '')}".replace('"', " ").split()
+        units = {unit for unit in named if unit.lower() not in _MILLIMETRES}
+    else:
+        stated = max(len(fields.get(key, "").split()) for key in ("elementspacing", "elementsize"))
+        units = set()
+    doubts = []
+    if stated < n_axes:
+        doubts.append(f"the header states the spacing along {stated} of {n_axes} axes: 1 mm is taken where it states none")
+    if units:
+        doubts.append(f"the header states its spacing in {', '.join(sorted(units))}: it is read as mm; write it in mm")
+    return doubts
 
 
 def _check_meta_size(path: Path, fields: Mapping[bytes, bytes]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.formats.oddities import PLAUSIBLE_MM, oddities
 from autoseg.formats.sitk import FLAT_SPACING
 from autoseg.grids.geometry import Geometry, length, triple
 from autoseg.grids.nifti_forms import RAS_TO_LPS, NiftiForms
@@ -20,9 +21,6 @@ _SCANNER = 1  # the code of a form that ITK writes
 # Corners that are apart by less (in voxels) say the same in other words; what is apart by more is a warning.
 _SAME_WORDS = 1e-3
 _WARNED = 0.1
-_SHEAR_WARNED = 0.5
-# Edges of a voxel (mm) between which its unit is believed without a word.
-_PLAUSIBLE_MM = (1e-5, 100.0)
 # NIfTI-1, little-endian; only what says where the voxels lie (nifti1.h).
 _HEADER = np.dtype({"names": ("sizeof_hdr", "dim", "intent_code", "datatype", "pixdim", "slope_inter", "xyzt_units",
                               "qform_code", "sform_code", "quatern", "offset", "srow", "magic"),
@@ -52,7 +50,7 @@ def plain_geometry(start: bytes) -> Geometry | None:
                 and (np.isfinite(header["slope_inter"][1]) or not np.isfinite(header["slope_inter"][0])))
     is_along_axes = (header["qform_code"] > 0 and header["sform_code"] > 0 and rotation in _HALF_TURNS
                      and header["pixdim"][0] in (1, -1))
-    low, high = _PLAUSIBLE_MM
+    low, high = PLAUSIBLE_MM
     if not (is_plain and is_along_axes and (size > 0).all() and (spacing > low).all() and (spacing < high).all()
             and np.isfinite(header["srow"]).all()):
         return None
@@ -84,7 +82,7 @@ def grid_of(header: Any, size: tuple[int, ...], path: Path) -> tuple[Geometry, t
         geometry = frame.placed(forms.centred(frame.shape, n), pixdim)
         warnings.append("the header does not say where the image lies (qform_code and sform_code are 0): it is taken to lie "
                         "along the axes of the body in the order of its voxels")
-    warnings += _oddities(geometry)
+    warnings += oddities(geometry, "xyzt_units")
     return (replace(geometry, is_oriented=bool(said), nifti=forms), tuple(f"{path}: {warning}" for warning in warnings))
 
 
@@ -123,20 +121,6 @@ def _by_sform(frame: _Frame, said: Mapping[str, np.ndarray], pixdim: np.ndarray)
     warnings = [f"sform and {name} disagree by {length(geometry.farthest_mm(other))} at the farthest corner: the sform is "
                 "taken, as viewers do"] if apart > _WARNED else []
     return (by_pixdim if geometry.voxels_apart(by_pixdim) < _SAME_WORDS else geometry), warnings
-
-
-def _oddities(geometry: Geometry) -> list[str]:
-    low, high = _PLAUSIBLE_MM
-    edges_mm = geometry.spacing_mm[3 - geometry.dimensions:]
-    odd = []
-    if min(edges_mm) <= low or max(edges_mm) >= high:
-        odd.append(f"voxels of {' x '.join(length(mm) for mm in edges_mm)} (z, y, x) are unlikely: look at the unit in the "
-                   "header (xyzt_units)")
-    sheared_mm = geometry.sheared_mm() if geometry.dimensions == 3 else 0.0
-    if sheared_mm > _SHEAR_WARNED * min(edges_mm):
-        odd.append(f"the axes are not perpendicular, as after a tilt of the gantry: a corner lies {length(sheared_mm)} from "
-                   "where it would; masks are written with the same axes, and the network sees the voxels as stored")
-    return odd
 
 
 def say_grid(header: Any, geometry: Geometry) -> None:

@@ -3,6 +3,7 @@
 import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from autoseg.base.errors import UserError
 from autoseg.formats.detached import is_plain, refuse_pattern
 from autoseg.formats.door import unreadable
-from autoseg.formats.layout import check_text, data_file, layout_of
+from autoseg.formats.layout import check_text, data_file, layout_of, spacing_doubts
+from autoseg.formats.oddities import oddities
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.workspace.files import PARTIAL, write_atomically
@@ -40,9 +42,11 @@ def itk_header(path: Path) -> Header:
 
 
 def text_header(path: Path) -> Header:
-    """Grid and channels of a MetaImage or an NRRD."""
+    """Grid and channels of a MetaImage or an NRRD. ITK says nothing of a spacing that it invents, of units and of shear."""
     check_text(path)
-    return itk_header(path)
+    header = itk_header(path)
+    doubts = (*oddities(header.geometry), *spacing_doubts(path, header.geometry.dimensions))
+    return replace(header, warnings=tuple(f"{path}: {doubt}" for doubt in doubts))
 
 
 def read_itk(path: Path) -> tuple[np.ndarray, Geometry]:

@@ -134,4 +134,5 @@ def _postprocessing_alone(trained: ModelFolder, folds: Sequence[str]) -> Postpro
     if chosen.digest != digest(folder.checkpoint):
         logger.warning("%s is of other weights and is not used", folder.postprocessing)
         return Postprocessing()
+    logger.info("postprocessing is as %s says", folder.postprocessing)
     return chosen.postprocessing

@@ -48,6 +48,20 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
     return splits
 
 
+def write_partial_splits(workspace: Workspace, dataset: str, known: Sequence[str], groups: Mapping[str, str] | None,
+                         strata: Mapping[str, str] | None) -> Path | None:
+    """Folds of the cases whose groups are `known`, where there are no folds yet: no patient can be torn by them. They are
+    made anew, as `read_splits` does, as soon as the groups of all cases are known. The file that was written, else None.
+    """
+    path = workspace.splits(dataset)
+    if path.is_file() or _users_folds(workspace, dataset):
+        return None
+    too_few = _number_of_units(known, groups) < 2
+    splits = () if too_few else make_splits(known, n_folds=N_FOLDS, groups=groups, strata=strata)
+    write_json(path, [split.model_dump(mode="json") for split in splits])
+    return path
+
+
 def check_splits(workspace: Workspace, dataset: str, cases: Sequence[str], groups: Mapping[str, str] | None = None
                  ) -> tuple[list[str], list[str]]:
     """Faults and warnings of the folds that `read_splits` would take from a file; nothing is raised, made or written."""

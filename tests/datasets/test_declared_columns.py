@@ -6,7 +6,7 @@ import pytest
 
 from autoseg.base.errors import ManyFaults, UserError
 from autoseg.datasets.dataset import read_manifest
-from autoseg.datasets.declared_columns import annotated_names, group_of, table_warnings
+from autoseg.datasets.declared_columns import annotated_names, group_of, known_groups, table_warnings
 
 TABLE = "case,who,where,annotated\na,p1,X,liver\nb,1.0,--,all\nc,1,X,\"spleen, liver\"\nd,N/A,Y,spleen;\n"
 
@@ -38,11 +38,14 @@ def test_cases_are_grouped_by_patient_and_site(dataset):
 @pytest.mark.parametrize("groups", [{"patient": "who"}, {"site": "where"}])
 def test_a_case_without_a_row_cannot_be_grouped(dataset, groups):
     place = dataset("case,who,where\n95,p1,X\n96,p1,X\n100,p2,Y\n", groups=groups)
-    for read in (group_of, table_warnings):
-        with pytest.raises(UserError, match=r"2 of 3 cases have no row, but 'groups' in dataset.json depends on it \(found: "
-                                            r"095, 096, while rows have no case: 95, 96; .*95 looks like 095; 96 looks like "
-                                            r'096: .*"match": "pattern", "pattern": "\^0\*'):
-            read(*place, ["095", "096", "100"])
+    with pytest.raises(UserError, match=r"2 of 3 cases have no row, but 'groups' in dataset.json depends on it \(found: "
+                                        r"095, 096, while rows have no case: 95, 96; .*95 looks like 095; 96 looks like "
+                                        r'096: .*"match": "pattern", "pattern": "\^0\*'):
+        group_of(*place, ["095", "096", "100"])
+    assert known_groups(*place, ["095", "096", "100"]).names == ("100",)
+    cases_left, rows_left = table_warnings(*place, ["095", "096", "100"])
+    assert "2 of 3 cases have no row (095, 096); 95 looks like 095" in cases_left
+    assert "2 rows without a case (95, 96)" in rows_left
 
 
 def test_ids_that_lost_their_zeros_can_be_matched_by_a_pattern(dataset):
@@ -65,8 +68,11 @@ def test_a_patient_who_is_not_named_is_told(dataset):
 
 
 def test_a_patient_who_is_the_error_of_a_formula_is_an_error(dataset):
+    place = dataset("case,who\na,p1\nb,#REF!\n", groups={"patient": "who"})
     with pytest.raises(UserError, match=r"error of a formula \(found: '#REF!' \(case b, line 3\)\); write the patients"):
-        group_of(*dataset("case,who\na,p1\nb,#REF!\n", groups={"patient": "who"}), ["a", "b"])
+        group_of(*place, ["a", "b"])
+    known = known_groups(*place, ["a", "b"])
+    assert (known.names, known.groups) == (("a",), ({"a": "p1"}, None))
 
 
 def test_patients_that_differ_in_case_only_are_one_and_told(dataset):

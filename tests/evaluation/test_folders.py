@@ -156,3 +156,49 @@ def test_an_error_of_a_library_is_a_fault_of_its_case_and_the_others_are_scored(
     summary = evaluate_folders(*folders, LABELS, ".nii.gz")
     assert [case.name for case in summary.cases] == ["b"]
     assert "case a: ZeroDivisionError: by nothing" in summary.faults
+
+
+@pytest.mark.parametrize("name", ["c.nrrd", "c.NII.GZ", "c.Nii", "c.mha", "c.NRRD"])
+def test_a_label_of_another_ending_or_in_capitals_is_scored(folders, name):
+    truth, predicted = folders
+    (truth / "c.nii.gz").unlink()
+    write_label(truth.parent / name.lower(), TRUTH, GRID)
+    (truth.parent / name.lower()).rename(truth / name)
+    write_label(predicted / "c.nii.gz", TRUTH, GRID)
+    summary = evaluate_folders(truth, predicted, LABELS, ".nii.gz")
+    assert [case.name for case in summary.cases] == ["a", "b", "c"]
+    assert summary.faults == summary.warnings == ()
+
+
+def test_a_label_and_a_prediction_of_another_ending_are_scored_beside_those_of_the_dataset(folders):
+    for folder in folders:
+        write_label(folder / "d.nrrd", TRUTH, GRID)
+    assert [case.name for case in evaluate_folders(*folders, LABELS, ".nii.gz").cases] == ["a", "b", "d"]
+
+
+def test_a_label_without_a_prediction_is_a_fault_whatever_its_ending(folders):
+    truth, _ = folders
+    write_label(truth / "d.mha", TRUTH, GRID)
+    (truth / "e.nii.gz").symlink_to(truth / "nowhere.nii.gz")
+    faults = evaluate_folders(*folders, LABELS, ".nii.gz").faults
+    assert [fault.split(" (")[0] for fault in faults] == [f"case {name}: the prediction is missing" for name in "cde"]
+
+
+def test_a_link_to_nothing_is_a_fault_of_its_case(folders):
+    truth, predicted = folders
+    (truth / "c.nii.gz").unlink()
+    (truth / "c.nii.gz").symlink_to(truth / "nowhere.nii.gz")
+    write_label(predicted / "c.nii.gz", TRUTH, GRID)
+    summary = evaluate_folders(truth, predicted, LABELS, ".nii.gz")
+    assert summary.n_cases == 2 and "link leads to nothing" in summary.faults[0]
+
+
+def test_files_that_are_no_masks_are_named(folders):
+    truth, predicted = folders
+    for path in (truth / "c.hdf5", truth / "note.txt", truth / "overview.png", truth / "dataset.json",
+                 predicted / "c.nii.part", predicted / "a.npz", predicted / "sheet.png", truth / ".DS_Store"):
+        path.write_bytes(b"not a mask")
+    (truth / "more").mkdir()
+    warnings = evaluate_folders(*folders, LABELS, ".nii.gz").warnings
+    assert [warning.split(": ", 1)[1] for warning in warnings] == [
+        "4 files or folders are not used (c.hdf5, note.txt, overview.png, more)", "1 file is not used (c.nii.part)"]

@@ -16,11 +16,18 @@ from autoseg.base.runtime import Runtime
 from autoseg.cli import predict as predict_command
 from autoseg.formats import read_image, read_label, write_array
 from autoseg.formats.files import digest
+from autoseg.grids.components import components
 from autoseg.nn.model import build_model
 from autoseg.prediction import member
 from autoseg.prediction.current_settings import check_current
 from autoseg.prediction.folder import predict_folder
-from autoseg.prediction.inference_settings import InferenceSettings, Member, Postprocessing, QualityControl
+from autoseg.prediction.inference_settings import (
+    FoldPostprocessing,
+    InferenceSettings,
+    Member,
+    Postprocessing,
+    QualityControl,
+)
 from autoseg.prediction.predictor import Predictor
 from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import read_model, write_json
@@ -161,6 +168,35 @@ def test_the_folder_of_the_chosen_model_predicts_as_was_chosen(tmp_path, caplog,
     assert (opened.quality_control, opened.postprocessing.keep_largest_of_all) == (RULE, True)
     assert Predictor.open(folder=folder, folds=[1], device="cpu").quality_control is None
     assert "are not applied" in caplog.text
+
+
+def test_a_fold_that_predicts_alone_writes_masks_with_its_own_postprocessing(tmp_path):
+    """Islands go from the written mask, and from the digest that tells models apart; other weights have other islands."""
+    workspace = trained_home(tmp_path, 0, 1)
+    workspace.inference_settings(DATASET).unlink()
+    folder, images = workspace.fold(DATASET, "budgeted", NAME, 0), tmp_path / "images"
+    write_array(images / "ball_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
+
+    def predicted(target, *folds):
+        arguments = ["-i", str(images), "-o", str(tmp_path / target), "-d", "1", "-f", *folds, "--home", str(tmp_path)]
+        assert predict_command.main([*arguments, "--device", "cpu"]) == 0
+        return read_label(tmp_path / target / "ball.nii.gz")[0], json.loads((tmp_path / target / "labels.json").read_text())
+
+    before, plain = predicted("before", "0")
+    component, n = components(before > 0)
+    assert n > 1 and plain["postprocessing"] == Postprocessing().model_dump(mode="json")
+    steps = Postprocessing(keep_largest_of_all=True)
+    choice = FoldPostprocessing(digest=digest(folder.checkpoint), n_cases=12, postprocessing=steps)
+    write_json(folder.postprocessing, choice)
+    after, sidecar = predicted("after", "0")
+    largest = 1 + np.argmax(np.bincount(component.ravel())[1:])
+    assert np.array_equal(after, np.where(component == largest, before, 0))
+    assert sidecar["postprocessing"] == steps.model_dump(mode="json") and sidecar["model"] != plain["model"]
+    _, several = predicted("several", "0", "1")
+    assert several["postprocessing"] == plain["postprocessing"]
+    write_json(folder.postprocessing, choice.model_copy(update={"digest": "of other weights"}))
+    again, sidecar = predicted("again", "0")
+    assert np.array_equal(again, before) and sidecar["postprocessing"] == plain["postprocessing"]
 
 
 def test_a_copy_of_a_fold_does_not_predict_and_a_fold_of_all_cases_that_does_not_is_named(tmp_path, caplog, monkeypatch):

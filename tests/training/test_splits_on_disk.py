@@ -7,7 +7,7 @@ import re
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.training.splits import check_splits, choose_fold, read_splits
+from autoseg.training.splits import check_splits, choose_fold, read_splits, write_partial_splits
 from autoseg.workspace.names import Workspace
 
 NAME = "Dataset001_X"
@@ -180,3 +180,28 @@ def test_few_cases_are_told_by_a_check(workspace):
     assert "only one case" in check_splits(workspace, NAME, TEN[:1])[1][0]
     assert "only 2 cases: each of the 2 folds" in check_splits(workspace, NAME, TEN[:2])[1][0]
     assert "only one patient" in check_splits(workspace, NAME, TEN[:2], {name: "P" for name in TEN})[1][0]
+
+
+def test_folds_of_the_cases_whose_patients_are_known_are_made_anew_when_all_are(workspace):
+    known = {name: f"P{i // 2}" for i, name in enumerate(TEN[:6])}
+    path = write_partial_splits(workspace, NAME, TEN[:6], known, None)
+    partial = json.loads(path.read_text())
+    assert {name for fold in partial for name in (*fold["train"], *fold["validation"])} == set(TEN[:6])
+    patients_of = [[{known[name] for name in fold[side]} for side in ("train", "validation")] for fold in partial]
+    assert not any(train & validation for train, validation in patients_of)
+    patients = {name: f"P{i // 2}" for i, name in enumerate(TEN)}
+    splits = read_splits(workspace, NAME, TEN, patients)
+    assert sorted(name for split in splits for name in split.validation) == TEN
+    assert json.loads(path.with_name("splits_1.json").read_text()) == partial
+
+
+@pytest.mark.parametrize("known", [{}, {"case_0": "P", "case_1": "P"}])
+def test_fewer_than_two_known_patients_have_no_fold_until_the_others_are_known(workspace, known):
+    assert json.loads(write_partial_splits(workspace, NAME, list(known), known, None).read_text()) == []
+    assert len(read_splits(workspace, NAME, TEN)) == 5
+
+
+def test_folds_that_are_there_are_not_replaced_by_partial_ones(workspace):
+    splits = read_splits(workspace, NAME, TEN)
+    assert write_partial_splits(workspace, NAME, TEN[:6], None, None) is None
+    assert read_splits(workspace, NAME, TEN) == splits
