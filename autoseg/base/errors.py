@@ -52,14 +52,14 @@ class TooLarge(UserError):
     """A file or case takes more memory than is free now: beside other work, or at all."""
 
 
-def as_fault(error: Exception, where: object) -> AutosegError:
+def as_fault(error: Exception, where: object = None) -> AutosegError:
     """What one case raised, as a fault of this case, so that the others go on: a user's error as it is, any other in words.
 
-    Its traceback goes to the log for `--debug`.
+    Without `where` the caller says which case it is. The traceback goes to the log for `--debug`.
     """
     if isinstance(error, AutosegError):
         return error
-    logger.debug("%s", where, exc_info=error)
+    logger.debug("%s", where or "an error that is no user's", exc_info=error)
     if isinstance(error, MemoryError):
         return TooLarge("not enough memory", where=where)
     return UserError(f"{type(error).__name__}: {error}", where=where)

@@ -60,25 +60,23 @@ class _Reading:
         self.faults.append(str(UserError(what, where=where, found=found, expected=expected, do=do)))
 
 
-def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *, table_path: Path | None = None,
-                    expected_widths: Mapping[str, int] | None = None, read: Callable[[Path], Table] = read_table
-                    ) -> ConditionsOf:
+def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *,
+                    read: Callable[[Path], Table] = read_table) -> ConditionsOf:
     """The conditions of the training cases `names` of a raw dataset's `folder`.
 
     Raises UserError or ManyFaults with all faults: no table, an empty one, a declared column or the cases' column not in
     it, a case in two rows, no row of a case; text in a number column, a number that is not positive where its logarithm
     is asked for, a value that an ordinal column does not list; no folder of vectors, a file that is damaged or not
-    finite, vectors of different widths. `expected_widths` is the width of vectors and tokens, where it is known (else
-    that of the specification, else that of most files). Cases without a row or a file, and rows and files without a
-    case, are warnings. `read` gives the table of a path; it may have been read before.
+    finite, vectors of different widths. The expected width of vectors and tokens is that of the
+    specification, else that of most files. Cases without a row or a file, and rows and files without a case, are
+    warnings. `read` gives the table of a path; it may have been read before.
     """
-    path = (table_path or folder / table.table) if _columns(table) else None
-    return _read(_Reading(names, training=True, read=read), folder, table, path, expected_widths or {})
+    path = folder / table.table if _columns(table) else None
+    return _read(_Reading(names, training=True, read=read), folder, table, path)
 
 
 def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Sequence[str], *,
-                               table_path: Path | None = None, expected_widths: Mapping[str, int] | None = None
-                               ) -> ConditionsOf:
+                               table_path: Path | None = None) -> ConditionsOf:
     """The conditions of cases to predict, whose images lie in `folder`.
 
     The table is `table_path`, else the one of the declared name in the folder, else its `clinical.csv`; without any, and
@@ -93,11 +91,10 @@ def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Seque
                                     f"{listed(spec.name for spec in _columns(table))} are missing in all cases")
     elif table_path is not None:
         reading.warnings.append(f"{table_path}: the model uses no column of a table")
-    return _read(reading, folder, table, path, expected_widths or {})
+    return _read(reading, folder, table, path)
 
 
-def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | None, widths: Mapping[str, int]
-          ) -> ConditionsOf:
+def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | None) -> ConditionsOf:
     values: dict[str, dict[str, float | str | None]] = {name: {} for name in reading.names}
     if path is not None:
         try:
@@ -109,7 +106,7 @@ def _read(reading: _Reading, folder: Path, table: ConditionTable, path: Path | N
     for spec in _columns(table):
         for case in values.values():
             case.setdefault(spec.name, None)
-    arrays = {spec.name: _read_files(reading, folder, spec, widths.get(spec.name, spec.width))
+    arrays = {spec.name: _read_files(reading, folder, spec, spec.width)
               for spec in table.specs if spec.kind in ("vector", "tokens")}
     raise_faults(folder, reading.faults)
     bags = [spec.name for spec in table.specs if spec.kind == "tokens"]

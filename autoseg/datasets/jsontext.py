@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoseg.workspace.files import parse_json
+
 Path = tuple[str | int, ...]
 
 _SPACE = " \t\r\n"
@@ -40,19 +42,12 @@ class JsonText:
 
 
 def parse(text: str) -> JsonText:
-    """Parse and locate. Raises json.JSONDecodeError, also for nesting beyond Python's recursion limit and for a number of
-    more digits than Python reads.
-    """
-    located = JsonText(text)
+    """Parse and locate. Raises json.JSONDecodeError as `parse_json` does."""
+    located = JsonText(text, parse_json(text))
     try:
-        located.data = _DECODER.decode(text)
         _walk(located, _skip(text, 0), ())
-    except RecursionError:
+    except RecursionError:  # earlier than Python's own reader
         raise json.JSONDecodeError("too many nested brackets", text, 0) from None
-    except json.JSONDecodeError:
-        raise
-    except ValueError:
-        raise json.JSONDecodeError("a number of too many digits", text, 0) from None
     return located
 
 

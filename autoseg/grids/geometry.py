@@ -86,11 +86,6 @@ class Geometry:
         spacing = self.spacing_mm if self.dimensions == 3 else (1.0, *self.spacing_mm[1:])
         return float(np.prod(spacing)) / 1000.0
 
-    def corner_mm(self) -> np.ndarray:
-        """World position (x, y, z) of the centre of the last voxel."""
-        corner: np.ndarray = np.array(self.origin_mm) + self._steps_mm() @ (np.array(self.shape[::-1]) - 1)
-        return corner
-
     def corners_mm(self) -> np.ndarray:
         """World positions (8, 3; x, y, z) of the corners of the grid, half a voxel outside the outermost centres."""
         corners: np.ndarray = (_CORNERS * self.shape[::-1] - 0.5) @ self._steps_mm().T + self.origin_mm

@@ -7,7 +7,7 @@ from autoseg.datasets.case import Case
 from planners.schema.plan import Plan
 
 
-def check_case(case: Case, plan: Plan) -> None:
+def check_arrays(case: Case, plan: Plan) -> None:
     """Raises UserError where axes, channels, number type or size of a case's arrays do not fit the plan and its grid.
 
     Voxels of a case that was read from files were checked when they were read.

@@ -22,7 +22,7 @@ from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
 from autoseg.formats.files import combined_digest, digest, is_folder
-from autoseg.prediction.arrays import check_case
+from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
@@ -210,7 +210,7 @@ class Predictor:
         """The case as far as it can be made ready without a model. What one model alone will see is prepared, and the
         voxels of the file are freed.
         """
-        check_case(case, self.plan)
+        check_arrays(case, self.plan)
         member = self.members[0]
         if len(self.members) > 1 or member.previous is not None:
             return ReadyCase(case)
@@ -242,7 +242,7 @@ class Predictor:
 
     def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
         """As `predict_ready`. Raises UserError where the case's arrays are not what the model takes."""
-        check_case(case, self.plan)
+        check_arrays(case, self.plan)
         return self.predict_ready(ReadyCase(case), probabilities, uncertainty)
 
     def predict_ready(self, ready: ReadyCase, probabilities: bool = False, uncertainty: bool = False) -> Prediction:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from autoseg.base.errors import AutosegError, ManyFaults
+from autoseg.base.errors import ManyFaults, as_fault
 from autoseg.base.parallel import Effort, Named, each_case
 from autoseg.base.processes import WorkerPool
 
@@ -54,15 +54,10 @@ def process_cases(attempt: Callable[[J], str], jobs: Sequence[J], folder: Path, 
     return ProcessedCases(folder, tuple(sorted(done)), tuple(current), tuple(sorted(faults)))
 
 
-def fault_of(work: Callable[[], object], case: str) -> str:
-    """What went wrong in `work()` for a case, in words, or nothing."""
+def fault_of(work: Callable[[], object]) -> str:
+    """What went wrong in `work()` for a case, in words without its name, or nothing."""
     try:
         work()
-    except AutosegError as error:
-        return str(error)
-    except MemoryError:
-        return "not enough memory"
     except Exception as error:
-        logger.debug("%s", case, exc_info=True)
-        return f"{type(error).__name__}: {error}"
+        return str(as_fault(error))
     return ""

@@ -141,7 +141,7 @@ def _with_provenance(job: Job) -> tuple[Job, bool]:
 
 def _attempt(job: Job, load: Callable[..., Case] = load_case) -> str:
     """Prepare one case; what went wrong, in words, or nothing."""
-    return fault_of(partial(_prepare, job, load), job.name)
+    return fault_of(partial(_prepare, job, load))
 
 
 def _prepare(job: Job, load: Callable[..., Case]) -> None:

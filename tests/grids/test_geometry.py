@@ -7,7 +7,9 @@ GRID = Geometry(shape=(4, 5, 6), spacing_mm=(3.0, 2.0, 1.0), origin_mm=(-7.0, 11
 
 
 def test_the_last_voxel_lies_where_the_steps_lead():
-    assert GRID.corner_mm().tolist() == [-7 + 5 * 1, 11 + 4 * 2, 30 + 3 * 3]
+    half = np.array([0.5, 1, 1.5])
+    assert (GRID.corners_mm().min(0) + half).tolist() == [-7, 11, 30]
+    assert (GRID.corners_mm().max(0) - half).tolist() == [-7 + 5 * 1, 11 + 4 * 2, 30 + 3 * 3]
 
 
 def test_volumes_are_in_ml_and_areas_are_a_millimetre_thick():

@@ -71,7 +71,7 @@ def _with_digest(job: Job) -> tuple[Job, bool]:
 
 def _attempt(job: Job) -> str:
     """Register one case; what went wrong, in words, or nothing."""
-    return fault_of(partial(_register, job), job.name)
+    return fault_of(partial(_register, job))
 
 
 def _register(job: Job) -> None:
