@@ -104,8 +104,9 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
 
 
 def _name_of(main: Callable[[argparse.Namespace], int | None]) -> str:
-    """The name of a command, however it was started: `autoseg_train` of `autoseg/cli/train.py`."""
-    return "autoseg_" + os.path.basename(main.__code__.co_filename).removesuffix(".py")
+    """The name of a command, however it was started: `autoseg_train` of the module `autoseg.cli.train`."""
+    spec = getattr(sys.modules.get(main.__module__), "__spec__", None)
+    return "autoseg_" + (main.__module__ if spec is None else spec.name).rpartition(".")[2]
 
 
 def seconds(text: str) -> float:

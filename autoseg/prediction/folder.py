@@ -108,7 +108,7 @@ def _left_to_do(tasks: Sequence[Task], outputs: Outputs, kinds: Sequence[str], k
     return lacking
 
 
-def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPredict, write: Callable[..., None],
+def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPredict, write: Callable[..., str],
                   outputs: tuple[bool, bool]) -> tuple[dict[Path, str], list[str]]:
     """The masks that were written, with the digests of their images, and the faults of the cases that were not.
 

@@ -31,7 +31,7 @@ from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
-from autoseg.workspace.provenance import note_result, now, provenance
+from autoseg.workspace.provenance import PROVENANCE, note, now, provenance
 from planners.rules.budget import has_begun_to_decay, with_budget
 from planners.schema.plan import Plan, ResolvedSchedule, content_hash_of, differing_fields
 
@@ -200,7 +200,9 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     if is_first():
         made = provenance(begun, result.total_seconds, seed=job.seed, plan=content_hash_of(job.plan.model_dump(mode="json")),
                           models=model.digest, device=runtime.device_name)
-        note_result(job.folder.result, made, job.trained_with.data_digest)
+        results = [job.folder.result, job.folder.checkpoint, *([job.folder.summary] if summary is not None else [])]
+        note(job.folder.path / PROVENANCE, {result.relative_to(job.folder.path).as_posix(): job.trained_with.data_digest
+                                            for result in results}, made)
         write_json(job.folder.result, result)  # last: it says that the fold is finished
     return result
 

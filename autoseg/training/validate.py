@@ -80,7 +80,7 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
         raise ManyFaults(job.title, faults)
     summary = summarize(scores, job.plan.labels)
     if is_first():
-        write_json(job.folder.validation / "summary.json", summary)
+        write_json(job.folder.summary, summary)
     return summary, tuple(faults)
 
 
