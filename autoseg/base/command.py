@@ -64,8 +64,10 @@ def _nameless(text: str, home: str | None) -> str:
 
 
 def _placed(path: Path, home: str | None) -> str:
-    roots = [("WORKSPACE", Path(os.path.abspath(home)))] if home else []
-    roots.append((".", Path.cwd()))
+    roots = []
+    with suppress(OSError):  # a working directory that was removed
+        roots += [("WORKSPACE", Path(os.path.abspath(home)))] if home else []
+        roots.append((".", Path.cwd()))
     with suppress(RuntimeError):
         roots.append(("USER_HOME", Path.home()))
     for name, root in roots:

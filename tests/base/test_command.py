@@ -43,6 +43,14 @@ def test_the_name_of_the_machine_is_not_shown(monkeypatch):
     assert "ward" not in command_line("autoseg_train", ["runs/ward-7/plan.json"], None)
 
 
+def test_a_working_directory_that_was_removed_stops_no_command(tmp_path, monkeypatch):
+    def gone() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("os.getcwd", gone)
+    assert command_line("autoseg_predict", ["-i", "/mnt/scans"], "work") == "autoseg_predict -i ELSEWHERE/scans"
+
+
 def test_the_outermost_command_counts():
     with running("autoseg_run 1"), running("autoseg.train"):
         assert running_command() == "autoseg_run 1"

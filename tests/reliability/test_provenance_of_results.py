@@ -8,6 +8,7 @@ import torch
 from autoseg import pipeline
 from autoseg.base.runtime import Runtime
 from autoseg.cli import evaluate, predict
+from autoseg.prediction.predictor import Predictor
 from autoseg.training.run import run_fold
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.names import Workspace
@@ -64,6 +65,18 @@ def test_masks_and_scores_say_the_command_without_paths_of_the_machine(home):
     assert str(home) not in (home / "masks" / PROVENANCE).read_text(encoding="utf-8")
 
 
+def test_a_predictor_knows_its_weights_without_reading_them_again(home):
+    model = home / "models" / DATASET / "budgeted" / NAME
+    predictor, checkpoint = Predictor.open(folder=model, device="cpu"), model / "fold_0" / "checkpoint.safetensors"
+    before = predictor.identity
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(b"others")
+    try:
+        assert predictor.identity == before and made(home / "masks", "ball_00.nii.gz").models == before
+    finally:
+        checkpoint.write_bytes(whole)
+
+
 def test_masks_of_two_images_have_digests_of_their_images(home):
     runs = read_model(home / "masks" / PROVENANCE, ProvenanceFile).runs
     digests = [data for run in runs for name, data in run.results.items() if name.startswith("ball")]
@@ -73,4 +86,4 @@ def test_masks_of_two_images_have_digests_of_their_images(home):
 def test_the_report_shows_what_made_each_result(home):
     pytest.importorskip("jinja2")
     text = pipeline.report(1, home=home).read_text(encoding="utf-8")
-    assert "autoseg.fingerprint" in text and "fold_0: result.json" in text
+    assert "autoseg.fingerprint" in text and "fold_0: checkpoint.safetensors, result.json" in text
