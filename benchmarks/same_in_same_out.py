@@ -2,11 +2,11 @@
 
     python benchmarks/same_in_same_out.py ../shared/data/Dataset004_Hippocampus --cases 20 --iterations 40
 
-The dataset is linked, not copied, with its first cases. Each training has a workspace of its own: twice the same, cases
-prepared by another number of processes, interrupted after every epoch and resumed, and data that are read from the disk
-instead of the memory. Without --deterministic, and with another number of threads, it may differ: what the table says holds
-for this machine. Then one model predicts the cases alone, together, under other names and beside another model. Exit status
-1 where files differ that must be the same.
+The dataset is linked, not copied, with its first cases; patches and batches are small, to be fast. Each
+training has a workspace of its own: twice the same, cases prepared by another number of processes, interrupted after every
+epoch and resumed, and data that are read from the disk instead of the memory. Without --deterministic, and with another
+number of threads, it may differ: what the table says holds for this machine. Then one model predicts the cases alone,
+together, under other names and beside another model. Exit status 1 where files differ that must be the same.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="a raw dataset's folder")
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=40)
-    parser.add_argument("--patch", type=int, default=32, help="largest edge of a patch [voxels]: small ones are fast")
+    parser.add_argument("--patch", type=int, default=32, help="largest edge of a patch [voxels]")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     logging.disable(logging.INFO)
@@ -108,7 +108,7 @@ def planned(home: Path, raw: Path, options: argparse.Namespace) -> Plan:
     patch = tuple(min(edge, options.patch) for edge in configuration.patch)
     schedule = configuration.schedule.model_copy(update={"iterations": options.iterations, "budget_seconds": None,
                                                          "iterations_per_epoch": max(1, options.iterations // 4)})
-    small = configuration.model_copy(update={"patch": patch, "schedule": schedule})
+    small = configuration.model_copy(update={"patch": patch, "batch": 2, "schedule": schedule})
     plan = plan.model_copy(update={"configurations": {NAME: small}, "first": None}).with_content_hash()
     prepared(home, raw, plan, workers=1)
     return plan
