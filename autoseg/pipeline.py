@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoseg.base.command import called
 from autoseg.base.errors import AutosegError, UserError, listed
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
@@ -34,6 +35,7 @@ from autoseg.selection.types import Selection
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
@@ -60,6 +62,7 @@ def verify(dataset: str | int, *, home: str | Path | None = None, workers: int |
     return replace(report, faults=(*report.faults, *faults), warnings=(*report.warnings, *warnings))
 
 
+@called
 def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: int | None = None,
                 allow_outcomes: bool = False, worker_pool: WorkerPool | None = None) -> Fingerprint:
     """Register the channels that ask for it, measure a raw dataset and write its fingerprint.
@@ -86,9 +89,11 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
                 return known
             logger.info("%s: the fingerprint is of an earlier version, without the ceilings of grids; it is measured again",
                         name)
+    started = now()
     with progress_bar("measuring", len(raw.cases)) as bar:
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)
+    note_result(path, provenance(started, seconds_since(started)), measured.digest)
     return measured
 
 
@@ -114,6 +119,7 @@ def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path |
     return workspace.transforms(dataset) if moved else None
 
 
+@called
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
          memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto", replan: bool = False
          ) -> Plan:
@@ -147,6 +153,7 @@ def _warn_of_unknown_groups(workspace: Workspace, name: str) -> None:
                        f", and the folds in {path} leave them out" if path else "")
 
 
+@called
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
                home: str | Path | None = None, workers: int | None = None, only: Collection[str] | None = None,
                worker_pool: WorkerPool | None = None, planned: Plan | None = None) -> list[Path]:
@@ -173,6 +180,7 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     return [result.folder for result in results]
 
 
+@called
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
           restart: bool = False, as_started: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
@@ -229,6 +237,7 @@ def _postprocess_alone(workspace: Workspace, planned: Plan, folder: FoldFolder, 
         logger.warning("no postprocessing was chosen for fold %s: %s", folder.name, error)
 
 
+@called
 def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = None, workers: int | None = None) -> Selection:
     """Choose by cross-validation how new cases are predicted: which configurations, with which postprocessing."""
     from autoseg.selection.run import find_best as select_best
@@ -237,6 +246,7 @@ def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = No
     return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
 
 
+@called
 def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER, seed: int = 0,
            mirroring: bool = False, home: str | Path | None = None, device: str = "auto") -> Ablation:
     """What each input of a finished fold contributes, on its validation cases."""
@@ -252,6 +262,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
 
 
+@called
 def predict(source: str | Path, target: str | Path, *, dataset: str | int | None = None, configuration: str | None = None,
             planner: str | None = None, folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
             probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
@@ -270,6 +281,7 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
                           keep_existing=keep_existing, table=table)
 
 
+@called
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,
              scoring: Scoring | None = None) -> Summary:
     """Score a folder of predictions against a folder of labels; `dataset_json` says what the labels mean, and which of them
@@ -282,6 +294,7 @@ def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path,
                             scoring=scoring, annotated=annotated)
 
 
+@called
 def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None, dataset_json: str | Path | None = None,
             scoring: Scoring | None = None, seed: int = 0, workers: int | None = None) -> PairedComparison:
     """Compare two sets of predictions of the same cases, each a folder of masks or a summary.json.
@@ -297,6 +310,7 @@ def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None, da
     return compare_sources(Path(a), Path(b), scored, seed=seed)
 
 
+@called
 def report(dataset: str | int, *, output: str | Path | None = None, home: str | Path | None = None) -> Path:
     """Write all that is known of a dataset and its models as one HTML file; its path (default: models/DATASET/report.html).
 

@@ -98,6 +98,11 @@ class Runtime:
             torch.mps.synchronize()
 
     @property
+    def device_name(self) -> str:
+        """What a GPU calls itself, else `cpu` or `mps`."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
     def needs_loss_scaling(self) -> bool:
         return self.dtype == torch.float16
 

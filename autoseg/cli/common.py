@@ -71,7 +71,7 @@ def run(main: Callable[[argparse.Namespace], int | None], command: argparse.Argu
         options = command.parse_intermixed_args(argv)  # options may stand between the words
         _set_environment()
         _configure_logging(options.debug)
-        status = _run(main, options, command.prog)
+        status = _run(main, options, command.prog, sys.argv[1:] if argv is None else argv)
         printed.flush()
         if printed.fault is None:
             return status
@@ -81,14 +81,18 @@ def run(main: Callable[[argparse.Namespace], int | None], command: argparse.Argu
         return status or _STATUS_OF_LOST_OUTPUT
 
 
-def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Namespace, program: str) -> int:
+def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Namespace, program: str, arguments: list[str]
+         ) -> int:
+    from autoseg.base.command import command_line, running
     from autoseg.base.errors import AutosegError
     from autoseg.base.processes import load_plugin
 
     try:
         for name in options.plugin:
             load_plugin(name)
-        return main(options) or 0
+        typed = command_line(_name_of(main), arguments, options.home or os.environ.get("AUTOSEG_HOME"))
+        with running(typed):
+            return main(options) or 0
     except AutosegError as error:
         if options.debug:
             traceback.print_exc()
@@ -97,6 +101,12 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)
         return 130
+
+
+def _name_of(main: Callable[[argparse.Namespace], int | None]) -> str:
+    """The name of a command, however it was started: `autoseg_train` of the module `autoseg.cli.train`."""
+    spec = getattr(sys.modules.get(main.__module__), "__spec__", None)
+    return "autoseg_" + (main.__module__ if spec is None else spec.name).rpartition(".")[2]
 
 
 def seconds(text: str) -> float:

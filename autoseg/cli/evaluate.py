@@ -27,11 +27,19 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
     from autoseg.base.errors import ManyFaults
     from autoseg.evaluation.table import table
+    from autoseg.formats.files import combined_digest, digest, list_files
     from autoseg.workspace.files import write_json
+    from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 
+    started = now()
     summary = pipeline.evaluate(options.reference, options.input, scoring.described(options), workers=options.workers,
                                 scoring=scoring.scoring_from(options))
-    write_json(options.output or options.input / "summary.json", summary)
+    output = options.output or options.input / "summary.json"
+    names = {case.name for case in summary.cases}
+    data = combined_digest(digest(path) for folder in (options.reference, options.input) for path in list_files(folder)
+                           if path.name.partition(".")[0] in names)
+    note_result(output, provenance(started, seconds_since(started)), data)
+    write_json(output, summary)
     print(table(summary))
     if summary.faults:
         raise ManyFaults(options.input, list(summary.faults))

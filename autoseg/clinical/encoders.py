@@ -17,7 +17,7 @@ from autoseg.base.errors import UserError
 from autoseg.clinical.cells import category_text
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import ConditionInput, EncodedBag, EncodedConditions, Layout
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.conditions import ConditionSpec, ConditionTable
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,7 @@ _ATTRIBUTES = {"vector": "vectors", "tokens": "tokens"}  # of CaseConditions; co
 class ConditionEncoder(Frozen):
     """How the conditions of a patient become numbers: one encoder per input, in the order of the layout."""
 
+    schema_version: int = versioned(1)
     parts: tuple[PartEncoder, ...] = ()
 
     @property

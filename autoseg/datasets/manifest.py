@@ -15,7 +15,7 @@ from autoseg.datasets.declared_inputs import Groups, read_condition_table, read_
 from autoseg.datasets.declared_regions import read_region_faults
 from autoseg.datasets.jsontext import parse
 from autoseg.formats import READERS
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
 from planners.schema.labels import LabelSpec
@@ -46,7 +46,7 @@ class ListedCase(Frozen):
 class Manifest(Frozen):
     """A raw dataset: its inputs, its labels and how its files are named."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = versioned(SCHEMA_VERSION)
     name: str = ""
     description: str = ""
     channels: tuple[ChannelSpec, ...]

@@ -16,7 +16,7 @@ from autoseg.evaluation.metrics import METRICS
 from autoseg.evaluation.statistics import FEWEST_PAIRS, PairedDifference, Verdict, judge, paired_difference
 from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import CaseScore, LabelScore, Scoring, StoredScoring, Summary
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 MEAN = "mean"
 
@@ -39,7 +39,7 @@ class Row(Frozen):
 class PairedComparison(Frozen):
     """The comparison of two sets of predictions `a` and `b`, over the cases that both have scored."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     autoseg_version: str = __version__
     a: str
     b: str

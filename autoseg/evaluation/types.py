@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from autoseg.evaluation.metrics import METRICS, metrics_of
 from autoseg.evaluation.surface import Surface
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 SCHEMA_VERSION = 1
 
@@ -232,7 +232,7 @@ class Summary(Frozen):
     `faults` lists every case that could not be scored, `warnings` every prediction without a label; none is part of a mean.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = versioned(SCHEMA_VERSION)
     scoring: StoredScoring
     surface_definition: str = SURFACE_DEFINITIONS["mesh"]
     n_cases: int

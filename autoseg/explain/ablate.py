@@ -43,7 +43,9 @@ from autoseg.preprocessing.store import open_prepared
 from autoseg.training.assemble import check_training
 from autoseg.training.job import FoldJob
 from autoseg.workspace.files import append_record, read_records, write_json, write_text
+from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.schema.channels import ChannelSpec
+from planners.schema.plan import content_hash_of
 
 logger = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -116,6 +118,7 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
     not finished or has no validation case, or where its model needs all of its inputs. One bad case does not stop the
     others.
     """
+    started = now()
     _check(job)
     job.folder.refuse_links()
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
@@ -134,6 +137,9 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
         dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold, seed=seed,
         mirroring=mirroring, every_subset=len(_optional(job.plan.channels)) <= MOST_SUBSETS_OF,
         permutations=permutations, rows=rows, findings=findings_of(rows, seed), unscored=(*faults, *unscored))
+    made = provenance(started, seconds_since(started), seed=seed, plan=content_hash_of(job.plan.model_dump(mode="json")),
+                      models=model.digest, device=runtime.device_name)
+    note_result(job.folder.ablation(".json"), made, job.trained_with.data_digest)
     write_json(job.folder.ablation(".json"), result)
     write_text(job.folder.ablation(".md"), as_text(result) + "\n")
     return result

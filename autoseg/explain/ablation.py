@@ -33,7 +33,7 @@ from autoseg.evaluation.statistics import (
     paired_difference,
 )
 from autoseg.evaluation.table import text_table
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 # Inputs of a row: all; without some channels; one optional channel; another case's conditions; none; without one.
 Kind = Literal["all", "channels", "alone", "shuffled", "missing", "condition"]
@@ -86,7 +86,7 @@ class Ablation(Frozen):
     row may differ a little from the result of the fold.
     """
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     autoseg_version: str = __version__
     dataset: str
     planner: str

@@ -15,7 +15,7 @@ from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import Registered, Stage, Transform
 from autoseg.workspace.files import read_model, remove_file, write_atomically, write_json
 from autoseg.workspace.paths import below
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.channels import Registration
 
 Row = tuple[float, float, float, float]
@@ -42,7 +42,7 @@ class ChannelRecord(Frozen):
 class CaseRecord(Frozen):
     """One case: its registered channels by number, and the digest of the files and settings that they were made from."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     case: str
     made_of: str
     channels: dict[int, ChannelRecord]

@@ -6,9 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoseg.workspace.files import read_json, write_json
+from autoseg.workspace.files import read_model, write_json
+from planners.schema.base import Frozen, versioned
 
 _SECONDS_BETWEEN_SAVES = 5.0  # a command that is killed gets back at most these
+
+
+class Elapsed(Frozen):
+    """`race_seconds.json`; without a digest the command was stopped before it was known."""
+
+    schema_version: int = versioned(1)
+    seconds: float = 0.0
+    dataset_digest: str = ""
 
 
 class Stopwatch:
@@ -16,9 +25,8 @@ class Stopwatch:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
         self._path, self._clock = path, clock
-        known = read_json(path) if path.is_file() else {}
-        self._dataset_digest = str(known.get("dataset_digest", ""))  # empty: stopped before that was known
-        self.earlier_seconds = float(known.get("seconds", 0.0))
+        known = read_model(path, Elapsed) if path.is_file() else Elapsed()
+        self._dataset_digest, self.earlier_seconds = known.dataset_digest, known.seconds
         self._started = clock()
 
     @property
@@ -32,7 +40,7 @@ class Stopwatch:
         self._dataset_digest = dataset_digest
 
     def save(self) -> None:
-        write_json(self._path, {"seconds": round(self.seconds, 1), "dataset_digest": self._dataset_digest})
+        write_json(self._path, Elapsed(seconds=round(self.seconds, 1), dataset_digest=self._dataset_digest))
 
 
 @contextmanager

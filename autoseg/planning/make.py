@@ -16,6 +16,7 @@ from autoseg.planning.store import (
 )
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners import PLANNERS
 from planners.rules.advice import with_advice
 from planners.rules.budget import with_budget
@@ -44,10 +45,13 @@ def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budge
     if plan is not None:
         logger.info("%s: the plan is kept; --replan makes it anew", dataset)
     else:
+        started = now()
         plan = make_plan(workspace, dataset, planner, budget, device).with_content_hash()
         if not replan:
             check_started_models(workspace, plan)
-        write_json(workspace.plan(dataset, planner), plan)
+        path = workspace.plan(dataset, planner)
+        write_json(path, plan)
+        note_result(path, provenance(started, seconds_since(started), plan=plan.content_hash), plan.fingerprint_digest)
     for warning in low_ceilings(plan, read_fingerprint(workspace, dataset)):
         logger.warning("%s", warning)
     return plan

@@ -6,16 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from autoseg.base.command import called
 from autoseg.base.errors import AutosegError, ManyFaults, UserError
 from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import progress
 from autoseg.base.runtime import free_device_bytes, is_out_of_memory
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
-from autoseg.formats.files import is_folder, list_files
+from autoseg.formats import files_of
+from autoseg.formats.files import combined_digest, digest, is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.outputs import ARRAYS, Outputs
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
@@ -25,7 +28,9 @@ from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import read_model, remove_folder, write_json
 from autoseg.workspace.locks import held
 from autoseg.workspace.paths import below
+from autoseg.workspace.provenance import PROVENANCE, Provenance, note, now, provenance, seconds_since
 from planners.schema.labels import LabelSpec
+from planners.schema.plan import content_hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,7 @@ _SHARE = 0.7
 Task = tuple[CaseFiles, Path]  # a case and its mask
 
 
+@called
 def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
                    only: Collection[str] | None = None) -> list[Path]:
@@ -67,10 +73,15 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
         if keep_existing:
             tasks = _left_to_do(tasks, outputs, kinds, known)
     write = partial(_write, outputs=outputs, quality_control=predictor.quality_control, alone=only is None)
+    started, names = now(), [mask.name for _, mask in tasks]
+    if names:
+        note(outputs.record(PROVENANCE), dict.fromkeys(names, ""), _provenance(predictor, started, None))
     done, faults = _predict_each(predictor, tasks, cases, write, (probabilities, uncertainty))
     written = [mask for _, mask in tasks if mask in done]
     if written:
         add_masks(path, own, [mask.name for mask in written])
+        note(outputs.record(PROVENANCE), {mask.name: done[mask] for mask in written},
+             _provenance(predictor, started, seconds_since(started)), forget=names)
     if only is None:
         faults = [*cases.left_out, *faults]
     if faults:
@@ -97,21 +108,21 @@ def _left_to_do(tasks: Sequence[Task], outputs: Outputs, kinds: Sequence[str], k
     return lacking
 
 
-def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPredict, write: Callable[..., None],
-                  outputs: tuple[bool, bool]) -> tuple[set[Path], list[str]]:
-    """The masks that were written, and the faults of the cases that were not.
+def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPredict, write: Callable[..., str],
+                  outputs: tuple[bool, bool]) -> tuple[dict[Path, str], list[str]]:
+    """The masks that were written, with the digests of their images, and the faults of the cases that were not.
 
     While one case is predicted the next is read and prepared, if both fit into memory, and the mask of the one before is
     written.
     """
-    done, faults = set(), []
+    done: dict[Path, str] = {}
+    faults: list[str] = []
 
     def finish(task: Task, outcome: Future | AutosegError) -> None:
         try:
             if isinstance(outcome, AutosegError):
                 raise outcome
-            outcome.result()
-            done.add(task[1])
+            done[task[1]] = outcome.result()
         except Exception as error:
             fault = str(_as_fault(error))
             logger.warning("%s was not predicted: %s", task[0].name, fault)
@@ -126,7 +137,7 @@ def _predict_each(predictor: Predictor, tasks: Sequence[Task], cases: CasesToPre
             outcome = ready if isinstance(ready, AutosegError) else _predict_case(predictor, ready, outputs)
             if before is not None:  # so that no more than one prediction waits to be written
                 finish(*before)
-            before = task, outcome if isinstance(outcome, AutosegError) else pool.submit(write, task[1], outcome)
+            before = task, outcome if isinstance(outcome, AutosegError) else pool.submit(write, task, outcome)
             del outcome
             if any(outputs):  # arrays of all heads, of which writing makes copies: never beside a prediction
                 finish(*before)
@@ -180,12 +191,14 @@ def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, al
     return needed <= _SHARE * free
 
 
-def _write(mask: Path, prediction: Prediction, *, outputs: Outputs, quality_control: QualityControl | None, alone: bool
-           ) -> None:
-    """Everything of a case; the mask last, which says that the case is done. The report of quality names no case without a
-    mask, so another prediction into the same folder waits until both are written.
+def _write(task: Task, prediction: Prediction, *, outputs: Outputs, quality_control: QualityControl | None, alone: bool
+           ) -> str:
+    """Everything of a case; the mask last, which says that the case is done. The digest of its images.
+
+    The report of quality names no case without a mask, so another prediction into the same folder waits until both are
+    written.
     """
-    case = prediction.case
+    (files, mask), case = task, prediction.case
     for kind, array in zip(ARRAYS, (prediction.probabilities_KDHW, prediction.entropy_DHW, prediction.disagreement_DHW),
                            strict=True):
         if array is not None:
@@ -196,6 +209,15 @@ def _write(mask: Path, prediction: Prediction, *, outputs: Outputs, quality_cont
         else:
             _forget_quality(outputs, case.name)
         case.results.write_label(mask, prediction.label_DHW)
+    try:
+        return combined_digest(digest(part) for image in files.images if image is not None for part in files_of(image))
+    except OSError:  # they were removed meanwhile
+        return ""
+
+
+def _provenance(predictor: Predictor, started: datetime, seconds: float | None) -> Provenance:
+    return provenance(started, seconds, plan=content_hash_of(predictor.plan.model_dump(mode="json")),
+                      models=predictor.identity, device=predictor.runtime.device_name)
 
 
 def _note_quality(outputs: Outputs, quality_control: QualityControl | None, quality: CaseQuality, *, alone: bool) -> None:

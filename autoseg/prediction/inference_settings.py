@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from planners.schema.base import Frozen, formerly
+from planners.schema.base import Frozen, formerly, versioned
 from planners.schema.names import Name
 
 
@@ -41,7 +41,7 @@ class FoldPostprocessing(Frozen):
     It was chosen on the fold's validation cases, of which there are `n_cases`, for the weights with this `digest`.
     """
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     digest: str
     n_cases: int
     postprocessing: Postprocessing
@@ -68,7 +68,7 @@ class QualityControl(Frozen):
 class InferenceSettings(Frozen):
     """`inference.json`: the answer of a dataset's cross-validation to how new cases are to be predicted."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     dataset: str
     members: tuple[Member, ...] = Field(min_length=1)
     postprocessing: Postprocessing = Postprocessing()

@@ -10,7 +10,7 @@ from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, collate
 from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.nn.model import Model, build_model
 from autoseg.prediction.trained_with import TrainedWith, check_plan_of, trained_with
-from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.checkpoint import load_weights, read_digest
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan
@@ -56,13 +56,13 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
 @dataclass(frozen=True)
 class FoldModel:
     """A fold's trained model in evaluation mode, the encoder of its conditions (None: it takes none), what it was trained
-    with (None: an earlier version did not say), and the file of its weights (None: it was made in memory).
+    with (None: an earlier version did not say), and the digest of its weights (empty: it was made in memory).
     """
 
     model: Model
     encoder: ConditionEncoder | None = None
     trained_with: TrainedWith | None = None
-    checkpoint: Path | None = None
+    digest: str = ""
 
     def encoded(self, conditions: CaseConditions) -> ConditionBatch | None:
         """A patient's conditions as this model takes them, with a batch axis of one."""
@@ -81,4 +81,4 @@ def load_model(plan: Plan, configuration: Configuration, checkpoint: Path, runti
     except RuntimeError as error:
         raise UserError("the weights do not fit the plan beside them", where=checkpoint,
                         found=str(error).splitlines()[-1].strip(), do="train this fold again with --restart") from error
-    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder, trained, checkpoint)
+    return FoldModel(runtime.arranged(model, configuration.dimensions).eval(), encoder, trained, read_digest(checkpoint))

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from autoseg.datasets.headers import case_warnings
 from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
-from autoseg.formats.files import combined_digest, digest, is_folder
+from autoseg.formats.files import combined_digest, is_folder
 from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
@@ -152,15 +151,11 @@ class Predictor:
     def models(self) -> tuple[FoldModel, ...]:
         return tuple(model for member in self.members for model in member.models)
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """A digest of the weights and of how they predict: two predictors of one identity make the same masks.
-
-        Read once: the files may be replaced while the predictor works with what it has loaded.
-        """
+        """A digest of the weights and of how they predict: two predictors of one identity make the same masks."""
         members = [(member, member.previous) for member in self.members]
-        weights = [digest(model.checkpoint) for pair in members for member in pair if member is not None
-                   for model in member.models if model.checkpoint is not None]
+        weights = [model.digest for pair in members for member in pair if member is not None for model in member.models]
         first = self.members[0]
         how = str((first.mirroring, first.skip_background))
         return combined_digest([*weights, self.postprocessing.model_dump_json(), how])

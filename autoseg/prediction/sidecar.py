@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from autoseg.formats.files import is_file
 from autoseg.prediction.inference_settings import Postprocessing
-from autoseg.workspace.files import read_json, write_json
+from autoseg.workspace.files import read_json, refuse_later_version, write_json
 from autoseg.workspace.locks import held
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 SIDECAR = "labels.json"
 
@@ -25,6 +25,7 @@ class Sidecar(Frozen):
     nothing.
     """
 
+    schema_version: int = versioned(1)
     autoseg_version: str
     dataset: str
     planner: str
@@ -90,10 +91,12 @@ def _with(sidecar: Sidecar, kind: str, names: Collection[str]) -> Sidecar:
 
 
 def _read(path: Path) -> Sidecar | None:
-    """What is noted; None where there is nothing, or a file of something else."""
+    """What is noted; None where there is nothing, or a file of something else. A UserError for one of a later version."""
     if not is_file(path):
         return None
+    data = read_json(path)
+    refuse_later_version(path, data, Sidecar)
     try:
-        return Sidecar.model_validate(read_json(path))
+        return Sidecar.model_validate(data)
     except ValidationError:
         return None

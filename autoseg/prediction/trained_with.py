@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from autoseg.base.errors import UserError
-from planners.schema.base import Frozen
+from autoseg.formats.files import combined_digest
+from planners.schema.base import Frozen, versioned
 from planners.schema.plan import Configuration, Plan, differing_fields
 
 KEY = "trained_with"  # in the facts of weights, and in the state of a training
@@ -25,7 +26,7 @@ _SHOWN = 5
 class TrainedWith(Frozen):
     """The plan with its one configuration, the cases of the fold, and for every case digests of what it was made from."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     plan: Plan
     training: tuple[str, ...]
     validation: tuple[str, ...]
@@ -34,6 +35,12 @@ class TrainedWith(Frozen):
     @property
     def configuration(self) -> str:
         return next(iter(self.plan.configurations))
+
+    @property
+    def data_digest(self) -> str:
+        """One digest of all cases."""
+        return combined_digest(f"{case} {kind} {digest}" for case, digests in sorted(self.cases.items())
+                               for kind, digest in sorted(digests.items()))
 
     def changes(self, now: "TrainedWith") -> list[str]:
         """What is different now, one phrase each: the plan, the cases, the folds, what the cases are made from."""

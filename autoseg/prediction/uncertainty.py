@@ -16,7 +16,7 @@ from autoseg.formats.probabilities import LEVELS, levels_of, uncertain
 from autoseg.grids.boxes import occupied
 from autoseg.prediction.decision import decide_heads, decided, label_values
 from autoseg.prediction.inference_settings import QualityControl
-from planners.schema.base import Frozen, formerly
+from planners.schema.base import Frozen, formerly, versioned
 from planners.schema.labels import LabelSpec
 
 
@@ -33,7 +33,7 @@ class CaseQuality(Frozen):
 class QualityReport(Frozen):
     """`quality.json` beside the masks. `correlation` (Pearson, n cases) says how reliable predicted Dice is."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     review_below: float | None = Field(validation_alias=formerly("review_below", "look_below"))
     correlation: float | None
     n: int | None

@@ -26,7 +26,7 @@ from autoseg.formats.packed import PackedArray, checksum, open_packed, write_pac
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import read_model, remove_file, write_unflushed
 from autoseg.workspace.paths import below
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 # Normalised images are rounded to multiples of this (docs/decisions/0015); up to 16 they fit 16 bits.
 STEP = 2.0**-11
@@ -36,7 +36,7 @@ _VOXELS_IN_CACHE = 2**16
 class PreparedRecord(Frozen):
     """What the JSON of a prepared case says. `content` is the checksum of the arrays' file, `checksum` is of the record."""
 
-    schema_version: int = 2
+    schema_version: int = versioned(2)
     name: str
     present: tuple[bool, ...]
     geometry: Geometry

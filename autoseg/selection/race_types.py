@@ -4,7 +4,7 @@ from pydantic import Field
 
 from autoseg.evaluation.statistics import PairedDifference
 from autoseg.evaluation.types import mean
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 
 class RaceCandidate(Frozen):
@@ -75,7 +75,7 @@ class Race(Frozen):
     only foresees is not in its digest.
     """
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     dataset: str
     total_seconds: float
     folds: tuple[int | str, ...]

@@ -8,6 +8,7 @@ from functools import partial
 
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.types import GROUPS, CaseScore, scoring_of
+from autoseg.formats.files import combined_digest
 from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing
 from autoseg.prediction.postprocess import apply
 from autoseg.selection.candidates import Scored, choose, score_candidates
@@ -18,6 +19,7 @@ from autoseg.selection.steps import choose_steps, describe
 from autoseg.selection.types import Comparison, Selection
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ def find_best(workspace: Workspace, name: str, *, workers: int = 1, seed: int = 
     `seed` is for the bootstrap. Raises UserError or ManyFaults where no configuration has finished folds that cover every
     case. The error names each configuration with the commands that finish it.
     """
+    started = now()
     dataset = read_cross_validation(workspace, name)
     contenders, unfinished = gather(workspace, dataset)
     scored, notes = score_candidates(dataset, contenders, workers)
@@ -47,8 +50,11 @@ def find_best(workspace: Workspace, name: str, *, workers: int = 1, seed: int = 
                           calibration=None if learned is None else learned.calibration,
                           cases=() if learned is None else learned.cases, final=summarize(final, dataset.labels, _FINAL),
                           inference=inference, notes=(SAME_CASES, *unfinished, *notes, *why_not))
-    write_json(workspace.selection(name), selection)
-    write_json(workspace.inference_settings(name), inference)
+    digests = combined_digest(digest for member in inference.members for digest in member.digests)
+    made = provenance(started, seconds_since(started), seed=seed, models=digests)
+    for path, result in ((workspace.selection(name), selection), (workspace.inference_settings(name), inference)):
+        note_result(path, made, best.contenders[0].plan.fingerprint_digest)
+        write_json(path, result)
     return selection
 
 

@@ -6,7 +6,7 @@ from autoseg.evaluation.calibration import Calibration
 from autoseg.evaluation.statistics import PairedDifference
 from autoseg.evaluation.types import Summary
 from autoseg.prediction.inference_settings import InferenceSettings, Member
-from planners.schema.base import Frozen, formerly
+from planners.schema.base import Frozen, formerly, versioned
 
 
 class Candidate(Frozen):
@@ -48,7 +48,7 @@ class CaseEstimate(Frozen):
 class Selection(Frozen):
     """Everything that led to `inference`; `final` holds the scores of the choice, postprocessing included."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     dataset: str
     n_cases: int
     candidates: tuple[Candidate, ...]

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,6 +51,7 @@ class _Training:
     runtime: Runtime
     forward: Forward
     stream: BatchStream
+    patches: BatchStream | None  # of the validation cases
     started: float
     clock: Clock
     on_epoch: Callable[[], object]
@@ -68,6 +68,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     """
     store = _store(job, job.training, runtime, _resident_bytes(runtime))
     stream = task.batches(store, job.configuration, job.seed, runtime.device, job.layout)
+    patches = _validation_patches(job, task, runtime)
     state = new_state(task, job.configuration, runtime, job.seed, job.layout)
     saved = load_state(job.folder.state)
     if saved is not None:
@@ -75,7 +76,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     throughput, forward = _measured(job, task, state, store, runtime, clock)
     if saved is not None:
         state.restore(saved["train"])
-        stream.load_state_dict(saved["stream"])
+        _continue(saved, stream, patches)
         started -= state.seconds
         if saved.get("planned_seconds", job.planned_seconds) != job.planned_seconds:
             state.schedule = adopt(state.schedule, job.configuration.schedule, throughput, state.iteration,
@@ -87,7 +88,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
             logger.warning("%s: a budget of %s is too short to train here, and will not be kept", job.title,
                            duration(state.schedule.budget_seconds))
         if is_first():
-            _save(job, state, stream)
+            _save(job, state, stream, patches)
     if pause is not None:
         state.schedule = before_decay(state.schedule, state.iteration)
     if is_first():
@@ -97,15 +98,18 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     try:
         with runtime.same_shapes():
-            _iterate(_Training(job, task, runtime, forward, stream, started, clock, on_epoch, pause), state, throughput)
+            training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause)
+            _iterate(training, state, throughput)
     except KeyboardInterrupt:
         logger.warning("stopped at iteration %d; the same command resumes at the last epoch", state.iteration)
         raise
     finally:
         stream.close()
+        if patches is not None:
+            patches.close()
     state.seconds = clock() - started
     if is_first():
-        _write_weights(job.folder.checkpoint if pause is None else pause.weights, job, state)
+        _write_weights(job, state, pause)
 
 
 def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
@@ -117,6 +121,13 @@ def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
     if saved.get("seed", job.seed) != job.seed:
         raise UserError("this training started with another seed", where=job.title, found=saved["seed"], expected=job.seed,
                         do=f"resume with --seed {saved['seed']}, or start again with --restart")
+
+
+def _continue(saved: dict[str, Any], stream: BatchStream, patches: BatchStream | None) -> None:
+    """Sample on from where a state was saved. States of earlier versions do not say it of the validation patches."""
+    stream.load_state_dict(saved["stream"])
+    if patches is not None and saved.get("patches") is not None:
+        patches.load_state_dict(saved["patches"])
 
 
 def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, runtime: Runtime, clock: Clock
@@ -136,7 +147,6 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
     loss, warning_of = task.build_loss(runtime.device), task.watch()
     slower = SlowerThanPlanned(job.configuration.step_seconds)
     _warn_if_slower(job, slower, throughput)
-    patches = _validation_patches(job, task, runtime)
     state.model.train()
     state.seconds = agreed(clock() - training.started)
     with progress_bar(f"training fold {job.fold}", state.schedule.iterations, "it", state.iteration) as bar:
@@ -150,7 +160,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
             mean_loss = torch.stack(losses).mean().item()
             _check_finite(job, state, mean_loss)
             with AveragedWeights(state) as model:
-                score = task.score(model, patches, max(1, round(steps * VALIDATION_SHARE)), runtime)
+                score = task.score(model, training.patches, max(1, round(steps * VALIDATION_SHARE)), runtime)
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             throughput = follow(throughput, taken / (state.iteration - first))
@@ -162,7 +172,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
                      memory_bytes=used_bytes(runtime.device))
                 if warning := warning_of(score, state.iteration / state.schedule.iterations):
                     logger.warning("%s: %s", job.title, warning)
-                _save(job, state, training.stream)
+                _save(job, state, training.stream, training.patches)
                 bar.set_postfix_str(", ".join(filter(None, (f"loss {mean_loss:.3f}", score.text))))
                 training.on_epoch()
 
@@ -208,19 +218,23 @@ def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) 
         "seconds": state.seconds, **score.record, **measured})
 
 
-def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
+def _save(job: FoldJob, state: TrainState, stream: BatchStream, patches: BatchStream | None) -> None:
     save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
+                                 "patches": None if patches is None else patches.state_dict(),
                                  "training": list(job.training), "seed": job.seed,
                                  "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json")})
     write_json(job.folder.schedule, state.schedule)
 
 
-def _write_weights(path: Path, job: FoldJob, state: TrainState) -> None:
+def _write_weights(job: FoldJob, state: TrainState, pause: Pause | None) -> None:
+    """Write the averaged weights. Final ones say nothing of the clock: those of the same training are the same file."""
+    path = job.folder.checkpoint if pause is None else pause.weights
+    seconds = {} if pause is None else {"seconds": round(state.seconds, 1)}
     with AveragedWeights(state) as model:
         save_weights(path, model.state_dict(),
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
-                      "iterations": state.iteration, "seconds": round(state.seconds, 1),
-                      "training": list(job.training), KEY: job.trained_with.model_dump(mode="json"),
+                      "iterations": state.iteration, **seconds, "training": list(job.training),
+                      KEY: job.trained_with.model_dump(mode="json"),
                       "encoder": None if job.encoder is None else job.encoder.model_dump(mode="json")})
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from autoseg.base.errors import TrainingFailed, UserError
@@ -30,8 +31,9 @@ from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import PROVENANCE, note, now, provenance
 from planners.rules.budget import has_begun_to_decay, with_budget
-from planners.schema.plan import Plan, ResolvedSchedule, differing_fields
+from planners.schema.plan import Plan, ResolvedSchedule, content_hash_of, differing_fields
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     are written too. Of a finished fold masks and probabilities that are missing are made again. Several processes that
     have joined (`training.distributed`) train together; all of them have the result.
     """
-    started = time.monotonic()
+    started, begun = time.monotonic(), now()
     check_one_way(restart=restart, as_started=as_started)
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
@@ -123,7 +125,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if not folder.is_trained:
             _train(job, runtime, started, lambda: on_epoch(folder))
             wait_for_all()
-        return _validated(job, truths, runtime, save_probabilities)
+        return _validated(job, truths, runtime, save_probabilities, begun)
 
 
 def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime, *, rung: int,
@@ -179,10 +181,13 @@ def _decays(fold: FoldFolder) -> bool:
     return has_begun_to_decay(read_model(fold.schedule, ResolvedSchedule), records[-1]["iteration"])
 
 
-def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool) -> FoldResult:
-    """Predict and score the validation cases of a trained fold, and write its result."""
+def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool, begun: datetime
+               ) -> FoldResult:
+    """Predict and score the validation cases of a trained fold, and write its result and where it came from."""
     validation_start = time.monotonic()
-    trained = check_training(job).get("seconds", 0.0)
+    records = read_records(job.folder.metrics)
+    # Weights of earlier versions say how long they were trained.
+    trained = check_training(job).get("seconds", records[-1]["seconds"] if records else 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_model(job.folder.schedule, ResolvedSchedule)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
@@ -193,7 +198,12 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
                                total_seconds=round(trained + time.monotonic() - validation_start, 1),
                                mean_dice=mean_dice, scores=summary, unscored=unscored))
     if is_first():
-        write_json(job.folder.result, result)
+        made = provenance(begun, result.total_seconds, seed=job.seed, plan=content_hash_of(job.plan.model_dump(mode="json")),
+                          models=model.digest, device=runtime.device_name)
+        results = [job.folder.result, job.folder.checkpoint, *([job.folder.summary] if summary is not None else [])]
+        note(job.folder.path / PROVENANCE, {result.relative_to(job.folder.path).as_posix(): job.trained_with.data_digest
+                                            for result in results}, made)
+        write_json(job.folder.result, result)  # last: it says that the fold is finished
     return result
 
 

@@ -22,7 +22,7 @@ from autoseg.preprocessing.store import open_prepared
 from autoseg.training.job import FoldJob
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.plan import ResolvedSchedule
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 class FoldResult(Frozen):
     """The result of a finished fold; `mean_dice` is the mean over foreground classes of the mean over cases."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     autoseg_version: str = __version__
     dataset: str
     planner: str
@@ -80,7 +80,7 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
         raise ManyFaults(job.title, faults)
     summary = summarize(scores, job.plan.labels)
     if is_first():
-        write_json(job.folder.validation / "summary.json", summary)
+        write_json(job.folder.summary, summary)
     return summary, tuple(faults)
 
 

@@ -28,14 +28,33 @@ logger = logging.getLogger(__name__)
 
 
 _FACTS, _DIGEST = "autoseg", "sha256"  # the keys of the header's metadata
+_VERSION, _NEWEST = "schema_version", 1  # of the facts, and of a state
 
 
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
     """Write named tensors, with JSON `facts` about them in the header, and the digest of both."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    text = json.dumps(dict(facts))
+    text = json.dumps({_VERSION: _NEWEST, **facts})
     header = {_FACTS: text, _DIGEST: _digest(plain, text)}
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=header))
+
+    def write(temporary: Path) -> None:
+        save_file(plain, temporary, metadata=header)
+        _sort_metadata(temporary)
+
+    write_atomically(path, write)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of the header in order: safetensors writes them in another one each time, so that files of the same
+    weights would differ. The length stays.
+    """
+    with open(path, "rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        metadata = dict(sorted(header.pop("__metadata__").items()))
+        text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False)
+        file.seek(8)
+        file.write(text.encode().ljust(length))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -57,6 +76,17 @@ def read_facts(path: Path) -> dict[str, Any]:
         return _facts(path, (file.metadata() or {}).get(_FACTS, "{}"))
 
 
+def read_digest(path: Path) -> str:
+    """The digest of weights that `load_weights` has verified, from the header; of weights of earlier versions, which have
+    none, that of the tensors. Raises UserError as `load_weights`.
+    """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        if _DIGEST in metadata:
+            return str(metadata[_DIGEST])
+        return _digest({name: file.get_tensor(name) for name in file.keys()}, metadata.get(_FACTS, "{}"))  # noqa: SIM118
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
@@ -73,7 +103,15 @@ def _facts(path: Path, text: str) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(text)
     except json.JSONDecodeError as error:
         raise _damaged(path, error) from error
+    _check_version(path, facts.pop(_VERSION, 1))
     return facts
+
+
+def _check_version(path: Path, version: Any) -> None:
+    """A UserError for what a later version wrote. Earlier ones did not number what they wrote."""
+    if not isinstance(version, int) or not 1 <= version <= _NEWEST:
+        raise UserError("another version of autoseg wrote this file", where=path, found=f"{_VERSION} {version}",
+                        expected=f"at most {_NEWEST}", do="update autoseg, or train this fold again with --restart")
 
 
 def _is_whole(metadata: Mapping[str, str], weights: Mapping[str, torch.Tensor], text: str) -> bool:
@@ -102,11 +140,13 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a resumable state of tensors, numbers, strings, lists and dicts; the last one becomes `*_previous`."""
     if path.is_file():
         os.replace(path, _previous(path))
-    write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+    write_atomically(path, lambda temporary: torch.save({_VERSION: _NEWEST, **state}, temporary))
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
-    """The newest readable state, or None where there is none; a damaged one is logged and its predecessor taken."""
+    """The newest readable state, or None where there is none; a damaged one is logged and its predecessor taken. A UserError
+    for one of a later version.
+    """
     for candidate in (path, _previous(path)):
         if not candidate.is_file():
             continue
@@ -115,9 +155,11 @@ def load_state(path: Path) -> dict[str, Any] | None:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} does not match its checksum")
             state: dict[str, Any] = torch.load(candidate, map_location="cpu", weights_only=True)
-            return state
         except Exception as error:  # zipfile and torch raise several kinds for a damaged archive
             logger.warning("%s is damaged (%s); the state before it is used", candidate, error)
+            continue
+        _check_version(candidate, state.pop(_VERSION, 1))
+        return state
     return None
 
 

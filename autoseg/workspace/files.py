@@ -201,7 +201,7 @@ def read_model(path: Path, model: type[M]) -> M:
     Files of earlier versions are read; a UserError for one of a later version, whose keys may mean something else.
     """
     data = read_json(path)
-    _refuse_later_version(path, data, model)
+    refuse_later_version(path, data, model)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -209,7 +209,8 @@ def read_model(path: Path, model: type[M]) -> M:
                         do="correct these keys, or make the file again") from None
 
 
-def _refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None:
+def refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None:
+    """A UserError where the JSON data of a file say that a later version wrote them."""
     field = model.model_fields.get("schema_version")
     written = data.get("schema_version") if isinstance(data, dict) else None
     if field is not None and isinstance(written, int) and written > field.default:

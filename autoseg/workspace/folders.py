@@ -91,6 +91,11 @@ class FoldFolder:
         return below(self.path / "probabilities", f"{name}.b2nd")
 
     @property
+    def summary(self) -> Path:
+        """The scores of the validation cases, beside their masks."""
+        return self.validation / "summary.json"
+
+    @property
     def race(self) -> Path:
         """What a race keeps of this fold until it is decided: a folder for each rung."""
         return self.path / "race"

@@ -18,6 +18,13 @@ class Part(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+def versioned(newest: int) -> Any:
+    """The field `schema_version` of what is written to a file. A later one is refused, also within another object: its keys
+    may mean something else.
+    """
+    return Field(default=newest, ge=1, le=newest)
+
+
 def formerly(name: str, old_name: str) -> AliasChoices:
     """The `validation_alias` of a field that files of an earlier version call `old_name`."""
     return AliasChoices(name, old_name)

@@ -1,6 +1,6 @@
 """What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x) of the common orientation."""
 
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.ceiling import GridCeiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionStats, ConditionTable
@@ -37,7 +37,7 @@ class IntensityStats(Frozen):
 class Fingerprint(Frozen):
     """All that planning needs to know of a dataset."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = versioned(SCHEMA_VERSION)
     dataset: str
     channels: tuple[ChannelSpec, ...]
     labels: LabelSpec

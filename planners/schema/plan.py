@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from planners.architectures import Architecture
-from planners.schema.base import Frozen, Part, formerly
+from planners.schema.base import Frozen, Part, formerly, versioned
 from planners.schema.ceiling import Ceiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
@@ -175,7 +175,7 @@ class Advice(Frozen):
 class Plan(Frozen):
     """All decisions for a dataset, with what prediction needs to know of it."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = versioned(SCHEMA_VERSION)
     dataset: Name
     planner: Name
     channels: tuple[ChannelSpec, ...]

@@ -37,7 +37,7 @@ def test_one_case_is_written_to_the_file_that_was_named(tmp_path, images):
     (mask,) = predict_folder(predictor_of(), images / "a_0000.nii.gz", target, probabilities=True)
     assert mask == target and read_label(mask)[0].shape == CASE.geometry.shape
     assert sorted(path.name for path in target.parent.iterdir()) == ["liver.NII.GZ", "liver_labels.json",
-                                                                      "liver_probabilities.NII.GZ"]
+                                                                      "liver_probabilities.NII.GZ", "liver_provenance.json"]
 
 
 def test_one_file_for_several_cases_is_refused_before_anything_is_predicted(tmp_path, images):

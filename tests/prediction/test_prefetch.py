@@ -90,7 +90,7 @@ def test_a_broken_file_and_a_mask_that_cannot_be_written_are_faults_of_their_cas
         predict_folder(predictor_of(), images, tmp_path / "masks")
     broken, full_disk = raised.value.faults
     assert "b_0000" in broken and "the disk is full" in full_disk
-    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a.nii.gz", "labels.json"]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a.nii.gz", "labels.json", "provenance.json"]
 
 
 def test_without_memory_for_two_cases_each_is_read_in_its_turn(tmp_path, images, monkeypatch, caplog):

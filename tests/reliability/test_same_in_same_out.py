@@ -11,14 +11,20 @@ from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.measure import measure
 from autoseg.formats import read_label
 from autoseg.planning.resolve import resolve_plan
+from autoseg.prediction.folder import predict_folder
+from autoseg.prediction.predictor import Predictor
 from autoseg.preprocessing.run import preprocess_dataset
 from autoseg.training import fold as fold_module
 from autoseg.training.run import run_fold
-from autoseg.workspace.checkpoint import load_weights
-from autoseg.workspace.files import write_json
+from autoseg.training.validate import FoldResult
+from autoseg.workspace.checkpoint import load_weights, read_facts
+from autoseg.workspace.files import read_model, read_records, write_json
+from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import PROVENANCE
 from planners.schema.plan import Plan, Schedule
 from tests_support import small_plan, write_spheres
 
@@ -48,13 +54,22 @@ def masks_of(folder) -> dict[str, np.ndarray]:
 
 
 def assert_same(first: Workspace, second: Workspace) -> None:
-    """Weights and masks of fold 0."""
+    """Weights, masks and scores of fold 0, and the files of the weights."""
     one, two = (workspace.fold(DATASET, "budgeted", NAME, 0) for workspace in (first, second))
+    assert one.checkpoint.read_bytes() == two.checkpoint.read_bytes()
+    assert timeless(one) == timeless(two)
     weights, again = load_weights(one.checkpoint)[0], load_weights(two.checkpoint)[0]
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     masks, masks_again = masks_of(one.validation), masks_of(two.validation)
     assert masks.keys() == masks_again.keys() and len(masks) == 1
     assert all((masks[name] == masks_again[name]).all() for name in masks)
+
+
+def timeless(fold: FoldFolder) -> list:
+    """The scores of a fold and of its epochs, without what a clock says."""
+    records = [{key: value for key, value in record.items() if "seconds" not in key and key != "memory_bytes"}
+               for record in read_records(fold.metrics)]
+    return [*records, read_model(fold.result, FoldResult).scores]
 
 
 def test_two_runs_with_other_numbers_of_workers_are_the_same(tmp_path):
@@ -104,6 +119,51 @@ def test_a_mask_does_not_depend_on_the_other_cases(tmp_path):
         shutil.copy(images / name.replace(".nii.gz", "_0000.nii.gz"), alone)
         pipeline.predict(alone, tmp_path / "alone", folder=model, device="cpu")
         assert (masks_of(tmp_path / "alone")[name] == mask).all()
+
+
+def test_a_mask_does_not_depend_on_the_order_of_files_or_on_what_was_predicted_before(tmp_path):
+    workspace, plan = prepared(tmp_path / "home")
+    run_fold(workspace, plan, NAME, 0, CPU)
+    predictor = Predictor.open(folder=workspace.model(DATASET, "budgeted", NAME).path, device="cpu")
+    images = sorted((workspace.raw(DATASET) / "imagesTr").iterdir())
+    first = [predictor.predict_file(image).label_DHW for image in images]
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for number, image in enumerate(reversed(images)):
+        shutil.copy(image, renamed / f"case_{number}_0000.nii.gz")
+    predict_folder(predictor, renamed, tmp_path / "masks", probabilities=True, uncertainty=True)
+    masks = masks_of(tmp_path / "masks")
+    for number, label in enumerate(reversed(first)):
+        assert (masks[f"case_{number}.nii.gz"] == label).all()
+
+
+def test_a_mask_is_the_same_file_again(tmp_path):
+    workspace, plan = prepared(tmp_path / "home")
+    run_fold(workspace, plan, NAME, 0, CPU)
+    model, images = workspace.model(DATASET, "budgeted", NAME).path, workspace.raw(DATASET) / "imagesTr"
+    for name in ("first", "second"):
+        pipeline.predict(images, tmp_path / name, folder=model, device="cpu")
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.name != PROVENANCE}
+                     for name in ("first", "second"))
+    assert first == second and len(first) == 6  # five masks and labels.json
+
+
+@pytest.mark.parametrize("names", [["ball_03", "ball_00", "ball_04", "ball_01", "ball_02"]])
+def test_prepared_cases_and_measures_do_not_depend_on_workers_or_order(tmp_path, names):
+    raw, plan = Dataset.open(write_spheres(tmp_path / DATASET, n_cases=5)), foreseen_plan()
+    preprocess_dataset(raw, plan, NAME, tmp_path / "together", workers=3).raise_faults()
+    for name in names:
+        preprocess_dataset(raw, plan, NAME, tmp_path / "alone", workers=1, only=[name]).raise_faults()
+    together, alone = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+                       for name in ("together", "alone"))
+    assert together == alone and len(together) == 10
+    assert measure(raw, DATASET, 1) == measure(raw, DATASET, 3)
+
+
+def test_a_training_that_is_not_deterministic_says_nothing_of_the_clock_in_its_weights(tmp_path):
+    workspace, _ = prepared(tmp_path)
+    run_fold(workspace, small_plan(), NAME, 0, CPU)
+    assert "seconds" not in read_facts(workspace.fold(DATASET, "budgeted", NAME, 0).checkpoint)
 
 
 def test_the_same_command_again_finds_its_deterministic_training(tmp_path):

@@ -1,5 +1,6 @@
 """Read all files about a dataset once. A file that cannot be read is listed as a fault; the report goes on without it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_json, read_model, read_records
 from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import DATASET_JSON, Workspace
+from autoseg.workspace.provenance import PROVENANCE, ProvenanceFile, Run
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan
 
@@ -95,6 +97,7 @@ class ReportData:
     selection: Selection | None
     race: Race | None
     n_folds: int
+    origins: tuple[tuple[str, Run], ...]  # a folder below the home, and what made results there
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
 
@@ -127,6 +130,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
                       selection=reading.model(workspace.selection(dataset), Selection),
                       race=reading.model(workspace.race(dataset), Race),
                       n_folds=reading.count(splits[0]) if splits else N_FOLDS,
+                      origins=tuple(reading.origins([prepared, workspace.selection(dataset).parent, *(
+                          fold.folder.path for model in trained if model is not None for fold in model.folds)])),
                       digests=tuple(reading.digests), faults=tuple(reading.faults))
 
 
@@ -157,6 +162,14 @@ class _Reading:
         except AutosegError as error:
             self.faults.append(str(error))
             return None
+
+    def origins(self, folders: Sequence[Path]) -> Iterator[tuple[str, Run]]:
+        """What made the results in some folders."""
+        for folder in folders:
+            known = self.model(folder / PROVENANCE, ProvenanceFile)
+            home = self.workspace.home
+            name = folder.relative_to(home).as_posix() if folder.is_relative_to(home) else folder.name
+            yield from ((name, run) for run in (known.runs if known is not None else ()))
 
     def trained(self, model: ModelFolder) -> Model | None:
         """A model with all its folds; None where its plan cannot be read."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from autoseg.base.processes import cores
+from autoseg.base.progress import duration
 from autoseg.base.version import __version__
 from autoseg.reporting.html.blocks import Block, Cell, Commands, Heading, Section, Table, Text, table
 from autoseg.reporting.html.gather import Model, ReportData
@@ -19,6 +20,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "SimpleITK", "nibabel", "scikit-image", 
 def provenance_section(data: ReportData) -> Section:
     """Versions and machine, seeds of the folds, digests of the files that were read, and commands."""
     blocks: list[Block] = [Heading("Versions and machine"), _versions(), _agreement(data), Heading("Seeds"), _seeds(data),
+                           Heading("Results"), *_origins(data),
                            Heading("Files"), _files(data), Heading("Commands"), *_commands(data)]
     return Section("provenance", "Provenance", tuple(blocks))
 
@@ -79,6 +81,23 @@ def _seeds(data: ReportData) -> Text | Table:
         return Text("No fold is finished: no seed is known.")
     return table("Seed of each finished fold, and the version of autoseg that finished it. Bootstrap intervals of this "
                  "report use seed 0.", ("Configuration", "Fold", "Seed", "autoseg"), rows)
+
+
+def _origins(data: ReportData) -> list[Block]:
+    if not data.origins:
+        return [Text("No result says what made it: an earlier version of autoseg did.")]
+    rows = []
+    for folder, run in data.origins:
+        made = run.provenance
+        versions = ", ".join(f"{name} {made.packages[name]}" for name in ("torch", "numpy") if name in made.packages)
+        where = made.machine
+        machine = f"{where.system}; {where.processor}, {where.cores} cores, {where.memory_gib:g} GiB, {where.device}"
+        taken = "not ended" if made.seconds is None else duration(made.seconds)
+        rows.append((f"{folder}: {', '.join(sorted(run.results))}", made.command, f"autoseg {made.autoseg_version}, Python "
+                     f"{made.python}, {versions}", machine, f"{made.started}, {taken}"))
+    return [table("What made each result: the command, the versions, the machine, the last start (UTC) and how long it "
+                  "took. `provenance.json` in the folder of the result also holds the digests of plan, data and models.",
+                  ("Result", "Command", "Versions", "Machine", "When"), rows, texts=(1, 2, 3, 4), limit=1000)]
 
 
 def _files(data: ReportData) -> Text | Table:
