@@ -31,7 +31,7 @@ from autoseg.reporting.curves import LiveCurves
 from autoseg.reporting.predictions import draw_validation
 from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
-from autoseg.workspace.files import read_model, write_json
+from autoseg.workspace.files import DamagedFile, read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from planners.schema.fingerprint import Fingerprint
@@ -78,8 +78,8 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     register(workspace, name, raw, workers or cores())
     transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)
-    if path.is_file():
-        known = read_model(path, Fingerprint)
+    known = _known_fingerprint(path)
+    if known is not None:
         if known.digest and known.digest == raw.digest(transforms):
             if known.ceilings:
                 logger.info("%s: the fingerprint is up to date", name)
@@ -90,6 +90,15 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)
     return measured
+
+
+def _known_fingerprint(path: Path) -> Fingerprint | None:
+    """The fingerprint that is there; None where there is none, or where it is damaged, with a warning."""
+    try:
+        return read_model(path, Fingerprint) if path.is_file() else None
+    except DamagedFile as error:
+        logger.warning("the dataset is measured again: %s", error)
+        return None
 
 
 def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> None:

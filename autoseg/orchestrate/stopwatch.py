@@ -6,9 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoseg.workspace.files import read_json, write_json
+from pydantic import Field
+
+from autoseg.workspace.files import read_model, write_json
+from planners.schema.base import Frozen
 
 _SECONDS_BETWEEN_SAVES = 5.0  # a command that is killed gets back at most these
+
+
+class _Spent(Frozen):
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    dataset_digest: str = ""  # empty: stopped before that was known
 
 
 class Stopwatch:
@@ -16,9 +24,8 @@ class Stopwatch:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
         self._path, self._clock = path, clock
-        known = read_json(path) if path.is_file() else {}
-        self._dataset_digest = str(known.get("dataset_digest", ""))  # empty: stopped before that was known
-        self.earlier_seconds = float(known.get("seconds", 0.0))
+        known = read_model(path, _Spent) if path.is_file() else _Spent()
+        self._dataset_digest, self.earlier_seconds = known.dataset_digest, known.seconds
         self._started = clock()
 
     @property
@@ -32,7 +39,7 @@ class Stopwatch:
         self._dataset_digest = dataset_digest
 
     def save(self) -> None:
-        write_json(self._path, {"seconds": round(self.seconds, 1), "dataset_digest": self._dataset_digest})
+        write_json(self._path, _Spent(seconds=round(self.seconds, 1), dataset_digest=self._dataset_digest))
 
 
 @contextmanager

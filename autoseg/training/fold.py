@@ -25,6 +25,7 @@ from autoseg.prediction.trained_with import KEY, trained_with
 from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.inputs import check_goes_on
 from autoseg.training.job import FoldJob, Pause
+from autoseg.training.repair import ENCODER
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
@@ -211,7 +212,8 @@ def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) 
 def _save(job: FoldJob, state: TrainState, stream: BatchStream) -> None:
     save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
                                  "training": list(job.training), "seed": job.seed,
-                                 "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json")})
+                                 "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json"),
+                                 ENCODER: _plain_encoder(job)})
     write_json(job.folder.schedule, state.schedule)
 
 
@@ -221,7 +223,11 @@ def _write_weights(path: Path, job: FoldJob, state: TrainState) -> None:
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
                       "iterations": state.iteration, "seconds": round(state.seconds, 1),
                       "training": list(job.training), KEY: job.trained_with.model_dump(mode="json"),
-                      "encoder": None if job.encoder is None else job.encoder.model_dump(mode="json")})
+                      ENCODER: _plain_encoder(job)})
+
+
+def _plain_encoder(job: FoldJob) -> dict[str, Any] | None:
+    return None if job.encoder is None else job.encoder.model_dump(mode="json")
 
 
 def _validation_patches(job: FoldJob, task: Task, runtime: Runtime) -> BatchStream | None:
