@@ -79,13 +79,12 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)
     known = _known_fingerprint(path)
-    if known is not None:
-        if known.digest and known.digest == raw.digest(transforms):
-            if known.ceilings:
-                logger.info("%s: the fingerprint is up to date", name)
-                return known
-            logger.info("%s: the fingerprint is of an earlier version, without the ceilings of grids; it is measured again",
-                        name)
+    if known is not None and known.digest and known.digest == raw.digest(transforms):
+        if known.ceilings:
+            logger.info("%s: the fingerprint is up to date", name)
+            return known
+        logger.info("%s: the fingerprint is of an earlier version, without the ceilings of grids; it is measured again",
+                    name)
     with progress_bar("measuring", len(raw.cases)) as bar:
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)

@@ -16,18 +16,30 @@ from autoseg.formats.files import combined_digest
 from autoseg.prediction.trained_with import KINDS, TrainedWith, counted
 from autoseg.preprocessing.store import Origin
 from autoseg.training.job import FoldJob
-from autoseg.workspace.files import read_json
+from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.folders import ModelFolder
 from planners import PLANNERS
 from planners.rules.splits import Split
+from planners.schema.base import Frozen
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
 
+class StartedFolds(Frozen):
+    """`splits.json` of a model: the folds of the dataset when its first fold was started."""
+
+    schema_version: int = 1
+    folds: tuple[Split, ...]
+
+
 def started_splits(model: ModelFolder) -> tuple[Split, ...]:
     """The folds of the dataset when the model was started; none where that is not known."""
-    return tuple(map(Split.model_validate, read_json(model.splits))) if model.splits.is_file() else ()
+    if not model.splits.is_file():
+        return ()
+    if isinstance(known := read_json(model.splits), list):  # of earlier versions
+        return tuple(map(Split.model_validate, known))
+    return read_model(model.splits, StartedFolds).folds
 
 
 def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseConditions],

@@ -14,7 +14,7 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import check_goes_on, check_one_way
+from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.repair import read_schedule, read_started_with
 from autoseg.training.tasks.segmentation import Segmentation
@@ -228,7 +228,7 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
         if restart:
             job.folder.clear()
         if not model.splits.is_file() or not [fold for fold in model.reserved_folds() if fold.path != job.folder.path]:
-            write_json(model.splits, [split.model_dump(mode="json") for split in job.splits])
+            write_json(model.splits, StartedFolds(folds=job.splits))
         write_json(model.plan, job.plan)
         write_json(job.folder.started_with, job.trained_with)
     if job.encoder is not None:

@@ -138,8 +138,8 @@ def write_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file, none if it is missing; broken lines, such as one that a crash cut short, are left out, with a
-    warning.
+    """The JSON lines of a file, none if it is missing; damaged ones, such as one that a crash cut short, are left out, with
+    a warning.
     """
     if not path.is_file():
         return []
