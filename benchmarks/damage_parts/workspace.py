@@ -30,7 +30,7 @@ TINY = ("schedule.iterations=4", "schedule.iterations_per_epoch=2", "patch=[16,1
 def write_workspace(home: Path) -> Workspace:
     """Everything that the kinds of `damaged_artefacts` damage, and what reads it needs."""
     workspace = Workspace(home)
-    _write_raw(workspace.raw(DATASET))
+    _write_raw(home / "raw" / DATASET)
     pipeline.fingerprint(1, home=home, workers=1)
     pipeline.plan(1, planner="classic", home=home, device="cpu")
     pipeline.preprocess(1, planner="classic", configurations=[NAME], home=home, workers=1)
