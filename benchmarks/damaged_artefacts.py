@@ -1,6 +1,6 @@
 r"""Damages every kind of file that autoseg itself wrote, and counts what comes of reading it: cut short, or one bit flipped.
 
-    python benchmarks/damaged_artefacts.py --n 500 --out damaged      # 24 kinds; goes on where it was stopped
+    python benchmarks/damaged_artefacts.py --n 500 --out damaged      # 27 kinds; goes on where it was stopped
 
 A damaged file is to be refused with a sentence that names it (UserError), repaired or made again with a warning that names
 it, read as before (the damage was in a space), or, where people may edit it, used with a warning that names it. Anything

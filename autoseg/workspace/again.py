@@ -27,5 +27,5 @@ _COMMANDS = {
 def how_again(path: Path) -> str:
     """What to do to make a file of this name again; empty where no command makes it."""
     if path.name.startswith("plan_"):
-        return "remove it and run autoseg_plan_and_preprocess again"
+        return "put back a copy, or plan again with autoseg_plan_and_preprocess"
     return _COMMANDS.get(path.name, "")

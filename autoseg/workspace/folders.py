@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from autoseg.base.errors import UserError
 from autoseg.workspace.files import DamagedFile, read_json, read_model, remove_folder
 from autoseg.workspace.paths import below
@@ -194,11 +196,14 @@ class ModelFolder:
         try:
             return read_model(self.plan, Plan)
         except DamagedFile as error:
-            started = [fold.started_with for fold in self.all_folds() if fold.started_with.is_file()]
-            if not started:
-                raise
-            logger.warning("taken from %s: %s", started[0], error)
-            return Plan.model_validate(read_json(started[0])["plan"])
+            for fold in self.all_folds():
+                try:
+                    plan = Plan.model_validate(read_json(fold.started_with)["plan"])
+                except (UserError, KeyError, TypeError, ValidationError):  # missing, damaged, or of something else
+                    continue
+                logger.warning("taken from %s: %s", fold.started_with, error)
+                return plan
+            raise
 
     def fold(self, name: int | str) -> FoldFolder:
         return FoldFolder(below(self.path, f"{_FOLD}{name}"))

@@ -9,7 +9,6 @@ from autoseg import pipeline
 from autoseg.base.errors import ManyFaults
 from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.types import Summary
-from autoseg.formats import read_image
 from autoseg.formats.probabilities import read_probabilities
 from autoseg.formats.transforms import read_transforms
 from autoseg.orchestrate.stopwatch import Stopwatch
@@ -129,10 +128,6 @@ def _report_of(workspace: Workspace) -> Any:
     return [model.folds for model in data.models]
 
 
-def _saved(workspace: Workspace) -> Path:
-    return workspace.home / "masks" / f"{NAMES[0]}_probabilities.nii.gz"
-
-
 def _splits(workspace: Workspace) -> Any:
     return read_splits(workspace, DATASET, Dataset.open(workspace.raw(DATASET)).names)
 
@@ -161,7 +156,6 @@ ARTEFACTS = {
     "metrics.jsonl": Artefact(lambda w: _fold(w).metrics, _of_fold(lambda fold: read_records(fold.metrics)),
                               is_warning_enough=True),
     "probabilities/CASE.b2nd": Artefact(lambda w: _fold(w).probabilities(_validated(w)), _probabilities),
-    "CASE_probabilities.nii.gz": Artefact(_saved, lambda w: read_image(_saved(w))),
     "postprocessing.json": Artefact(lambda w: _fold(w).postprocessing,
                                     lambda w: _predicted(w, folder=_model(w).path, folds=[0])),
     "inference.json": Artefact(lambda w: w.inference_settings(DATASET), _predicted),
