@@ -274,8 +274,8 @@ def read_model(path: Path, model: type[M]) -> M:
         raise DamagedFile(f"the file is not a valid {model.__name__}", where=path, found=complaints_of(error),
                           do=f"correct these keys, or {how_again(path) or 'make the file again'}") from None
     if not is_whole:
-        _warn_once(f"{path} is not as autoseg wrote it: edited, or damaged; it is used as it is. If you edited it, remove its "
-                   f"{FILE_DIGEST}, and this is not said again; if nobody did, {how_again(path) or 'make it again'}")
+        _warn_once(f"{path} is not as autoseg wrote it: edited, or damaged; it is used as it is. If you edited it, remove "
+                   f"its {FILE_DIGEST}, and this is not said again; if nobody did, {how_again(path) or 'make it again'}")
     return value
 
 
