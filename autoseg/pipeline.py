@@ -32,7 +32,7 @@ from autoseg.reporting.curves import LiveCurves
 from autoseg.reporting.predictions import draw_validation
 from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
-from autoseg.workspace.files import read_model, write_json
+from autoseg.workspace.files import DamagedFile, read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
@@ -81,20 +81,28 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     register(workspace, name, raw, workers or cores())
     transforms = registered(workspace, name, raw.manifest)
     path = workspace.fingerprint(name)
-    if path.is_file():
-        known = read_model(path, Fingerprint)
-        if known.digest and known.digest == raw.digest(transforms):
-            if known.ceilings:
-                logger.info("%s: the fingerprint is up to date", name)
-                return known
-            logger.info("%s: the fingerprint is of an earlier version, without the ceilings of grids; it is measured again",
-                        name)
+    known = _known_fingerprint(path)
+    if known is not None and known.digest and known.digest == raw.digest(transforms):
+        if known.ceilings:
+            logger.info("%s: the fingerprint is up to date", name)
+            return known
+        logger.info("%s: the fingerprint is of an earlier version, without the ceilings of grids; it is measured again",
+                    name)
     started = now()
     with progress_bar("measuring", len(raw.cases)) as bar:
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)
     note_result(path, provenance(started, seconds_since(started)), measured.digest)
     return measured
+
+
+def _known_fingerprint(path: Path) -> Fingerprint | None:
+    """The fingerprint that is there; None where there is none, or where it is damaged, with a warning."""
+    try:
+        return read_model(path, Fingerprint) if path.is_file() else None
+    except DamagedFile as error:
+        logger.warning("the dataset is measured again: %s", error)
+        return None
 
 
 def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> None:

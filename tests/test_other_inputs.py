@@ -9,6 +9,7 @@ import pytest
 from autoseg.cli import ablate, plan_and_preprocess, predict, train, verify
 from autoseg.datasets.phantom import write_phantoms
 from autoseg.formats import read_header, read_label
+from autoseg.workspace.files import read_json
 
 DATASET = "Dataset003_Phases"
 TINY = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=2",
@@ -107,7 +108,7 @@ def test_the_encoder_travels_in_the_checkpoint(home, tmp_path):
     from autoseg.workspace.checkpoint import load_weights
 
     facts = load_weights(fold / "checkpoint.safetensors")[1]
-    assert facts["encoder"] == json.loads((fold / "encoder.json").read_text())
+    assert facts["encoder"] == read_json(fold / "encoder.json")
     moved = tmp_path / "3d_fullres"
     shutil.copytree(fold.parent, moved)
     (moved / "fold_0" / "encoder.json").unlink()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import Field
+
 from autoseg.workspace.files import read_model, write_json
 from planners.schema.base import Frozen, versioned
 
@@ -16,7 +18,7 @@ class Elapsed(Frozen):
     """`race_seconds.json`; without a digest the command was stopped before it was known."""
 
     schema_version: int = versioned(1)
-    seconds: float = 0.0
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     dataset_digest: str = ""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autoseg.base.errors import UserError
 from autoseg.preprocessing.run import recipe_digest
-from autoseg.workspace.files import read_json, read_model
+from autoseg.workspace.files import read_edited_json, read_model
 from autoseg.workspace.names import Workspace
 from planners import PLANNERS
 from planners.schema.fingerprint import Fingerprint
@@ -64,7 +64,7 @@ def is_planned_by_machine(planner: str) -> bool:
 def check_not_edited(workspace: Workspace, dataset: str, planner: str) -> None:
     """A UserError where a planner's plan was edited by hand: making it again would replace it."""
     path = workspace.plan(dataset, planner)
-    if path.is_file() and read_model(path, Plan).content_hash not in ("", content_hash_of(read_json(path))):
+    if path.is_file() and read_model(path, Plan).content_hash not in ("", content_hash_of(read_edited_json(path))):
         raise UserError("the plan was edited by hand, and would be replaced", where=path,
                         do=f"give it a name of its own, such as mv -n {path} {workspace.plan(dataset, 'mine')}, and say "
                            "-p mine in place of a planner; or remove it")

@@ -25,7 +25,7 @@ from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, 
 from autoseg.prediction.prefetch import prefetch
 from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
-from autoseg.workspace.files import read_model, remove_folder, write_json
+from autoseg.workspace.files import DamagedFile, keep_copy, read_model, remove_folder, write_json
 from autoseg.workspace.locks import held
 from autoseg.workspace.paths import below
 from autoseg.workspace.provenance import PROVENANCE, Provenance, note, now, provenance, seconds_since
@@ -249,7 +249,7 @@ def _write_quality(outputs: Outputs, quality_control: QualityControl | None, qua
         rule = QualityReport(review_below=quality_control.review_below, correlation=quality_control.correlation,
                              n=quality_control.n, cases=())
     path = outputs.record(QUALITY)
-    before = read_model(path, QualityReport) if path.is_file() else rule
+    before = _report(path) or rule
     known = before.cases if before.model_copy(update={"cases": ()}) == rule else ()
     cases = {case.name: case for case in known if outputs.mask(case.name).is_file()}
     cases |= {case.name: case for case in qualities}
@@ -259,10 +259,18 @@ def _write_quality(outputs: Outputs, quality_control: QualityControl | None, qua
 def _forget_quality(outputs: Outputs, case: str) -> None:
     """Take a case out of the report: what was said of it was of another model's mask."""
     path = outputs.record(QUALITY)
-    if path.is_file():
-        report = read_model(path, QualityReport)
+    if (report := _report(path)) is not None:
         write_json(path, report.model_copy(update={"cases": tuple(
             known for known in report.cases if known.name != case)}))
+
+
+def _report(path: Path) -> QualityReport | None:
+    """The report that is there; None where there is none. A damaged one gets another name, with a warning."""
+    try:
+        return read_model(path, QualityReport) if path.is_file() else None
+    except DamagedFile as error:
+        logger.warning("a new report is begun, and the former one is kept as %s: %s", keep_copy(path).name, error)
+        return None
 
 
 def _spare_images(files: Sequence[CaseFiles], outputs: Outputs, kinds: Sequence[str]) -> None:

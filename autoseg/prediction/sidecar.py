@@ -4,16 +4,17 @@ It is written before the first mask, so that a later prediction into the same fo
 one is stopped. Several predictions may write into one folder: each adds its masks.
 """
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from autoseg.formats.files import is_file
 from autoseg.prediction.inference_settings import Postprocessing
-from autoseg.workspace.files import read_json, refuse_later_version, write_json
+from autoseg.workspace.files import DamagedFile, read_model, write_json
 from autoseg.workspace.locks import held
 from planners.schema.base import Frozen, versioned
+
+logger = logging.getLogger(__name__)
 
 SIDECAR = "labels.json"
 
@@ -91,12 +92,14 @@ def _with(sidecar: Sidecar, kind: str, names: Collection[str]) -> Sidecar:
 
 
 def _read(path: Path) -> Sidecar | None:
-    """What is noted; None where there is nothing, or a file of something else. A UserError for one of a later version."""
+    """What is noted; None where there is nothing, or, with a warning, a file that is damaged or of something else.
+
+    Raises UserError for one of a later version.
+    """
     if not is_file(path):
         return None
-    data = read_json(path)
-    refuse_later_version(path, data, Sidecar)
     try:
-        return Sidecar.model_validate(data)
-    except ValidationError:
+        return read_model(path, Sidecar)
+    except DamagedFile as error:
+        logger.warning("masks that are there already count as of unknown origin: %s", error)
         return None

@@ -11,7 +11,7 @@ from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.cases import CandidateCase
 from autoseg.selection.steps import choose_steps, describe
-from autoseg.workspace.files import read_model, write_json
+from autoseg.workspace.files import DamagedFile, read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.plan import Plan
 
@@ -27,10 +27,9 @@ def choose_fold_postprocessing(folder: FoldFolder, plan: Plan, truths: Mapping[s
     none is. A choice for the same weights and the same cases is kept.
     """
     weights = digest(folder.checkpoint)
-    if folder.postprocessing.is_file():
-        known = read_model(folder.postprocessing, FoldPostprocessing)
-        if (known.digest, known.n_cases) == (weights, len(truths)):
-            return known
+    known = _known(folder)
+    if known is not None and (known.digest, known.n_cases) == (weights, len(truths)):
+        return known
     cases = [CandidateCase(name=name, truth=truth, labels=plan.labels, mask=folder.mask(name, plan.file_ending),
                            annotated=tuple(annotated.get(name, plan.labels.foreground)), probabilities=())
              for name, truth in truths.items()]
@@ -43,3 +42,12 @@ def choose_fold_postprocessing(folder: FoldFolder, plan: Plan, truths: Mapping[s
     logger.info("postprocessing of fold %s where it predicts alone, chosen on %d validation cases: %s (%d of %d steps "
                 "accepted)", folder.name, len(cases), describe(steps), len(reasons), len(comparisons))
     return choice
+
+
+def _known(folder: FoldFolder) -> FoldPostprocessing | None:
+    """What was chosen before; None where nothing was, or where its file is damaged, with a warning."""
+    try:
+        return read_model(folder.postprocessing, FoldPostprocessing) if folder.postprocessing.is_file() else None
+    except DamagedFile as error:
+        logger.warning("the postprocessing is chosen again: %s", error)
+        return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.clinical.encoders import ConditionEncoder, fit_encoder
+from autoseg.clinical.encoders import fit_encoder
 from autoseg.datasets.dataset import Dataset
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.preprocessing.run import preprocess_dataset, recipe_digest
@@ -21,12 +21,11 @@ from autoseg.training.inputs import (
     refuse_changes,
     refuse_stale,
     started_splits,
-    started_with,
 )
 from autoseg.training.job import FoldJob
+from autoseg.training.repair import read_encoder, read_started_with
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.checkpoint import read_facts
-from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
@@ -71,7 +70,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
         started = not restart and folder.encoder.is_file()
-        encoder = (read_model(folder.encoder, ConditionEncoder) if started
+        encoder = (read_encoder(folder) if started
                    else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
     annotated = raw.annotated() or {}
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
@@ -109,7 +108,7 @@ def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold
     """A UserError where the dataset is no longer what a finished fold was trained on: its folds, or its files as far as the
     prepared cases are still there to tell.
     """
-    started = started_with(workspace.fold(planned.dataset, planned.planner, configuration, fold))
+    started = read_started_with(workspace.fold(planned.dataset, planned.planner, configuration, fold))
     if started is None or not workspace.has_raw(planned.dataset):
         return
     raw = Dataset.open(workspace.raw(planned.dataset))
@@ -144,7 +143,7 @@ def _chosen(workspace: Workspace, planned: Plan, configuration: str, fold: int |
     model = workspace.model(planned.dataset, planned.planner, configuration)
     known = started_splits(model) if as_started else ()
     splits = known or _splits(workspace, planned.dataset, raw)
-    started = started_with(model.fold(fold)) if as_started else None
+    started = read_started_with(model.fold(fold)) if as_started else None
     if started is not None:
         return splits, Split(train=started.training, validation=started.validation)
     names = sorted({name for split in known for name in (*split.train, *split.validation)}) or raw.names

@@ -24,6 +24,7 @@ from autoseg.prediction.trained_with import KEY, trained_with
 from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.inputs import check_goes_on
 from autoseg.training.job import FoldJob, Pause
+from autoseg.training.repair import ENCODER
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
@@ -222,7 +223,8 @@ def _save(job: FoldJob, state: TrainState, stream: BatchStream, patches: BatchSt
     save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
                                  "patches": None if patches is None else patches.state_dict(),
                                  "training": list(job.training), "seed": job.seed,
-                                 "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json")})
+                                 "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json"),
+                                 ENCODER: _plain_encoder(job)})
     write_json(job.folder.schedule, state.schedule)
 
 
@@ -234,8 +236,11 @@ def _write_weights(job: FoldJob, state: TrainState, pause: Pause | None) -> None
         save_weights(path, model.state_dict(),
                      {"configuration": job.name, "fold": job.fold, "dataset": job.plan.dataset, "seed": job.seed,
                       "iterations": state.iteration, **seconds, "training": list(job.training),
-                      KEY: job.trained_with.model_dump(mode="json"),
-                      "encoder": None if job.encoder is None else job.encoder.model_dump(mode="json")})
+                      KEY: job.trained_with.model_dump(mode="json"), ENCODER: _plain_encoder(job)})
+
+
+def _plain_encoder(job: FoldJob) -> dict[str, Any] | None:
+    return None if job.encoder is None else job.encoder.model_dump(mode="json")
 
 
 def _validation_patches(job: FoldJob, task: Task, runtime: Runtime) -> BatchStream | None:

@@ -1,4 +1,4 @@
-"""What a fold is trained on: what its cases were made from, and whether that is still what the dataset holds, and what the
+"""What a fold is trained on: what its cases were made from, and whether that is still what the dataset holds, and what its
 training was started with. A difference is a UserError that names it and both ways on; `--as_started` is one of them.
 """
 
@@ -13,29 +13,33 @@ from autoseg.clinical.conditions import CaseConditions
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import case_digest, changed_kinds, map_files, transforms_of
 from autoseg.formats.files import combined_digest
-from autoseg.prediction.trained_with import KINDS, TrainedWith, counted, trained_with
+from autoseg.prediction.trained_with import KINDS, TrainedWith, counted
 from autoseg.preprocessing.store import Origin
 from autoseg.training.job import FoldJob
-from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_json, read_model
-from autoseg.workspace.folders import FoldFolder, ModelFolder
+from autoseg.workspace.folders import ModelFolder
 from planners import PLANNERS
 from planners.rules.splits import Split
+from planners.schema.base import Frozen
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
 
 
-def started_with(folder: FoldFolder) -> TrainedWith | None:
-    """What a training was started with; None where it was not started, or by an earlier version."""
-    if folder.checkpoint.is_file():
-        return trained_with(read_facts(folder.checkpoint), folder.checkpoint)
-    return read_model(folder.started_with, TrainedWith) if folder.is_started and folder.started_with.is_file() else None
+class StartedFolds(Frozen):
+    """`splits.json` of a model: the folds of the dataset when its first fold was started."""
+
+    schema_version: int = 1
+    folds: tuple[Split, ...]
 
 
 def started_splits(model: ModelFolder) -> tuple[Split, ...]:
     """The folds of the dataset when the model was started; none where that is not known."""
-    return tuple(map(Split.model_validate, read_json(model.splits))) if model.splits.is_file() else ()
+    if not model.splits.is_file():
+        return ()
+    if isinstance(known := read_json(model.splits), list):  # of earlier versions
+        return tuple(map(Split.model_validate, known))
+    return read_model(model.splits, StartedFolds).folds
 
 
 def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseConditions],

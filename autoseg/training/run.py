@@ -15,8 +15,9 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import check_goes_on, check_one_way, started_with
+from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way
 from autoseg.training.job import FoldJob, Pause
+from autoseg.training.repair import read_schedule, read_started_with
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
     FoldResult,
@@ -27,13 +28,13 @@ from autoseg.training.validate import (
     without_probabilities,
 )
 from autoseg.workspace.checkpoint import read_facts
-from autoseg.workspace.files import read_model, read_records, write_json
+from autoseg.workspace.files import DamagedFile, read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.provenance import PROVENANCE, note, now, provenance
 from planners.rules.budget import has_begun_to_decay, with_budget
-from planners.schema.plan import Plan, ResolvedSchedule, content_hash_of, differing_fields
+from planners.schema.plan import Plan, content_hash_of, differing_fields
 
 logger = logging.getLogger(__name__)
 
@@ -101,14 +102,14 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     if folder.is_finished and not restart:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
-        logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
-        result = read_model(folder.result, FoldResult)
-        names = [case.name for case in result.scores.cases] if result.scores is not None else []
-        if is_first() and (without_masks(folder, names, planned.file_ending)
-                           or (save_probabilities and without_probabilities(folder, names))):
-            folder.refuse_links()
-            _complete(workspace, planned, configuration, fold, runtime, save_probabilities)
-        return result
+        if (result := _read_result(folder)) is not None:
+            logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
+            names = [case.name for case in result.scores.cases] if result.scores is not None else []
+            if is_first() and (without_masks(folder, names, planned.file_ending)
+                               or (save_probabilities and without_probabilities(folder, names))):
+                folder.refuse_links()
+                _complete(workspace, planned, configuration, fold, runtime, save_probabilities)
+            return result
     check_shareable(planned.configurations[configuration], str(folder.path))
     if not restart:
         folder.refuse_links()
@@ -117,7 +118,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         with first_goes_first():
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart, as_started=as_started)
         if not restart:
-            check_goes_on(job, started_with(folder))
+            check_goes_on(job, read_started_with(folder))
         # From here on files are removed and written: all checks have passed.
         if is_first():
             _start(workspace, job, restart)
@@ -142,7 +143,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)
-        check_goes_on(job, started_with(folder))
+        check_goes_on(job, read_started_with(folder))
         _start(workspace, job, restart=False)
         if not weights.is_file():
             _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
@@ -178,7 +179,7 @@ def _decays(fold: FoldFolder) -> bool:
     records = read_records(fold.metrics)
     if fold.is_trained or not records:
         return fold.is_trained
-    return has_begun_to_decay(read_model(fold.schedule, ResolvedSchedule), records[-1]["iteration"])
+    return has_begun_to_decay(read_schedule(fold), records[-1]["iteration"])
 
 
 def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool, begun: datetime
@@ -189,7 +190,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     # Weights of earlier versions say how long they were trained.
     trained = check_training(job).get("seconds", records[-1]["seconds"] if records else 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, ResolvedSchedule)
+    schedule = read_schedule(job.folder)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
@@ -207,13 +208,22 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     return result
 
 
+def _read_result(folder: FoldFolder) -> FoldResult | None:
+    """The result of a finished fold; None where its file is damaged, with a warning: the fold is validated again."""
+    try:
+        return read_model(folder.result, FoldResult)
+    except DamagedFile as error:
+        logger.warning("fold %s is validated again: %s", folder.name, error)
+        return None
+
+
 def _complete(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
               save_probabilities: bool) -> None:
     """Make again what is missing of a finished fold's validation: masks and, where they are asked for, probabilities."""
     job, _ = assemble(workspace, planned, configuration, fold, as_started=True)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, ResolvedSchedule)
+    schedule = read_schedule(job.folder)
     predict_again(job, model, runtime, schedule.validation_mirroring, save_probabilities=save_probabilities)
 
 
@@ -228,7 +238,7 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
         if restart:
             job.folder.clear()
         if not model.splits.is_file() or not [fold for fold in model.reserved_folds() if fold.path != job.folder.path]:
-            write_json(model.splits, [split.model_dump(mode="json") for split in job.splits])
+            write_json(model.splits, StartedFolds(folds=job.splits))
         write_json(model.plan, job.plan)
         write_json(job.folder.started_with, job.trained_with)
     if job.encoder is not None:

@@ -1,23 +1,30 @@
 """The one way to write a file: to a temporary name beside its place, flushed to the disk, renamed."""
 
 import errno
+import functools
 import json
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from autoseg.base.errors import UserError
-from planners.schema.base import complaints_of
+from autoseg.workspace.again import how_again
+from planners.schema.base import Frozen, complaints_of
 
-M = TypeVar("M", bound=BaseModel)
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Frozen)
 
 PARTIAL = ".partial_"  # how the names of unfinished files begin
+FILE_DIGEST = "file_digest"  # the last key of a boundary object in its file: the digest of all its other keys
 _MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
 
@@ -97,9 +104,13 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
+class DamagedFile(UserError):
+    """A JSON file of ours that is no longer as it was written: some can be made again, with a warning."""
+
+
 def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:
-    """Write a boundary object or plain JSON data, indented, for people to read and edit."""
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    """Write a boundary object with its digest, or plain JSON data; indented, for people to read."""
+    plain = _signed(value.model_dump(mode="json")) if isinstance(value, BaseModel) else value
     write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
@@ -113,29 +124,37 @@ def keep_copy(path: Path) -> Path:
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line and flush it to the disk."""
+    """Append one JSON line with its digest, and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_own(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(_signed(record)) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:
     """Write JSON lines anew."""
-    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+    write_text(path, "".join(json.dumps(_signed(record)) + "\n" for record in records))
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file, none if it is missing; broken lines, such as one that a crash cut short, are left out."""
+    """The JSON lines of a file, none if it is missing; damaged ones, such as one that a crash cut short, are left out, with
+    a warning.
+    """
     if not path.is_file():
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    records, n_broken = [], 0
+    for line in filter(str.strip, path.read_text(encoding="utf-8", errors="replace").split("\n")):
         try:
-            records.append(parse_json(line))
+            record, is_whole = _checked(parse_json(line))
         except json.JSONDecodeError:
-            continue
+            is_whole = False
+        if is_whole and isinstance(record, dict):
+            records.append(record)
+        else:
+            n_broken += 1
+    if n_broken:
+        _warn_once(f"{path}: {n_broken} damaged line{' is' if n_broken == 1 else 's are'} left out")
     return records
 
 
@@ -165,18 +184,62 @@ def tail(path: Path, n_lines: int) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON data of a file; a missing, malformed or huge file is a UserError, with the line where there is one."""
+    """The JSON data of a file; a missing, malformed, changed or huge file is a UserError, with its line if any."""
+    data, is_whole = _read(path)
+    if not is_whole:
+        raise _changed(path)
+    return data
+
+
+def read_edited_json(path: Path) -> Any:
+    """As `read_json`, of a file that people may edit: its digest is not looked at."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Any, bool]:
+    """The JSON data of a file without their digest, and whether they match it; without a digest they are believed."""
     try:
-        return parse_json(path.read_text(encoding="utf-8-sig") if path.stat().st_size <= _MOST_JSON_BYTES else None)
+        is_huge = path.stat().st_size > _MOST_JSON_BYTES
+        return _checked(parse_json(None if is_huge else path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError:
         raise UserError("the file is missing", where=path) from None
     except UnicodeDecodeError:
-        raise UserError("the file is not text in UTF-8", where=path, do="save it as UTF-8") from None
+        raise DamagedFile("the file is not text in UTF-8", where=path, do=how_again(path) or "save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise UserError("the file is not valid JSON", where=path, do="correct that line",
-                        found=f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+        do = how_again(path)
+        raise DamagedFile("the file is not valid JSON", where=path, do=f"correct that line{', or ' * bool(do)}{do}",
+                          found=f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except OSError as error:  # a folder, or one that may not be read
         raise UserError("the file cannot be read as JSON", where=path, found=error.strerror) from None
+
+
+def _signed(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, FILE_DIGEST: _digest(data)}
+
+
+def _checked(data: Any) -> tuple[Any, bool]:
+    """Data without their digest, and whether they match it."""
+    if not isinstance(data, dict) or FILE_DIGEST not in data:
+        return data, True
+    written = data.pop(FILE_DIGEST)
+    return data, written == _digest(data)
+
+
+def _digest(data: dict[str, Any]) -> str:
+    """Of the values, not of the layout: a file that an editor has indented otherwise is the same."""
+    return blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _changed(path: Path) -> DamagedFile:
+    return DamagedFile("the file is not as autoseg wrote it: damaged, or edited", where=path,
+                       found=f"values that do not match its {FILE_DIGEST}",
+                       do=f"{how_again(path) or 'make it again'}; or, if you edited it, remove its {FILE_DIGEST}")
+
+
+@functools.cache
+def _warn_once(warning: str) -> None:
+    """A command reads some files several times."""
+    logger.warning("%s", warning)
 
 
 def parse_json(text: str | None) -> Any:
@@ -198,18 +261,25 @@ def parse_json(text: str | None) -> Any:
 def read_model(path: Path, model: type[M]) -> M:
     """A boundary object from its JSON file; every wrong key or value is named.
 
-    Files of earlier versions are read; a UserError for one of a later version, whose keys may mean something else.
+    Files of earlier versions are read; a UserError for one of a later version, whose keys may mean something else. A file
+    that was changed since is a DamagedFile, or a warning where people may edit it (docs/decisions/0033).
     """
-    data = read_json(path)
-    refuse_later_version(path, data, model)
+    data, is_whole = _read(path)
+    if not is_whole and not model.is_edited_by_people:
+        raise _changed(path)
+    _refuse_later_version(path, data, model)
     try:
-        return model.model_validate(data)
+        value = model.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"the file is not a valid {model.__name__}", where=path, found=complaints_of(error),
-                        do="correct these keys, or make the file again") from None
+        raise DamagedFile(f"the file is not a valid {model.__name__}", where=path, found=complaints_of(error),
+                          do=f"correct these keys, or {how_again(path) or 'make the file again'}") from None
+    if not is_whole:
+        _warn_once(f"{path} is not as autoseg wrote it: edited, or damaged; it is used as it is. If you edited it, remove "
+                   f"its {FILE_DIGEST}, and this is not said again; if nobody did, {how_again(path) or 'make it again'}")
+    return value
 
 
-def refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None:
+def _refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None:
     """A UserError where the JSON data of a file say that a later version wrote them."""
     field = model.model_fields.get("schema_version")
     written = data.get("schema_version") if isinstance(data, dict) else None

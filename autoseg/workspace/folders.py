@@ -1,14 +1,19 @@
 """The files of what was trained, by name: a model's folder, and the folders of its folds."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import read_json, read_model, remove_folder
+from autoseg.workspace.files import DamagedFile, read_json, read_model, remove_folder
 from autoseg.workspace.paths import below
 from planners.schema.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 _FOLD = "fold_"
 _ALL_CASES = "all"  # the fold that trains on every case
@@ -192,8 +197,18 @@ class ModelFolder:
         return self.plan.is_file()
 
     def read_plan(self) -> Plan:
-        """The plan that the folds were trained with; a UserError where it is missing or not valid."""
-        return read_model(self.plan, Plan)
+        """The plan that the folds were trained with; a UserError where it is missing or not valid, and no fold has it."""
+        try:
+            return read_model(self.plan, Plan)
+        except DamagedFile as error:
+            for fold in self.all_folds():
+                try:
+                    plan = Plan.model_validate(read_json(fold.started_with)["plan"])
+                except (UserError, KeyError, TypeError, ValidationError):  # missing, damaged, or of something else
+                    continue
+                logger.warning("taken from %s: %s", fold.started_with, error)
+                return plan
+            raise
 
     def fold(self, name: int | str) -> FoldFolder:
         return FoldFolder(below(self.path, f"{_FOLD}{name}"))

@@ -1,6 +1,6 @@
 """The base of every boundary object: frozen, strict about unknown keys, written as JSON."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -9,6 +9,7 @@ class Frozen(BaseModel):
     """A value that cannot change and refuses keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    is_edited_by_people: ClassVar[bool] = False  # whether a file of it that was changed since it was written is used
 
 
 class Part(Frozen):

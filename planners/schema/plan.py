@@ -7,7 +7,7 @@ A 2D configuration has two axes, the last two of the transposed order.
 
 import json
 from hashlib import blake2b
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -174,6 +174,8 @@ class Advice(Frozen):
 
 class Plan(Frozen):
     """All decisions for a dataset, with what prediction needs to know of it."""
+
+    is_edited_by_people: ClassVar[bool] = True
 
     schema_version: int = versioned(SCHEMA_VERSION)
     dataset: Name

@@ -17,7 +17,7 @@ from autoseg.training.job import FoldJob, Pause
 from autoseg.training.state import new_state
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.checkpoint import load_weights
-from autoseg.workspace.files import read_records
+from autoseg.workspace.files import read_model, read_records
 from autoseg.workspace.folders import FoldFolder
 from planners.architectures.unet import UNet
 from planners.schema.labels import LabelSpec
@@ -165,7 +165,7 @@ def test_a_budget_is_kept_by_a_machine_that_becomes_slower(job_of, monkeypatch):
     for module in (fold_module, throughput_module):
         monkeypatch.setattr(module, "train_step", timed)
     train(job, clock=clock)
-    resolved = ResolvedSchedule.model_validate_json(job.folder.schedule.read_text())
+    resolved = read_model(job.folder.schedule, ResolvedSchedule)
     assert 20 < resolved.iterations < 50  # of two seconds there were room for more than a hundred
     assert 0.9 * 300 < clock() <= 300
 
@@ -242,7 +242,7 @@ def test_a_paused_training_ends_with_the_budget_that_its_plan_has_then(job_of, t
     pause(job, clock, 100.0)
     again = job_of("paused", schedule=RACED.model_copy(update={"budget_seconds": 200.0}))
     train(again, clock=clock)
-    resolved = ResolvedSchedule.model_validate_json(job.folder.schedule.read_text())
+    resolved = read_model(job.folder.schedule, ResolvedSchedule)
     records = read_records(job.folder.metrics)
     assert resolved.budget_seconds == 200
     assert 0.9 * 200 < clock() <= 200

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
 from autoseg.base.errors import AutosegError
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.manifest import Manifest
@@ -22,10 +20,11 @@ from autoseg.workspace.files import read_json, read_model, read_records
 from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import DATASET_JSON, Workspace
 from autoseg.workspace.provenance import PROVENANCE, ProvenanceFile, Run
+from planners.schema.base import Frozen
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Frozen)
 
 
 @dataclass(frozen=True)
