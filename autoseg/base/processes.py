@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 
 from autoseg.base.errors import UserError
+from autoseg.base.stopping import end_worker_on_signals, remove_unfinished
 
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 # Nothing of torch or ITK, which may not be forked.
@@ -176,7 +177,7 @@ def _server_environment() -> Iterator[None]:
 
 
 def _start(plugins: tuple[str, ...], threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C stops a worker, without a traceback
+    end_worker_on_signals()  # without a traceback
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it where it is imported later
     if "torch" in sys.modules:
@@ -192,4 +193,5 @@ def _end_with_the_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a worker
     wait([parent.sentinel])
+    remove_unfinished()
     os._exit(1)

@@ -3,10 +3,12 @@
 import argparse
 import logging
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from autoseg.base.stopping import Stopped, stop_with_parent, stoppable
 from autoseg.cli.streams import discard_rest, lasting_streams
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,14 +66,22 @@ def add_outcomes(command: argparse.ArgumentParser) -> None:
 
 def run(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser,
         argv: list[str] | None) -> int:
-    """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug, 141 where
-    what it printed could not be written.
+    """Parse and run a command; the exit status: 0, 2 for a user's error, 1 for a bug, 141 where what it printed could not be
+    written; 128 and the number of the signal that stopped it, such as 130 for Ctrl-C and 143 for SIGTERM.
     """
     with lasting_streams() as printed:
         options = command.parse_intermixed_args(argv)  # options may stand between the words
         _set_environment()
         _configure_logging(options.debug)
-        status = _run(main, options, command.prog)
+        stop_with_parent()
+        try:
+            with stoppable():
+                status = _run(main, options, command.prog)
+        except Stopped as stop:
+            status = stop.status
+            if os.environ.get("RANK", "0") == "0":  # of processes that train together one speaks
+                print(f"{command.prog}: {_stopped(stop, command.prog, sys.argv[1:] if argv is None else argv)}",
+                      file=sys.stderr)
         printed.flush()
         if printed.fault is None:
             return status
@@ -94,9 +104,18 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
             traceback.print_exc()
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{program}: stopped", file=sys.stderr)
-        return 130
+
+
+def _stopped(stop: Stopped, program: str, words: Sequence[str]) -> str:
+    """What was stopped by which signal, and the command that goes on."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        again = "the same torchrun command" + (", without --restart" if stop.has_begun else "")
+    else:
+        dropped = ("--restart", "--replan") if stop.has_begun else ()
+        kept = [word for word in words if not any(len(word) > 4 and name.startswith(word) for name in dropped)]
+        more = ["--keep_existing"] if program == "autoseg_predict" and "--keep_existing" not in words else []
+        again = shlex.join([program, *kept, *more])
+    return "; ".join(filter(None, (f"stopped by {stop.number.name}", stop.saved, f"go on with: {again}")))
 
 
 def seconds(text: str) -> float:

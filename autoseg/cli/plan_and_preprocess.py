@@ -53,6 +53,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
+    from autoseg.base.stopping import begun
     from planners.rules.advice import advice_of
 
     measured = pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
@@ -61,8 +62,10 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
         print(f"  {reason}")
-    for folder in pipeline.preprocess(dataset, planned=plan, configurations=options.configurations,
-                                      home=options.home, workers=options.workers, worker_pool=worker_pool):
+    with begun():
+        folders = pipeline.preprocess(dataset, planned=plan, configurations=options.configurations, home=options.home,
+                                      workers=options.workers, worker_pool=worker_pool)
+    for folder in folders:
         print(f"prepared: {folder}")
     advice = advice_of(plan, options.configurations)
     planner = "" if plan.planner == pipeline.DEFAULT_PLANNER else f" -p {plan.planner}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.base.stopping import unfinished
 from autoseg.formats.detached import is_plain, refuse_pattern
 from autoseg.formats.door import unreadable
 from autoseg.formats.layout import check_text, data_file, layout_of
@@ -76,7 +77,8 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:  # CASE.mha may be somebody's file
+    # CASE.mha may be somebody's file
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder, unfinished(Path(folder)):
         whole = Path(folder) / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
         content = whole.read_bytes()

@@ -10,6 +10,7 @@ from pathlib import Path
 from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
+from autoseg.base.stopping import begun
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
@@ -120,10 +121,11 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if is_first():
             _start(workspace, job, restart)
         wait_for_all()
-        if not folder.is_trained:
-            _train(job, runtime, started, lambda: on_epoch(folder))
-            wait_for_all()
-        return _validated(job, truths, runtime, save_probabilities)
+        with begun():
+            if not folder.is_trained:
+                _train(job, runtime, started, lambda: on_epoch(folder))
+                wait_for_all()
+            return _validated(job, truths, runtime, save_probabilities)
 
 
 def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime, *, rung: int,

@@ -13,6 +13,7 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autoseg.base.errors import UserError
+from autoseg.base.stopping import unfinished
 from planners.schema.base import complaints_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -44,15 +45,15 @@ def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending.lower(), dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
-        try:
-            write(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with unfinished(Path(name)) as temporary:
+            os.close(descriptor)
+            try:
+                write(temporary)
+                os.chmod(temporary, 0o666 & ~_umask())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def staged(path: Path) -> Iterator[Path]:
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder, unfinished(Path(folder)):
             yield Path(folder) / path.name
             for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
                 os.replace(part, path.with_name(part.name))
