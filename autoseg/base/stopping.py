@@ -5,21 +5,19 @@ end, such as a training after an iteration, to save it.
 """
 
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PARENT = "AUTOSEG_PARENT"  # variable of the environment: the number of the process that this one is to end with
 _SECONDS_BETWEEN_LOOKS = 1.0
 
-_unfinished: set[Path] = set()
+_unfinished: list[Callable[[], object]] = []
 _is_handled = False  # whether the handlers of `stoppable` are in place
 _is_postponed = False
 _asked: signal.Signals | None = None
@@ -92,23 +90,20 @@ def begun() -> Iterator[None]:
 
 
 @contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """A temporary file or folder that does not survive the process if it is ended within this context."""
-    _unfinished.add(path)
+def unfinished(remove: Callable[[], object]) -> Iterator[None]:
+    """What `remove` removes, such as a temporary file, does not survive the process if that is ended within this context."""
+    _unfinished.append(remove)
     try:
-        yield path
+        yield
     finally:
-        _unfinished.discard(path)
+        _unfinished.remove(remove)
 
 
 def remove_unfinished() -> None:
     """Remove what is being written: the process ends now, whatever its threads do."""
-    for path in tuple(_unfinished):
+    for remove in tuple(_unfinished):
         with suppress(OSError):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
+            remove()
 
 
 def end_worker_on_signals() -> None:

@@ -42,13 +42,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg.base.processes import WorkerPool, cores, expect_workers
+    from autoseg.workspace.locks import locked
+    from autoseg.workspace.names import Workspace
 
+    workspace = Workspace.open(options.home)
     workers = options.workers or cores()
     if workers > 1:
         expect_workers()
     with WorkerPool(workers) if workers > 1 else nullcontext() as worker_pool:
         for dataset in options.dataset:
-            _prepare(dataset, options, worker_pool)
+            with locked(workspace.prepared(workspace.dataset(dataset))):  # nobody else plans meanwhile
+                _prepare(dataset, options, worker_pool)
 
 
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:

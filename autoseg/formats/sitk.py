@@ -1,7 +1,6 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError
-from autoseg.base.stopping import unfinished
 from autoseg.formats.detached import is_plain, refuse_pattern
 from autoseg.formats.door import unreadable
 from autoseg.formats.layout import check_text, data_file, layout_of
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
-from autoseg.workspace.files import PARTIAL, write_atomically
+from autoseg.workspace.files import temporary_folder, write_atomically
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
 FLAT_SPACING = 999.0
@@ -78,8 +76,8 @@ def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # CASE.mha may be somebody's file
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder, unfinished(Path(folder)):
-        whole = Path(folder) / "whole.mha"
+    with temporary_folder(path.parent) as folder:
+        whole = folder / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
         content = whole.read_bytes()
     voxels = path.with_suffix(".zraw")

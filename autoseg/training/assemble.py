@@ -27,7 +27,7 @@ from autoseg.training.job import FoldJob
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_model
-from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.rules.splits import Split
@@ -70,14 +70,21 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     encoder = None
     if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
-        started = not restart and folder.encoder.is_file()
-        encoder = (read_model(folder.encoder, ConditionEncoder) if started
-                   else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
+        encoder = ((None if restart else _known_encoder(folder))
+                   or fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
     annotated = raw.annotated() or {}
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
                   annotated=annotated, made_from=digests_of(origins, conditions, annotated), splits=splits)
     return job, {case.name: case.label for case in raw.cases if case.label is not None}
+
+
+def _known_encoder(folder: FoldFolder) -> ConditionEncoder | None:
+    """The encoder that a fold was started with; where its file is gone, as the weights have it. None where neither has it."""
+    if folder.encoder.is_file():
+        return read_model(folder.encoder, ConditionEncoder)
+    facts = read_facts(folder.checkpoint).get("encoder") if folder.is_trained else None
+    return None if facts is None else ConditionEncoder.model_validate(facts)
 
 
 def _current(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, raw: Dataset, wanted: Sequence[str],

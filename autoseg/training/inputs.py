@@ -33,6 +33,16 @@ def started_with(folder: FoldFolder) -> TrainedWith | None:
     return read_model(folder.started_with, TrainedWith) if folder.is_started and folder.started_with.is_file() else None
 
 
+def plan_of_model(model: ModelFolder) -> Plan | None:
+    """The plan that the folds of a model were started with: its plan.json or, where that is gone, what a fold says of it;
+    None where neither is known.
+    """
+    if model.has_plan:
+        return model.read_plan()
+    known = (started_with(fold) for fold in model.started_folds())
+    return next((started.plan for started in known if started is not None), None)
+
+
 def started_splits(model: ModelFolder) -> tuple[Split, ...]:
     """The folds of the dataset when the model was started; none where that is not known."""
     return tuple(map(Split.model_validate, read_json(model.splits))) if model.splits.is_file() else ()

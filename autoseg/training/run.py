@@ -15,7 +15,7 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import check_goes_on, check_one_way, started_with
+from autoseg.training.inputs import check_goes_on, check_one_way, plan_of_model, started_with
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
@@ -26,7 +26,7 @@ from autoseg.training.validate import (
     without_masks,
     without_probabilities,
 )
-from autoseg.workspace.checkpoint import read_facts
+from autoseg.workspace.checkpoint import load_state, read_facts
 from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
@@ -48,7 +48,7 @@ class Paused:
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
     """The plan of a model of which a fold was started, else None."""
     model = workspace.model(dataset, planner, configuration)
-    return model.read_plan() if model.started_folds() and model.has_plan else None
+    return plan_of_model(model) if model.started_folds() else None
 
 
 def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
@@ -75,7 +75,8 @@ def check_others(workspace: Workspace, planned: Plan, configuration: str, restar
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
     others = [f"fold {fold.name}" for fold in model.reserved_folds() if fold.path not in restarted]
-    if others and model.has_plan and (fields := differing_fields(model.read_plan(), planned, configuration)):
+    known = plan_of_model(model) if others else None
+    if known is not None and (fields := differing_fields(known, planned, configuration)):
         raise UserError("folds of this model were started with another plan", where=model.plan,
                         found=", ".join(others),
                         do=f"train with the same options (different: {', '.join(fields)}), remove these folders, or use "
@@ -89,17 +90,19 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
     Raises UserError where the plan, the folds or the data are no longer what the training was started with; `as_started`
     goes on with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases
-    are written too. Of a finished fold masks and probabilities that are missing are made again. Several processes that
-    have joined (`training.distributed`) train together; all of them have the result.
+    are written too. Of a finished fold masks, probabilities, weights and the plan of its model are made again where they
+    are missing. Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
     started = time.monotonic()
     check_one_way(restart=restart, as_started=as_started)
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
-    if folder.is_finished and not restart:
+    if folder.is_finished and folder.is_trained and not restart:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
+        if is_first() and not workspace.model(planned.dataset, planned.planner, configuration).has_plan:
+            _write_plan_again(workspace, planned, configuration)
         logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
@@ -118,6 +121,11 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if not restart:
             check_goes_on(job, started_with(folder))
         # From here on files are removed and written: all checks have passed.
+        if folder.is_finished and not restart:
+            save_probabilities = save_probabilities or folder.all_probabilities.is_dir()
+            wait_for_all()
+            if is_first():
+                _validate_anew(folder)
         if is_first():
             _start(workspace, job, restart)
         wait_for_all()
@@ -186,7 +194,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     validation_start = time.monotonic()
     trained = check_training(job).get("seconds", 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, ResolvedSchedule)
+    schedule = _schedule(job.folder)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
@@ -205,8 +213,34 @@ def _complete(workspace: Workspace, planned: Plan, configuration: str, fold: int
     job, _ = assemble(workspace, planned, configuration, fold, as_started=True)
     check_training(job)
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
-    schedule = read_model(job.folder.schedule, ResolvedSchedule)
+    schedule = _schedule(job.folder)
     predict_again(job, model, runtime, schedule.validation_mirroring, save_probabilities=save_probabilities)
+
+
+def _schedule(folder: FoldFolder) -> ResolvedSchedule:
+    """The schedule of a trained fold; where its file is gone, as its result or its saved state has it."""
+    if folder.schedule.is_file():
+        return read_model(folder.schedule, ResolvedSchedule)
+    if folder.is_finished:
+        return read_model(folder.result, FoldResult).schedule
+    saved = load_state(folder.state)
+    if saved is None:
+        raise UserError("the schedule and the state of this training are missing", where=folder.path,
+                        do="put one of them back, or train this fold again with --restart")
+    return ResolvedSchedule.model_validate(saved["train"]["schedule"])
+
+
+def _write_plan_again(workspace: Workspace, planned: Plan, configuration: str) -> None:
+    path = workspace.model(planned.dataset, planned.planner, configuration).plan
+    logger.warning("%s is missing; it is written again, as the folds were started with it", path)
+    write_json(path, planned)
+
+
+def _validate_anew(folder: FoldFolder) -> None:
+    """Forget the results of weights that are gone. They are taken from the saved state or, without one, trained again."""
+    logger.warning("fold %s was finished, but its weights are missing: they are %s, and the validation cases predicted anew",
+                   folder.name, "taken from its saved state" if folder.state.is_file() else "trained again")
+    folder.clear_validation()
 
 
 def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -45,7 +46,8 @@ def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending.lower(), dir=path.parent)
-        with unfinished(Path(name)) as temporary:
+        temporary = Path(name)
+        with unfinished(partial(temporary.unlink, missing_ok=True)):
             os.close(descriptor)
             try:
                 write(temporary)
@@ -65,10 +67,18 @@ def staged(path: Path) -> Iterator[Path]:
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder, unfinished(Path(folder)):
-            yield Path(folder) / path.name
-            for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
+        with temporary_folder(path.parent) as folder:
+            yield folder / path.name
+            for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
                 os.replace(part, path.with_name(part.name))
+
+
+@contextmanager
+def temporary_folder(beside: Path) -> Iterator[Path]:
+    """A folder within another that is removed at the end."""
+    with (tempfile.TemporaryDirectory(prefix=PARTIAL, dir=beside) as folder,
+          unfinished(partial(shutil.rmtree, folder, ignore_errors=True))):
+        yield Path(folder)
 
 
 def check_writable(folder: Path) -> None:

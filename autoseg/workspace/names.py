@@ -104,6 +104,11 @@ class Workspace:
         """The models that have a plan, of one dataset or of all, in the order of their names."""
         return [ModelFolder(path.parent) for path in sorted(self.models_root.glob(f"{dataset or 'Dataset*'}/*/*/plan.json"))]
 
+    def models_without_plan(self) -> list[ModelFolder]:
+        """The models that have a finished fold, but whose plan is gone."""
+        folders = {path.parent.parent for path in self.models_root.glob("Dataset*/*/*/fold_*/result.json")}
+        return [ModelFolder(folder) for folder in sorted(folders) if not ModelFolder(folder).has_plan]
+
     def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> FoldFolder:
         return self.model(dataset, planner, configuration).fold(fold)
 

@@ -61,17 +61,15 @@ SECOND = """
 import os, signal, sys, time
 from pathlib import Path
 from autoseg.base.stopping import stoppable, unfinished
-with stoppable():
+half = Path(sys.argv[1])
+half.write_text("half")
+with stoppable(), unfinished(half.unlink):
     try:
-        with unfinished(Path(sys.argv[1])) as path:
-            path.write_text("half")
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(20)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
     except KeyboardInterrupt:
-        Path(sys.argv[1]).write_text("half")
-        with unfinished(Path(sys.argv[1])):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(20)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
 """
 
 
