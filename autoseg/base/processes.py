@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 
 from autoseg.base.errors import UserError
@@ -68,7 +68,8 @@ def cores() -> int:
 def expect_workers() -> None:
     """Start the server of workers early: it imports what they use while this process does other things."""
     if cores() > 1:
-        _serve()
+        with suppress(OSError):  # such as a name of the temporary folder that is too long; each_case tells it
+            _serve()
 
 
 def start_at_once() -> bool:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,8 @@ def run(main: Callable[[argparse.Namespace], int | None], command: argparse.Argu
         try:
             with stoppable():
                 status = _run(main, options, command.prog)
-        except Stopped as stop:
+        except KeyboardInterrupt as interrupt:
+            stop = interrupt if isinstance(interrupt, Stopped) else Stopped(signal.SIGINT)
             status = stop.status
             if os.environ.get("RANK", "0") == "0":  # of processes that train together one speaks
                 print(f"{command.prog}: {_stopped(stop, command.prog, sys.argv[1:] if argv is None else argv)}",

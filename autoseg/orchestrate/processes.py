@@ -123,7 +123,7 @@ def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
 
 def _finished(task: FoldTask, status: int) -> Outcome:
     ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    if task.folder.is_finished and task.folder.is_trained:
+    if task.folder.is_finished and (not status or task.folder.is_trained):
         if status:
             logger.warning("%s is finished, but its process %s; see %s", task.title, ended, task.folder.log)
         return Outcome(task, read_model(task.folder.result, FoldResult))

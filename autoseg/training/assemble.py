@@ -80,7 +80,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
 
 def _known_encoder(folder: FoldFolder) -> ConditionEncoder | None:
-    """The encoder that a fold was started with; where its file is gone, as the weights have it. None where neither has it."""
+    """The encoder that a fold was started with; where its file is gone, that of the weights. None where neither is there."""
     if folder.encoder.is_file():
         return read_model(folder.encoder, ConditionEncoder)
     facts = read_facts(folder.checkpoint).get("encoder") if folder.is_trained else None

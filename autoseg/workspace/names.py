@@ -25,9 +25,18 @@ class Workspace:
 
     @classmethod
     def open(cls, home: str | Path | None = None) -> "Workspace":
-        """The workspace of `home`, else of AUTOSEG_HOME, else ~/autoseg. Nothing is created."""
-        folder = home or os.environ.get("AUTOSEG_HOME") or Path.home() / "autoseg"
-        return cls(Path(folder).expanduser().absolute())
+        """The workspace of `home`, else of AUTOSEG_HOME, else ~/autoseg. Nothing is created. A UserError where there is no
+        home folder, as for a user that only a container knows.
+        """
+        folder = Path(home or os.environ.get("AUTOSEG_HOME") or "~/autoseg")
+        try:
+            return cls(folder.expanduser().absolute())
+        except RuntimeError:
+            raise UserError("the home folder of this user is not known", where=folder,
+                            do="say where the workspace is: --home, or the variable AUTOSEG_HOME") from None
+        except FileNotFoundError:
+            raise UserError("the working directory is gone, so a name within it leads nowhere", where=folder,
+                            do="change to another folder, or give a whole path") from None
 
     def raw_roots(self) -> list[Path]:
         """Folders that hold raw datasets, in the order of preference."""

@@ -118,7 +118,7 @@ def test_worker_processes_end_with_the_command_and_leave_no_partial_file(tmp_pat
         assert "Traceback" not in said and "died" not in said
 
 
-def test_a_prediction_that_is_stopped_names_the_command_that_keeps_what_is_there(trained_home, tmp_path, monkeypatch, capsys):
+def test_a_stopped_prediction_names_the_command_that_keeps_what_is_there(trained_home, tmp_path, monkeypatch, capsys):
     from autoseg.cli import predict
     from autoseg.prediction import folder
 

@@ -12,9 +12,8 @@ from autoseg.workspace.locks import locked
 
 
 def test_who_comes_second_is_told_who_holds_the_folder(tmp_path):
-    with (locked(tmp_path / "fold_0"),
-          pytest.raises(UserError, match=f"another process works here .found: process {os.getpid()} on {socket.gethostname()}"),
-          locked(tmp_path / "fold_0")):
+    holder = f"another process works here .found: process {os.getpid()} on {socket.gethostname()}"
+    with locked(tmp_path / "fold_0"), pytest.raises(UserError, match=holder), locked(tmp_path / "fold_0"):
         pass
 
 
