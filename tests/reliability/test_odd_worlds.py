@@ -14,14 +14,10 @@ from autoseg.cli.streams import lasting_streams
 from autoseg.workspace.names import Workspace
 from orchestrate_folds import DATASET
 
-# A root that may not write where the permissions forbid it, as other users.
-WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.name == "posix" and os.geteuid() == 0 else []
-needs_setpriv = pytest.mark.skipif(bool(WITHOUT_PRIVILEGES) and shutil.which("setpriv") is None, reason="setpriv is missing")
-
-
-def python(words: list, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([*WITHOUT_PRIVILEGES, sys.executable, *map(str, words)], capture_output=True, text=True,
-                          encoding="utf-8", timeout=120, **options)
+# As root: without the privilege to write where permissions forbid it.
+IS_ROOT = os.name == "posix" and os.geteuid() == 0
+WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if IS_ROOT else []
+needs_setpriv = pytest.mark.skipif(IS_ROOT and shutil.which("setpriv") is None, reason="setpriv is missing")
 
 
 @pytest.fixture
