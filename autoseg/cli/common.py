@@ -82,8 +82,9 @@ def run(main: Callable[[argparse.Namespace], int | None], command: argparse.Argu
             stop = interrupt if isinstance(interrupt, Stopped) else Stopped(signal.SIGINT)
             status = stop.status
             if os.environ.get("RANK", "0") == "0":  # of processes that train together one speaks
-                print(f"{command.prog}: {_stopped(stop, command.prog, sys.argv[1:] if argv is None else argv)}",
-                      file=sys.stderr)
+                can_keep = any("--keep_existing" in action.option_strings for action in command._actions)
+                words = [_name_of(main, command), *(sys.argv[1:] if argv is None else argv)]
+                print(f"{command.prog}: {_stopped(stop, words, can_keep=can_keep)}", file=sys.stderr)
         printed.flush()
         if printed.fault is None:
             return status
@@ -108,15 +109,21 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
         return 2
 
 
-def _stopped(stop: Stopped, program: str, words: Sequence[str]) -> str:
+def _name_of(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser) -> str:
+    """The console command, also where it was started as a module: `python -m autoseg.cli.train` is `autoseg_train`."""
+    module = getattr(sys.modules[main.__module__].__spec__, "name", "")
+    return module.replace("autoseg.cli.", "autoseg_") if module.startswith("autoseg.cli.") else command.prog
+
+
+def _stopped(stop: Stopped, words: Sequence[str], *, can_keep: bool) -> str:
     """What was stopped by which signal, and the command that goes on."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         again = "the same torchrun command" + (", without --restart" if stop.has_begun else "")
     else:
         dropped = ("--restart", "--replan") if stop.has_begun else ()
         kept = [word for word in words if not any(len(word) > 4 and name.startswith(word) for name in dropped)]
-        more = ["--keep_existing"] if program == "autoseg_predict" and "--keep_existing" not in words else []
-        again = shlex.join([program, *kept, *more])
+        more = ["--keep_existing"] if can_keep and "--keep_existing" not in words else []
+        again = shlex.join([*kept, *more])
     return "; ".join(filter(None, (f"stopped by {stop.number.name}", stop.saved, f"go on with: {again}")))
 
 
