@@ -275,8 +275,8 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
             planner: str | None = None, folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
             probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
             table: str | Path | None = None, mirroring: bool = True, skip_background: bool = False,
-            home: str | Path | None = None, device: str = "auto") -> list[Path]:
-    """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
+            part: str | None = None, home: str | Path | None = None, device: str = "auto") -> list[Path]:
+    """Predict every case of `source` (a folder or one file), or a `part` such as `1/4`, into `target`; the masks' paths.
 
     Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder`.
     """
@@ -286,7 +286,7 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
     predictor = Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds, folder=folder,
                                home=home, device=device, mirroring=mirroring, skip_background=skip_background)
     return predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
-                          keep_existing=keep_existing, table=table)
+                          keep_existing=keep_existing, table=table, part=part)
 
 
 @called

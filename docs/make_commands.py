@@ -14,8 +14,10 @@ _INTRODUCTION = """# Commands
 Every command explains itself with `--help`. This page holds the same text. It is made from the commands by
 `python docs/make_commands.py`; please do not edit it by hand.
 
-A command ends with status 0 when all went well, with 2 for an error that the user can correct, with 1 for a bug, and with
-130 when it was interrupted."""
+A command ends with status 0 when all went well, with 2 for an error that the user can correct, and with 1 for a bug.
+What stops it has a status of its own: 130 for Ctrl-C (SIGINT), 143 for `kill` or a cluster (SIGTERM), 129 for a terminal
+that was closed (SIGHUP), 141 where what it printed could not be written. A command that is stopped saves what it can, leaves
+no partial file and no process, and names the command that goes on. A second Ctrl-C ends it at once."""
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

@@ -14,10 +14,11 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 
 from autoseg.base.errors import UserError
+from autoseg.base.stopping import end_worker_on_signals, remove_unfinished
 
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 # Nothing of torch or ITK, which may not be forked.
@@ -67,7 +68,8 @@ def cores() -> int:
 def expect_workers() -> None:
     """Start the server of workers early: it imports what they use while this process does other things."""
     if cores() > 1:
-        _serve()
+        with suppress(OSError):  # such as a name of the temporary folder that is too long; each_case tells it
+            _serve()
 
 
 def start_at_once() -> bool:
@@ -176,7 +178,7 @@ def _server_environment() -> Iterator[None]:
 
 
 def _start(plugins: tuple[str, ...], threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C stops a worker, without a traceback
+    end_worker_on_signals()  # without a traceback
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it where it is imported later
     if "torch" in sys.modules:
@@ -192,4 +194,5 @@ def _end_with_the_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a worker
     wait([parent.sentinel])
+    remove_unfinished()
     os._exit(1)

@@ -3,10 +3,13 @@
 import argparse
 import logging
 import os
+import shlex
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from autoseg.base.stopping import Stopped, stop_with_parent, stoppable
 from autoseg.cli.streams import discard_rest, lasting_streams
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,14 +67,24 @@ def add_outcomes(command: argparse.ArgumentParser) -> None:
 
 def run(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser,
         argv: list[str] | None) -> int:
-    """Parse and run a command; the exit status: 0, 2 for a user's error, 130 for an interruption, 1 for a bug, 141 where
-    what it printed could not be written.
+    """Parse and run a command; the exit status: 0, 2 for a user's error, 1 for a bug, 141 where what it printed could not be
+    written; 128 and the number of the signal that stopped it, such as 130 for Ctrl-C and 143 for SIGTERM.
     """
     with lasting_streams() as printed:
         options = command.parse_intermixed_args(argv)  # options may stand between the words
         _set_environment()
         _configure_logging(options.debug)
-        status = _run(main, options, command.prog, sys.argv[1:] if argv is None else argv)
+        stop_with_parent()
+        words = [_name_of(main, command), *(sys.argv[1:] if argv is None else argv)]
+        try:
+            with stoppable():
+                status = _run(main, options, command.prog, words)
+        except KeyboardInterrupt as interrupt:
+            stop = interrupt if isinstance(interrupt, Stopped) else Stopped(signal.SIGINT)
+            status = stop.status
+            if os.environ.get("RANK", "0") == "0":  # of processes that train together one speaks
+                can_keep = any("--keep_existing" in action.option_strings for action in command._actions)
+                print(f"{command.prog}: {_stopped(stop, words, can_keep=can_keep)}", file=sys.stderr)
         printed.flush()
         if printed.fault is None:
             return status
@@ -81,7 +94,7 @@ def run(main: Callable[[argparse.Namespace], int | None], command: argparse.Argu
         return status or _STATUS_OF_LOST_OUTPUT
 
 
-def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Namespace, program: str, arguments: list[str]
+def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Namespace, program: str, words: Sequence[str]
          ) -> int:
     from autoseg.base.command import command_line, running
     from autoseg.base.errors import AutosegError
@@ -90,7 +103,7 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
     try:
         for name in options.plugin:
             load_plugin(name)
-        typed = command_line(_name_of(main), arguments, options.home or os.environ.get("AUTOSEG_HOME"))
+        typed = command_line(words[0], words[1:], options.home or os.environ.get("AUTOSEG_HOME"))
         with running(typed):
             return main(options) or 0
     except AutosegError as error:
@@ -98,15 +111,24 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
             traceback.print_exc()
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{program}: stopped", file=sys.stderr)
-        return 130
 
 
-def _name_of(main: Callable[[argparse.Namespace], int | None]) -> str:
-    """The name of a command, however it was started: `autoseg_train` of the module `autoseg.cli.train`."""
-    spec = getattr(sys.modules.get(main.__module__), "__spec__", None)
-    return "autoseg_" + (main.__module__ if spec is None else spec.name).rpartition(".")[2]
+def _name_of(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser) -> str:
+    """The console command, also where it was started as a module: `python -m autoseg.cli.train` is `autoseg_train`."""
+    module = getattr(sys.modules[main.__module__].__spec__, "name", "")
+    return module.replace("autoseg.cli.", "autoseg_") if module.startswith("autoseg.cli.") else command.prog
+
+
+def _stopped(stop: Stopped, words: Sequence[str], *, can_keep: bool) -> str:
+    """What was stopped by which signal, and the command that goes on."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        again = "the same torchrun command" + (", without --restart" if stop.has_begun else "")
+    else:
+        dropped = ("--restart", "--replan") if stop.has_begun else ()
+        kept = [word for word in words if not any(len(word) > 4 and name.startswith(word) for name in dropped)]
+        more = ["--keep_existing"] if can_keep and "--keep_existing" not in words else []
+        again = shlex.join([*kept, *more])
+    return "; ".join(filter(None, (f"stopped by {stop.number.name}", stop.saved, f"go on with: {again}")))
 
 
 def seconds(text: str) -> float:

@@ -42,17 +42,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg.base.processes import WorkerPool, cores, expect_workers
+    from autoseg.workspace.locks import locked
+    from autoseg.workspace.names import Workspace
 
+    workspace = Workspace.open(options.home)
     workers = options.workers or cores()
     if workers > 1:
         expect_workers()
     with WorkerPool(workers) if workers > 1 else nullcontext() as worker_pool:
         for dataset in options.dataset:
-            _prepare(dataset, options, worker_pool)
+            with locked(workspace.prepared(workspace.dataset(dataset))):  # nobody else plans meanwhile
+                _prepare(dataset, options, worker_pool)
 
 
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
+    from autoseg.base.stopping import begun
     from planners.rules.advice import advice_of
 
     measured = pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
@@ -61,8 +66,10 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
         print(f"  {reason}")
-    for folder in pipeline.preprocess(dataset, planned=plan, configurations=options.configurations,
-                                      home=options.home, workers=options.workers, worker_pool=worker_pool):
+    with begun():
+        folders = pipeline.preprocess(dataset, planned=plan, configurations=options.configurations, home=options.home,
+                                      workers=options.workers, worker_pool=worker_pool)
+    for folder in folders:
         print(f"prepared: {folder}")
     advice = advice_of(plan, options.configurations)
     planner = "" if plan.planner == pipeline.DEFAULT_PLANNER else f" -p {plan.planner}"

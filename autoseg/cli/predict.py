@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
                            help="clinical table of the cases (default: the training table's name in the input folder)")
     arguments.add_argument("--keep_existing", action="store_true",
                            help="skip cases of which everything is there already, unless other models made it")
+    arguments.add_argument("--part", metavar="K/N",
+                           help="predict part K of N of the cases, such as 1/4: start N processes, each with another K and "
+                           "all with the same -i and -o")
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_device(arguments)
@@ -50,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
+    from autoseg.base.errors import UserError
     from autoseg.orchestrate import cluster
     from autoseg.orchestrate.distribute import connected
 
@@ -58,9 +62,11 @@ def _run(options: argparse.Namespace) -> None:
                  "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
                  "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
                  "keep_existing": options.keep_existing, "table": options.table}
+    if options.cluster is not None and options.part is not None:
+        raise UserError("--cluster divides the cases itself", found=f"--part {options.part}", do="give one of the two")
     with connected(options.cluster) as nodes:
         if nodes is None:
-            masks = pipeline.predict(options.input, options.output, **arguments)
+            masks = pipeline.predict(options.input, options.output, part=options.part, **arguments)
         else:
             masks = cluster.predict(nodes, options.input, options.output, **arguments)
     print(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'} written to {options.output}")

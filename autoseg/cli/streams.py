@@ -1,5 +1,6 @@
 """Standard streams that last as long as the command: a program without a console has none, a pipe may be closed."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -46,11 +47,26 @@ def lasting_streams() -> Iterator[Lasting]:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the smallest free number, which is this one
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w") as nowhere, _saying_all(sys.stdout), _saying_all(sys.stderr):
         printed, logged = (Lasting(_usable(stream) or nowhere) for stream in (sys.stdout, sys.stderr))
         streams: tuple[Any, Any] = printed, logged
         with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
             yield printed
+
+
+@contextmanager
+def _saying_all(stream: TextIO | None) -> Iterator[None]:
+    """Within this context a stream writes out the characters that its encoding lacks: names of cases have any."""
+    errors = getattr(stream, "errors", None)
+    if not isinstance(stream, io.TextIOWrapper) or stream.closed or errors is None:
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        if not stream.closed:
+            stream.reconfigure(errors=errors)
 
 
 def discard_rest(stream: Lasting) -> None:

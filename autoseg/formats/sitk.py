@@ -1,7 +1,6 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from autoseg.formats.layout import check_text, data_file, layout_of, spacing_dou
 from autoseg.formats.oddities import oddities
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
-from autoseg.workspace.files import PARTIAL, write_atomically
+from autoseg.workspace.files import temporary_folder, write_atomically
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
 FLAT_SPACING = 999.0
@@ -80,8 +79,9 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:  # CASE.mha may be somebody's file
-        whole = Path(folder) / "whole.mha"
+    # CASE.mha may be somebody's file
+    with temporary_folder(path.parent) as folder:
+        whole = folder / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
         content = whole.read_bytes()
     voxels = path.with_suffix(".zraw")

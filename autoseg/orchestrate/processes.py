@@ -12,13 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
 from autoseg.base.errors import UserError
 from autoseg.base.processes import IMPORTS_NOTHING_FROM_HERE, cores, loaded_plugins
 from autoseg.base.runtime import open_runtime
+from autoseg.base.stopping import begun, ends_with_this_process, stoppable
 from autoseg.orchestrate.folds import FoldTask, Outcome
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import appended, read_model, tail
@@ -52,13 +52,14 @@ def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, s
     """Train folds in processes of their own, one at a time per device; outcomes come in the order in which folds end.
 
     A process that fails is reported with the end of its log, and the others continue. All processes stop when the caller
-    stops iterating or is interrupted: the next call continues from what they saved.
+    stops iterating, is interrupted or killed: the next call continues from what they saved.
     """
     free: SimpleQueue[str] = SimpleQueue()
     for device in devices:
         free.put(device)
     running = _Running()
-    environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(devices))), **os.environ, **IMPORTS_NOTHING_FROM_HERE}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(devices))), **os.environ, **IMPORTS_NOTHING_FROM_HERE,
+                   **ends_with_this_process()}
 
     def work(task: FoldTask) -> Outcome:
         device = free.get()
@@ -68,7 +69,7 @@ def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, s
             free.put(device)
 
     logger.info("%d folds on %s; each logs to its folder", len(tasks), ", ".join(devices))
-    with _ended_like_an_interruption(), ThreadPoolExecutor(len(devices)) as pool:
+    with stoppable(), begun(), ThreadPoolExecutor(len(devices)) as pool:
         futures = [pool.submit(work, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -77,25 +78,6 @@ def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, s
             for future in futures:
                 future.cancel()
             running.stop()
-
-
-@contextmanager
-def _ended_like_an_interruption() -> Iterator[None]:
-    """Within this context a closed session (SIGHUP) and a plain `kill` (SIGTERM) raise KeyboardInterrupt: by default they
-    would end this process alone, and its folds would continue without it.
-    """
-    def interrupt(*_) -> None:
-        raise KeyboardInterrupt
-
-    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        signals = []
-    before = [signal.signal(number, interrupt) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 class _Running:
@@ -118,7 +100,7 @@ class _Running:
             return process.wait()
 
     def stop(self) -> None:
-        """End the processes; a training may end at any moment, and continues later from its last saved epoch."""
+        """End the processes; each saves its training, from where it continues later."""
         with self._lock:
             self._stopped = True
         remaining = [process for process in self._processes if process.poll() is None]
@@ -141,7 +123,7 @@ def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
 
 def _finished(task: FoldTask, status: int) -> Outcome:
     ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    if task.folder.result.is_file():
+    if task.folder.is_finished and (not status or task.folder.is_trained):
         if status:
             logger.warning("%s is finished, but its process %s; see %s", task.title, ended, task.folder.log)
         return Outcome(task, read_model(task.folder.result, FoldResult))

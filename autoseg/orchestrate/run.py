@@ -20,6 +20,7 @@ from autoseg.planning.store import configuration_of, current_plan
 from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
 from autoseg.training.assemble import assemble
+from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
@@ -65,17 +66,19 @@ def run(dataset: str | int, *, planner: str = pipeline.DEFAULT_PLANNER, configur
     execution = execution or ExecutionOptions()
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
-    pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
     with connected(execution.cluster) as nodes:
-        budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-        planned = current_or_new_plan(workspace, name, planner, budget, execution, nodes)
-        stages = in_stages(planned, configurations)
-        wanted = choose_folds(workspace, name, folds)
-        trained = [configuration for stage in stages for configuration in stage]
-        check_started(workspace, planned, trained, budget)
-        if nodes is not None:
-            cluster.preprocess(nodes, name, planner, trained, workspace)
-        pipeline.preprocess(name, planner=planner, configurations=trained, home=workspace.home, workers=execution.workers)
+        with locked(workspace.prepared(name)):  # nobody else plans meanwhile
+            pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
+            budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
+            planned = current_or_new_plan(workspace, name, planner, budget, execution, nodes)
+            stages = in_stages(planned, configurations)
+            wanted = choose_folds(workspace, name, folds)
+            trained = [configuration for stage in stages for configuration in stage]
+            check_started(workspace, planned, trained, budget)
+            if nodes is not None:
+                cluster.preprocess(nodes, name, planner, trained, workspace)
+            pipeline.preprocess(name, planner=planner, configurations=trained, home=workspace.home,
+                                workers=execution.workers)
         outcomes = _train(workspace, planned, stages, wanted, execution, nodes)
     return concluded(workspace, name, outcomes, wanted, execution)
 

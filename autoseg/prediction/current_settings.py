@@ -5,7 +5,7 @@ import logging
 from autoseg.base.errors import UserError
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing
-from autoseg.prediction.models import trained_model
+from autoseg.prediction.models import check_weights, trained_model
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import INFERENCE_JSON, Workspace
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def read_current_settings(workspace: Workspace, dataset: str | None = None) -> InferenceSettings | None:
     """What `inference.json` of a dataset says (default: of the only one with a model); None where there is none.
 
-    Raises UserError where a fold that it names is gone or was trained again.
+    Raises UserError where a fold that it names is gone or was trained again, and where only this file is gone.
     """
     if dataset is None:
         names = workspace.datasets_with_models()
@@ -27,6 +27,10 @@ def read_current_settings(workspace: Workspace, dataset: str | None = None) -> I
         name = workspace.dataset(dataset)
     path = workspace.inference_settings(name)
     if not path.is_file():
+        if workspace.selection(name).is_file():
+            raise UserError("the choice of models is missing, but selection.json says that there was one", where=path,
+                            do=f"put the file back, choose again with autoseg_find_best_configuration {name}, or name a "
+                               "model with -c")
         return None
     settings = read_model(path, InferenceSettings)
     check_current(workspace, settings)
@@ -69,6 +73,7 @@ def check_current(workspace: Workspace, settings: InferenceSettings) -> None:
         if trained_model(model).folds != member.folds:
             raise _stale(workspace, settings, f"{member.title} has other finished folds than when it was chosen")
     for member in (*settings.members, *earlier):
+        check_weights(workspace.model(settings.dataset, member.planner, member.configuration), member.folds)
         for index, fold in enumerate(member.folds):
             folder = workspace.fold(settings.dataset, member.planner, member.configuration, fold)
             if not (folder.is_finished and folder.is_trained):

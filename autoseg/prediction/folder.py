@@ -21,6 +21,7 @@ from autoseg.formats import files_of
 from autoseg.formats.files import combined_digest, digest, is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.outputs import ARRAYS, Outputs
+from autoseg.prediction.part import Part
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
 from autoseg.prediction.prefetch import prefetch
 from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
@@ -46,10 +47,12 @@ Task = tuple[CaseFiles, Path]  # a case and its mask
 @called
 def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
-                   only: Collection[str] | None = None) -> list[Path]:
-    """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks written now.
+                   only: Collection[str] | None = None, part: str | None = None) -> list[Path]:
+    """Predict every case of `source` (a folder or one file), or `only` those named, or one `part`, into `target`; the masks
+    written now.
 
-    `table` holds what is known of the patients beside the images (see `Predictor.find`).
+    `table` holds what is known of the patients beside the images (see `Predictor.find`). `part` is K/N, such as 1/4: N
+    processes, each with a part of its own, predict all cases into one folder. The first part names the files left out.
 
     `target` is a folder, or of one case the file of its mask. In a folder each mask is `CASE<ending>` on the grid of the
     case; probabilities go to `CASE_probabilities<ending>`, one channel per head; with `uncertainty` the models' entropy and
@@ -59,12 +62,15 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     left out, are raised together as ManyFaults when the rest is done.
     """
     source = Path(source)
+    share = Part(1, 1) if part is None else Part.parse(part)
     cases = predictor.find(source, table)
-    files = [case_files for case_files in cases.files if only is None or case_files.name in only]
-    outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
+    files = [case_files for case_files in share.cases_of(cases.files) if only is None or case_files.name in only]
+    if not files and share.n > 1:
+        logger.warning("part %s has no case: there are %d cases in %s", share, len(cases.files), source)
+    outputs = Outputs.open(Path(target), predictor.plan.file_ending, cases.files)
     kinds = ARRAYS[:1] * probabilities + ARRAYS[1:] * uncertainty
     _spare_images(files, outputs, kinds)
-    if only is None:
+    if only is None and share.n == 1:
         _collect_quality(outputs, predictor.quality_control)
     own, path = _sidecar(predictor), outputs.record(SIDECAR)
     tasks = [(case_files, outputs.mask(case_files.name)) for case_files in files]
@@ -82,7 +88,7 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
         add_masks(path, own, [mask.name for mask in written])
         note(outputs.record(PROVENANCE), {mask.name: done[mask] for mask in written},
              _provenance(predictor, started, seconds_since(started)), forget=names)
-    if only is None:
+    if only is None and share.is_first:
         faults = [*cases.left_out, *faults]
     if faults:
         n_kept = len(files) - len(tasks)

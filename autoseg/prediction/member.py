@@ -18,7 +18,7 @@ from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.inference_settings import FoldPostprocessing, Postprocessing
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
-from autoseg.prediction.models import FoldModel, load_model, trained_model
+from autoseg.prediction.models import FoldModel, check_weights, load_model, train_command, trained_model
 from autoseg.prediction.prepared import predict_prepared
 from autoseg.prediction.trained_with import check_same_data
 from autoseg.preprocessing.cascade import with_previous
@@ -67,7 +67,8 @@ class ConfigurationModel:
             if not trained.fold(fold).is_finished:
                 raise UserError(f"fold {fold} is not trained", where=trained.path,
                                 found="fold " + ", ".join(trained.folds),
-                                do=f"train it: autoseg_train {trained.dataset} {trained.configuration} {fold}")
+                                do=f"train it: {train_command(trained, fold)}")
+        check_weights(trained, wanted)
         configuration = plan.configurations[trained.configuration]
         for part in configuration.normalizers:
             check_part(NORMALIZERS, part, f"{trained.dataset} {trained.configuration}")

@@ -1,5 +1,6 @@
 """Which trained models there are, and which one a prediction uses."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,35 @@ from planners.schema.plan import Configuration, Plan
 
 def trained_model(model: ModelFolder) -> ModelFolder:
     """The same model; a UserError where it has no finished fold."""
+    if not model.has_plan and model.folds:
+        raise without_plan(model)
     if not model.has_plan:
         raise UserError("there is no trained model", where=model.path, expected="a folder with plan.json and fold_*",
                         do="name such a folder with -m, or train one with autoseg_train")
     if not model.folds:
         unfinished = ", ".join(f"fold {fold.name}" for fold in model.all_folds())
         raise UserError("no fold of this model is finished", where=model.path, found=unfinished or "no fold",
-                        do=f"train one: autoseg_train {model.dataset} {model.configuration} 0")
+                        do=f"train one: {train_command(model, 0)}")
     return model
+
+
+def check_weights(model: ModelFolder, folds: Iterable[str]) -> None:
+    """A UserError where the weights of a finished fold are gone; it names the command that mends it."""
+    for fold in folds:
+        if model.fold(fold).is_finished and not model.fold(fold).is_trained:
+            raise UserError(f"the weights of fold {fold} are missing", where=model.fold(fold).checkpoint,
+                            do=f"put the file back, or run {train_command(model, fold)}, which takes them from the saved "
+                               "state of the training or trains the fold again; or name other folds with -f")
+
+
+def train_command(model: ModelFolder, fold: int | str) -> str:
+    return f"autoseg_train {model.dataset} {model.configuration} {fold} -p {model.planner}"
+
+
+def without_plan(model: ModelFolder) -> UserError:
+    """What is wrong where the plan of a trained model is gone, with the command that mends it."""
+    return UserError("the plan of the model is missing", where=model.plan, found=f"fold {', '.join(model.folds)}",
+                     do=f"put the file back, or run {train_command(model, model.folds[0])}, which writes it again")
 
 
 def choose_model(workspace: Workspace, dataset: str | None, configuration: str | None, planner: str | None
@@ -34,23 +56,30 @@ def choose_model(workspace: Workspace, dataset: str | None, configuration: str |
 
     Raises UserError where no model fits, or where several datasets do: it lists them and the flag that chooses.
     """
-    models = [model for model in workspace.models() if model.folds]
-    if not models:
-        raise UserError("no trained model was found", where=workspace.models_root,
-                        do="train one with autoseg_train, or name its folder with -m")
     name = None if dataset is None else workspace.dataset(dataset)
     wanted = {"dataset": name, "configuration": configuration, "planner": planner}
-    fits = [m for m in models if all(value in (None, getattr(m, key)) for key, value in wanted.items())]
-    if not fits:
+    lacking = [model for model in workspace.models_without_plan() if _fits(model, wanted)]
+    models = [model for model in workspace.models() if model.folds]
+    if not models and not lacking:
+        raise UserError("no trained model was found", where=workspace.models_root,
+                        do="train one with autoseg_train, or name its folder with -m")
+    fits = [m for m in models if _fits(m, wanted)]
+    if not fits and not lacking:
         known = ", ".join(f"{m.dataset} {m.configuration} ({m.planner})" for m in models)
         asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None)
         raise UserError("no trained model fits", where=workspace.models_root, found=known, expected=asked,
                         do="choose one of these with -d, -c and -p, or train it with autoseg_train")
-    datasets = sorted({m.dataset for m in fits})
+    datasets = sorted({m.dataset for m in (*fits, *lacking)})
     if len(datasets) > 1:
         raise UserError("several datasets have trained models", where=workspace.models_root,
                         found=", ".join(datasets), do="choose one with -d")
+    if lacking:  # which of them has the best Dice is not known before it is back
+        raise without_plan(lacking[0])
     return max(fits, key=lambda m: m.mean_dice())
+
+
+def _fits(model: ModelFolder, wanted: Mapping[str, str | None]) -> bool:
+    return all(value in (None, getattr(model, key)) for key, value in wanted.items())
 
 
 @dataclass(frozen=True)

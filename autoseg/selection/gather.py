@@ -10,7 +10,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.types import CaseScore
 from autoseg.formats.files import digest
 from autoseg.prediction.inference_settings import Member
-from autoseg.prediction.models import trained_model
+from autoseg.prediction.models import check_weights, trained_model, without_plan
 from autoseg.prediction.trained_with import check_plan_of, different_data, trained_with
 from autoseg.selection.race_types import Race
 from autoseg.training.splits import read_splits
@@ -81,9 +81,10 @@ def gather(workspace: Workspace, dataset: CrossValidation) -> tuple[list[Contend
 
     Raises UserError where nothing was trained, ManyFaults where no configuration covers every case.
     """
-    contenders, faults = [], []
+    contenders = []
+    faults = [str(without_plan(model)) for model in workspace.models_without_plan() if model.dataset == dataset.name]
     started = [model for model in workspace.models(dataset.name) if model.started_folds()]
-    if not started:
+    if not started and not faults:
         raise UserError("nothing was trained", where=dataset.name, do=f"train all folds with autoseg_train {dataset.name}")
     dropped = read_dropped(workspace, dataset.name)
     for model in started:
@@ -124,7 +125,10 @@ def _contender(model: ModelFolder, dataset: CrossValidation, dropped: str) -> Co
         return f"{title}: {fault}"
     fold_of = {case.name: fold for fold, result in results.items() for case in _validated(result)}
     earlier = plan.configurations[model.configuration].previous
-    previous = _member(model.beside(earlier), trained_model(model.beside(earlier)).folds) if earlier else None
+    try:
+        previous = _previous(model.beside(earlier)) if earlier else None
+    except UserError as error:
+        return f"{title}: {error}"
     contender = Contender(_member(model, finished, previous), plan, model, {name: fold_of[name] for name in dataset.truths})
     lost = [name for name in dataset.truths if not contender.mask(name).is_file()]
     if lost:
@@ -136,6 +140,13 @@ def _member(model: ModelFolder, folds: Sequence[str], previous: Member | None = 
     digests = tuple(digest(model.fold(fold).checkpoint) for fold in folds)
     return Member(planner=model.planner, configuration=model.configuration, folds=tuple(folds), digests=digests,
                   previous=previous)
+
+
+def _previous(model: ModelFolder) -> Member:
+    """The earlier stage of a cascade; a UserError where it is not whole."""
+    folds = trained_model(model).folds
+    check_weights(model, folds)
+    return _member(model, folds)
 
 
 def _validated(result: FoldResult) -> tuple[CaseScore, ...]:

@@ -18,6 +18,7 @@ from autoseg.selection.quality_control import Learned, fit_quality_control
 from autoseg.selection.steps import choose_steps, describe
 from autoseg.selection.types import Comparison, Selection
 from autoseg.workspace.files import write_json
+from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 
@@ -32,8 +33,13 @@ def find_best(workspace: Workspace, name: str, *, workers: int = 1, seed: int = 
     """Choose by cross-validation how new cases of a dataset are predicted; write `inference.json` and `selection.json`.
 
     `seed` is for the bootstrap. Raises UserError or ManyFaults where no configuration has finished folds that cover every
-    case. The error names each configuration with the commands that finish it.
+    case. The error names each configuration with the commands that finish it; where another process chooses, it names that.
     """
+    with locked(workspace.selection(name)):
+        return _find_best(workspace, name, workers, seed)
+
+
+def _find_best(workspace: Workspace, name: str, workers: int, seed: int) -> Selection:
     started = now()
     dataset = read_cross_validation(workspace, name)
     contenders, unfinished = gather(workspace, dataset)

@@ -69,9 +69,8 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     encoder = None
     if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
-        started = not restart and folder.encoder.is_file()
-        encoder = (read_encoder(folder) if started
-                   else fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
+        encoder = ((None if restart else read_encoder(folder))
+                   or fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
     annotated = raw.annotated() or {}
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,

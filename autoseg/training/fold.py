@@ -5,7 +5,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
 from autoseg.base.runtime import Runtime, free_device_bytes, used_bytes
+from autoseg.base.stopping import Stopped, is_asked_to_stop, postponed
 from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.loader import BatchStream
 from autoseg.batches.store import CaseStore, store_cases
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 # Share of the device's memory that the data may fill.
 _RESIDENT_SHARE = 1 / 3
+_EPOCH = "epoch"  # in the state of a training
 # Before a pause no epoch is shorter than this share of the others: checking and saving would cost more than it teaches.
 _SHORTEST_EPOCH = 0.1
 
@@ -57,6 +60,20 @@ class _Training:
     clock: Clock
     on_epoch: Callable[[], object]
     pause: Pause | None
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """An epoch that an earlier run began: its length and the losses so far; of none there are 0 steps."""
+
+    steps: int = 0
+    losses: list[torch.Tensor] = field(default_factory=list)
+
+    @classmethod
+    def begun(cls, saved: dict[str, Any], runtime: Runtime) -> "_Epoch":
+        """The epoch of a saved state. States of earlier versions were saved between two epochs."""
+        epoch = saved.get(_EPOCH) or {"steps": 0, "losses": ()}
+        return cls(epoch["steps"], [loss.to(runtime.device) for loss in epoch["losses"]])
 
 
 def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], object] = lambda: None, *,
@@ -98,9 +115,12 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     try:
-        with runtime.same_shapes():
+        with runtime.same_shapes(), postponed() if ranks().n == 1 else nullcontext():
             training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause)
-            _iterate(training, state, throughput)
+            _iterate(training, state, throughput, _Epoch() if saved is None else _Epoch.begun(saved, runtime))
+    except Stopped as stop:
+        stop.saved = f"{job.title} is saved at " + (f"iteration {state.iteration}" if ranks().n == 1 else "its last epoch")
+        raise
     except KeyboardInterrupt:
         logger.warning("stopped at iteration %d; the same command resumes at the last epoch", state.iteration)
         raise
@@ -143,7 +163,7 @@ def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, run
     return measured
 
 
-def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> None:
+def _iterate(training: _Training, state: TrainState, throughput: Throughput, epoch: _Epoch) -> None:
     job, task, runtime, clock = training.job, training.task, training.runtime, training.clock
     loss, warning_of = task.build_loss(runtime.device), task.watch()
     slower = SlowerThanPlanned(job.configuration.step_seconds)
@@ -151,20 +171,27 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput) -> 
     state.model.train()
     state.seconds = agreed(clock() - training.started)
     with progress_bar(f"training fold {job.fold}", state.schedule.iterations, "it", state.iteration) as bar:
-        while steps := _steps(training, state, throughput):
+        while not is_asked_to_stop() and (steps := epoch.steps or _steps(training, state, throughput)):
             epoch_start, first = clock(), state.iteration
-            rate = learning_rate(state.schedule, state.iteration)
-            losses = []
-            for _ in range(steps):
+            losses, epoch = epoch.losses, _Epoch()
+            rate = learning_rate(state.schedule, first - len(losses))
+            while len(losses) < steps and not is_asked_to_stop():
                 losses.append(train_step(state, training.forward, loss, next(training.stream), runtime))
                 bar.update()
+            if not losses:
+                return
             mean_loss = torch.stack(losses).mean().item()
             _check_finite(job, state, mean_loss)
+            if len(losses) < steps:
+                state.seconds = clock() - training.started
+                _save(job, state, training.stream, training.patches, _Epoch(steps, losses))
+                return
             with AveragedWeights(state) as model:
                 score = task.score(model, training.patches, max(1, round(steps * VALIDATION_SHARE)), runtime)
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
-            throughput = follow(throughput, taken / (state.iteration - first))
+            if state.iteration > first:
+                throughput = follow(throughput, taken / (state.iteration - first))
             _adapt(training, state, throughput, bar)
             _warn_if_slower(job, slower, throughput)
             if is_first():
@@ -219,8 +246,11 @@ def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) 
         "seconds": state.seconds, **score.record, **measured})
 
 
-def _save(job: FoldJob, state: TrainState, stream: BatchStream, patches: BatchStream | None) -> None:
-    save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(),
+def _save(job: FoldJob, state: TrainState, stream: BatchStream, patches: BatchStream | None, epoch: _Epoch | None = None
+          ) -> None:
+    """Save what a resume needs; of an `epoch` that was stopped also how long it is to be, and its losses so far."""
+    stopped = {"steps": epoch.steps, "losses": torch.stack(epoch.losses).cpu()} if epoch and epoch.losses else {}
+    save_state(job.folder.state, {"train": state.to_plain(), "stream": stream.state_dict(), _EPOCH: stopped,
                                  "patches": None if patches is None else patches.state_dict(),
                                  "training": list(job.training), "seed": job.seed,
                                  "planned_seconds": job.planned_seconds, KEY: job.trained_with.model_dump(mode="json"),

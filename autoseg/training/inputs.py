@@ -16,6 +16,7 @@ from autoseg.formats.files import combined_digest
 from autoseg.prediction.trained_with import KINDS, TrainedWith, counted
 from autoseg.preprocessing.store import Origin
 from autoseg.training.job import FoldJob
+from autoseg.training.repair import read_started_with
 from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.folders import ModelFolder
 from planners import PLANNERS
@@ -31,6 +32,16 @@ class StartedFolds(Frozen):
 
     schema_version: int = 1
     folds: tuple[Split, ...]
+
+
+def plan_of_model(model: ModelFolder) -> Plan | None:
+    """The plan that the folds of a model were started with: its plan.json or, where that is gone, what a fold says of it;
+    None where neither is known.
+    """
+    if model.has_plan:
+        return model.read_plan()
+    known = (read_started_with(fold) for fold in model.started_folds())
+    return next((started.plan for started in known if started is not None), None)
 
 
 def started_splits(model: ModelFolder) -> tuple[Split, ...]:

@@ -21,8 +21,8 @@ from autoseg.preprocessing.store import open_cases
 from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob
 from autoseg.training.tasks.reconstruction import Reconstruction, held_out_errors, restored
-from autoseg.workspace.checkpoint import load_weights, read_facts
-from autoseg.workspace.files import read_model, write_json, write_text
+from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.files import read_model, read_records, write_json, write_text
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
@@ -156,11 +156,10 @@ def _judged(job: FoldJob, task: Reconstruction, sources: Sequence[Images], runti
         model = _trained(job, task, runtime)
         error, filled = held_out_errors(model, batches, _BATCHES_PER_VOLUME * len(job.validation), runtime)
         batches.close()
-    facts = read_facts(job.folder.checkpoint)
     result = PretrainingResult(
         dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, method=task.method, seed=job.seed,
         autoseg_version=__version__, schedule=read_model(job.folder.schedule, ResolvedSchedule),
-        training_seconds=facts["seconds"], held_out=job.validation, held_out_error=error, mean_fill_error=filled,
+        training_seconds=read_records(job.folder.metrics)[-1]["seconds"], held_out=job.validation, held_out_error=error, mean_fill_error=filled,
         images={images.source: tuple(case.name for case in images.cases) for images in sources},
         left_out={images.source: images.left_out for images in sources if images.left_out})
     write_text(job.folder.path / "model_card.md", card(result))

@@ -1,4 +1,4 @@
-"""What a training left and is damaged now, from where else the same is written: its weights or its saved state.
+"""What a training left and is damaged or gone now, from where else the same is written: its weights or its saved state.
 
 Each function raises the DamagedFile where nothing else has it, and says in the log where it took it from.
 """
@@ -6,11 +6,12 @@ Each function raises the DamagedFile where nothing else has it, and says in the 
 import logging
 from typing import Any
 
+from autoseg.base.errors import UserError
 from autoseg.base.ranks import is_first
 from autoseg.clinical.encoders import ConditionEncoder
 from autoseg.prediction.trained_with import TrainedWith, trained_with
 from autoseg.workspace.checkpoint import load_state, read_facts
-from autoseg.workspace.files import DamagedFile, read_model, write_json
+from autoseg.workspace.files import DamagedFile, read_json, read_model, write_json
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.plan import ResolvedSchedule
 
@@ -20,22 +21,28 @@ ENCODER = "encoder"  # in the facts of weights, and in the state of a training
 
 
 def read_schedule(folder: FoldFolder) -> ResolvedSchedule:
-    """The schedule of a training that was started; a damaged file is written again."""
+    """The schedule of a training that was started; a file that is damaged or gone is written again, from the saved state or
+    the result.
+    """
     try:
         return read_model(folder.schedule, ResolvedSchedule)
-    except DamagedFile as error:
+    except UserError as error:
         saved = load_state(folder.state)
-        if saved is None:
+        known = read_json(folder.result)["schedule"] if folder.is_finished else None
+        if saved is None and known is None:
             raise
-        schedule = ResolvedSchedule.model_validate(saved["train"]["schedule"])
+        schedule = ResolvedSchedule.model_validate(known if saved is None else saved["train"]["schedule"])
         _warn(error)
         if is_first():
             write_json(folder.schedule, schedule)
         return schedule
 
 
-def read_encoder(folder: FoldFolder) -> ConditionEncoder:
-    """The encoder of a training that was started."""
+def read_encoder(folder: FoldFolder) -> ConditionEncoder | None:
+    """The encoder of a training that was started; None where nothing has one."""
+    if not folder.encoder.is_file():
+        known = _else(folder).get(ENCODER)
+        return None if known is None else ConditionEncoder.model_validate(known)
     try:
         return read_model(folder.encoder, ConditionEncoder)
     except DamagedFile as error:
@@ -67,5 +74,5 @@ def _else(folder: FoldFolder) -> dict[str, Any]:
     return read_facts(folder.checkpoint) if folder.is_trained else load_state(folder.state) or {}
 
 
-def _warn(error: DamagedFile) -> None:
+def _warn(error: UserError) -> None:
     logger.warning("taken from the weights or the saved state: %s", error)

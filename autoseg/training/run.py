@@ -11,11 +11,12 @@ from pathlib import Path
 from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
+from autoseg.base.stopping import begun
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
-from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way
+from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way, plan_of_model
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.repair import read_schedule, read_started_with
 from autoseg.training.tasks.segmentation import Segmentation
@@ -50,7 +51,7 @@ class Paused:
 def started_plan(workspace: Workspace, dataset: str, planner: str, configuration: str) -> Plan | None:
     """The plan of a model of which a fold was started, else None."""
     model = workspace.model(dataset, planner, configuration)
-    return model.read_plan() if model.started_folds() and model.has_plan else None
+    return plan_of_model(model) if model.started_folds() else None
 
 
 def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
@@ -77,7 +78,8 @@ def check_others(workspace: Workspace, planned: Plan, configuration: str, restar
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
     others = [f"fold {fold.name}" for fold in model.reserved_folds() if fold.path not in restarted]
-    if others and model.has_plan and (fields := differing_fields(model.read_plan(), planned, configuration)):
+    known = plan_of_model(model) if others else None
+    if known is not None and (fields := differing_fields(known, planned, configuration)):
         raise UserError("folds of this model were started with another plan", where=model.plan,
                         found=", ".join(others),
                         do=f"train with the same options (different: {', '.join(fields)}), remove these folders, or use "
@@ -91,17 +93,19 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
 
     Raises UserError where the plan, the folds or the data are no longer what the training was started with; `as_started`
     goes on with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases
-    are written too. Of a finished fold masks and probabilities that are missing are made again. Several processes that
-    have joined (`training.distributed`) train together; all of them have the result.
+    are written too. Of a finished fold masks, probabilities, weights and the plan of its model are made again where they
+    are missing. Several processes that have joined (`training.distributed`) train together; all of them have the result.
     """
-    started, begun = time.monotonic(), now()
+    started, started_at = time.monotonic(), now()
     check_one_way(restart=restart, as_started=as_started)
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
-    if folder.is_finished and not restart:
+    if folder.is_finished and folder.is_trained and not restart:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
+        if is_first() and not workspace.model(planned.dataset, planned.planner, configuration).has_plan:
+            _write_plan_again(workspace, planned, configuration)
         if (result := _read_result(folder)) is not None:
             logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
             names = [case.name for case in result.scores.cases] if result.scores is not None else []
@@ -120,13 +124,19 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if not restart:
             check_goes_on(job, read_started_with(folder))
         # From here on files are removed and written: all checks have passed.
+        if folder.is_finished and not folder.is_trained and not restart:
+            save_probabilities = save_probabilities or folder.all_probabilities.is_dir()
+            wait_for_all()
+            if is_first():
+                _validate_anew(folder)
         if is_first():
             _start(workspace, job, restart)
         wait_for_all()
-        if not folder.is_trained:
-            _train(job, runtime, started, lambda: on_epoch(folder))
-            wait_for_all()
-        return _validated(job, truths, runtime, save_probabilities, begun)
+        with begun():
+            if not folder.is_trained:
+                _train(job, runtime, started, lambda: on_epoch(folder))
+                wait_for_all()
+            return _validated(job, truths, runtime, save_probabilities, started_at)
 
 
 def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime, *, rung: int,
@@ -182,8 +192,8 @@ def _decays(fold: FoldFolder) -> bool:
     return has_begun_to_decay(read_schedule(fold), records[-1]["iteration"])
 
 
-def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool, begun: datetime
-               ) -> FoldResult:
+def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool,
+               started_at: datetime) -> FoldResult:
     """Predict and score the validation cases of a trained fold, and write its result and where it came from."""
     validation_start = time.monotonic()
     records = read_records(job.folder.metrics)
@@ -199,8 +209,8 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
                                total_seconds=round(trained + time.monotonic() - validation_start, 1),
                                mean_dice=mean_dice, scores=summary, unscored=unscored))
     if is_first():
-        made = provenance(begun, result.total_seconds, seed=job.seed, plan=content_hash_of(job.plan.model_dump(mode="json")),
-                          models=model.digest, device=runtime.device_name)
+        plan = content_hash_of(job.plan.model_dump(mode="json"))
+        made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest, device=runtime.device_name)
         results = [job.folder.result, job.folder.checkpoint, *([job.folder.summary] if summary is not None else [])]
         note(job.folder.path / PROVENANCE, {result.relative_to(job.folder.path).as_posix(): job.trained_with.data_digest
                                             for result in results}, made)
@@ -225,6 +235,19 @@ def _complete(workspace: Workspace, planned: Plan, configuration: str, fold: int
     model = load_model(planned, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_schedule(job.folder)
     predict_again(job, model, runtime, schedule.validation_mirroring, save_probabilities=save_probabilities)
+
+
+def _write_plan_again(workspace: Workspace, planned: Plan, configuration: str) -> None:
+    path = workspace.model(planned.dataset, planned.planner, configuration).plan
+    logger.warning("%s is missing; it is written again, as the folds were started with it", path)
+    write_json(path, planned)
+
+
+def _validate_anew(folder: FoldFolder) -> None:
+    """Forget the results of weights that are gone. They are taken from the saved state or, without one, trained again."""
+    logger.warning("fold %s was finished, but its weights are missing: they are %s, and the validation cases predicted anew",
+                   folder.name, "taken from its saved state" if folder.state.is_file() else "trained again")
+    folder.clear_validation()
 
 
 def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -16,6 +17,7 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autoseg.base.errors import UserError
+from autoseg.base.stopping import unfinished
 from autoseg.workspace.again import how_again
 from planners.schema.base import Frozen, complaints_of
 
@@ -51,15 +53,16 @@ def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending.lower(), dir=path.parent)
-        os.close(descriptor)
         temporary = Path(name)
-        try:
-            write(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with unfinished(partial(temporary.unlink, missing_ok=True)):
+            os.close(descriptor)
+            try:
+                write(temporary)
+                os.chmod(temporary, 0o666 & ~_umask())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager
@@ -71,10 +74,18 @@ def staged(path: Path) -> Iterator[Path]:
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:
-            yield Path(folder) / path.name
-            for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
+        with temporary_folder(path.parent) as folder:
+            yield folder / path.name
+            for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
                 os.replace(part, path.with_name(part.name))
+
+
+@contextmanager
+def temporary_folder(beside: Path) -> Iterator[Path]:
+    """A folder within another that is removed at the end."""
+    with (tempfile.TemporaryDirectory(prefix=PARTIAL, dir=beside) as folder,
+          unfinished(partial(shutil.rmtree, folder, ignore_errors=True))):
+        yield Path(folder)
 
 
 def check_writable(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import DamagedFile, read_json, read_model, remove_folder
+from autoseg.workspace.files import DamagedFile, read_json, read_model, remove_file, remove_folder
 from autoseg.workspace.paths import below
 from planners.schema.plan import Plan
 
@@ -93,7 +93,11 @@ class FoldFolder:
 
     def probabilities(self, name: str) -> Path:
         """The probabilities of a validation case, written where they were asked for."""
-        return below(self.path / "probabilities", f"{name}.b2nd")
+        return below(self.all_probabilities, f"{name}.b2nd")
+
+    @property
+    def all_probabilities(self) -> Path:
+        return self.path / "probabilities"
 
     @property
     def summary(self) -> Path:
@@ -158,6 +162,13 @@ class FoldFolder:
     def clear(self) -> None:
         """Remove what an earlier training left."""
         remove_folder(self.path)
+
+    def clear_validation(self) -> None:
+        """Remove what was made with weights that are gone; what says that the fold is finished is the first."""
+        for file in (self.result, self.postprocessing, self.sheet):
+            remove_file(file)
+        for folder in (self.validation, self.all_probabilities):
+            remove_folder(folder)
 
 
 @dataclass(frozen=True)

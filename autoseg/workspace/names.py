@@ -25,9 +25,18 @@ class Workspace:
 
     @classmethod
     def open(cls, home: str | Path | None = None) -> "Workspace":
-        """The workspace of `home`, else of AUTOSEG_HOME, else ~/autoseg. Nothing is created."""
-        folder = home or os.environ.get("AUTOSEG_HOME") or Path.home() / "autoseg"
-        return cls(Path(folder).expanduser().absolute())
+        """The workspace of `home`, else of AUTOSEG_HOME, else ~/autoseg. Nothing is created. A UserError where there is no
+        home folder, as for a user that only a container knows.
+        """
+        folder = Path(home or os.environ.get("AUTOSEG_HOME") or "~/autoseg")
+        try:
+            return cls(folder.expanduser().absolute())
+        except RuntimeError:
+            raise UserError("the home folder of this user is not known", where=folder,
+                            do="say where the workspace is: --home, or the variable AUTOSEG_HOME") from None
+        except FileNotFoundError:
+            raise UserError("the working directory is gone, so a name within it leads nowhere", where=folder,
+                            do="change to another folder, or give a whole path") from None
 
     def raw_roots(self) -> list[Path]:
         """Folders that hold raw datasets, in the order of preference."""
@@ -103,6 +112,11 @@ class Workspace:
     def models(self, dataset: str | None = None) -> list[ModelFolder]:
         """The models that have a plan, of one dataset or of all, in the order of their names."""
         return [ModelFolder(path.parent) for path in sorted(self.models_root.glob(f"{dataset or 'Dataset*'}/*/*/plan.json"))]
+
+    def models_without_plan(self) -> list[ModelFolder]:
+        """The models that have a finished fold, but whose plan is gone."""
+        folders = {path.parent.parent for path in self.models_root.glob("Dataset*/*/*/fold_*/result.json")}
+        return [ModelFolder(folder) for folder in sorted(folders) if not ModelFolder(folder).has_plan]
 
     def fold(self, dataset: str, planner: str, configuration: str, fold: int | str) -> FoldFolder:
         return self.model(dataset, planner, configuration).fold(fold)

@@ -9,6 +9,7 @@ import pytest
 from test_folds_chosen import result
 
 from autoseg.base.errors import UserError
+from autoseg.base.stopping import Stopped
 from autoseg.cli import train
 from autoseg.orchestrate import processes
 from autoseg.orchestrate.processes import devices_of, parallel
@@ -94,9 +95,16 @@ def test_two_folds_are_trained_in_two_real_processes(tmp_path, capsys):
     assert "mean over all 2 cases" in capsys.readouterr().out
 
 
-def test_a_plain_kill_is_an_interruption_while_folds_run_and_what_it_was_afterwards():
+def test_a_plain_kill_while_folds_run_stops_them_and_is_what_it_was_afterwards(spheres, tasks, monkeypatch):
+    endless = "print('started', flush=True); time.sleep(60); print('ended by itself', flush=True)"
+    acting(monkeypatch, {0: FINISH, 1: endless, 2: endless})
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), processes._ended_like_an_interruption():
+    outcomes = parallel(tasks, ["cpu", "cpu"], home=spheres[0].home)
+    assert next(outcomes).task.fold == 0
+    with pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)  # the signal arrives between two steps of Python
+    outcomes.close()
+    logs = [task.folder.log for task in tasks[1:] if task.folder.log.is_file()]
+    assert logs and all("ended by itself" not in log.read_text() for log in logs)
     assert signal.getsignal(signal.SIGTERM) is before
