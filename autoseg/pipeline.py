@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import AutosegError, CannotWrite, UserError
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
@@ -33,7 +33,9 @@ from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.locks import remove_locks
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.partial import remove_leftovers, remove_leftovers_below
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
@@ -69,6 +71,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
+    _tidy(workspace, name)
     raw = Dataset.open(workspace.raw(name))
     if not allow_outcomes:
         raw.refuse_outcomes()
@@ -90,6 +93,12 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
     write_json(path, measured)
     return measured
+
+
+def _tidy(workspace: Workspace, dataset: str) -> None:
+    """Remove what killed processes left beside the prepared cases."""
+    remove_leftovers_below(workspace.prepared(dataset))
+    remove_locks(workspace.prepared(dataset))
 
 
 def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> None:
@@ -124,8 +133,10 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     it is to `replan`, where models were started whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    remove_leftovers(workspace.prepared(name))
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-    return plan_dataset(workspace, workspace.dataset(dataset), planner, budget, device, replan=replan)
+    return plan_dataset(workspace, name, planner, budget, device, replan=replan)
 
 
 def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurations: Sequence[str] | None = None,
@@ -139,6 +150,7 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = planned or read_plan(workspace, name, planner)
+    _tidy(workspace, name)
     raw = Dataset.open(workspace.raw(name))
     chosen = planned.configurations if configurations is None else configurations
     wanted = {configuration_of(planned, c).data or c for c in chosen}
@@ -181,6 +193,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)
+    if is_first():
+        _tidy(workspace, name)
     result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart, as_started=as_started,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = workspace.fold(name, planned.planner, configuration, fold)
@@ -188,6 +202,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
         try:
             raw = Dataset.open(workspace.raw(name))
             draw_validation(raw, folder, result.scores, registered(workspace, name, raw.manifest))
+        except CannotWrite:  # the same command draws them when the disk is well
+            raise
         except Exception as error:  # a picture is no reason to fail a fold that is finished
             logger.warning("the validation cases could not be drawn: %s: %s", type(error).__name__, error)
     if is_first() and result.scores is not None:
@@ -206,6 +222,8 @@ def _postprocess_alone(workspace: Workspace, planned: Plan, folder: FoldFolder, 
         labels = {case.name: case.label for case in raw.cases if case.label is not None}
         truths = {case.name: labels[case.name] for case in scores.cases if case.name in labels}
         choose_fold_postprocessing(folder, planned, truths, raw.annotated() or {})
+    except CannotWrite:  # the same command chooses it when the disk is well
+        raise
     except AutosegError as error:  # such as a mask that was removed: the fold is finished all the same
         logger.warning("no postprocessing was chosen for fold %s: %s", folder.name, error)
 
@@ -215,7 +233,9 @@ def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = No
     from autoseg.selection.run import find_best as select_best
 
     workspace = Workspace.open(home)
-    return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
+    name = workspace.dataset(dataset)
+    remove_leftovers(workspace.selection(name).parent)
+    return select_best(workspace, name, workers=workers or cores(), seed=seed)
 
 
 def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER, seed: int = 0,
@@ -229,6 +249,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
+    remove_leftovers(workspace.fold(name, planner, configuration, fold).path)
     job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold, as_started=True)
     return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
 
@@ -287,7 +308,9 @@ def report(dataset: str | int, *, output: str | Path | None = None, home: str | 
     name = workspace.dataset(dataset)
     from autoseg.reporting.html.render import write_report  # which no other stage should wait for
 
-    return write_report(workspace, name, Path(output) if output is not None else workspace.report(name))
+    path = Path(output) if output is not None else workspace.report(name)
+    remove_leftovers(path.parent)
+    return write_report(workspace, name, path)
 
 
 def overlay(image: str | Path, label: str | Path, output: str | Path, *, predicted: str | Path | None = None,
@@ -299,4 +322,5 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
     from autoseg.reporting.one_case import draw_case
 
     manifest = None if dataset_json is None else read_manifest(Path(dataset_json))
+    remove_leftovers(Path(output).parent)
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)

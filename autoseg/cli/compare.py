@@ -33,12 +33,14 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
     from autoseg.evaluation.comparison import as_text
     from autoseg.workspace.files import write_json
+    from autoseg.workspace.partial import remove_leftovers
 
     files = options.a.suffix == options.b.suffix == ".json"
     comparison = pipeline.compare(options.a, options.b, truth=options.reference,
                                   dataset_json=None if files else scoring.described(options),
                                   scoring=scoring.scoring_from(options), seed=options.seed, workers=options.workers)
     if options.output is not None:
+        remove_leftovers(options.output.parent)
         write_json(options.output, comparison)
     print(as_text(comparison))
 

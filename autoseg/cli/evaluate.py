@@ -28,10 +28,13 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.base.errors import ManyFaults
     from autoseg.evaluation.table import table
     from autoseg.workspace.files import write_json
+    from autoseg.workspace.partial import remove_leftovers
 
+    output = options.output or options.input / "summary.json"
+    remove_leftovers(output.parent)
     summary = pipeline.evaluate(options.reference, options.input, scoring.described(options), workers=options.workers,
                                 scoring=scoring.scoring_from(options))
-    write_json(options.output or options.input / "summary.json", summary)
+    write_json(output, summary)
     print(table(summary))
     if summary.faults:
         raise ManyFaults(options.input, list(summary.faults))

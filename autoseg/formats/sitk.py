@@ -1,7 +1,7 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
+import errno
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from autoseg.formats.door import unreadable
 from autoseg.formats.layout import check_text, data_file, layout_of
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
-from autoseg.workspace.files import PARTIAL, write_atomically
+from autoseg.workspace.files import write_atomically, writing
+from autoseg.workspace.partial import partial_folder
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
 FLAT_SPACING = 999.0
@@ -75,9 +76,8 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
 
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:  # CASE.mha may be somebody's file
-        whole = Path(folder) / "whole.mha"
+    with writing(path), partial_folder(path.parent) as folder:  # CASE.mha may be somebody's file
+        whole = folder / "whole.mha"
         write_itk(whole, array_CDHW, geometry)
         content = whole.read_bytes()
     voxels = path.with_suffix(".zraw")
@@ -106,7 +106,10 @@ def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:
 def save_itk(path: Path, image: Any) -> None:
     import SimpleITK as sitk
 
-    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, str(error).strip().splitlines()[-1]) from error
 
 
 def flat_or_solid(size: Sequence[int], spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]

@@ -24,6 +24,7 @@ from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import read_model, remove_folder, write_json
 from autoseg.workspace.locks import held
+from autoseg.workspace.partial import remove_leftovers
 from autoseg.workspace.paths import below
 from planners.schema.labels import LabelSpec
 
@@ -60,6 +61,8 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     _spare_images(files, outputs, kinds)
     if only is None:
         _collect_quality(outputs, predictor.quality_control)
+    remove_leftovers(outputs.folder)
+    remove_leftovers(outputs.folder / QUALITY_OF_CASES)
     own, path = _sidecar(predictor), outputs.record(SIDECAR)
     tasks = [(case_files, outputs.mask(case_files.name)) for case_files in files]
     if tasks:

@@ -93,6 +93,9 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     if is_first():
         write_records(job.folder.metrics,
                       [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
+        if saved is not None:  # a killed process may have saved an epoch, and neither its schedule nor its curves
+            write_json(job.folder.schedule, state.schedule)
+            on_epoch()
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     try:

@@ -28,8 +28,9 @@ from autoseg.training.validate import (
 from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
-from autoseg.workspace.locks import locked
+from autoseg.workspace.locks import locked, remove_lock
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.partial import remove_leftovers_below
 from planners.rules.budget import has_begun_to_decay, with_budget
 from planners.schema.plan import Plan, ResolvedSchedule, differing_fields
 
@@ -96,9 +97,13 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
+    if is_first():
+        remove_leftovers_below(folder.path.parent)
     if folder.is_finished and not restart:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
+        if is_first():
+            remove_lock(folder.path)
         logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
         result = read_model(folder.result, FoldResult)
         names = [case.name for case in result.scores.cases] if result.scores is not None else []
@@ -137,6 +142,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, () if folder.is_started else [folder.path])
     folder.refuse_links()
+    remove_leftovers_below(folder.path.parent)
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import write_atomically
+from autoseg.workspace.files import staged, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def save_weights(path: Path, weights: Mapping[str, torch.Tensor], facts: Mapping
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     text = json.dumps(dict(facts))
     header = {_FACTS: text, _DIGEST: _digest(plain, text)}
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=header))
+    content = save(plain, metadata=header)  # written by Python, which says what the disk lacks
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -100,9 +101,19 @@ def _damaged(path: Path, found: object) -> UserError:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a resumable state of tensors, numbers, strings, lists and dicts; the last one becomes `*_previous`."""
-    if path.is_file():
-        os.replace(path, _previous(path))
-    write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+    with staged(path) as temporary:
+        write_atomically(temporary, lambda file: _write_state(file, state))
+        if path.is_file():
+            os.replace(path, _previous(path))
+
+
+def _write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write it through a file of Python. Torch raises an error of its own after the one that says what the disk lacks."""
+    with open(path, "wb") as file:
+        try:
+            torch.save(dict(state), file)
+        except RuntimeError as error:
+            raise error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

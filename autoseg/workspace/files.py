@@ -12,12 +12,12 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import CannotWrite, UserError
+from autoseg.workspace.partial import PARTIAL, partial_folder
 from planners.schema.base import complaints_of
 
 M = TypeVar("M", bound=BaseModel)
 
-PARTIAL = ".partial_"  # how the names of unfinished files begin
 _MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
 
@@ -41,18 +41,10 @@ def write_unflushed(path: Path, content: bytes) -> None:
 
 def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending.lower(), dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
-        try:
-            write(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with writing(path), partial_folder(path.parent) as folder:
+        temporary = folder / f"file{ending.lower()}"
+        write(temporary)
+        os.replace(temporary, path)
 
 
 @contextmanager
@@ -62,18 +54,16 @@ def staged(path: Path) -> Iterator[Path]:
 
     For writers that need the final name, or that write several files, and for checks before a file gets its place.
     """
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as folder:
-            yield Path(folder) / path.name
-            for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == path.name):
-                os.replace(part, path.with_name(part.name))
+    with writing(path), partial_folder(path.parent) as folder:
+        yield folder / path.name
+        for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
+            os.replace(part, path.with_name(part.name))
 
 
 def check_writable(folder: Path) -> None:
     """A UserError where no file could be written into a folder, which need not be there yet. Nothing is left behind."""
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
-    with _writing(folder):
+    with writing(folder):
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is not a folder")
         with tempfile.TemporaryFile(dir=nearest):
@@ -81,15 +71,15 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What the system says when a file cannot be written, as a UserError."""
+def writing(path: Path) -> Iterator[None]:
+    """What the system says when a file cannot be written or removed, as CannotWrite, a UserError."""
     is_staged = path.parent.name.startswith(PARTIAL)
     place = path.parent.with_name(path.name) if is_staged else path  # a temporary name says nothing to a user
     try:
         yield
     except OSError as error:
-        raise UserError("it cannot be written", where=place, found=error.strerror or error,
-                        do="name another place, or see to the disk and its permissions") from error
+        raise CannotWrite("it cannot be written", where=place, found=error.strerror or error,
+                          do="name another place, or see to the disk and its permissions") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -108,17 +98,33 @@ def keep_copy(path: Path) -> Path:
     number = 1
     while (copy := path.with_name(f"{path.stem}_{number}{path.suffix}")).exists():
         number += 1
-    os.replace(path, copy)
+    with writing(copy):
+        os.replace(path, copy)
     return copy
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line and flush it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_own(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one JSON line and flush it to the disk; where that fails, the file is as it was."""
+    line = f"{json.dumps(record)}\n".encode()
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_own(path, "ab+") as buffered:
+            file = buffered.raw  # what failed is not tried again when the file is closed
+            size = file.seek(0, os.SEEK_END)
+            if size and _last_byte(file) != b"\n":
+                line = b"\n" + line  # a line that a killed process cut short takes no other with it
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+
+
+def _last_byte(file: IO[bytes]) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:
@@ -153,8 +159,10 @@ def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
 @contextmanager
 def appended(path: Path) -> Iterator[IO[bytes]]:
     """A log file that a process writes to as it runs, after what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_own(path, "ab") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open_own(path, "ab")
+    with file:
         yield file
 
 
@@ -219,18 +227,14 @@ def _refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there."""
-    path.unlink(missing_ok=True)
+    with writing(path):
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it, if it is there; of a link the link alone."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    with writing(path):
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)

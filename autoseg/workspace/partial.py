@@ -1,0 +1,105 @@
+"""Temporary folders for unfinished files, and the removal of those that killed processes left.
+
+Who writes holds a lock on the folder. The system frees it when the process ends, however it ends: a folder that nobody holds
+is left over. Some shared disks keep the locks of each machine apart: what another machine left is removed after a day. Disks
+and systems without locks keep what is left there.
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+PARTIAL = ".partial_"  # how the names of unfinished files begin
+_SECONDS_OF_OTHERS = 86400.0  # nothing is written for so long
+
+
+@contextmanager
+def partial_folder(parent: Path) -> Iterator[Path]:
+    """A temporary folder in `parent`, which is made if it is not there. At the end it is removed with all that is in it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder, descriptor = _made_and_locked(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # what cannot be removed now is left over
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in a folder, and nothing that is still written."""
+    with suppress(OSError), os.scandir(folder) as entries:  # a folder that is not there has no leftovers
+        for name in [entry.name for entry in entries if entry.name.startswith(PARTIAL)]:
+            if name.startswith(_prefix()) or time.time() - os.lstat(folder / name).st_mtime > _SECONDS_OF_OTHERS:
+                _remove_unless_held(folder / name)
+
+
+def remove_leftovers_below(folder: Path) -> None:
+    """`remove_leftovers` of a folder and of all folders in it."""
+    for path, names, _ in os.walk(folder):
+        remove_leftovers(Path(path))
+        names[:] = [name for name in names if not name.startswith(PARTIAL)]
+
+
+def _prefix() -> str:
+    """How the names begin that this machine gives."""
+    return f"{PARTIAL}{blake2b(platform.node().encode(), digest_size=4).hexdigest()}_"
+
+
+def _made_and_locked(parent: Path) -> tuple[Path, int | None]:
+    """A new folder and the descriptor that locks it. Before it was locked, another process may have removed it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
+        try:
+            descriptor = _lock(folder, wait=True)
+        except FileNotFoundError:
+            continue
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if folder.is_dir():
+            return folder, descriptor
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _remove_unless_held(path: Path) -> None:
+    try:
+        descriptor = _lock(path, wait=False)
+    except OSError:  # another process writes there, or this one may not
+        return
+    if descriptor is None:
+        return
+    try:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, *, wait: bool) -> int | None:
+    """The descriptor that locks a folder or file, None where there are no locks. BlockingIOError where another process holds
+    it and this one does not `wait`.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a disk without locks, as some that are shared
+        os.close(descriptor)
+        return None
+    return descriptor
