@@ -99,7 +99,7 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
     except OSError as error:
         if error.errno not in _FAULTS_OF_DISKS or options.debug:
             raise
-        print(f"{program}: {error.filename or 'the disk'}: {error.strerror}; see to the disk, and use the same command again",
+        print(f"{program}: {error.filename or 'the disk'}: {error.strerror}; see to the disk, then try again",
               file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -113,7 +113,9 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
         try:
             torch.save(dict(state), file)
         except RuntimeError as error:
-            raise error.__context__ if isinstance(error.__context__, OSError) else error
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

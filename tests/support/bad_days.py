@@ -1,8 +1,9 @@
 """Processes that are killed, and writes that fail, at chosen points of a command; and what the same command makes of it.
 
-A command runs in a forked child. There every call that changes the disk is a point: opening a file to write, renaming, making
-a folder, flushing, removing. At point n the child is killed, or the call fails. Calls of libraries in C are reached through the
-limit of a file's size: from an opened file on, writing more than a few bytes kills the child, or fails, until the next point.
+A command runs in a forked child. There every call that changes the disk is a point: opening a file to write, renaming,
+making a folder, flushing, removing. At point n the child is killed, or the call fails. Calls of libraries in C are reached
+through the limit of a file's size: from an opened file on, writing more than a few bytes kills the child, or fails, until
+the next point.
 """
 
 import builtins
