@@ -108,8 +108,7 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
     line = f"{json.dumps(record)}\n".encode()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open_own(path, "ab+") as buffered:
-            file = buffered.raw  # what failed is not tried again when the file is closed
+        with open_own(path, "ab+", buffering=0) as file:  # what failed is not tried again when the file is closed
             size = file.seek(0, os.SEEK_END)
             if size and _last_byte(file) != b"\n":
                 line = b"\n" + line  # a line that a killed process cut short takes no other with it
@@ -145,7 +144,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+def open_own(path: Path, mode: str, encoding: str | None = None, buffering: int = -1) -> IO[Any]:
     """Open a file that is written where it lies. A link is a UserError: it may lead to a file of somebody else."""
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -153,7 +152,7 @@ def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
     if path.is_symlink():  # also where the system knows no such flag
         raise UserError("the file is a link, and is not written through", where=path, found=os.readlink(path),
                         do="remove the link")
-    return open(path, mode, encoding=encoding, opener=opener)
+    return open(path, mode, buffering, encoding=encoding, opener=opener)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import importlib
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def undisturbed(folder: Path, names: tuple[str, ...] = tuple(STAGES)) -> dict[st
         shutil.copytree(root, before)
         outcome = run_child(command_of(name, root), root)
         assert outcome.status == 0, f"{name}: {outcome.text[-3000:]}"
+        import_all(outcome.modules)
         stages[name] = Stage(name, root, before, contents(root))
         if name == "train":  # the other fold belongs to what the next command finds
             other = run_child(lambda: importlib.import_module("autoseg.cli.train").main(
@@ -64,6 +67,14 @@ def undisturbed(folder: Path, names: tuple[str, ...] = tuple(STAGES)) -> dict[st
         if set(names) <= set(stages):
             break
     return {name: stages[name] for name in names}
+
+
+def import_all(modules: tuple[str, ...]) -> None:
+    """Import here what a child had to import, so that the next children have it."""
+    for module in modules:
+        if module not in sys.modules:
+            with suppress(Exception):  # what is no module of its own
+                importlib.import_module(module)
 
 
 def _raw(root: Path) -> None:

@@ -9,6 +9,7 @@ the next point.
 import builtins
 import errno
 import io
+import json
 import os
 import re
 import resource
@@ -86,17 +87,18 @@ def _limit(n_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended: its exit status (-9: killed), what it printed, and the points that it reached."""
+    """How a child ended: its exit status (-9: killed), what it printed, the points that it reached, what it imported."""
 
     status: int
     text: str
     kinds: tuple[str, ...]
+    modules: tuple[str, ...]
 
 
 def run_child(command: Callable[[], int], root: Path, at: int = 0, what: str = "", after: float = 0.0) -> Outcome:
     """Run a command in a forked child; at point `at` happens `what`. With `after` it is killed after so many seconds."""
     reader, writer = os.pipe()
-    counted = root.parent / "points.txt"
+    counted = root.parent / "points.json"
     counted.unlink(missing_ok=True)
     child = os.fork()
     if not child:
@@ -106,7 +108,8 @@ def run_child(command: Callable[[], int], root: Path, at: int = 0, what: str = "
     with os.fdopen(reader, "rb") as stream:
         text = stream.read().decode(errors="replace")
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Outcome(status, text, tuple(counted.read_text().split()) if counted.is_file() else ())
+    known = json.loads(counted.read_text()) if counted.is_file() else {"kinds": (), "modules": ()}
+    return Outcome(status, text, tuple(known["kinds"]), tuple(known["modules"]))
 
 
 def _become(command: Callable[[], int], writer: int, points: Points, after: float) -> None:
@@ -127,7 +130,7 @@ def _become(command: Callable[[], int], writer: int, points: Points, after: floa
         sys.stderr.flush()
         _limit(resource.RLIM_INFINITY)
         descriptor = os.open(points.counted, os.O_WRONLY | os.O_CREAT, 0o600)
-        os.write(descriptor, " ".join(points.kinds).encode())
+        os.write(descriptor, json.dumps({"kinds": points.kinds, "modules": list(sys.modules)}).encode())
         os._exit(status)
 
 

@@ -14,20 +14,25 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has 
 
 
 def in_a_child(work) -> None:
-    """Run it in another process, which kills itself then."""
+    """Run what kills its process in another one."""
     child = os.fork()
     if not child:
         try:
             work()
         finally:
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def begin_to_write(folder) -> None:
     partial = partial_folder(folder)
     (partial.__enter__() / "file.txt").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def begin_to_work(folder) -> None:
+    with locked(folder):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def names(folder) -> list[str]:
@@ -83,11 +88,11 @@ def test_a_folder_that_was_held_leaves_no_file(tmp_path):
 
 @needs_fork
 def test_the_lock_of_a_killed_process_is_removed(tmp_path):
-    in_a_child(lambda: locked(tmp_path / "fold_0").__enter__())
+    in_a_child(lambda: begin_to_work(tmp_path / "fold_0"))
     assert names(tmp_path) == [".fold_0.lock"]
     remove_lock(tmp_path / "fold_0")
     assert names(tmp_path) == []
-    in_a_child(lambda: locked(tmp_path / "cases").__enter__())
+    in_a_child(lambda: begin_to_work(tmp_path / "cases"))
     remove_locks(tmp_path)
     assert names(tmp_path) == []
 
