@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autoseg.base.errors import CannotWrite, UserError
-from autoseg.workspace.partial import PARTIAL, partial_folder
+from autoseg.workspace.partial import PARTIAL, partial_file, partial_folder
 from planners.schema.base import complaints_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -26,25 +26,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     The temporary name keeps the ending of `path`, because writers choose a format by it.
     """
-    def write_and_flush(temporary: Path) -> None:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-
-    _write_renamed(path, write_and_flush)
-
-
-def write_unflushed(path: Path, content: bytes) -> None:
-    """Write a file all or nothing, unless the machine itself fails: for what its readers check, and can be made again."""
-    _write_renamed(path, lambda temporary: temporary.write_bytes(content))
-
-
-def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
     ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
     with writing(path), partial_folder(path.parent) as folder:
         temporary = folder / f"file{ending.lower()}"
         write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+def write_unflushed(path: Path, content: bytes) -> None:
+    """Write a file all or nothing, unless the machine itself fails: for what its readers check, and can be made again."""
+    with writing(path), partial_file(path) as file:
+        file.write(content)
 
 
 @contextmanager
