@@ -69,8 +69,7 @@ def through_itk(path: Path, header: Header) -> np.ndarray:
 
 def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write compressed; several channels become one image of vectors."""
-    vector = len(array_CDHW) > 1
-    image = to_itk(np.moveaxis(array_CDHW, 0, -1) if vector else array_CDHW[0], geometry, vector)
+    image = _image(array_CDHW, geometry)
     write_atomically(path, lambda temporary: save_itk(temporary, image))
 
 
@@ -78,7 +77,7 @@ def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
     with writing(path), partial_folder(path.parent) as folder:  # CASE.mha may be somebody's file
         whole = folder / "whole.mha"
-        write_itk(whole, array_CDHW, geometry)
+        save_itk(whole, _image(array_CDHW, geometry))
         content = whole.read_bytes()
     voxels = path.with_suffix(".zraw")
     if not is_plain(voxels.name):  # then the voxels follow the header
@@ -89,6 +88,11 @@ def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     write_atomically(voxels, lambda temporary: temporary.write_bytes(content[start + len(marker):]))
     text = content[:start] + f"ElementDataFile = {voxels.name}\n".encode()
     write_atomically(path, lambda temporary: temporary.write_bytes(text))
+
+
+def _image(array_CDHW: np.ndarray, geometry: Geometry) -> Any:
+    vector = len(array_CDHW) > 1
+    return to_itk(np.moveaxis(array_CDHW, 0, -1) if vector else array_CDHW[0], geometry, vector)
 
 
 def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:

@@ -67,8 +67,9 @@ def check_writable(folder: Path) -> None:
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What the system says when a file cannot be written or removed, as CannotWrite, a UserError."""
-    is_staged = path.parent.name.startswith(PARTIAL)
-    place = path.parent.with_name(path.name) if is_staged else path  # a temporary name says nothing to a user
+    place = path
+    while place.parent.name.startswith(PARTIAL):  # a temporary name says nothing to a user
+        place = place.parent.with_name(place.name)
     try:
         yield
     except OSError as error:
