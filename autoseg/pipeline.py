@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.base.command import called
-from autoseg.base.errors import AutosegError, UserError, listed
+from autoseg.base.errors import AutosegError, CannotWrite, UserError, listed
 from autoseg.base.processes import WorkerPool, cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.ranks import agreed, is_first
@@ -34,7 +34,9 @@ from autoseg.reporting.registration import draw_registration
 from autoseg.selection.types import Selection
 from autoseg.workspace.files import DamagedFile, read_model, write_json
 from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.locks import remove_locks
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.partial import remove_leftovers, remove_leftovers_below
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget
@@ -72,6 +74,7 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
+    _tidy(workspace, name)
     raw = Dataset.open(workspace.raw(name))
     if not allow_outcomes:
         raw.refuse_outcomes()
@@ -103,6 +106,12 @@ def _known_fingerprint(path: Path) -> Fingerprint | None:
     except DamagedFile as error:
         logger.warning("the dataset is measured again: %s", error)
         return None
+
+
+def _tidy(workspace: Workspace, dataset: str) -> None:
+    """Remove what killed processes left beside the prepared cases."""
+    remove_leftovers_below(workspace.prepared(dataset))
+    remove_locks(workspace.prepared(dataset))
 
 
 def register(workspace: Workspace, name: str, raw: Dataset, workers: int) -> None:
@@ -139,6 +148,7 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
+    remove_leftovers(workspace.prepared(name))
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
     planned = plan_dataset(workspace, name, planner, budget, device, replan=replan)
     _warn_of_unknown_groups(workspace, name)
@@ -173,6 +183,7 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = planned or read_plan(workspace, name, planner)
+    _tidy(workspace, name)
     raw = Dataset.open(workspace.raw(name))
     chosen = planned.configurations if configurations is None else configurations
     wanted = {configuration_of(planned, c).data or c for c in chosen}
@@ -216,6 +227,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)
+    if is_first():
+        _tidy(workspace, name)
     result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart, as_started=as_started,
                       save_probabilities=save_probabilities, on_epoch=LiveCurves())
     folder = workspace.fold(name, planned.planner, configuration, fold)
@@ -223,6 +236,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
         try:
             raw = Dataset.open(workspace.raw(name))
             draw_validation(raw, folder, result.scores, registered(workspace, name, raw.manifest))
+        except CannotWrite:  # the same command draws them when the disk is well
+            raise
         except Exception as error:  # a picture is no reason to fail a fold that is finished
             logger.warning("the validation cases could not be drawn: %s: %s", type(error).__name__, error)
     if is_first() and result.scores is not None:
@@ -241,6 +256,8 @@ def _postprocess_alone(workspace: Workspace, planned: Plan, folder: FoldFolder, 
         labels = {case.name: case.label for case in raw.cases if case.label is not None}
         truths = {case.name: labels[case.name] for case in scores.cases if case.name in labels}
         choose_fold_postprocessing(folder, planned, truths, raw.annotated() or {})
+    except CannotWrite:  # the same command chooses it when the disk is well
+        raise
     except AutosegError as error:  # such as a mask that was removed: the fold is finished all the same
         logger.warning("no postprocessing was chosen for fold %s: %s", folder.name, error)
 
@@ -251,7 +268,9 @@ def find_best(dataset: str | int, *, seed: int = 0, home: str | Path | None = No
     from autoseg.selection.run import find_best as select_best
 
     workspace = Workspace.open(home)
-    return select_best(workspace, workspace.dataset(dataset), workers=workers or cores(), seed=seed)
+    name = workspace.dataset(dataset)
+    remove_leftovers(workspace.selection(name).parent)
+    return select_best(workspace, name, workers=workers or cores(), seed=seed)
 
 
 @called
@@ -266,6 +285,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
+    remove_leftovers(workspace.fold(name, planner, configuration, fold).path)
     job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold, as_started=True)
     return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring)
 
@@ -328,7 +348,9 @@ def report(dataset: str | int, *, output: str | Path | None = None, home: str | 
     name = workspace.dataset(dataset)
     from autoseg.reporting.html.render import write_report  # which no other stage should wait for
 
-    return write_report(workspace, name, Path(output) if output is not None else workspace.report(name))
+    path = Path(output) if output is not None else workspace.report(name)
+    remove_leftovers(path.parent)
+    return write_report(workspace, name, path)
 
 
 def overlay(image: str | Path, label: str | Path, output: str | Path, *, predicted: str | Path | None = None,
@@ -340,4 +362,5 @@ def overlay(image: str | Path, label: str | Path, output: str | Path, *, predict
     from autoseg.reporting.one_case import draw_case
 
     manifest = None if dataset_json is None else read_manifest(Path(dataset_json))
+    remove_leftovers(Path(output).parent)
     return draw_case(Path(output), Path(image), Path(label), None if predicted is None else Path(predicted), manifest)

@@ -48,6 +48,10 @@ class UserError(AutosegError):
         super().__init__(visible(sentence))
 
 
+class CannotWrite(UserError):
+    """A file that cannot be written or removed: the disk is full, fails, or does not permit it."""
+
+
 class TooLarge(UserError):
     """A file or case takes more memory than is free now: beside other work, or at all."""
 

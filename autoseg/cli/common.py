@@ -1,6 +1,7 @@
 """Shared by all commands: common options, units of time and memory, and how errors are shown."""
 
 import argparse
+import errno
 import logging
 import os
 import shlex
@@ -14,6 +15,7 @@ from autoseg.cli.streams import discard_rest, lasting_streams
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEMORY = {"m": 2**20, "g": 2**30}
+_FAULTS_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # such as of the system's folder for temporary files
 _STATUS_OF_LOST_OUTPUT = 141  # as the shell reports a program that a closed pipe ended
 
 
@@ -110,6 +112,12 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
         if options.debug:
             traceback.print_exc()
         print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_DISKS or options.debug:
+            raise
+        print(f"{program}: {error.filename or 'the disk'}: {error.strerror}; see to the disk, then try again",
+              file=sys.stderr)
         return 2
 
 

@@ -33,6 +33,7 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
     from autoseg.evaluation.comparison import as_text
     from autoseg.workspace.files import write_json
+    from autoseg.workspace.partial import remove_leftovers
     from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 
     started = now()
@@ -41,6 +42,7 @@ def _run(options: argparse.Namespace) -> None:
                                   dataset_json=None if files else scoring.described(options),
                                   scoring=scoring.scoring_from(options), seed=options.seed, workers=options.workers)
     if options.output is not None:
+        remove_leftovers(options.output.parent)
         note_result(options.output, provenance(started, seconds_since(started), seed=options.seed))
         write_json(options.output, comparison)
     print(as_text(comparison))

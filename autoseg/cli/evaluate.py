@@ -29,12 +29,14 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.evaluation.table import table
     from autoseg.formats.files import combined_digest, digest, list_files
     from autoseg.workspace.files import write_json
+    from autoseg.workspace.partial import remove_leftovers
     from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 
     started = now()
+    output = options.output or options.input / "summary.json"
+    remove_leftovers(output.parent)
     summary = pipeline.evaluate(options.reference, options.input, scoring.described(options), workers=options.workers,
                                 scoring=scoring.scoring_from(options))
-    output = options.output or options.input / "summary.json"
     names = {case.name for case in summary.cases}
     data = combined_digest(digest(path) for folder in (options.reference, options.input) for path in list_files(folder)
                            if path.name.partition(".")[0] in names)

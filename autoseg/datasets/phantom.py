@@ -17,6 +17,7 @@ from scipy import ndimage
 from autoseg.formats import write_array, write_label
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.partial import remove_leftovers_below
 
 CHANNELS = ("CT_arterial", "CT_venous", "CT_delayed", "MR_T2")
 REFERENCE = 1  # the phase that no patient lacks, on whose grid the labels lie
@@ -69,6 +70,7 @@ def write_phantoms(folder: Path, n_cases: int, seed: int, *, n_test: int = 4) ->
     Training patients lack some channels and cells of the table; the held-out ones have everything. The same seed writes
     the same voxels, however many cases are asked for. `dataset.json` is written last: where it is, the dataset is whole.
     """
+    remove_leftovers_below(folder)
     for images, n in (("imagesTr", n_cases), ("imagesTs", n_test)):
         held_out = images == "imagesTs"
         rows = []

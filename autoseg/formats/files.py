@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import PARTIAL
+from autoseg.workspace.partial import PARTIAL
 
 _BLOCK_BYTES = 1 << 20
 _LEFT_BEHIND = ("._", PARTIAL)  # how the names of files begin that a Mac or a stopped write leaves behind

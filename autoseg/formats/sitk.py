@@ -1,5 +1,6 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK, which is imported on first use, because it takes its time."""
 
+import errno
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from autoseg.formats.layout import check_text, data_file, layout_of, spacing_dou
 from autoseg.formats.oddities import oddities
 from autoseg.formats.registry import READERS, Header, Reader, header_of
 from autoseg.grids.geometry import Geometry, triple
-from autoseg.workspace.files import temporary_folder, write_atomically
+from autoseg.workspace.files import write_atomically, writing
+from autoseg.workspace.partial import partial_folder
 
 # nnU-Net's stand-in for the slice spacing of a 2D image, as a multiple of its largest pixel spacing.
 FLAT_SPACING = 999.0
@@ -71,18 +73,15 @@ def through_itk(path: Path, header: Header) -> np.ndarray:
 
 def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write compressed; several channels become one image of vectors."""
-    vector = len(array_CDHW) > 1
-    image = to_itk(np.moveaxis(array_CDHW, 0, -1) if vector else array_CDHW[0], geometry, vector)
+    image = _image(array_CDHW, geometry)
     write_atomically(path, lambda temporary: save_itk(temporary, image))
 
 
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # CASE.mha may be somebody's file
-    with temporary_folder(path.parent) as folder:
+    with writing(path), partial_folder(path.parent) as folder:  # CASE.mha may be somebody's file
         whole = folder / "whole.mha"
-        write_itk(whole, array_CDHW, geometry)
+        save_itk(whole, _image(array_CDHW, geometry))
         content = whole.read_bytes()
     voxels = path.with_suffix(".zraw")
     if not is_plain(voxels.name):  # then the voxels follow the header
@@ -93,6 +92,11 @@ def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     write_atomically(voxels, lambda temporary: temporary.write_bytes(content[start + len(marker):]))
     text = content[:start] + f"ElementDataFile = {voxels.name}\n".encode()
     write_atomically(path, lambda temporary: temporary.write_bytes(text))
+
+
+def _image(array_CDHW: np.ndarray, geometry: Geometry) -> Any:
+    vector = len(array_CDHW) > 1
+    return to_itk(np.moveaxis(array_CDHW, 0, -1) if vector else array_CDHW[0], geometry, vector)
 
 
 def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:
@@ -110,7 +114,10 @@ def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:
 def save_itk(path: Path, image: Any) -> None:
     import SimpleITK as sitk
 
-    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, str(error).strip().splitlines()[-1]) from error
 
 
 def flat_or_solid(size: Sequence[int], spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg import pipeline
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import AutosegError, CannotWrite, UserError
 from autoseg.orchestrate import cluster
 from autoseg.orchestrate.distribute import Nodes, connected
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
@@ -91,7 +91,7 @@ def concluded(workspace: Workspace, name: str, outcomes: Sequence[Outcome], want
     try:
         selection = pipeline.find_best(name, home=workspace.home, workers=execution.workers)
     except AutosegError as error:  # most often folds are not finished; the report shows what there is
-        if set(choose_folds(workspace, name, [ALL_FOLDS])) <= set(wanted):
+        if isinstance(error, CannotWrite) or set(choose_folds(workspace, name, [ALL_FOLDS])) <= set(wanted):
             faults = (str(error),)
         else:
             logger.info("nothing is chosen yet, because only some folds were requested: %s", error)

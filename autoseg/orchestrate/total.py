@@ -31,6 +31,7 @@ from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.partial import remove_leftovers
 from planners.rules.budget import for_race, with_budget
 from planners.rules.splits import Split
 from planners.schema.hardware import Budget
@@ -92,6 +93,7 @@ def run_within(dataset: str | int, asked: TotalOptions, *, execution: ExecutionO
                         do="leave out --cluster, or use --budget, which is the time of each fold")
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
+    remove_leftovers(workspace.race(name).parent)
     with locked(workspace.race(name)), running(Stopwatch(workspace.race_seconds(name), clock)) as stopwatch:
         measured = pipeline.fingerprint(name, home=workspace.home, workers=execution.workers, allow_outcomes=allow_outcomes)
         folds = tuple(choose_folds(workspace, name, asked.folds))

@@ -28,6 +28,7 @@ from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import DamagedFile, keep_copy, read_model, remove_folder, write_json
 from autoseg.workspace.locks import held
+from autoseg.workspace.partial import remove_leftovers
 from autoseg.workspace.paths import below
 from autoseg.workspace.provenance import PROVENANCE, Provenance, note, now, provenance, seconds_since
 from planners.schema.labels import LabelSpec
@@ -72,6 +73,8 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     _spare_images(files, outputs, kinds)
     if only is None and share.n == 1:
         _collect_quality(outputs, predictor.quality_control)
+    remove_leftovers(outputs.folder)
+    remove_leftovers(outputs.folder / QUALITY_OF_CASES)
     own, path = _sidecar(predictor), outputs.record(SIDECAR)
     tasks = [(case_files, outputs.mask(case_files.name)) for case_files in files]
     if tasks:

@@ -102,9 +102,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
         logger.info("%s resumes at iteration %d", job.title, state.iteration)
     else:
         state.schedule = resolve(job.configuration.schedule, throughput, agreed(clock() - started))
-        if state.schedule.budget_seconds and state.schedule.iterations == 1:
-            logger.warning("%s: a budget of %s is too short to train here, and will not be kept", job.title,
-                           duration(state.schedule.budget_seconds))
+        _warn_if_too_short(job, state)
         if is_first():
             _save(job, state, stream, patches)
     if pause is not None:
@@ -112,25 +110,40 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     if is_first():
         write_records(job.folder.metrics,
                       [r for r in read_records(job.folder.metrics) if r["iteration"] <= state.iteration])
+        if saved is not None:  # a killed process may have saved an epoch, and neither its schedule nor its curves
+            write_json(job.folder.schedule, state.schedule)
+            on_epoch()
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
+    training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause)
+    _iterate_until_stopped(training, state, throughput, _Epoch() if saved is None else _Epoch.begun(saved, runtime))
+    state.seconds = clock() - started
+    if is_first():
+        _write_weights(job, state, pause)
+
+
+def _iterate_until_stopped(training: _Training, state: TrainState, throughput: Throughput, epoch: _Epoch) -> None:
+    """Train to the end; what stops it says how far it came. Whatever ends it, no batch is read ahead any more."""
+    title = training.job.title
     try:
-        with runtime.same_shapes(), postponed() if ranks().n == 1 else nullcontext():
-            training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause)
-            _iterate(training, state, throughput, _Epoch() if saved is None else _Epoch.begun(saved, runtime))
+        with training.runtime.same_shapes(), postponed() if ranks().n == 1 else nullcontext():
+            _iterate(training, state, throughput, epoch)
     except Stopped as stop:
-        stop.saved = f"{job.title} is saved at " + (f"iteration {state.iteration}" if ranks().n == 1 else "its last epoch")
+        stop.saved = f"{title} is saved at " + (f"iteration {state.iteration}" if ranks().n == 1 else "its last epoch")
         raise
     except KeyboardInterrupt:
         logger.warning("stopped at iteration %d; the same command resumes at the last epoch", state.iteration)
         raise
     finally:
-        stream.close()
-        if patches is not None:
-            patches.close()
-    state.seconds = clock() - started
-    if is_first():
-        _write_weights(job, state, pause)
+        training.stream.close()
+        if training.patches is not None:
+            training.patches.close()
+
+
+def _warn_if_too_short(job: FoldJob, state: TrainState) -> None:
+    if state.schedule.budget_seconds and state.schedule.iterations == 1:
+        logger.warning("%s: a budget of %s is too short to train here, and will not be kept", job.title,
+                       duration(state.schedule.budget_seconds))
 
 
 def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from autoseg.preprocessing.run import prepare_images
 from autoseg.preprocessing.store import open_cases
 from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob
+from autoseg.training.repair import read_schedule
 from autoseg.training.tasks.reconstruction import Reconstruction, held_out_errors, restored
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model, read_records, write_json, write_text
@@ -158,8 +159,9 @@ def _judged(job: FoldJob, task: Reconstruction, sources: Sequence[Images], runti
         batches.close()
     result = PretrainingResult(
         dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, method=task.method, seed=job.seed,
-        autoseg_version=__version__, schedule=read_model(job.folder.schedule, ResolvedSchedule),
-        training_seconds=read_records(job.folder.metrics)[-1]["seconds"], held_out=job.validation, held_out_error=error, mean_fill_error=filled,
+        autoseg_version=__version__, schedule=read_schedule(job.folder),
+        training_seconds=read_records(job.folder.metrics)[-1]["seconds"], held_out=job.validation, held_out_error=error,
+        mean_fill_error=filled,
         images={images.source: tuple(case.name for case in images.cases) for images in sources},
         left_out={images.source: images.left_out for images in sources if images.left_out})
     write_text(job.folder.path / "model_card.md", card(result))

@@ -31,8 +31,9 @@ from autoseg.training.validate import (
 from autoseg.workspace.checkpoint import read_facts
 from autoseg.workspace.files import DamagedFile, read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
-from autoseg.workspace.locks import locked
+from autoseg.workspace.locks import locked, remove_lock
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.partial import remove_leftovers_below
 from autoseg.workspace.provenance import PROVENANCE, note, now, provenance
 from planners.rules.budget import has_begun_to_decay, with_budget
 from planners.schema.plan import Plan, content_hash_of, differing_fields
@@ -101,18 +102,12 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
+    if is_first():
+        remove_leftovers_below(folder.path.parent)
     if folder.is_finished and folder.is_trained and not restart:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
-        if is_first() and not workspace.model(planned.dataset, planned.planner, configuration).has_plan:
-            _write_plan_again(workspace, planned, configuration)
-        if (result := _read_result(folder)) is not None:
-            logger.info("fold %s is finished: %s; --restart trains it again", fold, folder.path)
-            names = [case.name for case in result.scores.cases] if result.scores is not None else []
-            if is_first() and (without_masks(folder, names, planned.file_ending)
-                               or (save_probabilities and without_probabilities(folder, names))):
-                folder.refuse_links()
-                _complete(workspace, planned, configuration, fold, runtime, save_probabilities)
+        if (result := _finished(workspace, planned, configuration, folder, runtime, save_probabilities)) is not None:
             return result
     check_shareable(planned.configurations[configuration], str(folder.path))
     if not restart:
@@ -139,6 +134,25 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
             return _validated(job, truths, runtime, save_probabilities, started_at)
 
 
+def _finished(workspace: Workspace, planned: Plan, configuration: str, folder: FoldFolder, runtime: Runtime,
+              save_probabilities: bool) -> FoldResult | None:
+    """The result of a finished fold, of which is made again what is missing; None where the result is damaged."""
+    if is_first():
+        remove_lock(folder.path)
+        if not workspace.model(planned.dataset, planned.planner, configuration).has_plan:
+            _write_plan_again(workspace, planned, configuration)
+    result = _read_result(folder)
+    if result is None:
+        return None
+    logger.info("fold %s is finished: %s; --restart trains it again", folder.name, folder.path)
+    names = [case.name for case in result.scores.cases] if result.scores is not None else []
+    if is_first() and (without_masks(folder, names, planned.file_ending)
+                       or (save_probabilities and without_probabilities(folder, names))):
+        folder.refuse_links()
+        _complete(workspace, planned, configuration, folder.name, runtime, save_probabilities)
+    return result
+
+
 def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime, *, rung: int,
                  seconds: float, seed: int = 0, on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> Paused:
     """Train a fold until its time and one prediction of its validation cases take `seconds`, and predict these cases.
@@ -150,6 +164,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, () if folder.is_started else [folder.path])
     folder.refuse_links()
+    remove_leftovers_below(folder.path.parent)
     weights = folder.rung_weights(rung)
     with locked(folder.path):
         job, _ = assemble(workspace, planned, configuration, fold, seed)
@@ -210,7 +225,8 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
                                mean_dice=mean_dice, scores=summary, unscored=unscored))
     if is_first():
         plan = content_hash_of(job.plan.model_dump(mode="json"))
-        made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest, device=runtime.device_name)
+        made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest,
+                          device=runtime.device_name)
         results = [job.folder.result, job.folder.checkpoint, *([job.folder.summary] if summary is not None else [])]
         note(job.folder.path / PROVENANCE, {result.relative_to(job.folder.path).as_posix(): job.trained_with.data_digest
                                             for result in results}, made)

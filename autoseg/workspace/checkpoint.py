@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import write_atomically
+from autoseg.workspace.files import staged, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +36,20 @@ def save_weights(path: Path, weights: Mapping[str, torch.Tensor], facts: Mapping
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     text = json.dumps({_VERSION: _NEWEST, **facts})
     header = {_FACTS: text, _DIGEST: _digest(plain, text)}
-
-    def write(temporary: Path) -> None:
-        save_file(plain, temporary, metadata=header)
-        _sort_metadata(temporary)
-
-    write_atomically(path, write)
+    content = _with_ordered_metadata(save(plain, metadata=header))
+    # Written by Python, which says what the disk lacks.
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
-def _sort_metadata(path: Path) -> None:
-    """Put the metadata of the header in order: safetensors writes them in another one each time, so that files of the same
-    weights would differ. The length stays.
+def _with_ordered_metadata(content: bytes) -> bytes:
+    """A file with the metadata of its header in order: safetensors writes them in another one each time, so that files of
+    the same weights would differ. The length stays.
     """
-    with open(path, "rb+") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        metadata = dict(sorted(header.pop("__metadata__").items()))
-        text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False)
-        file.seek(8)
-        file.write(text.encode().ljust(length))
+    start, length = 8, int.from_bytes(content[:8], "little")
+    header = json.loads(content[start : start + length])
+    metadata = dict(sorted(header.pop("__metadata__").items()))
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False)
+    return b"".join((content[:start], text.encode().ljust(length), memoryview(content)[start + length :]))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -138,9 +133,21 @@ def _damaged(path: Path, found: object) -> UserError:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a resumable state of tensors, numbers, strings, lists and dicts; the last one becomes `*_previous`."""
-    if path.is_file():
-        os.replace(path, _previous(path))
-    write_atomically(path, lambda temporary: torch.save({_VERSION: _NEWEST, **state}, temporary))
+    with staged(path) as temporary:
+        write_atomically(temporary, lambda file: _write_state(file, state))
+        if path.is_file():
+            os.replace(path, _previous(path))
+
+
+def _write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write it through a file of Python. Torch raises an error of its own after the one that says what the disk lacks."""
+    with open(path, "wb") as file:
+        try:
+            torch.save({_VERSION: _NEWEST, **state}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.workspace.files import read_json, write_atomically, write_text
+from autoseg.workspace.partial import remove_leftovers
 
 
 def add_keys(path: Path, keys: dict[str, Any]) -> tuple[str, ...]:
@@ -13,6 +14,7 @@ def add_keys(path: Path, keys: dict[str, Any]) -> tuple[str, ...]:
 
     A key that is there keeps its value. Where none is lacking, nothing is written.
     """
+    remove_leftovers(path.parent)
     data = read_json(path)
     added = {key: value for key, value in keys.items() if key not in data}
     if added:

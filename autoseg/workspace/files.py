@@ -9,23 +9,21 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from autoseg.base.errors import UserError
-from autoseg.base.stopping import unfinished
+from autoseg.base.errors import CannotWrite, UserError
 from autoseg.workspace.again import how_again
+from autoseg.workspace.partial import PARTIAL, partial_file, partial_folder
 from planners.schema.base import Frozen, complaints_of
 
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Frozen)
 
-PARTIAL = ".partial_"  # how the names of unfinished files begin
 FILE_DIGEST = "file_digest"  # the last key of a boundary object in its file: the digest of all its other keys
 _MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
@@ -35,34 +33,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     The temporary name keeps the ending of `path`, because writers choose a format by it.
     """
-    def write_and_flush(temporary: Path) -> None:
+    ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
+    with writing(path), partial_folder(path.parent) as folder:
+        temporary = folder / f"file{ending.lower()}"
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-
-    _write_renamed(path, write_and_flush)
+        os.replace(temporary, path)
 
 
 def write_unflushed(path: Path, content: bytes) -> None:
     """Write a file all or nothing, unless the machine itself fails: for what its readers check, and can be made again."""
-    _write_renamed(path, lambda temporary: temporary.write_bytes(content))
-
-
-def _write_renamed(path: Path, write: Callable[[Path], object]) -> None:
-    ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending.lower(), dir=path.parent)
-        temporary = Path(name)
-        with unfinished(partial(temporary.unlink, missing_ok=True)):
-            os.close(descriptor)
-            try:
-                write(temporary)
-                os.chmod(temporary, 0o666 & ~_umask())
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+    with writing(path), partial_file(path) as file:
+        file.write(content)
 
 
 @contextmanager
@@ -72,26 +55,16 @@ def staged(path: Path) -> Iterator[Path]:
 
     For writers that need the final name, or that write several files, and for checks before a file gets its place.
     """
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(path.parent) as folder:
-            yield folder / path.name
-            for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
-                os.replace(part, path.with_name(part.name))
-
-
-@contextmanager
-def temporary_folder(beside: Path) -> Iterator[Path]:
-    """A folder within another that is removed at the end."""
-    with (tempfile.TemporaryDirectory(prefix=PARTIAL, dir=beside) as folder,
-          unfinished(partial(shutil.rmtree, folder, ignore_errors=True))):
-        yield Path(folder)
+    with writing(path), partial_folder(path.parent) as folder:
+        yield folder / path.name
+        for part in sorted(folder.iterdir(), key=lambda part: part.name == path.name):
+            os.replace(part, path.with_name(part.name))
 
 
 def check_writable(folder: Path) -> None:
     """A UserError where no file could be written into a folder, which need not be there yet. Nothing is left behind."""
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
-    with _writing(folder):
+    with writing(folder):
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is not a folder")
         with tempfile.TemporaryFile(dir=nearest):
@@ -99,15 +72,16 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What the system says when a file cannot be written, as a UserError."""
-    is_staged = path.parent.name.startswith(PARTIAL)
-    place = path.parent.with_name(path.name) if is_staged else path  # a temporary name says nothing to a user
+def writing(path: Path) -> Iterator[None]:
+    """What the system says when a file cannot be written or removed, as CannotWrite, a UserError."""
+    place = path
+    while place.parent.name.startswith(PARTIAL):  # a temporary name says nothing to a user
+        place = place.parent.with_name(place.name)
     try:
         yield
     except OSError as error:
-        raise UserError("it cannot be written", where=place, found=error.strerror or error,
-                        do="name another place, or see to the disk and its permissions") from error
+        raise CannotWrite("it cannot be written", where=place, found=error.strerror or error,
+                          do="name another place, or see to the disk and its permissions") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -130,17 +104,32 @@ def keep_copy(path: Path) -> Path:
     number = 1
     while (copy := path.with_name(f"{path.stem}_{number}{path.suffix}")).exists():
         number += 1
-    os.replace(path, copy)
+    with writing(copy):
+        os.replace(path, copy)
     return copy
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line with its digest, and flush it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_own(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(_signed(record)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one JSON line with its digest and flush it to the disk; where that fails, the file is as it was."""
+    line = f"{json.dumps(_signed(record))}\n".encode()
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_own(path, "ab+", buffering=0) as file:  # what failed is not tried again when the file is closed
+            size = file.seek(0, os.SEEK_END)
+            if size and _last_byte(file) != b"\n":
+                line = b"\n" + line  # a line that a killed process cut short takes no other with it
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+
+
+def _last_byte(file: IO[bytes]) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def write_records(path: Path, records: list[dict[str, Any]]) -> None:
@@ -169,7 +158,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+def open_own(path: Path, mode: str, encoding: str | None = None, buffering: int = -1) -> IO[Any]:
     """Open a file that is written where it lies. A link is a UserError: it may lead to a file of somebody else."""
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -177,14 +166,16 @@ def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
     if path.is_symlink():  # also where the system knows no such flag
         raise UserError("the file is a link, and is not written through", where=path, found=os.readlink(path),
                         do="remove the link")
-    return open(path, mode, encoding=encoding, opener=opener)
+    return open(path, mode, buffering, encoding=encoding, opener=opener)
 
 
 @contextmanager
 def appended(path: Path) -> Iterator[IO[bytes]]:
     """A log file that a process writes to as it runs, after what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_own(path, "ab") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open_own(path, "ab")
+    with file:
         yield file
 
 
@@ -301,18 +292,14 @@ def _refuse_later_version(path: Path, data: Any, model: type[BaseModel]) -> None
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there."""
-    path.unlink(missing_ok=True)
+    with writing(path):
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it, if it is there; of a link the link alone."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    with writing(path):
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)

@@ -5,9 +5,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import check_writable, open_own
+from autoseg.workspace.files import open_own, writing
 
 _LONGEST_NOTE = 200
 
@@ -22,22 +23,56 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except ImportError:
         yield
         return
-    check_writable(folder.parent)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open_own(folder.with_name(f".{folder.name}.lock"), "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError("another process works here", where=folder, found=file.read(_LONGEST_NOTE).strip() or None,
-                            do="wait for it, or end it") from None
-        except OSError:  # a disk without locks, as some that are shared
+    path = _lock_file(folder)
+    while True:
+        with writing(path):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            file = open_own(path, "a+", encoding="utf-8")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError("another process works here", where=folder, found=file.read(_LONGEST_NOTE).strip() or None,
+                                do="wait for it, or end it") from None
+            except OSError:  # a disk without locks, as some that are shared
+                pass
+            if not _is_at(file, path):  # who held it has removed the file
+                continue
+            with suppress(OSError):  # a full disk: the note is for people
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                file.flush()
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    path.unlink()
+            return
+
+
+def remove_lock(folder: Path) -> None:
+    """Remove the file that a killed process left when it held a folder."""
+    if _lock_file(folder).is_file():
+        with suppress(UserError), locked(folder):  # where another process holds the folder, the file is not left over
             pass
-        with suppress(OSError):  # a full disk: the note is for people
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-        yield
+
+
+def remove_locks(parent: Path) -> None:
+    """`remove_lock` of every folder in one where folders are waited for: who does not wait could take this for work."""
+    for path in parent.glob(".*.lock"):
+        remove_lock(path.with_name(path.name[1:].removesuffix(".lock")))
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -45,7 +80,8 @@ def held(folder: Path) -> Iterator[None]:
     """Hold a folder of results for a moment, after whoever else holds it; the lock leaves no file there. Disks and systems
     without such locks do not wait.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
 
