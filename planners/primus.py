@@ -86,6 +86,7 @@ def token_edges(spacing_mm: tuple[float, ...], longest: int) -> tuple[int, ...]:
 
 class _Limits(Frozen):
     memory_bytes: float
+    bytes_per_value: int  # GPUs compute in half precision
     seconds: float
     speed: StepSpeed
     n_outputs: int
@@ -108,7 +109,8 @@ class _Choice(Frozen):
 
     def fits(self, limits: _Limits) -> bool:
         return limits.memory_bytes >= self.architecture.training_bytes(
-            self.patch, self.n_inputs, limits.n_outputs, batch=self.batch, moments=2, averaged=True)
+            self.patch, self.n_inputs, limits.n_outputs, batch=self.batch, bytes_per_value=limits.bytes_per_value, moments=2,
+            averaged=True)
 
     def step_seconds(self, limits: _Limits) -> float:
         return self.architecture.step_seconds(self.patch, self.n_inputs, limits.n_outputs, batch=self.batch,
@@ -122,6 +124,7 @@ def _planned(name: str, offer: _Offer, fingerprint: Fingerprint, hardware: Hardw
     memory = budget.memory_bytes or hardware.memory_bytes
     base = published_plan(name, CLASSIC, fingerprint, Budget(memory_bytes=int(min(memory, PATCH_MEMORY_GIB * GIB))))
     limits = _Limits(memory_bytes=MEMORY_SHARE * memory, speed=hardware.speed,
+                     bytes_per_value=2 if hardware.device == "cuda" else 4,
                      seconds=budget.seconds_per_fold or DEFAULT_SECONDS.get(hardware.device, DEFAULT_SECONDS_GPU),
                      n_outputs=fingerprint.labels.n_heads, n_voxels=sum(math.prod(c.shape) for c in fingerprint.cases),
                      anatomical=any(case.shape[0] > 1 for case in fingerprint.cases))
