@@ -39,6 +39,10 @@ def _parts(configuration: Configuration) -> tuple[tuple[Registry, Part], ...]:
 def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
     """What a person who edits a plan can forget: values that must agree with each other."""
     n, faults = chosen.dimensions, chosen.architecture.faults(chosen.patch)
+    wanted = NETWORKS.traits(chosen.network.name).architecture
+    if wanted not in ("", chosen.architecture.kind):
+        faults.append(f"the network {chosen.network.name!r} wants an architecture of kind {wanted!r}, this one is "
+                      f"{chosen.architecture.kind!r}")
     if len(chosen.spacing_mm) != n:
         faults.append(f"spacing_mm must have {n} axes, as the patch has")
     if len(chosen.normalizers) != len(planned.channels):

@@ -1,10 +1,13 @@
 """What a network's shape is, as data that answers for itself: divisor of the patch, feature maps and cost, by arithmetic."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import Discriminator, Tag
 
 from planners.architectures.cost import Cost
 from planners.architectures.unet import UNet
+from planners.architectures.vit import ViT
 from planners.schema.hardware import StepSpeed
 
 
@@ -65,7 +68,13 @@ class AnyArchitecture(Protocol):
         ...
 
 
-# The architectures that a plan may have. A second one joins as `Annotated[UNet | ViT, Field(discriminator="kind")]`.
-Architecture = UNet
+def _kind(architecture: Any) -> str:
+    """The kind that an architecture, or its JSON, names; the first version's plans name none, and have U-Nets."""
+    named = architecture.get("kind", "unet") if isinstance(architecture, dict) else getattr(architecture, "kind", "")
+    return str(named)
 
-_ANSWERS: tuple[type[AnyArchitecture], ...] = (UNet,)  # a type checker compares what each one answers
+
+# The architectures that a plan may have.
+Architecture = Annotated[Annotated[UNet, Tag("unet")] | Annotated[ViT, Tag("vit")], Discriminator(_kind)]
+
+_ANSWERS: tuple[type[AnyArchitecture], ...] = (UNet, ViT)  # a type checker compares what each one answers

@@ -53,6 +53,22 @@ def cost_of(counts: Counts, batch: int, bytes_per_value: int) -> Cost:
                 activation_bytes=counts.remembered * batch * bytes_per_value)
 
 
+def step_bytes(step: Cost, n_outputs: int, features: int, voxels: int, bytes_per_value: int, moments: int, averaged: bool
+               ) -> int:
+    """The most memory that a training step holds, whose batch has so many `voxels` and whose finest maps so many `features`.
+
+    The most is held early in the backward pass: all that was kept (of every output float32 log-probabilities, probabilities
+    and one-hot truth besides), and either two more float32 maps of every output, within the loss, or four maps of the finest
+    stage, the gradients on either side of a normalisation and a rectifier. How near this is to what a GPU allocates,
+    benchmarks/gpu.py measures.
+    """
+    half_copy = bytes_per_value if bytes_per_value < 4 else 0  # for autocast
+    per_parameter = 4 * (2 + moments + averaged) + half_copy
+    kept_for_loss, within_loss = 9 * n_outputs * voxels, 8 * n_outputs * voxels
+    passing = 4 * features * voxels * bytes_per_value
+    return step.activation_bytes + per_parameter * step.parameters + kept_for_loss + max(within_loss, passing)
+
+
 def passed(of: Passing, values: int) -> Counts:
     """Element-wise work that takes time and counts for nothing else."""
     return Counts(layers=(Pass(of, values),))

@@ -19,12 +19,16 @@ PASSES = {
     "averaged": 3,
     "used again": 3,  # gradients of two uses are added
     "read by a head": 4,
+    "scaled and added": 12,  # of a transformer's branch: scaled 2, left out in some samples 2, sum 3; gradients 5
+    "turned": 12,  # queries and keys by their positions: two products and a sum for each half; the same backward
+    "gated": 14,  # an activation 2 and a product 3; gradients 9
 }
 OPTIMISED = 14  # passes over the weights: norm, clipping, AdamW's two moments, moving average
+RECOMPUTED = 3.5  # times the forward pass: as for weights, and scores are computed again (Dao et al. 2022)
 BYTES = 4  # of a value in single precision
 
 Passing = Literal["normalised", "normalised and rectified", "added and rectified", "joined", "upsampled", "averaged",
-                  "used again", "read by a head"]
+                  "used again", "read by a head", "scaled and added", "turned", "gated"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,15 @@ class Logits:
     values: int
 
 
-Layer = Convolution | Pass | Logits
+@dataclass(frozen=True)
+class Product:
+    """A product of maps of one patch with each other, such as queries with keys; it has no weights."""
+
+    flops: int  # forward
+    channels: int
+
+
+Layer = Convolution | Pass | Logits | Product
 
 
 def step_seconds(layers: Iterable[Layer], dimensions: int, batch: int, speed: StepSpeed) -> float:
@@ -70,6 +82,8 @@ def _seconds(layer: Layer, dimensions: int, batch: int, speed: StepSpeed) -> flo
         return _passing(PASSES[layer.of], layer.values * batch, speed)
     if isinstance(layer, Logits):
         return layer.values * batch * speed.seconds_per_logit
+    if isinstance(layer, Product):
+        return (RECOMPUTED * layer.flops * batch / speed.convolving(dimensions, layer.channels) + speed.seconds_per_layer)
     weights = layer.c_in * layer.c_out * layer.taps
     flops = 2 * weights * layer.voxels * batch * (2 if layer.first else 3)
     rate = speed.convolving(dimensions, min(layer.c_in, layer.c_out)) * (speed.strided if layer.strided else 1)

@@ -10,7 +10,17 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from planners.architectures.cost import Cost, Counts, convolution, cost_of, head, passed, rectified, residual_block
+from planners.architectures.cost import (
+    Cost,
+    Counts,
+    convolution,
+    cost_of,
+    head,
+    passed,
+    rectified,
+    residual_block,
+    step_bytes,
+)
 from planners.architectures.step import step_seconds
 from planners.schema.base import Frozen
 from planners.schema.hardware import StepSpeed
@@ -89,18 +99,9 @@ class UNet(Frozen):
 
     def training_bytes(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1,
                        bytes_per_value: int = 4, moments: int = 1, averaged: bool = False) -> int:
-        """The most is held early in the backward pass: all that was kept (of every output float32 log-probabilities,
-        probabilities and one-hot truth besides), and either two more float32 maps of every output, within the loss, or
-        four maps of the first stage, the gradients on either side of a normalisation and a rectifier. How near this is
-        to what a GPU allocates, benchmarks/gpu.py measures.
-        """
         step = self.cost(patch, n_inputs, n_outputs, batch=batch, bytes_per_value=bytes_per_value)
-        half_copy = bytes_per_value if bytes_per_value < 4 else 0  # for autocast
-        per_parameter = 4 * (2 + moments + averaged) + half_copy
         voxels = batch * self.voxels(patch)[0]
-        kept_for_loss, within_loss = 9 * n_outputs * voxels, 8 * n_outputs * voxels
-        passing = 4 * self.features[0] * voxels * bytes_per_value
-        return step.activation_bytes + per_parameter * step.parameters + kept_for_loss + max(within_loss, passing)
+        return step_bytes(step, n_outputs, self.features[0], voxels, bytes_per_value, moments, averaged)
 
 
 def convolution_values(unet: UNet, patch: Sequence[int], n_outputs: int) -> int:

@@ -8,25 +8,36 @@ import torch
 
 from autoseg.nn.model import build_model
 from autoseg.nn.networks import NETWORKS
+from planners.architectures import Architecture
 from planners.architectures.unet import UNet
+from planners.architectures.vit import ViT
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration, Plan, Schedule
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
-EVERY = [(name, encoder, n) for name in NETWORKS.names() for encoder in ("plain", "residual") for n in (2, 3)]
+VARIANTS = {"unet": ("plain", "residual"), "vit": ("cubes", "thick slices")}  # by kind of architecture
+EVERY = [(name, encoder, n) for name in NETWORKS.names()
+         for encoder in VARIANTS[NETWORKS.traits(name).architecture or "unet"] for n in (2, 3)]
 COUNTED = [(name, encoder, n) for name, encoder, n in EVERY if NETWORKS.traits(name).costs_as_planned]
 every = pytest.mark.parametrize(("network", "encoder", "n"), EVERY)
 counted = pytest.mark.parametrize(("network", "encoder", "n"), COUNTED)
 
 
-def make_plan(network: str, encoder: str, dimensions: int) -> Plan:
+def make_architecture(encoder: str, dimensions: int) -> Architecture:
+    if encoder in VARIANTS["vit"]:
+        token = (4,) * dimensions if encoder == "cubes" else (1,) + (4,) * (dimensions - 1)
+        return ViT(token=token, width=24, depth=3, heads=2)
     residual = encoder == "residual"
-    architecture = UNet(encoder=encoder, strides=((1,) * dimensions, (2,) * dimensions, (1,) + (2,) * (dimensions - 1)),
-                        kernel_sizes=((1,) + (3,) * (dimensions - 1), (3,) * dimensions, (3,) * dimensions),
-                        features=(4, 8, 8), blocks_encoder=(1, 2, 2) if residual else (2, 2, 2),
-                        convs_decoder=(1, 1) if residual else (2, 2))
+    return UNet(encoder=encoder, strides=((1,) * dimensions, (2,) * dimensions, (1,) + (2,) * (dimensions - 1)),
+                kernel_sizes=((1,) + (3,) * (dimensions - 1), (3,) * dimensions, (3,) * dimensions),
+                features=(4, 8, 8), blocks_encoder=(1, 2, 2) if residual else (2, 2, 2),
+                convs_decoder=(1, 1) if residual else (2, 2))
+
+
+def make_plan(network: str, encoder: str, dimensions: int) -> Plan:
+    architecture = make_architecture(encoder, dimensions)
     configuration = Configuration(spacing_mm=(1.0,) * dimensions, median_shape=(8.0,) * dimensions,
                                   patch=(8,) * dimensions, batch=2, batch_dice=True, architecture=architecture,
                                   network=Part(name=network), normalizers=(Part(name="zscore"),) * 2,
@@ -48,7 +59,21 @@ def image_of(dimensions: int, edge: int = 8) -> torch.Tensor:
 @every
 def test_logits_have_a_head_a_label_at_every_stage(network, encoder, n):
     logits = make_model(network, encoder, n)(image_of(n))
-    assert [stage.shape for stage in logits] == [(2, 3, *(8,) * n), (2, 3, *(4,) * n)]
+    stages = max(1, len(make_architecture(encoder, n).channels) - 1)
+    assert [stage.shape for stage in logits] == [(2, 3, *(8,) * n), (2, 3, *(4,) * n)][:stages]
+
+
+@every
+def test_features_are_those_that_the_architecture_announces(network, encoder, n):
+    architecture, features = make_architecture(encoder, n), make_model(network, encoder, n).network.encode(image_of(n))
+    assert tuple(stage.shape[1] for stage in features) == architecture.channels
+    assert [stage[0, 0].numel() for stage in features] == architecture.voxels((8,) * n)
+
+
+@every
+def test_a_patch_of_another_size_than_the_planned_one_is_predicted(network, encoder, n):
+    image = torch.randn(1, 2, 12, *(24,) * (n - 1), generator=torch.Generator().manual_seed(0))
+    assert make_model(network, encoder, n).eval()(image).shape == (1, 3, 12, *(24,) * (n - 1))
 
 
 @every

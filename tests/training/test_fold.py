@@ -20,6 +20,8 @@ from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model, read_records
 from autoseg.workspace.folders import FoldFolder
 from planners.architectures.unet import UNet
+from planners.architectures.vit import ViT
+from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import ResolvedSchedule, Schedule
 from tests_support import SPHERES, small_plan, sphere_case
@@ -74,10 +76,13 @@ def test_the_same_seed_trains_the_same_weights(job_of):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("cause", [RuntimeError, KeyboardInterrupt])
-def test_a_stopped_training_goes_on_as_if_nothing_had_happened(job_of, monkeypatch, cause):
-    whole = train(job_of("whole"))
-    job = job_of("stopped")
+TRANSFORMER = {"architecture": ViT(token=(8, 8, 8), width=24, depth=2, heads=2, drop_path=0.5), "network": Part(name="vit")}
+
+
+@pytest.mark.parametrize(("cause", "changes"), [(RuntimeError, {}), (KeyboardInterrupt, {}), (RuntimeError, TRANSFORMER)])
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(job_of, monkeypatch, cause, changes):
+    whole = train(job_of("whole", **changes))
+    job = job_of("stopped", **changes)
     step, calls = fold_module.train_step, iter(range(100))
 
     def interrupted(*arguments):

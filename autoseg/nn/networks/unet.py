@@ -19,7 +19,7 @@ from autoseg.nn.networks.blocks import (
     upsampled,
     voxelwise,
 )
-from planners.architectures import Architecture
+from planners.architectures.unet import UNet as Architecture
 from planners.registry import NoOptions
 
 
@@ -51,13 +51,13 @@ class Decoder(nn.Module):
         return logits[::-1]
 
 
-@NETWORKS.register("unet", costs_as_planned=True)
+@NETWORKS.register("unet", costs_as_planned=True, architecture="unet")
 class UNet(nn.Module):
     """Stages of blocks, the first of each stage strided; residual blocks follow a stem."""
 
     def __init__(self, options: NoOptions, context: NetworkContext):
         super().__init__()
-        shape, c_in = context.architecture, context.n_inputs
+        shape, c_in = context.shaped(Architecture), context.n_inputs
         self.stem: nn.Module = nn.Identity()
         if shape.encoder == "residual":
             self.stem = ConvBlock(c_in, shape.features[0], shape.kernel_sizes[0])
