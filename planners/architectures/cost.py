@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from planners.architectures.step import Convolution, Layer, Logits, Pass, Passing
+from planners.architectures.step import Convolution, Depthwise, Layer, Logits, Pass, Passing
 from planners.schema.base import Frozen
 
 BACKWARD_AND_FORWARD = 3  # times the forward pass: gradients of the inputs and of the weights cost as much each
@@ -103,3 +103,47 @@ def residual_block(c_in: int, c_out: int, taps: int, voxels: int, shrinks: int) 
     if c_in != c_out:
         block += normalized(c_in, c_out, 1, voxels, bias=False) + Counts(remembered=c_in * voxels * strided)
     return block
+
+
+def depthwise(channels: int, taps: int, voxels: int) -> Counts:
+    """A convolution that has one kernel per channel."""
+    return Counts(parameters=channels * (taps + 1), flops=2 * channels * taps * voxels,
+                  layers=(Depthwise(channels, taps, voxels),))
+
+
+def ghost_block(c_in: int, c_out: int, taps: int, cheap_taps: int, voxels: int, *, strided: bool = False,
+                first: bool = False) -> Counts:
+    """Half of the channels by a convolution, the others from these by one kernel each, and both copied to one map."""
+    given = -(-c_out // 2)
+    cheap = c_out - given
+    block = rectified(c_in, given, taps, voxels, strided=strided, first=first)
+    block += depthwise(cheap, cheap_taps, voxels) + passed("normalised and rectified", cheap * voxels)
+    block += Counts(parameters=2 * cheap, normalized=cheap * voxels, remembered=2 * cheap * voxels)
+    return block + passed("joined", c_out * voxels) + Counts(remembered=c_out * voxels)
+
+
+def mednext_block(c_in: int, c_out: int, taps: int, voxels: int, expansion: int, *, strided: bool = False) -> Counts:
+    """A depthwise convolution, normalised; channels expanded, activated and compressed; a shortcut beside.
+
+    Kept are both sides of the normalisation and of the activation, and the sum.
+    """
+    inner = expansion * c_in
+    block = depthwise(c_in, taps, voxels) + passed("normalised", c_in * voxels)
+    block += convolution(c_in, inner, 1, voxels) + passed("activated", inner * voxels)
+    block += convolution(inner, c_out, 1, voxels) + passed("added", c_out * voxels)
+    block += Counts(parameters=2 * c_in, normalized=c_in * voxels, remembered=(2 * (c_in + inner) + c_out) * voxels)
+    if strided or c_in != c_out:
+        return block + convolution(c_in, c_out, 1, voxels, strided=strided)
+    return block + passed("used again", c_in * voxels)
+
+
+def gate(c_skip: int, c_below: int, shrinks: int, voxels: int) -> Counts:
+    """The gate of a skip of so many `voxels`, of which `shrinks` become one in the map below.
+
+    Kept are the rectified sum, two maps of one channel below and one at the skip's resolution, and the product.
+    """
+    inner, coarse = max(1, c_skip // 2), voxels // shrinks
+    counts = convolution(c_skip, inner, shrinks, coarse, bias=False, strided=True) + convolution(c_below, inner, 1, coarse)
+    counts += convolution(inner, 1, 1, coarse) + passed("added and rectified", inner * coarse)
+    counts += passed("gated", c_skip * voxels)
+    return counts + Counts(remembered=(inner + 1) * coarse + voxels)

@@ -158,7 +158,7 @@ def _renewed(data: dict[str, Any]) -> dict[str, Any]:
     architecture = architecture.model_dump() if isinstance(architecture, Frozen) else architecture
     former = {"plain_unet": "plain", "residual_unet": "residual"}
     if isinstance(network, dict) and isinstance(architecture, dict) and network.get("name") in former:
-        data["architecture"] = {**architecture, "encoder": former[network["name"]]}
+        data["architecture"] = {**architecture, "block": former[network["name"]]}
         data["network"] = {**network, "name": "unet"}
     return data
 

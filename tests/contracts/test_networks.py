@@ -2,28 +2,31 @@
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from autoseg.nn.model import build_model
 from autoseg.nn.networks import NETWORKS
-from planners.architectures.unet import UNet
+from planners.architectures.unet import Block, UNet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration, Plan, Schedule
 
 LABELS = LabelSpec(names={"background": (0,), "liver": (1,), "tumour": (2,)})
-EVERY = [(name, encoder, n) for name in NETWORKS.names() for encoder in ("plain", "residual") for n in (2, 3)]
-COUNTED = [(name, encoder, n) for name, encoder, n in EVERY if NETWORKS.traits(name).costs_as_planned]
-every = pytest.mark.parametrize(("network", "encoder", "n"), EVERY)
-counted = pytest.mark.parametrize(("network", "encoder", "n"), COUNTED)
+VARIANTS = (*get_args(Block), "gated")  # the blocks with plain skips, and plain blocks with gated ones
+EVERY = [(name, variant, n) for name in NETWORKS.names() for variant in VARIANTS for n in (2, 3)]
+COUNTED = [(name, variant, n) for name, variant, n in EVERY if NETWORKS.traits(name).costs_as_planned]
+every = pytest.mark.parametrize(("network", "variant", "n"), EVERY)
+counted = pytest.mark.parametrize(("network", "variant", "n"), COUNTED)
 
 
-def make_plan(network: str, encoder: str, dimensions: int) -> Plan:
-    residual = encoder == "residual"
-    architecture = UNet(encoder=encoder, strides=((1,) * dimensions, (2,) * dimensions, (1,) + (2,) * (dimensions - 1)),
+def make_plan(network: str, variant: str, dimensions: int) -> Plan:
+    residual, gated = variant == "residual", variant == "gated"
+    architecture = UNet(block="plain" if gated else variant, skip="gated" if gated else "plain",
+                        strides=((1,) * dimensions, (2,) * dimensions, (1,) + (2,) * (dimensions - 1)),
                         kernel_sizes=((1,) + (3,) * (dimensions - 1), (3,) * dimensions, (3,) * dimensions),
                         features=(4, 8, 8), blocks_encoder=(1, 2, 2) if residual else (2, 2, 2),
                         convs_decoder=(1, 1) if residual else (2, 2))
@@ -35,8 +38,8 @@ def make_plan(network: str, encoder: str, dimensions: int) -> Plan:
                 channels=(ChannelSpec(name="a"), ChannelSpec(name="b")), configurations={"c": configuration})
 
 
-def make_model(network: str, encoder: str, dimensions: int):
-    plan = make_plan(network, encoder, dimensions)
+def make_model(network: str, variant: str, dimensions: int):
+    plan = make_plan(network, variant, dimensions)
     torch.manual_seed(0)
     return build_model(plan, plan.configurations["c"])
 
@@ -46,19 +49,19 @@ def image_of(dimensions: int, edge: int = 8) -> torch.Tensor:
 
 
 @every
-def test_logits_have_a_head_a_label_at_every_stage(network, encoder, n):
-    logits = make_model(network, encoder, n)(image_of(n))
+def test_logits_have_a_head_a_label_at_every_stage(network, variant, n):
+    logits = make_model(network, variant, n)(image_of(n))
     assert [stage.shape for stage in logits] == [(2, 3, *(8,) * n), (2, 3, *(4,) * n)]
 
 
 @every
-def test_evaluation_gives_the_full_resolution_only(network, encoder, n):
-    assert make_model(network, encoder, n).eval()(image_of(n)).shape == (2, 3, *(8,) * n)
+def test_evaluation_gives_the_full_resolution_only(network, variant, n):
+    assert make_model(network, variant, n).eval()(image_of(n)).shape == (2, 3, *(8,) * n)
 
 
 @every
-def test_gradients_are_finite_and_reach_every_parameter_that_is_trained(network, encoder, n):
-    model = make_model(network, encoder, n)
+def test_gradients_are_finite_and_reach_every_parameter_that_is_trained(network, variant, n):
+    model = make_model(network, variant, n)
     sum(stage.square().mean() for stage in model(image_of(n))).backward()
     trained = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}
     assert len(trained) > len(list(model.network.parameters())) / 2
@@ -67,14 +70,14 @@ def test_gradients_are_finite_and_reach_every_parameter_that_is_trained(network,
 
 
 @every
-def test_the_same_seed_gives_the_same_model(network, encoder, n):
-    first, second = make_model(network, encoder, n).eval(), make_model(network, encoder, n).eval()
+def test_the_same_seed_gives_the_same_model(network, variant, n):
+    first, second = make_model(network, variant, n).eval(), make_model(network, variant, n).eval()
     assert torch.equal(first(image_of(n)), second(image_of(n)))
 
 
 @every
-def test_logits_begin_around_the_prior_at_every_stage(network, encoder, n):
-    plan = make_plan(network, encoder, n)
+def test_logits_begin_around_the_prior_at_every_stage(network, variant, n):
+    plan = make_plan(network, variant, n)
     torch.manual_seed(0)
     even = build_model(plan, plan.configurations["c"])
     torch.manual_seed(0)
@@ -85,9 +88,9 @@ def test_logits_begin_around_the_prior_at_every_stage(network, encoder, n):
 
 
 @every
-def test_logits_of_regions_begin_around_theirs(network, encoder, n):
+def test_logits_of_regions_begin_around_theirs(network, variant, n):
     labels = LabelSpec(names={"background": (0,), "organ": (1, 2), "tumour": (2,)}, region_order=(1, 2))
-    plan = make_plan(network, encoder, n).model_copy(update={"labels": labels})
+    plan = make_plan(network, variant, n).model_copy(update={"labels": labels})
     torch.manual_seed(0)
     even = build_model(plan, plan.configurations["c"])
     torch.manual_seed(0)
@@ -98,9 +101,9 @@ def test_logits_of_regions_begin_around_theirs(network, encoder, n):
 
 
 @every
-def test_the_state_survives_a_round_trip(network, encoder, n):
-    model = make_model(network, encoder, n).eval()
-    other = make_model(network, encoder, n).eval()
+def test_the_state_survives_a_round_trip(network, variant, n):
+    model = make_model(network, variant, n).eval()
+    other = make_model(network, variant, n).eval()
     for parameter in other.parameters():
         torch.nn.init.normal_(parameter)
     other.load_state_dict(copy.deepcopy(model.state_dict()))
@@ -108,16 +111,16 @@ def test_the_state_survives_a_round_trip(network, encoder, n):
 
 
 @every
-def test_the_input_is_left_unchanged(network, encoder, n):
+def test_the_input_is_left_unchanged(network, variant, n):
     image = image_of(n)
     kept = image.clone()
-    make_model(network, encoder, n)(image)
+    make_model(network, variant, n)(image)
     assert torch.equal(image, kept)
 
 
 @every
-def test_an_absent_channel_is_never_read(network, encoder, n):
-    model = make_model(network, encoder, n).eval()
+def test_an_absent_channel_is_never_read(network, variant, n):
+    model = make_model(network, variant, n).eval()
     present = torch.tensor([[True, False], [True, True]])
     image = image_of(n)
     poisoned = image.clone()
@@ -126,18 +129,18 @@ def test_an_absent_channel_is_never_read(network, encoder, n):
 
 
 @counted
-def test_the_planners_arithmetic_counts_the_parameters_exactly(network, encoder, n):
-    plan = make_plan(network, encoder, n)
+def test_the_planners_arithmetic_counts_the_parameters_exactly(network, variant, n):
+    plan = make_plan(network, variant, n)
     configuration = plan.configurations["c"]
-    n_parameters = sum(parameter.numel() for parameter in make_model(network, encoder, n).network.parameters())
+    n_parameters = sum(parameter.numel() for parameter in make_model(network, variant, n).network.parameters())
     assert configuration.architecture.cost(configuration.patch, 2, 3).parameters == n_parameters
 
 
 @counted
-def test_the_planners_arithmetic_counts_what_the_backward_pass_keeps(network, encoder, n):
-    plan = make_plan(network, encoder, n)
+def test_the_planners_arithmetic_counts_what_the_backward_pass_keeps(network, variant, n):
+    plan = make_plan(network, variant, n)
     configuration = plan.configurations["c"]
-    model = make_model(network, encoder, n)
+    model = make_model(network, variant, n)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 

@@ -25,8 +25,8 @@ def test_the_topology_becomes_the_architecture_and_the_networks_name_its_encoder
     configuration = configuration_of(written)
     (before,) = written["configurations"].values()
     assert configuration.network == Part(name="unet")
-    assert configuration.architecture.encoder == encoder
-    assert json.loads(configuration.architecture.model_dump_json(exclude={"kind", "encoder"})) == before["topology"]
+    assert configuration.architecture.block == encoder
+    assert json.loads(configuration.architecture.model_dump_json(exclude={"kind", "block", "skip", "expansion"})) == before["topology"]
 
 
 @pytest.mark.parametrize("written", WRITTEN)
@@ -40,9 +40,9 @@ def test_a_network_of_a_plug_in_keeps_its_name():
     own = {**PLAIN["configurations"][name], "network": {"name": "squeezing_unet", "options": {"reduction": 2}}}
     configuration = configuration_of({**PLAIN, "configurations": {name: own}})
     assert configuration.network == Part(name="squeezing_unet", options={"reduction": 2})
-    assert configuration.architecture.encoder == "plain"
+    assert configuration.architecture.block == "plain"
 
 
 def test_a_former_name_of_a_network_still_chooses_the_encoder():
     changed = override(configuration_of(RESIDUAL), ["network.name=plain_unet"])
-    assert (changed.network.name, changed.architecture.encoder) == ("unet", "plain")
+    assert (changed.network.name, changed.architecture.block) == ("unet", "plain")

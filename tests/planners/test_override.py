@@ -41,7 +41,7 @@ def test_a_wrong_assignment_says_what_is_wrong(configuration, assignment, said):
 
 
 def test_every_planner_is_known():
-    assert PLANNERS.names() == ["budgeted", "classic", "resenc_l", "resenc_m", "resenc_xl"]
+    assert PLANNERS.names() == ["budgeted", "classic", "light", "resenc_l", "resenc_m", "resenc_xl"]
 
 
 def test_an_unknown_planner_lists_the_known_ones():
