@@ -9,6 +9,7 @@ repeats the fastest counts. `train` starts benchmarks/train_fold.py for fold 0 o
 """
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -84,11 +85,12 @@ def cases(options: argparse.Namespace) -> None:
             image = np.random.default_rng(0).normal(size=(1, *map(round, configuration.median_shape))).astype(np.float32)
             figures = [sum(p.numel() for p in model.network.parameters())]
             for axes in (configuration.mirror_axes, ()):
-                figures.append(fastest(lambda axes=axes: predict_logits(model, image, configuration, CPU, mirror_axes=axes),
-                                       options.repeats))
+                predict = functools.partial(predict_logits, model, image, configuration, CPU, mirror_axes=axes)
+                figures.append(fastest(predict, options.repeats))
             reference = reference or figures
             (n, mirrored, once), (n_0, mirrored_0, once_0) = figures, reference
-            print(f"| {dataset} | {planner} | {n:,} | {n / n_0:.3f} | {2 ** len(configuration.mirror_axes)} | {mirrored:.3f} "
+            copies = 2 ** len(configuration.mirror_axes)
+            print(f"| {dataset} | {planner} | {n:,} | {n / n_0:.3f} | {copies} | {mirrored:.3f} "
                   f"| {mirrored / mirrored_0:.2f} | {once:.3f} | {once / once_0:.2f} |", flush=True)
 
 
@@ -99,8 +101,11 @@ def compared(block: str, features: tuple[int, ...], edge: int, convs_decoder: in
 
 
 def blocks(options: argparse.Namespace) -> None:
-    print("| network | channels | kernels | parameters | GFLOP | s per tile | s per step of two |\n|---|---|---|---|---|---|---|")
+    print("| network | channels | kernels | parameters | GFLOP | s per tile | s per step of two |")
+    print("|---|---|---|---|---|---|---|")
     for title, block, features, edge, convs_decoder in NETWORKS_COMPARED:
+        if block not in options.only:
+            continue
         architecture = compared(block, features, edge, convs_decoder)
         network = CPU.arranged(NETWORKS.make(Part(name="unet"), NetworkContext(architecture, 1, 3)), 3)
         image = CPU.arranged(torch.randn(2, 1, *TILE), 3)
@@ -115,8 +120,8 @@ def blocks(options: argparse.Namespace) -> None:
         cost = architecture.cost(TILE, 1, 3)
         with CPU.same_shapes():
             predicting, training = fastest(predict, options.repeats) / 2, fastest(step, options.repeats)
-        print(f"| {title} | {'-'.join(map(str, features))} | {edge}^3 | {cost.parameters:,} | {cost.forward_flops / 1e9:.2f} "
-              f"| {predicting:.3f} | {training:.3f} |", flush=True)
+        print(f"| {title} | {'-'.join(map(str, features))} | {edge}^3 | {cost.parameters:,} "
+              f"| {cost.forward_flops / 1e9:.2f} | {predicting:.3f} | {training:.3f} |", flush=True)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -135,7 +140,9 @@ def main() -> None:
     command.add_argument("--datasets", nargs="+", choices=tuple(DATASETS), default=tuple(DATASETS))
     command.add_argument("--minutes", type=float, default=30, help="for which light plans a fold")
     command.set_defaults(work=cases)
-    commands.add_parser("blocks").set_defaults(work=blocks)
+    command = commands.add_parser("blocks")
+    command.add_argument("--only", nargs="+", default=("plain", "ghost", "mednext"), help="networks of these blocks")
+    command.set_defaults(work=blocks)
     command = commands.add_parser("train")
     command.add_argument("dataset", type=Path)
     command.add_argument("--budget", default="30m")

@@ -145,5 +145,5 @@ def gate(c_skip: int, c_below: int, shrinks: int, voxels: int) -> Counts:
     inner, coarse = max(1, c_skip // 2), voxels // shrinks
     counts = convolution(c_skip, inner, shrinks, coarse, bias=False, strided=True) + convolution(c_below, inner, 1, coarse)
     counts += convolution(inner, 1, 1, coarse) + passed("added and rectified", inner * coarse)
-    counts += passed("gated", c_skip * voxels)
+    counts += passed("skip gated", c_skip * voxels)
     return counts + Counts(remembered=(inner + 1) * coarse + voxels)

@@ -17,7 +17,7 @@ PASSES = {
     "added and rectified": 9,  # sum 3, rectifier in place 2; its gradient 3, that of the sum 1
     "activated": 8,  # bias 1, GELU 2; its gradient 3, those of the bias and of its sum 2
     "added": 4,
-    "gated": 9,  # product 2; gradients of both sides 3, their sum over channels 1; and the skip is used again 3
+    "skip gated": 9,  # product 2; gradients of both sides 3, their sum over channels 1; and the skip is used again 3
     "joined": 4,  # copied; its gradient is read and, for one half, added to another
     "upsampled": 5,  # blocks are written in order, and their gradients back; the bias sums them
     "averaged": 3,
@@ -25,13 +25,14 @@ PASSES = {
     "read by a head": 4,
 }
 OPTIMISED = 14  # passes over the weights: norm, clipping, AdamW's two moments, moving average
-# A depthwise convolution of 3 voxels along each axis reaches this share of the FLOP/s of a full one of `_RATED_AT` channels.
-DEPTHWISE_SHARE = {2: 0.05, 3: 0.05}
+# A depthwise convolution of 3 voxels along each axis reaches this share of the FLOP/s of a full one of `_RATED_AT` channels, by
+# number of axes; larger kernels reach more, as the root of their taps (oneDNN, AVX2; benchmarks/step_cost.py).
+DEPTHWISE_SHARE = {2: 0.25, 3: 0.1}
 _RATED_AT = 16
 BYTES = 4  # of a value in single precision
 
-Passing = Literal["normalised", "normalised and rectified", "added and rectified", "activated", "added", "gated", "joined",
-                  "upsampled", "averaged", "used again", "read by a head"]
+Passing = Literal["normalised", "normalised and rectified", "added and rectified", "activated", "added", "skip gated",
+                  "joined", "upsampled", "averaged", "used again", "read by a head"]
 
 
 @dataclass(frozen=True)

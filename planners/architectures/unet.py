@@ -147,7 +147,7 @@ def _encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
     for stage, c_out in enumerate(unet.features):
         for block in range(unet.blocks_encoder[stage]):
             shrinks = math.prod(unet.strides[stage]) if block == 0 else 1
-            total += _block(unet, stage, c_in, voxels[stage], shrinks=shrinks, first=c_in == n_inputs and stage == block == 0)
+            total += _block(unet, stage, c_in, voxels[stage], shrinks=shrinks, first=stage == block == 0)
             c_in = c_out
     return total
 

@@ -1,12 +1,17 @@
 """Every registered network, in two and three dimensions, through the same contract."""
 
 import copy
+import itertools
 import math
 from typing import get_args
 
 import pytest
 import torch
 
+from autoseg.clinical.encoded import ConditionBatch, ConditionInput, Layout
+from autoseg.nn.conditioning import CONDITIONERS
+from autoseg.nn.fusion import FUSIONS
+from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
 from autoseg.nn.networks import NETWORKS
 from planners.architectures.unet import Block, UNet
@@ -126,6 +131,22 @@ def test_an_absent_channel_is_never_read(network, variant, n):
     poisoned = image.clone()
     poisoned[0, 1] = float("nan")
     assert torch.equal(model(poisoned, present), model(image, present))
+
+
+@every
+@pytest.mark.parametrize(("fusion", "conditioning"), zip(FUSIONS.names(), itertools.cycle(CONDITIONERS.names())))
+def test_every_fusion_and_conditioner_trains_with_it(network, variant, n, fusion, conditioning):
+    plan = make_plan(network, variant, n)
+    configuration = plan.configurations["c"].model_copy(update={
+        "fusion": Part(name=fusion), "conditioning": Part(name=conditioning), "prior": (0.2, 0.05)})
+    torch.manual_seed(0)
+    model = build_model(plan, configuration, Layout(inputs=(ConditionInput(name="age", width=1, start=0),)))
+    age = ConditionBatch(torch.tensor([[0.5], [-1.0]]), torch.tensor([[True], [False]]), {})
+    logits = model(image_of(n), torch.tensor([[True, False], [True, True]]), age)
+    assert [stage.shape[2:] for stage in logits] == [(8,) * n, (4,) * n]
+    build_loss(LABELS, configuration, "cpu")(logits, torch.zeros(2, *(8,) * n, dtype=torch.long)).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert sum(p.grad is not None and p.grad.abs().sum() > 0 for p in model.network.parameters()) > 10
 
 
 @counted

@@ -26,7 +26,8 @@ def test_the_topology_becomes_the_architecture_and_the_networks_name_its_encoder
     (before,) = written["configurations"].values()
     assert configuration.network == Part(name="unet")
     assert configuration.architecture.block == encoder
-    assert json.loads(configuration.architecture.model_dump_json(exclude={"kind", "block", "skip", "expansion"})) == before["topology"]
+    added = {"kind", "block", "skip", "expansion"}
+    assert json.loads(configuration.architecture.model_dump_json(exclude=added)) == before["topology"]
 
 
 @pytest.mark.parametrize("written", WRITTEN)

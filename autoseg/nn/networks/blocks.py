@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from autoseg.nn.networks.depthwise import filtered
 from autoseg.nn.networks.norm import InstanceNorm
 
 Convolution = nn.Conv2d | nn.Conv3d
@@ -94,14 +95,16 @@ def _as_product(x: torch.Tensor) -> bool:
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, instance normalisation, leaky rectifier."""
+    """Convolution, instance normalisation, leaky rectifier; with several groups, one kernel per channel."""
 
     def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None, groups: int = 1):
         stride = stride or [1] * len(kernel)
         super().__init__(*normalized(c_in, c_out, kernel, stride, groups=groups), nn.LeakyReLU(SLOPE, inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return cast(InstanceNorm, self[1]).rectified(self[0](x), SLOPE)
+        layer = cast(Convolution, self[0])
+        convolved = filtered(layer, x) if layer.groups > 1 else layer(x)
+        return cast(InstanceNorm, self[1]).rectified(convolved, SLOPE)
 
 
 class ResidualBlock(nn.Module):

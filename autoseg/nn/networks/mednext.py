@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from autoseg.nn.networks.blocks import Convolution, convolution, normalized, pointwise
+from autoseg.nn.networks.depthwise import filtered
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}  # by number of axes
 
@@ -21,7 +22,7 @@ class MedNeXtBlock(nn.Module):
         super().__init__()
         one = [1] * len(kernel)
         stride = list(stride or one)
-        self.depthwise = nn.Sequential(*normalized(c_in, c_in, kernel, stride, groups=c_in))
+        self.depthwise, self.norm = normalized(c_in, c_in, kernel, stride, groups=c_in)
         self.expand = convolution(c_in, expansion * c_in, one, one)
         self.compress = convolution(expansion * c_in, c_out, one, one)
         self.shortcut: Convolution | None = None
@@ -29,7 +30,7 @@ class MedNeXtBlock(nn.Module):
             self.shortcut = convolution(c_in, c_out, one, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = pointwise(self.compress, F.gelu(pointwise(self.expand, self.depthwise(x))))
+        y = pointwise(self.compress, F.gelu(pointwise(self.expand, self.norm(filtered(self.depthwise, x)))))
         return y + self._beside(x)
 
     def _beside(self, x: torch.Tensor) -> torch.Tensor:
