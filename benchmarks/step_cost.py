@@ -1,4 +1,4 @@
-"""Seconds per training step of sixteen plans on the CPU, planned and measured: forward, loss, backward, clip, AdamW, average.
+"""Seconds per training step of 16 plans on the CPU, planned and measured: forward, loss, backward, clip, AdamW, average.
 
     python benchmarks/step_cost.py [--only WORDS] [--threads 2] [--repeats 5]
     python benchmarks/step_cost.py --profile --only "3d 16, thin"
@@ -22,7 +22,7 @@ from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import train_step
 from autoseg.training.tasks import TaskLoss
 from autoseg.training.tasks.segmentation import Segmentation
-from planners.architectures.unet import Block, UNet
+from planners.architectures.unet import UNet
 from planners.rules.pooling import pooling, unet
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
@@ -43,7 +43,7 @@ class Case:
     features: tuple[int, ...]  # the last one is for all deeper stages
     channels: int = 1
     classes: int = 1
-    encoder: Block = "plain"
+    encoder: Literal["plain", "residual", "ghost", "mednext"] = "plain"
     skip: Literal["plain", "gated"] = "plain"
     blocks: tuple[int, ...] = (2,)
     convs_decoder: int = 2
@@ -53,7 +53,8 @@ class Case:
         shape = pooling(self.spacing_mm, self.patch)
         features = (*self.features, *[self.features[-1]] * shape.stages)[: shape.stages]
         made = unet(shape, self.encoder, self.blocks, self.convs_decoder)
-        return made.model_copy(update={"features": features, "skip": self.skip})
+        skip = {"skip": self.skip} if self.skip == "gated" else {}  # unknown to the older checkouts of step_duel.py
+        return made.model_copy(update={"features": features, **skip})
 
     def plan(self) -> Plan:
         configuration = Configuration(

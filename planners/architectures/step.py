@@ -25,8 +25,8 @@ PASSES = {
     "read by a head": 4,
 }
 OPTIMISED = 14  # passes over the weights: norm, clipping, AdamW's two moments, moving average
-# A depthwise convolution of 3 voxels along each axis reaches this share of the FLOP/s of a full one of `_RATED_AT` channels, by
-# number of axes; larger kernels reach more, as the root of their taps (oneDNN, AVX2; benchmarks/step_cost.py).
+# By number of axes: a depthwise convolution of 3 voxels along each axis reaches this share of the FLOP/s of a full one of
+# `_RATED_AT` channels; larger kernels reach more, as the root of their taps (oneDNN, AVX2; benchmarks/step_cost.py).
 DEPTHWISE_SHARE = {2: 0.25, 3: 0.1}
 _RATED_AT = 16
 BYTES = 4  # of a value in single precision
