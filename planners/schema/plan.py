@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 
 # Fields of a configuration by the names that version 0.1 gave them: its plans and its `--set` are still understood.
 FORMER_FIELDS = {"topology": "architecture", "hiding": "input_dropout"}
+FORMER_ARCHITECTURE_FIELDS = {"encoder": "block"}  # of development versions
 Iterations = TypeVar("Iterations", int, int | None)
 
 

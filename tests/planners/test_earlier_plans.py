@@ -44,6 +44,15 @@ def test_a_network_of_a_plug_in_keeps_its_name():
     assert configuration.architecture.block == "plain"
 
 
+def test_blocks_are_still_understood_as_the_encoder():
+    configuration = configuration_of(PLAIN)
+    changed = override(configuration, ["architecture.encoder=residual"])
+    assert changed == override(configuration, ["architecture.block=residual"]) != configuration
+    data = configuration.model_dump(mode="json")
+    data["architecture"]["encoder"] = data["architecture"].pop("block")
+    assert type(configuration).model_validate(data) == configuration
+
+
 def test_a_former_name_of_a_network_still_chooses_the_encoder():
     changed = override(configuration_of(RESIDUAL), ["network.name=plain_unet"])
     assert (changed.network.name, changed.architecture.block) == ("unet", "plain")
