@@ -1,6 +1,6 @@
 """The planner `light` beside `classic`: parameters and processor seconds per case; and which blocks save time on a CPU.
 
-    python benchmarks/light.py cases      # hippocampus and a large CT: the networks of the plans, untrained, on noise
+    python benchmarks/light.py cases      # networks of the plans for hippocampi and 2D membranes, untrained, on noise
     python benchmarks/light.py blocks     # plain, Ghost and MedNeXt networks on one tile: prediction and training step
     python benchmarks/light.py train ../shared/data/Dataset004_Hippocampus --budget 30m    # Dice of light and budgeted
 
@@ -37,10 +37,12 @@ from planners.schema.hardware import GIB, Budget, KnownHardware
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Plan
 
-NAME, TILE = "3d_fullres", (40, 56, 40)
+TILE = (40, 56, 40)
 CPU = Runtime(torch.device("cpu"), torch.float32)
 LAPTOP = KnownHardware(device="cpu", memory_bytes=16 * GIB, flops_per_s=150e9, cores=2)
-DATASETS = {"hippocampus": ((36, 50, 35), (1.0, 1.0, 1.0), 200), "CT": ((120, 320, 320), (2.5, 1.0, 1.0), 100)}
+# Configuration, shape of every case, spacing, number of cases.
+DATASETS = {"hippocampus": ("3d_fullres", (36, 50, 35), (1.0, 1.0, 1.0), 200),
+            "membranes": ("2d", (1, 512, 512), (999.0, 1.0, 1.0), 30)}
 # Title, block, channels, edge of the kernels, convolutions of a decoder stage.
 NETWORKS_COMPARED = (
     ("plain (classic)", "plain", (32, 64, 128, 256), 3, 2),
@@ -56,7 +58,7 @@ NETWORKS_COMPARED = (
 
 
 def plan_by(planner: str, dataset: str, minutes: float) -> Plan:
-    shape, spacing_mm, n = DATASETS[dataset]
+    _, shape, spacing_mm, n = DATASETS[dataset]
     cases = tuple(CaseMeasure(case=f"c{i}", shape=shape, spacing_mm=spacing_mm, left_right_axis=2) for i in range(n))
     labels = LabelSpec(names={"background": (0,), "anterior": (1,), "posterior": (2,)})
     fingerprint = Fingerprint(dataset="Dataset004_Light", channels=(ChannelSpec(name="MR"),), labels=labels, cases=cases)
@@ -80,9 +82,9 @@ def cases(options: argparse.Namespace) -> None:
         reference = None
         for planner in ("classic", "light"):
             plan = plan_by(planner, dataset, options.minutes)
-            configuration = plan.configurations[NAME]
+            configuration = plan.configurations[DATASETS[dataset][0]]
             model = CPU.arranged(build_model(plan, configuration), configuration.dimensions).eval()
-            image = np.random.default_rng(0).normal(size=(1, *map(round, configuration.median_shape))).astype(np.float32)
+            image = np.random.default_rng(0).normal(size=(1, *DATASETS[dataset][1])).astype(np.float32)
             figures = [sum(p.numel() for p in model.network.parameters())]
             for axes in (configuration.mirror_axes, ()):
                 predict = functools.partial(predict_logits, model, image, configuration, CPU, mirror_axes=axes)
@@ -127,8 +129,8 @@ def blocks(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     script = Path(__file__).with_name("train_fold.py")
     for planner in options.planners:
-        subprocess.run([sys.executable, script, options.dataset, NAME, "-p", planner, "--budget", options.budget,
-                        "--seed", options.seed, "--device", "cpu"], check=True)
+        subprocess.run([sys.executable, script, options.dataset, options.configuration, "-p", planner, "--budget",
+                        options.budget, "--seed", options.seed, "--device", "cpu"], check=True)
 
 
 def main() -> None:
@@ -145,6 +147,7 @@ def main() -> None:
     command.set_defaults(work=blocks)
     command = commands.add_parser("train")
     command.add_argument("dataset", type=Path)
+    command.add_argument("--configuration", default="3d_fullres")
     command.add_argument("--budget", default="30m")
     command.add_argument("--seed", default="0")
     command.add_argument("--planners", nargs="+", default=("light", "budgeted"))
