@@ -134,7 +134,7 @@ def test_an_absent_channel_is_never_read(network, variant, n):
 
 
 @every
-@pytest.mark.parametrize(("fusion", "conditioning"), zip(FUSIONS.names(), itertools.cycle(CONDITIONERS.names())))
+@pytest.mark.parametrize(("fusion", "conditioning"), list(zip(FUSIONS.names(), itertools.cycle(CONDITIONERS.names()))))
 def test_every_fusion_and_conditioner_trains_with_it(network, variant, n, fusion, conditioning):
     plan = make_plan(network, variant, n)
     configuration = plan.configurations["c"].model_copy(update={
