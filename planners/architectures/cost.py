@@ -111,6 +111,11 @@ def depthwise(channels: int, taps: int, voxels: int) -> Counts:
                   layers=(Depthwise(channels, taps, voxels),))
 
 
+def pointwise(c_in: int, c_out: int, voxels: int) -> Counts:
+    """A convolution of kernel 1 between maps of many voxels: reading and writing them takes longer than its FLOPs."""
+    return convolution(c_in, c_out, 1, voxels) + passed("mixed", (c_in + c_out) * voxels)
+
+
 def ghost_block(c_in: int, c_out: int, taps: int, cheap_taps: int, voxels: int, *, strided: bool = False,
                 first: bool = False) -> Counts:
     """Half of the channels by a convolution, the others from these by one kernel each, and both copied to one map."""
@@ -129,21 +134,23 @@ def mednext_block(c_in: int, c_out: int, taps: int, voxels: int, expansion: int,
     """
     inner = expansion * c_in
     block = depthwise(c_in, taps, voxels) + passed("normalised", c_in * voxels)
-    block += convolution(c_in, inner, 1, voxels) + passed("activated", inner * voxels)
-    block += convolution(inner, c_out, 1, voxels) + passed("added", c_out * voxels)
+    block += pointwise(c_in, inner, voxels) + passed("activated", inner * voxels)
+    block += pointwise(inner, c_out, voxels) + passed("added", c_out * voxels)
     block += Counts(parameters=2 * c_in, normalized=c_in * voxels, remembered=(2 * (c_in + inner) + c_out) * voxels)
-    if strided or c_in != c_out:
-        return block + convolution(c_in, c_out, 1, voxels, strided=strided)
+    if strided:
+        return block + convolution(c_in, c_out, 1, voxels, strided=True)
+    if c_in != c_out:
+        return block + pointwise(c_in, c_out, voxels)
     return block + passed("used again", c_in * voxels)
 
 
 def gate(c_skip: int, c_below: int, shrinks: int, voxels: int) -> Counts:
     """The gate of a skip of so many `voxels`, of which `shrinks` become one in the map below.
 
-    Kept are the rectified sum, two maps of one channel below and one at the skip's resolution, and the product.
+    Kept are the rectified sum, and the factor on the coarse grid and at the skip's resolution.
     """
     inner, coarse = max(1, c_skip // 2), voxels // shrinks
-    counts = convolution(c_skip, inner, shrinks, coarse, bias=False, strided=True) + convolution(c_below, inner, 1, coarse)
-    counts += convolution(inner, 1, 1, coarse) + passed("added and rectified", inner * coarse)
+    counts = convolution(c_skip, inner, shrinks, coarse, bias=False, strided=True) + pointwise(c_below, inner, coarse)
+    counts += pointwise(inner, 1, coarse) + passed("added and rectified", inner * coarse)
     counts += passed("skip gated", c_skip * voxels)
     return counts + Counts(remembered=(inner + 1) * coarse + voxels)

@@ -15,6 +15,7 @@ PASSES = {
     "normalised": 13,  # group normalisation 3; product 3, two sums 2, the gradient of the input 5
     "normalised and rectified": 18,  # and the rectifier in place 2, its gradient 3
     "added and rectified": 9,  # sum 3, rectifier in place 2; its gradient 3, that of the sum 1
+    "mixed": 4,  # by a matrix product: each side in the product itself and in both gradients, one of which is copied
     "activated": 8,  # bias 1, GELU 2; its gradient 3, those of the bias and of its sum 2
     "added": 4,
     "skip gated": 9,  # product 2; gradients of both sides 3, their sum over channels 1; and the skip is used again 3
@@ -31,8 +32,8 @@ DEPTHWISE_SHARE = {2: 0.25, 3: 0.1}
 _RATED_AT = 16
 BYTES = 4  # of a value in single precision
 
-Passing = Literal["normalised", "normalised and rectified", "added and rectified", "activated", "added", "skip gated",
-                  "joined", "upsampled", "averaged", "used again", "read by a head"]
+Passing = Literal["normalised", "normalised and rectified", "added and rectified", "mixed", "activated", "added",
+                  "skip gated", "joined", "upsampled", "averaged", "used again", "read by a head"]
 
 
 @dataclass(frozen=True)
