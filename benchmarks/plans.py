@@ -54,7 +54,8 @@ def _configuration_form(configuration: Configuration) -> dict[str, Any]:
            "patch_size": configuration.patch, "batch_size": configuration.batch, "batch_dice": configuration.batch_dice,
            "normalization": [NORMALIZATION_OF[part.name] for part in configuration.normalizers],
            "use_mask_for_norm": [part.name == "zscore_masked" for part in configuration.normalizers]}
-    return json.loads(json.dumps({**own, **configuration.architecture.model_dump(exclude={"kind", "encoder"})}))
+    shape = configuration.architecture.model_dump(exclude={"kind", "block", "skip", "expansion"})
+    return json.loads(json.dumps({**own, **shape}))
 
 
 def differences(expected: Any, answered: Any, where: str = "") -> list[str]:

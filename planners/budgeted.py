@@ -6,9 +6,9 @@ cores on Decathlon hippocampus (see benchmarks/RESULTS.md).
 """
 
 import math
-from typing import Literal
+from collections.abc import Callable
 
-from planners.architectures.unet import UNet
+from planners.architectures.unet import Block, UNet
 from planners.classic import CLASSIC, published_plan
 from planners.rules.budget import EMA, SELDOM_SEEN, WARM_UP
 from planners.rules.ceiling import COARSER, affordable_spacing
@@ -41,7 +41,7 @@ VOXELS_ACROSS = 4  # of a small lesion, which a coarser grid must leave where no
 class Size(Frozen):
     """A network's size: channels of the first stages, then doubled at each stage up to `largest`."""
 
-    encoder: Literal["plain", "residual"]
+    block: Block
     features: tuple[int, ...]
     largest: int
     blocks_encoder: tuple[int, ...]
@@ -51,7 +51,7 @@ class Size(Frozen):
         features = list(self.features[: shape.stages])
         while len(features) < shape.stages:
             features.append(min(2 * features[-1], self.largest))
-        architecture = unet(shape, self.encoder, self.blocks_encoder, self.convs_decoder)
+        architecture = unet(shape, self.block, self.blocks_encoder, self.convs_decoder)
         return architecture.model_copy(update={"features": tuple(features)})
 
 
@@ -59,15 +59,18 @@ class Size(Frozen):
 # sixteens, the width of a processor's bf16 registers: 24 cost as much as 32 (0.60 s against 0.71 s per step, 16: 0.26 s).
 # At full resolution few are enough: 16-64-128-256 takes 0.44 s where 32-64-128-256 takes 0.71 s.
 SIZES = (
-    Size(encoder="residual", features=(32,), largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
-    Size(encoder="plain", features=(32,), largest=320, blocks_encoder=(2,), convs_decoder=2),
-    Size(encoder="plain", features=(16, 64), largest=320, blocks_encoder=(2,), convs_decoder=2),
-    Size(encoder="plain", features=(16, 48), largest=256, blocks_encoder=(2,), convs_decoder=2),
-    Size(encoder="plain", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
+    Size(block="residual", features=(32,), largest=320, blocks_encoder=(1, 3, 4, 6), convs_decoder=1),
+    Size(block="plain", features=(32,), largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(block="plain", features=(16, 64), largest=320, blocks_encoder=(2,), convs_decoder=2),
+    Size(block="plain", features=(16, 48), largest=256, blocks_encoder=(2,), convs_decoder=2),
+    Size(block="plain", features=(16, 32), largest=192, blocks_encoder=(2,), convs_decoder=2),
 )
 
 # With half of the channels, for patches that would hold too little otherwise.
-NARROW = Size(encoder="plain", features=(8, 16), largest=128, blocks_encoder=(2,), convs_decoder=2)
+NARROW = Size(block="plain", features=(8, 16), largest=128, blocks_encoder=(2,), convs_decoder=2)
+
+# The sizes of a configuration, by its name and what the published rules planned: from the largest down, then a narrow one.
+SizesOf = Callable[[str, Configuration], tuple[Size, ...]]
 
 
 def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
@@ -76,19 +79,25 @@ def budgeted(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Pl
     Defaults: all memory of the device, 4 hours per fold on a GPU, 1 hour on a CPU. Slices that are much thicker than their
     header says are planned with as they are.
     """
+    return planned_to_time("budgeted", lambda name, base: (*SIZES, NARROW), fingerprint, hardware, budget)
+
+
+def planned_to_time(planner: str, sizes_of: SizesOf, fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
+    """The plan with the largest network, of the sizes that there are, which the time can train well."""
     slices = thick_slices(fingerprint)
     if slices is None:
-        return _as_described(fingerprint, hardware, budget)
-    return as_headers_say(_as_described(as_thick_as_they_are(fingerprint, slices), hardware, budget), slices)
+        return _as_described(planner, sizes_of, fingerprint, hardware, budget)
+    described = as_thick_as_they_are(fingerprint, slices)
+    return as_headers_say(_as_described(planner, sizes_of, described, hardware, budget), slices)
 
 
-def _as_described(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
+def _as_described(planner: str, sizes_of: SizesOf, fingerprint: Fingerprint, hardware: Hardware, budget: Budget) -> Plan:
     """The plan where every spacing is true."""
     memory = budget.memory_bytes or hardware.memory_bytes
     seconds = budget.seconds_per_fold or DEFAULT_SECONDS.get(hardware.device, DEFAULT_SECONDS_GPU)
     patch_memory = int(min(memory, PATCH_MEMORY_GIB * GIB))
-    base = published_plan("budgeted", CLASSIC, fingerprint, Budget(memory_bytes=patch_memory))
-    limits = _Limits(memory_bytes=MEMORY_SHARE * memory, seconds=seconds, speed=hardware.speed,
+    base = published_plan(planner, CLASSIC, fingerprint, Budget(memory_bytes=patch_memory))
+    limits = _Limits(sizes=(), memory_bytes=MEMORY_SHARE * memory, seconds=seconds, speed=hardware.speed,
                      anatomical=any(case.shape[0] > 1 for case in fingerprint.cases),
                      n_inputs=len(fingerprint.channels), n_outputs=fingerprint.labels.n_heads,
                      n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases),
@@ -97,9 +106,9 @@ def _as_described(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) 
     reasons.append("mirrored along left-right only: bodies have no other symmetry, and a short training pays for each"
                    if limits.anatomical else "mirrored along every axis: flat images have no up and no left")
     for name, configuration in base.configurations.items():
-        allowed = limits
+        allowed = limits.model_copy(update={"sizes": sizes_of(name, configuration)})
         if "3d_lowres" not in base.configurations:  # else that is the coarse one
-            configuration, allowed, why = _affordable(configuration, limits, fingerprint)
+            configuration, allowed, why = _affordable(configuration, allowed, fingerprint)
             reasons += [f"{name}: {why}"] if why else []
         configurations[name], reason = _fitted(configuration, allowed)
         reasons.append(f"{name}: {reason}")
@@ -107,6 +116,7 @@ def _as_described(fingerprint: Fingerprint, hardware: Hardware, budget: Budget) 
 
 
 class _Limits(Frozen):
+    sizes: tuple[Size, ...]
     memory_bytes: float
     seconds: float
     speed: StepSpeed
@@ -150,7 +160,7 @@ def _affordable(base: Configuration, limits: _Limits, fingerprint: Fingerprint) 
 
     Measured on 24 patients with sarcomas (benchmarks/RESULTS.md).
     """
-    seen = limits.views(pooling(base.spacing_mm, base.patch), SIZES[-1], 2)
+    seen = limits.views(pooling(base.spacing_mm, base.patch), limits.sizes[-2], 2)
     if seen >= SELDOM_SEEN:
         return base, limits, ""
     wanted = SELDOM_SEEN / max(seen, 1e-9)
@@ -185,7 +195,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     """The configuration with a network, patch, batch and recipe for the budget, and the reason in words."""
     shape = pooling(base.spacing_mm, base.patch)
     batch = max(2, min(LARGEST_SMALL_BATCH, math.ceil(WANTED_VOXELS / math.prod(shape.patch))))
-    size = next((s for s in SIZES if limits.iterations(shape, s, batch) >= WANTED_ITERATIONS), None)
+    size = next((s for s in limits.sizes[:-1] if limits.iterations(shape, s, batch) >= WANTED_ITERATIONS), None)
     if size is None:
         shape, size = _traded(shape, base, limits, batch)
     while limits.iterations(shape, size, batch) == 0:
@@ -227,7 +237,7 @@ def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) ->
         return (min(iterations, LEAST_ITERATIONS),
                 min(iterations, WANTED_ITERATIONS) * _held(patch.patch, base) * size.features[0], -math.prod(patch.patch))
 
-    return max(((patch, size) for patch in patches for size in (SIZES[-1], NARROW)), key=worth)
+    return max(((patch, size) for patch in patches for size in limits.sizes[-2:]), key=worth)
 
 
 def _held(patch: tuple[int, ...], base: Configuration) -> float:

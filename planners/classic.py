@@ -2,9 +2,8 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal
 
-from planners.architectures.unet import UNet, convolution_values
+from planners.architectures.unet import Block, UNet, convolution_values
 from planners.rules.inputs import InputPlan, input_plan
 from planners.rules.mirroring import with_mirroring
 from planners.rules.patch import MIN_BATCH, fit_patch, largest_batch
@@ -29,7 +28,7 @@ class Preset(Frozen):
     `smallest_batch_2d` fits.
     """
 
-    encoder: Literal["plain", "residual"]
+    block: Block
     memory_gib: float
     values_3d: float
     values_2d: float
@@ -41,10 +40,10 @@ class Preset(Frozen):
     batch_3d: int = 2
 
     def unet(self, shape: Pooling) -> UNet:
-        return unet(shape, self.encoder, self.blocks_encoder, self.convs_decoder)
+        return unet(shape, self.block, self.blocks_encoder, self.convs_decoder)
 
 
-CLASSIC = Preset(encoder="plain", memory_gib=8, values_3d=560e6, values_2d=85e6, blocks_encoder=(2,),
+CLASSIC = Preset(block="plain", memory_gib=8, values_3d=560e6, values_2d=85e6, blocks_encoder=(2,),
                  convs_decoder=2, dataset_share=0.05, smallest_batch_2d=2)
 
 

@@ -5,7 +5,7 @@ from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import Budget, Hardware
 from planners.schema.plan import Plan
 
-_SHARED = Preset(encoder="residual", memory_gib=8, values_3d=680e6, values_2d=135e6, blocks_encoder=(1, 3, 4, 6),
+_SHARED = Preset(block="residual", memory_gib=8, values_3d=680e6, values_2d=135e6, blocks_encoder=(1, 3, 4, 6),
                  convs_decoder=1, dataset_share=1, smallest_batch_2d=12)
 RESENC_M = _SHARED
 RESENC_L = _SHARED.model_copy(update={"memory_gib": 24, "values_3d": 2100e6, "values_2d": 380e6})

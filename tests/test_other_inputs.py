@@ -15,7 +15,7 @@ DATASET = "Dataset003_Phases"
 TINY = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=2",
         "--set", "architecture.features=[4, 8, 8]", "--set", "architecture.strides=[[1,1,1],[1,2,2],[2,2,2]]",
         "--set", "architecture.kernel_sizes=[[1,3,3],[3,3,3],[3,3,3]]", "--set", "architecture.blocks_encoder=[1,1,1]",
-        "--set", "architecture.convs_decoder=[1,1]", "--set", "patch=[8,32,32]", "--set", "architecture.encoder=plain",
+        "--set", "architecture.convs_decoder=[1,1]", "--set", "patch=[8,32,32]", "--set", "architecture.block=plain",
         "--set", "batch=2"]
 
 

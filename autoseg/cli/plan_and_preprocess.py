@@ -19,9 +19,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("-d", "--dataset", required=True, nargs="+", metavar="D",
                          help="dataset(s), by number or name: 4 or Dataset004_Hippocampus")
     command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",
-                         help="budgeted (default), classic, resenc_m, resenc_l, resenc_xl, primus, vit2d, or a plug-in's; "
-                              "or a plan file, such as a model's plan.json: cases are prepared as it says, and nothing is "
-                              "planned")
+                         help="budgeted (default), classic, light, resenc_m, resenc_l, resenc_xl, primus, vit2d, or a "
+                              "plug-in's; or a plan file, such as a model's plan.json: cases are prepared as it says, and "
+                              "nothing is planned")
     command.add_argument("-c", "--configurations", nargs="+", metavar="C",
                          help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
     command.add_argument("--budget", type=common.seconds, metavar="TIME",

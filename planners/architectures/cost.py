@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from planners.architectures.step import Convolution, Layer, Logits, Pass, Passing
+from planners.architectures.step import Convolution, Depthwise, Layer, Logits, Pass, Passing
 from planners.schema.base import Frozen
 
 BACKWARD_AND_FORWARD = 3  # times the forward pass: gradients of the inputs and of the weights cost as much each
@@ -53,19 +53,19 @@ def cost_of(counts: Counts, batch: int, bytes_per_value: int) -> Cost:
                 activation_bytes=counts.remembered * batch * bytes_per_value)
 
 
-def step_bytes(step: Cost, n_outputs: int, features: int, voxels: int, bytes_per_value: int, moments: int, averaged: bool
-               ) -> int:
+def step_bytes(step: Cost, n_outputs: int, features: int, voxels: int, bytes_per_value: int, moments: int, averaged: bool,
+               maps: int = 4) -> int:
     """The most memory that a training step holds, whose batch has so many `voxels` and whose finest maps so many `features`.
 
     The most is held early in the backward pass: all that was kept (of every output float32 log-probabilities, probabilities
-    and one-hot truth besides), and either two more float32 maps of every output, within the loss, or four maps of the finest
-    stage, the gradients on either side of a normalisation and a rectifier. How near this is to what a GPU allocates,
+    and one-hot truth besides), and either two more float32 maps of every output, within the loss, or `maps` of the finest
+    stage: four are the gradients on either side of a normalisation and a rectifier. How near this is to what a GPU allocates,
     benchmarks/gpu.py measures.
     """
     half_copy = bytes_per_value if bytes_per_value < 4 else 0  # for autocast
     per_parameter = 4 * (2 + moments + averaged) + half_copy
     kept_for_loss, within_loss = 9 * n_outputs * voxels, 8 * n_outputs * voxels
-    passing = 4 * features * voxels * bytes_per_value
+    passing = maps * features * voxels * bytes_per_value
     return step.activation_bytes + per_parameter * step.parameters + kept_for_loss + max(within_loss, passing)
 
 
@@ -119,3 +119,54 @@ def residual_block(c_in: int, c_out: int, taps: int, voxels: int, shrinks: int) 
     if c_in != c_out:
         block += normalized(c_in, c_out, 1, voxels, bias=False) + Counts(remembered=c_in * voxels * strided)
     return block
+
+
+def depthwise(channels: int, taps: int, voxels: int) -> Counts:
+    """A convolution that has one kernel per channel."""
+    return Counts(parameters=channels * (taps + 1), flops=2 * channels * taps * voxels,
+                  layers=(Depthwise(channels, taps, voxels),))
+
+
+def pointwise(c_in: int, c_out: int, voxels: int) -> Counts:
+    """A convolution of kernel 1 between maps of many voxels: reading and writing them takes longer than its FLOPs."""
+    return convolution(c_in, c_out, 1, voxels) + passed("mixed", (c_in + c_out) * voxels)
+
+
+def ghost_block(c_in: int, c_out: int, taps: int, cheap_taps: int, voxels: int, *, strided: bool = False,
+                first: bool = False) -> Counts:
+    """Half of the channels by a convolution, the others from these by one kernel each, and both copied to one map."""
+    given = -(-c_out // 2)
+    cheap = c_out - given
+    block = rectified(c_in, given, taps, voxels, strided=strided, first=first)
+    block += depthwise(cheap, cheap_taps, voxels) + passed("normalised and rectified", cheap * voxels)
+    block += Counts(parameters=2 * cheap, normalized=cheap * voxels, remembered=2 * cheap * voxels)
+    return block + passed("joined", c_out * voxels) + Counts(remembered=c_out * voxels)
+
+
+def mednext_block(c_in: int, c_out: int, taps: int, voxels: int, expansion: int, *, strided: bool = False) -> Counts:
+    """A depthwise convolution, normalised; channels expanded, activated and compressed; a shortcut beside.
+
+    Kept are both sides of the normalisation and of the activation, and the sum.
+    """
+    inner = expansion * c_in
+    block = depthwise(c_in, taps, voxels) + passed("normalised", c_in * voxels)
+    block += pointwise(c_in, inner, voxels) + passed("activated", inner * voxels)
+    block += pointwise(inner, c_out, voxels) + passed("added", c_out * voxels)
+    block += Counts(parameters=2 * c_in, normalized=c_in * voxels, remembered=(2 * (c_in + inner) + c_out) * voxels)
+    if strided:
+        return block + convolution(c_in, c_out, 1, voxels, strided=True)
+    if c_in != c_out:
+        return block + pointwise(c_in, c_out, voxels)
+    return block + passed("used again", c_in * voxels)
+
+
+def gate(c_skip: int, c_below: int, shrinks: int, voxels: int) -> Counts:
+    """The gate of a skip of so many `voxels`, of which `shrinks` become one in the map below.
+
+    Kept are the rectified sum, and the factor on the coarse grid and at the skip's resolution.
+    """
+    inner, coarse = max(1, c_skip // 2), voxels // shrinks
+    counts = convolution(c_skip, inner, shrinks, coarse, bias=False, strided=True) + pointwise(c_below, inner, coarse)
+    counts += pointwise(inner, 1, coarse) + passed("added and rectified", inner * coarse)
+    counts += passed("skip gated", c_skip * voxels)
+    return counts + Counts(remembered=(inner + 1) * coarse + voxels)

@@ -3,6 +3,7 @@
 A roofline (Williams et al. 2009) whose peaks depend on the channels, with what a weight and what a call cost beside it.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,10 @@ PASSES = {
     "normalised": 13,  # group normalisation 3; product 3, two sums 2, the gradient of the input 5
     "normalised and rectified": 18,  # and the rectifier in place 2, its gradient 3
     "added and rectified": 9,  # sum 3, rectifier in place 2; its gradient 3, that of the sum 1
+    "mixed": 4,  # by a matrix product: each side in the product itself and in both gradients, one of which is copied
+    "activated": 8,  # bias 1, GELU 2; its gradient 3, those of the bias and of its sum 2
+    "added": 4,
+    "skip gated": 9,  # product 2; gradients of both sides 3, their sum over channels 1; and the skip is used again 3
     "joined": 4,  # copied; its gradient is read and, for one half, added to another
     "upsampled": 5,  # blocks are written in order, and their gradients back; the bias sums them
     "averaged": 3,
@@ -25,10 +30,15 @@ PASSES = {
 }
 OPTIMISED = 14  # passes over the weights: norm, clipping, AdamW's two moments, moving average
 RECOMPUTED = 3.5  # times the forward pass: as for weights, and scores are computed again (Dao et al. 2022)
+# By number of axes: a depthwise convolution of 3 voxels along each axis reaches this share of the FLOP/s of a full one of
+# `_RATED_AT` channels; larger kernels reach more, as the root of their taps (oneDNN, AVX2; benchmarks/step_cost.py).
+DEPTHWISE_SHARE = {2: 0.25, 3: 0.1}
+_RATED_AT = 16
 BYTES = 4  # of a value in single precision
 
-Passing = Literal["normalised", "normalised and rectified", "added and rectified", "joined", "upsampled", "averaged",
-                  "used again", "read by a head", "scaled and added", "turned", "gated"]
+Passing = Literal["normalised", "normalised and rectified", "added and rectified", "mixed", "activated", "added",
+                  "skip gated", "joined", "upsampled", "averaged", "used again", "read by a head", "scaled and added",
+                  "turned", "gated"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,15 @@ class Convolution:
     voxels: int
     strided: bool = False
     first: bool = False
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A convolution with one kernel per channel, on one patch."""
+
+    channels: int
+    taps: int
+    voxels: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,7 @@ class Product:
     channels: int
 
 
-Layer = Convolution | Pass | Logits | Product
+Layer = Convolution | Depthwise | Pass | Logits | Product
 
 
 def step_seconds(layers: Iterable[Layer], dimensions: int, batch: int, speed: StepSpeed) -> float:
@@ -84,11 +103,19 @@ def _seconds(layer: Layer, dimensions: int, batch: int, speed: StepSpeed) -> flo
         return layer.values * batch * speed.seconds_per_logit
     if isinstance(layer, Product):
         return (RECOMPUTED * layer.flops * batch / speed.convolving(dimensions, layer.channels) + speed.seconds_per_layer)
+    if isinstance(layer, Depthwise):
+        return _per_channel(layer, dimensions, batch, speed)
     weights = layer.c_in * layer.c_out * layer.taps
     flops = 2 * weights * layer.voxels * batch * (2 if layer.first else 3)
     rate = speed.convolving(dimensions, min(layer.c_in, layer.c_out)) * (speed.strided if layer.strided else 1)
     return (flops / rate + weights * speed.seconds_per_weight + _passing(OPTIMISED, weights, speed)
             + speed.seconds_per_layer)
+
+
+def _per_channel(layer: Depthwise, dimensions: int, batch: int, speed: StepSpeed) -> float:
+    flops = 3 * 2 * layer.channels * layer.taps * layer.voxels * batch
+    rate = speed.convolving(dimensions, _RATED_AT) * DEPTHWISE_SHARE[dimensions] * math.sqrt(layer.taps / 3**dimensions)
+    return flops / rate + speed.seconds_per_layer
 
 
 def _passing(passes: int, values: int, speed: StepSpeed) -> float:

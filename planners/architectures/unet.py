@@ -8,33 +8,43 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from planners.architectures.cost import (
     Cost,
     Counts,
     convolution,
     cost_of,
+    gate,
+    ghost_block,
     head,
+    mednext_block,
     passed,
     rectified,
     residual_block,
     step_bytes,
 )
 from planners.architectures.step import step_seconds
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, formerly
 from planners.schema.hardware import StepSpeed
+
+Block = Literal["plain", "residual", "ghost", "mednext"]
+_CHEAP_EDGE = 3  # of a Ghost block's depthwise kernel, at most
 
 
 class UNet(Frozen):
     """A U-Net's shape: one entry per stage, the first at full resolution; the decoder has one stage less.
 
-    The blocks of its `encoder` are a plain convolution each, or residual: two convolutions beside a shortcut, behind a
-    stem (He et al. 2015; Isensee et al. 2024). The decoder is plain.
+    Its `block` is a plain convolution; residual: two convolutions beside a shortcut, behind a stem, in the encoder alone
+    (He et al. 2015; Isensee et al. 2024); ghost: half of the channels by a convolution, the others from these by one small
+    kernel each (Han et al. 2020); or mednext: a depthwise convolution, then `expansion` times as many channels (Roy et al.
+    2023). With gated `skip`s the decoder says which voxels of a skip it reads (Oktay et al. 2018).
     """
 
     kind: Literal["unet"] = "unet"
-    encoder: Literal["plain", "residual"] = "plain"
+    block: Block = Field(default="plain", validation_alias=formerly("block", "encoder"))
+    skip: Literal["plain", "gated"] = "plain"
+    expansion: int = Field(default=2, gt=0)  # only mednext reads it
     strides: tuple[tuple[int, ...], ...]
     kernel_sizes: tuple[tuple[int, ...], ...]
     features: tuple[int, ...]
@@ -52,7 +62,8 @@ class UNet(Frozen):
 
     @property
     def title(self) -> str:
-        return f"{self.encoder} U-Net"
+        name = {"ghost": "Ghost", "mednext": "MedNeXt"}.get(self.block, self.block)
+        return f"{name} U-Net" + (" with gated skips" if self.skip == "gated" else "")
 
     @property
     def dimensions(self) -> int:
@@ -77,6 +88,8 @@ class UNet(Frozen):
         n = len(patch)
         if any(len(axes) != n for axes in (*self.strides, *self.kernel_sizes)):
             return [f"strides and kernel_sizes must all have {n} axes, as the patch has"]
+        if any(edge % 2 == 0 for kernel in self.kernel_sizes for edge in kernel):
+            return ["kernel_sizes must be odd, so that a convolution keeps the size of its input"]
         if any(edge % divisor for edge, divisor in zip(patch, self.divisor, strict=True)):
             return [f"the patch {list(patch)} must be divisible by {list(self.divisor)}, the product of its strides"]
         if tuple(patch) == self.divisor:
@@ -93,15 +106,15 @@ class UNet(Frozen):
     def _counts(self, patch: Sequence[int], n_inputs: int, n_outputs: int) -> Counts:
         """What the layers count together, for one patch."""
         voxels = self.voxels(patch)
-        encoder = _plain_encoder if self.encoder == "plain" else _residual_encoder
         image = Counts(remembered=n_inputs * voxels[0])
-        return image + encoder(self, voxels, n_inputs) + _decoder(self, voxels, n_outputs)
+        return image + _encoder(self, voxels, n_inputs) + _decoder(self, voxels, n_outputs)
 
     def training_bytes(self, patch: Sequence[int], n_inputs: int, n_outputs: int, *, batch: int = 1,
                        bytes_per_value: int = 4, moments: int = 1, averaged: bool = False) -> int:
         step = self.cost(patch, n_inputs, n_outputs, batch=batch, bytes_per_value=bytes_per_value)
         voxels = batch * self.voxels(patch)[0]
-        return step_bytes(step, n_outputs, self.features[0], voxels, bytes_per_value, moments, averaged)
+        kept = self.expansion if self.block == "mednext" else 1  # times as many channels inside a block
+        return step_bytes(step, n_outputs, self.features[0], voxels, bytes_per_value, moments, averaged, max(4, 2 * kept))
 
 
 def convolution_values(unet: UNet, patch: Sequence[int], n_outputs: int) -> int:
@@ -115,33 +128,45 @@ def convolution_values(unet: UNet, patch: Sequence[int], n_outputs: int) -> int:
     up = sum(n * (1 + convs) for n, convs in zip(reversed(maps[:-1]), unet.convs_decoder, strict=True))
     head = n_outputs * voxels[0] if len(maps) > 1 else 0
     down = sum(n * count for n, count in zip(maps, unet.blocks_encoder, strict=True))
-    if unet.encoder == "plain":
+    if unet.block != "residual":
         return down + up + head
     stem, shortcuts = maps[0], sum(maps[1:])
     return stem + 2 * down + shortcuts + up + head
 
 
-def _plain_encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
-    total, c_in = Counts(), n_inputs
+def _encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
+    total, c_in = _stem(unet, voxels[0], n_inputs)
     for stage, c_out in enumerate(unet.features):
-        taps = math.prod(unet.kernel_sizes[stage])
-        for block in range(unet.blocks_encoder[stage]):
-            total += rectified(c_in, c_out, taps, voxels[stage], strided=block == 0 and max(unet.strides[stage]) > 1,
-                               first=stage == block == 0)
-            c_in = c_out
-    return total
-
-
-def _residual_encoder(unet: UNet, voxels: Sequence[int], n_inputs: int) -> Counts:
-    c_in = unet.features[0]
-    total = rectified(n_inputs, c_in, math.prod(unet.kernel_sizes[0]), voxels[0], first=True)
-    for stage, c_out in enumerate(unet.features):
-        taps = math.prod(unet.kernel_sizes[stage])
         for block in range(unet.blocks_encoder[stage]):
             shrinks = math.prod(unet.strides[stage]) if block == 0 else 1
-            total += residual_block(c_in, c_out, taps, voxels[stage], shrinks)
+            total += _block(unet, stage, c_in, voxels[stage], shrinks=shrinks, first=stage == block == 0)
             c_in = c_out
     return total
+
+
+def _stem(unet: UNet, voxels: int, n_inputs: int) -> tuple[Counts, int]:
+    """What comes before the first block, and the channels that it gives."""
+    width = unet.features[0]
+    if unet.block == "residual":
+        return rectified(n_inputs, width, math.prod(unet.kernel_sizes[0]), voxels, first=True), width
+    if unet.block == "mednext":
+        return convolution(n_inputs, width, 1, voxels, first=True) + Counts(remembered=width * voxels), width
+    return Counts(), n_inputs
+
+
+def _block(unet: UNet, stage: int, c_in: int, voxels: int, *, shrinks: int = 1, first: bool = False,
+           decoder: bool = False) -> Counts:
+    """A block of a stage; that of a residual U-Net's decoder is plain."""
+    kernel, c_out, strided = unet.kernel_sizes[stage], unet.features[stage], shrinks > 1
+    taps = math.prod(kernel)
+    if unet.block == "residual" and not decoder:
+        return residual_block(c_in, c_out, taps, voxels, shrinks)
+    if unet.block == "mednext":
+        return mednext_block(c_in, c_out, taps, voxels, unet.expansion, strided=strided)
+    if unet.block == "ghost":
+        cheap = math.prod(min(edge, _CHEAP_EDGE) for edge in kernel)
+        return ghost_block(c_in, c_out, taps, cheap, voxels, strided=strided, first=first)
+    return rectified(c_in, c_out, taps, voxels, strided=strided, first=first)
 
 
 def _decoder(unet: UNet, voxels: Sequence[int], n_outputs: int) -> Counts:
@@ -150,14 +175,16 @@ def _decoder(unet: UNet, voxels: Sequence[int], n_outputs: int) -> Counts:
     below = unet.features[-1]
     for i, convs in enumerate(unet.convs_decoder):
         stage = len(unet.features) - 2 - i
-        width, taps = unet.features[stage], math.prod(unet.kernel_sizes[stage])
+        width, shrinks = unet.features[stage], math.prod(unet.strides[stage + 1])
         # kernel = stride: every voxel above meets one tap, so the work is that of the voxels below
-        total += convolution(below, width, math.prod(unet.strides[stage + 1]), voxels[stage + 1])
+        total += convolution(below, width, shrinks, voxels[stage + 1])
+        if unet.skip == "gated":
+            total += gate(width, below, shrinks, voxels[stage])
         c_in = 2 * width
         total += passed("upsampled", width * voxels[stage]) + passed("joined", c_in * voxels[stage])
         total += Counts(remembered=c_in * voxels[stage])
         for _ in range(convs):
-            total += rectified(c_in, width, taps, voxels[stage])
+            total += _block(unet, stage, c_in, voxels[stage], decoder=True)
             c_in = width
         total += head(width, n_outputs, voxels[stage], compared=stage == 0 or i > 0)  # the loss leaves the coarsest out
         below = width

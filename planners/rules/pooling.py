@@ -4,9 +4,8 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from planners.architectures.unet import UNet
+from planners.architectures.unet import Block, UNet
 
 MIN_EDGE = 4  # voxels of the deepest feature map along a pooled axis
 BASE_FEATURES = 32
@@ -81,7 +80,7 @@ def features(stages: int, base: int, maximum: int) -> tuple[int, ...]:
     return tuple(min(maximum, base * 2**stage) for stage in range(stages))
 
 
-def unet(shape: Pooling, encoder: Literal["plain", "residual"], blocks_encoder: Sequence[int], convs_decoder: int,
+def unet(shape: Pooling, block: Block, blocks_encoder: Sequence[int], convs_decoder: int,
          base_features: int = BASE_FEATURES, max_features: int | None = None) -> UNet:
     """The U-Net with these strides and kernels.
 
@@ -91,6 +90,6 @@ def unet(shape: Pooling, encoder: Literal["plain", "residual"], blocks_encoder: 
     n = shape.stages
     maximum = MAX_FEATURES[len(shape.patch)] if max_features is None else max_features
     blocks = tuple(blocks_encoder[min(stage, len(blocks_encoder) - 1)] for stage in range(n))
-    return UNet(encoder=encoder, strides=shape.strides, kernel_sizes=shape.kernel_sizes,
+    return UNet(block=block, strides=shape.strides, kernel_sizes=shape.kernel_sizes,
                 features=features(n, base_features, maximum), blocks_encoder=blocks,
                 convs_decoder=(convs_decoder,) * (n - 1))

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from planners.schema.base import complaints_of
-from planners.schema.plan import FORMER_FIELDS, Configuration
+from planners.schema.plan import FORMER_ARCHITECTURE_FIELDS, FORMER_FIELDS, Configuration
 
 
 def override(configuration: Configuration, assignments: list[str]) -> Configuration:
@@ -22,12 +22,20 @@ def override(configuration: Configuration, assignments: list[str]) -> Configurat
         path, sign, text = assignment.partition("=")
         if not sign:
             raise ValueError(f"{assignment!r} is not of the form key=value")
-        first, *others = path.strip().split(".")
-        _assign(data, [FORMER_FIELDS.get(first, first), *others], _value(text), assignment)
+        _assign(data, _present_names(path.strip().split(".")), _value(text), assignment)
     try:
         return Configuration.model_validate(data)
     except ValidationError as error:
         raise ValueError(f"{' '.join(assignments)}: {complaints_of(error)}") from None
+
+
+def _present_names(keys: list[str]) -> list[str]:
+    """The keys as this version calls them."""
+    first = FORMER_FIELDS.get(keys[0], keys[0])
+    others = keys[1:]
+    if first == "architecture" and others:
+        others = [FORMER_ARCHITECTURE_FIELDS.get(others[0], others[0]), *others[1:]]
+    return [first, *others]
 
 
 def _assign(data: dict[str, Any], keys: list[str], value: Any, assignment: str) -> None:

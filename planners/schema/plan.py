@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 
 # Fields of a configuration by the names that version 0.1 gave them: its plans and its `--set` are still understood.
 FORMER_FIELDS = {"topology": "architecture", "hiding": "input_dropout"}
+FORMER_ARCHITECTURE_FIELDS = {"encoder": "block"}  # of development versions
 Iterations = TypeVar("Iterations", int, int | None)
 
 
@@ -160,7 +161,7 @@ def _renewed(data: dict[str, Any]) -> dict[str, Any]:
     former = {"plain_unet": "plain", "residual_unet": "residual"}
     name = network.get("name") if isinstance(network, dict) else None
     if isinstance(name, str) and name in former and isinstance(network, dict) and isinstance(architecture, dict):
-        data["architecture"] = {**architecture, "encoder": former[name]}
+        data["architecture"] = {**architecture, "block": former[name]}
         data["network"] = {**network, "name": "unet"}
     return data
 

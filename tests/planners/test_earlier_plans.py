@@ -26,8 +26,9 @@ def test_the_topology_becomes_the_architecture_and_the_networks_name_its_encoder
     configuration = configuration_of(written)
     (before,) = written["configurations"].values()
     assert configuration.network == Part(name="unet")
-    assert configuration.architecture.encoder == encoder
-    assert json.loads(configuration.architecture.model_dump_json(exclude={"kind", "encoder"})) == before["topology"]
+    assert configuration.architecture.block == encoder
+    added = {"kind", "block", "skip", "expansion"}
+    assert json.loads(configuration.architecture.model_dump_json(exclude=added)) == before["topology"]
 
 
 @pytest.mark.parametrize("written", WRITTEN)
@@ -41,7 +42,16 @@ def test_a_network_of_a_plug_in_keeps_its_name():
     own = {**PLAIN["configurations"][name], "network": {"name": "squeezing_unet", "options": {"reduction": 2}}}
     configuration = configuration_of({**PLAIN, "configurations": {name: own}})
     assert configuration.network == Part(name="squeezing_unet", options={"reduction": 2})
-    assert configuration.architecture.encoder == "plain"
+    assert configuration.architecture.block == "plain"
+
+
+def test_blocks_are_still_understood_as_the_encoder():
+    configuration = configuration_of(PLAIN)
+    changed = override(configuration, ["architecture.encoder=residual"])
+    assert changed == override(configuration, ["architecture.block=residual"]) != configuration
+    data = configuration.model_dump(mode="json")
+    data["architecture"]["encoder"] = data["architecture"].pop("block")
+    assert type(configuration).model_validate(data) == configuration
 
 
 def test_a_network_whose_name_is_no_text_is_a_wrong_value():
@@ -52,4 +62,4 @@ def test_a_network_whose_name_is_no_text_is_a_wrong_value():
 
 def test_a_former_name_of_a_network_still_chooses_the_encoder():
     changed = override(configuration_of(RESIDUAL), ["network.name=plain_unet"])
-    assert (changed.network.name, changed.architecture.encoder) == ("unet", "plain")
+    assert (changed.network.name, changed.architecture.block) == ("unet", "plain")

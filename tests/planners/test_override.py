@@ -41,7 +41,7 @@ def test_a_wrong_assignment_says_what_is_wrong(configuration, assignment, said):
 
 
 def test_every_planner_is_known():
-    assert {"budgeted", "classic", "primus", "resenc_l", "resenc_m", "resenc_xl", "vit2d"} <= set(PLANNERS.names())
+    assert {"budgeted", "classic", "light", "primus", "resenc_l", "resenc_m", "resenc_xl", "vit2d"} <= set(PLANNERS.names())
 
 
 def test_an_unknown_planner_lists_the_known_ones():

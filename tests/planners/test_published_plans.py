@@ -144,7 +144,7 @@ def test_regions_count_with_their_background():
 def test_recipe_is_the_published_one(name):
     one = plan(name).configurations["3d_fullres"]
     assert one.network.name == "unet"
-    assert one.architecture.encoder == ("plain" if name == "classic" else "residual")
+    assert one.architecture.block == ("plain" if name == "classic" else "residual")
     assert (one.loss.name, one.augmentation.name, one.mirror_axes) == ("dice_ce", "nnunet", (0, 1, 2))
     schedule = one.schedule
     assert (schedule.iterations, schedule.iterations_per_epoch) == (250_000, 250)

@@ -10,8 +10,8 @@ SPEED = StepSpeed(flat=(Rate(size=16, per_s=5e10), Rate(size=64, per_s=1e11)), s
                   seconds_per_layer=1e-3, seconds_per_logit=3e-8)
 
 
-def unet(width=16, encoder="plain", blocks=2) -> UNet:
-    return UNet(encoder=encoder, strides=((1, 1), (2, 2), (2, 2)), kernel_sizes=((3, 3),) * 3,
+def unet(width=16, blocks=2, **values) -> UNet:
+    return UNet(**values, strides=((1, 1), (2, 2), (2, 2)), kernel_sizes=((3, 3),) * 3,
                 features=(width, 2 * width, 4 * width), blocks_encoder=(blocks,) * 3, convs_decoder=(2, 2))
 
 
@@ -21,7 +21,7 @@ def seconds(network=None, patch=(64, 64), n_inputs=1, n_outputs=2, batch=2, spee
 
 @pytest.mark.parametrize("more", [dict(network=unet(32)), dict(network=unet(blocks=3)), dict(patch=(64, 128)),
                                   dict(n_inputs=4), dict(n_outputs=9), dict(batch=4),
-                                  dict(network=unet(encoder="residual"))], ids=str)
+                                  dict(network=unet(block="residual")), dict(network=unet(skip="gated"))], ids=str)
 def test_what_does_more_takes_longer(more):
     assert seconds(**more) > seconds()
 

@@ -26,7 +26,7 @@ def test_a_patch_that_does_not_fit_is_told_why(patch, fault):
 
 
 def test_a_residual_encoder_costs_more_than_a_plain_one():
-    residual = SMALL.model_copy(update={"encoder": "residual"})
+    residual = SMALL.model_copy(update={"block": "residual"})
     assert (SMALL.title, residual.title) == ("plain U-Net", "residual U-Net")
     assert residual.cost((4, 8, 8), 1, 2).parameters > SMALL.cost((4, 8, 8), 1, 2).parameters
 

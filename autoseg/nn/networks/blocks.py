@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from autoseg.nn.networks.depthwise import filtered
 from autoseg.nn.networks.norm import InstanceNorm
 
 Convolution = nn.Conv2d | nn.Conv3d
@@ -18,10 +19,10 @@ _THIN_VALUES = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution that avoids the slow path of a single thin sample, on a CPU in float32."""
+    """A convolution that avoids the slow path of a single thin sample, on a CPU in float32; one of groups never takes it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not _is_thin(x):
+        if self.groups > 1 or not _is_thin(x):
             return super().forward(x)
         if torch.is_grad_enabled():  # the same choice is made again for the gradients, so two samples go both ways
             return super().forward(x.expand(2, *x.shape[1:]))[:1]
@@ -43,28 +44,31 @@ POOL: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 SLOPE = 0.01  # of the leaky rectifier; also the `a` of the He initialisation
 
 
-def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True) -> Convolution:
+def convolution(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True,
+                groups: int = 1) -> Convolution:
     """Convolution that keeps the size up to its stride: odd kernels, padded by half."""
-    return CONV[len(kernel)](c_in, c_out, tuple(kernel), tuple(stride), [k // 2 for k in kernel], bias=bias)
+    return CONV[len(kernel)](c_in, c_out, tuple(kernel), tuple(stride), [k // 2 for k in kernel], bias=bias, groups=groups)
 
 
-def normalized(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True
+def normalized(c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int], bias: bool = True, groups: int = 1
                ) -> tuple[Convolution, InstanceNorm]:
     """A convolution and its normalisation, which takes any bias away: so its gradient is 0 and is not computed."""
-    layer = convolution(c_in, c_out, kernel, stride, bias)
+    layer = convolution(c_in, c_out, kernel, stride, bias, groups)
     if layer.bias is not None:
         layer.bias.requires_grad_(False)
     return layer, InstanceNorm(c_out)
 
 
-def voxelwise(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
-    """A convolution of kernel 1; on a CPU as a matrix product, which reads channels last as they are.
-
-    The result is contiguous, as losses and the sliding window want it.
-    """
+def pointwise(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
+    """A convolution of kernel 1; on a CPU as a matrix product, which reads and writes channels last as they are."""
     if not _as_product(x):
         return layer(x)
-    return F.linear(x.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1).contiguous()
+    return F.linear(x.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1)
+
+
+def voxelwise(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
+    """The same for logits: a matrix product is made contiguous, as losses and the sliding window want it."""
+    return pointwise(layer, x).contiguous() if _as_product(x) else layer(x)
 
 
 def upsampled(layer: Transposed, x: torch.Tensor) -> torch.Tensor:
@@ -91,14 +95,16 @@ def _as_product(x: torch.Tensor) -> bool:
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, instance normalisation, leaky rectifier."""
+    """Convolution, instance normalisation, leaky rectifier; with several groups, one kernel per channel."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None):
+    def __init__(self, c_in: int, c_out: int, kernel: Sequence[int], stride: Sequence[int] | None = None, groups: int = 1):
         stride = stride or [1] * len(kernel)
-        super().__init__(*normalized(c_in, c_out, kernel, stride), nn.LeakyReLU(SLOPE, inplace=True))
+        super().__init__(*normalized(c_in, c_out, kernel, stride, groups=groups), nn.LeakyReLU(SLOPE, inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return cast(InstanceNorm, self[1]).rectified(self[0](x), SLOPE)
+        layer = cast(Convolution, self[0])
+        convolved = filtered(layer, x) if layer.groups > 1 else layer(x)
+        return cast(InstanceNorm, self[1]).rectified(convolved, SLOPE)
 
 
 class ResidualBlock(nn.Module):
@@ -126,8 +132,30 @@ class ResidualBlock(nn.Module):
         return self.activation(self.second(self.first(x)) + self.shortcut(x))
 
 
+class Gate(nn.Module):
+    """The attention gate of a skip (Oktay et al. 2018): (B, C, *space) of the skip and the coarser map of the decoder
+    below it -> the skip, each voxel times a factor between 0 and 2.
+
+    The factor is computed on the coarser grid, and is the same for all voxels of one that is coarse. Its last layer starts
+    at zero, so that a new gate changes nothing.
+    """
+
+    def __init__(self, c_skip: int, c_below: int, stride: Sequence[int]):
+        super().__init__()
+        n, inner = len(stride), max(1, c_skip // 2)
+        self.stride = tuple(float(s) for s in stride)
+        self.skip = CONV[n](c_skip, inner, tuple(stride), tuple(stride), bias=False)
+        self.below = convolution(c_below, inner, [1] * n, [1] * n)
+        self.score = convolution(inner, 1, [1] * n, [1] * n)
+
+    def forward(self, skip: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+        both = F.relu(self.skip(skip) + pointwise(self.below, below), inplace=True)
+        factor = 2 * torch.sigmoid(pointwise(self.score, both))
+        return skip * F.interpolate(factor, scale_factor=self.stride, mode="nearest")
+
+
 def initialize(module: nn.Module) -> None:
-    """He initialisation of every convolution; zero for the last normalisation of residual blocks."""
+    """He initialisation of every convolution; zero for the last normalisation of residual blocks and for gates' scores."""
     for part in module.modules():
         if isinstance(part, Convolution | Transposed):
             nn.init.kaiming_normal_(part.weight, a=SLOPE)
@@ -137,3 +165,5 @@ def initialize(module: nn.Module) -> None:
         if isinstance(part, ResidualBlock):
             for parameter in part.second[1].parameters():
                 nn.init.zeros_(parameter)
+        if isinstance(part, Gate):
+            nn.init.zeros_(part.score.weight)

@@ -1,5 +1,8 @@
-"""U-Nets with a plain or a residual encoder (Ronneberger et al. 2015; Isensee et al. 2021 and 2024)."""
+"""U-Nets of plain, residual, Ghost and MedNeXt blocks (Ronneberger et al. 2015; Isensee et al. 2021 and 2024; `ghost.py`,
+`mednext.py`), with plain or gated skips (Oktay et al. 2018).
+"""
 
+import functools
 from collections.abc import Callable
 from typing import cast
 
@@ -12,6 +15,7 @@ from autoseg.nn.networks.blocks import (
     TRANSPOSED,
     ConvBlock,
     Convolution,
+    Gate,
     ResidualBlock,
     Transposed,
     convolution,
@@ -19,8 +23,18 @@ from autoseg.nn.networks.blocks import (
     upsampled,
     voxelwise,
 )
+from autoseg.nn.networks.ghost import GhostBlock
+from autoseg.nn.networks.mednext import MedNeXtBlock
 from planners.architectures.unet import UNet as Architecture
 from planners.registry import NoOptions
+
+
+def _block(shape: Architecture, *, decoder: bool = False) -> Callable[..., nn.Module]:
+    """What makes a block of the encoder or the decoder; that of a residual U-Net is plain."""
+    blocks: dict[str, Callable[..., nn.Module]] = {
+        "plain": ConvBlock, "residual": ConvBlock if decoder else ResidualBlock, "ghost": GhostBlock,
+        "mednext": functools.partial(MedNeXtBlock, expansion=shape.expansion)}
+    return blocks[shape.block]
 
 
 class Decoder(nn.Module):
@@ -33,18 +47,22 @@ class Decoder(nn.Module):
         if len(features) < 2:
             raise UserError("a U-Net of a single stage decides nothing", expected="an architecture of two stages or more",
                             do="images of fewer than 8 voxels along every axis are too small to train on")
-        self.ups, self.stages, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.ups, self.stages, self.heads, self.gates = (nn.ModuleList() for _ in range(4))
+        block = _block(shape, decoder=True)
         for s in range(len(features) - 2, -1, -1):  # from the stage above the bottleneck to full resolution
             self.ups.append(TRANSPOSED[n](features[s + 1], features[s], strides[s + 1], strides[s + 1]))
-            blocks = [ConvBlock(features[s] * (2 if i == 0 else 1), features[s], kernels[s])
+            blocks = [block(features[s] * (2 if i == 0 else 1), features[s], kernels[s])
                       for i in range(shape.convs_decoder[len(features) - 2 - s])]
             self.stages.append(nn.Sequential(*blocks))
             self.heads.append(convolution(features[s], n_outputs, [1] * n, [1] * n))
+            if shape.skip == "gated":
+                self.gates.append(Gate(features[s], features[s + 1], strides[s + 1]))
 
     def forward(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
         x = features[-1]
         logits: list[torch.Tensor] = []
         for i, skip in enumerate(reversed(features[:-1])):
+            skip = self.gates[i](skip, x) if len(self.gates) > 0 else skip
             x = self.stages[i](torch.cat([upsampled(cast(Transposed, self.ups[i]), x), skip], dim=1))
             if every_stage or i == len(self.stages) - 1:
                 logits.append(voxelwise(cast(Convolution, self.heads[i]), x))
@@ -53,16 +71,19 @@ class Decoder(nn.Module):
 
 @NETWORKS.register("unet", costs_as_planned=True, architecture="unet")
 class UNet(nn.Module):
-    """Stages of blocks, the first of each stage strided; residual blocks follow a stem."""
+    """Stages of blocks, the first of each stage strided; residual and MedNeXt blocks follow a stem."""
 
     def __init__(self, options: NoOptions, context: NetworkContext):
         super().__init__()
         shape, c_in = context.shaped(Architecture), context.n_inputs
         self.stem: nn.Module = nn.Identity()
-        if shape.encoder == "residual":
+        if shape.block == "residual":
             self.stem = ConvBlock(c_in, shape.features[0], shape.kernel_sizes[0])
+        if shape.block == "mednext":
+            self.stem = convolution(c_in, shape.features[0], [1] * shape.dimensions, [1] * shape.dimensions)
+        if not isinstance(self.stem, nn.Identity):
             c_in = shape.features[0]
-        self.encoder = _stages(ResidualBlock if shape.encoder == "residual" else ConvBlock, shape, c_in)
+        self.encoder = _stages(_block(shape), shape, c_in)
         self.decoder = Decoder(shape, context.n_outputs)
         initialize(self)
 
