@@ -1,6 +1,7 @@
-"""Where patches lie: in random cases, a share of them on foreground, on small lesions as often as on large ones."""
+"""Where patches lie: in random cases, a share of them on foreground, on small lesions as often as on large ones; cases and
+classes that weigh more are drawn more often."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +41,8 @@ class PatchSampler:
         self._batch = configuration.batch
         self._share = configuration.schedule.foreground_share
         self._previous = tuple(labels.names[name] for name in labels.foreground) if configuration.previous else ()
+        self._case_weights = [case.weight for case in store.cases]
+        self._class_weights = configuration.class_weights
         self._generator = generator
 
     def get_state(self) -> Mapping[str, Any]:
@@ -61,16 +64,22 @@ class PatchSampler:
         return [sample >= n_random for sample in range(self._batch)]
 
     def _draw_location(self, foreground: bool) -> PatchLocation:
-        case = self._store.cases[self._generator.integers(len(self._store.cases))]
+        case = self._store.cases[self._drawn(self._case_weights)]
         classes = self._classes(case, foreground)
         first, last = _bounds(case.shape, self._patch, self._final)
         if not classes:
             return PatchLocation(case, tuple(self._generator.integers(first, last + 1).tolist()))
-        index = case.index[classes[self._generator.integers(len(classes))]]
+        index = case.index[classes[self._drawn([self._class_weights.get(name, 1.0) for name in classes])]]
         lesion = self._generator.integers(index.n_lesions)
         voxel = index.voxels[self._generator.integers(index.starts[lesion], index.starts[lesion + 1])]
         start = np.clip(voxel - np.array(self._patch) // 2, first, last)
         return PatchLocation(case, tuple(start.tolist()))
+
+    def _drawn(self, weights: Sequence[float]) -> int:
+        """A position, as often as its weight says. Equal weights take one draw, as they did before there were weights."""
+        if min(weights) == max(weights):
+            return int(self._generator.integers(len(weights)))
+        return int(self._generator.choice(len(weights), p=np.divide(weights, sum(weights))))
 
     def _classes(self, case: StoredCase, foreground: bool) -> list[str]:
         """Names to choose a voxel from; none: the patch lies anywhere.

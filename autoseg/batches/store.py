@@ -52,6 +52,7 @@ class StoredCase:
     index: dict[str, LesionIndex]  # of the classes that the case holds
     conditions: EncodedConditions | None = None
     annotated_K: tuple[bool, ...] | None = None
+    weight: float = 1.0  # how often it is drawn, in proportion to the others
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,16 +112,17 @@ class CaseStore:
 
 def store_cases(prepared: Iterable[PreparedCase], device: torch.device | str, limit_bytes: int,
                 dtype: torch.dtype = torch.float32, *, conditions: Mapping[str, EncodedConditions] | None = None,
-                annotated: Mapping[str, tuple[bool, ...]] | None = None) -> CaseStore:
+                annotated: Mapping[str, tuple[bool, ...]] | None = None, weights: Mapping[str, float] | None = None
+                ) -> CaseStore:
     """The opened cases, resident on `device` if all fit into `limit_bytes`, else streamed.
 
     `dtype` is that of resident images; half precision doubles what fits. Patches are float32 in any case. `conditions`
     has the encoded conditions of every case by its name. `annotated` says of the cases that are labelled in part which
-    foreground names were annotated, in declared order.
+    foreground names were annotated, in declared order. `weights` says how often cases are drawn, 1 where it does not.
     """
     device = torch.device(device)
-    opened = tuple(_stored(case, None if conditions is None else conditions[case.name], (annotated or {}).get(case.name))
-                   for case in prepared)
+    opened = tuple(_stored(case, None if conditions is None else conditions[case.name], (annotated or {}).get(case.name),
+                           (weights or {}).get(case.name, 1.0)) for case in prepared)
     if not opened:
         raise UserError("there is no case to train on", do="check the split")
     needed = sum(_bytes(case, dtype) for case in opened)
@@ -131,15 +133,15 @@ def store_cases(prepared: Iterable[PreparedCase], device: torch.device | str, li
     return CaseStore(cases, device, resident)
 
 
-def _stored(case: PreparedCase, conditions: EncodedConditions | None, annotated_K: tuple[bool, ...] | None
-            ) -> StoredCase:
+def _stored(case: PreparedCase, conditions: EncodedConditions | None, annotated_K: tuple[bool, ...] | None,
+            weight: float) -> StoredCase:
     if case.label_DHW is None:
         raise UserError("the prepared case has no label", where=case.name, do="leave it out of the training cases")
     index = {name: _lesion_index(voxels, case.lesions.get(name)) for name, voxels in case.foreground.items()
              if len(voxels)}
     partial = annotated_K is not None and not all(annotated_K)
     return StoredCase(case.name, case.image_CDHW, case.label_DHW, case.previous_DHW, case.absent_CDHW,
-                      np.asarray(case.present_C, bool), index, conditions, annotated_K if partial else None)
+                      np.asarray(case.present_C, bool), index, conditions, annotated_K if partial else None, weight)
 
 
 def _lesion_index(voxels: np.ndarray, lesion: np.ndarray | None) -> LesionIndex:

@@ -9,7 +9,15 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.clinical.conditions import ConditionsOf, read_conditions
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
-from autoseg.datasets.declared_columns import Groups, KnownGroups, annotated_names, group_of, known_groups, table_warnings
+from autoseg.datasets.declared_columns import (
+    Groups,
+    KnownGroups,
+    annotated_names,
+    case_weights,
+    group_of,
+    known_groups,
+    table_warnings,
+)
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
 from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_cases, scan_training_cases
@@ -97,6 +105,10 @@ class Dataset:
     def annotated(self, names: Sequence[str] | None = None) -> Mapping[str, tuple[str, ...]] | None:
         """The labels annotated in each case, as `annotated_names`; of the training cases unless `names` are given."""
         return annotated_names(self.folder, self.manifest, self.names if names is None else names, self._read_table)
+
+    def weights(self, names: Sequence[str] | None = None) -> Mapping[str, float] | None:
+        """How often each case is drawn, as `case_weights`; of the training cases unless `names` are given."""
+        return case_weights(self.folder, self.manifest, self.names if names is None else names, self._read_table)
 
     def table_warnings(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """What is odd about the table of groups and annotations, as `table_warnings`; of the training cases as above."""

@@ -1,4 +1,4 @@
-"""Columns of the table that say of a case what no model may see: its patient, its site, and which labels were annotated.
+"""Columns of the table that say of a case what no model may see: its patient, its site, its weight, which labels were annotated.
 
 `read` gives the table of a path: `read_table`, or what was read of it before.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError, hint, listed, raise_faults
-from autoseg.clinical.cells import category_text, clean, is_formula_error, is_missing
+from autoseg.clinical.cells import category_text, clean, is_formula_error, is_missing, read_numbers
 from autoseg.clinical.matching import MatchedRows, match_rows, no_column
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.manifest import Manifest
@@ -119,6 +119,30 @@ def annotated_names(folder: Path, manifest: Manifest, cases: Sequence[str], read
         raise UserError(f"'labels_present' names a case that is not there{hint(strange[0], cases)}",
                         where=folder / DATASET_JSON, found=listed(strange), do="correct the name or remove the entry")
     return {name: manifest.labels_present.get(name, everything) for name in cases}
+
+
+def case_weights(folder: Path, manifest: Manifest, cases: Sequence[str], read: TableReader = read_table
+                 ) -> Mapping[str, float] | None:
+    """How often each training case is drawn, in proportion to the others; 0: never. None: no column says it.
+
+    Raises UserError or ManyFaults, which name the cases without a row and those whose weight is not a number from 0.
+    """
+    column = manifest.case_weight_column
+    if not column:
+        return None
+    table = read(folder / manifest.conditions.table)
+    matched = match_rows(cases, table, manifest.conditions)
+    cells = _own_columns(table, matched, cases, [column], "case_weight")[column]
+    if matched.cases_left:
+        raise _no_row(matched, cases, "case_weight")
+    filled = {name: text for name, text in cells.items() if text}
+    numbers = zip(filled, read_numbers(list(filled.values()), table.decimal_comma), strict=True)
+    weights = {name: number for name, number in numbers if number is not None and number >= 0}
+    raise_faults(folder, [str(UserError(f"the column {column!r} does not say how much the case weighs",
+                                        where=f"{table.path}, case {name}", found=cells[name] or "nothing",
+                                        expected="a number: 0 (never drawn in training), 1, 2.5, ..."))
+                          for name in cells if name not in weights])
+    return weights
 
 
 def _annotated_in_table(folder: Path, manifest: Manifest, cases: Sequence[str], read: TableReader

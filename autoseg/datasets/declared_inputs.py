@@ -156,6 +156,17 @@ def read_labels_present(document: Document, labels: LabelSpec | None) -> tuple[d
     return {case: _annotated(document, case, names, labels) for case, names in given.items()}, ""
 
 
+def read_case_weight(document: Document) -> str:
+    """The column of the table that says how often each case is drawn in training; empty: none."""
+    if "case_weight" not in document:
+        return ""
+    declared: _FromColumn | None = document.typed("case_weight", TypeAdapter(_FromColumn), None)
+    if declared is not None and not _has_table(document):
+        document.fault(("case_weight", "column"), "'case_weight' names a column, but there is no table",
+                       do="name the file under conditions: table")
+    return declared.column if declared else ""
+
+
 def _annotated(document: Document, case: str, names: Any, labels: LabelSpec | None) -> tuple[str, ...]:
     place = ("labels_present", case)
     if not isinstance(names, list) or not names:

@@ -11,7 +11,13 @@ from pydantic import Field, TypeAdapter
 
 from autoseg.base.errors import UserError, hint, raise_faults
 from autoseg.datasets.declarations import Document, read_channels, read_labels, shown
-from autoseg.datasets.declared_inputs import Groups, read_condition_table, read_groups, read_labels_present
+from autoseg.datasets.declared_inputs import (
+    Groups,
+    read_case_weight,
+    read_condition_table,
+    read_groups,
+    read_labels_present,
+)
 from autoseg.datasets.declared_regions import read_region_faults
 from autoseg.datasets.jsontext import parse
 from autoseg.formats import READERS
@@ -27,7 +33,7 @@ SCHEMA_VERSION = 1
 
 _MEANINGFUL = {"channel_names", "labels", "regions_class_order", "file_ending", "numTraining", "dataset", "name",
                "description", "optional_channels", "reference_channel", "registration", "conditions", "groups",
-               "paired_labels", "labels_present"}
+               "paired_labels", "labels_present", "case_weight"}
 # Written by nnU-Net, its converters and the Decathlon; they change nothing here. The reader follows from the ending.
 _INFORMATIVE = {"reference", "licence", "license", "release", "citation", "dataset_name", "dataset_description",
                 "converted_by", "tensorImageSize", "overwrite_image_reader_writer", "numTest", "training", "test",
@@ -57,6 +63,7 @@ class Manifest(Frozen):
     groups: Groups = Groups()
     labels_present: dict[str, tuple[str, ...]] | None = None  # foreground names annotated, of cases that lack some
     labels_present_column: str = ""  # of the table; `declared_columns.annotated_names` reads it. Neither: all are annotated
+    case_weight_column: str = ""  # of the table; `declared_columns.case_weights` reads it. None: all weigh the same
     cases: tuple[ListedCase, ...] | None = None  # None: the files of imagesTr and labelsTr
 
 
@@ -97,12 +104,13 @@ def parse_manifest(text: str, path: Path) -> ParsedManifest:
     name, description = document.text("name"), document.text("description")
     ending, n_training = _file_ending(document), _n_training(document)
     conditions, outcomes = read_condition_table(document)
-    groups, cases = read_groups(document), _listed_cases(document)
+    groups, weight, cases = read_groups(document), read_case_weight(document), _listed_cases(document)
     raise_faults(path, document.faults)
     assert labels is not None  # a fault otherwise
     return ParsedManifest(Manifest(
         name=name, description=description, channels=channels, labels=labels, file_ending=ending, n_training=n_training,
-        conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column, cases=cases), outcomes,
+        conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column,
+        case_weight_column=weight, cases=cases), outcomes,
         read_region_faults(document, labels))
 
 

@@ -43,7 +43,7 @@ def is_unlabelled(dataset: Dataset) -> bool:
 def without_labels(dataset: Dataset) -> Dataset:
     """A dataset of images alone, as one that can be measured and planned: its label is what is not empty."""
     manifest = dataset.manifest.model_copy(update={"labels": BODY, "groups": Groups(), "labels_present": None,
-                                                   "labels_present_column": ""})
+                                                   "labels_present_column": "", "case_weight_column": ""})
     return replace(dataset, manifest=manifest, images_alone=True)
 
 

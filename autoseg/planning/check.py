@@ -1,6 +1,6 @@
 """Whether a configuration of a plan fits together, and whether its parts are known: a person may have edited it."""
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, hint
 from autoseg.base.parts import check_part
 from autoseg.batches.augment import AUGMENTATIONS, build_appearance
 from autoseg.nn.conditioning import CONDITIONERS
@@ -49,10 +49,20 @@ def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
         faults.append(f"{len(chosen.normalizers)} normalizers for {len(planned.channels)} channels")
     if len(chosen.prior) not in (0, len(planned.labels.foreground)):
         faults.append(f"{len(chosen.prior)} values of prior for {len(planned.labels.foreground)} foreground names")
+    faults += _weight_faults(planned, chosen)
     if any(axis not in range(n) for axis in chosen.mirror_axes):
         faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
     if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:
         faults.append("the schedule has neither iterations nor budget_seconds")
     faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
                if other and other not in planned.configurations]
+    return faults
+
+
+def _weight_faults(planned: Plan, chosen: Configuration) -> list[str]:
+    known = planned.labels.foreground
+    faults = [f"class_weights names {name!r}, which is no label{hint(name, known)}; known: {', '.join(known)}"
+              for name in chosen.class_weights if name not in known]
+    if chosen.class_weights and chosen.loss.name in LOSSES.names() and not LOSSES.traits(chosen.loss.name).weighs_classes:
+        faults.append(f"the loss {chosen.loss.name!r} reads no class_weights")
     return faults

@@ -19,7 +19,8 @@ from planners.schema.plan import Configuration, Plan, differing_fields
 KEY = "trained_with"  # in the facts of weights, and in the state of a training
 # What is digested of a case, in words. The image's and the label's are known of cases that this version prepared.
 KINDS = {"image": "images", "label": "labels", "raw": "images or labels", "previous": "predictions of the earlier stage",
-          "conditions": "conditions (table, vectors, tokens)", "annotated": "the column of annotated labels"}
+          "conditions": "conditions (table, vectors, tokens)", "annotated": "the column of annotated labels", "weight": "weights in the table"}
+WEIGHT = "weight"  # among what is known of a case; where it is not there, it is 1
 _SHOWN = 5
 
 
@@ -57,11 +58,13 @@ class TrainedWith(Frozen):
                  (moved, "the folds were changed: {} moved between training and validation")) if names]
 
     def changes_of_cases(self, cases: Mapping[str, Mapping[str, str]]) -> list[str]:
-        """What differs of the cases that both know."""
+        """What differs of the cases that both know. A case that says no weight has that of all cases without a column."""
         differing: dict[str, set[str]] = {kind: set() for kind in KINDS}
         for name in self.cases.keys() & cases.keys():
             mine, theirs = self.cases[name], cases[name]
-            comparable = mine.keys() & theirs.keys()
+            comparable = (mine.keys() & theirs.keys()) - {WEIGHT}
+            if mine.get(WEIGHT) != theirs.get(WEIGHT):
+                differing[WEIGHT].add(name)
             if {"image", "label"} <= comparable:
                 comparable -= {"raw"}
             for kind in comparable & KINDS.keys():

@@ -65,16 +65,19 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     if settings.previous:
         cases = add_previous(workspace, planned, configuration, cases, wanted)
         origins = {name: origin_of(cases, name) for name in wanted}
+    weights = _weights(raw, split)
     conditions: Mapping[str, CaseConditions] = {}
     encoder = None
     if CONDITIONERS.traits(settings.conditioning.name).reads_conditions:
         conditions = _conditions(raw, planned, wanted)
         encoder = ((None if restart else read_encoder(folder))
-                   or fit_encoder(planned.conditions, [conditions[name] for name in split.train]))
+                   or fit_encoder(planned.conditions, [conditions[name] for name in split.train
+                                                       if weights.get(name, 1.0) > 0]))
     annotated = raw.annotated() or {}
     job = FoldJob(plan=planned, name=configuration, fold=fold, folder=folder, cases=cases, training=split.train,
                   validation=split.validation, seed=seed, conditions=conditions, encoder=encoder,
-                  annotated=annotated, made_from=digests_of(origins, conditions, annotated), splits=splits)
+                  annotated=annotated, weights=weights,
+                  made_from=digests_of(origins, conditions, annotated, weights), splits=splits)
     return job, {case.name: case.label for case in raw.cases if case.label is not None}
 
 
@@ -118,7 +121,7 @@ def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold
     refuse_changes(planned, configuration, fold, [*started.changes_of_folds(split.train, split.validation),
                                                   *declared_changes(planned, raw),
                                                   *raw_changes(raw, origins, transforms_folder(workspace, raw))],
-                   started.changes_of_cases(digests_of(origins, {}, {})))
+                   started.changes_of_cases(digests_of(origins, {}, {}, raw.weights() or {})))
 
 
 def transforms_folder(workspace: Workspace, raw: Dataset) -> Path | None:
@@ -158,6 +161,15 @@ def check_training(job: FoldJob) -> dict[str, Any]:
                         found=f"trained on {', '.join(seen[:5])}, which it should validate",
                         do="restore the folds, or train it again with --restart")
     return facts
+
+
+def _weights(raw: Dataset, split: Split) -> Mapping[str, float]:
+    """How often cases are drawn, of those that the table gives a weight. A UserError where no training case is drawn."""
+    weights = raw.weights() or {}
+    if not any(weights.get(name, 1.0) > 0 for name in split.train):
+        raise UserError("every training case of this fold has the weight 0", where=raw.folder,
+                        do=f"give some of them a weight above 0 in the column {raw.manifest.case_weight_column!r}")
+    return weights
 
 
 def _conditions(raw: Dataset, planned: Plan, names: Sequence[str]) -> Mapping[str, CaseConditions]:

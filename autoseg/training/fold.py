@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +84,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises TrainingFailed
     where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
-    store = _store(job, job.training, runtime, _resident_bytes(runtime))
+    store = _store(job, job.drawn, runtime, _resident_bytes(runtime), job.weights)
     stream = task.batches(store, job.configuration, job.seed, runtime.device, job.layout)
     patches = _validation_patches(job, task, runtime)
     state = new_state(task, job.configuration, runtime, job.seed, job.layout)
@@ -291,14 +291,15 @@ def _validation_patches(job: FoldJob, task: Task, runtime: Runtime) -> BatchStre
     if not job.validation:
         return None
     plain = job.configuration.model_copy(
-        update={"augmentation": UNAUGMENTED, "appearance": (), "input_dropout": InputDropout()})
+        update={"augmentation": UNAUGMENTED, "appearance": (), "input_dropout": InputDropout(), "class_weights": {}})
     store = _store(job, job.validation, runtime, _resident_bytes(runtime) // 2)
     return task.batches(store, plain, job.seed + 2, runtime.device, job.layout)
 
 
-def _store(job: FoldJob, names: Sequence[str], runtime: Runtime, limit_bytes: int) -> CaseStore:
+def _store(job: FoldJob, names: Sequence[str], runtime: Runtime, limit_bytes: int, weights: Mapping[str, float] | None = None
+           ) -> CaseStore:
     return store_cases(open_cases(job.cases, names), runtime.device, limit_bytes, conditions=job.encoded(names),
-                       annotated=job.annotated_heads())
+                       annotated=job.annotated_heads(), weights=weights)
 
 
 def _opened(job: FoldJob) -> list[PreparedCase]:

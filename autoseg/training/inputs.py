@@ -13,7 +13,7 @@ from autoseg.clinical.conditions import CaseConditions
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import case_digest, changed_kinds, map_files, transforms_of
 from autoseg.formats.files import combined_digest
-from autoseg.prediction.trained_with import KINDS, TrainedWith, counted
+from autoseg.prediction.trained_with import KINDS, WEIGHT, TrainedWith, counted
 from autoseg.preprocessing.store import Origin
 from autoseg.training.job import FoldJob
 from autoseg.training.repair import read_started_with
@@ -54,8 +54,10 @@ def started_splits(model: ModelFolder) -> tuple[Split, ...]:
 
 
 def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseConditions],
-               annotated: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
-    """For every case digests of what it was made from, by the kinds of `prediction.trained_with`."""
+               annotated: Mapping[str, tuple[str, ...]], weights: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    """For every case digests of what it was made from, by the kinds of `prediction.trained_with`; a weight other than 1 is
+    written as it is.
+    """
     digests: dict[str, dict[str, str]] = {}
     for name, origin in origins.items():
         known: dict[str, str] = {kind: digest for kind, digest in origin.provenance.items() if kind in ("raw", "previous")}
@@ -64,6 +66,7 @@ def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseCondi
             known |= {kind: combined_digest(parts)} if parts else {}
         known |= {"conditions": _conditions_digest(conditions[name])} if name in conditions else {}
         known |= {"annotated": combined_digest(annotated[name])} if name in annotated else {}
+        known |= {WEIGHT: repr(weights[name])} if weights.get(name, 1.0) != 1 else {}
         digests[name] = known
     return digests
 

@@ -46,6 +46,7 @@ class FoldJob:
     conditions: Mapping[str, CaseConditions] = field(default_factory=dict)
     encoder: ConditionEncoder | None = None
     annotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)  # how often cases are drawn; of others it is 1
     made_from: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     splits: tuple[Split, ...] = ()
 
@@ -64,6 +65,11 @@ class FoldJob:
     def planned_seconds(self) -> float | None:
         """The time budget of the plan; None where the iterations are given."""
         return self.configuration.schedule.budget_seconds
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The training cases that patches are drawn from: all but those of weight 0."""
+        return tuple(name for name in self.training if self.weights.get(name, 1.0) > 0)
 
     @property
     def title(self) -> str:

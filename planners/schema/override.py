@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from planners.schema.base import complaints_of
 from planners.schema.plan import FORMER_ARCHITECTURE_FIELDS, FORMER_FIELDS, Configuration
 
+_FREE = ("options", "class_weights")  # a part's own keys, and names of labels: others check them
+
 
 def override(configuration: Configuration, assignments: list[str]) -> Configuration:
     """The configuration with each `path.to.key=value` applied; values are JSON, or else text.
@@ -40,7 +42,7 @@ def _present_names(keys: list[str]) -> list[str]:
 
 def _assign(data: dict[str, Any], keys: list[str], value: Any, assignment: str) -> None:
     for depth, key in enumerate(keys):
-        free = depth > 0 and keys[depth - 1] == "options"  # a part's own keys; the part checks them
+        free = depth > 0 and keys[depth - 1] in _FREE
         if not isinstance(data, dict) or (key not in data and not free):
             known = sorted(data) if isinstance(data, dict) else []
             close = difflib.get_close_matches(key, known, n=1)

@@ -6,6 +6,7 @@ A 2D configuration has two axes, the last two of the transposed order.
 """
 
 import json
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -63,6 +64,7 @@ ResolvedSchedule = ScheduleOf[int]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class InputDropout(Frozen):
@@ -106,6 +108,7 @@ class Configuration(Frozen):
     augmentation: Part
     appearance: tuple[Part, ...] = ()  # augmentations of intensity alone that follow `augmentation`, such as gin
     loss: Part = Part(name="dice_ce")
+    class_weights: dict[str, Weight] = Field(default_factory=dict)  # of foreground names, in the loss and in sampling
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network starts with; empty: all equal
     schedule: Schedule
     step_seconds: float | None = Field(default=None, gt=0)  # of training, as planned on the machine; None: not planned
@@ -119,6 +122,11 @@ class Configuration(Frozen):
     @property
     def dimensions(self) -> int:
         return len(self.patch)
+
+    def weights_of(self, names: Sequence[str]) -> tuple[float, ...]:
+        """The weight of each of these names, 1 where none is given; empty where all of them are 1."""
+        weights = tuple(self.class_weights.get(name, 1.0) for name in names)
+        return () if set(weights) <= {1.0} else weights
 
     def trains_like(self, other: "Configuration | None") -> bool:
         """Whether both are the same training: what is foreseen of it is measured again whenever a plan is made."""

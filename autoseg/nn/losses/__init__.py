@@ -17,17 +17,22 @@ from planners.schema.base import Frozen
 @dataclass(frozen=True)
 class LossContext:
     """What a loss is made for: `regions`, which may overlap, or labels that exclude each other; and whether the Dice of a
-    class is that of the whole batch (`batch_dice`) or the mean of the samples'.
+    class is that of the whole batch (`batch_dice`) or the mean of the samples'. `class_weights` is the weight of each
+    foreground name; empty: all are 1.
     """
 
     regions: bool
     batch_dice: bool
+    class_weights: tuple[float, ...] = ()
 
 
 class LossTraits(Frozen):
-    """`sums_over_processes`: where several processes share a batch, each computes the loss of the whole of it."""
+    """`sums_over_processes`: where several processes share a batch, each computes the loss of the whole of it.
+    `weighs_classes`: it reads the weights of classes.
+    """
 
     sums_over_processes: bool = False
+    weighs_classes: bool = False
 
 
 Loss = Callable[[torch.Tensor, Targets], torch.Tensor]

@@ -26,5 +26,6 @@ class DeepSupervision:
 
 def build_loss(labels: LabelSpec, configuration: Configuration, device: torch.device | str) -> DeepSupervision:
     """The loss that a configuration names, under deep supervision."""
-    loss = LOSSES.make(configuration.loss, LossContext(labels.has_regions, configuration.batch_dice))
+    loss = LOSSES.make(configuration.loss, LossContext(labels.has_regions, configuration.batch_dice,
+                                                       configuration.weights_of(labels.foreground)))
     return DeepSupervision(loss, TargetEncoder(labels, device))

@@ -8,6 +8,8 @@ from autoseg.nn.losses import LOSSES, LossContext
 from autoseg.nn.losses.targets import Targets
 from planners.schema.base import Frozen
 
+_LEAST = 1e-8  # of what is divided by: nothing that counts gives 0
+
 
 class DiceCrossEntropyOptions(Frozen):
     """`dice_weight` and `ce_weight` scale the two terms; `smooth` keeps the Dice of an empty class defined."""
@@ -17,7 +19,7 @@ class DiceCrossEntropyOptions(Frozen):
     smooth: float = 1e-5
 
 
-@LOSSES.register("dice_ce", DiceCrossEntropyOptions, sums_over_processes=True)
+@LOSSES.register("dice_ce", DiceCrossEntropyOptions, sums_over_processes=True, weighs_classes=True)
 class DiceCrossEntropy:
     """1 - soft Dice of the foreground heads + cross-entropy over all heads (binary for regions).
 
@@ -26,11 +28,15 @@ class DiceCrossEntropy:
     the Dice of what was not annotated in it. The cross-entropy leaves such regions out; such plain labels it takes for
     one class with background, whose probability is their sum (the marginal loss of Shi et al. 2021).
 
+    The Dice term is the mean of the classes by their weights. In the mean of the cross-entropy a voxel counts by the weight
+    of its class; background, and what is not annotated, counts once. Of regions a voxel within one counts so in its head.
+
     Where several processes share a batch, each computes the loss of the whole of it.
     """
 
     def __init__(self, options: DiceCrossEntropyOptions, context: LossContext):
         self.options, self.regions, self.batch_dice = options, context.regions, context.batch_dice
+        self.weights_K = torch.tensor(context.class_weights)  # of foreground; empty: all are 1
 
     def __call__(self, logits_BKDHW: torch.Tensor, targets: Targets) -> torch.Tensor:
         logits = logits_BKDHW.float()
@@ -47,14 +53,30 @@ class DiceCrossEntropy:
             probability = log_probability.exp()
             entropy = -_log_likelihood(log_probability, targets.truth_BKDHW, annotated)
             first = 1  # background is scored by the cross-entropy alone
+        self.weights_K = self.weights_K.to(logits.device)
         dice = self._dice(probability[:, first:], targets.truth_BKDHW[:, first:], counted, targets.annotated_BK)
-        if scored is None:
-            mean_entropy = average(entropy.mean())
-        else:
-            counting = torch.where(scored, entropy, 0.0)
-            mean_entropy = total(counting.sum()) / total(scored.expand_as(counting).sum()).clamp(min=1)
+        mean_entropy = self._mean_entropy(entropy, scored, targets.truth_BKDHW[:, first:], annotated)
         loss = self.options.dice_weight * (1 - dice) + self.options.ce_weight * mean_entropy
         return loss if scored is None else torch.where(_anywhere(scored.any()), loss, logits.sum() * 0)
+
+    def _mean_entropy(self, entropy: torch.Tensor, scored: torch.Tensor | None, truth: torch.Tensor,
+                      annotated: torch.Tensor | None) -> torch.Tensor:
+        """The mean over the elements that are scored, by the weights of their classes; `truth` is of the foreground."""
+        if scored is not None:
+            entropy = torch.where(scored, entropy, 0.0)
+        if len(self.weights_K):
+            weights = self._weights(truth if annotated is None else truth & annotated)
+            weights = weights if scored is None else torch.where(scored, weights, 0.0)
+            return total((weights * entropy).sum()) / total(weights.sum()).clamp(min=_LEAST)
+        if scored is None:
+            return average(entropy.mean())
+        return total(entropy.sum()) / total(scored.expand_as(entropy).sum()).clamp(min=1)
+
+    def _weights(self, truth: torch.Tensor) -> torch.Tensor:
+        """How much each element of the cross-entropy counts: of regions (B, K, *space), else (B, 1, *space)."""
+        of_class = self.weights_K[(..., *[None] * (truth.ndim - 2))]
+        weights = torch.where(truth, of_class, 1.0)
+        return weights if self.regions else weights.prod(1, keepdim=True)
 
     def _dice(self, probability: torch.Tensor, truth: torch.Tensor, counted: torch.Tensor | None,
               annotated_BK: torch.Tensor | None) -> torch.Tensor:
@@ -73,10 +95,11 @@ class DiceCrossEntropy:
         smooth = self.options.smooth
         dice = (2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)
         summed, averaged = (_same, _same) if self.batch_dice else (total, average)
+        weights = self.weights_K if len(self.weights_K) else dice.new_ones(dice.shape[-1])
         if annotated_BK is None:
-            return averaged(dice.mean())
-        missed = torch.where(annotated_BK, 1 - dice, 0.0).sum()
-        return 1 - summed(missed) / summed(annotated_BK.sum()).clamp(min=1)
+            return averaged((dice @ weights).mean() / weights.sum()) if len(self.weights_K) else averaged(dice.mean())
+        missed = torch.where(annotated_BK, weights * (1 - dice), 0.0).sum()
+        return 1 - summed(missed) / summed((annotated_BK * weights).sum()).clamp(min=_LEAST)
 
 
 def _same(value: torch.Tensor) -> torch.Tensor:
