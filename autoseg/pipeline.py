@@ -203,8 +203,9 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
           restart: bool = False, as_started: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
+          extend_seconds: float | None = None,
           deterministic: bool = False, home: str | Path | None = None, device: str = "auto") -> "FoldResult":
-    """Train a fold, resume it, or read the result of a finished one.
+    """Train a fold, resume it, or read the result of a finished one. With `extend_seconds` a finished one goes on.
 
     It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. Raises UserError
     where the dataset is no longer what the training was started with, or its cases were prepared from: `as_started` goes
@@ -230,7 +231,7 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     if is_first():
         _tidy(workspace, name)
     result = run_fold(workspace, planned, configuration, fold, runtime, seed=seed, restart=restart, as_started=as_started,
-                      save_probabilities=save_probabilities, on_epoch=LiveCurves())
+                      save_probabilities=save_probabilities, extend_seconds=extend_seconds, on_epoch=LiveCurves())
     folder = workspace.fold(name, planned.planner, configuration, fold)
     if is_first() and result.scores is not None and not folder.sheet.is_file():
         try:
@@ -243,6 +244,19 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     if is_first() and result.scores is not None:
         _postprocess_alone(workspace, planned, folder, result.scores)
     return result
+
+
+@called
+def ask_to_finish(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
+                  home: str | Path | None = None) -> bool:
+    """Ask a training, or an extension, to end with what it has. True: another process works on it now, and ends after its
+    current iteration. Otherwise `train` ends it. Raises UserError where no iteration is saved.
+    """
+    from autoseg.training.bend import ask_to_finish as ask
+
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    return ask(workspace.fold(name, planner, configuration, fold), f"{name} {configuration} fold {fold}")
 
 
 def _postprocess_alone(workspace: Workspace, planned: Plan, folder: FoldFolder, scores: Summary) -> None:

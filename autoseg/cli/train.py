@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
                               "field: of another scanner), or both")
     command.add_argument("--allow-gin-on-ct", action="store_true",
                          help="with gin: also on channels in Hounsfield units, which then mean nothing to the model")
+    command.add_argument("--class_weights", nargs="+", default=[], metavar="LABEL=WEIGHT",
+                         help="labels that count more, or less, in the loss and in what patches are sampled for: tumour=3")
     command.add_argument("--plan", metavar="FILE", help="use this plan file, not the planner's; --set changes it")
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
     common.add_deterministic(command)
@@ -45,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--as_started", action="store_true",
                          help="although the dataset was changed: go on with the folds that the model was started with, and "
                               "with the cases as they were prepared")
+    bend = command.add_mutually_exclusive_group()
+    bend.add_argument("--finish", action="store_true",
+                      help="end a stopped fold with what it has, and validate it; a running one ends after its iteration")
+    bend.add_argument("--extend", type=common.seconds, metavar="TIME",
+                      help="go on with a finished fold for this time, with validation, from its weights: 30m")
     command.add_argument("--save_probabilities", action="store_true",
                          help="also write the probabilities of the validation cases, compressed; of a finished fold, those "
                               "that are missing. Ensembles and quality control need them")
@@ -65,16 +73,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace, device: str) -> int:
-    from autoseg.base.ranks import is_first, ranks
+    from autoseg.base.ranks import agreed, is_first, ranks
     from autoseg.orchestrate.folds import choose_folds
     from autoseg.workspace.names import Workspace
 
     workspace = Workspace.open(options.home)
     _complete(options, workspace)
-    options.changes += _appearance(options)
+    options.changes += [*_appearance(options), *_class_weights(options)]
     folds = choose_folds(workspace, workspace.dataset(options.dataset), options.folds)
+    _check_bend(options, folds)
     if ranks().n == 1 and (len(folds) > 1 or options.cluster or options.devices):
         return _train_folds(options, device, folds, workspace)
+    if options.finish and agreed(is_first() and _is_finished_elsewhere(options, folds[0])):
+        print(f"fold {folds[0]} is being trained by another process, which was asked to finish it")
+        return 0
     result = _train_fold(options, device, folds[0], workspace)
     if is_first():
         _show(result)
@@ -110,8 +122,8 @@ def _train_fold(options: argparse.Namespace, device: str, fold: int | str, works
 
     return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner,
                           planned=agreed(_resolved(options, device, workspace)), seed=options.seed, restart=options.restart,
-                          as_started=options.as_started, save_probabilities=options.save_probabilities, home=options.home,
-                          device=device)
+                          as_started=options.as_started, save_probabilities=options.save_probabilities,
+                          extend_seconds=options.extend, home=options.home, device=device)
 
 
 def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | str]", workspace: "Workspace") -> int:
@@ -143,6 +155,44 @@ def _appearance(options: argparse.Namespace) -> list[str]:
     parts = [{"name": name, "options": {"allow_on_ct": True} if name == "gin" and options.allow_gin_on_ct else {}}
              for name in options.appearance]
     return [f"appearance={json.dumps(parts)}"] if parts else []
+
+
+def _class_weights(options: argparse.Namespace) -> list[str]:
+    """What `--class_weights` changes in the plan, as `--set` writes it."""
+    from autoseg.base.errors import UserError
+
+    weights = {}
+    for text in options.class_weights:
+        name, sign, value = text.rpartition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            sign = ""
+        if not sign or not name:
+            raise UserError("a weight of --class_weights is not of the form LABEL=WEIGHT", found=text, expected="tumour=3")
+        if not 0 < weights[name] < math.inf:
+            raise UserError("a weight of --class_weights is not a number above 0", found=text, expected="tumour=3",
+                            do="leave a label out to give it the weight 1")
+    return [f"class_weights={json.dumps(weights)}"] if weights else []
+
+
+def _check_bend(options: argparse.Namespace, folds: "list[int | str]") -> None:
+    """A UserError where `--finish` or `--extend` does not say of which one training."""
+    from autoseg.base.errors import UserError
+
+    if not options.finish and options.extend is None:
+        return
+    flag = "--finish" if options.finish else "--extend"
+    if options.restart:
+        raise UserError(f"--restart begins anew, and {flag} goes on with what is there", do="give one of them")
+    if len(folds) > 1 or options.cluster or options.devices:
+        raise UserError(f"{flag} is for one fold at a time", found=", ".join(map(str, folds)), do="name one fold")
+
+
+def _is_finished_elsewhere(options: argparse.Namespace, fold: int | str) -> bool:
+    from autoseg import pipeline
+
+    return pipeline.ask_to_finish(options.dataset, options.configuration, fold, planner=options.planner, home=options.home)
 
 
 def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") -> "Plan":

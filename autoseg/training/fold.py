@@ -24,6 +24,7 @@ from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.prediction.trained_with import KEY, trained_with
 from autoseg.preprocessing.store import open_cases, open_prepared
+from autoseg.training.bend import Finisher, begin_from
 from autoseg.training.inputs import check_goes_on
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.repair import ENCODER
@@ -60,6 +61,12 @@ class _Training:
     clock: Clock
     on_epoch: Callable[[], object]
     pause: Pause | None
+    finisher: Finisher
+
+    @property
+    def ends_now(self) -> bool:
+        """Whether somebody asked the training to end, and it is not paused to go on."""
+        return self.pause is None and self.finisher.is_asked
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,9 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
     store = _store(job, job.drawn, runtime, _resident_bytes(runtime), job.weights)
-    stream = task.batches(store, job.configuration, job.seed, runtime.device, job.layout)
+    stream = task.batches(store, job.configuration, job.sampling_seed, runtime.device, job.layout)
     patches = _validation_patches(job, task, runtime)
-    state = new_state(task, job.configuration, runtime, job.seed, job.layout)
+    state = _new_state(job, task, runtime)
     saved = load_state(job.folder.state)
     if saved is not None:
         _check_goes_on(job, saved)
@@ -101,11 +108,14 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
                                    agreed(clock() - started))
         logger.info("%s resumes at iteration %d", job.title, state.iteration)
     else:
-        state.schedule = resolve(job.configuration.schedule, throughput, agreed(clock() - started))
+        state.schedule = resolve(job.schedule, throughput, agreed(clock() - started))
         _warn_if_too_short(job, state)
         if is_first():
             _save(job, state, stream, patches)
-    if pause is not None:
+    finisher = Finisher(job.folder, state.schedule)
+    if pause is None:
+        state.schedule = finisher.shortened(state.schedule, state.iteration)
+    else:
         state.schedule = before_decay(state.schedule, state.iteration)
     if is_first():
         write_records(job.folder.metrics,
@@ -115,7 +125,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
             on_epoch()
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
-    training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause)
+    training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause, finisher)
     _iterate_until_stopped(training, state, throughput, _Epoch() if saved is None else _Epoch.begun(saved, runtime))
     state.seconds = clock() - started
     if is_first():
@@ -138,6 +148,15 @@ def _iterate_until_stopped(training: _Training, state: TrainState, throughput: T
         training.stream.close()
         if training.patches is not None:
             training.patches.close()
+
+
+def _new_state(job: FoldJob, task: Task, runtime: Runtime) -> TrainState:
+    """An untrained state; that of an extension begins with the finished weights."""
+    configuration = job.configuration.model_copy(update={"schedule": job.schedule})
+    state = new_state(task, configuration, runtime, job.seed, job.layout)
+    if job.extension is not None:
+        begin_from(state, job.extension.weights)
+    return state
 
 
 def _warn_if_too_short(job: FoldJob, state: TrainState) -> None:
@@ -187,10 +206,13 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
         while not is_asked_to_stop() and (steps := epoch.steps or _steps(training, state, throughput)):
             epoch_start, first = clock(), state.iteration
             losses, epoch = epoch.losses, _Epoch()
+            steps = min(steps, len(losses) + state.schedule.iterations - first)
             rate = learning_rate(state.schedule, first - len(losses))
             while len(losses) < steps and not is_asked_to_stop():
                 losses.append(train_step(state, training.forward, loss, next(training.stream), runtime))
                 bar.update()
+                if training.ends_now:
+                    steps = len(losses)
             if not losses:
                 return
             mean_loss = torch.stack(losses).mean().item()
@@ -244,7 +266,9 @@ def _warn_if_slower(job: FoldJob, slower: SlowerThanPlanned, throughput: Through
 
 def _adapt(training: _Training, state: TrainState, throughput: Throughput, bar: tqdm) -> None:
     schedule = revise(state.schedule, throughput, state.iteration, state.seconds)
-    if training.pause is not None:
+    if training.pause is None:
+        schedule = training.finisher.shortened(schedule, state.iteration)
+    else:
         schedule = before_decay(schedule, state.iteration)
     if schedule.iterations != state.schedule.iterations:
         logger.debug("the throughput changed: %d iterations instead of %d", schedule.iterations, state.schedule.iterations)

@@ -10,8 +10,11 @@ from autoseg.clinical.encoded import NO_CONDITIONS, EncodedConditions, Layout
 from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.prediction.trained_with import TrainedWith
 from autoseg.workspace.folders import FoldFolder
+from planners.rules.budget import extended
 from planners.rules.splits import Split
-from planners.schema.plan import Configuration, Plan
+from planners.schema.plan import Configuration, Plan, Schedule
+
+_SEEDS_APART = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,18 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """A training that goes on from the finished `weights` of its fold, under a fresh schedule of `seconds` with validation.
+
+    It is the extension of this `number`; the first is 1.
+    """
+
+    seconds: float
+    weights: Path
+    number: int
+
+
+@dataclass(frozen=True)
 class FoldJob:
     """One fold of one configuration.
 
@@ -32,7 +47,7 @@ class FoldJob:
     for the fold `all`. `conditions` are of every case of the fold, and `encoder`, fitted on its training cases, makes
     numbers of them; without it nothing conditions the model. `annotated` names what was annotated in the cases that are
     labelled in part. `made_from` are digests of what each case was made from (`training.inputs`),
-    and `splits` all folds of the dataset.
+    and `splits` all folds of the dataset. An `extension` has a folder of its own.
     """
 
     plan: Plan
@@ -49,6 +64,7 @@ class FoldJob:
     weights: Mapping[str, float] = field(default_factory=dict)  # how often cases are drawn; of others it is 1
     made_from: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     splits: tuple[Split, ...] = ()
+    extension: Extension | None = None
 
     @cached_property
     def trained_with(self) -> TrainedWith:
@@ -60,6 +76,17 @@ class FoldJob:
     @property
     def configuration(self) -> Configuration:
         return self.plan.configurations[self.name]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of the plan, or that of the extension."""
+        planned = self.configuration.schedule
+        return planned if self.extension is None else extended(planned, self.extension.seconds)
+
+    @property
+    def sampling_seed(self) -> int:
+        """An extension sees other patches than the training before."""
+        return self.seed + (0 if self.extension is None else _SEEDS_APART * self.extension.number)
 
     @property
     def planned_seconds(self) -> float | None:

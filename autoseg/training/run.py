@@ -9,15 +9,17 @@ from datetime import datetime
 from pathlib import Path
 
 from autoseg.base.errors import TrainingFailed, UserError
+from autoseg.base.progress import duration
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
 from autoseg.base.stopping import begun
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
+from autoseg.training.bend import Extended, extension_of, planned_iterations, start_extension
 from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
 from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way, plan_of_model
-from autoseg.training.job import FoldJob, Pause
+from autoseg.training.job import Extension, FoldJob, Pause
 from autoseg.training.repair import read_schedule, read_started_with
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.validate import (
@@ -29,6 +31,7 @@ from autoseg.training.validate import (
     without_probabilities,
 )
 from autoseg.workspace.checkpoint import read_facts
+from autoseg.workspace.extension import take_extension
 from autoseg.workspace.files import DamagedFile, read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked, remove_lock
@@ -89,8 +92,10 @@ def check_others(workspace: Workspace, planned: Plan, configuration: str, restar
 
 def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, runtime: Runtime,
              *, seed: int = 0, restart: bool = False, as_started: bool = False, save_probabilities: bool = False,
-             on_epoch: Callable[[FoldFolder], object] = lambda folder: None) -> FoldResult:
-    """Train and validate one fold, resume it, or read its result if it is finished.
+             extend_seconds: float | None = None, on_epoch: Callable[[FoldFolder], object] = lambda folder: None
+             ) -> FoldResult:
+    """Train and validate one fold, resume it, or read its result if it is finished. With `extend_seconds` a finished fold
+    goes on for so long; an extension that was begun goes on without it too.
 
     Raises UserError where the plan, the folds or the data are no longer what the training was started with; `as_started`
     goes on with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases
@@ -104,7 +109,11 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
     if is_first():
         remove_leftovers_below(folder.path.parent)
-    if folder.is_finished and folder.is_trained and not restart:
+    if is_first() and not restart:
+        _take_finished_extension(folder)
+    wait_for_all()
+    extension, before = (None, ()) if restart else _extension(folder, extend_seconds)
+    if folder.is_finished and folder.is_trained and not restart and extension is None:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
         if (result := _finished(workspace, planned, configuration, folder, runtime, save_probabilities)) is not None:
@@ -119,19 +128,58 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if not restart:
             check_goes_on(job, read_started_with(folder))
         # From here on files are removed and written: all checks have passed.
+        if extension is not None:
+            job = _extending(job, extension)
         if folder.is_finished and not folder.is_trained and not restart:
             save_probabilities = save_probabilities or folder.all_probabilities.is_dir()
             wait_for_all()
             if is_first():
                 _validate_anew(folder)
-        if is_first():
+        if is_first() and extension is None:
             _start(workspace, job, restart)
         wait_for_all()
         with begun():
-            if not folder.is_trained:
-                _train(job, runtime, started, lambda: on_epoch(folder))
+            if not job.folder.is_trained:
+                _train(job, runtime, started, lambda: on_epoch(job.folder))
                 wait_for_all()
-            return _validated(job, truths, runtime, save_probabilities, started_at)
+            save_probabilities = save_probabilities or (extension is not None and folder.all_probabilities.is_dir())
+            result = _validated(job, truths, runtime, save_probabilities, started_at, before)
+            if is_first() and extension is not None:
+                take_extension(folder)
+            wait_for_all()
+            return result
+
+
+def _extension(folder: FoldFolder, seconds: float | None) -> tuple[Extension | None, tuple[Extended, ...]]:
+    """The extension that is to be trained, if any, and all of them, as its result says it."""
+    title = f"fold {folder.name} ({folder.path})"
+    result = _read_result(folder) if folder.is_finished and (seconds or folder.extension.path.is_dir()) else None
+    extension = extension_of(folder, () if result is None else result.extended, seconds, title)
+    if extension is None or result is None:
+        return None, ()
+    if result.schedule.deterministic:
+        raise UserError("a deterministic training cannot be extended by a time: nothing of it follows from the clock",
+                        where=title, do="train it again with more iterations: --restart --set schedule.iterations=N")
+    return extension, (*result.extended, Extended(
+        seconds=extension.seconds, iterations_before=result.schedule.iterations, mean_dice_before=result.mean_dice,
+        training_seconds_before=result.training_seconds, total_seconds_before=result.total_seconds))
+
+
+def _extending(job: FoldJob, extension: Extension) -> FoldJob:
+    """The job of an extension, in its folder, which says what it is started with."""
+    extending = replace(job, folder=job.folder.extension, extension=extension)
+    if is_first():
+        start_extension(job.folder, extension, job.trained_with)
+        logger.info("%s goes on from its finished weights for %s", job.title, duration(extension.seconds))
+    wait_for_all()
+    return extending
+
+
+def _take_finished_extension(folder: FoldFolder) -> None:
+    """Go on with what a process was killed in: an extension that is finished takes the place of its fold."""
+    if folder.extension.is_finished:
+        with locked(folder.path):
+            take_extension(folder)
 
 
 def _finished(workspace: Workspace, planned: Plan, configuration: str, folder: FoldFolder, runtime: Runtime,
@@ -208,7 +256,7 @@ def _decays(fold: FoldFolder) -> bool:
 
 
 def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool,
-               started_at: datetime) -> FoldResult:
+               started_at: datetime, extended: tuple[Extended, ...] = ()) -> FoldResult:
     """Predict and score the validation cases of a trained fold, and write its result and where it came from."""
     validation_start = time.monotonic()
     records = read_records(job.folder.metrics)
@@ -219,10 +267,14 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
                                       save_probabilities=save_probabilities)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
+    validating = time.monotonic() - validation_start
+    earlier = extended[-1] if extended else None
+    spent, total = (earlier.training_seconds_before, earlier.total_seconds_before) if earlier is not None else (0.0, 0.0)
     result = agreed(FoldResult(dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold,
-                               seed=job.seed, schedule=schedule, training_seconds=round(trained, 1),
-                               total_seconds=round(trained + time.monotonic() - validation_start, 1),
-                               mean_dice=mean_dice, scores=summary, unscored=unscored))
+                               seed=job.seed, schedule=schedule, training_seconds=round(spent + trained, 1),
+                               total_seconds=round(total + trained + validating, 1), mean_dice=mean_dice, scores=summary,
+                               unscored=unscored, extended=extended,
+                               planned_iterations=planned_iterations(job.folder, schedule.iterations)))
     if is_first():
         plan = content_hash_of(job.plan.model_dump(mode="json"))
         made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest,

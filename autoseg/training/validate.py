@@ -19,6 +19,7 @@ from autoseg.prediction.memory_plan import PredictionMemory
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.prepared import predict_prepared
 from autoseg.preprocessing.store import open_prepared
+from autoseg.training.bend import Extended
 from autoseg.training.job import FoldJob
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
@@ -44,6 +45,8 @@ class FoldResult(Frozen):
     mean_dice: float | None
     scores: Summary | None  # None for the fold `all`, which has no case left to validate on
     unscored: tuple[str, ...] = ()
+    planned_iterations: int | None = None  # of a training that was asked to end before them
+    extended: tuple[Extended, ...] = ()  # the seconds are the sums of all; `schedule` is that of the last extension
 
 
 def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool, *,

@@ -73,6 +73,26 @@ class FoldFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def metrics_before_extend(self) -> Path:
+        """The metrics of the training before its last extension."""
+        return self.path / "metrics_before_extend.jsonl"
+
+    @property
+    def finish(self) -> Path:
+        """That the training was asked to end, and how far it was to come."""
+        return self.path / "finish.json"
+
+    @property
+    def extension(self) -> "FoldFolder":
+        """What goes on from this fold, until it is finished and takes its place."""
+        return FoldFolder(self.path / "extension")
+
+    @property
+    def extension_time(self) -> Path:
+        """How long the extension in this folder was asked for."""
+        return self.path / "extension.json"
+
+    @property
     def curves(self) -> Path:
         return self.path / "curves.png"
 

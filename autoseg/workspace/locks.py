@@ -51,6 +51,15 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
             return
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder now."""
+    try:
+        with locked(folder):
+            return False
+    except UserError:
+        return True
+
+
 def remove_lock(folder: Path) -> None:
     """Remove the file that a killed process left when it held a folder."""
     if _lock_file(folder).is_file():

@@ -24,6 +24,10 @@ SELDOM_SEEN = 10  # views of a voxel below which a coarser grid, seen more often
 # Of the planner `budgeted`, and in a race of every recipe that has none: decay of averaged weights, iterations of warm-up.
 EMA = 0.98
 WARM_UP = 30
+# A `stable` training that is ended early decays for this share of what it has done.
+EARLY_DECAY_SHARE = 0.1
+# The rate of an extension, as a share of the first: it begins with weights that are good already.
+EXTENSION_RATE = 0.5
 
 
 class Throughput(Frozen):
@@ -117,6 +121,26 @@ def before_decay(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
     """The schedule of a training that is to be paused: its decay does not begin in the next epoch, however late it is."""
     least = math.ceil((done + schedule.iterations_per_epoch) / (1 - schedule.decay_share))
     return schedule if schedule.iterations >= least else schedule.model_copy(update={"iterations": least})
+
+
+def ended_early(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
+    """The schedule of a training that is asked to end after `done` iterations: at once, or, where its rate is still that
+    before a decay, after a short one.
+    """
+    decay = 0 if has_begun_to_decay(schedule, done) else max(1, round(EARLY_DECAY_SHARE * done))
+    end = done + decay
+    if end >= schedule.iterations:
+        return schedule
+    share = decay / end if decay else schedule.decay_share
+    return schedule.model_copy(update={"iterations": end, "decay_share": share, "budget_seconds": None})
+
+
+def extended(schedule: Schedule, seconds: float) -> Schedule:
+    """The schedule of a training that goes on for `seconds`, from good weights: from a lower rate to zero again."""
+    return schedule.model_copy(update={
+        "iterations": None, "budget_seconds": seconds, "learning_rate": EXTENSION_RATE * schedule.learning_rate,
+        "decay": "poly" if schedule.decay == "poly" else "cosine",
+        "warmup_iterations": min(schedule.warmup_iterations or WARM_UP, WARM_UP)})
 
 
 def least_budget(spent_seconds: float, decay_share: float, reserve_seconds: float = 0.0) -> float:
