@@ -1,4 +1,5 @@
-"""Columns of the table that say of a case what no model may see: its patient, its site, its weight, which labels were annotated.
+"""Columns of the table that say of a case what no model may see: its patient, its site, its weight, and which labels were
+annotated in it.
 
 `read` gives the table of a path: `read_table`, or what was read of it before.
 """

@@ -109,10 +109,9 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
     if is_first():
         remove_leftovers_below(folder.path.parent)
-    if is_first() and not restart:
         _take_finished_extension(folder)
     wait_for_all()
-    extension, before = (None, ()) if restart else _extension(folder, extend_seconds)
+    extension, before = _extension(folder, extend_seconds, restart)
     if folder.is_finished and folder.is_trained and not restart and extension is None:
         if not as_started:
             check_finished(workspace, planned, configuration, fold)
@@ -128,21 +127,19 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if not restart:
             check_goes_on(job, read_started_with(folder))
         # From here on files are removed and written: all checks have passed.
-        if extension is not None:
-            job = _extending(job, extension)
-        if folder.is_finished and not folder.is_trained and not restart:
-            save_probabilities = save_probabilities or folder.all_probabilities.is_dir()
-            wait_for_all()
-            if is_first():
+        save_probabilities |= folder.is_finished and not restart and folder.all_probabilities.is_dir()
+        wait_for_all()
+        if extension is None and is_first():
+            if folder.is_finished and not folder.is_trained and not restart:
                 _validate_anew(folder)
-        if is_first() and extension is None:
             _start(workspace, job, restart)
+        elif extension is not None:
+            job = _extending(job, extension)
         wait_for_all()
         with begun():
             if not job.folder.is_trained:
                 _train(job, runtime, started, lambda: on_epoch(job.folder))
                 wait_for_all()
-            save_probabilities = save_probabilities or (extension is not None and folder.all_probabilities.is_dir())
             result = _validated(job, truths, runtime, save_probabilities, started_at, before)
             if is_first() and extension is not None:
                 take_extension(folder)
@@ -150,8 +147,10 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
             return result
 
 
-def _extension(folder: FoldFolder, seconds: float | None) -> tuple[Extension | None, tuple[Extended, ...]]:
+def _extension(folder: FoldFolder, seconds: float | None, restart: bool) -> tuple[Extension | None, tuple[Extended, ...]]:
     """The extension that is to be trained, if any, and all of them, as its result says it."""
+    if restart:
+        return None, ()
     title = f"fold {folder.name} ({folder.path})"
     result = _read_result(folder) if folder.is_finished and (seconds or folder.extension.path.is_dir()) else None
     extension = extension_of(folder, () if result is None else result.extended, seconds, title)
@@ -178,6 +177,7 @@ def _extending(job: FoldJob, extension: Extension) -> FoldJob:
 def _take_finished_extension(folder: FoldFolder) -> None:
     """Go on with what a process was killed in: an extension that is finished takes the place of its fold."""
     if folder.extension.is_finished:
+        folder.refuse_links()
         with locked(folder.path):
             take_extension(folder)
 
