@@ -158,7 +158,12 @@ def read_labels_present(document: Document, labels: LabelSpec | None) -> tuple[d
 
 def read_case_weight(document: Document) -> str:
     """The column of the table that says how often each case is drawn in training; empty: none."""
-    if "case_weight" not in document:
+    given = document.get("case_weight")
+    if given is None:
+        return ""
+    if not isinstance(given, dict) or not given.get("column"):
+        document.fault(("case_weight",), "'case_weight' names no column of the table", found=shown(given),
+                       expected='{"column": "NAME"}')
         return ""
     declared: _FromColumn | None = document.typed("case_weight", TypeAdapter(_FromColumn), None)
     if declared is not None and not _has_table(document):

@@ -210,8 +210,9 @@ def test_what_is_not_finished_cannot_be_extended(home, monkeypatch, capsys):
         train(home, extend_seconds=TIME)
 
 
-@pytest.mark.parametrize("flags", [["--finish", "--restart"], ["--extend", "30m", "--restart"], ["--finish", "--extend", "1m"],
-                                   ["--extend", "0m"], ["--extend", "-3m"], ["1", "--finish"]])
+@pytest.mark.parametrize("flags", [["--finish", "--restart"], ["--extend", "30m", "--restart"],
+                                   ["--finish", "--extend", "1m"], ["--extend", "0m"], ["--extend", "-3m"],
+                                   ["1", "--finish"]])
 def test_flags_that_contradict_each_other_are_refused(home, flags):
     options = ["1", NAME, "0", *flags, "--home", str(home), "--device", "cpu"]
     try:

@@ -36,7 +36,7 @@ class DiceCrossEntropy:
 
     def __init__(self, options: DiceCrossEntropyOptions, context: LossContext):
         self.options, self.regions, self.batch_dice = options, context.regions, context.batch_dice
-        self.weights_K = torch.tensor(context.class_weights)  # of foreground; empty: all are 1
+        self.weights_K = torch.tensor(context.class_weights, dtype=torch.float32)  # of foreground; empty: all are 1
 
     def __call__(self, logits_BKDHW: torch.Tensor, targets: Targets) -> torch.Tensor:
         logits = logits_BKDHW.float()
