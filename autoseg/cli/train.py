@@ -208,8 +208,10 @@ def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") 
 def _show(result: "FoldResult") -> None:
     from autoseg.evaluation.table import table
 
-    print(f"{result.dataset} {result.configuration} fold {result.fold}: {result.schedule.iterations} iterations, "
-          f"{result.total_seconds / 60:.1f} min")
+    planned = f" of {result.planned_iterations}" if result.planned_iterations is not None else ""
+    before = sum(extension.iterations_before for extension in result.extended)
+    print(f"{result.dataset} {result.configuration} fold {result.fold}: {before or ''}{' + ' if before else ''}"
+          f"{result.schedule.iterations}{planned} iterations, {result.total_seconds / 60:.1f} min")
     if result.scores is not None:
         print(table(result.scores))
     for fault in result.unscored:

@@ -14,7 +14,7 @@ from autoseg.workspace.files import DamagedFile, read_model, remove_folder, writ
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import is_held
 from planners.rules.budget import ended_early
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.plan import ResolvedSchedule
 
 logger = logging.getLogger(__name__)
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 class Finish(Frozen):
     """`finish.json`: the training of this folder was asked to end; how many iterations it was to have, once it ends."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     planned_iterations: int | None = None
 
 
 class ExtensionTime(Frozen):
     """`extension.json` of the folder of an extension: how long it was asked for."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     seconds: float
 
 

@@ -110,7 +110,7 @@ def for_pretraining(configuration: Configuration) -> Configuration:
     """The configuration whose network is pre-trained: images alone, nothing hidden but by the method."""
     schedule = configuration.schedule.model_copy(update={"foreground_share": 0.0, "validation_mirroring": False})
     return configuration.model_copy(update={
-        "augmentation": _AUGMENTATION, "appearance": (), "conditioning": Part(name="none"), "prior": (),
+        "augmentation": _AUGMENTATION, "appearance": (), "conditioning": Part(name="none"), "prior": (), "class_weights": {},
         "input_dropout": InputDropout(), "schedule": schedule})
 
 
