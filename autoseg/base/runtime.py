@@ -108,8 +108,8 @@ class Runtime:
 
 
 def open_runtime(device: str = "auto") -> Runtime:
-    """The runtime of `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a UserError where the machine has no such device, or where the
-    working directory is gone: MKL then ends the process at its first product.
+    """The runtime of `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a UserError where the machine has no such device, or where
+    the working directory is gone: MKL then ends the process at its first product.
     """
     try:
         os.getcwd()
