@@ -86,10 +86,9 @@ def fit_stains(image_CN: np.ndarray, options: StainOptions) -> Stains | None:
 
 def tissue_share(image_CN: np.ndarray, options: StainOptions) -> float:
     """The share of the pixels of a tile (3, N) of 0 to 255 that are tissue."""
-    if not image_CN.shape[1]:
-        return 0.0
-    n_tissue = sum(int(np.count_nonzero(_is_tissue(image_CN[:, chunk], options))) for chunk in _chunks(image_CN.shape[1]))
-    return n_tissue / image_CN.shape[1]
+    n_pixels = int(image_CN.shape[1])
+    n_tissue = sum(int(np.count_nonzero(_is_tissue(image_CN[:, chunk], options))) for chunk in _chunks(n_pixels))
+    return n_tissue / max(1, n_pixels)
 
 
 def is_blank(image_CN: np.ndarray, options: StainOptions) -> bool:
@@ -131,7 +130,8 @@ def _extremes(density_CN: np.ndarray, alpha: float) -> np.ndarray:
     edges = np.percentile(angles_N, (alpha, 100 - alpha))
     densities_SC = np.maximum(np.cos(edges)[:, None] * first_C + np.sin(edges)[:, None] * second_C, 0)
     densities_SC /= np.linalg.norm(densities_SC, axis=1, keepdims=True)
-    return densities_SC if densities_SC[0, 0] >= densities_SC[1, 0] else densities_SC[::-1]
+    ordered_SC: np.ndarray = densities_SC if densities_SC[0, 0] >= densities_SC[1, 0] else densities_SC[::-1]
+    return ordered_SC
 
 
 def _angle(densities_SC: np.ndarray) -> float:
@@ -142,7 +142,8 @@ def _angle(densities_SC: np.ndarray) -> float:
 
 def _density(image_CN: np.ndarray, light: float) -> np.ndarray:
     """Optical densities, float32; one grey level is added so that black has one, too."""
-    return -np.log((image_CN.astype(np.float32, copy=False) + np.float32(1)) / np.float32(light))
+    density_CN: np.ndarray = -np.log((image_CN.astype(np.float32, copy=False) + np.float32(1)) / np.float32(light))
+    return density_CN
 
 
 def _is_tissue(image_CN: np.ndarray, options: StainOptions) -> np.ndarray:
