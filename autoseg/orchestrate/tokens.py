@@ -12,7 +12,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.raw import scan_cases
 from autoseg.formats.files import digest
 from autoseg.preprocessing.tokens import TILE_ENCODERS
-from autoseg.preprocessing.tokens.bags import BagRecord, BagSettings, TileFolder, tile_folders, write_bags
+from autoseg.preprocessing.tokens.bags import BagFacts, BagSettings, TileFolder, tile_folders, write_bags
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.paths import below
@@ -29,7 +29,7 @@ class WrittenBags:
 
     folder: Path
     features: int
-    cases: dict[str, BagRecord]
+    cases: dict[str, BagFacts]
 
 
 def encode_tiles(tiles: str | Path, *, dataset: str | int | None = None, output: str | Path | None = None,

@@ -41,7 +41,7 @@ class BagSettings(Frozen):
     seed: int = 0
 
 
-class BagRecord(Frozen):
+class BagFacts(Frozen):
     """What is known of a case's bag: tiles in its folder, tokens, and blank tiles among those that were looked at."""
 
     tiles: int
@@ -55,7 +55,7 @@ class BagsRecord(Frozen):
     schema_version: int = 1
     settings: BagSettings
     features: int = 0  # of a token
-    cases: dict[str, BagRecord] = Field(default_factory=dict)
+    cases: dict[str, BagFacts] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def write_bags(folders: Sequence[TileFolder], target: Path, settings: BagSetting
     cases, faults, width = dict(known.cases), [], known.features
     for folder in folders:
         try:
-            tokens_TE, record = encode_bag(folder, encoder, settings)
+            tokens_TE, facts = encode_bag(folder, encoder, settings)
             width = _write_bag(target / f"{folder.case}{ENDING}", tokens_TE, width)
-            cases[folder.case] = record
+            cases[folder.case] = facts
         except Exception as error:
             faults.append(str(as_fault(error, f"case {folder.case}")))
         progress()
@@ -123,7 +123,7 @@ def write_bags(folders: Sequence[TileFolder], target: Path, settings: BagSetting
     return record
 
 
-def encode_bag(folder: TileFolder, encoder: TileEncoder, settings: BagSettings) -> tuple[np.ndarray, BagRecord]:
+def encode_bag(folder: TileFolder, encoder: TileEncoder, settings: BagSettings) -> tuple[np.ndarray, BagFacts]:
     """The tokens of a case, (T, E), in the order of the names of its tiles; (0, 0) where all are blank."""
     for path in folder.others[:1]:
         logger.warning("%s: %d of its files and folders are no tiles, such as %s", folder.case, len(folder.others),
@@ -148,7 +148,7 @@ def encode_bag(folder: TileFolder, encoder: TileEncoder, settings: BagSettings) 
     bag = np.stack([tokens[number] for number in sorted(tokens)]) if tokens else np.zeros((0, 0), np.float32)
     if not tokens:
         logger.warning("%s has no bag: all of its %d tiles are blank", folder.case, len(folder.tiles))
-    return bag, BagRecord(tiles=len(folder.tiles), tokens=len(tokens), blank=blank)
+    return bag, BagFacts(tiles=len(folder.tiles), tokens=len(tokens), blank=blank)
 
 
 def read_tile(path: Path) -> Tile:
