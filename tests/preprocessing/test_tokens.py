@@ -100,6 +100,16 @@ def test_two_stainings_have_nearer_tokens_after_macenko(tmp_path):
     assert distance["macenko"] * 3 < distance["none"]
 
 
+def test_what_is_transparent_is_glass(tmp_path):
+    tile = np.moveaxis(colours(3), -1, 0)[:, None]
+    alpha = np.full((1, 1, 24, 24), 255, np.uint8)
+    alpha[..., :8] = 0
+    write_array(tmp_path / "tile.png", np.concatenate([tile, alpha]), flat_geometry(24, 24))
+    image = read_tile(tmp_path / "tile.png").image_CDHW
+    assert image.shape == (3, 1, 24, 24) and (image[..., :8] == 255).all()
+    np.testing.assert_array_equal(image[..., 8:], tile[..., 8:])
+
+
 def test_bags_of_one_name_are_all_made_alike(tiles, tmp_path):
     written(tiles, tmp_path / "bags")
     with pytest.raises(UserError, match="made otherwise.*macenko"):

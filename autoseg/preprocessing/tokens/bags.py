@@ -152,9 +152,9 @@ def encode_bag(folder: TileFolder, encoder: TileEncoder, settings: BagSettings) 
 
 
 def read_tile(path: Path) -> Tile:
-    """A picture in colour. Raises UserError for any other."""
+    """A picture in colour; what is transparent, as beyond the edge of a slide, is white. Raises UserError for any other."""
     image_CDHW, geometry = read_image(path)
-    if len(image_CDHW) != 3 or image_CDHW.shape[1] != 1:
+    if len(image_CDHW) not in (3, 4) or image_CDHW.shape[1] != 1:
         raise UserError("the tile is not a picture in colour", where=path,
                         found=f"{len(image_CDHW)} channels of {image_CDHW.shape[1]} slices",
                         expected="red, green and blue of one slice", do="save it as RGB, or remove it")
@@ -162,6 +162,9 @@ def read_tile(path: Path) -> Tile:
     if not (low >= 0 and high <= 255):
         raise UserError("the tile does not have 8 bits of each colour", where=path, found=f"values {low:g} to {high:g}",
                         expected="0 to 255", do="save it with 8 bits of each colour")
+    if len(image_CDHW) == 4:
+        opaque_DHW = image_CDHW[3] / np.float32(255)
+        image_CDHW = image_CDHW[:3] * opaque_DHW + 255 * (1 - opaque_DHW)
     return Tile(str(path), image_CDHW, geometry)
 
 
