@@ -7,11 +7,16 @@ stainings: the same tissue in two pairs of dyes and strengths; the mean differen
 """
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]  # so that a checkout runs without being installed
+
 from autoseg.datasets.stain import StainOptions, fit_stains, macenko
-from tests.support.stained_tiles import flat, random_amounts, random_stains, stained
+from stained_tiles import flat, random_amounts, random_stains, stained
 
 
 def round_trip(rng: np.random.Generator, side: int) -> tuple[float, float, float]:
