@@ -100,6 +100,8 @@ def finish(home: Path, dataset: str, seed: int, after: float) -> FoldResult:
     """Train in a process of its own, which is asked to finish `after` seconds."""
     process = subprocess.Popen(words(home, "train", dataset, NAME, "0", "--seed", str(seed)), stdout=subprocess.DEVNULL)
     time.sleep(after)
+    while process.poll() is None and not Workspace(home).fold(dataset, "budgeted", NAME, 0).is_started:
+        time.sleep(0.2)
     if process.poll() is None:
         pipeline.ask_to_finish(dataset, NAME, 0, home=home)
     if process.wait():
