@@ -21,7 +21,7 @@ from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.folders import ModelFolder
 from planners import PLANNERS
 from planners.rules.splits import Split
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 class StartedFolds(Frozen):
     """`splits.json` of a model: the folds of the dataset when its first fold was started."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     folds: tuple[Split, ...]
 
 
