@@ -255,7 +255,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
 def predict(source: str | Path, target: str | Path, *, dataset: str | int | None = None, configuration: str | None = None,
             planner: str | None = None, folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
             probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
-            table: str | Path | None = None, mirroring: bool = True, skip_background: bool = False,
+            table: str | Path | None = None, modality: str = "", mirroring: bool = True, skip_background: bool = False,
             home: str | Path | None = None, device: str = "auto") -> list[Path]:
     """Predict every case of `source` (a folder or one file) into `target`; the masks' paths.
 
@@ -267,7 +267,7 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
     predictor = Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds, folder=folder,
                                home=home, device=device, mirroring=mirroring, skip_background=skip_background)
     return predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
-                          keep_existing=keep_existing, table=table)
+                          keep_existing=keep_existing, table=table, modality=modality)
 
 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,

@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
                            "coarse pass misses is lost (default: off)")
     arguments.add_argument("--table", type=Path, metavar="FILE",
                            help="clinical table of the cases (default: the training table's name in the input folder)")
+    arguments.add_argument("--modality", metavar="M", default="",
+                           help="of a model that takes several modalities in one channel: that of all cases of which no "
+                           "table says it, such as CT or MR")
     arguments.add_argument("--keep_existing", action="store_true",
                            help="skip cases of which everything is there already, unless other models made it")
     arguments.add_argument("--cluster", metavar="ADDRESS",
@@ -57,7 +60,7 @@ def _run(options: argparse.Namespace) -> None:
                  "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
                  "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
                  "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
-                 "keep_existing": options.keep_existing, "table": options.table}
+                 "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality}
     with connected(options.cluster) as nodes:
         if nodes is None:
             masks = pipeline.predict(options.input, options.output, **arguments)

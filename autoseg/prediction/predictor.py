@@ -28,6 +28,7 @@ from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
 from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
+from autoseg.prediction.modality import conditions_with_modality, files_with_modalities
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
 from autoseg.prediction.postprocess import apply
 from autoseg.prediction.uncertainty import CaseQuality, Votes
@@ -169,28 +170,31 @@ class Predictor:
     def runtime(self) -> Runtime:
         return self.members[0].runtime
 
-    def find(self, path: str | Path, table: str | Path | None = None) -> CasesToPredict:
+    def find(self, path: str | Path, table: str | Path | None = None, modality: str = "") -> CasesToPredict:
         """The cases of a folder, or the one of a file, and what is known of them beside the images.
 
         `table` is a file; without it the table that training used is looked for beside the images, under its own name.
-        Whatever is not found is missing, which a model that was trained with conditions can do without.
+        Whatever is not found is missing, which a model that was trained with conditions can do without. It cannot do without
+        the modality of a case, where a channel has several: `modality` is that of all cases of which the table says none.
         """
-        path = Path(path)
+        path, beside = Path(path), None if table is None else Path(table)
+        folder = path if is_folder(path) else path.parent
         scanned = scan_cases(path, self.plan.channels, self.plan.file_ending)
-        files, left_out = tuple(scanned.cases), tuple(scanned.faults)
         for warning in scanned.warnings:
             logger.warning("%s", warning)
+        known_files = files_with_modalities(scanned.cases, self.plan, folder=folder, table=beside, said=modality)
+        files, left_out = known_files.cases, (*scanned.faults, *known_files.faults)
         conditioned = [member for member in self.members if member.uses_conditions]
         if not conditioned:
-            if table is not None:
+            if table is not None and not self.plan.modality_columns:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {}, left_out)
-        known = read_conditions_to_predict(path if is_folder(path) else path.parent, conditioned[0].plan.conditions,
-                                           [case.name for case in files],
-                                           table_path=None if table is None else Path(table))
+        known = read_conditions_to_predict(folder, conditioned[0].plan.conditions, [case.name for case in files],
+                                           table_path=beside)
         for warning in known.warnings:
             logger.warning("%s", warning)
-        return CasesToPredict(files, known.cases, left_out)
+        encoders = [model.encoder for member in conditioned for model in member.models if model.encoder is not None]
+        return CasesToPredict(files, conditions_with_modality(known.cases, self.plan, encoders, modality), left_out)
 
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """A case on its reference channel's grid; channels that training registered are registered."""
@@ -232,9 +236,10 @@ class Predictor:
         bytes_of_heads = 2 * self.plan.labels.n_heads * n_voxels if all_heads or len(self.members) > 1 else 0
         return bytes_of_heads + max(member.bytes_to_predict(geometry) for member in self.members)
 
-    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
-        """The segmentation of the one case that a file, or a folder with its channels, holds. `table` is as in `find`."""
-        cases = self.find(path, table)
+    def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None,
+                     modality: str = "") -> Prediction:
+        """The segmentation of the one case that a file, or a folder with its channels, holds; the rest is as in `find`."""
+        cases = self.find(path, table, modality)
         raise_faults(path, cases.left_out)
         if len(cases.files) != 1:
             raise UserError("one case was expected", where=path, found=f"{len(cases.files)} cases")
