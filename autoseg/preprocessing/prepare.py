@@ -87,8 +87,9 @@ def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_D
     if len(case.present_C) == 1 and case.present_C[0]:  # the most frequent, of the largest images: no second copy
         return np.ascontiguousarray(channel(0), np.float32)[None]
     normalized = np.zeros(image_CDHW.shape, dtype=np.float32)
-    for c in np.flatnonzero(case.present_C):
-        normalized[c] = channel(c)
+    for c in range(len(configuration.normalizers)):
+        if case.present_C[c]:
+            normalized[c] = channel(c)
     return normalized
 
 
