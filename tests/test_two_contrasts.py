@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from tests_support import SPHERES, sphere_case
 
 from autoseg.cli import plan_and_preprocess, predict, train, verify
 from autoseg.datasets.dataset import Dataset
@@ -13,6 +12,7 @@ from autoseg.formats import read_label, write_array, write_label
 from autoseg.preprocessing.store import open_prepared
 from autoseg.workspace.files import write_json
 from planners.schema.plan import Plan
+from tests_support import SPHERES, sphere_case
 
 DATASET = "Dataset007_Contrasts"
 TINY = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=2",

@@ -128,5 +128,6 @@ def _known(cases: Sequence[CaseFiles], channels: Sequence[ChannelSpec], columns:
 def _fault(problem: str, column: str, cases: Sequence[str], cells: _Cells) -> str:
     what, do = _PROBLEMS[problem]
     advice = cells.matched.advice if cells.matched is not None and problem == "silent" else ""
-    return str(UserError(what.format(column=column, n=f"{len(cases)} case{'s' * (len(cases) > 1)}"), where=None if cells.table is None else cells.table.path,
+    counted = f"{len(cases)} case{'s' * (len(cases) > 1)}"
+    return str(UserError(what.format(column=column, n=counted), where=None if cells.table is None else cells.table.path,
                          found=listed(cases), expected=MODALITY_WORDS, do=advice or do))
