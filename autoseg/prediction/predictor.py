@@ -26,7 +26,7 @@ from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
-from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
+from autoseg.prediction.inference_settings import Adaptation, InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.modality import conditions_with_modality, files_with_modalities
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
@@ -140,6 +140,16 @@ class Predictor:
                    for folder, member in zip(folders, settings.members, strict=True)]
         return cls(members, settings.postprocessing, settings.quality_control)
 
+    def adapting(self, adaptation: Adaptation) -> "Predictor":
+        """The same models, of which copies are adapted to each case (`prediction.adapt`), without quality control: its rule
+        was made for masks of models as they are.
+        """
+        return Predictor([member.adapting(adaptation) for member in self.members], self.postprocessing)
+
+    @property
+    def adaptation(self) -> Adaptation | None:
+        return self.members[0].adaptation
+
     @property
     def plan(self) -> Plan:
         """The first member's: what it says of channels, labels and files holds for all."""
@@ -164,7 +174,8 @@ class Predictor:
                    for model in member.models if model.checkpoint is not None]
         first = self.members[0]
         how = str((first.mirroring, first.skip_background))
-        return combined_digest([*weights, self.postprocessing.model_dump_json(), how])
+        adaptation = [] if self.adaptation is None else [self.adaptation.model_dump_json()]
+        return combined_digest([*weights, self.postprocessing.model_dump_json(), how, *adaptation])
 
     @property
     def runtime(self) -> Runtime:
