@@ -267,11 +267,12 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
     from autoseg.prediction.predictor import Predictor
 
     predictor = Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds, folder=folder,
-                               home=home, device=device, mirroring=mirroring, skip_background=skip_background)
+                               home=home, device=device, mirroring=mirroring, skip_background=skip_background,
+                               modality=modality)
     if adaptation is not None:
         predictor = predictor.adapting(adaptation)
     return predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
-                          keep_existing=keep_existing, table=table, modality=modality)
+                          keep_existing=keep_existing, table=table)
 
 
 def evaluate(truth: str | Path, predicted: str | Path, dataset_json: str | Path, *, workers: int | None = None,

@@ -1,11 +1,13 @@
 """One model for two contrasts, through the console commands: each case has one modality in the only channel."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
+from autoseg import pipeline
 from autoseg.cli import plan_and_preprocess, predict, train, verify
 from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_label, write_array, write_label
@@ -79,6 +81,13 @@ def test_the_plan_holds_a_normaliser_and_statistics_for_each_modality(home):
     assert normalizer.options["intensities"]["ct"]["max"] < 400 < normalizer.options["intensities"]["mr"]["max"]
     assert any("has the modality that the column 'modality' says: normalised ct by ct, mr by zscore" in reason
                for reason in plan.reasons)
+
+
+def test_the_report_shows_each_modality_of_the_channel(home):
+    pytest.importorskip("jinja2")
+    text = pipeline.report(7, output=home / "report.html", home=home).read_text()
+    assert "image: ct ct / mr zscore" in text
+    assert [len(re.findall(rf"<td[^>]*>{modality}</td>", text)) for modality in ("ct", "mr", "other")] == [1, 1, 0]
 
 
 def test_prepared_cases_are_normalised_by_their_own_modality(home):

@@ -40,11 +40,10 @@ Task = tuple[CaseFiles, Path]  # a case and its mask
 
 def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
-                   modality: str = "", only: Collection[str] | None = None) -> list[Path]:
+                   only: Collection[str] | None = None) -> list[Path]:
     """Predict every case of `source` (a folder or one file), or `only` those named, into `target`; the masks written now.
 
-    `table` holds what is known of the patients beside the images, `modality` is that of all cases of which it says none (see
-    `Predictor.find`).
+    `table` holds what is known of the patients beside the images (see `Predictor.find`).
 
     `target` is a folder, or of one case the file of its mask. In a folder each mask is `CASE<ending>` on the grid of the
     case; probabilities go to `CASE_probabilities<ending>`, one channel per head; with `uncertainty` the models' entropy and
@@ -54,7 +53,7 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     left out, are raised together as ManyFaults when the rest is done.
     """
     source = Path(source)
-    cases = predictor.find(source, table, modality)
+    cases = predictor.find(source, table)
     files = [case_files for case_files in cases.files if only is None or case_files.name in only]
     outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
     kinds = ARRAYS[:1] * probabilities + ARRAYS[1:] * uncertainty
