@@ -13,7 +13,7 @@ from autoseg.reporting.html.gather import ReportData
 from autoseg.reporting.html.words import by, counted, number, percent, short
 from planners.rules.ceiling import low_ceilings, refreshed
 from planners.schema.base import Part
-from planners.schema.fingerprint import Fingerprint
+from planners.schema.fingerprint import Fingerprint, IntensityStats
 from planners.schema.plan import Configuration, Plan, Schedule
 
 _REGISTERED = {"none": "unchanged", "regrid": "regridded", "rigid": "registered (rigid)", "affine": "registered (affine)",
@@ -99,7 +99,9 @@ def _channels(fingerprint: Fingerprint) -> Table:
     rows = []
     for index, channel in enumerate(fingerprint.channels):
         together = fingerprint.intensities[index] if index < len(fingerprint.intensities) else None
-        apart = (fingerprint.intensities_of_modalities or ({},) * len(fingerprint.channels))[index]
+        apart: dict[str, IntensityStats | None] = {}
+        if fingerprint.intensities_of_modalities:
+            apart |= fingerprint.intensities_of_modalities[index]
         rows += [(channel.name, modality, "required" if channel.required else "optional",
                   "reference" if channel.reference else _REGISTERED[channel.registration],
                   *(percent(shares[index]) if index < len(shares) else "–"
