@@ -5,7 +5,7 @@
 
 Half of the phantoms are CT in Hounsfield units. The other half has the contrast of soft tissue inverted, in a unit that
 differs from case to case, as magnetic resonance has. Fold 0 is trained: one model on all cases in the whole budget, with the
-modality from a table (`one`) and also told it as a condition (`conditioned`), and one model for each contrast on its own half in
+modality from a table (`one`) and also given it as a condition (`conditioned`), and one model for each contrast on its own half in
 half of the budget (`each`). It prints the mean Dice of each label on other phantoms.
 
 `--source` is a raw dataset with the channels CT and MR_T1, such as the sarcomas: of each training case one of them is given,

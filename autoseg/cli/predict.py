@@ -62,7 +62,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.base.errors import UserError
     from autoseg.orchestrate import cluster
     from autoseg.orchestrate.distribute import connected
     from autoseg.prediction.inference_settings import Adaptation
