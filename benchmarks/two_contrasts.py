@@ -5,8 +5,8 @@
 
 Half of the phantoms are CT in Hounsfield units. The other half has the contrast of soft tissue inverted, in a unit that
 differs from case to case, as magnetic resonance has. Fold 0 is trained: one model on all cases in the whole budget, with the
-modality from a table (`one`) and also given it as a condition (`conditioned`), and one model for each contrast on its own half in
-half of the budget (`each`). It prints the mean Dice of each label on other phantoms.
+modality from a table (`one`), also as a condition (`conditioned`), and one model for each contrast on its own half in half
+of the budget (`each`). It prints the mean Dice of each label on other phantoms.
 
 `--source` is a raw dataset with the channels CT and MR_T1, such as the sarcomas: of each training case one of them is given,
 the MR on the grid of the CT. The last third of the cases is predicted, once from each.
@@ -108,7 +108,8 @@ def main() -> None:
     parser.add_argument("--source", type=Path, help="raw dataset with CT and MR (default: phantoms)")
     parser.add_argument("--budget", default="8m", help="of all that is trained for one row")
     parser.add_argument("--cases", type=int, default=40, help="phantoms, half of each contrast")
-    parser.add_argument("--models", nargs="+", choices=("one", "conditioned", "each"), default=["one", "conditioned", "each"])
+    kinds = ("one", "conditioned", "each")
+    parser.add_argument("--models", nargs="+", choices=kinds, default=kinds)
     options = parser.parse_args()
     seconds, source = common.seconds(options.budget), Source(options.source, options.cases)
     names = [name for name in source.labels if name != "background"]
