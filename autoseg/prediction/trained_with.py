@@ -20,7 +20,7 @@ KEY = "trained_with"  # in the facts of weights, and in the state of a training
 # What is digested of a case, in words. The image's and the label's are known of cases that this version prepared.
 KINDS = {"image": "images", "label": "labels", "raw": "images or labels", "previous": "predictions of the earlier stage",
           "conditions": "conditions (table, vectors, tokens)", "annotated": "the column of annotated labels",
-          "weight": "weights in the table"}
+          "weight": "weights in the table", "modalities": "modalities"}
 WEIGHT = "weight"  # among what is known of a case; where it is not there, it is 1
 _SHOWN = 5
 
