@@ -203,27 +203,31 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
           restart: bool = False, as_started: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
-          deterministic: bool = False, home: str | Path | None = None, device: str = "auto") -> "FoldResult":
+          deterministic: bool = False, begin_from: str | Path | None = None, freeze: str = "none", allow_seen: bool = False,
+          home: str | Path | None = None, device: str = "auto") -> "FoldResult":
     """Train a fold, resume it, or read the result of a finished one.
 
     It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. Raises UserError
     where the dataset is no longer what the training was started with, or its cases were prepared from: `as_started` goes
     on with the folds and the prepared cases as they were, `restart` begins anew. A `deterministic` training gives the
     same weights again for the same plan, data, seed and machine. With `save_probabilities` those of the validation cases
-    are written too; of a finished fold, those that are missing. Several processes train it together within
+    are written too; of a finished fold, those that are missing. It may `begin_from` the model in a folder, with its encoder
+    frozen (`freeze` "encoder"); one that has seen validation cases is refused, unless `allow_seen`. Several processes train it together within
     `training.distributed.joined`.
     """
     from autoseg.base.runtime import open_runtime
     from autoseg.planning.resolve import resolve_plan
     from autoseg.training.memory_estimate import check_step
     from autoseg.training.run import run_fold
+    from autoseg.training.source import transfer_from
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     if planned is None:
         budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
         planned = agreed(resolve_plan(workspace, name, configuration, planner=planner, budget=budget, changes=changes,
-                                      restart=restart, device=device, deterministic=deterministic))
+                                      restart=restart, device=device, deterministic=deterministic,
+                                      transfer=transfer_from(workspace, begin_from, freeze, allow_seen=allow_seen)))
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)

@@ -16,6 +16,7 @@ from planners.schema.plan import Plan
 logger = logging.getLogger(__name__)
 
 _FOLD = "fold_"
+PRETRAINED = "pretrained_"
 _ALL_CASES = "all"  # the fold that trains on every case
 _FOLD_FOLDER = re.compile(r"fold_(0|[1-9][0-9]*|all)")  # `fold_0_backup` is none
 
@@ -30,6 +31,11 @@ class FoldFolder:
     def name(self) -> str:
         """The number of the fold, or `all`."""
         return self.path.name.removeprefix(_FOLD)
+
+    @property
+    def transfer(self) -> Path:
+        """What this training took over from another model, and what not."""
+        return self.path / "transfer.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -226,7 +232,7 @@ class ModelFolder:
 
     def pretraining(self, name: str) -> FoldFolder:
         """A pre-training of this model's network, which is no fold."""
-        return FoldFolder(below(self.path, f"pretrained_{name}"))
+        return FoldFolder(below(self.path, f"{PRETRAINED}{name}"))
 
     def all_folds(self) -> tuple[FoldFolder, ...]:
         """Every fold that has a folder: by number, `all` last. Names are exact: a copy of a fold is none."""
