@@ -138,19 +138,25 @@ def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path |
 
 @called
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
-         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto", replan: bool = False
-         ) -> Plan:
+         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto", replan: bool = False,
+         like: str | Path | None = None) -> Plan:
     """Plan the training of a dataset that has a fingerprint, and write the plan. A plan that a person made is kept, and one
     of the same data, budget, memory and device, unless it is to `replan`: speed is measured, a new plan could differ.
 
-    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced, and, unless
+    `budget_seconds` is the time of each fold. `like` is the folder of a model whose topology the plan takes over, in place of
+    a planner's. Raises UserError where a plan that was edited would be replaced, and, unless
     it is to `replan`, where models were started whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     remove_leftovers(workspace.prepared(name))
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-    planned = plan_dataset(workspace, name, planner, budget, device, replan=replan)
+    if like is None:
+        planned = plan_dataset(workspace, name, planner, budget, device, replan=replan)
+    else:
+        from autoseg.planning.like import plan_like
+
+        planned = plan_like(workspace, name, Path(like), budget, device, replan=replan)
     _warn_of_unknown_groups(workspace, name)
     return planned
 

@@ -13,8 +13,9 @@ from autoseg.preprocessing.run import recipe_digest
 from autoseg.training.run import started_plan
 from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
+from planners.like import LIKE
 from planners.rules.advice import advice_of
-from planners.rules.budget import without_clock
+from planners.rules.budget import with_budget, without_clock
 from planners.rules.transfer import for_transfer
 from planners.schema.hardware import Budget
 from planners.schema.override import override
@@ -47,6 +48,8 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
         if not started.configurations[configuration].trains_like(plan.configurations.get(configuration)):
             logger.info("%s %s keeps the plan that it was started with", dataset, configuration)
         plan = started
+    elif planner.startswith(LIKE) and budget.memory_bytes is None:
+        plan = with_budget(plan, budget.seconds_per_fold)  # its topology is that of a model, whatever the time
     elif budget != DEFAULT_BUDGET:
         plan = _planned_again(workspace, plan, configuration, budget, device)
     return apply_changes(_begun(plan, configuration, transfer), configuration, changes)

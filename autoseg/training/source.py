@@ -14,7 +14,7 @@ from autoseg.prediction.trained_with import TrainedWith, trained_with
 from autoseg.training.repair import ENCODER
 from autoseg.workspace.checkpoint import load_weights, read_digest, read_facts
 from autoseg.workspace.files import read_model
-from autoseg.workspace.folders import PRETRAINED, FoldFolder, ModelFolder
+from autoseg.workspace.folders import PRETRAINED, FoldFolder, ModelFolder, trained_below
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Configuration, Plan, Transfer
 
@@ -119,9 +119,9 @@ def _folder(path: Path, fold: int | str) -> FoldFolder:
         return alone
     trained = {folder.name: folder for folder in ModelFolder(path).all_folds() if folder.is_trained}
     if not trained:
-        below = sorted({checkpoint.parent for checkpoint in path.glob("*/**/checkpoint.safetensors")})
+        below = trained_below(path)
         raise UserError("the model to begin from has no trained weights", where=path,
                         found="it was started and is not finished" if alone.is_started else
-                        f"models further down: {listed([str(found) for found in below])}" if below else "no checkpoint",
+                        f"models further down: {listed(below)}" if below else "no checkpoint",
                         do="finish its training first" if alone.is_started else do)
     return trained.get(str(fold)) or trained.get("all") or next(iter(trained.values()))

@@ -25,13 +25,13 @@ from autoseg.training.source import Source, meaning, open_source, qualified
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.folders import PRETRAINED
 from autoseg.workspace.names import Workspace
+from planners.like import name_like
 from planners.schema.base import Frozen, versioned
 from planners.schema.plan import Plan, Transfer
 
 logger = logging.getLogger(__name__)
 
 LEAST_SHARE = 0.9  # of the encoder's parameters; below, a training is rather one from scratch
-LIKE = "like_"  # begins the name of a plan with the topology of another model
 _OTHER_GRID = 1.25  # ratio of voxel edges beyond which a network sees structures at another size
 
 
@@ -87,7 +87,7 @@ def refuse_itself(workspace: Workspace, planned: Plan, configuration: str) -> No
     source = workspace.home / transfer.source
     if source.resolve() == model.resolve() or (source.resolve().parent == model.resolve()
                                                and not source.name.startswith(PRETRAINED)):
-        like = f"{LIKE}{planned.planner.removeprefix(LIKE)}"
+        like = name_like(planned.planner)
         raise UserError("a model cannot begin from itself: the new training would replace it", where=source,
                         do=f"train beside it: autoseg_plan_and_preprocess -d {planned.dataset} --like {source}, then "
                            f"autoseg_train {planned.dataset} {configuration} FOLD -p {like} --from {source}"
@@ -144,13 +144,13 @@ def _check_share(taken: Taken, source: Source, job: FoldJob, path: Path) -> None
     least = 1.0 if frozen else LEAST_SHARE
     if taken.encoder_share >= least:
         return
-    like, dataset = f"{LIKE}{source.plan.planner.removeprefix(LIKE)}", job.plan.dataset
+    like, dataset = name_like(source.plan.planner), job.plan.dataset
     left = [f"{name}: {reason}" for name, reason in taken.left.items() if taken.meaning.part_of(name) == ENCODER]
     commands = (f"autoseg_plan_and_preprocess -d {dataset} --like {path}, then autoseg_train {dataset} {source.name} "
                 f"{job.fold} -p {like} --from {path}")
     raise UserError("too little of the encoder fits the model to begin from", where=source.folder.path,
                     found=f"{_percent(taken.encoder_share)} of its parameters fit; not these: {listed(left, 3)}",
-                    expected="all, because the encoder is frozen" if frozen else f"at least {LEAST_SHARE:.0%}",
+                    expected="all, because the encoder is frozen" if frozen else f"at least {_percent(LEAST_SHARE)}",
                     do=f"plan the network like that of the model: {commands}")
 
 

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _FOLD = "fold_"
 PRETRAINED = "pretrained_"
+_CHECKPOINT = "checkpoint.safetensors"
 _ALL_CASES = "all"  # the fold that trains on every case
 _FOLD_FOLDER = re.compile(r"fold_(0|[1-9][0-9]*|all)")  # `fold_0_backup` is none
 
@@ -39,7 +40,7 @@ class FoldFolder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
+        return self.path / _CHECKPOINT
 
     @property
     def state(self) -> Path:
@@ -175,6 +176,11 @@ class FoldFolder:
             remove_file(file)
         for folder in (self.validation, self.all_probabilities):
             remove_folder(folder)
+
+
+def trained_below(path: Path) -> list[Path]:
+    """The folders of trained folds up to three levels below a folder, such as one of a dataset's models."""
+    return sorted(file.parent for depth in (1, 2, 3) for file in path.glob("*/" * depth + _CHECKPOINT))
 
 
 @dataclass(frozen=True)
