@@ -143,9 +143,9 @@ def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: 
     """Plan the training of a dataset that has a fingerprint, and write the plan. A plan that a person made is kept, and one
     of the same data, budget, memory and device, unless it is to `replan`: speed is measured, a new plan could differ.
 
-    `budget_seconds` is the time of each fold. `like` is the folder of a model whose topology the plan takes over, in place of
-    a planner's. Raises UserError where a plan that was edited would be replaced, and, unless
-    it is to `replan`, where models were started whose cases would be prepared differently.
+    `budget_seconds` is the time of each fold. `like` is the folder of a model whose topology the plan takes over, in place
+    of a planner's. Raises UserError where a plan that was edited would be replaced, and, unless it is to `replan`, where
+    models were started whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
@@ -218,8 +218,8 @@ def train(dataset: str | int, configuration: str, fold: int | str, *, planner: s
     on with the folds and the prepared cases as they were, `restart` begins anew. A `deterministic` training gives the
     same weights again for the same plan, data, seed and machine. With `save_probabilities` those of the validation cases
     are written too; of a finished fold, those that are missing. It may `begin_from` the model in a folder, with its encoder
-    frozen (`freeze` "encoder"); one that has seen validation cases is refused, unless `allow_seen`. Several processes train it together within
-    `training.distributed.joined`.
+    frozen (`freeze` "encoder"); one that has seen validation cases is refused, unless `allow_seen`. Several processes
+    train it together within `training.distributed.joined`.
     """
     from autoseg.base.runtime import open_runtime
     from autoseg.planning.resolve import resolve_plan

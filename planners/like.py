@@ -33,7 +33,8 @@ def like(own: Plan, source: Plan, configuration: str, fingerprint: Fingerprint) 
     """
     there = from_scratch(source.configurations[configuration])
     if there.previous:
-        raise ValueError(f"{configuration} is the second stage of a cascade; name the model of its first stage, {there.previous}")
+        raise ValueError(f"{configuration} is the second stage of a cascade; name the model of its first stage, "
+                         f"{there.previous}")
     base = own.configurations.get(configuration) or next(
         (known for known in own.configurations.values() if known.dimensions == there.dimensions), None)
     if base is None or base.dimensions != there.dimensions:
@@ -57,13 +58,14 @@ def like(own: Plan, source: Plan, configuration: str, fingerprint: Fingerprint) 
 
 
 def _adopted(base: Configuration, there: Configuration, own: Plan, source: Plan, transpose: Sequence[int]) -> Configuration:
-    """The dataset's configuration with what the source decides. How long it trains and what is augmented stay its own."""
+    """The dataset's configuration with what the source decides. How long it trains and the augmentation stay its own."""
     kinds = {channel.name.lower(): part for channel, part in zip(source.channels, there.normalizers, strict=True)}
     normalizers = tuple(kinds.get(channel.name.lower(), part)
                         for channel, part in zip(own.channels, base.normalizers, strict=True))
     schedule = there.schedule.model_copy(update={key: getattr(base.schedule, key) for key in (
         "iterations", "budget_seconds", "iterations_per_epoch", "foreground_share", "validation_mirroring")})
-    moved = {place: transpose[-there.dimensions:].index(axis) for place, axis in enumerate(own.transpose[-there.dimensions:])}
+    axes, n = transpose[-there.dimensions:], there.dimensions
+    moved = {place: axes.index(axis) for place, axis in enumerate(own.transpose[-n:])}
     return base.model_copy(update={
         "spacing_mm": there.spacing_mm, "patch": there.patch, "batch": there.batch, "batch_dice": there.batch_dice,
         "architecture": there.architecture, "network": there.network, "resampling": there.resampling,
@@ -83,8 +85,8 @@ def _check_fits(there: Configuration, full_mm: Sequence[float], median: Sequence
     if _is_anisotropic(full_mm) != _is_anisotropic(there.spacing_mm):
         raise ValueError(f"the voxels have another anisotropy: {here} mm here, {model} mm in the model")
     if math.prod(median) < LEAST_OF_PATCH * math.prod(there.patch):
-        raise ValueError(f"on the grid of the model ({model} mm; here {here} mm) the median case has {_edges(median)} voxels, "
-                         f"far less than a patch of {_edges(there.patch)}")
+        raise ValueError(f"on the grid of the model ({model} mm; here {here} mm) the median case has {_edges(median)} "
+                         f"voxels, far less than a patch of {_edges(there.patch)}")
 
 
 def _orientation(own: Plan, source: Plan, n_cases: int) -> dict[str, str | int]:

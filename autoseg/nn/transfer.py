@@ -119,11 +119,10 @@ def take_over(weights: Mapping[str, torch.Tensor], source: Meaning, fresh: Mappi
         mapped, reason = _mapped(name, weights.get(name), value, source, target)
         if mapped is not None and may_grow and mapped.shape != value.shape:
             mapped = with_grown_kernels({name: mapped}, {name: value.shape})[name]
-        if mapped is not None and mapped.shape != value.shape:
-            mapped, reason = None, f"{_size(mapped)} there, {_size(value)} here"
-        taken[name] = value if mapped is None else mapped.to(value.dtype)
-        if mapped is None:
-            left[name] = reason
+        if mapped is not None and mapped.shape == value.shape:
+            taken[name] = mapped.to(value.dtype)
+        else:
+            taken[name], left[name] = value, reason if mapped is None else f"{_size(mapped)} there, {_size(value)} here"
     return Taken(taken, left, target)
 
 

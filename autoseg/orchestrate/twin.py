@@ -21,8 +21,8 @@ def check_twin(planned: Plan, configuration: str) -> None:
                         do=f"compare {chosen.previous}, or train a plan of another name from scratch")
 
 
-def train_twin(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, *, device: str = "auto", seed: int = 0,
-               restart: bool = False, as_started: bool = False) -> FoldResult:
+def train_twin(workspace: Workspace, planned: Plan, configuration: str, fold: int | str, *, device: str = "auto",
+               seed: int = 0, restart: bool = False, as_started: bool = False) -> FoldResult:
     """Train the twin of a fold by its plan with untrained weights, or resume it, or read its result.
 
     It lies in `twins/` of the workspace, where no prediction looks for models.

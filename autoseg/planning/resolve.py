@@ -70,8 +70,9 @@ def _same_transfer(workspace: Workspace, started: Plan, configuration: str, tran
     model = workspace.model(started.dataset, started.planner, configuration).path
     raise UserError("the folds of this model did not begin so", where=model,
                     found="from scratch" if known is None else _in_words(known), expected=_in_words(transfer),
-                    do="go on without --from, or begin anew with --restart, which deletes these folds; to keep them, plan under "
-                       f"another name: autoseg_plan_and_preprocess -d {started.dataset} --like {workspace.home / transfer.source}")
+                    do="go on without --from, or begin anew with --restart, which deletes these folds; to keep them, plan "
+                       f"under another name: autoseg_plan_and_preprocess -d {started.dataset} --like "
+                       f"{workspace.home / transfer.source}")
 
 
 def _in_words(transfer: Transfer) -> str:

@@ -32,7 +32,8 @@ class FoldJob:
     for the fold `all`. `conditions` are of every case of the fold, and `encoder`, fitted on its training cases, makes
     numbers of them; without it nothing conditions the model. `annotated` names what was annotated in the cases that are
     labelled in part. `made_from` are digests of what each case was made from (`training.inputs`),
-    and `splits` all folds of the dataset. `begun_from` are the weights that the training begins with, None of untrained ones.
+    and `splits` all folds of the dataset. `begun_from` are the weights that the training begins with, None
+    of untrained ones.
     """
 
     plan: Plan

@@ -93,8 +93,8 @@ def transfer_from(workspace: Workspace, path: str | Path | None, freeze: str = "
 
 
 def open_source(path: Path, fold: int | str) -> Source:
-    """The weights in the folder of a pre-training, of a fold, or of a model: there the fold of the same number is taken, else
-    `all`, else the first one that is trained. Raises UserError where there are none.
+    """The weights in the folder of a pre-training, of a fold, or of a model: there the fold of the same number is taken,
+    else `all`, else the first one that is trained. Raises UserError where there are none.
     """
     folder = _folder(path, fold)
     facts = read_facts(folder.checkpoint)

@@ -22,6 +22,7 @@ from autoseg.nn.transfer import (
 from autoseg.prediction.trained_with import BegunFrom
 from autoseg.training.job import FoldJob
 from autoseg.training.source import Source, meaning, open_source, qualified
+from autoseg.training.splits import USERS_OWN
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.folders import PRETRAINED
 from autoseg.workspace.names import Workspace
@@ -132,10 +133,13 @@ def _seen(source: Source, job: FoldJob, transfer: Transfer) -> tuple[str, ...]:
     seen = tuple(name for name in job.validation if qualified(job.plan.dataset, name) in source.seen
                  or job.made_from.get(name, {}).get("image", "") in source.images)
     if seen and not transfer.allow_seen:
-        raise UserError("the model to begin from was trained on cases that this fold is validated on: its score would be too "
-                        "good", where=source.folder.path, found=listed(seen),
+        folds = source.folder.path.parent / "splits.json"
+        older = (f"; after cases were added, keep the folds of the older model ({folds}) and add the new cases to them in "
+                 f"{USERS_OWN}" if source.plan.dataset == job.plan.dataset else "")
+        raise UserError("the model to begin from was trained on cases that this fold is validated on: its score would be "
+                        "too good", where=source.folder.path, found=listed(seen),
                         do=f"begin from a training that left them out (a pre-training with --fold {job.fold}, the fold of "
-                           "the same number); or use --allow-seen and say so where you report the score")
+                           f"the same number){older}; or use --allow-seen and say so where you report the score")
     return seen
 
 

@@ -1,6 +1,7 @@
 """The names of all files.
 
-AUTOSEG_HOME (default ~/autoseg) holds `raw/`, `prepared/`, `models/` and `twins/`. Raw datasets are also found under `nnUNet_raw`.
+AUTOSEG_HOME (default ~/autoseg) holds `raw/`, `prepared/`, `models/` and `twins/`. Raw datasets are also found under
+`nnUNet_raw`.
 """
 
 import os

@@ -92,8 +92,8 @@ def provenance(started: datetime, seconds: float | None, *, seed: int | None = N
                source: str = "", device: str = "cpu") -> Provenance:
     """The provenance of what this process makes; `seconds` is None before it has ended."""
     return Provenance(python=platform.python_version(), packages=_packages(), command=running_command(),
-                      machine=_machine().model_copy(update={"device": device}), seed=seed, plan=plan, models=models, source=source,
-                      started=started.isoformat(timespec="seconds"), seconds=seconds)
+                      machine=_machine().model_copy(update={"device": device}), seed=seed, plan=plan, models=models,
+                      source=source, started=started.isoformat(timespec="seconds"), seconds=seconds)
 
 
 def note(path: Path, results: Mapping[str, str], made: Provenance, forget: Collection[str] = ()) -> None:

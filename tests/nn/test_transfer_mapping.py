@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from tests_support import small_plan
 
-from autoseg.clinical.encoded import ConditionInput, Layout
+from autoseg.clinical.encoded import NO_CONDITIONS, ConditionInput, Layout
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.model import build_model
 from autoseg.nn.transfer import Meaning, channel_matrix, freeze_encoder, heads_of, take_over
@@ -13,6 +12,7 @@ from planners.architectures.vit import ViT
 from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
+from tests_support import small_plan
 
 BLOCKS = ("plain", "residual", "ghost", "mednext")
 
@@ -22,7 +22,7 @@ def unet(block="plain", kernel=3, n=3, features=(8, 16)):
                 convs_decoder=(1,), block=block)
 
 
-def meaning(channels=("T1",), labels=("background", "sphere", "core"), layout=Layout(), n=3, **changes):
+def meaning(channels=("T1",), labels=("background", "sphere", "core"), layout=NO_CONDITIONS, n=3, **changes):
     spec = LabelSpec(names={name: (value,) for value, name in enumerate(labels)})
     plan = small_plan(n, labels=spec, n_channels=len(channels), **changes)
     plan = plan.model_copy(update={"channels": tuple(ChannelSpec(name=name) for name in channels)})

@@ -1,7 +1,6 @@
 """A plan with the topology of another model: what is taken, what stays the dataset's own, what does not fit."""
 
 import pytest
-from tests_support import small_plan
 
 from planners.classic import classic
 from planners.like import like, name_like
@@ -12,6 +11,7 @@ from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.hardware import Budget
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Transfer
+from tests_support import small_plan
 
 STATS = IntensityStats(mean=7, std=1, min=0, max=9, median=7, percentile_00_5=1, percentile_99_5=8)
 

@@ -6,7 +6,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tests_support import SPHERES, small_plan, sphere_case, write_spheres
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
@@ -16,7 +15,9 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.unlabelled import dataset_images
 from autoseg.formats import write_array, write_label
 from autoseg.orchestrate.twin import train_twin
+from autoseg.planning import like as like_module
 from autoseg.planning.like import plan_like
+from autoseg.planning.make import make_plan
 from autoseg.planning.resolve import resolve_plan
 from autoseg.planning.store import read_plan
 from autoseg.preprocessing.run import preprocess_dataset
@@ -37,6 +38,7 @@ from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.hardware import Budget
 from planners.schema.labels import LabelSpec
+from tests_support import SPHERES, small_plan, sphere_case, write_spheres
 
 FIRST, SECOND, NAME = "Dataset001_Spheres", "Dataset002_Others", "3d_fullres"
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -252,7 +254,10 @@ def test_the_twin_lies_where_no_prediction_looks_and_is_compared(home, monkeypat
         train_twin(Workspace(home), plan, NAME, 0, device="cpu")
 
 
-def test_a_dataset_is_planned_like_a_model_with_its_own_labels(home):
+def test_a_dataset_is_planned_like_a_model_with_its_own_labels(home, monkeypatch):
+    # A planner that measures no speed.
+    monkeypatch.setattr(like_module, "make_plan", lambda workspace, dataset, _, *rest: make_plan(
+        workspace, dataset, "classic", *rest))
     other_dataset(home, labels=LabelSpec(names={"background": (0,), "sphere": (1,), "core": (2,)}))
     shutil.rmtree(home / "prepared" / SECOND)
     pipeline.fingerprint(2, home=home, workers=1)

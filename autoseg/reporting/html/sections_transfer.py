@@ -36,7 +36,8 @@ def _taken(reports: list[tuple[str, TransferReport]]) -> Table:
 
 
 def _remarks(report: TransferReport) -> list[str]:
-    seen = [f"the source was trained on {len(report.seen)} of the validation cases: the score is too good"] if report.seen else []
+    seen = ([f"the source was trained on {len(report.seen)} of the validation cases: the score is too good"] if report.seen
+            else [])
     return [*seen, *report.remarks]
 
 
@@ -44,9 +45,9 @@ def _twin(data: ReportData, model: Model, fold: Fold) -> list[Block]:
     """The fold beside its twin."""
     title = f"{model.title} fold {fold.name}"
     if fold.twin is None or fold.result is None:
-        return [Absent(f"{title} has no twin that was trained from scratch with the same time, so what the other model brought "
-                       "is not known.", f"autoseg_train {data.number} {model.configuration} {fold.name} -p {model.planner} "
-                                        "--twin")]
+        return [Absent(f"{title} has no twin that was trained from scratch with the same time, so what the other model "
+                       "brought is not known.",
+                       f"autoseg_train {data.number} {model.configuration} {fold.name} -p {model.planner} --twin")]
     comparison = compared(fold.result, fold.twin)
     if comparison is None:
         return [Text(f"{title}: nothing was validated, so there is nothing to compare.")]
