@@ -107,6 +107,7 @@ def _configure(preset: Preset, inputs: InputPlan, n_cases: int, fit: Callable[[G
     return Configuration(
         spacing_mm=grid.spacing_mm, median_shape=grid.median_shape, patch=shape.patch,
         batch=max(min(batch, most), MIN_BATCH), batch_dice=batch_dice,
-        architecture=preset.unet(shape), network=Part(name="unet"), normalizers=inputs.normalizers, fusion=inputs.fusion,
-        conditioning=inputs.conditioning, input_dropout=inputs.input_dropout, augmentation=Part(name="nnunet"),
+        architecture=preset.unet(shape), network=Part(name="unet"), preprocess=inputs.preprocess,
+        normalizers=inputs.normalizers, fusion=inputs.fusion, conditioning=inputs.conditioning,
+        input_dropout=inputs.input_dropout, augmentation=Part(name="nnunet"),
         loss=Part(name="dice_ce"), schedule=SCHEDULE, mirror_axes=tuple(range(len(shape.patch))))

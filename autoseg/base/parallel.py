@@ -16,11 +16,11 @@ from autoseg.base.memory import workers_that_fit
 from autoseg.base.processes import (
     SCRIPT_RUNS_AGAIN,
     WorkerPool,
-    may_start_workers,
     process_pool,
     script_name,
     start_at_once,
     stop_broken,
+    why_no_workers,
 )
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ def each_case(work: Callable[[C], T], cases: Sequence[C], workers: int, progress
     report = progress or (lambda: None)
     n_tried, seconds = 0, 0.0
     workers = min(workers, len(cases))
-    if workers > 1 and not may_start_workers():
-        logger.info("%s: one case at a time, because this process is daemonic and may not start others", effort.what)
+    if workers > 1 and (why := why_no_workers()):
+        logger.info("%s: one case at a time, because %s", effort.what, why)
         workers = 1
     if workers > 1 and effort.tried and not start_at_once():
         for case in cases[:effort.tried]:

@@ -77,8 +77,9 @@ def start_at_once() -> bool:
     return _is_served
 
 
-def may_start_workers() -> bool:
-    """Whether this process may have workers of its own: a daemonic one, such as those of `multiprocessing.Pool`, may not.
+def why_no_workers() -> str:
+    """Why this process cannot have workers of its own, in words; empty where it can. A daemonic process, such as those of
+    `multiprocessing.Pool`, may not, and a worker could not import a script that comes from standard input.
 
     A new worker imports the script of its parent. Where that script has no `if __name__ == "__main__":`, the worker comes
     here as well. It ends with the status SCRIPT_RUNS_AGAIN, from which its parent knows what happened.
@@ -86,7 +87,13 @@ def may_start_workers() -> bool:
     this = multiprocessing.current_process()
     if getattr(this, "_inheriting", False):  # as multiprocessing itself notices it, in a RuntimeError of many lines
         os._exit(SCRIPT_RUNS_AGAIN)
-    return not this.daemon
+    if this.daemon:
+        return "this process is daemonic and may not start others"
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if script is None or getattr(main, "__spec__", None) is not None or os.path.isfile(script):
+        return ""
+    return f"the script {script} is no file, which workers would have to import"
 
 
 def script_name() -> str:
@@ -108,7 +115,7 @@ def stop_broken(pools: Sequence[ProcessPoolExecutor]) -> int | None:
 
 def process_pool(workers: int, threads: int | None = None) -> ProcessPoolExecutor:
     """Processes with the plug-ins of this one. They share its cores, or take `threads` each."""
-    may_start_workers()
+    why_no_workers()
     _serve()
     start = _start, (tuple(_plugins), threads or max(1, cores() // workers))
     return ProcessPoolExecutor(workers, multiprocessing.get_context(_METHOD), *start)

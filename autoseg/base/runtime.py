@@ -108,7 +108,14 @@ class Runtime:
 
 
 def open_runtime(device: str = "auto") -> Runtime:
-    """The runtime of `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a UserError where the machine has no such device."""
+    """The runtime of `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a UserError where the machine has no such device, or where
+    the working directory is gone: MKL then ends the process at its first product.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working directory is gone, and torch cannot compute without one",
+                        do="change to a directory that is there, and start again") from None
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.split(":")[0]

@@ -18,6 +18,7 @@ from autoseg.formats.arrays import ENDING
 from autoseg.formats.files import combined_digest, digest, file_bytes, file_state, file_times, is_file
 from autoseg.formats.transforms import read_transforms
 from autoseg.grids.transform import Transform
+from planners.schema.base import Part
 from planners.schema.conditions import ConditionTable
 
 FileState = tuple[int, int, int]  # number, size and time, of `file_state`
@@ -106,6 +107,7 @@ def _is_same(path: Path, channel: int | None, known: RawFile) -> bool:
 def dataset_digest(folder: Path, manifest: Manifest, cases: Mapping[str, str]) -> str:
     """Digest of what a dataset declares, of its `cases` (the digest of each by its name), its table, vectors and tokens."""
     declared = [manifest.labels.model_dump_json(), *(channel.model_dump_json() for channel in manifest.channels)]
+    declared += [manifest.preprocess.model_dump_json()] if manifest.preprocess != Part(name="none") else []
     beside = _conditions_digests(folder, manifest.conditions, sorted(cases))
     return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases)), *beside])
 

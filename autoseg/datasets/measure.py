@@ -157,6 +157,7 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
         presence=tuple(float(np.mean([case.present[c] for case in measured])) for c in range(len(channels))),
         coverage=tuple(_coverage(measured, c) for c in range(len(channels))),
         conditions=with_widths(manifest.conditions, known), condition_stats=condition_stats(manifest.conditions, known),
+        preprocess=manifest.preprocess,
         label_stats=tuple(_label_stats(label, [case.labels[label] for case in measured if label in case.labels])
                           for label in manifest.labels.foreground),
         orientation=common.axes, turned=len(common.turned),

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.workspace.files import write_atomically
 
 ENDING = ".npy"
 _LEVELS = 2  # below a dataset's folder, at which `array_folders` looks
@@ -28,6 +29,11 @@ def read_features(path: Path, axes: int) -> np.ndarray:
         raise UserError("the array holds NaN or infinity", where=path, found=f"{wrong} of {features.size} values",
                         expected="finite numbers", do="remove the file where the values are not known")
     return features
+
+
+def write_features(path: Path, features: np.ndarray) -> None:
+    """Write a vector (E,) or a bag of tokens (T, E) as float32, atomically."""
+    write_atomically(path, lambda temporary: np.save(temporary, np.asarray(features, np.float32)))
 
 
 def features_shape(path: Path) -> tuple[int, ...]:

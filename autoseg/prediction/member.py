@@ -11,6 +11,7 @@ from autoseg.base.parts import check_part
 from autoseg.base.progress import inner_bar
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.datasets.case import Case, PreparedCase
+from autoseg.datasets.preprocessors import check_preprocessor
 from autoseg.formats.files import digest
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.resize import target_shape, target_spacing
@@ -72,6 +73,7 @@ class ConfigurationModel:
         configuration = plan.configurations[trained.configuration]
         for part in configuration.normalizers:
             check_part(NORMALIZERS, part, f"{trained.dataset} {trained.configuration}")
+        check_preprocessor(configuration.preprocess, plan.channels, f"{trained.dataset} {trained.configuration}")
         models = [load_model(plan, configuration, trained.fold(fold).checkpoint, runtime) for fold in wanted]
         check_same_data({fold: model.trained_with for fold, model in zip(wanted, models, strict=True)}, trained.path)
         previous = None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autoseg.formats.files import is_file
 from autoseg.prediction.inference_settings import Postprocessing
-from autoseg.workspace.files import DamagedFile, read_model, write_json
+from autoseg.workspace.files import DamagedFile, keep_copy, read_model, write_json
 from autoseg.workspace.locks import held
 from planners.schema.base import Frozen, versioned
 
@@ -53,6 +53,8 @@ def begin(path: Path, own: Sidecar, there: Collection[str]) -> Sidecar:
     """
     with held(path.parent):
         before = _read(path)
+        if before is None and is_file(path):
+            keep_copy(path)  # it may be another program's
         known = _as_seen_by(own, before, path.parent)
         unlisted = set(there).difference(known.masks, known.masks_of_other_models, known.masks_of_unknown_origin)
         if before is None:

@@ -1,13 +1,16 @@
-"""Case + plan -> PreparedCase: transpose, crop to non-zero, normalise, resample, index the foreground; in this order.
+"""Case + plan -> PreparedCase: transpose, preprocess, crop to non-zero, normalise, resample, index the foreground; in this
+order.
 
 Normalising comes before resampling: afterwards the non-zero region would no longer fit the image exactly.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autoseg.datasets.case import Case, PreparedCase
+from autoseg.datasets.preprocessors import preprocess
 from autoseg.grids.crop import around_labels, bounding_box, nonzero_mask
 from autoseg.grids.geometry import Axes, Geometry
 from autoseg.grids.label_vote import resample_label
@@ -18,6 +21,8 @@ from planners.schema.plan import Configuration, Plan
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 # Background outside the non-zero region is a label of its own while labels are resampled, as in nnU-Net: at its border
 # a thin structure then competes with two backgrounds, each of which weighs less.
@@ -38,6 +43,9 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
     from_mm = axes.of_each(case.geometry.spacing_mm)
 
     inside_DHW = nonzero_mask(image_CDHW, case.present_C, absent_CDHW)
+    image_CDHW, kept = preprocess(configuration.preprocess, plan.channels, image_CDHW, case.present_C, absent_CDHW)
+    if kept:
+        logger.warning("%s: %s", case.name, kept)
     box = tuple((int(start), int(stop)) for start, stop in around_labels(bounding_box(inside_DHW), label_DHW, plan.labels))
     window = tuple(slice(*side) for side in box)
     inside_DHW, image_CDHW = inside_DHW[window], image_CDHW[(slice(None), *window)]

@@ -18,6 +18,7 @@ from autoseg.datasets.case_cache import load_cached
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import case_digest, map_files, raw_files, transforms_of
 from autoseg.datasets.headers import check_headers, places, reference_of
+from autoseg.datasets.preprocessors import PREPROCESSORS, check_preprocessor
 from autoseg.datasets.raw import load_case
 from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.preprocessing.cases import ProcessedCases, fault_of, process_cases
@@ -25,6 +26,7 @@ from autoseg.preprocessing.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPON
 from autoseg.preprocessing.normalize import NORMALIZERS, round_to_step
 from autoseg.preprocessing.prepare import axes_of, prepare
 from autoseg.preprocessing.store import is_current, remove_prepared, renew_raw_files, write_prepared
+from planners.schema.base import Part
 from planners.schema.plan import Configuration, Plan
 
 # Increase this number when prepared cases of an earlier version are no longer what this one would make.
@@ -78,6 +80,8 @@ def _prepared(jobs: Sequence[Job], title: str, folder: Path, workers: int, progr
               worker_pool: WorkerPool | None) -> ProcessedCases:
     for part in jobs[0].configuration.normalizers if jobs else ():
         check_part(NORMALIZERS, part, title)
+    if jobs:
+        check_preprocessor(jobs[0].configuration.preprocess, jobs[0].plan.channels, title)
     images = jobs[0].files.images if jobs else ()
     checked = map_files(_with_provenance, jobs, images)
     waiting = [job for job, current in checked if not current]
@@ -91,6 +95,7 @@ def recipe_digest(plan: Plan, configuration: Configuration) -> str:
     """What of a plan decides how a prepared case looks; a change of anything else leaves prepared cases valid."""
     parts = (_RECIPE_VERSION, VOXELS_PER_CLASS, VOXELS_PER_COMPONENT, plan.transpose, configuration.spacing_mm,
              *((plan.orientation,) if plan.turned else ()),
+             *((configuration.preprocess.model_dump_json(),) if configuration.preprocess != Part(name="none") else ()),
              plan.labels.model_dump_json(), configuration.resampling.model_dump_json(),
              *(part.model_dump_json() for part in (*configuration.normalizers, *plan.intensities, *plan.channels)))
     return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
@@ -102,7 +107,8 @@ def case_bytes(job: Job) -> int:
     read.
 
     A channel on a grid of its own is read there (up to three copies at a time: as the file has it, as float32, and as
-    brought half-way) and is marked where it is absent, in the case, in the crop and on the prepared grid.
+    brought half-way) and is marked where it is absent, in the case, in the crop and on the prepared grid. A preprocessor
+    holds all channels three times more: what it reads, what it writes and the case that it makes.
     """
     channels = job.plan.channels
     try:
@@ -119,10 +125,11 @@ def case_bytes(job: Job) -> int:
     wide = any(not NORMALIZERS.traits(part.name).near_one for part in job.configuration.normalizers)
     products = 6 if wide else 3  # of a wide range: float64
     values = len(channels) * (3 * before + after) + products * max(before, after)
+    changed = 3 * len(channels) * before if PREPROCESSORS.traits(job.configuration.preprocess.name).changes else 0
     brought = [place for place in placed if place.is_brought]
     own = max((3 * place.n_channels * max(before, math.prod(place.geometry.shape)) for place in brought), default=0)
     marks = len(channels) * (2 * before + 2 * after) if brought else 0
-    return 4 * (values + own) + marks
+    return 4 * (values + own + changed) + marks
 
 
 def _with_provenance(job: Job) -> tuple[Job, bool]:

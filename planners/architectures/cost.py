@@ -59,8 +59,8 @@ def step_bytes(step: Cost, n_outputs: int, features: int, voxels: int, bytes_per
 
     The most is held early in the backward pass: all that was kept (of every output float32 log-probabilities, probabilities
     and one-hot truth besides), and either two more float32 maps of every output, within the loss, or `maps` of the finest
-    stage: four are the gradients on either side of a normalisation and a rectifier. How near this is to what a GPU allocates,
-    benchmarks/gpu.py measures.
+    stage: four are the gradients on either side of a normalisation and a rectifier. How near this is to what a GPU
+    allocates, benchmarks/gpu.py measures.
     """
     half_copy = bytes_per_value if bytes_per_value < 4 else 0  # for autocast
     per_parameter = 4 * (2 + moments + averaged) + half_copy

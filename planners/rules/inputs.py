@@ -27,6 +27,7 @@ MISSING_ABOVE = 0.95  # of the cases: a condition that so many lack teaches noth
 class InputPlan(Frozen):
     """Decisions about the inputs, and why, in words."""
 
+    preprocess: Part = Part(name="none")
     normalizers: tuple[Part, ...]
     fusion: Part = Part(name="concat")
     conditioning: Part = Part(name="none")
@@ -47,11 +48,15 @@ def input_plan(fingerprint: Fingerprint) -> InputPlan:
                for channel, part in zip(fingerprint.channels, normalizers, strict=True)]
     if masked:
         reasons.append(f"statistics of the non-zero mask only: the crop keeps {inside:.0%} of the median volume")
+    if fingerprint.preprocess.name != "none":
+        reasons.insert(0, f"all channels are changed together by {fingerprint.preprocess.name}, as dataset.json declares, "
+                          "before each is normalised; a prediction does the same")
     if len(fingerprint.channels) > 1:
         reasons.append("channels are concatenated: no other fusion is known to be better in a tuned U-Net")
     conditioning, why = _conditioning(fingerprint)
     input_dropout, hidden = _input_dropout(fingerprint, conditioned=conditioning is not None)
-    return InputPlan(normalizers=normalizers, conditioning=conditioning or Part(name="none"), input_dropout=input_dropout,
+    return InputPlan(preprocess=fingerprint.preprocess, normalizers=normalizers, input_dropout=input_dropout,
+                     conditioning=conditioning or Part(name="none"),
                      reasons=(*reasons, *_aligned(fingerprint), *why, *hidden))
 
 

@@ -1,6 +1,6 @@
 """What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x) of the common orientation."""
 
-from planners.schema.base import Frozen, versioned
+from planners.schema.base import Frozen, Part, versioned
 from planners.schema.ceiling import GridCeiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionStats, ConditionTable
@@ -47,6 +47,7 @@ class Fingerprint(Frozen):
     coverage: tuple[float, ...] = ()  # share of the reference grid that the channel covers, mean of the cases that have it
     conditions: ConditionTable = ConditionTable()
     condition_stats: tuple[ConditionStats, ...] = ()
+    preprocess: Part = Part(name="none")  # what changes all channels of a case together, as the dataset declares it
     label_stats: tuple[LabelStats, ...] = ()
     ceilings: tuple[GridCeiling, ...] = ()  # the full resolution first; empty where they were not measured
     # Where the axes x, y, z of the images run to, such as RAS, and how many cases are stored otherwise (their measures are

@@ -113,6 +113,7 @@ class Configuration(Frozen):
     batch_dice: bool
     architecture: Architecture
     network: Part
+    preprocess: Part = Part(name="none")  # changes all channels of a case together, before they are normalised
     normalizers: tuple[Part, ...]
     resampling: Resampling = Resampling()
     fusion: Part = Part(name="concat")

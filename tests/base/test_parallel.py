@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -147,6 +148,13 @@ def test_after_a_death_in_a_worker_pool_no_case_is_worked_on_twice_at_once(worke
 def test_the_reason_of_a_death_is_given_to_who_asks():
     _, why = each_case(deadly, CASES[:2], 2, died=lambda case, why: why)
     assert "exit status 1" in why and "more memory" not in why
+
+
+def test_a_script_from_standard_input_does_its_cases_itself(monkeypatch):
+    main = types.ModuleType("__main__")
+    main.__file__ = "<stdin>"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert len(set(pids_of_two_workers())) == 1
 
 
 def test_a_daemonic_process_does_its_cases_itself():

@@ -13,6 +13,14 @@ def test_the_cpu_is_always_there():
     assert open_runtime("cpu").device.type == "cpu"
 
 
+def test_a_working_directory_that_is_gone_is_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match="the working directory is gone"):
+        open_runtime("cpu")
+
+
 def test_an_unknown_device_is_refused():
     with pytest.raises(UserError, match="auto, cpu, cuda"):
         open_runtime("tpu")

@@ -99,6 +99,14 @@ def test_masks_of_a_prediction_that_was_stopped_are_kept(tmp_path, images, monke
     assert record(tmp_path / "masks")["masks"] == ["a.nii.gz", "b.nii.gz"]
 
 
+def test_labels_of_another_program_are_kept(tmp_path, images):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    (masks / "labels.json").write_text('{"liver": 1}')
+    predict_folder(predictor_of(), images, masks)
+    assert json.loads((masks / "labels_1.json").read_text()) == {"liver": 1} and record(masks)["masks"]
+
+
 def test_predictions_into_one_folder_list_all_their_masks(tmp_path, images):
     for name in ("a", "b"):
         predict_folder(predictor_of(), images / f"{name}_0000.nii.gz", tmp_path / "masks")

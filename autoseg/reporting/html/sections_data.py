@@ -157,6 +157,7 @@ def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
             "Network": f"{configuration.network.name} ({configuration.architecture.title})",
             "Channels per stage": ", ".join(map(str, configuration.architecture.channels)),
             "Loss": configuration.loss.name + (", Dice over the batch" if configuration.batch_dice else ""),
+            "Preprocessing": configuration.preprocess.name,
             "Normalisation": normalizers, "Fusion": configuration.fusion.name,
             "Conditioning": configuration.conditioning.name, "Input dropout": dropout or "none",
             "Augmentation": configuration.augmentation.name,
