@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from autoseg.base.errors import UserError
 from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from autoseg.nn.model import build_model
 from autoseg.nn.networks.mednext import with_grown_kernels
@@ -78,7 +79,10 @@ def is_of_encoder(name: str) -> bool:
 
 
 def freeze_encoder(model: nn.Module) -> None:
-    """Fusion and encoder get no gradient from now on."""
+    """Fusion and encoder get no gradient from now on; a UserError where the network does not say what its decoder is."""
+    if not any(name.startswith("network.decoder.") for name, _ in model.named_parameters()):
+        raise UserError("the encoder of this network cannot be frozen, because nothing in it is named `decoder`",
+                        do="leave out --freeze encoder, or name the decoder's module so")
     for name, parameter in model.named_parameters():
         if is_of_encoder(name):
             parameter.requires_grad_(False)

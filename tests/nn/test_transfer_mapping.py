@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from autoseg.base.errors import UserError
 from autoseg.clinical.encoded import NO_CONDITIONS, ConditionInput, Layout
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.model import build_model
@@ -160,3 +161,8 @@ def test_a_frozen_encoder_gets_no_gradient():
     has_gradient = {name: parameter.grad is not None for name, parameter in model.named_parameters()}
     assert not any(has_gradient[name] for name in has_gradient if name.startswith(("network.encoder", "fusion")))
     assert has_gradient["network.decoder.heads.0.weight"]
+
+
+def test_a_network_without_a_decoder_by_name_is_not_frozen_as_a_whole():
+    with pytest.raises(UserError, match="decoder"):
+        freeze_encoder(torch.nn.ModuleDict({"network": torch.nn.Linear(2, 2)}))

@@ -1,5 +1,6 @@
 """Training that begins from another model, end to end on small spheres: what is taken, refused, resumed, compared."""
 
+import json
 import shutil
 import signal
 
@@ -271,3 +272,24 @@ def test_a_dataset_is_planned_like_a_model_with_its_own_labels(home, monkeypatch
     resolved = resolve_plan(Workspace(home), SECOND, NAME, planner="like_budgeted", changes=["schedule.iterations=2"],
                             transfer=transfer_from(Workspace(home), model(home).path))
     assert run_fold(Workspace(home), resolved, NAME, 0, CPU).scores is not None
+
+
+def test_more_cases_are_learned_beside_the_older_model_with_its_grid_and_intensities(home, monkeypatch):
+    monkeypatch.setattr(like_module, "make_plan", lambda workspace, dataset, _, *rest: make_plan(
+        workspace, dataset, "classic", *rest))
+    workspace, raw = Workspace(home), home / "raw" / FIRST
+    before = choose_fold(read_splits(workspace, FIRST, Dataset.open(raw).names), 0, Dataset.open(raw).names)
+    case = sphere_case("new", 99)
+    write_array(raw / "imagesTr" / "new_0000.nii.gz", case.image_CDHW, case.geometry)
+    write_label(raw / "labelsTr" / "new.nii.gz", case.label_DHW, case.geometry)
+    write_json(raw / "dataset.json", {**read_json(raw / "dataset.json"), "numTraining": 7})
+    (raw / "splits_final.json").write_text(json.dumps([{"train": [*before.train, "new"], "val": before.validation}]))
+    pipeline.fingerprint(1, home=home, workers=1)
+    plan = plan_like(workspace, FIRST, model(home).path, Budget(), "cpu")
+    assert plan.intensities == read_plan(workspace, FIRST, "budgeted").intensities
+    pipeline.preprocess(1, planned=plan, home=home, workers=1)
+    resolved = resolve_plan(workspace, FIRST, NAME, planner="like_budgeted", changes=["schedule.iterations=2"],
+                            transfer=transfer_from(workspace, model(home).path))
+    assert run_fold(workspace, resolved, NAME, 0, CPU).scores is not None
+    assert model(home).fold(0).is_finished
+    assert "new" in load_weights(workspace.fold(FIRST, "like_budgeted", NAME, 0).checkpoint)[1]["training"]
