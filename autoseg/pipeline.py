@@ -43,6 +43,7 @@ from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
 if TYPE_CHECKING:
+    from autoseg.prediction.inference_settings import Adaptation
     from autoseg.training.validate import FoldResult
 
 logger = logging.getLogger(__name__)
@@ -304,17 +305,22 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
 def predict(source: str | Path, target: str | Path, *, dataset: str | int | None = None, configuration: str | None = None,
             planner: str | None = None, folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
             probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
-            table: str | Path | None = None, mirroring: bool = True, skip_background: bool = False,
-            part: str | None = None, home: str | Path | None = None, device: str = "auto") -> list[Path]:
+            table: str | Path | None = None, modality: str = "", mirroring: bool = True, skip_background: bool = False,
+            adaptation: "Adaptation | None" = None, part: str | None = None, home: str | Path | None = None,
+            device: str = "auto") -> list[Path]:
     """Predict every case of `source` (a folder or one file), or a `part` such as `1/4`, into `target`; the masks' paths.
 
-    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder`.
+    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder`. With an `adaptation` copies
+    of its networks are adapted to each case (`Predictor.adapting`).
     """
     from autoseg.prediction.folder import predict_folder
     from autoseg.prediction.predictor import Predictor
 
     predictor = Predictor.open(dataset=dataset, configuration=configuration, planner=planner, folds=folds, folder=folder,
-                               home=home, device=device, mirroring=mirroring, skip_background=skip_background)
+                               home=home, device=device, mirroring=mirroring, skip_background=skip_background,
+                               modality=modality)
+    if adaptation is not None:
+        predictor = predictor.adapting(adaptation)
     return predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
                           keep_existing=keep_existing, table=table, part=part)
 

@@ -73,8 +73,8 @@ def published_plan(name: str, preset: Preset, fingerprint: Fingerprint, budget: 
     else:
         reasons.append("2d only: the median case is a single slice")
     plan = Plan(dataset=fingerprint.dataset, planner=name, channels=fingerprint.channels, labels=fingerprint.labels,
-                intensities=fingerprint.intensities, conditions=fingerprint.conditions, transpose=order,
-                fingerprint_digest=fingerprint.digest,
+                intensities=fingerprint.intensities, conditions=fingerprint.conditions,
+                modality_columns=fingerprint.modality_columns, transpose=order, fingerprint_digest=fingerprint.digest,
                 reasons=tuple(reasons), configurations=configurations)
     return with_mirroring(with_prior(plan, fingerprint), fingerprint)
 

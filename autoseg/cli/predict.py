@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from autoseg.base.errors import UserError
 from autoseg.cli import common
 
 
@@ -36,11 +37,19 @@ def parser() -> argparse.ArgumentParser:
                            "coarse pass misses is lost (default: off)")
     arguments.add_argument("--table", type=Path, metavar="FILE",
                            help="clinical table of the cases (default: the training table's name in the input folder)")
+    arguments.add_argument("--modality", metavar="M", default="",
+                           help="of a model that takes several modalities in one channel: that of all cases of which no "
+                           "table says it, such as CT or MR")
     arguments.add_argument("--keep_existing", action="store_true",
                            help="skip cases of which everything is there already, unless other models made it")
     arguments.add_argument("--part", metavar="K/N",
                            help="predict part K of N of the cases, such as 1/4: start N processes, each with another K and "
                            "all with the same -i and -o")
+    arguments.add_argument("--adapt", action="store_true",
+                           help="experiment: adapt a copy of each network to each case, so that two turned and scaled views "
+                           "of it agree, then predict without mirroring; may help on images unlike the training's and may "
+                           "harm on others, and costs some hundred passes per case and fold (default: off)")
+    arguments.add_argument("--seed", type=int, default=0, help="seed of --adapt (default: 0)")
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_device(arguments)
@@ -53,17 +62,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from autoseg import pipeline
-    from autoseg.base.errors import UserError
     from autoseg.orchestrate import cluster
     from autoseg.orchestrate.distribute import connected
+    from autoseg.prediction.inference_settings import Adaptation
 
     arguments = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
                  "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
                  "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
                  "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
-                 "keep_existing": options.keep_existing, "table": options.table}
+                 "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality}
     if options.cluster is not None and options.part is not None:
         raise UserError("--cluster divides the cases itself", found=f"--part {options.part}", do="give one of the two")
+    if options.adapt:
+        if options.cluster is not None:
+            raise UserError("--adapt predicts on one machine", do="leave out --cluster, or --adapt")
+        arguments["adaptation"] = Adaptation(seed=options.seed)
     with connected(options.cluster) as nodes:
         if nodes is None:
             masks = pipeline.predict(options.input, options.output, part=options.part, **arguments)

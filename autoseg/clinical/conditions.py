@@ -85,7 +85,7 @@ def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Seque
     """
     reading, path = _Reading(names, training=False), None
     if _columns(table):
-        path = table_path or _table_beside(folder, table.table)
+        path = table_path or table_beside(folder, table.table)
         if path is None:
             reading.warnings.append(f"{folder}: no table ({_tables_beside(table.table)}): the columns "
                                     f"{listed(spec.name for spec in _columns(table))} are missing in all cases")
@@ -253,7 +253,8 @@ def _columns(table: ConditionTable) -> list[ConditionSpec]:
     return [spec for spec in table.specs if spec.kind in ("number", "category", "ordinal")]
 
 
-def _table_beside(folder: Path, declared: str) -> Path | None:
+def table_beside(folder: Path, declared: str) -> Path | None:
+    """The table of cases to predict whose images lie in `folder`, where nobody names it; None where there is none."""
     candidates = (folder / declared, folder / Path(declared).name, folder / DEFAULT_TABLE)
     return next((path for path in candidates if path.parent.is_relative_to(folder) and is_file(path)), None)
 

@@ -31,11 +31,14 @@ class SlicedArray(Protocol):
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one case: one path per channel (None where the channel is missing), and its label."""
+    """The files of one case: one path per channel (None where the channel is missing), its label, and the modality of the
+    case in each channel that has several.
+    """
 
     name: str
     images: tuple[Path | None, ...]
     label: Path | None = None
+    modalities: tuple[str, ...] = ()  # one per channel, empty of a channel that has one modality; (): of all channels
 
     def __post_init__(self) -> None:
         fault = fault_of_name(self.name)
@@ -73,6 +76,7 @@ class Case:
     label_DHW: np.ndarray | None = None  # int16
     absent_CDHW: np.ndarray | None = None  # bool: True outside a present channel's field of view; None: nowhere
     conditions: CaseConditions = field(default_factory=CaseConditions)
+    modalities: tuple[str, ...] = ()  # as of `CaseFiles`
     source: ImageSource | None = None  # of the channel whose grid the case has; None: it was made in memory
 
     @property

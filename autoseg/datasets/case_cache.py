@@ -22,7 +22,7 @@ _SHARE = 1 / 4
 _LARGEST_CASE_BYTES = 2**24  # of larger ones reading is a small part of the work
 
 FilesState = tuple[tuple[Path, tuple[int, int, int]], ...]
-State = tuple[FilesState, tuple[ChannelSpec, ...], LabelSpec]  # all that decides what is read
+State = tuple[FilesState, tuple[ChannelSpec, ...], tuple[str, ...], LabelSpec]  # all that decides what is read
 
 
 class CaseCache:
@@ -35,13 +35,13 @@ class CaseCache:
     def label(self, files: CaseFiles, labels: LabelSpec) -> np.ndarray | None:
         """The label (z, y, x) of a case that was read before and has not changed since; nobody may change it."""
         known = self._known.get(files.name)
-        if known is None or known[0][::2] != (_files_state(files), labels):
+        if known is None or known[0][::3] != (_files_state(files), labels):
             return None
         return known[1].label_DHW
 
     def load(self, files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec) -> Case:
         """As `load_case`, or what was read before; nobody may change it."""
-        state = (_files_state(files), tuple(channels), labels)
+        state = (_files_state(files), tuple(channels), files.modalities, labels)
         known = self._known.get(files.name)
         if known is not None and known[0] == state:
             return known[1]

@@ -12,6 +12,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.declared_columns import Groups, KnownGroups, annotated_names, group_of, known_groups, table_warnings
 from autoseg.datasets.digests import case_digest, dataset_digest, map_files, transforms_of
 from autoseg.datasets.manifest import Manifest, parse_manifest
+from autoseg.datasets.modalities import training_modalities
 from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_cases, scan_training_cases
 from autoseg.formats.files import is_file, is_folder, read_text
 from autoseg.workspace.names import DATASET_JSON
@@ -66,7 +67,11 @@ class Dataset:
     @cached_property
     def cases(self) -> tuple[CaseFiles, ...]:
         """The training cases in the order of their names. Raises its faults."""
-        return tuple(find_training_cases(self.folder, self.manifest, self.scanned))
+        return self.with_modalities(find_training_cases(self.folder, self.manifest, self.scanned))
+
+    def with_modalities(self, cases: Sequence[CaseFiles]) -> tuple[CaseFiles, ...]:
+        """Cases of this dataset with the modalities that its table says, as `training_modalities`."""
+        return training_modalities(cases, self.folder, self.manifest, self._read_table)
 
     @property
     def names(self) -> list[str]:

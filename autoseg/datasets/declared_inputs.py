@@ -1,11 +1,13 @@
 """What `dataset.json` declares beside images and labels: conditions, groups, which labels a case's mask holds."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
+from autoseg.base.errors import hint
 from autoseg.clinical.leakage import outcome_word
 from autoseg.datasets.declarations import Document, shown
 from planners.schema.base import Frozen
@@ -154,6 +156,38 @@ def read_labels_present(document: Document, labels: LabelSpec | None) -> tuple[d
                        expected='{"CASE": ["liver"], ...} or {"column": "NAME"}')
         return None, ""
     return {case: _annotated(document, case, names, labels) for case, names in given.items()}, ""
+
+
+def read_modality_columns(document: Document, channels: Sequence[str]) -> dict[str, str]:
+    """For each channel of several modalities the column of the table that says which one a case has; a fault where there is
+    no table. A text alone is the column of the only channel.
+    """
+    given = document.get("modality_column")
+    if given is None:
+        return {}
+    place = ("modality_column",)
+    if isinstance(given, str) and len(channels) == 1:
+        given = {channels[0]: given}
+    elif not isinstance(given, dict) or not given:
+        example = json.dumps({name: "modality" for name in channels[:1]})
+        document.fault(place, "'modality_column' does not say which column is of which channel", found=shown(given),
+                       expected=example if len(channels) > 1 else f'{example}, or the name of a column')
+        return {}
+    columns: dict[str, str] = {}
+    for name, column in given.items():
+        if channels.count(name) != 1:
+            known = [channel for channel in channels if channels.count(channel) == 1]
+            what = f"{channels.count(name)} channels are called {name!r}" if name in channels else \
+                f"unknown channel {name!r}{hint(name, known)}"
+            document.fault((*place, name), what, at_key=True, expected=", ".join(known))
+        elif not isinstance(column, str) or not column.strip():
+            document.fault((*place, name), f"the column of channel {name!r} is not a text", found=shown(column))
+        else:
+            columns[name] = column
+    if not _has_table(document):
+        document.fault(place, "'modality_column' names a column, but there is no table", at_key=True,
+                       do="name the file under conditions: table")
+    return columns
 
 
 def _annotated(document: Document, case: str, names: Any, labels: LabelSpec | None) -> tuple[str, ...]:

@@ -67,9 +67,12 @@ def remember(hashed: Mapping[Path, HashedFile]) -> None:
 
 
 def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = None) -> str:
-    """Digest of the content of a case's files, in the order of its channels, and of how channels were registered."""
+    """Digest of the content of a case's files, in the order of its channels, of how channels were registered, and of the
+    modalities of channels that have several.
+    """
     content = [part for path in (*files.images, files.label)
                for part in ([""] if path is None else map(file_digest, files_of(path)))]
+    content += [f"modality {modality}" for modality in files.modalities]
     return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
 
 
@@ -108,6 +111,7 @@ def dataset_digest(folder: Path, manifest: Manifest, cases: Mapping[str, str]) -
     """Digest of what a dataset declares, of its `cases` (the digest of each by its name), its table, vectors and tokens."""
     declared = [manifest.labels.model_dump_json(), *(channel.model_dump_json() for channel in manifest.channels)]
     declared += [manifest.preprocess.model_dump_json()] if manifest.preprocess != Part(name="none") else []
+    declared += [f"{channel} {column}" for channel, column in sorted(manifest.modality_columns.items())]
     beside = _conditions_digests(folder, manifest.conditions, sorted(cases))
     return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases)), *beside])
 

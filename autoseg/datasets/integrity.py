@@ -167,6 +167,7 @@ def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]
     conditions = attempt(dataset.conditions, cases, wrong)
     groups = attempt(dataset.groups, cases, wrong)
     attempt(dataset.annotated, cases, wrong)
+    attempt(dataset.with_modalities, dataset.scanned.cases, wrong)
     odd = attempt(dataset.table_warnings, cases, wrong) if groups is not None else ()  # its fault says the same
     faults += dict.fromkeys(wrong)
     warnings = dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ())))

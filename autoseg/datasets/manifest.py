@@ -11,7 +11,13 @@ from pydantic import Field, TypeAdapter
 
 from autoseg.base.errors import UserError, hint, raise_faults
 from autoseg.datasets.declarations import Document, read_channels, read_labels, shown
-from autoseg.datasets.declared_inputs import Groups, read_condition_table, read_groups, read_labels_present
+from autoseg.datasets.declared_inputs import (
+    Groups,
+    read_condition_table,
+    read_groups,
+    read_labels_present,
+    read_modality_columns,
+)
 from autoseg.datasets.declared_preprocess import read_preprocess
 from autoseg.datasets.declared_regions import read_region_faults
 from autoseg.datasets.jsontext import parse
@@ -28,7 +34,7 @@ SCHEMA_VERSION = 1
 
 _MEANINGFUL = {"channel_names", "labels", "regions_class_order", "file_ending", "numTraining", "dataset", "name",
                "description", "optional_channels", "reference_channel", "registration", "conditions", "groups",
-               "paired_labels", "labels_present", "preprocess"}
+               "paired_labels", "labels_present", "preprocess", "modality_column"}
 # Written by nnU-Net, its converters and the Decathlon; they change nothing here. The reader follows from the ending.
 _INFORMATIVE = {"reference", "licence", "license", "release", "citation", "dataset_name", "dataset_description",
                 "converted_by", "tensorImageSize", "overwrite_image_reader_writer", "numTest", "training", "test",
@@ -59,6 +65,7 @@ class Manifest(Frozen):
     labels_present: dict[str, tuple[str, ...]] | None = None  # foreground names annotated, of cases that lack some
     labels_present_column: str = ""  # of the table; `declared_columns.annotated_names` reads it. Neither: all are annotated
     preprocess: Part = Part(name="none")  # what changes all channels of a case together
+    modality_columns: dict[str, str] = Field(default_factory=dict)  # channel of several -> the column that says which
     cases: tuple[ListedCase, ...] | None = None  # None: the files of imagesTr and labelsTr
 
 
@@ -99,6 +106,7 @@ def parse_manifest(text: str, path: Path) -> ParsedManifest:
     name, description = document.text("name"), document.text("description")
     ending, n_training = _file_ending(document), _n_training(document)
     conditions, outcomes = read_condition_table(document)
+    modality_columns = read_modality_columns(document, [channel.name for channel in channels])
     groups, cases = read_groups(document), _listed_cases(document)
     preprocess = read_preprocess(document, channels)
     raise_faults(path, document.faults)
@@ -106,7 +114,7 @@ def parse_manifest(text: str, path: Path) -> ParsedManifest:
     return ParsedManifest(Manifest(
         name=name, description=description, channels=channels, labels=labels, file_ending=ending, n_training=n_training,
         conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column, preprocess=preprocess,
-        cases=cases), outcomes, read_region_faults(document, labels))
+        modality_columns=modality_columns, cases=cases), outcomes, read_region_faults(document, labels))
 
 
 def _check_keys(document: Document) -> None:

@@ -154,6 +154,8 @@ def measure(dataset: Dataset, name: str, workers: int = 1, progress: Callable[[]
         cases=tuple(case.shape for case in measured if case.shape is not None),
         intensities=tuple(_intensity(dataset.folder, channel.name, [case.channels[c] for case in measured])
                           for c, channel in enumerate(channels)),
+        intensities_of_modalities=_by_modality(dataset, measured) if manifest.modality_columns else (),
+        modality_columns=manifest.modality_columns,
         presence=tuple(float(np.mean([case.present[c] for case in measured])) for c in range(len(channels))),
         coverage=tuple(_coverage(measured, c) for c in range(len(channels))),
         conditions=with_widths(manifest.conditions, known), condition_stats=condition_stats(manifest.conditions, known),
@@ -310,6 +312,19 @@ def _intensity(folder: Path, name: str, cases: Sequence[ChannelMeasure | None]) 
     return IntensityStats(mean=float(means.mean()), std=float(np.sqrt(variance)), min=min(case.low for case in known),
                           max=max(case.high for case in known), median=float(median), percentile_00_5=float(low),
                           percentile_99_5=float(high))
+
+
+def _by_modality(dataset: Dataset, cases: Sequence[Measured]) -> tuple[dict[str, IntensityStats], ...]:
+    """The statistics of each modality over the cases that have it; none of a channel that has one modality."""
+    result = []
+    for number, channel in enumerate(dataset.manifest.channels):
+        members: dict[str, list[ChannelMeasure | None]] = {}
+        for case in cases if channel.name in dataset.manifest.modality_columns else ():
+            if case.present[number]:
+                members.setdefault(dataset.case(case.name).modalities[number], []).append(case.channels[number])
+        result.append({modality: _intensity(dataset.folder, f"{channel.name} ({modality.upper()})", members[modality])
+                       for modality in sorted(members)})
+    return tuple(result)
 
 
 def _label_stats(name: str, cases: Sequence[LabelMeasure]) -> LabelStats:

@@ -179,7 +179,7 @@ def _loaded(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec
     raise_faults(f"case {files.name}", faults)
     nowhere = absent_CDHW is None or not absent_CDHW.any()
     return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW,
-                source=open_source(reference.path))
+                modalities=files.modalities, source=open_source(reference.path))
 
 
 def _aligned(place: Place, reference: Place, transform: Transform | None) -> tuple[np.ndarray, np.ndarray | None]:

@@ -57,9 +57,10 @@ def dataset_images(dataset: Dataset, channels: Sequence[ChannelSpec], leave_out:
     if with_test_images and is_folder(folder / "imagesTs"):
         scanned = scan_cases(folder / "imagesTs", manifest.channels, manifest.file_ending)
         raise_faults(folder / "imagesTs", scanned.faults)
-        cases += scanned.cases
+        cases += dataset.with_modalities(scanned.cases)
     slots = _slots(manifest.channels, channels, folder)
-    used = [replace(case, images=tuple(None if slot is None else case.images[slot] for slot in slots), label=None)
+    used = [replace(case, images=tuple(None if slot is None else case.images[slot] for slot in slots), label=None,
+                    modalities=tuple("" if slot is None else case.modalities[slot] for slot in slots if case.modalities))
             for case in cases if case.name not in leave_out]
     left_out = tuple(case.name for case in cases if case.name in leave_out)
     return Images(folder.name, tuple(case for case in used if any(case.images)), left_out)

@@ -302,7 +302,8 @@ def _sidecar(predictor: Predictor) -> Sidecar:
     planners = " + ".join(dict.fromkeys(member.plan.planner for member in predictor.members))
     return Sidecar(autoseg_version=__version__, dataset=plan.dataset, planner=planners, configuration=predictor.name,
                    folds=len(predictor.models), labels=_written_values(plan.labels),
-                   postprocessing=predictor.postprocessing, model=predictor.identity)
+                   postprocessing=predictor.postprocessing, model=predictor.identity,
+                   adaptation=predictor.adaptation)
 
 
 def _written_values(labels: LabelSpec) -> dict[str, int]:

@@ -65,6 +65,22 @@ class QualityControl(Frozen):
     n: int
 
 
+class Adaptation(Frozen):
+    """How a copy of a network is adapted to the case that it predicts (`prediction.adapt`): an experiment, off by default.
+
+    Each epoch is one step of AdamW on `patches` patches, each seen twice: turned by up to `rotation_degrees` about each
+    axis, scaled, and its intensities multiplied by a `gain`.
+    """
+
+    seed: int = 0
+    epochs: int = Field(default=12, ge=1)
+    patches: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    rotation_degrees: float = Field(default=15.0, ge=0, le=45)
+    scaling: tuple[float, float] = (0.9, 1.1)
+    gain: tuple[float, float] = (0.9, 1.1)
+
+
 class InferenceSettings(Frozen):
     """`inference.json`: the answer of a dataset's cross-validation to how new cases are to be predicted."""
 

@@ -1,5 +1,6 @@
 """One configuration of a predictor: the folds of one trained model, whose logits are averaged."""
 
+import copy
 import logging
 from collections.abc import Sequence
 
@@ -17,10 +18,10 @@ from autoseg.grids.geometry import Geometry
 from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.prediction.export import restore_label
-from autoseg.prediction.inference_settings import FoldPostprocessing, Postprocessing
+from autoseg.prediction.inference_settings import Adaptation, FoldPostprocessing, Postprocessing
 from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, compact
 from autoseg.prediction.models import FoldModel, check_weights, load_model, train_command, trained_model
-from autoseg.prediction.prepared import predict_prepared
+from autoseg.prediction.prepared import image_of, predict_prepared
 from autoseg.prediction.trained_with import check_same_data
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
@@ -43,7 +44,16 @@ class ConfigurationModel:
         self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
         self.previous, self.mirroring, self.skip_background = previous, mirroring, skip_background
         self.postprocessing = postprocessing or Postprocessing()  # of the only fold; that of several is in inference.json
+        self.adaptation: Adaptation | None = None
         self._memory = PredictionMemory()
+
+    def adapting(self, adaptation: Adaptation) -> "ConfigurationModel":
+        """The same models, of which a copy is adapted to each case before it is predicted, without mirroring. The earlier
+        stage of a cascade stays as it is.
+        """
+        other = copy.copy(self)
+        other.adaptation, other.mirroring = adaptation, False
+        return other
 
     @classmethod
     def open(cls, trained: ModelFolder, *, folds: Sequence[int | str] | None = None, device: str = "auto",
@@ -117,10 +127,24 @@ class ConfigurationModel:
 
     def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
         """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
+        models = models or self.models
+        if self.adaptation is not None:
+            models = self._adapted(models, prepared, case)
         with inner_bar(f"{case.name}, {self.name}", "tile", LONG_CASE) as show:
-            return predict_prepared(models or self.models, prepared, self.plan, self.configuration, self.runtime,
+            return predict_prepared(models, prepared, self.plan, self.configuration, self.runtime,
                                     mirroring=self.mirroring, skip_background=self.skip_background,
                                     conditions=case.conditions, memory=self._memory, progress=show)
+
+    def _adapted(self, models: Sequence[FoldModel], prepared: PreparedCase, case: Case) -> Sequence[FoldModel]:
+        from autoseg.prediction.adapt import CaseToAdapt, adapted  # an experiment, which few load
+
+        assert self.adaptation is not None
+        absent = None if prepared.absent_CDHW is None else np.asarray(prepared.absent_CDHW[:], bool)
+        image = image_of(prepared, self.plan, self.configuration)
+        seen = CaseToAdapt(case.name, image, np.asarray(prepared.present_C, bool), absent)
+        encoded = [model.encoded(case.conditions) for model in models]
+        return adapted(models, encoded, seen, self.configuration, self.runtime, self.adaptation,
+                       regions=self.plan.labels.has_regions)
 
     def predict_label(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of a case on its own grid."""

@@ -25,8 +25,9 @@ from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
 from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
-from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
+from autoseg.prediction.inference_settings import Adaptation, InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
+from autoseg.prediction.modality import conditions_with_modality, files_with_modalities
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
 from autoseg.prediction.postprocess import apply
 from autoseg.prediction.uncertainty import CaseQuality, Votes
@@ -86,24 +87,25 @@ class Predictor:
     """
 
     def __init__(self, members: Sequence[ConfigurationModel], postprocessing: Postprocessing | None = None,
-                 quality_control: QualityControl | None = None):
+                 quality_control: QualityControl | None = None, modality: str = ""):
         if not all(member.plan.labels.means_the_same_as(members[0].plan.labels) for member in members):
             raise ValueError("the members of a predictor have the same labels")
         self.members, self.quality_control = tuple(members), quality_control
-        self.postprocessing = postprocessing or Postprocessing()
+        self.postprocessing, self.modality = postprocessing or Postprocessing(), modality
 
     @classmethod
     def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
              folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
              home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
-             skip_background: bool = False) -> "Predictor":
+             skip_background: bool = False, modality: str = "") -> "Predictor":
         """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
         workspace: the only dataset, the best configuration by validation Dice, all finished folds. A folder of the model
         that `inference.json` chose alone predicts with its postprocessing; the log says where a choice is not followed.
 
         With `skip_background`, tiles that a coarse pass shows to be background are not predicted again
-        (`prediction.collect`); a structure that this pass misses is lost. Raises UserError where the choice is not clear,
-        or `inference.json` is out of date.
+        (`prediction.collect`); a structure that this pass misses is lost. `modality` is that of all cases of which no table
+        says it, for a model that takes several in one channel. Raises UserError where the choice is not clear, or
+        `inference.json` is out of date.
         """
         name = None if dataset is None else str(dataset)
         if configuration is None and planner is None and folds is None and folder is None:
@@ -111,7 +113,7 @@ class Predictor:
             settings = read_current_settings(workspace, name)
             if settings is not None:
                 return cls.from_settings(workspace, settings, device=device, mirroring=mirroring,
-                                         skip_background=skip_background)
+                                         skip_background=skip_background, modality=modality)
         if folder is not None:
             trained = trained_model(ModelFolder(Path(folder).resolve()))  # its name is that of the configuration
         else:
@@ -121,12 +123,12 @@ class Predictor:
         is_named = folder is None or folds is not None
         settings = settings_of_model(trained, apply=not is_named)
         if settings is None:
-            return cls([member], member.postprocessing)
-        return cls([member], settings.postprocessing, settings.quality_control)
+            return cls([member], member.postprocessing, modality=modality)
+        return cls([member], settings.postprocessing, settings.quality_control, modality)
 
     @classmethod
     def from_settings(cls, workspace: Workspace, settings: InferenceSettings, *, device: str = "auto",
-                      mirroring: bool = True, skip_background: bool = False) -> "Predictor":
+                      mirroring: bool = True, skip_background: bool = False, modality: str = "") -> "Predictor":
         """The models that the settings name, with their postprocessing and their quality control."""
         logger.info("as %s says: %s", workspace.inference_settings(settings.dataset),
                     " + ".join(member.title for member in settings.members))
@@ -136,7 +138,18 @@ class Predictor:
         members = [ConfigurationModel.open(folder, folds=member.folds, device=str(runtime.device),
                                            mirroring=mirroring, skip_background=skip_background)
                    for folder, member in zip(folders, settings.members, strict=True)]
-        return cls(members, settings.postprocessing, settings.quality_control)
+        return cls(members, settings.postprocessing, settings.quality_control, modality)
+
+    def adapting(self, adaptation: Adaptation) -> "Predictor":
+        """The same models, of which copies are adapted to each case (`prediction.adapt`), without quality control: its rule
+        was made for masks of models as they are.
+        """
+        return Predictor([member.adapting(adaptation) for member in self.members], self.postprocessing,
+                         modality=self.modality)
+
+    @property
+    def adaptation(self) -> Adaptation | None:
+        return self.members[0].adaptation
 
     @property
     def plan(self) -> Plan:
@@ -158,7 +171,9 @@ class Predictor:
         weights = [model.digest for pair in members for member in pair if member is not None for model in member.models]
         first = self.members[0]
         how = str((first.mirroring, first.skip_background))
-        return combined_digest([*weights, self.postprocessing.model_dump_json(), how])
+        more = [] if self.adaptation is None else [self.adaptation.model_dump_json()]
+        more += [self.modality] if self.modality else []
+        return combined_digest([*weights, self.postprocessing.model_dump_json(), how, *more])
 
     @property
     def runtime(self) -> Runtime:
@@ -168,24 +183,29 @@ class Predictor:
         """The cases of a folder, or the one of a file, and what is known of them beside the images.
 
         `table` is a file; without it the table that training used is looked for beside the images, under its own name.
-        Whatever is not found is missing, which a model that was trained with conditions can do without.
+        Whatever is not found is missing, which a model that was trained with conditions can do without. It cannot do without
+        the modality of a case, where a channel has several: cases of which nobody says it are left out.
         """
-        path = Path(path)
+        path, beside = Path(path), None if table is None else Path(table)
+        folder = path if is_folder(path) else path.parent
         scanned = scan_cases(path, self.plan.channels, self.plan.file_ending)
-        files, left_out = tuple(scanned.cases), tuple(scanned.faults)
         for warning in scanned.warnings:
             logger.warning("%s", warning)
+        known_files = files_with_modalities(scanned.cases, self.plan, folder=folder, table=beside,
+                                            said=self.modality)
+        files, left_out = known_files.cases, (*scanned.faults, *known_files.faults)
         conditioned = [member for member in self.members if member.uses_conditions]
         if not conditioned:
-            if table is not None:
+            if table is not None and not self.plan.modality_columns:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {}, left_out)
-        known = read_conditions_to_predict(path if is_folder(path) else path.parent, conditioned[0].plan.conditions,
-                                           [case.name for case in files],
-                                           table_path=None if table is None else Path(table))
+        known = read_conditions_to_predict(folder, conditioned[0].plan.conditions, [case.name for case in files],
+                                           table_path=beside)
         for warning in known.warnings:
             logger.warning("%s", warning)
-        return CasesToPredict(files, known.cases, left_out)
+        encoders = [model.encoder for member in conditioned for model in member.models if model.encoder is not None]
+        return CasesToPredict(files, conditions_with_modality(known.cases, self.plan, encoders, self.modality),
+                              left_out)
 
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """A case on its reference channel's grid; channels that training registered are registered."""

@@ -32,9 +32,7 @@ def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: 
     patient's; each model encodes them with its own encoder. `memory` is kept from case to case;
     `progress(done, total)` counts forward passes of single tiles.
     """
-    image = np.asarray(prepared.image_CDHW[:])
-    if configuration.previous:
-        image = np.concatenate([image, _one_hot(prepared, plan.labels)])
+    image = image_of(prepared, plan, configuration)
     absent = None if prepared.absent_CDHW is None else np.asarray(prepared.absent_CDHW[:], bool)
     return predict_logits([model.model for model in models], image, configuration, runtime,
                           present_C=np.asarray(prepared.present_C, bool), absent_CDHW=absent,
@@ -43,6 +41,12 @@ def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: 
                           pair_axis=configuration.pair_axis,
                           maybe=maybe_foreground(plan.labels) if skip_background else None, memory=memory,
                           progress=progress)
+
+
+def image_of(prepared: PreparedCase, plan: Plan, configuration: Configuration) -> np.ndarray:
+    """The channels that networks see; in a cascade, after those of the case, the earlier prediction."""
+    image = np.asarray(prepared.image_CDHW[:])
+    return np.concatenate([image, _one_hot(prepared, plan.labels)]) if configuration.previous else image
 
 
 def maybe_foreground(labels: LabelSpec) -> Callable[[torch.Tensor], torch.Tensor]:

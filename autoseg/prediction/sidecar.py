@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from autoseg.formats.files import is_file
-from autoseg.prediction.inference_settings import Postprocessing
+from autoseg.prediction.inference_settings import Adaptation, Postprocessing
 from autoseg.workspace.files import DamagedFile, keep_copy, read_model, write_json
 from autoseg.workspace.locks import held
 from planners.schema.base import Frozen, versioned
@@ -35,6 +35,7 @@ class Sidecar(Frozen):
     labels: dict[str, int]
     postprocessing: Postprocessing
     model: str = ""
+    adaptation: Adaptation | None = None  # networks were adapted to each case; None: they were not
     masks: tuple[str, ...] = ()
     masks_of_other_models: tuple[str, ...] = ()
     masks_of_unknown_origin: tuple[str, ...] = ()

@@ -19,7 +19,8 @@ from planners.schema.plan import Configuration, Plan, differing_fields
 KEY = "trained_with"  # in the facts of weights, and in the state of a training
 # What is digested of a case, in words. The image's and the label's are known of cases that this version prepared.
 KINDS = {"image": "images", "label": "labels", "raw": "images or labels", "previous": "predictions of the earlier stage",
-          "conditions": "conditions (table, vectors, tokens)", "annotated": "the column of annotated labels"}
+          "conditions": "conditions (table, vectors, tokens)", "annotated": "the column of annotated labels",
+         "modalities": "modalities"}
 _SHOWN = 5
 
 

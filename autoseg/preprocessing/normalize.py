@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from autoseg.base.errors import UserError
 from autoseg.datasets.spikes import Bulk, bulk_of
@@ -37,21 +38,26 @@ class Normalizer(Protocol):
 
 @dataclass(frozen=True)
 class NormalizerContext:
-    """What a normaliser is made for: the statistics of its channel over the dataset, None where they are not known."""
+    """What a normaliser is made for: the statistics of its channel over the dataset, None where they are not known, and the
+    modality of the case in a channel that has several, else empty.
+    """
 
     stats: IntensityStats | None
+    modality: str = ""
 
 
 class NormalizerTraits(Frozen):
     """`near_one`: values lie near one, so that what is stored may be rounded to multiples of STEP: half of the bytes, and
     a quarter of the difference that is promised at most (docs/decisions/0015). Others are resampled and stored as wide.
     `zero_outside`: what is 0 outside the patient stays 0, so that augmentation leaves it so. `absolute_unit`: equal values
-    mean the same in all cases, as Hounsfield units do.
+    mean the same in all cases, as Hounsfield units do. `chooses`: its options `parts` are normalisers, of which it takes one
+    for each case.
     """
 
     near_one: bool = False
     zero_outside: bool = False
     absolute_unit: bool = False
+    chooses: bool = False
 
 
 NormalizerFactory = Callable[[Any, NormalizerContext], Normalizer]
@@ -59,12 +65,13 @@ NORMALIZERS: Registry[NormalizerFactory, NormalizerTraits] = Registry("normalize
 
 
 def normalize(part: Part, image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: IntensityStats | None = None,
-              absent_DHW: np.ndarray | None = None) -> np.ndarray:
-    """One channel normalised by the part that the plan chose, as a new float32 array. `stats` are the dataset's.
+              absent_DHW: np.ndarray | None = None, *, modality: str = "") -> np.ndarray:
+    """One channel normalised by the part that the plan chose, as a new float32 array. `stats` are the dataset's; `modality`
+    is the case's, where the channel has several.
 
     Voxels that are absent (True in `absent_DHW`; none: nowhere) are not read and become 0.
     """
-    normalizer = NORMALIZERS.make(part, NormalizerContext(stats))
+    normalizer = NORMALIZERS.make(part, NormalizerContext(stats, modality))
     if absent_DHW is None or not absent_DHW.any():
         return normalizer(image_DHW, inside_DHW)
     normalized_DHW = np.zeros(image_DHW.shape, dtype=np.float32)
@@ -75,20 +82,31 @@ def normalize(part: Part, image_DHW: np.ndarray, inside_DHW: np.ndarray, stats: 
     return normalized_DHW
 
 
+def traits_of(part: Part) -> NormalizerTraits:
+    """The traits of a part. Of one that chooses: what all its choices promise, and an absolute unit where one has it."""
+    traits = NORMALIZERS.traits(part.name)
+    if not traits.chooses:
+        return traits
+    choices = [traits_of(Part.model_validate(choice)) for choice in part.options.get("parts", {}).values()]
+    return NormalizerTraits(near_one=all(choice.near_one for choice in choices), chooses=True,
+                            zero_outside=bool(choices) and all(choice.zero_outside for choice in choices),
+                            absolute_unit=any(choice.absolute_unit for choice in choices))
+
+
 def zero_outside_channels(parts: Sequence[Part]) -> tuple[int, ...]:
     """The channels whose normaliser leaves 0 what is 0 outside the patient."""
-    return tuple(number for number, part in enumerate(parts) if NORMALIZERS.traits(part.name).zero_outside)
+    return tuple(number for number, part in enumerate(parts) if traits_of(part).zero_outside)
 
 
 def absolute_unit_channels(parts: Sequence[Part]) -> tuple[int, ...]:
-    """The channels whose normalised values mean the same in all cases."""
-    return tuple(number for number, part in enumerate(parts) if NORMALIZERS.traits(part.name).absolute_unit)
+    """The channels whose normalised values mean the same in all cases, or in the cases of one of their modalities."""
+    return tuple(number for number, part in enumerate(parts) if traits_of(part).absolute_unit)
 
 
 def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
     """Round, in place, each channel whose normaliser leaves values near one to multiples of STEP; others stay."""
     for channel_DHW, part in zip(image_CDHW, parts, strict=True):
-        if NORMALIZERS.traits(part.name).near_one:
+        if traits_of(part).near_one:
             for image_dHW in in_cache(channel_DHW[None]):  # of the three operations two are exact
                 image_dHW /= np.float32(STEP)
                 np.rint(image_dHW, out=image_dHW)
@@ -176,6 +194,39 @@ def rgb(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
 def none(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
     """The image as it is."""
     return image_DHW.astype(np.float32)
+
+
+class ByModality(Frozen):
+    """`parts` has the normaliser of each modality, `intensities` the statistics of the cases that have it, where they are
+    known. Without any part the modality decides nothing: z-score per case.
+    """
+
+    parts: dict[str, Part] = Field(default_factory=dict)
+    intensities: dict[str, IntensityStats] = Field(default_factory=dict)
+
+    @field_validator("parts")
+    @classmethod
+    def _are_known(cls, parts: dict[str, Part]) -> dict[str, Part]:
+        for part in parts.values():
+            try:
+                NORMALIZERS.options(part.name, part.options)
+            except KeyError as error:
+                raise ValueError(error.args[0]) from None
+        return parts
+
+
+@NORMALIZERS.register("by_modality", ByModality, near_one=True, chooses=True)
+def by_modality(options: ByModality, context: NormalizerContext) -> Normalizer:
+    """A channel that holds several modalities: each case is normalised by that of its own."""
+    if not options.parts:
+        return zscore_of_case
+    part = options.parts.get(context.modality)
+    if part is None:
+        names = ", ".join(modality.upper() for modality in options.parts)
+        raise UserError("the modality of the case is not known to the plan", found=context.modality.upper() or "not said",
+                        expected=names, do="say it in the table (docs/how-to/other-modalities.md), or at prediction with "
+                                           "--modality where all cases have the same")
+    return NORMALIZERS.make(part, NormalizerContext(options.intensities.get(context.modality)))
 
 
 def _zscored(values: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def prepare(case: Case, plan: Plan, configuration: Configuration, device: "torch
     cropped = image_CDHW.shape[1:]
     shapes = (cropped, target_shape(cropped, from_mm, to_mm))
     rules = configuration.resampling
-    image_CDHW = _normalized(image_CDHW, absent_CDHW, inside_DHW, case.present_C, (plan, configuration))
+    image_CDHW = _normalized(image_CDHW, absent_CDHW, inside_DHW, case, (plan, configuration))
     image_CDHW = _resampled(image_CDHW, plan_resize(shapes, from_mm, to_mm, rules.order_image, rules), device)
     absent_CDHW = _resampled_absence(absent_CDHW, plan_resize(shapes, from_mm, to_mm, 1, rules), device)
     if absent_CDHW is not None:
@@ -81,21 +81,23 @@ def axes_of(geometry: Geometry, plan: Plan) -> Axes:
     return geometry.axes_to(plan.orientation).then(plan.transpose)
 
 
-def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, present_C: np.ndarray,
+def _normalized(image_CDHW: np.ndarray, absent_CDHW: np.ndarray | None, inside_DHW: np.ndarray, case: Case,
                 planned: tuple[Plan, Configuration]) -> np.ndarray:
     """Every present channel normalised by its own part; what is missing or absent is 0 and never read."""
     plan, configuration = planned
-    if len(present_C) == 1 and present_C[0]:  # the most frequent case, and the one of the largest images: no second copy
-        stats = plan.intensities[0] if plan.intensities else None
-        absent_DHW = None if absent_CDHW is None else absent_CDHW[0]
-        normalized_DHW = normalize(configuration.normalizers[0], image_CDHW[0], inside_DHW, stats, absent_DHW)
-        return np.ascontiguousarray(normalized_DHW, np.float32)[None]
+
+    def channel(c: int) -> np.ndarray:
+        stats = plan.intensities[c] if c < len(plan.intensities) else None
+        absent_DHW = None if absent_CDHW is None else absent_CDHW[c]
+        return normalize(configuration.normalizers[c], image_CDHW[c], inside_DHW, stats, absent_DHW,
+                         modality=case.modalities[c] if case.modalities else "")
+
+    if len(case.present_C) == 1 and case.present_C[0]:  # the most frequent, of the largest images: no second copy
+        return np.ascontiguousarray(channel(0), np.float32)[None]
     normalized = np.zeros(image_CDHW.shape, dtype=np.float32)
-    for c, part in enumerate(configuration.normalizers):
-        if present_C[c]:
-            stats = plan.intensities[c] if c < len(plan.intensities) else None
-            absent_DHW = None if absent_CDHW is None else absent_CDHW[c]
-            normalized[c] = normalize(part, image_CDHW[c], inside_DHW, stats, absent_DHW)
+    for c in range(len(configuration.normalizers)):
+        if case.present_C[c]:
+            normalized[c] = channel(c)
     return normalized
 
 

@@ -23,7 +23,7 @@ from autoseg.datasets.raw import load_case
 from autoseg.grids.resize import target_shape, target_spacing
 from autoseg.preprocessing.cases import ProcessedCases, fault_of, process_cases
 from autoseg.preprocessing.foreground import VOXELS_PER_CLASS, VOXELS_PER_COMPONENT
-from autoseg.preprocessing.normalize import NORMALIZERS, round_to_step
+from autoseg.preprocessing.normalize import NORMALIZERS, round_to_step, traits_of
 from autoseg.preprocessing.prepare import axes_of, prepare
 from autoseg.preprocessing.store import is_current, remove_prepared, renew_raw_files, write_prepared
 from planners.schema.base import Part
@@ -122,7 +122,7 @@ def case_bytes(job: Job) -> int:
     shape, from_mm = axes.of_each(reference.geometry.shape), axes.of_each(reference.geometry.spacing_mm)
     before = math.prod(shape)
     after = math.prod(target_shape(shape, from_mm, target_spacing(job.configuration, from_mm)))
-    wide = any(not NORMALIZERS.traits(part.name).near_one for part in job.configuration.normalizers)
+    wide = any(not traits_of(part).near_one for part in job.configuration.normalizers)
     products = 6 if wide else 3  # of a wide range: float64
     values = len(channels) * (3 * before + after) + products * max(before, after)
     changed = 3 * len(channels) * before if PREPROCESSORS.traits(job.configuration.preprocess.name).changes else 0
@@ -139,7 +139,10 @@ def _with_provenance(job: Job) -> tuple[Job, bool]:
         raw = case_digest(job.files, transforms_of(job.transforms, job.name))
     except (OSError, AutosegError):
         return job, False  # preparing the case will say what is wrong with its files
-    job = replace(job, provenance={"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)}, raw_files=recorded)
+    provenance = {"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)}
+    if job.files.modalities:
+        provenance["modalities"] = " ".join(job.files.modalities)
+    job = replace(job, provenance=provenance, raw_files=recorded)
     current = is_current(job.folder, job.name, job.provenance)
     if current:
         renew_raw_files(job.folder, job.name, recorded)

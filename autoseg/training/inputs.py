@@ -21,7 +21,7 @@ from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.folders import ModelFolder
 from planners import PLANNERS
 from planners.rules.splits import Split
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 class StartedFolds(Frozen):
     """`splits.json` of a model: the folds of the dataset when its first fold was started."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     folds: tuple[Split, ...]
 
 
@@ -58,7 +58,8 @@ def digests_of(origins: Mapping[str, Origin], conditions: Mapping[str, CaseCondi
     """For every case digests of what it was made from, by the kinds of `prediction.trained_with`."""
     digests: dict[str, dict[str, str]] = {}
     for name, origin in origins.items():
-        known: dict[str, str] = {kind: digest for kind, digest in origin.provenance.items() if kind in ("raw", "previous")}
+        known: dict[str, str] = {kind: digest for kind, digest in origin.provenance.items()
+                                 if kind in ("raw", "previous", "modalities")}
         for kind in ("image", "label"):
             parts = [f"{file.channel} {file.digest}" for file in origin.raw_files if file.kind == kind]
             known |= {kind: combined_digest(parts)} if parts else {}
@@ -73,7 +74,8 @@ def declared_changes(planned: Plan, raw: Dataset) -> list[str]:
     declared = {"the labels that dataset.json declares": planned.labels.means_the_same_as(raw.manifest.labels),
                 "the channels that dataset.json declares":
                     [channel.modality for channel in planned.channels]
-                    == [channel.modality for channel in raw.manifest.channels]}
+                    == [channel.modality for channel in raw.manifest.channels]
+                    and planned.modality_columns == raw.manifest.modality_columns}
     return [what for what, is_same in declared.items() if not is_same]
 
 
@@ -152,7 +154,8 @@ def prepare_command(planned: Plan) -> str:
 def _changed(raw: Dataset, name: str, origin: Origin, transforms: Path | None) -> tuple[str, ...]:
     files = raw.case(name)
     if origin.raw_files:
-        return changed_kinds(files, origin.raw_files)
+        is_same = " ".join(files.modalities) == origin.provenance.get("modalities", "")
+        return (*changed_kinds(files, origin.raw_files), *(() if is_same else ("modalities",)))
     known = origin.provenance.get("raw")
     return () if known in (None, case_digest(files, transforms_of(transforms, name))) else ("raw",)
 

@@ -27,7 +27,7 @@ from autoseg.workspace.files import read_model, read_records, write_json, write_
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
-from planners.schema.base import Frozen, Part
+from planners.schema.base import Frozen, Part, versioned
 from planners.schema.plan import Configuration, InputDropout, Plan, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class PretrainingResult(Frozen):
     by, `left_out` those that it was not to see; errors are mean squares in units of the normalised image.
     """
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     dataset: str
     planner: str
     configuration: str

@@ -1,17 +1,19 @@
 """What the inputs ask for: one normaliser per channel, fusion, conditioning, input dropout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from planners.schema.base import Frozen, Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionStats
-from planners.schema.fingerprint import Fingerprint
+from planners.schema.fingerprint import Fingerprint, IntensityStats
 from planners.schema.plan import InputDropout
 
 MASKED_BELOW = 0.75  # share of the volume that the crop keeps, median over the cases
 _NORMALIZER_OF = {"ct": "ct", "none": "none", "rescale01": "rescale01", "rgb": "rgb"}  # any other modality: z-score
+_ZSCORE_MASKED = "zscore_masked"
+BY_MODALITY = "by_modality"  # the normaliser of a channel that has several modalities
 
 # Share of the samples in which an optional channel is hidden. In arXiv 2602.20218, one sequence was hidden in 35 to 50 %
 # of the samples. With all sequences nothing was lost, and without that one up to 32 points were gained. All optional
@@ -42,11 +44,11 @@ def input_plan(fingerprint: Fingerprint) -> InputPlan:
     bags, else by FiLM (Perez et al. 2018).
     """
     inside = float(np.median([case.relative_size for case in fingerprint.cases])) if fingerprint.cases else 1.0
-    normalizers = normalizers_for(fingerprint.channels, inside)
-    masked = inside < MASKED_BELOW and any(channel.modality not in _NORMALIZER_OF for channel in fingerprint.channels)
-    reasons = [f"channel {channel.name!r} is {channel.modality}: normalised by {part.name}"
+    normalizers = normalizers_for(fingerprint.channels, inside, fingerprint.intensities_of_modalities)
+    chosen = [part for normalizer in normalizers for part in (normalizer, *_choices(normalizer).values())]
+    reasons = [_normalised_by(channel, part, fingerprint.modality_columns)
                for channel, part in zip(fingerprint.channels, normalizers, strict=True)]
-    if masked:
+    if any(part.name == _ZSCORE_MASKED for part in chosen):
         reasons.append(f"statistics of the non-zero mask only: the crop keeps {inside:.0%} of the median volume")
     if fingerprint.preprocess.name != "none":
         reasons.insert(0, f"all channels are changed together by {fingerprint.preprocess.name}, as dataset.json declares, "
@@ -60,14 +62,36 @@ def input_plan(fingerprint: Fingerprint) -> InputPlan:
                      reasons=(*reasons, *_aligned(fingerprint), *why, *hidden))
 
 
-def normalizers_for(channels: Sequence[ChannelSpec], kept_by_crop: float) -> tuple[Part, ...]:
-    """One normaliser per channel.
+def normalizers_for(channels: Sequence[ChannelSpec], kept_by_crop: float,
+                    of_modalities: Sequence[Mapping[str, IntensityStats]] = ()) -> tuple[Part, ...]:
+    """One normaliser per channel; of a channel that has several modalities, one for each, with the statistics of its cases.
 
     CT keeps its unit and is scaled by the dataset's statistics; `kept_by_crop` is the median share of the volume inside
     the non-zero crop: where it is small, z-scores are taken within the non-zero mask.
     """
-    zscore = "zscore_masked" if kept_by_crop < MASKED_BELOW else "zscore"
-    return tuple(Part(name=_NORMALIZER_OF.get(channel.modality, zscore)) for channel in channels)
+    zscore = _ZSCORE_MASKED if kept_by_crop < MASKED_BELOW else "zscore"
+    several = [of_modalities[number] if number < len(of_modalities) else {} for number in range(len(channels))]
+    return tuple(_by_modality(stats, zscore) if stats else Part(name=_NORMALIZER_OF.get(channel.modality, zscore))
+                 for channel, stats in zip(channels, several, strict=True))
+
+
+def _by_modality(stats: Mapping[str, IntensityStats], zscore: str) -> Part:
+    parts = {modality: Part(name=_NORMALIZER_OF.get(modality, zscore)).model_dump() for modality in stats}
+    return Part(name=BY_MODALITY, options={
+        "parts": parts, "intensities": {modality: each.model_dump() for modality, each in stats.items()}})
+
+
+def _choices(normalizer: Part) -> dict[str, Part]:
+    """The normaliser of each modality; none of a channel that has one modality."""
+    return {modality: Part.model_validate(part) for modality, part in normalizer.options.get("parts", {}).items()}
+
+
+def _normalised_by(channel: ChannelSpec, normalizer: Part, columns: Mapping[str, str]) -> str:
+    choices = _choices(normalizer)
+    if not choices:
+        return f"channel {channel.name!r} is {channel.modality}: normalised by {normalizer.name}"
+    each = ", ".join(f"{modality} by {part.name}" for modality, part in choices.items())
+    return f"channel {channel.name!r} has the modality that the column {columns[channel.name]!r} says: normalised {each}"
 
 
 def _aligned(fingerprint: Fingerprint) -> list[str]:

@@ -59,6 +59,22 @@ def modality_of(channel_name: str) -> str:
     return "other"
 
 
+# What a cell of a table may say in place of the aliases below: the code of DICOM, and that it is none of these.
+_ALSO_IN_CELLS = {"ct": set[str](), "pet": {"pt"}, "mr": set[str](), "other": {"other"}}
+MODALITY_WORDS = "CT, MR, PET, or other (any other: z-score per case)"
+
+
+def modality_of_cell(text: str) -> str:
+    """The modality that a cell of a table says; empty where it says none that is known, or two.
+
+    >>> [modality_of_cell(text) for text in ("CT", "mri", "PT", "T1w, 3 T", "other", "US", "PET/CT")]
+    ['ct', 'mr', 'pet', 'mr', 'other', '', '']
+    """
+    words = set("".join(c if c.isalnum() else " " for c in text.lower()).split())
+    modalities = [modality for modality, also in _ALSO_IN_CELLS.items() if words & (_ALIASES.get(modality, set()) | also)]
+    return modalities[0] if len(modalities) == 1 else ""
+
+
 _ALIASES = {
     "ct": {"ct", "cect", "ncct", "cta"},
     "pet": {"pet", "fdg", "suv"},

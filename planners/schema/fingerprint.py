@@ -1,5 +1,7 @@
 """What a dataset is, as data. Arrays never travel in it; axes are in array order (z, y, x) of the common orientation."""
 
+from pydantic import Field
+
 from planners.schema.base import Frozen, Part, versioned
 from planners.schema.ceiling import GridCeiling
 from planners.schema.channels import ChannelSpec
@@ -43,6 +45,9 @@ class Fingerprint(Frozen):
     labels: LabelSpec
     cases: tuple[CaseMeasure, ...]
     intensities: tuple[IntensityStats, ...] = ()  # one per channel; empty where only shapes are known
+    # One per channel, by the modality of the cases; empty of a channel that has one modality.
+    intensities_of_modalities: tuple[dict[str, IntensityStats], ...] = ()
+    modality_columns: dict[str, str] = Field(default_factory=dict)  # channel -> the column that says a case's modality
     presence: tuple[float, ...] = ()  # share of the cases that have the channel
     coverage: tuple[float, ...] = ()  # share of the reference grid that the channel covers, mean of the cases that have it
     conditions: ConditionTable = ConditionTable()

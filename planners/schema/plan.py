@@ -202,6 +202,8 @@ class Plan(Frozen):
     labels: LabelSpec
     intensities: tuple[IntensityStats, ...] = ()
     conditions: ConditionTable = ConditionTable()
+    # Channels of several modalities: the column of the table that says which one a case has there.
+    modality_columns: dict[str, str] = Field(default_factory=dict)
     # Cases are turned to this orientation first (where the axes x, y, z run to, such as RAS); empty: taken as stored.
     orientation: str = ""
     turned: int = 0  # of the training cases, how many are stored otherwise
@@ -222,7 +224,7 @@ class Plan(Frozen):
 
 
 # What every configuration of a plan is trained by.
-SHARED_FIELDS = ("channels", "labels", "intensities", "conditions", "transpose", "file_ending")
+SHARED_FIELDS = ("channels", "labels", "intensities", "conditions", "modality_columns", "transpose", "file_ending")
 
 
 def differing_fields(plan: Plan, other: Plan, name: str) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from planners.rules.inputs import InputPlan, input_plan, normalizers_for
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionStats, ConditionTable
-from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.fingerprint import CaseMeasure, Fingerprint, IntensityStats
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import InputDropout
 
@@ -76,3 +76,15 @@ def test_a_column_that_most_lack_or_that_never_varies_conditions_nothing(conditi
     plan = conditioned(condition)
     assert (plan.conditioning.name, plan.input_dropout) == ("none", InputDropout())
     assert any("can teach nothing" in reason for reason in plan.reasons)
+
+
+def test_a_channel_of_several_modalities_has_a_normaliser_for_each():
+    stats = {name: IntensityStats(mean=mean, std=1, min=0, max=9, median=5, percentile_00_5=0, percentile_99_5=9)
+             for name, mean in (("ct", 40), ("mr", 300))}
+    plan = input_plan(fingerprint((ChannelSpec(name="image"), ChannelSpec(name="PET")), (0.2,),
+                                  intensities_of_modalities=(stats, {}), modality_columns={"image": "kind"}))
+    mixed, pet = plan.normalizers
+    assert {name: part["name"] for name, part in mixed.options["parts"].items()} == {"ct": "ct", "mr": "zscore_masked"}
+    assert mixed.options["intensities"]["mr"]["mean"] == 300 and pet.name == "zscore_masked"
+    assert "channel 'image' has the modality that the column 'kind' says: normalised ct by ct, mr by zscore_masked" \
+        in plan.reasons

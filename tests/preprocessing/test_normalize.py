@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.preprocessing.normalize import NORMALIZERS, STEP, normalize, round_to_step
+from autoseg.preprocessing.normalize import (
+    NORMALIZERS,
+    STEP,
+    absolute_unit_channels,
+    normalize,
+    round_to_step,
+    traits_of,
+    zero_outside_channels,
+)
 from planners.schema.base import Part
 from planners.schema.fingerprint import IntensityStats
 
@@ -167,3 +175,34 @@ def test_ct_with_spikes_in_its_statistics_is_scaled_by_percentiles():
 def test_ct_whose_foreground_has_one_value_keeps_what_lies_around_it():
     stats = STATS.model_copy(update={"std": 0, "percentile_00_5": 30, "percentile_99_5": 30})
     assert run("ct", image(0, 0, 30, 30), stats=stats) == [-1, -1, 1, 1]
+
+
+def mixed(**parts):
+    """A channel of several modalities; the statistics are those of CT cases."""
+    return Part(name="by_modality", options={"parts": {key: {"name": name} for key, name in parts.items()},
+                                             "intensities": {"ct": STATS.model_dump()}})
+
+
+def test_each_modality_of_a_channel_has_its_own_normaliser_and_statistics():
+    values, other = image(0, 3, 4, 200), STATS.model_copy(update={"mean": -999.0})
+    for modality, name in (("ct", "ct"), ("mr", "zscore")):
+        np.testing.assert_array_equal(normalize(mixed(ct="ct", mr="zscore"), values, EVERYWHERE, other, modality=modality),
+                                      normalize(Part(name=name), values, EVERYWHERE, STATS))
+
+
+@pytest.mark.parametrize(("modality", "found"), [("pet", "PET"), ("", "not said")])
+def test_a_modality_that_training_never_saw_is_refused(modality, found):
+    with pytest.raises(UserError, match=f"modality.*found: {found}; expected: CT, MR.*--modality"):
+        normalize(mixed(ct="ct", mr="zscore"), image(0, 3, 4, 200), EVERYWHERE, modality=modality)
+
+
+def test_a_mixed_channel_is_absolute_where_one_modality_is_and_keeps_only_what_all_keep():
+    with_ct, masked = mixed(ct="ct", mr="zscore_masked"), mixed(mr="zscore_masked", pet="zscore_masked")
+    parts = (Part(name="zscore"), with_ct, masked)
+    assert absolute_unit_channels(parts) == (1,) and zero_outside_channels(parts) == (2,)
+    assert traits_of(with_ct).near_one and not traits_of(mixed(ct="ct", other="none")).near_one
+
+
+def test_an_unknown_normaliser_of_a_modality_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown normalizer 'zscores'.*zscore_masked"):
+        NORMALIZERS.options("by_modality", {"parts": {"mr": {"name": "zscores"}}})

@@ -19,7 +19,7 @@ from autoseg.formats.registry import known_ending
 from autoseg.preprocessing.foreground import case_generator
 from autoseg.preprocessing.tokens.registry import TILE_ENCODERS, Tile, TileEncoder, TileEncoderContext
 from autoseg.workspace.files import read_model, remove_file, write_json
-from planners.schema.base import Frozen, Part
+from planners.schema.base import Frozen, Part, versioned
 from planners.schema.channels import ChannelSpec
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class BagFacts(Frozen):
 class BagsRecord(Frozen):
     """`bags.json`: how the bags of a folder were made. All bags of one name are made alike, or could not be compared."""
 
-    schema_version: int = 1
+    schema_version: int = versioned(1)
     settings: BagSettings
     features: int = 0  # of a token
     cases: dict[str, BagFacts] = Field(default_factory=dict)

@@ -12,7 +12,8 @@ from autoseg.reporting.html.figures_data import (
 from autoseg.reporting.html.gather import ReportData
 from autoseg.reporting.html.words import by, counted, number, percent, short
 from planners.rules.ceiling import low_ceilings, refreshed
-from planners.schema.fingerprint import Fingerprint
+from planners.schema.base import Part
+from planners.schema.fingerprint import Fingerprint, IntensityStats
 from planners.schema.plan import Configuration, Plan, Schedule
 
 _REGISTERED = {"none": "unchanged", "regrid": "regridded", "rigid": "registered (rigid)", "affine": "registered (affine)",
@@ -97,13 +98,17 @@ def _volumes(data: ReportData) -> dict[str, list[float]]:
 def _channels(fingerprint: Fingerprint) -> Table:
     rows = []
     for index, channel in enumerate(fingerprint.channels):
-        stats = fingerprint.intensities[index] if index < len(fingerprint.intensities) else None
-        rows.append((channel.name, channel.modality, "required" if channel.required else "optional",
-                     "reference" if channel.reference else _REGISTERED[channel.registration],
-                     *(percent(shares[index]) if index < len(shares) else "–"
-                       for shares in (fingerprint.presence, fingerprint.coverage)),
-                     *((short(stats.mean), short(stats.std), short(stats.percentile_00_5), short(stats.percentile_99_5))
-                       if stats else ("–",) * 4)))
+        together = fingerprint.intensities[index] if index < len(fingerprint.intensities) else None
+        apart: dict[str, IntensityStats | None] = {}
+        if fingerprint.intensities_of_modalities:
+            apart |= fingerprint.intensities_of_modalities[index]
+        rows += [(channel.name, modality, "required" if channel.required else "optional",
+                  "reference" if channel.reference else _REGISTERED[channel.registration],
+                  *(percent(shares[index]) if index < len(shares) else "–"
+                    for shares in (fingerprint.presence, fingerprint.coverage)),
+                  *((short(stats.mean), short(stats.std), short(stats.percentile_00_5), short(stats.percentile_99_5))
+                    if stats else ("–",) * 4))
+                 for modality, stats in (apart or {channel.modality: together}).items()]
     return table("Channels. Presence: share of the cases that have the channel; coverage: share of the grid that it covers; "
                  f"intensities of foreground voxels, in the image's own unit. n = {len(fingerprint.cases)} cases.",
                  ("Channel", "Modality", "Needed", "Grid", "Presence", "Coverage", "Mean", "SD", "0.5 %", "99.5 %"), rows,
@@ -146,8 +151,14 @@ def _configurations(plan: Plan) -> Table:
                  ("Decision", *plan.configurations), rows, texts=tuple(range(1, len(columns) + 1)))
 
 
+def _normalizer(part: Part) -> str:
+    """The name of a normaliser; of one that chooses, that of each modality."""
+    choices = part.options.get("parts", {})
+    return " / ".join(f"{modality} {choice['name']}" for modality, choice in choices.items()) or part.name
+
+
 def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
-    normalizers = ", ".join(f"{channel.name}: {part.name}" for channel, part in
+    normalizers = ", ".join(f"{channel.name}: {_normalizer(part)}" for channel, part in
                             zip(plan.channels, configuration.normalizers, strict=False))
     dropout = ", ".join(f"{channel.name} {percent(p)}" for channel, p in
                         zip(plan.channels, configuration.input_dropout.channels, strict=False) if p)
