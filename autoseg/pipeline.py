@@ -139,19 +139,25 @@ def registered(workspace: Workspace, dataset: str, manifest: Manifest) -> Path |
 
 @called
 def plan(dataset: str | int, *, planner: str = DEFAULT_PLANNER, budget_seconds: float | None = None,
-         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto", replan: bool = False
-         ) -> Plan:
+         memory_bytes: int | None = None, home: str | Path | None = None, device: str = "auto", replan: bool = False,
+         like: str | Path | None = None) -> Plan:
     """Plan the training of a dataset that has a fingerprint, and write the plan. A plan that a person made is kept, and one
     of the same data, budget, memory and device, unless it is to `replan`: speed is measured, a new plan could differ.
 
-    `budget_seconds` is the time of each fold. Raises UserError where a plan that was edited would be replaced, and, unless
-    it is to `replan`, where models were started whose cases would be prepared differently.
+    `budget_seconds` is the time of each fold. `like` is the folder of a model whose topology the plan takes over, in place
+    of a planner's. Raises UserError where a plan that was edited would be replaced, and, unless it is to `replan`, where
+    models were started whose cases would be prepared differently.
     """
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     remove_leftovers(workspace.prepared(name))
     budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
-    planned = plan_dataset(workspace, name, planner, budget, device, replan=replan)
+    if like is None:
+        planned = plan_dataset(workspace, name, planner, budget, device, replan=replan)
+    else:
+        from autoseg.planning.like import plan_like
+
+        planned = plan_like(workspace, name, Path(like), budget, device, replan=replan)
     _warn_of_unknown_groups(workspace, name)
     return planned
 
@@ -204,28 +210,32 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
 def train(dataset: str | int, configuration: str, fold: int | str, *, planner: str = DEFAULT_PLANNER,
           budget_seconds: float | None = None, memory_bytes: int | None = None, changes: Sequence[str] = (), seed: int = 0,
           restart: bool = False, as_started: bool = False, planned: Plan | None = None, save_probabilities: bool = False,
-          extend_seconds: float | None = None,
-          deterministic: bool = False, home: str | Path | None = None, device: str = "auto") -> "FoldResult":
+          deterministic: bool = False, extend_seconds: float | None = None, begin_from: str | Path | None = None,
+          freeze: str = "none", allow_seen: bool = False, home: str | Path | None = None, device: str = "auto"
+          ) -> "FoldResult":
     """Train a fold, resume it, or read the result of a finished one. With `extend_seconds` a finished one goes on.
 
     It is trained by the plan that `planning.resolve` gives, or by `planned`, which is resolved already. Raises UserError
     where the dataset is no longer what the training was started with, or its cases were prepared from: `as_started` goes
     on with the folds and the prepared cases as they were, `restart` begins anew. A `deterministic` training gives the
     same weights again for the same plan, data, seed and machine. With `save_probabilities` those of the validation cases
-    are written too; of a finished fold, those that are missing. Several processes train it together within
-    `training.distributed.joined`.
+    are written too; of a finished fold, those that are missing. It may `begin_from` the model in a folder, with its encoder
+    frozen (`freeze` "encoder"); one that has seen validation cases is refused, unless `allow_seen`. Several processes
+    train it together within `training.distributed.joined`.
     """
     from autoseg.base.runtime import open_runtime
     from autoseg.planning.resolve import resolve_plan
     from autoseg.training.memory_estimate import check_step
     from autoseg.training.run import run_fold
+    from autoseg.training.source import transfer_from
 
     workspace = Workspace.open(home)
     name = workspace.dataset(dataset)
     if planned is None:
         budget = Budget(memory_bytes=memory_bytes, seconds_per_fold=budget_seconds)
         planned = agreed(resolve_plan(workspace, name, configuration, planner=planner, budget=budget, changes=changes,
-                                      restart=restart, device=device, deterministic=deterministic))
+                                      restart=restart, device=device, deterministic=deterministic,
+                                      transfer=transfer_from(workspace, begin_from, freeze, allow_seen=allow_seen)))
     runtime = open_runtime(device)
     if is_first():
         check_step(planned, configuration, runtime)

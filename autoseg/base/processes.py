@@ -91,7 +91,7 @@ def why_no_workers() -> str:
         return "this process is daemonic and may not start others"
     main = sys.modules["__main__"]
     script = getattr(main, "__file__", None)
-    if script is None or getattr(main, "__spec__", None) is not None or os.path.isfile(script):
+    if script is None or getattr(main, "__spec__", None) is not None or not script.startswith("<"):
         return ""
     return f"the script {script} is no file, which workers would have to import"
 

@@ -28,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
                          help="training time per fold with validation: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
     command.add_argument("--memory", type=common.memory, metavar="SIZE",
                          help="memory to plan for, such as 8G (default: the memory of the device)")
+    command.add_argument("--like", metavar="DIR",
+                         help="plan the network, patch and grid like those of the model in this folder, so that its weights "
+                              "fit (autoseg_train --from); the plan is called like_PLANNER")
     command.add_argument("--replan", action="store_true",
                          help="plan anew, although there is a plan of the same data, budget, memory and device, or a model "
                               "was started with other prepared cases")
@@ -75,21 +78,25 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
     advice = advice_of(plan, options.configurations)
     planner = "" if plan.planner == pipeline.DEFAULT_PLANNER else f" -p {plan.planner}"
     fold = "all" if len(measured.cases) < 2 else "0"  # one case alone cannot be validated
-    print(f"next: autoseg_train {dataset} {advice.configuration} {fold}{planner}\n  {advice.reason}")
+    source = f" --from {options.like}" if options.like else ""
+    print(f"next: autoseg_train {dataset} {advice.configuration} {fold}{planner}{source}\n  {advice.reason}")
 
 
 def _plan(dataset: str, options: argparse.Namespace) -> "Plan":
     """The plan to prepare by: that of a file as it is, else the dataset's, made now where there is none that fits."""
     from autoseg import pipeline
+    from autoseg.base.errors import UserError
     from autoseg.planning.store import read_plan_file
     from autoseg.workspace.names import Workspace
     from planners.schema.hardware import Budget
 
+    if options.like is not None and options.planner != pipeline.DEFAULT_PLANNER:
+        raise UserError("--like plans by a model, -p by a planner", found=options.planner, do="give one of them")
     if options.planner.endswith(".json"):
         budget = Budget(memory_bytes=options.memory, seconds_per_fold=options.budget)
         return read_plan_file(Path(options.planner), Workspace.open(options.home).dataset(dataset), budget)
     return pipeline.plan(dataset, planner=options.planner, budget_seconds=options.budget, memory_bytes=options.memory,
-                         home=options.home, device=options.device, replan=options.replan)
+                         home=options.home, device=options.device, replan=options.replan, like=options.like)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from autoseg.cli import common
 if TYPE_CHECKING:
     from autoseg.training.validate import FoldResult
     from autoseg.workspace.names import Workspace
-    from planners.schema.plan import Plan
+    from planners.schema.plan import Plan, Transfer
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +42,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--class_weights", nargs="+", default=[], metavar="LABEL=WEIGHT",
                          help="labels that count more, or less, in the loss and in what patches are sampled for: tumour=3")
     command.add_argument("--plan", metavar="FILE", help="use this plan file, not the planner's; --set changes it")
+    command.add_argument("--from", metavar="DIR", dest="source",
+                         help="begin with the weights of another model: the folder of a pre-training, of a model, or of one "
+                              "of its folds")
+    command.add_argument("--freeze", choices=("encoder", "none"),
+                         help="with --from: encoder keeps its weights as they are (default: none)")
+    command.add_argument("--allow-seen", action="store_true",
+                         help="with --from: although it was trained on cases that this fold is validated on")
+    command.add_argument("--twin", action="store_true",
+                         help="also train the same fold from scratch with the same time, and compare")
     command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
     common.add_deterministic(command)
     command.add_argument("--restart", action="store_true", help="delete what these folds have and start again")
@@ -87,9 +96,7 @@ def _train(options: argparse.Namespace, device: str) -> int:
     if options.finish and agreed(is_first() and _is_finished_elsewhere(options, folds[0])):
         print(f"fold {folds[0]} is being trained by another process, which was asked to finish it")
         return 0
-    result = _train_fold(options, device, folds[0], workspace)
-    if is_first():
-        _show(result)
+    _train_fold(options, device, folds[0], workspace)
     return 0
 
 
@@ -116,14 +123,19 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
                                                       None if options.plan is None else Path(options.plan))
 
 
-def _train_fold(options: argparse.Namespace, device: str, fold: int | str, workspace: "Workspace") -> "FoldResult":
+def _train_fold(options: argparse.Namespace, device: str, fold: int | str, workspace: "Workspace") -> None:
     from autoseg import pipeline
-    from autoseg.base.ranks import agreed
+    from autoseg.base.ranks import agreed, is_first
 
-    return pipeline.train(options.dataset, options.configuration, fold, planner=options.planner,
-                          planned=agreed(_resolved(options, device, workspace)), seed=options.seed, restart=options.restart,
-                          as_started=options.as_started, save_probabilities=options.save_probabilities,
-                          extend_seconds=options.extend, home=options.home, device=device)
+    planned = agreed(_resolved(options, device, workspace))
+    result = pipeline.train(options.dataset, options.configuration, fold, planner=options.planner, planned=planned,
+                            seed=options.seed, restart=options.restart, as_started=options.as_started,
+                            save_probabilities=options.save_probabilities, extend_seconds=options.extend,
+                            home=options.home, device=device)
+    if is_first():
+        _show(result)
+    if options.twin:
+        _train_twin(options, device, planned, result, workspace)
 
 
 def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | str]", workspace: "Workspace") -> int:
@@ -134,15 +146,18 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
     from autoseg.orchestrate.run import ExecutionOptions, train_tasks
 
     execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
-    tasks = begin_folds(workspace, _resolved(options, execution.devices[0], workspace), options.configuration, folds,
-                        restart=options.restart, as_started=options.as_started,
-                        save_probabilities=options.save_probabilities)
+    planned = _resolved(options, execution.devices[0], workspace)
+    tasks = begin_folds(workspace, planned, options.configuration, folds, restart=options.restart,
+                        as_started=options.as_started, save_probabilities=options.save_probabilities)
     with connected(execution.cluster) as nodes:
         overview = Overview(tasks, len(execution.devices) if nodes is None else nodes.n_folds_at_once)
         with shown(overview):
             outcomes = list(train_tasks(tasks, overview, execution, workspace.home, nodes))
     outcomes.sort(key=lambda outcome: tasks.index(outcome.task))
     print(fold_table(outcomes))
+    for outcome in outcomes if options.twin else ():
+        if outcome.result is not None:
+            _train_twin(options, execution.devices[0], planned, outcome.result, workspace)
     return common.list_faults(failures(outcomes))
 
 
@@ -195,14 +210,45 @@ def _is_finished_elsewhere(options: argparse.Namespace, fold: int | str) -> bool
     return pipeline.ask_to_finish(options.dataset, options.configuration, fold, planner=options.planner, home=options.home)
 
 
+def _transfer(options: argparse.Namespace, workspace: "Workspace") -> "Transfer | None":
+    from autoseg.base.errors import UserError
+    from autoseg.training.source import transfer_from
+
+    if options.source is None and (options.freeze or options.allow_seen):
+        raise UserError("--freeze and --allow-seen say nothing without --from",
+                        do="add --from MODEL; a training that was begun so goes on without any of them")
+    return transfer_from(workspace, options.source, options.freeze or "none", allow_seen=options.allow_seen)
+
+
+def _train_twin(options: argparse.Namespace, device: str, planned: "Plan", result: "FoldResult", workspace: "Workspace"
+                ) -> None:
+    """Train a finished fold from scratch, too, and print how both compare."""
+    from autoseg.base.ranks import is_first
+    from autoseg.evaluation.comparison import as_text
+    from autoseg.orchestrate.twin import train_twin
+    from autoseg.reporting.twins import compared
+
+    twin = train_twin(workspace, planned, options.configuration, result.fold, device=device, seed=options.seed,
+                      restart=options.restart, as_started=options.as_started)
+    if is_first():
+        print(f"fold {result.fold} from scratch: {twin.schedule.iterations} iterations, {twin.total_seconds / 60:.1f} min")
+        comparison = compared(result, twin)
+        print("" if comparison is None else as_text(comparison))
+
+
 def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") -> "Plan":
+    from autoseg.orchestrate.twin import check_twin
     from autoseg.planning.resolve import resolve_plan
     from planners.schema.hardware import Budget
 
-    return resolve_plan(workspace, workspace.dataset(options.dataset), options.configuration, planner=options.planner,
-                        budget=Budget(memory_bytes=options.memory, seconds_per_fold=options.budget),
-                        changes=options.changes, file=None if options.plan is None else Path(options.plan),
-                        restart=options.restart, device=device, deterministic=options.deterministic)
+    planned = resolve_plan(workspace, workspace.dataset(options.dataset), options.configuration, planner=options.planner,
+                           budget=Budget(memory_bytes=options.memory, seconds_per_fold=options.budget),
+                           changes=options.changes, file=None if options.plan is None else Path(options.plan),
+                           restart=options.restart, device=device, deterministic=options.deterministic,
+                           transfer=_transfer(options, workspace))
+    if options.twin:
+        check_twin(planned, options.configuration)
+    return planned
 
 
 def _show(result: "FoldResult") -> None:

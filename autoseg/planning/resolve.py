@@ -13,11 +13,13 @@ from autoseg.preprocessing.run import recipe_digest
 from autoseg.training.run import started_plan
 from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
+from planners.like import LIKE
 from planners.rules.advice import advice_of
-from planners.rules.budget import without_clock
+from planners.rules.budget import with_budget, without_clock
+from planners.rules.transfer import for_transfer
 from planners.schema.hardware import Budget
 from planners.schema.override import override
-from planners.schema.plan import Configuration, Plan
+from planners.schema.plan import Configuration, Plan, Transfer
 
 logger = logging.getLogger(__name__)
 
@@ -25,27 +27,57 @@ logger = logging.getLogger(__name__)
 
 def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, planner: str, budget: Budget = DEFAULT_BUDGET,
                  changes: Sequence[str] = (), file: Path | None = None, restart: bool = False, device: str = "auto",
-                 deterministic: bool = False) -> Plan:
+                 deterministic: bool = False, transfer: Transfer | None = None) -> Plan:
     """The plan that the folds of a configuration are to be trained by; nothing is written.
 
     A `file` holds, where one is given. Otherwise a model that was started keeps its plan where nothing else is asked for,
     because planning again could answer otherwise: speed is measured. Otherwise a budget plans this training anew, and
     without a budget the dataset's plan holds. `changes` are `key=value` on the configuration. A `deterministic` training
     has the number of iterations that the plan foresees, not as many as the time allows.
+    With a `transfer` it begins with other weights; one that was begun so keeps them without being told again.
     """
     if deterministic:
         changes = [*changes, "schedule.deterministic=true"]
     if file is not None:
-        return apply_changes(read_plan_file(file, dataset, budget), configuration, changes)
+        return apply_changes(_begun(read_plan_file(file, dataset, budget), configuration, transfer), configuration, changes)
     plan = read_plan(workspace, dataset, planner)
     started = None if restart else started_plan(workspace, dataset, planner, configuration)
+    if started is not None:
+        transfer = _same_transfer(workspace, started, configuration, transfer)
     if started is not None and _fulfils(started, configuration, budget, changes):
         if not started.configurations[configuration].trains_like(plan.configurations.get(configuration)):
             logger.info("%s %s keeps the plan that it was started with", dataset, configuration)
         plan = started
+    elif planner.startswith(LIKE) and budget.memory_bytes is None:
+        plan = with_budget(plan, budget.seconds_per_fold)  # its topology is that of a model, whatever the time
     elif budget != DEFAULT_BUDGET:
         plan = _planned_again(workspace, plan, configuration, budget, device)
-    return apply_changes(plan, configuration, changes)
+    return apply_changes(_begun(plan, configuration, transfer), configuration, changes)
+
+
+def _begun(plan: Plan, configuration: str, transfer: Transfer | None) -> Plan:
+    """The plan with a configuration that begins by this transfer, unless it does already."""
+    known = configuration_of(plan, configuration).transfer
+    return plan if transfer is None or known == transfer else for_transfer(plan, configuration, transfer)
+
+
+def _same_transfer(workspace: Workspace, started: Plan, configuration: str, transfer: Transfer | None) -> Transfer | None:
+    """The transfer that a model was started with; a UserError where another one is asked for."""
+    known = started.configurations[configuration].transfer if configuration in started.configurations else None
+    if transfer is None or (known is not None and known == transfer.model_copy(
+            update={"learning_rate": known.learning_rate})):
+        return known
+    model = workspace.model(started.dataset, started.planner, configuration).path
+    raise UserError("the folds of this model did not begin so", where=model,
+                    found="from scratch" if known is None else _in_words(known), expected=_in_words(transfer),
+                    do="go on without --from, or begin anew with --restart, which deletes these folds; to keep them, plan "
+                       f"under another name: autoseg_plan_and_preprocess -d {started.dataset} --like "
+                       f"{workspace.home / transfer.source}")
+
+
+def _in_words(transfer: Transfer) -> str:
+    return (f"--from {transfer.source}" + (f" --freeze {transfer.freeze}" if transfer.freeze != "none" else "")
+            + (" --allow-seen" if transfer.allow_seen else ""))
 
 
 def advised_configuration(workspace: Workspace, dataset: str, planner: str, file: Path | None = None) -> str:

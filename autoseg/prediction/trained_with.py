@@ -25,14 +25,24 @@ WEIGHT = "weight"  # among what is known of a case; where it is not there, it is
 _SHOWN = 5
 
 
+class BegunFrom(Frozen):
+    """The weights that a training began with, by their digest, and the cases that these have seen, as `DATASET__CASE`."""
+
+    digest: str
+    seen: tuple[str, ...] = ()
+
+
 class TrainedWith(Frozen):
-    """The plan with its one configuration, the cases of the fold, and for every case digests of what it was made from."""
+    """The plan with its one configuration, the cases of the fold, and for every case digests of what it was made from;
+    `begun_from` is None where the weights were untrained at the start.
+    """
 
     schema_version: int = versioned(1)
     plan: Plan
     training: tuple[str, ...]
     validation: tuple[str, ...]
     cases: dict[str, dict[str, str]] = Field(default_factory=dict)
+    begun_from: BegunFrom | None = None
 
     @property
     def configuration(self) -> str:

@@ -22,6 +22,7 @@ from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way, 
 from autoseg.training.job import Extension, FoldJob, Pause
 from autoseg.training.repair import read_schedule, read_started_with
 from autoseg.training.tasks.segmentation import Segmentation
+from autoseg.training.transfer import Beginning, begin_from, refuse_itself
 from autoseg.training.validate import (
     FoldResult,
     predict_again,
@@ -30,7 +31,7 @@ from autoseg.training.validate import (
     without_masks,
     without_probabilities,
 )
-from autoseg.workspace.checkpoint import read_facts
+from autoseg.workspace.checkpoint import load_state, read_facts
 from autoseg.workspace.extension import take_extension
 from autoseg.workspace.files import DamagedFile, read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder
@@ -66,8 +67,9 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
     """
     folders = [workspace.fold(planned.dataset, planned.planner, configuration, fold) for fold in folds]
     check_others(workspace, planned, configuration, [folder.path for folder in folders if restart or not folder.is_started])
+    refuse_itself(workspace, planned, configuration)
     if restart:
-        assemble(workspace, planned, configuration, folds[0], restart=True)
+        begin_from(workspace, assemble(workspace, planned, configuration, folds[0], restart=True)[0])
         for folder in folders:
             folder.clear()
     path = workspace.model(planned.dataset, planned.planner, configuration).plan
@@ -107,6 +109,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     fold = int(fold) if str(fold).isdecimal() else fold  # 00 is fold 0
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
     check_others(workspace, planned, configuration, [folder.path] if restart or not folder.is_started else ())
+    refuse_itself(workspace, planned, configuration)
     if is_first():
         remove_leftovers_below(folder.path.parent)
         _take_finished_extension(folder)
@@ -124,6 +127,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     with locked(folder.path) if is_first() else nullcontext(), runtime.repeatable():
         with first_goes_first():
             job, truths = assemble(workspace, planned, configuration, fold, seed, restart=restart, as_started=as_started)
+            job, beginning = _beginning(workspace, job, restart)
         if not restart:
             check_goes_on(job, read_started_with(folder))
         # From here on files are removed and written: all checks have passed.
@@ -132,13 +136,13 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         if extension is None and is_first():
             if folder.is_finished and not folder.is_trained and not restart:
                 _validate_anew(folder)
-            _start(workspace, job, restart)
+            _start(workspace, job, restart, beginning)
         elif extension is not None:
             job = _extending(job, extension)
         wait_for_all()
         with begun():
             if not job.folder.is_trained:
-                _train(job, runtime, started, lambda: on_epoch(job.folder))
+                _train(job, runtime, started, lambda: on_epoch(job.folder), beginning)
                 wait_for_all()
             result = _validated(job, truths, runtime, save_probabilities, started_at, before)
             if is_first() and extension is not None:
@@ -215,11 +219,11 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
     remove_leftovers_below(folder.path.parent)
     weights = folder.rung_weights(rung)
     with locked(folder.path):
-        job, _ = assemble(workspace, planned, configuration, fold, seed)
+        job, beginning = _beginning(workspace, assemble(workspace, planned, configuration, fold, seed)[0], restart=False)
         check_goes_on(job, read_started_with(folder))
-        _start(workspace, job, restart=False)
+        _start(workspace, job, False, beginning)
         if not weights.is_file():
-            _train(job, runtime, started, lambda: on_epoch(folder), Pause(seconds, weights))
+            _train(job, runtime, started, lambda: on_epoch(folder), beginning, Pause(seconds, weights))
         validation_start = time.monotonic()
         facts = read_facts(weights)
         model = load_model(job.plan, job.configuration, weights, runtime)
@@ -278,7 +282,7 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     if is_first():
         plan = content_hash_of(job.plan.model_dump(mode="json"))
         made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest,
-                          device=runtime.device_name)
+                          source="" if job.begun_from is None else job.begun_from.digest, device=runtime.device_name)
         results = [job.folder.result, job.folder.checkpoint, *([job.folder.summary] if summary is not None else [])]
         note(job.folder.path / PROVENANCE, {result.relative_to(job.folder.path).as_posix(): job.trained_with.data_digest
                                             for result in results}, made)
@@ -318,7 +322,21 @@ def _validate_anew(folder: FoldFolder) -> None:
     folder.clear_validation()
 
 
-def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
+def _beginning(workspace: Workspace, job: FoldJob, restart: bool) -> tuple[FoldJob, Beginning | None]:
+    """The job with its record of the weights that it begins with, and these weights; None where it goes on from its own, or
+    begins untrained.
+    """
+    if job.configuration.transfer is None:
+        return job, None
+    folder = job.folder
+    known = None if restart else read_started_with(folder)
+    if known is not None and known.begun_from and (folder.is_trained or load_state(folder.state) is not None):
+        return replace(job, begun_from=known.begun_from), None
+    beginning = begin_from(workspace, job)
+    return (job, None) if beginning is None else (replace(job, begun_from=beginning.record), beginning)
+
+
+def _start(workspace: Workspace, job: FoldJob, restart: bool, beginning: Beginning | None) -> None:
     """Write what the training is started with, first of all. Folds that begin at the same time wait for each other here, so
     that all of them see by which plan the first of them began.
     """
@@ -332,14 +350,17 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool) -> None:
             write_json(model.splits, StartedFolds(folds=job.splits))
         write_json(model.plan, job.plan)
         write_json(job.folder.started_with, job.trained_with)
+        if beginning is not None:
+            write_json(job.folder.transfer, beginning.report)
     if job.encoder is not None:
         write_json(job.folder.encoder, job.encoder)
 
 
-def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object], pause: Pause | None = None
-           ) -> None:
+def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object], beginning: Beginning | None,
+           pause: Pause | None = None) -> None:
+    task = Segmentation(job.plan, job.configuration, None if beginning is None else beginning.weights)
     try:
-        train_fold(job, Segmentation(job.plan, job.configuration), runtime, started, on_epoch, pause=pause)
+        train_fold(job, task, runtime, started, on_epoch, pause=pause)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

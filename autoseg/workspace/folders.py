@@ -16,6 +16,8 @@ from planners.schema.plan import Plan
 logger = logging.getLogger(__name__)
 
 _FOLD = "fold_"
+PRETRAINED = "pretrained_"
+_CHECKPOINT = "checkpoint.safetensors"
 _ALL_CASES = "all"  # the fold that trains on every case
 _FOLD_FOLDER = re.compile(r"fold_(0|[1-9][0-9]*|all)")  # `fold_0_backup` is none
 
@@ -32,8 +34,13 @@ class FoldFolder:
         return self.path.name.removeprefix(_FOLD)
 
     @property
+    def transfer(self) -> Path:
+        """What this training took over from another model, and what not."""
+        return self.path / "transfer.json"
+
+    @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
+        return self.path / _CHECKPOINT
 
     @property
     def state(self) -> Path:
@@ -191,6 +198,11 @@ class FoldFolder:
             remove_folder(folder)
 
 
+def trained_below(path: Path) -> list[Path]:
+    """The folders of trained folds up to three levels below a folder, such as one of a dataset's models."""
+    return sorted(file.parent for depth in (1, 2, 3) for file in path.glob("*/" * depth + _CHECKPOINT))
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """The files of one configuration of one planner: its plan, and a folder for each fold."""
@@ -246,7 +258,7 @@ class ModelFolder:
 
     def pretraining(self, name: str) -> FoldFolder:
         """A pre-training of this model's network, which is no fold."""
-        return FoldFolder(below(self.path, f"pretrained_{name}"))
+        return FoldFolder(below(self.path, f"{PRETRAINED}{name}"))
 
     def all_folds(self) -> tuple[FoldFolder, ...]:
         """Every fold that has a folder: by number, `all` last. Names are exact: a copy of a fold is none."""

@@ -1,11 +1,12 @@
 """The names of all files.
 
-AUTOSEG_HOME (default ~/autoseg) holds `raw/`, `prepared/` and `models/`. Raw datasets are also found under `nnUNet_raw`.
+AUTOSEG_HOME (default ~/autoseg) holds `raw/`, `prepared/`, `models/` and `twins/`. Raw datasets are also found under
+`nnUNet_raw`.
 """
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg.base.errors import UserError
@@ -19,9 +20,10 @@ _DATASET_FOLDER = re.compile(r"Dataset(\d{3,})_(.+)")
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders under one home, and where everything in them lies."""
+    """The folders under one home, and where everything in them lies. `models_name` is that of the folder of models."""
 
     home: Path
+    models_name: str = "models"
 
     @classmethod
     def open(cls, home: str | Path | None = None) -> "Workspace":
@@ -151,7 +153,14 @@ class Workspace:
 
     @property
     def models_root(self) -> Path:
-        return self.home / "models"
+        return self.home / self.models_name
+
+    @property
+    def twins(self) -> "Workspace":
+        """The same workspace with the models that were trained from scratch beside those that began from another model: in
+        a folder of their own, so that nothing predicts with them or chooses among them.
+        """
+        return replace(self, models_name="twins")
 
     def _models(self, dataset: str) -> Path:
         return below(self.models_root, dataset)

@@ -34,7 +34,8 @@ class Machine(Frozen):
 
 
 class Provenance(Frozen):
-    """What made some results. `plan` and `models` are digests; empty: there is none.
+    """What made some results. `plan`, `models`, and `source`, the weights that a training began with, are digests; empty:
+    there is none.
 
     `command` is the command as it was typed, or the Python function (`base.command`). `started` is the time of the last
     start (ISO 8601, UTC), and `seconds` how long it took; None: it has not ended, or was stopped.
@@ -48,6 +49,7 @@ class Provenance(Frozen):
     seed: int | None = None
     plan: str = ""
     models: str = ""
+    source: str = ""
     started: str
     seconds: float | None = None
 
@@ -87,11 +89,11 @@ def seconds_since(started: datetime) -> float:
 
 
 def provenance(started: datetime, seconds: float | None, *, seed: int | None = None, plan: str = "", models: str = "",
-               device: str = "cpu") -> Provenance:
+               source: str = "", device: str = "cpu") -> Provenance:
     """The provenance of what this process makes; `seconds` is None before it has ended."""
     return Provenance(python=platform.python_version(), packages=_packages(), command=running_command(),
                       machine=_machine().model_copy(update={"device": device}), seed=seed, plan=plan, models=models,
-                      started=started.isoformat(timespec="seconds"), seconds=seconds)
+                      source=source, started=started.isoformat(timespec="seconds"), seconds=seconds)
 
 
 def note(path: Path, results: Mapping[str, str], made: Provenance, forget: Collection[str] = ()) -> None:

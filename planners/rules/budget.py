@@ -101,7 +101,8 @@ def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) ->
     where the schedule has neither iterations nor a budget.
     """
     if schedule.iterations is not None:
-        return _resolved(schedule, budget_seconds=None)  # a given length is not revised
+        return _resolved(schedule, budget_seconds=None,  # a given length is not revised
+                         warmup_iterations=_warm_up(schedule, schedule.iterations, schedule.warmup_iterations))
     budget = schedule.budget_seconds
     if budget is None:
         raise ValueError("the schedule has neither iterations nor budget_seconds")
@@ -109,7 +110,12 @@ def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) ->
     iterations = max(1, _affordable(budget, throughput, spent_seconds, mirroring))
     return _resolved(schedule, iterations=iterations, validation_mirroring=mirroring,
                      iterations_per_epoch=_epoch(iterations, throughput),
-                     warmup_iterations=min(schedule.warmup_iterations, iterations // 10))
+                     warmup_iterations=_warm_up(schedule, iterations, min(schedule.warmup_iterations, iterations // 10)))
+
+
+def _warm_up(schedule: Schedule, iterations: int, planned: int) -> int:
+    """The iterations of the warm-up: those planned, and at least the share that the schedule asks for."""
+    return max(planned, math.ceil(schedule.warmup_share * iterations))
 
 
 def has_begun_to_decay(schedule: ResolvedSchedule, done: int) -> bool:

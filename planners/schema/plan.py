@@ -50,6 +50,7 @@ class ScheduleOf(Frozen, Generic[Iterations]):
     decay: Literal["poly", "cosine", "stable"] = "poly"
     decay_share: float = Field(default=0.25, gt=0, lt=1)  # of the iterations, at the end; only `stable` reads it
     warmup_iterations: int = Field(default=0, ge=0)
+    warmup_share: float = Field(default=0.0, ge=0, lt=1)  # of the iterations, the warm-up takes at least
     clip_norm: float = Field(default=12.0, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
@@ -82,6 +83,20 @@ class InputDropout(Frozen):
     p_shift: Probability = 0.0
 
 
+class Transfer(Frozen):
+    """A training that begins with the weights of another one.
+
+    `source` is its folder, from the home of the workspace on where it lies there. `learning_rate` is what the schedule
+    would have from scratch. With `freeze` these parameters stay as they are. `allow_seen`: the weights may have been
+    trained on cases that a fold is validated on.
+    """
+
+    source: str
+    freeze: Literal["none", "encoder"] = "none"
+    learning_rate: float | None = Field(default=None, gt=0)
+    allow_seen: bool = False
+
+
 # What is foreseen of a configuration, and the decisions from which it follows.
 _FORESEEN_FROM = {
     "step_seconds": ("patch", "batch", "architecture", "network"),
@@ -112,6 +127,7 @@ class Configuration(Frozen):
     class_weights: dict[str, Weight] = Field(default_factory=dict)  # of foreground names, in the loss and in sampling
     prior: tuple[Share, ...] = ()  # probability of each foreground name that a network starts with; empty: all equal
     schedule: Schedule
+    transfer: Transfer | None = None  # None: it begins with untrained weights
     step_seconds: float | None = Field(default=None, gt=0)  # of training, as planned on the machine; None: not planned
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them

@@ -15,6 +15,7 @@ from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
 from autoseg.training.splits import N_FOLDS, USERS_OWN
+from autoseg.training.transfer import TransferReport
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_json, read_model, read_records
 from autoseg.workspace.folders import FoldFolder, ModelFolder
@@ -37,6 +38,8 @@ class Fold:
     result: FoldResult | None
     ablation: Ablation | None
     postprocessing: FoldPostprocessing | None = None  # of masks that the fold predicts alone
+    transfer: TransferReport | None = None  # what it took over from another model
+    twin: FoldResult | None = None  # of the same fold from scratch
 
     @property
     def state(self) -> str:
@@ -175,7 +178,8 @@ class _Reading:
         plan = self.model(model.plan, Plan)
         if plan is None or model.configuration not in plan.configurations:
             return None
-        return Model(model.planner, model.configuration, plan, tuple(map(self._fold, model.all_folds())))
+        return Model(model.planner, model.configuration, plan,
+                     tuple(self._fold(model, folder) for folder in model.all_folds()))
 
     def count(self, splits: Path) -> int:
         self._remember(splits)
@@ -185,11 +189,13 @@ class _Reading:
             self.faults.append(str(error))
             return N_FOLDS
 
-    def _fold(self, folder: FoldFolder) -> Fold:
+    def _fold(self, model: ModelFolder, folder: FoldFolder) -> Fold:
         result = self.model(folder.result, FoldResult)
+        twin = self.workspace.twins.fold(model.dataset, model.planner, model.configuration, folder.name)
         return Fold(folder.name, folder, tuple(read_records(folder.metrics)), result,
                     self.model(folder.ablation(".json"), Ablation),
-                    self.model(folder.postprocessing, FoldPostprocessing))
+                    self.model(folder.postprocessing, FoldPostprocessing),
+                    self.model(folder.transfer, TransferReport), self.model(twin.result, FoldResult))
 
     def _remember(self, path: Path, name: str = "") -> None:
         if is_file(path):

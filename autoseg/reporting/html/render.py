@@ -15,6 +15,7 @@ from autoseg.reporting.html.sections_race import race_section
 from autoseg.reporting.html.sections_scores import cases_section, failures_section, scores_section
 from autoseg.reporting.html.sections_selection import headline, quality_control_section, selection_section
 from autoseg.reporting.html.sections_training import training_section
+from autoseg.reporting.html.sections_transfer import transfer_section
 from autoseg.workspace.files import write_text
 from autoseg.workspace.names import Workspace
 
@@ -28,8 +29,9 @@ def write_report(workspace: Workspace, dataset: str, path: Path) -> Path:
 
 def sections_of(data: ReportData) -> tuple[Section, ...]:
     """All sections, in the order of the page."""
-    race = race_section(data)
-    return (scores_section(data), selection_section(data), *([race] if race is not None else []),
+    race, transfer = race_section(data), transfer_section(data)
+    return (scores_section(data), *([transfer] if transfer is not None else []), selection_section(data),
+            *([race] if race is not None else []),
             cases_section(data, case_pictures(data)), failures_section(data), quality_control_section(data),
             inputs_section(data), training_section(data), dataset_section(data), plan_section(data),
             provenance_section(data))

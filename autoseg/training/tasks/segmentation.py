@@ -1,6 +1,6 @@
 """Segmentation as a task: targets are label maps, outputs are a decoder's logits, the epoch score is the Dice of patches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.losses.targets import TargetEncoder
 from autoseg.nn.model import Model, build_model
+from autoseg.nn.transfer import freeze_encoder
 from autoseg.prediction.decision import decide_heads
 from autoseg.preprocessing.normalize import absolute_unit_channels, zero_outside_channels
 from autoseg.training.tasks import EpochScore, TaskLoss
@@ -27,13 +28,21 @@ from planners.schema.plan import Configuration, Plan
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The segmentation of a plan's labels by the model of one configuration."""
+    """The segmentation of a plan's labels by the model of one configuration, which starts with `weights`, where there are
+    any.
+    """
 
     plan: Plan
     configuration: Configuration
+    weights: Mapping[str, torch.Tensor] | None = None
 
     def build_model(self, layout: Layout = NO_CONDITIONS) -> Model:
-        return build_model(self.plan, self.configuration, layout)
+        model = build_model(self.plan, self.configuration, layout)
+        if self.weights is not None:
+            model.load_state_dict(self.weights)
+        if self.configuration.transfer is not None and self.configuration.transfer.freeze == "encoder":
+            freeze_encoder(model)
+        return model
 
     def batches(self, store: CaseStore, configuration: Configuration, seed: int, device: torch.device,
                 layout: Layout = NO_CONDITIONS) -> BatchStream:
