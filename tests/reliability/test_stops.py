@@ -107,8 +107,8 @@ def test_worker_processes_end_with_the_command_and_leave_no_partial_file(tmp_pat
     folder = tmp_path / "out"
     folder.mkdir()
     with subprocess.Popen([sys.executable, tmp_path / "script.py", folder], stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: sum(path.read_text() != "" for path in folder.iterdir()) == 2)
-        workers = [int(path.read_text()) for path in folder.iterdir()]
+        wait_for(lambda: sum(path.is_file() and path.read_text() != "" for path in folder.rglob("*")) == 2)
+        workers = [int(path.read_text()) for path in folder.rglob("*") if path.is_file()]
         process.send_signal(number)
         said = process.communicate(timeout=PATIENCE)[1]
     wait_for(lambda: not any(map(is_running, workers)))
