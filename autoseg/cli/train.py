@@ -216,7 +216,7 @@ def _transfer(options: argparse.Namespace, workspace: "Workspace") -> "Transfer 
 
     if options.source is None and (options.freeze or options.allow_seen):
         raise UserError("--freeze and --allow-seen say nothing without --from",
-                        do="add --from MODEL; a training that was begun so goes on without any of them")
+                        do="add --from MODEL; a training that was started so goes on without any of them")
     return transfer_from(workspace, options.source, options.freeze or "none", allow_seen=options.allow_seen)
 
 

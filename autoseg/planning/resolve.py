@@ -34,7 +34,7 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     because planning again could answer otherwise: speed is measured. Otherwise a budget plans this training anew, and
     without a budget the dataset's plan holds. `changes` are `key=value` on the configuration. A `deterministic` training
     has the number of iterations that the plan foresees, not as many as the time allows.
-    With a `transfer` it begins with other weights; one that was begun so keeps them without being told again.
+    With a `transfer` it begins with other weights; one that was started so keeps them without a second word.
     """
     if deterministic:
         changes = [*changes, "schedule.deterministic=true"]

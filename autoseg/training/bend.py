@@ -104,10 +104,10 @@ def _asked(file: Path) -> Finish:
 
 
 def extension_of(folder: FoldFolder, extended: tuple[Extended, ...], seconds: float | None, title: str) -> Extension | None:
-    """The extension of a fold that is to be trained: of `seconds`, or one that was begun; None where there is none, or where
+    """The extension of a fold that is to be trained: of `seconds`, or one that was started; None where there is none, or where
     the last one was of just this time: the same command again does nothing.
 
-    `extended` are those before. Raises UserError where the fold is not finished, or another extension was begun.
+    `extended` are those before. Raises UserError where the fold is not finished, or another extension was started.
     """
     file = folder.extension.extension_time
     begun = read_model(file, ExtensionTime).seconds if file.is_file() else None
@@ -120,7 +120,7 @@ def extension_of(folder: FoldFolder, extended: tuple[Extended, ...], seconds: fl
                         do="end it with what it has by --finish, or go on to its planned end with the same command without "
                            "--extend")
     if None not in (begun, seconds) and begun != seconds:
-        raise UserError("an extension of another time was begun", where=title, found=duration(begun or 0),
+        raise UserError("an extension of another time was started", where=title, found=duration(begun or 0),
                         do="go on with it: the same command without --extend; or end it with what it has by --finish")
     if begun is None and extended and extended[-1].seconds == seconds:
         logger.info("%s was extended by %s; another time extends it again", title, duration(extended[-1].seconds))

@@ -97,7 +97,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
              extend_seconds: float | None = None, on_epoch: Callable[[FoldFolder], object] = lambda folder: None
              ) -> FoldResult:
     """Train and validate one fold, resume it, or read its result if it is finished. With `extend_seconds` a finished fold
-    goes on for so long; an extension that was begun goes on without it too.
+    goes on for so long; an extension that was started goes on without it too.
 
     Raises UserError where the plan, the folds or the data are no longer what the training was started with; `as_started`
     goes on with the folds and the prepared cases as they were. With `save_probabilities` those of the validation cases
