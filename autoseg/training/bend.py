@@ -104,8 +104,8 @@ def _asked(file: Path) -> Finish:
 
 
 def extension_of(folder: FoldFolder, extended: tuple[Extended, ...], seconds: float | None, title: str) -> Extension | None:
-    """The extension of a fold that is to be trained: of `seconds`, or one that was started; None where there is none, or where
-    the last one was of just this time: the same command again does nothing.
+    """The extension of a fold that is to be trained: of `seconds`, or one that was started. None where there is none, or
+    where the last one was of just this time: the same command again does nothing.
 
     `extended` are those before. Raises UserError where the fold is not finished, or another extension was started.
     """

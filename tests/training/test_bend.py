@@ -170,7 +170,7 @@ def test_a_killed_extension_keeps_the_finished_model_and_goes_on_without_its_fla
     weights = folder(home).checkpoint.read_bytes()
     interrupt(monkeypatch, home, iteration, extend_seconds=TIME)
     assert folder(home).checkpoint.read_bytes() == weights and read_model(folder(home).result, FoldResult) == before
-    with pytest.raises(UserError, match=r"extension of another time was begun.*without --extend"):
+    with pytest.raises(UserError, match=r"extension of another time was started.*without --extend"):
         train(home, extend_seconds=TIME + 1)
     assert train(home).extended[0].seconds == TIME
 
