@@ -78,4 +78,4 @@ def test_channels_on_different_grids_are_named(shared_data, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "PET" in message and "MR" in message and "spacing" in message
     assert "Traceback" not in message
-    assert not (tmp_path / "prepared").exists()
+    assert not list((tmp_path / "prepared").rglob("*"))

@@ -18,13 +18,12 @@ from pydantic import BaseModel, ValidationError
 from autoseg.base.errors import CannotWrite, UserError
 from autoseg.workspace.again import how_again
 from autoseg.workspace.partial import PARTIAL, partial_file, partial_folder
-from planners.schema.base import Frozen, complaints_of
+from planners.schema.base import FILE_DIGEST, Frozen, complaints_of
 
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Frozen)
 
-FILE_DIGEST = "file_digest"  # the last key of a boundary object in its file: the digest of all its other keys
 _MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
 

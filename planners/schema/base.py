@@ -2,13 +2,23 @@
 
 from typing import Any, ClassVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+FILE_DIGEST = "file_digest"  # the last key of a boundary object in its file: the digest of all its other keys
 
 
 class Frozen(BaseModel):
     """A value that cannot change and refuses keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_digest(cls, data: Any) -> Any:
+        """The data of a file without the digest that files carry: who reads one as JSON need not know of it."""
+        if isinstance(data, dict) and FILE_DIGEST in data:
+            return {key: value for key, value in data.items() if key != FILE_DIGEST}
+        return data
     is_edited_by_people: ClassVar[bool] = False  # whether a file of it that was changed since it was written is used
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from planners.architectures import Architecture
-from planners.schema.base import Frozen, Part, formerly, versioned
+from planners.schema.base import FILE_DIGEST, Frozen, Part, formerly, versioned
 from planners.schema.ceiling import Ceiling
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionTable
@@ -270,5 +270,5 @@ def content_hash_of(plan: dict[str, Any]) -> str:
     """Digest of a plan as JSON data, without its content hash. Where it differs from the hash that the plan bears, somebody
     edited the plan.
     """
-    rest = {key: value for key, value in plan.items() if key not in ("content_hash", "seal")}
+    rest = {key: value for key, value in plan.items() if key not in ("content_hash", "seal", FILE_DIGEST)}
     return blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()

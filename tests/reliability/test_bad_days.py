@@ -1,7 +1,7 @@
 """A command that is killed, or whose write fails, leaves the old state; the same command again gives what it gives
 undisturbed.
 
-These are a seeded sample; `benchmarks/bad_days.py` tries every point of every command.
+These are a seeded sample; `benchmarks/bad_day_sweep.py` tries every point of every command.
 """
 
 import os

@@ -1,7 +1,7 @@
 r"""Kills the commands of a tiny dataset at every point where they change the disk, and lets every write fail once; then runs
 the same command again and compares all files with those of an undisturbed run.
 
-    python benchmarks/bad_days.py --out bad_days --seconds 360      # as long as you like; goes on where it was stopped
+    python benchmarks/bad_day_sweep.py --out bad_days --seconds 360      # as long as you like; goes on where it was stopped
 
 At each point a command is killed, and its call fails as on a full or failing disk; at each opened file it is killed while it
 writes, and every further byte is refused. Besides, it is killed at random times. The table counts what is left to try, too.
