@@ -95,8 +95,8 @@ def fingerprint(dataset: str | int, *, home: str | Path | None = None, workers: 
     started = now()
     with progress_bar("measuring", len(raw.cases)) as bar:
         measured = measure(raw, name, workers or cores(), bar.update, transforms=transforms, worker_pool=worker_pool)
+    note_result(path, provenance(started, seconds_since(started)), measured.digest)  # first: what is there is not made again
     write_json(path, measured)
-    note_result(path, provenance(started, seconds_since(started)), measured.digest)
     return measured
 
 

@@ -50,8 +50,8 @@ def plan_dataset(workspace: Workspace, dataset: str, planner: str, budget: Budge
         if not replan:
             check_started_models(workspace, plan)
         path = workspace.plan(dataset, planner)
-        write_json(path, plan)
         note_result(path, provenance(started, seconds_since(started), plan=plan.content_hash), plan.fingerprint_digest)
+        write_json(path, plan)
     for warning in low_ceilings(plan, read_fingerprint(workspace, dataset)):
         logger.warning("%s", warning)
     return plan

@@ -76,6 +76,15 @@ def test_batches_hold_the_whole_image_and_count_no_missing_channel():
     assert torch.equal(batch.image_BCDHW[:, 0][visible], batch.target_BCDHW[:, 0][visible])
 
 
+def test_what_lies_outside_the_image_does_not_count():
+    case = make_case(np.zeros((6, 6, 6)), image_CDHW=np.ones((1, 6, 6, 6), np.float32))
+    configuration = make_configuration((8, 8, 8), augmentation=UNAUGMENTED.name)
+    store = store_cases([case], "cpu", 10**9)
+    batch = next(make_reconstruction_batches(store, configuration, Part(name="genesis"), 0, "cpu"))
+    assert (batch.counted_BCDHW.sum((1, 2, 3, 4)) == 6**3).all()
+    assert (batch.target_BCDHW[batch.counted_BCDHW] == 1).all()
+
+
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones():
     with pytest.raises(KeyError, match=r"genesis.*mae"):
         CORRUPTIONS.get("simclr")

@@ -15,13 +15,14 @@ from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
 
-NO_LABELS = LabelSpec(names={"background": (0,), "nothing": (1,)})
+_PADDING = 2  # the label of voxels outside the image
+NO_LABELS = LabelSpec(names={"background": (0,), "nothing": (1,)}, ignore=_PADDING)
 
 
 def make_reconstruction_batches(store: CaseStore, configuration: Configuration, method: Part, seed: int,
                                 device: torch.device | str) -> BatchStream:
     """Batches whose image was corrupted by a `method`, after the augmentation of the configuration; the target is the image
-    before. Absent voxels and missing channels do not count.
+    before. Absent voxels, missing channels and what lies outside the image do not count.
     """
     corruption = CORRUPTIONS.get(method.name)(CORRUPTIONS.options(method.name, method.options), configuration.patch)
     augmentation = build_augmentation(configuration.augmentation, configuration, NO_LABELS, device)
@@ -32,7 +33,7 @@ def make_reconstruction_batches(store: CaseStore, configuration: Configuration, 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
         whole = augment(batch, augmentation, generator)
         seen, counted = corruption(whole.image_BCDHW, generator)
-        counted = counted & whole.present_BC[(..., *[None] * (seen.ndim - 2))]
+        counted = counted & whole.present_BC[(..., *[None] * (seen.ndim - 2))] & (whole.label_BDHW != _PADDING)[:, None]
         if whole.absent_BCDHW is not None:
             counted = counted & ~whole.absent_BCDHW
         return replace(whole, image_BCDHW=seen, target_BCDHW=whole.image_BCDHW, counted_BCDHW=counted)
