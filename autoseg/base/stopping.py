@@ -24,13 +24,13 @@ _asked: signal.Signals | None = None
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was asked to stop. `saved` says what was saved, `has_begun` that the command need not begin anew."""
+    """The process was asked to stop. `saved` says what was saved, `is_resumable` that the command need not begin anew."""
 
     def __init__(self, number: signal.Signals):
         super().__init__(number.name)
         self.number = number
         self.saved = ""
-        self.has_begun = False
+        self.is_resumable = False
 
     @property
     def status(self) -> int:
@@ -80,12 +80,12 @@ def is_asked_to_stop() -> bool:
 
 
 @contextmanager
-def begun() -> Iterator[None]:
+def resumable() -> Iterator[None]:
     """Where a command is stopped within this context, the same command goes on, also without its `--restart`."""
     try:
         yield
     except Stopped as stop:
-        stop.has_begun = True
+        stop.is_resumable = True
         raise
 
 

@@ -130,9 +130,9 @@ def _name_of(main: Callable[[argparse.Namespace], int | None], command: argparse
 def _stopped(stop: Stopped, words: Sequence[str], *, can_keep: bool) -> str:
     """What was stopped by which signal, and the command that goes on."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        again = "the same torchrun command" + (", without --restart" if stop.has_begun else "")
+        again = "the same torchrun command" + (", without --restart" if stop.is_resumable else "")
     else:
-        dropped = ("--restart", "--replan") if stop.has_begun else ()
+        dropped = ("--restart", "--replan") if stop.is_resumable else ()
         kept = [word for word in words if not any(len(word) > 4 and name.startswith(word) for name in dropped)]
         more = ["--keep_existing"] if can_keep and "--keep_existing" not in words else []
         again = shlex.join([*kept, *more])

@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool | None") -> None:
     from autoseg import pipeline
-    from autoseg.base.stopping import begun
+    from autoseg.base.stopping import resumable
     from planners.rules.advice import advice_of
 
     measured = pipeline.fingerprint(dataset, allow_outcomes=options.allow_outcome_conditions, home=options.home,
@@ -70,7 +70,7 @@ def _prepare(dataset: str, options: argparse.Namespace, worker_pool: "WorkerPool
     print(f"{plan.dataset}, planned by {plan.planner}:")
     for reason in plan.reasons:
         print(f"  {reason}")
-    with begun():
+    with resumable():
         folders = pipeline.preprocess(dataset, planned=plan, configurations=options.configurations, home=options.home,
                                       workers=options.workers, worker_pool=worker_pool)
     for folder in folders:

@@ -48,7 +48,7 @@ class StainOptions(Frozen):
         if not any(self.haematoxylin) or not any(self.eosin):
             raise ValueError("the optical densities of a stain are not all 0")
         if _angle(np.array([self.haematoxylin, self.eosin])) < _LEAST_ANGLE:
-            raise ValueError("haematoxylin and eosin have nearly the same colour, so that they cannot be told apart")
+            raise ValueError("haematoxylin and eosin have nearly the same colour, so that they cannot be separated")
         return self
 
 
@@ -63,7 +63,7 @@ class Stains:
 def macenko(image_CN: np.ndarray, options: StainOptions) -> tuple[np.ndarray, str]:
     """A tile (3, N) of red, green and blue, 0 to 255, with the reference stains, and an empty text; as float32.
 
-    The tile itself, and why, where it is blank or where its stains cannot be told apart. Raises UserError for other values.
+    The tile itself, and why, where it is blank or where its stains cannot be separated. Raises UserError for other values.
     """
     _check_range(image_CN)
     fitted, why = _fitted(image_CN, options)

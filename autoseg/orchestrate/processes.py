@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from autoseg.base.errors import UserError
 from autoseg.base.processes import IMPORTS_NOTHING_FROM_HERE, cores, loaded_plugins
 from autoseg.base.runtime import open_runtime
-from autoseg.base.stopping import begun, ends_with_this_process, stoppable
+from autoseg.base.stopping import ends_with_this_process, resumable, stoppable
 from autoseg.orchestrate.folds import FoldTask, Outcome
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import appended, read_model, tail
@@ -69,7 +69,7 @@ def parallel(tasks: Sequence[FoldTask], devices: Sequence[str], *, home: Path, s
             free.put(device)
 
     logger.info("%d folds on %s; each logs to its folder", len(tasks), ", ".join(devices))
-    with stoppable(), begun(), ThreadPoolExecutor(len(devices)) as pool:
+    with stoppable(), resumable(), ThreadPoolExecutor(len(devices)) as pool:
         futures = [pool.submit(work, task) for task in tasks]
         try:
             for future in as_completed(futures):

@@ -278,7 +278,7 @@ def _report(path: Path) -> QualityReport | None:
     try:
         return read_model(path, QualityReport) if path.is_file() else None
     except DamagedFile as error:
-        logger.warning("a new report is begun, and the former one is kept as %s: %s", keep_copy(path).name, error)
+        logger.warning("a new report is started, and the former one is kept as %s: %s", keep_copy(path).name, error)
         return None
 
 

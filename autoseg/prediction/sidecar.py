@@ -20,7 +20,7 @@ SIDECAR = "labels.json"
 
 
 class Sidecar(Frozen):
-    """Models are told apart by `model`, a digest of their weights and of how they predict; earlier versions have none.
+    """`model`, a digest of weights and of how they predict, separates models; earlier versions have none.
 
     `masks` are of these models. Of `masks_of_other_models` it is known that others made them, of `masks_of_unknown_origin`
     nothing.

@@ -25,7 +25,7 @@ WEIGHT = "weight"  # among what is known of a case; where it is not there, it is
 _SHOWN = 5
 
 
-class BegunFrom(Frozen):
+class InitialWeights(Frozen):
     """The weights that a training began with, by their digest, and the cases that these have seen, as `DATASET__CASE`."""
 
     digest: str
@@ -34,7 +34,7 @@ class BegunFrom(Frozen):
 
 class TrainedWith(Frozen):
     """The plan with its one configuration, the cases of the fold, and for every case digests of what it was made from;
-    `begun_from` is None where the weights were untrained at the start.
+    `initial_weights` is None where the weights were untrained at the start.
     """
 
     schema_version: int = versioned(1)
@@ -42,7 +42,7 @@ class TrainedWith(Frozen):
     training: tuple[str, ...]
     validation: tuple[str, ...]
     cases: dict[str, dict[str, str]] = Field(default_factory=dict)
-    begun_from: BegunFrom | None = None
+    initial_weights: InitialWeights | None = None
 
     @property
     def configuration(self) -> str:

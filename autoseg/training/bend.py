@@ -110,8 +110,8 @@ def extension_of(folder: FoldFolder, extended: tuple[Extended, ...], seconds: fl
     `extended` are those before. Raises UserError where the fold is not finished, or another extension was started.
     """
     file = folder.extension.extension_time
-    begun = read_model(file, ExtensionTime).seconds if file.is_file() else None
-    if seconds is None and begun is None:
+    started = read_model(file, ExtensionTime).seconds if file.is_file() else None
+    if seconds is None and started is None:
         return None
     if not (folder.is_finished and folder.is_trained):
         if seconds is None:
@@ -119,17 +119,17 @@ def extension_of(folder: FoldFolder, extended: tuple[Extended, ...], seconds: fl
         raise UserError("this fold is not finished, and cannot be extended", where=title,
                         do="end it with what it has by --finish, or go on to its planned end with the same command without "
                            "--extend")
-    if None not in (begun, seconds) and begun != seconds:
-        raise UserError("an extension of another time was started", where=title, found=duration(begun or 0),
+    if None not in (started, seconds) and started != seconds:
+        raise UserError("an extension of another time was started", where=title, found=duration(started or 0),
                         do="go on with it: the same command without --extend; or end it with what it has by --finish")
-    if begun is None and extended and extended[-1].seconds == seconds:
+    if started is None and extended and extended[-1].seconds == seconds:
         logger.info("%s was extended by %s; another time extends it again", title, duration(extended[-1].seconds))
         return None
-    return Extension(seconds=begun or seconds or 0.0, weights=folder.checkpoint, number=len(extended) + 1)
+    return Extension(seconds=started or seconds or 0.0, weights=folder.checkpoint, number=len(extended) + 1)
 
 
 def start_extension(folder: FoldFolder, extension: Extension, trained_with: TrainedWith) -> None:
-    """Write what an extension is started with. What is in its folder without its time is of one that was never begun."""
+    """Write what an extension is started with. What is in its folder without its time is of one that was never started."""
     if not folder.extension.extension_time.is_file():
         remove_folder(folder.extension.path)
         write_json(folder.extension.started_with, trained_with)

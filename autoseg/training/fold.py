@@ -71,13 +71,13 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Epoch:
-    """An epoch that an earlier run began: its length and the losses so far; of none there are 0 steps."""
+    """An epoch that an earlier run did not finish: its length and the losses so far; of none there are 0 steps."""
 
     steps: int = 0
     losses: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
-    def begun(cls, saved: dict[str, Any], runtime: Runtime) -> "_Epoch":
+    def unfinished(cls, saved: dict[str, Any], runtime: Runtime) -> "_Epoch":
         """The epoch of a saved state. States of earlier versions were saved between two epochs."""
         epoch = saved.get(_EPOCH) or {"steps": 0, "losses": ()}
         return cls(epoch["steps"], [loss.to(runtime.device) for loss in epoch["losses"]])
@@ -126,7 +126,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
     training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause, finisher)
-    _iterate_until_stopped(training, state, throughput, _Epoch() if saved is None else _Epoch.begun(saved, runtime))
+    _iterate_until_stopped(training, state, throughput, _Epoch() if saved is None else _Epoch.unfinished(saved, runtime))
     state.seconds = clock() - started
     if is_first():
         _write_weights(job, state, pause)

@@ -8,7 +8,7 @@ from pathlib import Path
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import NO_CONDITIONS, EncodedConditions, Layout
 from autoseg.clinical.encoders import ConditionEncoder, encode
-from autoseg.prediction.trained_with import BegunFrom, TrainedWith
+from autoseg.prediction.trained_with import InitialWeights, TrainedWith
 from autoseg.workspace.folders import FoldFolder
 from planners.rules.budget import extended
 from planners.rules.splits import Split
@@ -47,7 +47,7 @@ class FoldJob:
     for the fold `all`. `conditions` are of every case of the fold, and `encoder`, fitted on its training cases, makes
     numbers of them; without it nothing conditions the model. `annotated` names what was annotated in the cases that are
     labelled in part. `made_from` are digests of what each case was made from (`training.inputs`),
-    and `splits` all folds of the dataset. An `extension` has a folder of its own. `begun_from` are the weights that the
+    and `splits` all folds of the dataset. An `extension` has a folder of its own. `initial_weights` are the weights that the
     training begins with, None of untrained ones.
     """
 
@@ -66,7 +66,7 @@ class FoldJob:
     made_from: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     splits: tuple[Split, ...] = ()
     extension: Extension | None = None
-    begun_from: BegunFrom | None = None
+    initial_weights: InitialWeights | None = None
 
     @cached_property
     def trained_with(self) -> TrainedWith:
@@ -74,7 +74,7 @@ class FoldJob:
         plan = self.plan.model_copy(update={"configurations": {self.name: self.configuration}, "reasons": (), "first": None})
         return TrainedWith(plan=plan, training=self.training, validation=self.validation,
                            cases={name: dict(digests) for name, digests in self.made_from.items()},
-                           begun_from=self.begun_from)
+                           initial_weights=self.initial_weights)
 
     @property
     def configuration(self) -> Configuration:

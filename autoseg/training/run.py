@@ -12,7 +12,7 @@ from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.progress import duration
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
 from autoseg.base.runtime import Runtime, is_out_of_memory
-from autoseg.base.stopping import begun
+from autoseg.base.stopping import resumable
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.bend import Extended, extension_of, planned_iterations, start_extension
@@ -140,7 +140,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         elif extension is not None:
             job = _extending(job, extension)
         wait_for_all()
-        with begun():
+        with resumable():
             if not job.folder.is_trained:
                 _train(job, runtime, started, lambda: on_epoch(job.folder), beginning)
                 wait_for_all()
@@ -282,7 +282,8 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     if is_first():
         plan = content_hash_of(job.plan.model_dump(mode="json"))
         made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest,
-                          source="" if job.begun_from is None else job.begun_from.digest, device=runtime.device_name)
+                          source="" if job.initial_weights is None else job.initial_weights.digest,
+                          device=runtime.device_name)
         results = [job.folder.result, job.folder.checkpoint, *([job.folder.summary] if summary is not None else [])]
         note(job.folder.path / PROVENANCE, {result.relative_to(job.folder.path).as_posix(): job.trained_with.data_digest
                                             for result in results}, made)
@@ -330,10 +331,10 @@ def _beginning(workspace: Workspace, job: FoldJob, restart: bool) -> tuple[FoldJ
         return job, None
     folder = job.folder
     known = None if restart else read_started_with(folder)
-    if known is not None and known.begun_from and (folder.is_trained or load_state(folder.state) is not None):
-        return replace(job, begun_from=known.begun_from), None
+    if known is not None and known.initial_weights and (folder.is_trained or load_state(folder.state) is not None):
+        return replace(job, initial_weights=known.initial_weights), None
     beginning = begin_from(workspace, job)
-    return (job, None) if beginning is None else (replace(job, begun_from=beginning.record), beginning)
+    return (job, None) if beginning is None else (replace(job, initial_weights=beginning.record), beginning)
 
 
 def _start(workspace: Workspace, job: FoldJob, restart: bool, beginning: Beginning | None) -> None:

@@ -51,7 +51,7 @@ class Source:
         """Each case that the weights, or those that they began with, were trained on, as `DATASET__CASE`."""
         training = self.facts.get("training", ())
         own = training if self.is_pretraining else (qualified(self.plan.dataset, name) for name in training)
-        before = self.trained.begun_from if self.trained is not None else None
+        before = self.trained.initial_weights if self.trained is not None else None
         return frozenset(own) | frozenset(before.seen if before is not None else ())
 
     @property

@@ -19,7 +19,7 @@ from autoseg.nn.transfer import (
     matched_channels,
     take_over,
 )
-from autoseg.prediction.trained_with import BegunFrom
+from autoseg.prediction.trained_with import InitialWeights
 from autoseg.training.job import FoldJob
 from autoseg.training.source import Source, meaning, open_source, qualified
 from autoseg.training.splits import USERS_OWN
@@ -76,7 +76,7 @@ class Beginning:
 
     weights: dict[str, torch.Tensor]
     report: TransferReport
-    record: BegunFrom
+    record: InitialWeights
 
 
 def refuse_itself(workspace: Workspace, planned: Plan, configuration: str) -> None:
@@ -118,7 +118,7 @@ def begin_from(workspace: Workspace, job: FoldJob) -> Beginning | None:
     _check_share(taken, source, job, path)
     report = _report(taken, source, target, seen, transfer)
     _log(report, job)
-    return Beginning(taken.weights, report, BegunFrom(digest=report.digest, seen=tuple(sorted(source.seen))))
+    return Beginning(taken.weights, report, InitialWeights(digest=report.digest, seen=tuple(sorted(source.seen))))
 
 
 def _fresh(job: FoldJob) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from autoseg.base.stopping import Stopped, begun, is_asked_to_stop, postponed, stoppable
+from autoseg.base.stopping import Stopped, is_asked_to_stop, postponed, resumable, stoppable
 
 
 def sent(number):
@@ -51,10 +51,10 @@ def test_an_ignored_signal_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_what_has_begun_goes_on():
-    with pytest.raises(Stopped) as stop, stoppable(), begun():
+def test_what_is_resumable_goes_on():
+    with pytest.raises(Stopped) as stop, stoppable(), resumable():
         sent(signal.SIGINT)
-    assert stop.value.has_begun
+    assert stop.value.is_resumable
 
 
 SECOND = """

@@ -36,7 +36,7 @@ def test_nothing_declared_is_none():
     (True, COLOURS, {}, ("neither a name", '"macenko"')),
     ({"name": "macenko", "option": {}}, COLOURS, {}, ("neither a name", "option")),
     ({"name": "macenko", "options": {"lihgt": 3}}, COLOURS, {}, ("options of preprocessor 'macenko'", "lihgt", "light")),
-    ({"name": "macenko", "options": {"eosin": [0.5626, 0.7201, 0.4062]}}, COLOURS, {}, ("cannot be told apart",)),
+    ({"name": "macenko", "options": {"eosin": [0.5626, 0.7201, 0.4062]}}, COLOURS, {}, ("cannot be separated",)),
     ("macenko", {"0": "CT"}, {}, ("cannot work", "1 channel: 'CT' (ct)", "3 channels of modality rgb", "rgb_to_0_1")),
     ("macenko", {"0": "rgb", "1": "rgb"}, {}, ("2 channels", "3 channels of modality rgb")),
     ("macenko", COLOURS | {"3": "rgb"}, {}, ("4 channels", "3 channels of modality rgb")),

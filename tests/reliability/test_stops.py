@@ -52,7 +52,7 @@ def test_a_training_that_is_stopped_saves_the_iteration_and_goes_on_as_if_undist
     monkeypatch.setattr(fold_module, "train_step", step)
     folders = [workspace.fold(plan.dataset, plan.planner, NAME, 0) for workspace in (whole, disturbed)]
     assert load_state(folders[1].state)["train"]["iteration"] == 5
-    assert stop.value.has_begun and "fold 0 is saved at iteration 5" in stop.value.saved
+    assert stop.value.is_resumable and "fold 0 is saved at iteration 5" in stop.value.saved
     run_fold(disturbed, plan, NAME, 0, CPU)
     first, second = (load_weights(folder.checkpoint)[0] for folder in folders)
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -191,13 +191,13 @@ def test_a_stopped_training_goes_on_without_the_flag_and_without_its_source(home
     with pytest.raises(Stopped):
         train(home, source, freeze="encoder")
     fold = model(home, SECOND).fold(0)
-    digest = read_json(fold.started_with)["begun_from"]["digest"]
+    digest = read_json(fold.started_with)["initial_weights"]["digest"]
     with pytest.raises(UserError, match="did not begin so"):
         train(home, model(home).pretraining("mae").path)
     shutil.rmtree(source)
     train(home, None)
     _, facts = load_weights(fold.checkpoint)
-    assert facts["trained_with"]["begun_from"]["digest"] == digest
+    assert facts["trained_with"]["initial_weights"]["digest"] == digest
     assert read_json(fold.result)["schedule"]["learning_rate"] == 5e-3
 
 

@@ -1,4 +1,4 @@
-"""Folds that began from another model: what they took over, and how they compare with their twins from scratch."""
+"""Folds that started from another model: what they took over, and how they compare with their twins from scratch."""
 
 from autoseg.evaluation.comparison import PairedComparison, Row
 from autoseg.reporting.html.blocks import Absent, Block, Bullets, Section, Table, Text, table
@@ -12,16 +12,18 @@ _VERDICTS = {"better": f"{TRANSFERRED} is better", "worse": f"{FROM_SCRATCH} is 
 
 
 def transfer_section(data: ReportData) -> Section | None:
-    """What was taken over and what it brought; None where every fold began from scratch."""
-    begun = [(model, fold, fold.transfer) for model in data.models for fold in model.folds if fold.transfer is not None]
-    if not begun:
+    """What was taken over and what it brought; None where every fold started from scratch."""
+    transferred = [(model, fold, fold.transfer) for model in data.models for fold in model.folds
+                   if fold.transfer is not None]
+    if not transferred:
         return None
-    blocks: list[Block] = [_taken([(f"{model.title} fold {fold.name}", report) for model, fold, report in begun])]
-    remarks = [f"{model.title} fold {fold.name}: {remark}" for model, fold, report in begun for remark in _remarks(report)]
+    blocks: list[Block] = [_taken([(f"{model.title} fold {fold.name}", report) for model, fold, report in transferred])]
+    remarks = [f"{model.title} fold {fold.name}: {remark}" for model, fold, report in transferred
+               for remark in _remarks(report)]
     blocks += [Bullets(tuple(remarks))] if remarks else []
-    for model, fold, _ in begun:
+    for model, fold, _ in transferred:
         blocks += _twin(data, model, fold)
-    return Section("transfer", "Begun from another model", tuple(blocks))
+    return Section("transfer", "Started from another model", tuple(blocks))
 
 
 def _taken(reports: list[tuple[str, TransferReport]]) -> Table:
