@@ -19,7 +19,6 @@ from planners.schema.labels import LabelSpec
 
 # What an image without a label is measured by: all that is not empty counts as foreground.
 BODY = LabelSpec(names={"background": (0,), "body": (1,)})
-_SEPARATOR = "__"  # between the name of a source and that of a case
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,12 @@ class Images:
 
     def named(self) -> tuple[CaseFiles, ...]:
         """The cases by names that no case of another source has."""
-        return tuple(replace(case, name=f"{self.source}{_SEPARATOR}{case.name}") for case in self.cases)
+        return tuple(replace(case, name=qualified(self.source, case.name)) for case in self.cases)
+
+
+def qualified(source: str, case: str) -> str:
+    """The name of a case among those of several datasets and folders."""
+    return f"{source}__{case}"
 
 
 def is_unlabelled(dataset: Dataset) -> bool:

@@ -90,7 +90,7 @@ def sample_case(levels_KDHW: np.ndarray, truth_DHW: np.ndarray, predicted_DHW: n
     voxels = np.flatnonzero(zone)
     if len(voxels) > most:
         voxels = voxels[np.linspace(0, len(voxels) - 1, most).round().astype(np.int64)]
-    heads = labels.foreground if labels.has_regions else tuple(labels.names)
+    heads = labels.heads
     values_N = truth_DHW.reshape(-1)[voxels]
     truth = np.stack([np.isin(values_N, labels.names[head]) for head in heads])
     return CalibrationSample(levels_KDHW.reshape(len(levels_KDHW), -1)[:, voxels], truth)

@@ -16,7 +16,6 @@ from autoseg.clinical.encoded import NO_CONDITIONS, Layout
 from autoseg.nn.model import build_model
 from autoseg.nn.networks.mednext import with_grown_kernels
 from planners.schema.channels import ChannelSpec
-from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration, Plan
 
 ENCODER, DECODER, HEADS, CONDITIONING = "encoder", "decoder", "heads", "conditioning"
@@ -66,11 +65,6 @@ class Meaning:
         if name in self.head_axes:
             return HEADS
         return CONDITIONING if name.startswith("conditioning.") else ENCODER if is_of_encoder(name) else DECODER
-
-
-def heads_of(labels: LabelSpec) -> tuple[str, ...]:
-    """The names of a network's outputs, in order."""
-    return labels.foreground if labels.has_regions else tuple(labels.names)
 
 
 def is_of_encoder(name: str) -> bool:

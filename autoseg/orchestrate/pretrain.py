@@ -1,10 +1,12 @@
 """Pre-training of a dataset's network on the images of several datasets and folders."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.base.errors import UserError
+from autoseg.base.command import called
+from autoseg.base.errors import UserError, listed
 from autoseg.base.processes import cores
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import Runtime, open_runtime
@@ -20,6 +22,7 @@ from autoseg.training.pretrain import PretrainingResult, run_pretraining
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.rules.advice import advice_of
 from planners.rules.budget import with_budget
 from planners.schema.base import Part
@@ -29,6 +32,7 @@ from planners.schema.plan import Plan
 logger = logging.getLogger(__name__)
 
 
+@called
 def pretrain(datasets: Sequence[str | int], *, folders: Sequence[str | Path] = (), method: str = "mae",
              configuration: str | None = None, fold: int | None = 0, planner: str = DEFAULT_PLANNER,
              budget_seconds: float | None = None, seed: int = 0, restart: bool = False, all_images: bool = False,
@@ -51,6 +55,10 @@ def pretrain(datasets: Sequence[str | int], *, folders: Sequence[str | Path] = (
     sources = [dataset_images(raw, plan.channels, names, with_test_images=all_images)
                for raw, names in zip(raws, left_out, strict=True)]
     sources += [folder_images(Path(folder), plan.channels, plan.file_ending) for folder in folders]
+    alike = [name for name, count in Counter(images.source for images in sources).items() if count > 1]
+    if alike:
+        raise UserError("two sources of images have one name, by which the model card and prepared cases know them",
+                        found=listed(alike), do="rename one of the folders, or put their images into one")
     for images in sources:
         logger.info("%s: %d images%s", images.source, len(images.cases),
                     f", {len(images.left_out)} left out, on which fold {fold} is tested" if images.left_out else "")
@@ -77,7 +85,9 @@ def _plan(workspace: Workspace, name: str, raw: Dataset, planner: str, workers: 
     else:
         alone = without_labels(raw)
         with progress_bar("measuring", len(alone.cases)) as bar:
-            write_json(workspace.fingerprint(name), measure(alone, name, workers, bar.update))
+            started, measured = now(), measure(alone, name, workers, bar.update)
+        note_result(workspace.fingerprint(name), provenance(started, seconds_since(started)), measured.digest)
+        write_json(workspace.fingerprint(name), measured)
     return plan_dataset(workspace, name, planner, Budget(), device)
 
 

@@ -17,13 +17,13 @@ from autoseg.base.progress import progress
 from autoseg.base.runtime import free_device_bytes, is_out_of_memory
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
-from autoseg.formats import files_of
-from autoseg.formats.files import combined_digest, digest, is_folder, list_files
+from autoseg.datasets.digests import case_digest
+from autoseg.formats.files import is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.outputs import ARRAYS, Outputs
-from autoseg.prediction.part import Part
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
 from autoseg.prediction.prefetch import prefetch
+from autoseg.prediction.shard import Shard
 from autoseg.prediction.sidecar import SIDECAR, Sidecar, add_masks, begin
 from autoseg.prediction.uncertainty import CaseQuality, QualityReport
 from autoseg.workspace.files import DamagedFile, keep_copy, read_model, remove_folder, write_json
@@ -63,7 +63,7 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     left out, are raised together as ManyFaults when the rest is done.
     """
     source = Path(source)
-    share = Part(1, 1) if part is None else Part.parse(part)
+    share = Shard(1, 1) if part is None else Shard.parse(part)
     cases = predictor.find(source, table)
     files = [case_files for case_files in share.cases_of(cases.files) if only is None or case_files.name in only]
     if not files and share.n > 1:
@@ -219,7 +219,7 @@ def _write(task: Task, prediction: Prediction, *, outputs: Outputs, quality_cont
             _forget_quality(outputs, case.name)
         case.results.write_label(mask, prediction.label_DHW)
     try:
-        return combined_digest(digest(part) for image in files.images if image is not None for part in files_of(image))
+        return case_digest(files)
     except OSError:  # they were removed meanwhile
         return ""
 

@@ -69,5 +69,5 @@ def _head_swap(labels: LabelSpec) -> tuple[int, ...] | None:
     """For each head the head of its mirror image; None where no labels are paired."""
     if not labels.paired:
         return None
-    heads = labels.foreground if labels.has_regions else tuple(labels.names)
+    heads = labels.heads
     return labels.twins(heads)

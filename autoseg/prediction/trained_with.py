@@ -26,10 +26,13 @@ _SHOWN = 5
 
 
 class InitialWeights(Frozen):
-    """The weights that a training began with, by their digest, and the cases that these have seen, as `DATASET__CASE`."""
+    """The weights that a training began with, by their digest, and the cases that these have seen: as `DATASET__CASE`, and
+    by digests of their images.
+    """
 
     digest: str
     seen: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 class TrainedWith(Frozen):

@@ -4,8 +4,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from autoseg.base.errors import TrainingFailed, UserError
 from autoseg.base.memory import free_host_bytes
 from autoseg.base.progress import duration, progress_bar
 from autoseg.base.ranks import agreed, is_first, ranks
-from autoseg.base.runtime import Runtime, free_device_bytes, used_bytes
+from autoseg.base.runtime import Runtime, free_device_bytes, is_out_of_memory, used_bytes
 from autoseg.base.stopping import Stopped, is_asked_to_stop, postponed
 from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.loader import BatchStream
@@ -130,6 +130,18 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     state.seconds = clock() - started
     if is_first():
         _write_weights(job, state, pause)
+
+
+@contextmanager
+def memory_explained(job: FoldJob, runtime: Runtime, do: str) -> Iterator[None]:
+    """What torch raises where a device has too little memory, as TrainingFailed that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingFailed(f"{runtime.device} has too little memory for this training", where=job.title,
+                             found=str(error).splitlines()[0], do=do) from error
 
 
 def _iterate_until_stopped(training: _Training, state: TrainState, throughput: Throughput, epoch: _Epoch) -> None:

@@ -3,32 +3,38 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 
 import torch
 
 from autoseg.base.errors import UserError, listed
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import Runtime
+from autoseg.base.stopping import resumable
 from autoseg.base.version import __version__
 from autoseg.batches.corrupt import CORRUPTIONS, make_reconstruction_batches
 from autoseg.batches.loader import BatchStream
 from autoseg.batches.store import store_cases
 from autoseg.datasets.unlabelled import Images
 from autoseg.nn.model import Model
+from autoseg.prediction.trained_with import trained_with
 from autoseg.preprocessing.run import prepare_images
-from autoseg.preprocessing.store import open_cases
-from autoseg.training.fold import train_fold
+from autoseg.preprocessing.store import open_cases, origin_of
+from autoseg.training.fold import memory_explained, train_fold
+from autoseg.training.inputs import digests_of
 from autoseg.training.job import FoldJob
 from autoseg.training.repair import read_schedule
 from autoseg.training.tasks.reconstruction import Reconstruction, held_out_errors, restored
-from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.checkpoint import load_state, load_weights, read_facts
 from autoseg.workspace.files import read_model, read_records, write_json, write_text
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.locks import locked
 from autoseg.workspace.names import Workspace
+from autoseg.workspace.provenance import PROVENANCE, note, now, provenance, seconds_since
 from planners.schema.base import Frozen, Part, versioned
-from planners.schema.plan import Configuration, InputDropout, Plan, ResolvedSchedule
+from planners.schema.plan import Configuration, InputDropout, Plan, ResolvedSchedule, content_hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,21 +87,25 @@ def run_pretraining(workspace: Workspace, planned: Plan, configuration: str, met
     The time is the schedule's of `planned`. Raises UserError where there is no image, where the plan cannot be pre-trained,
     and where what was started was of another plan, method or set of images.
     """
+    started, started_at = time.monotonic(), now()
     _check(planned, configuration, method, sources)
     folder = workspace.model(planned.dataset, planned.planner, configuration).pretraining(method.name)
     with locked(folder.path):
+        job, task = _assembled(workspace, planned, configuration, method, sources, folder, seed, workers)
         if restart:
             folder.clear()
-        job, task = _assembled(workspace, planned, configuration, method, sources, folder, seed, workers)
+        _check_same(job)
         if folder.is_finished:
             logger.info("the pre-training is finished: %s; --restart does it again", folder.path)
             return read_model(folder.result, PretrainingResult), None
         folder.refuse_links()
         write_json(folder.path / "plan.json", job.plan)
-        if not folder.is_trained:
-            with runtime.repeatable():
-                train_fold(job, task, runtime, time.monotonic(), lambda: on_epoch(folder))
-        return _judged(job, task, sources, runtime), _examples(job, task, runtime)
+        with resumable():
+            if not folder.is_trained:
+                with runtime.repeatable(), memory_explained(job, runtime, "take another planner or configuration"):
+                    train_fold(job, task, runtime, started, lambda: on_epoch(folder))
+            model = _trained(job, task, runtime)
+            return _judged(job, task, model, sources, runtime, started_at), _examples(job, task, model, runtime)
 
 
 def _trained(job: FoldJob, task: Reconstruction, runtime: Runtime) -> Model:
@@ -139,7 +149,8 @@ def _assembled(workspace: Workspace, planned: Plan, configuration: str, method: 
     names = sorted(case.name for case in files)
     held_out = _held_out(names)
     job = FoldJob(plan=plan, name=configuration, fold=folder.path.name, folder=folder, cases=cases, seed=seed,
-                  training=tuple(name for name in names if name not in held_out), validation=held_out)
+                  training=tuple(name for name in names if name not in held_out), validation=held_out,
+                  made_from=digests_of({name: origin_of(cases, name) for name in names}, {}, {}, {}))
     return job, Reconstruction(plan, settings, method)
 
 
@@ -149,22 +160,38 @@ def _held_out(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[(2 * number + 1) * len(names) // (2 * count)] for number in range(count))
 
 
-def _judged(job: FoldJob, task: Reconstruction, sources: Sequence[Images], runtime: Runtime) -> PretrainingResult:
-    """Measure on the held-out images, and write the result and the model card."""
+def _check_same(job: FoldJob) -> None:
+    """A UserError where what is there, finished or stopped, is of another plan, other images or another seed."""
+    facts = read_facts(job.folder.checkpoint) if job.folder.is_trained else load_state(job.folder.state) or {}
+    before = trained_with(facts, job.folder.path)
+    changes = [] if before is None else before.changes(job.trained_with)
+    changes += [f"the seed ({facts['seed']})"] if facts.get("seed", job.seed) != job.seed else []
+    if changes:
+        raise UserError("this network was pre-trained otherwise", where=job.folder.path, found="; ".join(changes),
+                        do="give the same datasets, folders, fold, seed and time as before, or begin anew with --restart")
+
+
+def _judged(job: FoldJob, task: Reconstruction, model: Model, sources: Sequence[Images], runtime: Runtime,
+            started_at: datetime) -> PretrainingResult:
+    """Measure on the held-out images, and write the model card, where it came from, and the result."""
     error = filled = None
     if job.validation:
-        batches = _held_out_batches(job, task, runtime)
-        model = _trained(job, task, runtime)
-        error, filled = held_out_errors(model, batches, _BATCHES_PER_VOLUME * len(job.validation), runtime)
-        batches.close()
+        with closing(_held_out_batches(job, task, runtime)) as batches:
+            error, filled = held_out_errors(model, batches, _BATCHES_PER_VOLUME * len(job.validation), runtime)
+    records = read_records(job.folder.metrics)
+    seconds = records[-1]["seconds"] if records else 0.0
     result = PretrainingResult(
         dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, method=task.method, seed=job.seed,
         autoseg_version=__version__, schedule=read_schedule(job.folder),
-        training_seconds=read_records(job.folder.metrics)[-1]["seconds"], held_out=job.validation, held_out_error=error,
+        training_seconds=seconds, held_out=job.validation, held_out_error=error,
         mean_fill_error=filled,
         images={images.source: tuple(case.name for case in images.cases) for images in sources},
         left_out={images.source: images.left_out for images in sources if images.left_out})
     write_text(job.folder.path / "model_card.md", card(result))
+    made = provenance(started_at, seconds_since(started_at), seed=job.seed,
+                      plan=content_hash_of(job.plan.model_dump(mode="json")), device=runtime.device_name)
+    note(job.folder.path / PROVENANCE, dict.fromkeys((job.folder.result.name, job.folder.checkpoint.name),
+                                                     job.trained_with.data_digest), made)
     write_json(job.folder.result, result)
     return result
 
@@ -176,20 +203,18 @@ def _held_out_batches(job: FoldJob, task: Reconstruction, runtime: Runtime) -> B
     return make_reconstruction_batches(store, plain, task.method, job.seed + 2, runtime.device)
 
 
-def _examples(job: FoldJob, task: Reconstruction, runtime: Runtime) -> Restored | None:
+def _examples(job: FoldJob, task: Reconstruction, model: Model, runtime: Runtime) -> Restored | None:
     """Some patches of held-out images with what the network makes of them; None where no image was held out."""
     if not job.validation:
         return None
-    model, batches = _trained(job, task, runtime), _held_out_batches(job, task, runtime)
     shown: list[Restored] = []
-    with torch.inference_mode():
+    with closing(_held_out_batches(job, task, runtime)) as batches, torch.inference_mode():
         while sum(len(part.whole_BCDHW) for part in shown) < _SHOWN:
             batch = next(batches)
             output = restored(model, batch, runtime)
             assert batch.target_BCDHW is not None and batch.counted_BCDHW is not None
             answer = torch.where(batch.counted_BCDHW, output, batch.target_BCDHW)
             shown.append(Restored(batch.image_BCDHW.cpu(), answer.cpu(), batch.target_BCDHW.cpu()))
-    batches.close()
     parts = zip(*((part.seen_BCDHW, part.restored_BCDHW, part.whole_BCDHW) for part in shown), strict=True)
     return Restored(*(torch.cat(column)[:_SHOWN] for column in parts))
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from autoseg.base.errors import TrainingFailed, UserError
+from autoseg.base.errors import UserError
 from autoseg.base.progress import duration
 from autoseg.base.ranks import agreed, first_goes_first, is_first, wait_for_all
-from autoseg.base.runtime import Runtime, is_out_of_memory
+from autoseg.base.runtime import Runtime
 from autoseg.base.stopping import resumable
 from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.bend import Extended, extension_of, planned_iterations, start_extension
 from autoseg.training.distributed import check_shareable
-from autoseg.training.fold import train_fold
+from autoseg.training.fold import memory_explained, train_fold
 from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way, plan_of_model
 from autoseg.training.job import Extension, FoldJob, Pause
 from autoseg.training.repair import read_schedule, read_started_with
@@ -69,9 +69,11 @@ def start_model(workspace: Workspace, planned: Plan, configuration: str, folds: 
     check_others(workspace, planned, configuration, [folder.path for folder in folders if restart or not folder.is_started])
     refuse_itself(workspace, planned, configuration)
     if restart:
-        begin_from(workspace, assemble(workspace, planned, configuration, folds[0], restart=True)[0])
+        for fold in folds:
+            begin_from(workspace, assemble(workspace, planned, configuration, fold, restart=True)[0])
         for folder in folders:
-            folder.clear()
+            with locked(folder.path):
+                folder.clear()
     path = workspace.model(planned.dataset, planned.planner, configuration).plan
     write_json(path, planned)
     return path
@@ -360,12 +362,6 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool, beginning: Beginni
 def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object], beginning: Beginning | None,
            pause: Pause | None = None) -> None:
     task = Segmentation(job.plan, job.configuration, None if beginning is None else beginning.weights)
-    try:
+    smaller = "start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
+    with memory_explained(job, runtime, smaller):
         train_fold(job, task, runtime, started, on_epoch, pause=pause)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingFailed(f"{runtime.device} has too little memory for this training", where=job.title,
-                             found=str(error).splitlines()[0],
-                             do="start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
-                             ) from error

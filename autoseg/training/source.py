@@ -9,7 +9,8 @@ import torch
 from autoseg.base.errors import UserError, listed
 from autoseg.clinical.encoded import NO_CONDITIONS
 from autoseg.clinical.encoders import ConditionEncoder
-from autoseg.nn.transfer import Meaning, heads_of
+from autoseg.datasets.unlabelled import qualified
+from autoseg.nn.transfer import Meaning
 from autoseg.prediction.trained_with import TrainedWith, trained_with
 from autoseg.training.repair import ENCODER
 from autoseg.workspace.checkpoint import load_weights, read_digest, read_facts
@@ -43,7 +44,7 @@ class Source:
         """What its weights stand for; the outputs of a pre-training are no labels."""
         known = self.facts.get(ENCODER)
         encoder = None if known is None else ConditionEncoder.model_validate(known)
-        heads = () if self.is_pretraining else heads_of(self.plan.labels)
+        heads = () if self.is_pretraining else self.plan.labels.heads
         return meaning(self.plan, self.configuration, encoder, heads)
 
     @property
@@ -56,9 +57,12 @@ class Source:
 
     @property
     def images(self) -> frozenset[str]:
-        """Digests of the images that the weights were trained on, as far as they say them."""
-        known = self.trained.cases if self.trained is not None else {}
-        return frozenset(known[name]["image"] for name in self.facts.get("training", ()) if "image" in known.get(name, {}))
+        """Digests of the images that the weights, or those that they began with, were trained on, as far as they say."""
+        if self.trained is None:
+            return frozenset()
+        known, before = self.trained.cases, self.trained.initial_weights
+        own = {known[name]["image"] for name in self.facts.get("training", ()) if "image" in known.get(name, {})}
+        return frozenset(own.union(() if before is None else before.images))
 
     def read_weights(self) -> dict[str, torch.Tensor]:
         return load_weights(self.folder.checkpoint)[0]
@@ -70,11 +74,6 @@ def meaning(plan: Plan, configuration: Configuration, encoder: ConditionEncoder 
         return Meaning(plan, configuration, NO_CONDITIONS, heads)
     inputs = tuple(f"{part.name} {getattr(part, 'categories', getattr(part, 'order', ''))}" for part in encoder.parts)
     return Meaning(plan, configuration, encoder.layout, heads, inputs)
-
-
-def qualified(dataset: str, case: str) -> str:
-    """A case by its dataset and name, as pre-training writes it."""
-    return f"{dataset}__{case}"
 
 
 def source_path(workspace: Workspace, path: Path) -> str:

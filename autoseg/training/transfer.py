@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from autoseg.base.errors import UserError, listed
+from autoseg.datasets.unlabelled import qualified
 from autoseg.nn.transfer import (
     CONDITIONING,
     DECODER,
@@ -15,13 +16,12 @@ from autoseg.nn.transfer import (
     Meaning,
     Taken,
     common_heads,
-    heads_of,
     matched_channels,
     take_over,
 )
 from autoseg.prediction.trained_with import InitialWeights
 from autoseg.training.job import FoldJob
-from autoseg.training.source import Source, meaning, open_source, qualified
+from autoseg.training.source import Source, meaning, open_source
 from autoseg.training.splits import USERS_OWN
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.folders import PRETRAINED
@@ -113,12 +113,13 @@ def begin_from(workspace: Workspace, job: FoldJob) -> Beginning | None:
                         do=f"begin from a model of {job.configuration.dimensions} dimensions, or train "
                            f"autoseg_train {job.plan.dataset} {source.name} {job.fold}")
     seen = _seen(source, job, transfer)
-    target = meaning(job.plan, job.configuration, job.encoder, heads_of(job.plan.labels))
+    target = meaning(job.plan, job.configuration, job.encoder, job.plan.labels.heads)
     taken = take_over(source.read_weights(), source.meaning, _fresh(job), target)
     _check_share(taken, source, job, path)
     report = _report(taken, source, target, seen, transfer)
     _log(report, job)
-    return Beginning(taken.weights, report, InitialWeights(digest=report.digest, seen=tuple(sorted(source.seen))))
+    return Beginning(taken.weights, report, InitialWeights(digest=report.digest, seen=tuple(sorted(source.seen)),
+                                                              images=tuple(sorted(source.images))))
 
 
 def _fresh(job: FoldJob) -> dict[str, torch.Tensor]:

@@ -14,11 +14,11 @@ _ABSENT_TOO = ("state_previous.pt", "finish.json")  # of the former training, wh
 
 def take_extension(folder: FoldFolder) -> None:
     """Replace weights, results and predictions by those of the extension, which is finished. A second call goes on where the
-    first was ended. The former curves are kept; what was chosen or drawn for the former masks is removed.
+    first was ended. The former curves are kept; what was chosen, drawn or measured with the former weights is removed.
     """
     made = folder.extension
     with writing(folder.path):
-        for path in (folder.postprocessing, folder.sheet):
+        for path in (folder.postprocessing, folder.sheet, folder.ablation(".json"), folder.ablation(".md")):
             remove_file(path)
         if made.metrics.is_file():
             if folder.metrics.is_file():

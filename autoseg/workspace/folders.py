@@ -192,7 +192,7 @@ class FoldFolder:
 
     def clear_validation(self) -> None:
         """Remove what was made with weights that are gone; what says that the fold is finished is the first."""
-        for file in (self.result, self.postprocessing, self.sheet):
+        for file in (self.result, self.postprocessing, self.sheet, self.ablation(".json"), self.ablation(".md")):
             remove_file(file)
         for folder in (self.validation, self.all_probabilities):
             remove_folder(folder)

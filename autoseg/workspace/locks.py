@@ -13,6 +13,10 @@ from autoseg.workspace.files import open_own, writing
 _LONGEST_NOTE = 200
 
 
+class Held(UserError):
+    """Another process holds the folder."""
+
+
 @contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a folder alone. Where another process holds it: a UserError that names it, or `wait` for its end. The system
@@ -33,8 +37,8 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise UserError("another process works here", where=folder, found=file.read(_LONGEST_NOTE).strip() or None,
-                                do="wait for it, or end it") from None
+                raise Held("another process works here", where=folder, found=file.read(_LONGEST_NOTE).strip() or None,
+                           do="wait for it, or end it") from None
             except OSError:  # a disk without locks, as some that are shared
                 pass
             if not _is_at(file, path):  # who held it has removed the file
@@ -56,7 +60,7 @@ def is_held(folder: Path) -> bool:
     try:
         with locked(folder):
             return False
-    except UserError:
+    except Held:
         return True
 
 

@@ -37,9 +37,13 @@ class LabelSpec(Frozen):
         return tuple(name for name, values in self.names.items() if values != (0,))
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of a network's output channels: the regions (sigmoid), or the labels with background (softmax)."""
+        return self.foreground if self.has_regions else tuple(self.names)
+
+    @property
     def n_heads(self) -> int:
-        """Output channels of a network: one per region (sigmoid), or one per label with background (softmax)."""
-        return len(self.foreground) if self.has_regions else len(self.names)
+        return len(self.heads)
 
     def twins(self, names: Sequence[str]) -> tuple[int, ...]:
         """For each of these names the position of the one that it looks like in a mirror: of its pair, or its own."""

@@ -116,6 +116,14 @@ def test_bags_of_one_name_are_all_made_alike(tiles, tmp_path):
         written(tiles, tmp_path / "bags", preprocess=Part(name="macenko"))
 
 
+def test_bags_that_nothing_describes_are_not_replaced(tiles, tmp_path):
+    (tmp_path / "bags").mkdir()
+    np.save(tmp_path / "bags" / "a.npy", np.ones((2, 3), np.float32))
+    with pytest.raises(UserError, match="nothing says how they were made.*a.npy"):
+        written(tiles, tmp_path / "bags")
+    assert np.load(tmp_path / "bags" / "a.npy").shape == (2, 3)
+
+
 @pytest.mark.parametrize(("bad", "words"), [
     (np.full((1, 1, 24, 24), 90, np.uint8), "not a picture in colour"),
     (np.full((3, 2, 24, 24), 90, np.uint8), "not a picture in colour"),

@@ -10,7 +10,7 @@ import autoseg
 from autoseg.base.errors import UserError
 from autoseg.cli import predict
 from autoseg.formats import read_label
-from autoseg.prediction.part import Part
+from autoseg.prediction.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Named:
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_parts_are_disjoint_and_hold_every_case_whatever_the_order_of_the_files(n):
     cases = [Named(name) for name in "dbaec"]
-    parts = [Part(number + 1, n).cases_of(cases) for number in range(n)]
+    parts = [Shard(number + 1, n).cases_of(cases) for number in range(n)]
     assert sorted(case.name for part in parts for case in part) == list("abcde")
-    assert parts == [Part(number + 1, n).cases_of(cases[::-1]) for number in range(n)]
+    assert parts == [Shard(number + 1, n).cases_of(cases[::-1]) for number in range(n)]
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "x", "1/0", "1", "-1/4", "1/4/2", "1.0/4", "", "1/", " 1/4", "1/٤"])
 def test_what_is_no_part_is_refused(text):
     with pytest.raises(UserError, match=r"this is no part of a folder .*expected: K/N"):
-        Part.parse(text)
+        Shard.parse(text)
 
 
 def test_all_parts_together_are_the_whole(trained_home, tmp_path, capsys):

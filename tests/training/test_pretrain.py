@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import ManyFaults, UserError
 from autoseg.formats import write_array
 from autoseg.orchestrate.pretrain import pretrain
 from autoseg.workspace.checkpoint import load_weights
@@ -59,8 +59,46 @@ def test_no_label_is_read(home):
 
 def test_a_finished_pretraining_is_read_and_restarted_on_request(home):
     first = run(home)
-    assert run(home) == first
-    assert run(home, restart=True).autoseg_version == first.autoseg_version
+    folder = Workspace.open(home).model(DATASET, "budgeted", "3d_fullres").pretraining("mae")
+    before = folder.checkpoint.stat().st_mtime_ns
+    assert run(home) == first and folder.checkpoint.stat().st_mtime_ns == before
+    run(home, restart=True)
+    assert folder.checkpoint.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("asked", [{"seed": 1}, {"fold": 1}])
+def test_a_pretraining_of_another_seed_or_fold_is_not_taken_for_this_one(home, asked):
+    run(home)
+    with pytest.raises(UserError, match="pre-trained otherwise"):
+        run(home, **asked)
+
+
+def test_an_image_that_cannot_be_read_costs_no_finished_pretraining(home):
+    run(home)
+    folder = Workspace.open(home).model(DATASET, "budgeted", "3d_fullres").pretraining("mae")
+    (home / "raw" / DATASET / "imagesTr" / "ball_00_0000.nii.gz").write_bytes(b"no image")
+    with pytest.raises((UserError, ManyFaults)):
+        run(home, restart=True, all_images=True)
+    assert folder.is_finished and folder.is_trained
+
+
+def test_two_folders_of_one_name_are_a_users_error(home):
+    folders = [write_images(home / site / "images", 1) for site in ("a", "b")]
+    with pytest.raises(UserError, match="two sources of images have one name.*images"):
+        run(home, folders=folders)
+
+
+def test_a_pretraining_says_where_it_came_from(home):
+    run(home)
+    folder = Workspace.open(home).model(DATASET, "budgeted", "3d_fullres").pretraining("mae")
+    (made,) = json.loads((folder.path / "provenance.json").read_text())["runs"]
+    assert set(made["results"]) == {"result.json", "checkpoint.safetensors"} and made["provenance"]["seed"] == 0
+
+
+def test_a_finished_pretraining_of_other_images_is_not_taken_for_this_one(home):
+    run(home)
+    with pytest.raises(UserError, match=r"pre-trained otherwise.*3 cases.*added.*--restart"):
+        run(home, folders=[write_images(home / "more")])
 
 
 def test_all_images_leave_out_none_and_take_the_test_images(home):

@@ -13,7 +13,7 @@ from autoseg.base.errors import UserError
 from autoseg.base.runtime import Runtime
 from autoseg.base.stopping import Stopped
 from autoseg.datasets.dataset import Dataset
-from autoseg.datasets.unlabelled import dataset_images
+from autoseg.datasets.unlabelled import dataset_images, folder_images
 from autoseg.formats import write_array, write_label
 from autoseg.orchestrate.twin import train_twin
 from autoseg.planning import like as like_module
@@ -27,7 +27,7 @@ from autoseg.reporting.html.sections_transfer import transfer_section
 from autoseg.reporting.twins import compared
 from autoseg.training import fold as fold_module
 from autoseg.training.pretrain import run_pretraining
-from autoseg.training.run import run_fold
+from autoseg.training.run import run_fold, start_model
 from autoseg.training.source import transfer_from
 from autoseg.training.splits import choose_fold, read_splits
 from autoseg.training.transfer import TransferReport
@@ -154,6 +154,32 @@ def test_the_same_images_under_another_name_were_seen_too(home):
     add_dataset(home, SECOND)
     with pytest.raises(UserError, match="too good"):
         train(home, model(home).path, fold=1)
+
+
+def test_validation_images_that_were_pretrained_on_from_a_folder_were_seen(home):
+    workspace = Workspace(home)
+    raw, plan = Dataset.open(workspace.raw(FIRST)), read_plan(workspace, FIRST, "budgeted")
+    left_out = choose_fold(read_splits(workspace, FIRST, raw.names), 0, raw.names).validation
+    (home / "scans").mkdir()
+    for case in left_out:
+        shutil.copy(raw.folder / "imagesTr" / f"{case}_0000.nii.gz", home / "scans" / f"scan_{case}_0000.nii.gz")
+    sources = [dataset_images(raw, plan.channels, left_out), folder_images(home / "scans", plan.channels, ".nii.gz")]
+    run_pretraining(workspace, plan, NAME, Part(name="genesis"), sources, CPU)
+    add_plan(home, FIRST, small_plan(), "second")
+    with pytest.raises(UserError, match="too good"):
+        train(home, model(home).pretraining("genesis").path, FIRST, 0, "second")
+
+
+def test_restarted_folds_are_kept_where_one_of_them_is_refused(home):
+    add_plan(home, FIRST, small_plan(), "second")
+    for fold in (0, 1):
+        train(home, None, FIRST, fold, "second")
+    workspace = Workspace(home)
+    plan = resolve_plan(workspace, FIRST, NAME, planner="second", restart=True,
+                        transfer=transfer_from(workspace, model(home).pretraining("mae").path))
+    with pytest.raises(UserError, match="too good"):
+        start_model(workspace, plan, NAME, (0, 1), restart=True)
+    assert all(workspace.fold(FIRST, "second", NAME, fold).is_finished for fold in (0, 1))
 
 
 def test_what_a_source_began_with_counts_as_seen(home):

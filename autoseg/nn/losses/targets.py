@@ -26,7 +26,7 @@ class TargetEncoder:
     """Looks label values up in a table of the heads that they switch on."""
 
     def __init__(self, labels: LabelSpec, device: torch.device | str = "cpu"):
-        names = labels.foreground if labels.has_regions else tuple(labels.names)
+        names = labels.heads
         table_VK = torch.zeros(max(labels.values) + 1, len(names), dtype=torch.bool)
         for head, name in enumerate(names):
             table_VK[list(labels.names[name]), head] = True

@@ -14,11 +14,12 @@ from autoseg.datasets.preprocessors import check_preprocessor, preprocess
 from autoseg.datasets.stain import StainOptions, is_blank
 from autoseg.formats import read_image
 from autoseg.formats.arrays import ENDING, write_features
-from autoseg.formats.files import is_file, is_folder, list_entries, no_file
+from autoseg.formats.files import is_file, is_folder, list_entries, list_files, no_file
 from autoseg.formats.registry import known_ending
 from autoseg.preprocessing.foreground import case_generator
 from autoseg.preprocessing.tokens.registry import TILE_ENCODERS, Tile, TileEncoder, TileEncoderContext
 from autoseg.workspace.files import read_model, remove_file, write_json
+from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.schema.base import Frozen, Part, versioned
 from planners.schema.channels import ChannelSpec
 
@@ -107,7 +108,8 @@ def write_bags(folders: Sequence[TileFolder], target: Path, settings: BagSetting
     check_part(TILE_ENCODERS, settings.encoder, "tiles")
     check_preprocessor(settings.preprocess, _COLOURS, "tiles")
     known = _record(target, settings)
-    encoder = TILE_ENCODERS.make(settings.encoder, TileEncoderContext(device))
+    started, encoder = now(), TILE_ENCODERS.make(settings.encoder, TileEncoderContext(device))
+    write_json(target / RECORD, known)  # first: a command that is killed leaves no bag of unknown making
     cases, faults, width = dict(known.cases), [], known.features
     for folder in folders:
         try:
@@ -117,6 +119,7 @@ def write_bags(folders: Sequence[TileFolder], target: Path, settings: BagSetting
         except Exception as error:
             faults.append(str(as_fault(error, f"case {folder.case}")))
         progress()
+    note_result(target / RECORD, provenance(started, seconds_since(started), seed=settings.seed, device=device))
     record = BagsRecord(settings=settings, features=width, cases=dict(sorted(cases.items())))
     write_json(target / RECORD, record)
     raise_faults(target, faults)
@@ -201,6 +204,10 @@ def _write_bag(path: Path, tokens_TE: np.ndarray, width: int) -> int:
 def _record(target: Path, settings: BagSettings) -> BagsRecord:
     """The record of a folder of bags, empty where there is none."""
     if not is_file(target / RECORD):
+        own = [path.name for path in list_files(target) if path.suffix == ENDING] if is_folder(target) else []
+        if own:
+            raise UserError("there are bags already, and nothing says how they were made", where=target, found=listed(own),
+                            do="choose another --name, or remove them")
         return BagsRecord(settings=settings)
     known = read_model(target / RECORD, BagsRecord)
     differing = [name for name in BagSettings.model_fields if getattr(known.settings, name) != getattr(settings, name)]

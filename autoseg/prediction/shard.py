@@ -9,7 +9,7 @@ from autoseg.datasets.case import CaseFiles
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """Part `number`, from 1, of `n`. A case belongs to one part by its place in the order of the names, so that all
     processes agree whatever order the files come in.
     """
@@ -18,7 +18,7 @@ class Part:
     n: int
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "Shard":
         """The part of a text such as `1/4`; a UserError for anything else."""
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         part = cls(int(match[1]), int(match[2])) if match else None
