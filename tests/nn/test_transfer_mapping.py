@@ -7,7 +7,7 @@ from autoseg.base.errors import UserError
 from autoseg.clinical.encoded import NO_CONDITIONS, ConditionInput, Layout
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.model import build_model
-from autoseg.nn.transfer import Meaning, channel_matrix, freeze_encoder, heads_of, take_over
+from autoseg.nn.transfer import Meaning, channel_matrix, freeze_encoder, take_over
 from planners.architectures.unet import UNet
 from planners.architectures.vit import ViT
 from planners.schema.base import Part
@@ -28,7 +28,7 @@ def meaning(channels=("T1",), labels=("background", "sphere", "core"), layout=NO
     plan = small_plan(n, labels=spec, n_channels=len(channels), **changes)
     plan = plan.model_copy(update={"channels": tuple(ChannelSpec(name=name) for name in channels)})
     (configuration,) = plan.configurations.values()
-    return Meaning(plan, configuration, layout, heads_of(spec))
+    return Meaning(plan, configuration, layout, spec.heads)
 
 
 def trained(side, seed=0):
