@@ -1,0 +1,1 @@
+"""Datasets of others, taken over as raw datasets, and models that are judged on them."""
