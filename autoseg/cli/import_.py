@@ -55,7 +55,6 @@ def _recipe(options: argparse.Namespace) -> int:
     from autoseg import pipeline
     from autoseg.base.errors import UserError
     from autoseg.base.processes import cores, expect_workers
-    from autoseg.base.progress import progress_bar
     from autoseg.interop.catalogue import find_recipe
     from autoseg.interop.importing import import_dataset
     from autoseg.workspace.names import Workspace
@@ -66,13 +65,8 @@ def _recipe(options: argparse.Namespace) -> int:
     if options.workers != 1:
         expect_workers()
     recipe = find_recipe(options.words[0])
-    with progress_bar("importing", 0) as bar:
-        def begin(total: int) -> Callable[[], object]:
-            bar.reset(total)
-            return bar.update
-
-        imported = import_dataset(recipe, Path(options.words[1]), Workspace.open(options.home), number=options.dataset,
-                                  copy=options.copy, workers=options.workers or cores(), progress=begin)
+    imported = import_dataset(recipe, Path(options.words[1]), Workspace.open(options.home), number=options.dataset,
+                              copy=options.copy, workers=options.workers or cores())
     held_out = f", {imported.n_held_out} held out (imagesTs)" * bool(imported.n_held_out)
     print(f"{imported.n_training} cases{' without labels' * imported.images_alone}{held_out}: {imported.folder}", flush=True)
     for warning in imported.warnings:

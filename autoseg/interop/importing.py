@@ -1,13 +1,14 @@
 """Import a public dataset by its recipe: find, convert, write `dataset.json` last."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoseg.base.errors import UserError, raise_faults
 from autoseg.base.parallel import Effort, each_case
+from autoseg.base.progress import progress_bar
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.unlabelled import without_labels
 from autoseg.formats.files import checksum, is_file
@@ -40,12 +41,12 @@ class Imported:
 
 
 def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number: int | None = None, copy: bool = False,
-                   workers: int = 1, progress: Callable[[int], Callable[[], object]] | None = None) -> Imported:
+                   workers: int = 1) -> Imported:
     """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded; files are linked unless they are to be copied.
 
-    `progress(n)` is asked once, for what to call after each of n cases. `dataset.json` is written last: an import that was
-    stopped is begun again by the same command. Raises UserError where the number is taken, or the folder does not hold what
-    the recipe expects. A case that cannot be read is left out, with its fault in the result.
+    `dataset.json` is written last: an import that was stopped is begun again by the same command. Raises UserError where the
+    number is taken, or the folder does not hold what the recipe expects. A case that cannot be read is left out, with its
+    fault in the result.
     """
     source = source.expanduser().absolute()
     found = find_cases(recipe, source)
@@ -53,9 +54,9 @@ def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number
     folder = workspace.home / "raw" / name
     remove_leftovers_below(folder)
     tasks = [Task(recipe, case, folder, copy) for case in found.cases]
-    report = None if progress is None else progress(len(tasks))
-    faults = list(each_case(import_case, tasks, workers, report, effort=Effort("importing", tried=1),
-                            died=lambda task, why: f"case {task.name}: {why}"))
+    with progress_bar("importing", len(tasks)) as bar:
+        faults = list(each_case(import_case, tasks, workers, bar.update, effort=Effort("importing", tried=1),
+                                died=lambda task, why: f"case {task.name}: {why}"))
     whole = [case for case, fault in zip(found.cases, faults, strict=True) if not fault]
     faults = [fault for fault in faults if fault]
     if not whole:
