@@ -7,9 +7,9 @@ from autoseg.cli import common, scoring
 
 
 def parser() -> argparse.ArgumentParser:
-    command = common.parser("Predict the labelled cases of another dataset with a trained model and score them, with intervals "
-                            "beside the scores of the model's\nown cross-validation. Cases that the model was trained on are "
-                            "left out. The same command again keeps the masks that are there.",
+    command = common.parser("Predict the labelled cases of another dataset with a trained model and score them, with "
+                            "intervals, beside the scores of\nthe model's own cross-validation. Cases that the model was "
+                            "trained on are left out. The same command again keeps the masks\nthat are there.",
                             "example: autoseg_external 1 --on 7 --map tumour=lesion")
     command.add_argument("dataset", help="that the model was trained on, by number or name: 1 or Dataset001_Name")
     command.add_argument("--on", required=True, metavar="D", help="the other dataset, by number or name")

@@ -10,7 +10,7 @@ from planners.schema.base import Frozen
 
 
 class MeanDifference(Frozen):
-    """The mean of a less the mean of b, with its 95 % interval; None with fewer than one (interval: two) values of either."""
+    """The mean of a less the mean of b; None where one has no value. Its 95 % interval needs two values of each."""
 
     n_a: int
     n_b: int

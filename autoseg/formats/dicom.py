@@ -129,5 +129,6 @@ def _refuse_uneven(stack: Stack, where: Path) -> None:
     if len(steps) and np.ptp(steps) > _UNEVEN * np.median(steps):
         at = int(np.abs(steps - np.median(steps)).argmax())
         raise UserError("the slices of a series are not evenly apart", where=where,
-                        found=f"{steps[at]:.4g} mm before {stack.slices[at + 1].path.name}, usually {np.median(steps):.4g} mm",
+                        found=f"{steps[at]:.4g} mm before {stack.slices[at + 1].path.name}, usually "
+                              f"{np.median(steps):.4g} mm",
                         do="see whether files are missing; download the series again")

@@ -17,7 +17,7 @@ _SAME_PLACE_MM = 0.1
 
 @dataclass(frozen=True)
 class Segment:
-    """One frame of a segmentation: the segment's name in lower case, the slice's place and the image that it was drawn on."""
+    """One frame of a segmentation: the segment's name in lower case, the slice's place, the image that it was drawn on."""
 
     name: str
     position_mm: tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""One case of a recipe becomes files of a raw dataset: links where a file can be used as it is, new files where it cannot."""
+"""One case of a recipe becomes files of a raw dataset: links where a file can be used as it is, else new files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from autoseg.datasets.unlabelled import without_labels
 from autoseg.formats.files import checksum, is_file
 from autoseg.interop.convert import Task, import_case
 from autoseg.interop.find import Found, FoundCase, find_cases
-from autoseg.interop.recipe import Recipe
+from autoseg.interop.recipe import Recipe, RecipeTable
 from autoseg.interop.tables import ID, NAME, as_csv, rows_of
 from autoseg.workspace.files import write_json, write_text
 from autoseg.workspace.names import DATASET_JSON, Workspace
@@ -91,39 +91,44 @@ def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> s
 
 
 def _write_descriptions(recipe: Recipe, found: Found, cases: Sequence[FoundCase], folder: Path) -> list[str]:
-    """The table, if the recipe has one, and `dataset.json`; a sentence for what is lost where there is no table."""
-    warnings: list[str] = []
+    """The table, if the recipe has one, and `dataset.json`; a sentence where the published table is not here."""
     training = [case for case in cases if not case.held_out]
-    content: dict[str, Any] = {
+    content = {
         "name": recipe.name, "description": recipe.title, "reference": recipe.home_page, "licence": recipe.licence,
         "converted_by": f"autoseg_import recipe {recipe.name}",
         "channel_names": {str(number): channel.name for number, channel in enumerate(recipe.channels)},
         "labels": recipe.labels.names, "numTraining": len(training), "file_ending": recipe.file_ending}
-    more = {
+    optional: dict[str, Any] = {
         "optional_channels": [channel.name for channel in recipe.channels if channel.optional],
         "reference_channel": recipe.reference_channel, "regions_class_order": recipe.labels.regions_class_order,
         "registration": {c.name: c.registration for c in recipe.channels if c.registration is not None},
         "paired_labels": recipe.labels.paired, "labels_present": _labels_present(recipe, training)}
     if recipe.table is not None:
-        table = recipe.table
-        rows = rows_of(table, cases, found.table)
-        if any(rows.values()):
-            write_text(folder / NAME, as_csv({case.name: rows[case.name] for case in training}))
-            held_out = {case.name: rows[case.name] for case in cases if case.held_out}
-            if held_out:
-                write_text(folder / "imagesTs" / NAME, as_csv(held_out))
-            columns = {column for row in rows.values() for column in row}
-            more["conditions"] = {"table": NAME, "id": ID, "columns": {
-                column: how for column, how in table.conditions.items() if column in columns}}
-            more["groups"] = {"patient": table.patient} if table.patient else {}
-            more["modality_column"] = table.modality_column
-            more["outcomes"] = {name: outcome for name, outcome in table.outcomes.items()
-                                if {outcome[key] for key in ("column", "time", "event") if key in outcome} <= columns}
-        if table.files and found.table is None:
-            warnings.append(f"the clinical table is not here ({table.files[0]}), so nothing is known of the patients; put it "
-                            "into the folder and import again, if you want it")
-    write_json(folder / DATASET_JSON, {**content, **{key: value for key, value in more.items() if value}})
-    return warnings
+        optional |= _write_table(recipe.table, found, cases, folder)
+    write_json(folder / DATASET_JSON, {**content, **{key: value for key, value in optional.items() if value}})
+    if recipe.table is None or not recipe.table.files or found.table is not None:
+        return []
+    return [f"the clinical table is not here ({recipe.table.files[0]}), so less is known of the patients; put it into the "
+            "folder and import again, if you want it"]
+
+
+def _write_table(recipe: RecipeTable, found: Found, cases: Sequence[FoundCase], folder: Path) -> dict[str, Any]:
+    """Write what is known of the cases, of the held-out ones beside their images; the keys of `dataset.json` that name its
+    columns. Nothing where nothing is known.
+    """
+    rows = rows_of(recipe, cases, found.table)
+    if not any(rows.values()):
+        return {}
+    write_text(folder / NAME, as_csv({case.name: rows[case.name] for case in cases if not case.held_out}))
+    held_out = {case.name: rows[case.name] for case in cases if case.held_out}
+    if held_out:
+        write_text(folder / "imagesTs" / NAME, as_csv(held_out))
+    columns = {column for row in rows.values() for column in row}
+    conditions = {column: how for column, how in recipe.conditions.items() if column in columns}
+    outcomes = {name: outcome for name, outcome in recipe.outcomes.items()
+                if {outcome[key] for key in ("column", "time", "event") if key in outcome} <= columns}
+    return {"conditions": {"table": NAME, "id": ID, "columns": conditions}, "modality_column": recipe.modality_column,
+            "groups": {"patient": recipe.patient} if recipe.patient else {}, "outcomes": outcomes}
 
 
 def _labels_present(recipe: Recipe, cases: Sequence[FoundCase]) -> dict[str, list[str]]:

@@ -22,10 +22,15 @@ def seen_cases(models: Sequence[FoldModel], own: Dataset | None, others: Sequenc
     """
     known = {digest for model in models for digest in _digests(model)}
     seen = {files.name: "the weights name its images" for files in others
-            if combined_digest(f"{file.channel} {file.digest}" for file in raw_files(files) if file.kind == "image") in known}
+            if _image_digest(files) in known}
     if own is not None:
         seen |= _same_voxels(_trained(models, own), [files for files in others if files.name not in seen])
     return seen
+
+
+def _image_digest(files: CaseFiles) -> str:
+    """As `training.inputs` writes it."""
+    return combined_digest(f"{file.channel} {file.digest}" for file in raw_files(files) if file.kind == "image")
 
 
 def _digests(model: FoldModel) -> set[str]:

@@ -136,7 +136,8 @@ def test_labels_match_by_name_whatever_the_spelling():
 
 @pytest.mark.parametrize(("told", "message"), [
     (["tumour=mass"], "'mass' is none of the other dataset's labels"), (["tumor=lesion"], "did you mean 'tumour'"),
-    (["tumour"], "--map says no pair"), (["tumour=lesion", "tumour=lesion"], "mapped twice"), ([], "no label of the same name")])
+    (["tumour"], "--map says no pair"), (["tumour=lesion", "tumour=lesion"], "mapped twice"),
+    ([], "no label of the same name")])
 def test_labels_that_do_not_fit_are_refused_with_those_that_there_are(told, message):
     with pytest.raises(UserError, match=message):
         match_labels(SPEC, LabelSpec(names={"background": (0,), "lesion": (1,)}), told)

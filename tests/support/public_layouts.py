@@ -96,8 +96,8 @@ def mmwhs(folder: Path) -> None:
 
 def amos(folder: Path) -> None:
     for number, part in ((1, "Tr"), (507, "Tr"), (8, "Va")):
-        pair(folder / f"amos22/images{part}/amos_{number:04d}.nii.gz", folder / f"amos22/labels{part}/amos_{number:04d}.nii.gz",
-             tuple(range(1, 16)), number)
+        name = f"amos_{number:04d}.nii.gz"
+        pair(folder / f"amos22/images{part}" / name, folder / f"amos22/labels{part}" / name, tuple(range(1, 16)), number)
     write_array(folder / "amos22/imagesTs/amos_0002.nii.gz", image(2), GRID)
     (folder / "amos22/dataset.json").write_text("{}")
 
