@@ -14,6 +14,7 @@ from autoseg.formats.nifti import read_volumes
 from autoseg.grids.geometry import Geometry
 from autoseg.interop.find import FoundCase
 from autoseg.interop.recipe import Recipe
+from autoseg.workspace.files import remove_file
 from autoseg.workspace.links import place
 
 
@@ -40,7 +41,9 @@ class Task:
 
 
 def import_case(task: Task) -> str:
-    """Write or link the images and the label of a case; what is wrong with it, empty where nothing is."""
+    """Write or link the images and the label of a case; what is wrong with it, empty where nothing is. Of a case at fault
+    nothing stays.
+    """
     try:
         if task.recipe.format == "dicom":
             _import_series(task)
@@ -51,6 +54,8 @@ def import_case(task: Task) -> str:
             if task.case.labels:
                 _import_label(task)
     except Exception as error:
+        for path in (task.label, *map(task.image, range(len(task.recipe.channels)))):
+            remove_file(path)
         fault = str(as_fault(error, f"case {task.name}"))
         return fault if f"case {task.name}" in fault else f"case {task.name}: {fault}"
     return ""

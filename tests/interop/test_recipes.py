@@ -7,6 +7,7 @@ import pytest
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
+from autoseg.cli import import_
 from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_image, read_label
 from autoseg.interop.catalogue import find_recipe, recipes
@@ -242,3 +243,48 @@ def test_a_recipe_of_ones_own_is_read_from_its_file(tmp_path):
     path.write_text(json.dumps({"shared": {**shared, "chanels": []}}))
     with pytest.raises(UserError, match="the recipe is not valid"):
         find_recipe(str(path))
+
+
+def test_masks_of_ones_own_make_training_cases_of_a_dataset_that_has_none(imported, tmp_path):
+    def write(folder):
+        from autoseg.formats import write_label
+
+        LAYOUTS["TCGA-LIHC"][0](folder)
+        write_label(folder / "masks/TCGA-BC-4073_2.000000-ARTERIAL-0.nii.gz", blocks((1, 2)), GRID)
+
+    result, _ = imported("TCGA-LIHC", write)
+    assert (result.n_training, result.n_held_out, result.images_alone) == (1, 1, False)
+    assert pipeline.verify(result.dataset, home=tmp_path / "home", workers=1).faults == ()
+
+
+def test_the_command_prints_what_was_imported_what_is_not_verified_and_what_comes_next(tmp_path, capsys):
+    LAYOUTS["MM-WHS_CT"][0](tmp_path / "download")
+    words = ["recipe", "mm-whs_ct", str(tmp_path / "download"), "-d", "12", "--home", str(tmp_path / "home")]
+    assert import_.main([*words, "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    for line in ("2 cases: ", "warning: 2 training cases were found, the published dataset has 20", "checked: no fault",
+                 "not verified on the data: that 421 stands for 420", "to compare with: challenge: CT 0.908",
+                 f"  autoseg_plan_and_preprocess -d 12 --home {tmp_path / 'home'}"):
+        assert line in printed
+
+
+def test_the_command_ends_with_2_where_a_case_cannot_be_read(tmp_path, capsys):
+    LAYOUTS["MM-WHS_CT"][0](tmp_path / "download")
+    (tmp_path / "download/ct_train/ct_train_1001_label.nii.gz").write_bytes(b"damaged")
+    words = ["recipe", "MM-WHS_CT", str(tmp_path / "download"), "--home", str(tmp_path / "home"), "--workers", "1"]
+    assert import_.main(words) == 2
+    assert "1 failed:" in capsys.readouterr().err
+
+
+def test_the_list_names_every_recipe_and_tells_all_of_one(capsys):
+    assert import_.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(recipe.name in printed for recipe in recipes())
+    assert import_.main(["list", "HCC-TACE-SEG"]) == 0
+    printed = capsys.readouterr().out
+    assert "outcomes: os, ttp" in printed and "licence: CC BY 4.0" in printed
+
+
+def test_words_that_are_missing_are_said(capsys):
+    assert import_.main(["recipe", "KiTS23"]) == 2
+    assert "expected: autoseg_import recipe NAME SRC" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def brats23(folder: Path) -> None:
     for name in ("BraTS-GLI-00000-000", "BraTS-GLI-00006-000", "BraTS-GLI-00006-001"):
         case = folder / name
         for k, channel in enumerate(("t1n", "t1c", "t2w", "t2f")):
-            write_array(case / f"{name}-{channel}.nii.gz", image(int(name[-7]) * 10 + int(name[-1]) * 5 + k, 0, 900), GRID)
+            write_array(case / f"{name}-{channel}.nii.gz", image(int(name[-5]) * 10 + int(name[-1]) * 5 + k, 0, 900), GRID)
         write_label(case / f"{name}-seg.nii.gz", blocks((1, 2, 3)), GRID)
 
 
@@ -78,7 +78,7 @@ def han_seg(folder: Path) -> None:
     for n, lacking in ((1, ()), (2, ("Pituitary", "Cochlea_L"))):
         case = folder / f"HaN-Seg/set_1/case_{n:02d}"
         write_array(case / f"{case.name}_IMG_CT.nrrd", image(n), GRID)
-        write_array(case / f"{case.name}_IMG_MR_T1.nrrd", np.ones((1, 6, 10, 10), np.int16) + n, mr)
+        write_array(case / f"{case.name}_IMG_MR_T1.nrrd", image(20 + n)[:, :6, :10, :10], mr)
         for organ, value in find_recipe("HaN-Seg").labels.values.items():
             if organ not in lacking:
                 write_label(case / f"{case.name}_OAR_{organ}.seg.nrrd", blocks((*[0] * (value - 1), 1)), GRID)
@@ -234,7 +234,7 @@ def chaos(folder: Path) -> None:
         for number, (place, first) in enumerate((("T1DUAL/DICOM_anon/InPhase", 2), ("T1DUAL/DICOM_anon/OutPhase", 1),
                                                  ("T2SPIR/DICOM_anon", 1))):
             # as in the download, numbers of the files run against the positions of the slices
-            write_series(mr / place, image(n + 10 + number, 0, 900)[0], f"1.2.829.{n}.{number}",
+            write_series(mr / place, image(10 * n + number, 0, 900)[0], f"1.2.829.{n}.{number}",
                          name=lambda k, first=first: f"IMG-0004-{2 * (SHAPE[0] - k) + first:05d}.dcm")
         for place, first in (("T1DUAL", 2), ("T2SPIR", 1)):
             pictures(mr / place / "Ground", blocks((63, 126, 189, 252)),
