@@ -50,11 +50,13 @@ class ExternalValidation(Frozen):
 
 
 def shifts_of(external: Summary, internal: Summary | None) -> tuple[Shift, ...]:
-    """Every metric that has a better end, of each label and, of several labels, of their mean per case."""
+    """Every metric that has a better end, of each label and, of several labels, of their mean per case. Errors of volumes
+    have a sign, so that neither end is better: their means are in the summaries alone.
+    """
     shifts = []
     names = [label.name for label in external.labels]
     for metric in external.scoring.metrics:
-        if METRICS[metric].better == "neither":
+        if METRICS[metric].better == "neither" or METRICS[metric].without_sign:
             continue
         for index, name in enumerate(names):
             own = None if internal is None else internal.labels[index].means[metric]
@@ -89,9 +91,8 @@ def _case_means(summary: Summary | None, metric: str) -> list[float | None]:
 def rows_of(result: ExternalValidation) -> list[tuple[str, str, str, str, str]]:
     """Label and metric, the external mean, the internal one, their difference and what it says, as texts."""
     titles = {match.name: match.title for match in result.labels}
-    return [(f"{titles.get(shift.label, shift.label)}, {METRICS[shift.metric].heading}", _mean(shift.external),
-             "-" if shift.internal is None else _mean(shift.internal), _difference(shift.difference), sentence_of(shift))
-            for shift in result.shifts]
+    return [(f"{titles.get(shift.label, shift.label)}, {METRICS[shift.metric].heading}", _mean(shift, shift.external),
+             _mean(shift, shift.internal), _difference(shift.difference), sentence_of(shift)) for shift in result.shifts]
 
 
 def sentence_of(shift: Shift) -> str:
@@ -111,8 +112,7 @@ def sentence_of(shift: Shift) -> str:
 def as_text(result: ExternalValidation) -> str:
     """The result as a table with what it rests on."""
     lines = [f"{result.dataset} ({result.model}) on {result.on}: {result.external.n_cases} cases"]
-    lines += text_table([("", "external", "internal", "difference"), *(row[:4] for row in rows_of(result))])
-    lines += [f"{name}: {sentence}" for name, *_, sentence in rows_of(result)]
+    lines += text_table([("", "external", "internal", "difference", "in words"), *rows_of(result)])
     lines.append(f"internal: {result.internal_of}; differences are of means over different cases, with 95 % intervals")
     return "\n".join([*lines, *remarks_of(result)])
 
@@ -132,11 +132,11 @@ def remarks_of(result: ExternalValidation) -> list[str]:
     return remarks
 
 
-def _mean(mean: Mean) -> str:
-    if mean.value is None:
+def _mean(shift: Shift, mean: Mean | None) -> str:
+    if mean is None or mean.value is None:
         return "-"
     known = f" [{mean.low:.3f} to {mean.high:.3f}]" if mean.low is not None and mean.high is not None else ""
-    return f"{mean.value:.3f}{known} (n {mean.n})"
+    return f"{mean.value:.3f}{known}" + (f" (n {mean.n})" if shift.label != MEAN else "")
 
 
 def _difference(known: MeanDifference | None) -> str:

@@ -4,17 +4,23 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import external as command
+from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.types import Mean
 from autoseg.formats import read_image, read_label, write_array, write_label
 from autoseg.interop.external import ExternalValidation, Shift, as_text, sentence_of
 from autoseg.interop.matching import match_channels, match_labels
-from autoseg.interop.validate import validate_external
+from autoseg.interop.seen import _same_voxels, seen_cases
+from autoseg.interop.validate import _with_modality, validate_external
+from autoseg.prediction.member import ConfigurationModel
+from autoseg.prediction.models import FoldModel
+from autoseg.prediction.predictor import Predictor
 from autoseg.reporting.html.gather import gather
 from autoseg.reporting.html.sections_external import external_section
 from autoseg.workspace.files import read_model, write_json
@@ -22,6 +28,7 @@ from autoseg.workspace.names import Workspace
 from orchestrate_folds import DATASET, prepared_spheres
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
+from predict_phantoms import predictor_of
 from tests_support import sphere_case
 
 OTHER = "Dataset007_Balls"
@@ -76,6 +83,7 @@ def test_new_cases_are_scored_beside_the_cross_validation_and_seen_ones_are_left
     assert [match.title for match in result.labels] == ["sphere (lesion there)", "core (Core there)"]
     assert result.internal is not None and result.internal.n_cases == 1
     assert {(shift.label, shift.metric) for shift in result.shifts} >= {("sphere", "dice"), ("mean", "dice")}
+    assert not any(shift.metric.startswith("volume") for shift in result.shifts)  # an error has a sign, and no better end
     assert read_model(trained.external_result(DATASET, OTHER), ExternalValidation) == result
 
 
@@ -180,6 +188,32 @@ def test_a_difference_is_said_in_words():
     assert shift(0.1, 0.2) == "better than in cross-validation"
     assert shift(1, 2, "hd95_mm") == "worse than in cross-validation"
     assert shift(-0.1, 0.1) == "no difference was seen, and none is excluded"
+
+
+def test_voxels_tell_seen_cases_where_the_weights_of_an_earlier_version_do_not(trained):
+    own, other = Dataset.open(trained.raw(DATASET)), Dataset.open(trained.raw(OTHER))
+    model = FoldModel(predictor_of().models[0].model)
+    assert set(seen_cases([model], own, other.cases)) == {SEEN_FILE, SEEN_VOXELS}
+    assert seen_cases([model], None, other.cases) == {}
+
+
+def test_images_that_are_empty_are_nobodys(tmp_path):
+    geometry = sphere_case("a", 0).geometry
+    files = []
+    for name in ("a", "b"):
+        write_array(tmp_path / f"{name}.nii.gz", np.zeros((1, *geometry.shape), np.uint8), geometry)
+        files.append(CaseFiles(name, (tmp_path / f"{name}.nii.gz",)))
+    assert _same_voxels(files[:1], files[1:]) == {}
+
+
+def test_a_channel_of_one_modality_tells_a_model_of_several(trained):
+    predictor = predictor_of()
+    other = Dataset.open(trained.raw(OTHER))
+    assert _with_modality(predictor, other, [0]) is predictor
+    plan = predictor.plan.model_copy(update={"modality_columns": {"MR_0": "modality"}})
+    member = predictor.members[0]
+    several = Predictor([ConfigurationModel(plan, member.name, member.models, member.runtime)])
+    assert _with_modality(several, other, [0]).modality == "mr"
 
 
 def test_the_text_says_what_is_not_known(trained):
