@@ -21,8 +21,10 @@ SIZES = ((31, 0.3), (60, 0.3), (300, 0.3), (300, 0.6))  # patients, share of the
 TAU = 1.0  # of the weighted C-index
 N_TRUE = 20_000
 
+Known = tuple[np.ndarray, np.ndarray, np.ndarray]  # times, events, risks
 
-def patients(rng: np.random.Generator, n: int, share: float, effect: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def patients(rng: np.random.Generator, n: int, share: float, effect: float = 1.0) -> Known:
     """Times, events and known risks; the scale of censoring is chosen so that about `share` have an event."""
     risk_N = effect * rng.normal(size=n)
     event_time_N, end_N = rng.exponential(np.exp(-risk_N)), rng.exponential(2 * share**2 / (1 - share), n)
