@@ -128,7 +128,8 @@ def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Seq
     if set(counts) != {1}:
         return []
     ending = known_ending(present[0].name) or present[0].suffix
-    return [_missing(files.name, k, channel, present[0].with_name(f"{files.name}_{k:04d}{ending}"))
+    return [_missing(files.name, files.number_of(k), channel,
+                     present[0].with_name(f"{files.name}_{files.number_of(k):04d}{ending}"))
             for k, (path, channel) in enumerate(zip(files.images, channels, strict=True))
             if path is None and (channel.required or channel.reference)]
 

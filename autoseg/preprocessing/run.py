@@ -136,7 +136,7 @@ def _with_provenance(job: Job) -> tuple[Job, bool]:
     """The job with the digests of what it depends on, and whether the prepared case is current."""
     try:
         recorded = raw_files(job.files)
-        raw = case_digest(job.files, transforms_of(job.transforms, job.name))
+        raw = case_digest(job.files, transforms_of(job.transforms, job.files))
     except (OSError, AutosegError):
         return job, False  # preparing the case will say what is wrong with its files
     provenance = {"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)}
@@ -157,7 +157,7 @@ def _attempt(job: Job, load: Callable[..., Case] = load_case) -> str:
 def _prepare(job: Job, load: Callable[..., Case]) -> None:
     remove_prepared(job.folder, job.name)  # what is out of date must not outlive a failure
     labels = None if job.images_alone else job.plan.labels
-    case = load(job.files, job.plan.channels, labels, transforms_of(job.transforms, job.name))
+    case = load(job.files, job.plan.channels, labels, transforms_of(job.transforms, job.files))
     prepared = prepare(case, job.plan, job.configuration)
     if job.images_alone:
         prepared = replace(prepared, label_DHW=np.zeros(prepared.shape, np.int16))
