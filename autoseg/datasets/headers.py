@@ -73,7 +73,7 @@ def places(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[Cha
     if set(counts) == {1}:
         starts = [k for k, path in enumerate(files.images) if path is not None]
     else:
-        starts = np.cumsum([0, *counts[:-1]]).tolist()
+        starts = np.cumsum([0, *counts])[:-1].tolist()
     return [Place(path, start, headers[path].n_channels, headers[path].geometry,
                   channels[start] if start < len(channels) else None)
             for path, start in zip(present, starts, strict=True) if path in headers]

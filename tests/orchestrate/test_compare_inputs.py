@@ -15,7 +15,10 @@ from autoseg.orchestrate.run import ExecutionOptions
 from autoseg.prediction.decision import decided
 from autoseg.prediction.inference_settings import InferenceSettings
 from autoseg.prediction.predictor import Predictor
+from autoseg.reporting.html.gather import gather
+from autoseg.reporting.html.sections_fusion import fusion_section
 from autoseg.selection.inputs import InputComparison
+from autoseg.selection.types import Selection
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.names import Workspace
 from orchestrate_folds import pretend_to_train
@@ -72,7 +75,8 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The folds that were trained, without training them."""
+    """The folds that were trained, without training them; without a report."""
+    monkeypatch.setattr(pipeline, "report", lambda *_, **__: None)
     return pretend_to_train(monkeypatch)
 
 
@@ -87,9 +91,12 @@ def planners_of(workspace):
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
     """Three sets compared in earnest: noise, spheres, both; and their late fusions."""
-    workspace = written(tmp_path_factory.mktemp("home"), iterations=60)
+    workspace = written(tmp_path_factory.mktemp("home"), iterations=40)
     options = ["--late", "-p", "mine", "--home", str(workspace.home), "--device", "cpu", "--workers", "1"]
-    assert command.main(["3", NAME, "--inputs", "CT", "PET", *options]) == 0
+    with pytest.MonkeyPatch.context() as patch:  # pictures take longer than all trainings
+        patch.setattr(pipeline, "draw_validation", lambda *_: None)
+        patch.setattr(pipeline, "report", lambda *_, **__: workspace.report(DATASET))
+        assert command.main(["3", NAME, "--inputs", "CT", "PET", *options]) == 0
     return workspace
 
 
@@ -103,9 +110,20 @@ def test_what_decides_is_kept_and_what_does_not_pay_is_left_out(learnt):
 
 
 def test_the_report_has_the_figures(learnt):
-    pytest.importorskip("jinja2")
-    text = pipeline.report(3, home=learnt.home).read_text()
-    assert "Inputs compared" in text and "late fusion" in text and "CT &amp; PET" in text
+    section = fusion_section(gather(learnt, DATASET))
+    bullets, rows, *_ = section.blocks
+    assert {row[0].text for row in rows.rows} == {"CT", "PET", "CT,PET", "CT & PET", "CT & CT,PET", "PET & CT,PET"}
+    assert [row[1].text for row in rows.rows].count("chosen") == 1
+    assert bullets.items[0].startswith(f"{read_model(learnt.input_comparison(DATASET), InputComparison).chosen}: mean Dice 0.")
+
+
+def test_a_comparison_that_is_not_finished_names_the_command(workspace, trained):
+    compared(workspace, "CT", "PET")
+    path = workspace.input_comparison(DATASET)
+    known = read_model(path, InputComparison)
+    write_json(path, known.model_copy(update={"scores": (), "chosen": ""}))
+    (block,) = fusion_section(gather(workspace, DATASET)).blocks
+    assert block.command == 'autoseg_compare_inputs 3 3d_fullres --inputs "CT" "PET"'
 
 
 def settings_of(workspace, *planners):
@@ -117,8 +135,6 @@ def settings_of(workspace, *planners):
 
 
 def read_selection(workspace):
-    from autoseg.selection.types import Selection
-
     return read_model(workspace.selection(DATASET), Selection).candidates
 
 
@@ -224,8 +240,7 @@ def test_a_set_of_which_a_case_has_no_image_is_refused(workspace, trained):
     assert trained == []
 
 
-def test_a_set_that_fails_is_named_and_the_others_are_compared(workspace, monkeypatch):
-    done = pretend_to_train(monkeypatch)
+def test_a_set_that_fails_is_named_and_the_others_are_compared(workspace, trained, monkeypatch):
     train = pipeline.train
 
     def failing(*arguments, planner, **options):
@@ -235,5 +250,5 @@ def test_a_set_that_fails_is_named_and_the_others_are_compared(workspace, monkey
 
     monkeypatch.setattr(pipeline, "train", failing)
     result = compared(workspace, "CT", "PET", "CT,PET")
-    assert len(done) == 2 * FOLDS and "the disk is slow" in result.comparison.failed["PET"]
+    assert len(trained) == 2 * FOLDS and "the disk is slow" in result.comparison.failed["PET"]
     assert [score.title for score in result.comparison.scores] == ["CT", "CT,PET"]
