@@ -15,8 +15,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
     command.add_argument("configuration", help="of the plan, such as 3d_fullres")
     command.add_argument("--inputs", nargs="+", required=True, metavar="SET",
-                         help='two sets or more: channels by name, its beginning or number, then + and a condition, or table, '
-                              'vectors, tokens for all of a kind: "CT,PET+Age"')
+                         help='two sets or more: channels by name, its beginning or number, then + and a condition, or '
+                              'table, vectors, tokens for all of a kind: "CT,PET+Age"')
     command.add_argument("--late", action="store_true",
                          help="score the mean probabilities of each two sets, too, and train the set of all named inputs")
     command.add_argument("-p", "--planner", default="budgeted", metavar="NAME",

@@ -25,7 +25,7 @@ from autoseg.planning.estimate import LEAST_ITERATIONS, least_fold_seconds
 from autoseg.planning.make import make_plan
 from autoseg.planning.probe import ProbedHardware
 from autoseg.planning.resolve import apply_changes
-from autoseg.planning.store import configuration_of, current_plan, is_planned_by_machine, read_fingerprint, read_plan
+from autoseg.planning.store import configuration_of, current_plan, is_planned_by_machine, read_plan
 from autoseg.preprocessing.run import recipe_digest
 from autoseg.selection.candidates import Scored, score_candidates
 from autoseg.selection.gather import Contender, CrossValidation, contender_of_folds, read_cross_validation
@@ -222,8 +222,8 @@ def _with_sets(known: InputComparison, sets: Sequence[InputSet], asked: InputOpt
 
 
 def _plans(workspace: Workspace, comparison: InputComparison, measured: Fingerprint) -> dict[str, Plan]:
-    """The plan of each set, by its title. Sets of the same channels share prepared cases; all channels, those of the dataset's
-    own plan, where it prepares them alike.
+    """The plan of each set, by its title. Sets of the same channels share prepared cases; a set of all channels takes those
+    of the dataset's own plan, where it prepares them alike.
     """
     base, name = comparison.plan, comparison.configuration
     own = workspace.plan(comparison.dataset, base.planner)
@@ -301,7 +301,8 @@ def _scored(workspace: Workspace, comparison: InputComparison, outcomes: Sequenc
     workers = execution.workers or cores()
     scored, notes = score_candidates(dataset, list(contenders.values()), workers, 2 if comparison.late else 1)
     by_sets = {tuple(titles[member.member.planner] for member in entry.contenders): entry for entry in scored}
-    comparison = _decided(comparison, by_sets, outcomes).model_copy(update={"failed": failed, "cases": tuple(dataset.truths)})
+    comparison = comparison.model_copy(update={"failed": failed, "cases": tuple(dataset.truths)})
+    comparison = _decided(comparison, by_sets, outcomes)
     best = by_sets[comparison.score(comparison.chosen).sets]
     with locked(workspace.selection(name)):
         choice = Choice(best, tuple(scored), tuple(reasons(comparison)), notes=tuple(notes))

@@ -5,7 +5,7 @@ not significantly worse than the best (Wilcoxon's signed-rank test, corrected by
 whose mean difference to it is above -0.01.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from pydantic import Field
 
@@ -120,12 +120,13 @@ def reasons(comparison: InputComparison) -> list[str]:
     """Why this candidate was chosen, and which inputs are left out, in sentences with their figures."""
     chosen, best = comparison.score(comparison.chosen), comparison.best
     n = len(comparison.cases)
-    lines = [f"{chosen.title}: mean Dice {_number(chosen.mean.mean)} over {n} validation cases of {len(comparison.folds)} folds"]
+    lines = [f"{chosen.title}: mean Dice {_number(chosen.mean.mean)} over {n} validation cases of "
+             f"{len(comparison.folds)} folds"]
     if chosen == best:
         lines.append("it has the highest mean Dice, and no candidate with fewer inputs is as good")
     else:
-        lines.append(f"it needs {chosen.n_inputs} inputs; the highest mean Dice, {_number(best.mean.mean)}, has {best.title} "
-                     f"with {best.n_inputs}: {_difference(chosen)}")
+        lines.append(f"it is as good as {best.title}, which has the highest mean Dice ({_number(best.mean.mean)}), and "
+                     f"simpler: {_difference(chosen)} to it")
     names = {each.title: each for each in comparison.sets}
     taken = {name for title in chosen.sets for name in (*names[title].channels, *names[title].conditions)}
     for name in dict.fromkeys(name for each in comparison.sets for name in (*each.channels, *each.conditions)):

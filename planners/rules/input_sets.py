@@ -109,8 +109,8 @@ def grid_fault(inputs: InputSet, channels: Sequence[ChannelSpec]) -> str:
     moved = [channel.name for channel in channels if channel.name in inputs.channels and channel.is_moved]
     if not moved or reference in inputs.channels:
         return ""
-    return (f"the set {inputs.title} leaves out {reference}, on whose grid the labels lie, and {', '.join(moved)} is brought "
-            f"to that grid; name {reference} too, or give the dataset images that lie on its grid already")
+    return (f"the set {inputs.title} leaves out {reference}, on whose grid the labels lie, and {', '.join(moved)} is "
+            f"brought to that grid; name {reference} too, or give the dataset images that lie on its grid already")
 
 
 def planner_of(planner: str, inputs: InputSet) -> str:
