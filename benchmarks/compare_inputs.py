@@ -5,8 +5,8 @@
     python benchmarks/compare_inputs.py ../shared/data/Dataset010_STS --budget 30s --home DIR --folds 0 1 --cases 8
 
 Four sets on five folds take three and a half hours at 10 minutes a fold. The last line is a trial of some minutes. What is
-finished is not done again. Images are linked, not copied. Prints Markdown. The target: what is chosen is at most 0.01 below the best single
-channel.
+finished is not done again. Images are linked, not copied. Prints Markdown. The target: what is chosen is at most 0.01 below
+the best single channel.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def link(options: argparse.Namespace) -> None:
-    """The raw dataset in the workspace, with the table declared. Its channels lie on one grid."""
+    """The raw dataset in the workspace, with its reference channel and the table declared."""
     source, folder = options.dataset.resolve(), options.home / "raw" / DATASET
     names = sorted(path.name.removesuffix(".nii.gz") for path in (source / "labelsTr").glob("*.nii.gz"))[:options.cases]
     for part, pattern in (("imagesTr", "{}_*.nii.gz"), ("labelsTr", "{}.nii.gz")):
@@ -56,7 +56,8 @@ def link(options: argparse.Namespace) -> None:
     if not (folder / "clinical.csv").exists():
         (folder / "clinical.csv").symlink_to(source / "clinical.csv")
     declared = json.loads((source / "dataset.json").read_text())
-    declared |= {"numTraining": len(names), "conditions": {"table": "clinical.csv", "id": "case", "columns": COLUMNS}}
+    declared |= {"numTraining": len(names), "reference_channel": "CT",
+                 "conditions": {"table": "clinical.csv", "id": "case", "columns": COLUMNS}}
     (folder / "dataset.json").write_text(json.dumps(declared, indent=2))
 
 

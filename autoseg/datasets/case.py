@@ -41,6 +41,7 @@ class CaseFiles:
     label: Path | None = None
     modalities: tuple[str, ...] = ()  # one per channel, empty of a channel that has one modality; (): of all channels
     numbers: tuple[int, ...] = ()  # of the channels in the dataset, where `images` are not of all of them
+    grid: Path | None = None  # the image on whose grid the case lies, where it is none of `images`; only its header is read
 
     def __post_init__(self) -> None:
         fault = fault_of_name(self.name)

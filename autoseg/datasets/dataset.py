@@ -67,6 +67,17 @@ class Dataset:
         manifest = self.manifest.model_copy(update={"channels": channels, "modality_columns": columns})
         return replace(self, manifest=manifest, whole=self, numbers=known)
 
+    def _seen(self, files: CaseFiles) -> CaseFiles:
+        """The files of a case of the whole dataset that this one has. Labels lie on the grid of the reference channel: where
+        that is left out, a channel that is brought there still is, so that all models are scored on one grid.
+        """
+        assert self.whole is not None
+        seen, whole = files.of_channels(self.numbers), self.whole.manifest.channels
+        reference = next((number for number, channel in enumerate(whole) if channel.reference), None)
+        if reference is None or reference in self.numbers or not any(whole[number].is_moved for number in self.numbers):
+            return seen
+        return replace(seen, grid=files.images[reference])
+
     @property
     def folder(self) -> Path:
         return self.file.parent
@@ -94,7 +105,7 @@ class Dataset:
     def cases(self) -> tuple[CaseFiles, ...]:
         """The training cases in the order of their names. Raises its faults."""
         if self.whole is not None:
-            return tuple(files.of_channels(self.numbers) for files in self.whole.cases)
+            return tuple(self._seen(files) for files in self.whole.cases)
         return self.with_modalities(find_training_cases(self.folder, self.manifest, self.scanned))
 
     def with_modalities(self, cases: Sequence[CaseFiles]) -> tuple[CaseFiles, ...]:

@@ -25,7 +25,7 @@ from autoseg.datasets.case_files import (
     stem_of,
     twins,
 )
-from autoseg.datasets.headers import Place, attempt, check_headers, places, reference_of
+from autoseg.datasets.headers import Place, attempt, check_headers, grid_of, places
 from autoseg.datasets.manifest import ListedCase, Manifest
 from autoseg.formats import ending_of, open_source, read_image, read_label
 from autoseg.formats.door import refuse_more_than_memory, within_memory
@@ -161,7 +161,7 @@ def _loaded(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec
     headers, faults = check_headers(files, channels, labels)
     raise_faults(f"case {files.name}", faults)
     placed = places(files, headers, channels)
-    reference = reference_of(placed, channels)
+    reference = grid_of(files, headers, channels)
     assert reference is not None  # a fault of the headers otherwise
     n_voxels = len(channels) * math.prod(reference.geometry.shape)
     is_brought = any(place.is_brought for place in placed)

@@ -7,7 +7,7 @@ finished is kept, whichever sets the next call names.
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from autoseg.planning.store import configuration_of, current_plan, is_planned_by
 from autoseg.preprocessing.run import recipe_digest
 from autoseg.selection.candidates import Scored, score_candidates
 from autoseg.selection.gather import Contender, CrossValidation, contender_of_folds, read_cross_validation
-from autoseg.selection.inputs import Dice, InputComparison, judge_inputs, reasons
+from autoseg.selection.inputs import TOGETHER, Dice, InputComparison, judge_inputs, reasons
 from autoseg.selection.run import Choice, conclude
 from autoseg.selection.types import Selection
 from autoseg.training.run import check_others
@@ -301,14 +301,25 @@ def _scored(workspace: Workspace, comparison: InputComparison, outcomes: Sequenc
     workers = execution.workers or cores()
     scored, notes = score_candidates(dataset, list(contenders.values()), workers, 2 if comparison.late else 1)
     by_sets = {tuple(titles[member.member.planner] for member in entry.contenders): entry for entry in scored}
+    failed |= _not_together(comparison, by_sets)
+    by_sets = {sets: entry for sets, entry in by_sets.items() if TOGETHER.join(sets) not in failed}
     comparison = comparison.model_copy(update={"failed": failed, "cases": tuple(dataset.truths)})
     comparison = _decided(comparison, by_sets, outcomes)
     best = by_sets[comparison.score(comparison.chosen).sets]
     with locked(workspace.selection(name)):
-        choice = Choice(best, tuple(scored), tuple(reasons(comparison)), notes=tuple(notes))
+        choice = Choice(best, tuple(by_sets.values()), tuple(reasons(comparison)), notes=tuple(notes))
         selection = conclude(workspace, dataset, choice, started, workers=workers, seed=execution.seed)
     write_json(workspace.input_comparison(name), comparison)
     return comparison, selection
+
+
+def _not_together(comparison: InputComparison, scored: Iterable[tuple[str, ...]]) -> dict[str, str]:
+    """The late fusions that could not predict as they were scored, since their files lie on different grids; and why."""
+    known = {each.title: each for each in comparison.sets}
+    channels, specs = comparison.plan.channels, comparison.plan.conditions.specs
+    faults = {TOGETHER.join(sets): grid_fault(union([known[title] for title in sets], channels, specs), channels)
+              for sets in scored if len(sets) > 1}
+    return {title: fault for title, fault in faults.items() if fault}
 
 
 def _decided(comparison: InputComparison, scored: dict[tuple[str, ...], Scored], outcomes: Sequence[Outcome]

@@ -17,7 +17,7 @@ from autoseg.datasets.case import Case, CaseFiles, RawFile
 from autoseg.datasets.case_cache import load_cached
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import case_digest, map_files, raw_files, transforms_of
-from autoseg.datasets.headers import check_headers, places, reference_of
+from autoseg.datasets.headers import check_headers, grid_of, places
 from autoseg.datasets.preprocessors import PREPROCESSORS, check_preprocessor
 from autoseg.datasets.raw import load_case
 from autoseg.grids.resize import target_shape, target_spacing
@@ -112,10 +112,10 @@ def case_bytes(job: Job) -> int:
     """
     channels = job.plan.channels
     try:
-        placed = places(job.files, check_headers(job.files, channels, None)[0], channels)
+        headers = check_headers(job.files, channels, None)[0]
     except (OSError, TooLarge):
-        placed = []
-    reference = reference_of(placed, channels)
+        headers = {}
+    placed, reference = places(job.files, headers, channels), grid_of(job.files, headers, channels)
     if reference is None:
         return 0  # loading the case will say what is wrong with it
     axes = axes_of(reference.geometry, job.plan)

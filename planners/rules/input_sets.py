@@ -102,15 +102,19 @@ def union(sets: Iterable[InputSet], channels: Sequence[ChannelSpec], conditions:
 def grid_fault(inputs: InputSet, channels: Sequence[ChannelSpec]) -> str:
     """Why a set cannot be scored on the labels of the dataset; empty where it can.
 
-    Labels lie on the grid of the reference channel. A channel that is brought there cannot do without it: at prediction
-    there would be another grid, and Dice would not be comparable. Channels that lie there already can.
+    Labels lie on the grid of the reference channel. Channels that lie there already can do without it. So can one channel
+    alone that is regridded: it is trained and scored on the grid of the labels, and predicts on its own, which shows the
+    same. Several channels, or one that is registered, need the reference: without it they would come to another grid in
+    prediction than in training.
     """
     reference = next((channel.name for channel in channels if channel.reference), channels[0].name)
-    moved = [channel.name for channel in channels if channel.name in inputs.channels and channel.is_moved]
-    if not moved or reference in inputs.channels:
+    chosen = [channel for channel in channels if channel.name in inputs.channels]
+    moved = [channel.name for channel in chosen if channel.is_moved]
+    if not moved or reference in inputs.channels or (len(chosen) == 1 and chosen[0].is_regridded):
         return ""
-    return (f"the set {inputs.title} leaves out {reference}, on whose grid the labels lie, and {', '.join(moved)} is "
-            f"brought to that grid; name {reference} too, or give the dataset images that lie on its grid already")
+    return (f"{inputs.title} leaves out {reference}, on whose grid the labels lie, and without it {', '.join(moved)} would "
+            f"come to another grid in prediction than in training; name {reference}, too, or give the dataset images that "
+            "lie on its grid already")
 
 
 def planner_of(planner: str, inputs: InputSet) -> str:

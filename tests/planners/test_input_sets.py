@@ -11,7 +11,7 @@ from planners.schema.plan import InputDropout
 from tests_support import SPHERES, small_plan
 
 CHANNELS = (ChannelSpec(name="CT", reference=True), ChannelSpec(name="PET", registration="regrid"),
-            ChannelSpec(name="MR_T1", required=False), ChannelSpec(name="MR_T2", required=False))
+            ChannelSpec(name="MR_T1", required=False), ChannelSpec(name="MR_T2", required=False, registration="rigid"))
 SPECS = (ConditionSpec(name="Age", kind="number"), ConditionSpec(name="Sex", kind="category"),
          ConditionSpec(name="genes", kind="vector"), ConditionSpec(name="slides", kind="tokens"))
 
@@ -42,11 +42,13 @@ def test_a_group_without_a_member_says_what_is_declared():
         parse_inputs("CT+tokens", CHANNELS, SPECS[:2])
 
 
-def test_a_channel_that_is_brought_to_the_reference_needs_it():
-    fault = grid_fault(InputSet(channels=("PET",)), CHANNELS)
-    assert fault.startswith("the set PET leaves out CT, on whose grid the labels lie, and PET is brought to that grid")
-    assert grid_fault(InputSet(channels=("CT", "PET")), CHANNELS) == ""
-    assert grid_fault(InputSet(channels=("MR_T1",)), CHANNELS) == ""  # it lies on the grid of the labels already
+@pytest.mark.parametrize(("channels", "fits"), [
+    (("CT", "PET"), True), (("MR_T1",), True),  # it lies on the grid of the labels already
+    (("PET",), True), (("PET", "MR_T1"), False), (("MR_T2",), False)])
+def test_channels_that_are_brought_to_the_reference_need_it_but_for_one_alone(channels, fits):
+    fault = grid_fault(InputSet(channels=channels), CHANNELS)
+    assert (fault == "") == fits
+    assert fits or "leaves out CT, on whose grid the labels lie, and without it" in fault
 
 
 def test_two_sets_never_share_a_name():
