@@ -275,8 +275,9 @@ def _check_files(workspace: Workspace, comparison: InputComparison, plans: dict[
 
 def _tasks(workspace: Workspace, comparison: InputComparison, plans: dict[str, Plan]) -> list[FoldTask]:
     """All folds of all sets, fold by fold: a comparison that is stopped has something of every set."""
-    by_set = [begin_folds(workspace, plan, comparison.configuration, comparison.folds, save_probabilities=True)
-              for plan in plans.values()]
+    by_set = [[replace(task, name=title) for task in begin_folds(workspace, plan, comparison.configuration, comparison.folds,
+                                                                save_probabilities=True)]
+              for title, plan in plans.items()]
     return [task for tasks in zip(*by_set, strict=True) for task in tasks]
 
 

@@ -162,9 +162,10 @@ def with_inputs(plan: Plan, configuration: str, inputs: InputSet, fingerprint: F
 def _with_inputs(chosen: Configuration, places: Sequence[int], inputs: InputSet, plan: Plan, fingerprint: Fingerprint
                  ) -> Configuration:
     hidden = chosen.input_dropout
-    changes = {key: tuple(getattr(hidden, key)[place] for place in places) if getattr(hidden, key) else ()
-               for key in ("channels", "shift_voxels")}
-    changes |= {} if inputs.conditions else {"row": 0.0, "column": 0.0}
+    hidden = hidden.model_copy(update={
+        "channels": tuple(hidden.channels[place] for place in places) if hidden.channels else (),
+        "shift_voxels": tuple(hidden.shift_voxels[place] for place in places) if hidden.shift_voxels else (),
+        **({} if inputs.conditions else {"row": 0.0, "column": 0.0})})
     conditioning = chosen.conditioning
     if not inputs.conditions:
         conditioning = Part(name="none")
@@ -174,7 +175,7 @@ def _with_inputs(chosen: Configuration, places: Sequence[int], inputs: InputSet,
         conditioning = input_plan(fewer).conditioning
     return chosen.model_copy(update={
         "normalizers": tuple(chosen.normalizers[place] for place in places), "data": "", "conditioning": conditioning,
-        "input_dropout": hidden.model_copy(update=changes)})
+        "input_dropout": hidden})
 
 
 def joint_plan(plans: Sequence[Plan]) -> Plan:

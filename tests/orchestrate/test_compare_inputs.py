@@ -25,6 +25,7 @@ from autoseg.selection.types import Selection
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.names import Workspace
 from orchestrate_folds import pretend_to_train
+from planners.rules.input_sets import InputSet
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionTable
 from tests_support import SPHERES, small_plan, sphere_case
@@ -215,6 +216,17 @@ def test_every_set_gets_the_same_share_of_the_total(workspace, trained, quick_ma
     assert len(seconds) == 1 and 0.9 * 1000 < seconds.pop() <= 0.98 * 1000
     with pytest.raises(UserError, match=r"started with other options or data(?s:.*)different: --total(?s:.*)removed"):
         compared(workspace, "CT", "PET", total_seconds=8000.0)
+
+
+def test_late_fusions_that_could_not_predict_as_they_were_scored_are_no_candidates(learnt):
+    known = read_model(learnt.input_comparison(DATASET), InputComparison)
+    ct, pet, mr = known.plan.channels
+    brought = tuple(channel.model_copy(update={"registration": "regrid"}) for channel in (pet, mr))
+    plan = known.plan.model_copy(update={"channels": (ct.model_copy(update={"reference": True}), *brought)})
+    sets = tuple(InputSet(channels=(name,)) for name in CHANNELS)
+    faults = inputs_module._not_together(known.model_copy(update={"plan": plan, "sets": sets}),
+                                         [("PET",), ("CT", "PET"), ("PET", "MR_T1")])
+    assert list(faults) == ["PET & MR_T1"] and "leaves out CT" in faults["PET & MR_T1"]
 
 
 @pytest.mark.parametrize(("sets", "options", "message"), [

@@ -74,3 +74,12 @@ def test_a_folder_without_any_channel_of_the_model_names_what_is_expected(tmp_pa
     write_array(tmp_path / "a_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
     with pytest.raises(UserError, match="the case has no image(?s:.*)channels MR"):
         Predictor([taking(2, "MR", 2)]).predict_file(tmp_path)
+
+
+def test_a_regridded_channel_alone_predicts_on_its_own_grid(tmp_path):
+    member = member_of(1)
+    spec = ChannelSpec(name="PET", registration="regrid")
+    plan = member.plan.model_copy(update={"channels": (spec,), "channel_numbers": (1,)})
+    write_array(tmp_path / "a_0001.nii.gz", CASE.image_CDHW, CASE.geometry)
+    predictor = Predictor([ConfigurationModel(plan, member.name, member.models, member.runtime)])
+    assert predictor.predict_file(tmp_path).label_DHW.shape == CASE.geometry.shape
