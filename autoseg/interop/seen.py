@@ -13,8 +13,10 @@ from autoseg.formats.files import combined_digest
 from autoseg.prediction.models import FoldModel
 
 
-def seen_cases(models: Sequence[FoldModel], own: Dataset | None, others: Sequence[CaseFiles]) -> dict[str, str]:
-    """The cases of `others` that one of the models was trained on, each with the reason.
+def seen_cases(models: Sequence[FoldModel], own: Dataset | None, others: Sequence[CaseFiles], slots: Sequence[int | None]
+               ) -> dict[str, str]:
+    """The cases of `others` that one of the models was trained on, each with the reason. `slots` are the numbers of their
+    channels in the order of the model's.
 
     Digests of the images, which the weights hold, tell the same files in whatever dataset. Where the model's raw dataset
     (`own`) is there, voxels are compared too, of images of the same size: another compression or another number of a channel
@@ -22,15 +24,20 @@ def seen_cases(models: Sequence[FoldModel], own: Dataset | None, others: Sequenc
     """
     known = {digest for model in models for digest in _digests(model)}
     seen = {files.name: "the weights name its images" for files in others
-            if _image_digest(files) in known}
+            if known & {_image_digest(files.images), _image_digest(_taken(files, slots))}}
     if own is not None:
         seen |= _same_voxels(_trained(models, own), [files for files in others if files.name not in seen])
     return seen
 
 
-def _image_digest(files: CaseFiles) -> str:
+def _taken(files: CaseFiles, slots: Sequence[int | None]) -> tuple[Path | None, ...]:
+    """The images of a case in the order of the model's channels."""
+    return tuple(None if slot is None else files.images[slot] for slot in slots)
+
+
+def _image_digest(images: tuple[Path | None, ...]) -> str:
     """As `training.inputs` writes it."""
-    return combined_digest(f"{file.channel} {file.digest}" for file in raw_files(files) if file.kind == "image")
+    return combined_digest(f"{file.channel} {file.digest}" for file in raw_files(CaseFiles("images", images)))
 
 
 def _digests(model: FoldModel) -> set[str]:

@@ -71,7 +71,7 @@ def validate_external(workspace: Workspace, dataset: str | int, on: str | int, *
     own = Dataset.open(workspace.raw(name)) if workspace.has_raw(name) else None
     models = [model for member in predictor.members for each in (member, member.previous) if each is not None
               for model in each.models]
-    cases = _unseen(other, seen := seen_cases(models, own, other.cases))
+    cases = _unseen(other, seen := seen_cases(models, own, other.cases, match.slots))
     warnings = [*match.warnings, *_unknown_origin(predictor, own)]
     for warning in warnings:
         logger.warning("%s", warning)
@@ -119,11 +119,11 @@ def _unknown_origin(predictor: Predictor, own: Dataset | None) -> list[str]:
 
 def _predict(predictor: Predictor, other: Dataset, cases: Sequence[CaseFiles], slots: Sequence[int | None], folder: Path
              ) -> list[str]:
-    """Write a mask of each case; what went wrong. The images are linked in the order of the model's channels."""
+    """Write a mask of each case; what went wrong. The images are linked under the numbers of the model's channels."""
     inputs = folder / "inputs"
     remove_folder(inputs)
     for files in cases:
-        for number, slot in enumerate(slots):
+        for number, slot in zip(predictor.plan.numbers, slots, strict=True):
             source = None if slot is None else files.images[slot]
             if source is not None:
                 place(source, inputs / f"{files.name}_{number:04d}{ending_of(source)}")

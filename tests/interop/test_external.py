@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,15 @@ def test_a_difference_is_said_in_words():
 def test_voxels_tell_seen_cases_where_the_weights_of_an_earlier_version_do_not(trained):
     own, other = Dataset.open(trained.raw(DATASET)), Dataset.open(trained.raw(OTHER))
     model = FoldModel(predictor_of().models[0].model)
-    assert set(seen_cases([model], own, other.cases)) == {SEEN_FILE, SEEN_VOXELS}
-    assert seen_cases([model], None, other.cases) == {}
+    assert set(seen_cases([model], own, other.cases, [0])) == {SEEN_FILE, SEEN_VOXELS}
+    assert seen_cases([model], None, other.cases, [0]) == {}
+
+
+def test_a_seen_image_is_known_by_the_weights_under_another_number_of_its_channel(trained):
+    other = Dataset.open(trained.raw(OTHER))
+    predictor = Predictor.open(dataset=1, home=trained.home, device="cpu")
+    moved = [replace(files, images=(None, *files.images)) for files in other.cases]
+    assert seen_cases(predictor.models, None, moved, [1]) == {SEEN_FILE: "the weights name its images"}
 
 
 def test_images_that_are_empty_are_nobodys(tmp_path):
