@@ -11,6 +11,7 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
+from autoseg.interop.external import ExternalValidation
 from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.inputs import InputComparison
 from autoseg.selection.race_types import Race
@@ -104,6 +105,7 @@ class ReportData:
     origins: tuple[tuple[str, Run], ...]  # a folder below the home, and what made results there
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
+    external: tuple[ExternalValidation, ...] = ()  # on other datasets
 
     @property
     def manifest(self) -> Manifest | None:
@@ -137,6 +139,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
                       n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                       origins=tuple(reading.origins([prepared, workspace.selection(dataset).parent, *(
                           fold.folder.path for model in trained if model is not None for fold in model.folds)])),
+                      external=tuple(result for path in workspace.external_results(dataset)
+                                     if (result := reading.model(path, ExternalValidation)) is not None),
                       digests=tuple(reading.digests), faults=tuple(reading.faults))
 
 
