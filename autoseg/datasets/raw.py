@@ -125,8 +125,8 @@ def scan_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str, nu
     With `numbers` the `channels` are those of the dataset that have these numbers in the names of their files; files of
     others are not looked at, but for the grid of the one with the `grid_number`, where there is such a file.
 
-    Formats are taken as in training; where a folder has none of these, any that can be read. In a dataset of a single channel
-    the suffix `_0000` may be left out. Each fault names a file that is left out, or a channel of two files; the other cases
+    Formats are taken as in training; where a folder has none of these, any that can be read. In a dataset of one channel the
+    suffix `_0000` may be left out. Each fault names a file that is left out, or a channel of two files; the other cases
     can be predicted. Raises UserError where there is no image at all.
     """
     n_channels = max(*numbers, grid_number or 0, 1) + 1 if numbers else len(channels)
