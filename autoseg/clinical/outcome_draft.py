@@ -13,11 +13,15 @@ from autoseg.clinical.cells import category_text, read_numbers
 from autoseg.clinical.columns import Column
 from autoseg.clinical.leakage import outcome_word, words_of
 
-_ABBREVIATIONS = frozenset("os pfs dfs efs rfs lrfs mfs dmfs dss css ttp ttr ttd ttf".split())
-_TREATMENTS = frozenset(
-    "treatment treatments treated therapy therapies chemo chemotherapy radiotherapy chemoradiotherapy immunotherapy "
-    "radiochemotherapy surgery resection behandlung therapie traitement tratamiento".split())
-_TIMES = frozenset("time day days week weeks month months year years followup tte ttp ttr ttd ttf".split())
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
+_ABBREVIATIONS = _words("os pfs dfs efs rfs lrfs mfs dmfs dss css ttp ttr ttd ttf")
+_TREATMENTS = _words("treatment treatments treated therapy therapies chemo chemotherapy radiotherapy chemoradiotherapy",
+                     "immunotherapy radiochemotherapy surgery resection behandlung therapie traitement tratamiento")
+_TIMES = _words("time day days week weeks month months year years followup tte ttp ttr ttd ttf")
 _HAPPENED = {"1": 1, "yes": 1, "dead": 1, "deceased": 1, "died": 1, "death": 1, "d": 1, "dod": 1, "true": 1,
              "0": 0, "no": 0, "alive": 0, "living": 0, "ned": 0, "awd": 0, "censored": 0, "false": 0}
 _FEWEST_OF_EACH = 2

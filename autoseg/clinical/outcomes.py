@@ -174,8 +174,8 @@ def _survival(reading: _Reading, name: str, spec: OutcomeSpec) -> OutcomeValues:
     last = time if not spec.censored else reading.numbers(spec.censored, name)
     known = {case: (time if event else last)[case] for case, event in events.items() if case in (time if event else last)}
     if negative := {case: value for case, value in known.items() if value < 0}:
-        reading.wrong(f"negative times of the outcome {name!r}", negative, expected="a time from the scan or the diagnosis on",
-                      do="correct these cells")
+        reading.wrong(f"negative times of the outcome {name!r}", negative, do="correct these cells",
+                      expected="a time from the scan or the diagnosis on")
     if zero := [case for case, value in known.items() if value == 0]:
         reading.warnings.append(f"{reading.content.path}: {len(zero)} cases were followed up for no time, and are left out "
                                 f"of the outcome {name!r} ({listed(zero)})")
@@ -235,7 +235,7 @@ def _judge(reading: _Reading, outcome: OutcomeValues, n_cases: int) -> None:
     where, name, kind = reading.content.path, outcome.name, outcome.spec.kind
     tells = any(outcome.events) if kind == "survival" else len(set(outcome.values)) > 1
     if not tells:
-        found = "no case that has it" if not outcome.cases else "no event" if kind == "survival" else "one value in all cases"
+        found = "no case that has it" if not outcome.cases else "no event" if kind == "survival" else "a single value"
         reading.faults.append(str(UserError(f"the outcome {name!r} tells no case from another", where=where, found=found,
                                             do=f"correct the table, or the outcome in {DATASET_JSON}")))
     elif outcome.n_events < FEW_EVENTS and kind != "number":

@@ -91,7 +91,8 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     warnings += common.warnings
     names = tuple(case.name for case in cases)
     odd, patients = _beside_the_images(dataset, names, faults)
-    warnings += [*odd, *_outcomes(dataset, names, faults, allow_leaks=allow_outcomes), *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports), *_other_sizes(reports)]
+    warnings += [*odd, *_outcomes(dataset, names, faults, allow_leaks=allow_outcomes)]
+    warnings += [*_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports), *_other_sizes(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, common.axes, workers)
     distinct_faults = tuple(dict.fromkeys(faults))  # a link to nothing is met twice
