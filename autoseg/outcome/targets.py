@@ -58,18 +58,21 @@ Target = SurvivalTarget | CategoryTarget | NumberTarget
 class Features:
     """A block of features: `clinical`, `volume`, `shape`, `radiomics`, `embedding`, ... NaN where a value is missing.
 
-    A category is a column 0 or 1 per value, all of them NaN where it is missing.
+    A category is a column 0 or 1 per value, all of them NaN where it is missing. The first column of `volume` is the
+    logarithm of a volume. In the block `crop` a row is an image (channels, z, y, x) of the given `shape`, made flat; its
+    `names` are empty.
     """
 
     block: str
     names: tuple[str, ...]
     values_NF: np.ndarray  # float64
+    shape: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values_NF)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Features":
-        return Features(self.block, self.names, self.values_NF[rows])
+        return Features(self.block, self.names, self.values_NF[rows], self.shape)
 
 
 @dataclass(frozen=True)
