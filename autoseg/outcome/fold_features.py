@@ -161,7 +161,7 @@ def measure_case(plan: Plan, case: Case, label_DHW: np.ndarray, lesion: str) -> 
 
 
 def seen_by(member: ConfigurationModel, case: Case, lesion_DHW: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """What each model of a configuration sees in a case and in its lesion (bool, on the file's grid), and a crop around it."""
+    """What each model of a configuration sees in a case and in its lesion (bool, on the file's grid), and a crop of it."""
     prepared = member.prepare(case)
     on_grid = lesion_on_grid(prepared, lesion_DHW, member.configuration)
     seen = tuple(embedding(model, prepared, on_grid, member.plan, member.configuration, member.runtime)

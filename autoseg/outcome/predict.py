@@ -26,6 +26,7 @@ from autoseg.outcome.targets import Features
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.outputs import Outputs
 from autoseg.prediction.predictor import Predictor
+from autoseg.prediction.shard import Shard
 from autoseg.workspace.files import DamagedFile, read_model, write_json
 from autoseg.workspace.locks import held
 from planners.schema.base import Frozen, versioned
@@ -69,18 +70,19 @@ class _Task:
     conditions: Mapping[str, CaseConditions]
 
 
-def predict_outcomes(predictor: Predictor, source: Path, target: Path, *, table: Path | None = None,
-                     only: Sequence[str] | None = None) -> PredictedOutcomes | None:
-    """Predict the outcomes of the cases of `source` that have a mask in `target`, or of `only` some, and write them beside
-    the masks; None where no model has an outcome. A case that fails is named in the log: its mask stays.
+def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Path, *, table: str | Path | None = None,
+                     part: str | None = None) -> PredictedOutcomes | None:
+    """Predict the outcomes of the cases of `source` that have a mask in `target`, or of a `part` of them such as `1/4`, and
+    write them beside the masks; None where no model has an outcome. A case that fails is named in the log: its mask stays.
     """
     opened = {name: member for member in reversed(predictor.members) if member.folder is not None
               for name in member.folder.fitted_outcomes()}  # of several configurations the first
     if not opened:
         return None
-    files = [case for case in predictor.find(source, table).files if only is None or case.name in only]
-    outputs = Outputs.open(target, predictor.plan.file_ending, files)
-    tasks = _tasks(opened, source, [case.name for case in files], table)
+    share = Shard(1, 1) if part is None else Shard.parse(part)
+    files = share.cases_of(predictor.find(source, table).files)
+    outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
+    tasks = _tasks(opened, Path(source), [case.name for case in files], None if table is None else Path(table))
     found: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
     for case_files in files:
         if outputs.mask(case_files.name).is_file():
@@ -91,6 +93,9 @@ def predict_outcomes(predictor: Predictor, source: Path, target: Path, *, table:
         PredictedOutcome(outcome=name, model=facts[name].model, rests_on=facts[name].rests_on, cases=tuple(cases))
         for name, cases in found.items()))
     _write(outputs, predicted)
+    for outcome in predicted.outcomes:
+        logger.info("%s: the outcome %s of %d cases; it rests on %s", outputs.record(OUTCOMES), outcome.outcome,
+                    len(outcome.cases), outcome.rests_on)
     return predicted
 
 

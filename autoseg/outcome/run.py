@@ -3,16 +3,20 @@
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from autoseg.base.command import called
 from autoseg.base.errors import UserError
 from autoseg.base.progress import progress
 from autoseg.base.runtime import open_runtime
 from autoseg.clinical.outcomes import OutcomeValues
+from autoseg.datasets.dataset import Dataset
+from autoseg.evaluation.resampling import OutcomeScore
 from autoseg.outcome.choose import choose_model, compared, reference_of
 from autoseg.outcome.fitted import Fitted, take
-from autoseg.outcome.fold_features import Segmenter
+from autoseg.outcome.fold_features import Segmenter, lesion_of
 from autoseg.outcome.gather import Gathered, gather, read_outcome
 from autoseg.outcome.models import FEWEST_EVENTS, OUTCOME_MODELS, ModelContext, kind_of, models_that_run, n_events
 from autoseg.outcome.nested import out_of_fold
@@ -20,7 +24,12 @@ from autoseg.outcome.predictor import save_predictor
 from autoseg.outcome.report import NULL, ModelOfOutcome, OutcomeReport, order_of
 from autoseg.outcome.score import score
 from autoseg.outcome.targets import CategoryTarget, Estimate, SurvivalTarget, Target
+from autoseg.prediction.models import choose_model as choose_segmentation
+from autoseg.prediction.models import trained_model
+from autoseg.training.assemble import transforms_folder
 from autoseg.workspace.files import write_json
+from autoseg.workspace.names import Workspace
+from autoseg.workspace.partial import remove_leftovers_below
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.schema.base import Part
 from planners.schema.plan import content_hash_of
@@ -41,7 +50,23 @@ class FitSettings:
     allow_leaks: bool = False
 
 
-def fit_outcome(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeReport:
+@called
+def fit_outcome(dataset: str | int, outcome: str, how: FitSettings, *, configuration: str | None = None,
+                planner: str | None = None, lesion: str | None = None, home: str | Path | None = None, device: str = "auto"
+                ) -> OutcomeReport:
+    """Fit models of an outcome that a dataset declares over the folds of a trained configuration (default: the best), with
+    features of the label `lesion`; as `fit_models`.
+    """
+    workspace = Workspace.open(home)
+    name = workspace.dataset(dataset)
+    model = trained_model(choose_segmentation(workspace, name, configuration, planner))
+    planned, raw = model.read_plan(), Dataset.open(workspace.raw(name))
+    remove_leftovers_below(model.outcomes)
+    segmenter = Segmenter(model, raw, planned, transforms_folder(workspace, raw), lesion_of(planned, lesion), device)
+    return fit_models(segmenter, outcome, how)
+
+
+def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeReport:
     """Fit and score every model of an outcome, nested in the folds of the segmentation; write `outcome.json` and what
     predicts.
 
@@ -134,7 +159,7 @@ def _sample(target: Target, rng: np.random.Generator) -> np.ndarray:
                            for stratum in np.unique(strata_N)])
 
 
-def _refitted(name: str, data: Gathered, context: ModelContext, seed: int):
+def _refitted(name: str, data: Gathered, context: ModelContext, seed: int) -> OutcomeScore | None:
     """The score of the model fitted to outcomes that are shuffled among the cases: what it has when there is nothing to
     learn. None of the null model.
     """
