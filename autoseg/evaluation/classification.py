@@ -7,7 +7,7 @@ codes are the places of the true categories.
 import numpy as np
 
 from autoseg.evaluation.ordering import same_fold, share_in_order, why_no_order
-from autoseg.evaluation.resampling import OutcomeScore, Statistic, bootstrapped, folds_or_one, not_finite
+from autoseg.evaluation.resampling import OutcomeScore, Statistic, bootstrapped, folds_or_one, not_finite, one_stratum
 from planners.schema.base import Frozen
 
 
@@ -18,7 +18,8 @@ class RocCurve(Frozen):
     sensitivity: tuple[float, ...]
 
 
-def auroc(is_positive_N: np.ndarray, score_N: np.ndarray, fold_N: np.ndarray | None = None, *, seed: int = 0) -> OutcomeScore:
+def auroc(is_positive_N: np.ndarray, score_N: np.ndarray, fold_N: np.ndarray | None = None, *,
+          seed: int = 0) -> OutcomeScore:
     """The share of pairs of a positive and a negative case in which the positive one has the higher score; ties count half.
 
     With folds, only cases of one fold make a pair. Pairs across folds would punish a model for its training cases: where a
@@ -58,7 +59,7 @@ def brier(code_N: np.ndarray, probability_NK: np.ndarray, *, seed: int = 0) -> O
     """
     if reason := why_no_mean(code_N, probability_NK):
         return OutcomeScore(reason=reason)
-    return bootstrapped(brier_of(code_N, probability_NK), code_N, seed=seed)
+    return bootstrapped(brier_of(code_N, probability_NK), one_stratum(code_N), seed=seed)
 
 
 def balanced_accuracy(code_N: np.ndarray, probability_NK: np.ndarray, *, seed: int = 0) -> OutcomeScore:

@@ -15,7 +15,8 @@ def same_fold(fold_N: np.ndarray) -> np.ndarray:
     return fold_N[:, None] == fold_N[None, :]
 
 
-def share_in_order(score_N: np.ndarray, comparable_NN: np.ndarray, first_RN: np.ndarray, second_RN: np.ndarray) -> np.ndarray:
+def share_in_order(score_N: np.ndarray, comparable_NN: np.ndarray, first_RN: np.ndarray,
+                   second_RN: np.ndarray) -> np.ndarray:
     """The share of pairs in the right order (R), weighted by the product of the weights as first and as second case.
 
     `comparable_NN`: whether the case of the row may be the first and that of the column the second of a pair. NaN where
@@ -54,7 +55,7 @@ def why_no_order(score_N: np.ndarray, comparable_NN: np.ndarray, what: str) -> s
 
 
 def delong(a_N: np.ndarray, b_N: np.ndarray, comparable_NN: np.ndarray) -> float | None:
-    """DeLong's two-sided p-value for the difference of two AUROCs of the same cases; None with fewer than two cases of a kind.
+    """DeLong's two-sided p-value for the difference of two AUROCs of the same cases; None with one case of a kind.
 
     DeLong et al. 1988 (Biometrics 44:837). Over several folds the AUROC is a ratio of sums over the pairs within folds; its
     variance is that of the linearised ratio, which is DeLong's where there is one fold. 1 where the scores order alike.

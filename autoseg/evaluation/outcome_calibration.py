@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from autoseg.evaluation.resampling import OutcomeScore, bootstrapped, not_finite
+from autoseg.evaluation.resampling import OutcomeScore, bootstrapped, not_finite, one_stratum
 from autoseg.evaluation.survival_curves import inverse, kaplan_meier, place_at, uncensored
 from planners.schema.base import Frozen
 
@@ -23,6 +23,8 @@ _SURE = 1e-6  # probabilities are kept this far from 0 and 1, whose logit is inf
 _STEPS = 30  # of Newton's method, where there is no solution
 _LONGEST = 2.0  # of a step, so that it does not go too far
 _CLOSE = 1e-6
+
+Observed = tuple[float | None, float | None, float | None]  # a probability and its limits
 
 
 class CalibrationGroup(Frozen):
@@ -51,11 +53,11 @@ def category_calibration(is_positive_N: np.ndarray, probability_N: np.ndarray, *
     if reason := _why_not(is_positive_N, probability_N):
         return OutcomeCalibration(reason=reason)
 
-    def observed(rows: np.ndarray) -> tuple[float, float, float]:
+    def observed(rows: np.ndarray) -> Observed:
         return _wilson(int(is_positive_N[rows].sum()), len(rows))
 
     n_outcome = int(min(is_positive_N.sum(), (~is_positive_N).sum()))
-    intercept, slope = _coefficients(probability_N, is_positive_N, lambda weight_RN: weight_RN, is_positive_N, seed)
+    intercept, slope = _coefficients(probability_N, is_positive_N, lambda weight_RN: weight_RN, seed)
     return OutcomeCalibration(groups=_groups(probability_N, is_positive_N, n_outcome, observed), intercept=intercept,
                               slope=slope)
 
@@ -73,7 +75,7 @@ def survival_calibration(time_N: np.ndarray, event_N: np.ndarray, survival_N: np
     if at >= time_N.max():
         return OutcomeCalibration(time=at, reason=f"no case is followed up beyond {at:g}")
 
-    def observed(rows: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    def observed(rows: np.ndarray) -> Observed:
         curve = kaplan_meier(time_N[rows], event_N[rows])
         place = place_at(curve, at)
         if place is None:
@@ -86,13 +88,13 @@ def survival_calibration(time_N: np.ndarray, event_N: np.ndarray, survival_N: np
         return weight_RN * (had_event_N * inverse(under.before_own_time())
                             + (time_N > at) * inverse(under.beyond(np.array([at]))))
 
-    intercept, slope = _coefficients(risk_N, had_event_N, weighted, event_N, seed)
+    intercept, slope = _coefficients(risk_N, had_event_N, weighted, seed)
     return OutcomeCalibration(time=at, groups=_groups(risk_N, had_event_N, int(had_event_N.sum()), observed),
                               intercept=intercept, slope=slope)
 
 
 def _groups(predicted_N: np.ndarray, event_N: np.ndarray, n_outcome: int,
-            observed: Callable[[np.ndarray], tuple[float | None, float | None, float | None]]) -> tuple[CalibrationGroup, ...]:
+            observed: Callable[[np.ndarray], Observed]) -> tuple[CalibrationGroup, ...]:
     """Groups of about as many cases each, split at quantiles; equal predictions stay together."""
     n_groups = int(np.clip(n_outcome // _CASES_PER_GROUP, 1, _MOST_GROUPS))
     limits = np.quantile(predicted_N, np.arange(1, n_groups) / n_groups)
@@ -107,9 +109,9 @@ def _groups(predicted_N: np.ndarray, event_N: np.ndarray, n_outcome: int,
 
 
 def _coefficients(predicted_N: np.ndarray, event_N: np.ndarray, weighted: Callable[[np.ndarray], np.ndarray],
-                  strata_N: np.ndarray, seed: int) -> tuple[OutcomeScore, OutcomeScore]:
+                  seed: int) -> tuple[OutcomeScore, OutcomeScore]:
     clipped_N = np.clip(predicted_N, _SURE, 1 - _SURE)
-    logit_N = np.log(clipped_N / (1 - clipped_N))
+    logit_N, strata_N = np.log(clipped_N / (1 - clipped_N)), one_stratum(event_N)
     intercept = bootstrapped(lambda weight_RN: fitted_intercept(logit_N, event_N, weighted(weight_RN)), strata_N, seed=seed)
     if np.ptp(logit_N) < 1e-9:
         return intercept, OutcomeScore(reason="the prediction is the same for all cases")

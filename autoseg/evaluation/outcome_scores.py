@@ -1,4 +1,4 @@
-"""What is said of a model of an outcome: scores with intervals, controls, curves, and warnings. Written to `outcome.json`."""
+"""What is said of a model of an outcome: scores with intervals, controls, curves and warnings; parts of `outcome.json`."""
 
 from typing import Annotated, Literal
 
@@ -87,13 +87,13 @@ def few_events(n: int, what: str, which: str = "") -> tuple[str, ...]:
     """The warning where there are fewer than ten of `what` ("event", "case")."""
     if n >= FEWEST_EVENTS:
         return ()
-    return (f"{n} {what}{'' if n == 1 else 's'}{which}: with fewer than {FEWEST_EVENTS}, no score says much, and its interval "
-            "is a rough guess",)
+    return (f"{n} {what}{'' if n == 1 else 's'}{which}: with fewer than {FEWEST_EVENTS}, no score says much, and "
+            "its interval is a rough guess",)
 
 
 def suspect_leakage(score: OutcomeScore, name: str, limit: float) -> tuple[str, ...]:
     """The warning where a score is better than what outcomes allow for."""
     if score.value is None or score.value <= limit:
         return ()
-    return (f"{name} {score.value:.3f} is above {limit:g}: suspect leakage. Does a column, or an image taken later, know the "
-            "outcome? Are cases of one patient in several folds?",)
+    return (f"{name} {score.value:.3f} is above {limit:g}: suspect leakage. Does a column, or an image taken later, know "
+            "the outcome? Are cases of one patient in several folds?",)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autoseg.evaluation.resampling import OutcomeScore, Statistic, bootstrapped, folds_or_one, not_finite
+from autoseg.evaluation.resampling import OutcomeScore, Statistic, bootstrapped, folds_or_one, not_finite, one_stratum
 
 
 def mean_absolute_error(true_N: np.ndarray, predicted_N: np.ndarray, *, seed: int = 0) -> OutcomeScore:
@@ -18,7 +18,7 @@ def r_squared(true_N: np.ndarray, predicted_N: np.ndarray, *, seed: int = 0) -> 
     """1 - sum of squared errors / sum of squared differences to the mean of these cases; below 0 the mean is better."""
     if reason := why_no_error(true_N, predicted_N) or _why_constant(true_N, "number"):
         return OutcomeScore(reason=reason)
-    return bootstrapped(r_squared_of(true_N, predicted_N), np.zeros(len(true_N)), seed=seed)
+    return bootstrapped(r_squared_of(true_N, predicted_N), one_stratum(true_N), seed=seed)
 
 
 def rank_correlation(true_N: np.ndarray, predicted_N: np.ndarray, fold_N: np.ndarray | None = None, *,
@@ -30,7 +30,7 @@ def rank_correlation(true_N: np.ndarray, predicted_N: np.ndarray, fold_N: np.nda
     """
     if reason := why_no_correlation(true_N, predicted_N, fold_N):
         return OutcomeScore(reason=reason)
-    return bootstrapped(rank_correlation_of(true_N, predicted_N, fold_N), np.zeros(len(true_N)), seed=seed)
+    return bootstrapped(rank_correlation_of(true_N, predicted_N, fold_N), one_stratum(true_N), seed=seed)
 
 
 def why_no_error(true_N: np.ndarray, predicted_N: np.ndarray) -> str:
@@ -108,7 +108,7 @@ def _centred_ranks(values_M: np.ndarray, weight_RM: np.ndarray) -> np.ndarray:
 def _scored(true_N: np.ndarray, predicted_N: np.ndarray, statistic: Statistic, seed: int) -> OutcomeScore:
     if reason := why_no_error(true_N, predicted_N):
         return OutcomeScore(reason=reason)
-    return bootstrapped(statistic, np.zeros(len(true_N)), seed=seed)
+    return bootstrapped(statistic, one_stratum(true_N), seed=seed)
 
 
 def _why_constant(values_N: np.ndarray, what: str) -> str:

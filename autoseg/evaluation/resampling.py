@@ -68,10 +68,11 @@ class PermutationControl(Frozen):
 
 
 def bootstrapped(statistic: Statistic, strata_N: np.ndarray, *, seed: int = 0, n_draws: int = N_DRAWS) -> OutcomeScore:
-    """The score with its interval, from draws that keep the number of cases of each stratum (events, categories).
+    """The score with its interval, from draws that keep the number of cases of each stratum.
 
-    The interval is the expanded percentile interval (`statistics.interval`) for as many cases as the smallest stratum has:
-    resampled scores of few events vary too little.
+    Strata are events or categories for scores of order, which compare them; else all cases are one stratum. The interval is
+    the expanded percentile interval (`statistics.interval`) for as many cases as the smallest stratum has: resampled scores
+    of few events vary too little (figures: `benchmarks/outcome_scores.py`).
     """
     value = statistic(np.ones((1, len(strata_N))))[0]
     if not np.isfinite(value):
@@ -134,6 +135,11 @@ def contains_chance(score: OutcomeScore | PermutationControl, chance: float = CH
     return score.low <= chance <= score.high
 
 
+def one_stratum(values_N: np.ndarray) -> np.ndarray:
+    """All cases together. For means over cases, whose number of events varies with the patients."""
+    return np.zeros(len(values_N), np.int64)
+
+
 def folds_or_one(fold_N: np.ndarray | None, n: int) -> np.ndarray:
     """The folds of the cases; all cases are of one fold where there are none."""
     return np.zeros(n, np.int64) if fold_N is None else np.asarray(fold_N)
@@ -142,7 +148,7 @@ def folds_or_one(fold_N: np.ndarray | None, n: int) -> np.ndarray:
 def not_finite(values: np.ndarray, what: str) -> str:
     """The reason why there is no score if the values of some cases (cases first) are not finite, else nothing."""
     n = int((~np.isfinite(values.reshape(len(values), -1)).all(axis=1)).sum())
-    return f"the {what} of {n} of {len(values)} cases is not a finite number" if n else ""
+    return f"the {what} of {n} of {len(values)} cases is not finite" if n else ""
 
 
 def _limits(drawn_R: np.ndarray, strata_N: np.ndarray) -> tuple[float | None, float | None, str]:

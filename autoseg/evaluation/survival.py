@@ -8,7 +8,7 @@ only cases of one fold make a pair: risks of different models have different sca
 import numpy as np
 
 from autoseg.evaluation.ordering import same_fold, share_in_order, why_no_order
-from autoseg.evaluation.resampling import OutcomeScore, Statistic, bootstrapped, folds_or_one, not_finite
+from autoseg.evaluation.resampling import OutcomeScore, Statistic, bootstrapped, folds_or_one, not_finite, one_stratum
 from autoseg.evaluation.survival_curves import inverse, uncensored
 
 # Beyond the time with fewer than this share under observation, a case stands for more than ten others.
@@ -63,7 +63,7 @@ def brier_at(time_N: np.ndarray, event_N: np.ndarray, survival_N: np.ndarray, *,
     if reason := why_no_brier(time_N, event_N, survival_N[:, None], times_K):
         return OutcomeScore(reason=reason)
     statistic = brier_of(time_N, event_N, survival_N[:, None], times_K)
-    return bootstrapped(lambda weight_RN: statistic(weight_RN)[:, 0], event_N, seed=seed)
+    return bootstrapped(lambda weight_RN: statistic(weight_RN)[:, 0], one_stratum(time_N), seed=seed)
 
 
 def integrated_brier(time_N: np.ndarray, event_N: np.ndarray, survival_NK: np.ndarray, times_K: np.ndarray, *,
@@ -73,7 +73,7 @@ def integrated_brier(time_N: np.ndarray, event_N: np.ndarray, survival_NK: np.nd
         return OutcomeScore(reason="an integral needs two times")
     if reason := why_no_brier(time_N, event_N, survival_NK, times_K):
         return OutcomeScore(reason=reason)
-    return bootstrapped(integrated_brier_of(time_N, event_N, survival_NK, times_K), event_N, seed=seed)
+    return bootstrapped(integrated_brier_of(time_N, event_N, survival_NK, times_K), one_stratum(time_N), seed=seed)
 
 
 def why_no_concordance(time_N: np.ndarray, event_N: np.ndarray, risk_N: np.ndarray, fold_N: np.ndarray | None) -> str:
@@ -100,7 +100,8 @@ def comparable_pairs(time_N: np.ndarray, event_N: np.ndarray, fold_N: np.ndarray
     return event_N[:, None] & (is_later_NN | is_censored_then_NN) & same_fold(folds_or_one(fold_N, len(time_N)))
 
 
-def concordance_of(time_N: np.ndarray, event_N: np.ndarray, risk_N: np.ndarray, fold_N: np.ndarray | None = None) -> Statistic:
+def concordance_of(time_N: np.ndarray, event_N: np.ndarray, risk_N: np.ndarray,
+                   fold_N: np.ndarray | None = None) -> Statistic:
     pairs_NN = comparable_pairs(time_N, event_N, fold_N)
     return lambda weight_RN: share_in_order(risk_N, pairs_NN, weight_RN, weight_RN)
 

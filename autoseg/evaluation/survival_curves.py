@@ -37,7 +37,7 @@ class KaplanMeier(Frozen):
 
 
 class LogRank(Frozen):
-    """The log-rank test of equal survival (Mantel 1966; Peto and Peto 1972): chi-square statistic, its degrees of freedom, p.
+    """The log-rank test of equal survival (Mantel 1966; Peto and Peto 1972): chi-square statistic, degrees of freedom, p.
 
     `observed` and `expected` are events per group, in the order of the groups.
     """

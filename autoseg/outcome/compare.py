@@ -7,7 +7,7 @@ import numpy as np
 
 from autoseg.evaluation import classification, regression, survival
 from autoseg.evaluation.ordering import delong
-from autoseg.evaluation.resampling import ScoreDifference, Statistic, paired_bootstrap
+from autoseg.evaluation.resampling import ScoreDifference, Statistic, one_stratum, paired_bootstrap
 from autoseg.outcome.score import check_rows, span_of
 from autoseg.outcome.targets import (
     CategoryEstimate,
@@ -54,7 +54,7 @@ def _survival(target: SurvivalTarget, models: tuple[SurvivalEstimate, SurvivalEs
     survival_NK = [survival.survival_at(model.times_T, model.survival_NT, span_K) for model in models]
     reasons = [survival.why_no_brier(time_N, event_N, predicted_NK, span_K) for predicted_NK in survival_NK]
     statistics = [survival.integrated_brier_of(time_N, event_N, predicted_NK, span_K) for predicted_NK in survival_NK]
-    return order, _difference(name, "lower", statistics, reasons, event_N, seed)
+    return order, _difference(name, "lower", statistics, reasons, one_stratum(event_N), seed)
 
 
 def _categories(target: CategoryTarget, models: tuple[CategoryEstimate, CategoryEstimate], fold_N: np.ndarray | None,
@@ -71,7 +71,7 @@ def _categories(target: CategoryTarget, models: tuple[CategoryEstimate, Category
         order = order.model_copy(update={"p_delong": p})
     reasons = [classification.why_no_mean(code_N, probability_NK) for probability_NK in probabilities]
     statistics = [classification.brier_of(code_N, probability_NK) for probability_NK in probabilities]
-    return order, _difference("Brier score", "lower", statistics, reasons, code_N, seed)
+    return order, _difference("Brier score", "lower", statistics, reasons, one_stratum(code_N), seed)
 
 
 def _auroc_of(target: CategoryTarget, probability_NK: np.ndarray, fold_N: np.ndarray | None) -> Statistic:
@@ -82,13 +82,13 @@ def _auroc_of(target: CategoryTarget, probability_NK: np.ndarray, fold_N: np.nda
 
 def _numbers(target: NumberTarget, models: tuple[NumberEstimate, NumberEstimate], fold_N: np.ndarray | None,
              seed: int) -> tuple[ScoreDifference, ...]:
-    true_N, one_stratum_N = target.value_N, np.zeros(len(target))
+    true_N, strata_N = target.value_N, one_stratum(target.value_N)
     reasons = [regression.why_no_correlation(true_N, model.value_N, fold_N) for model in models]
     statistics = [regression.rank_correlation_of(true_N, model.value_N, fold_N) for model in models]
-    order = _difference("rank correlation", "higher", statistics, reasons, one_stratum_N, seed)
+    order = _difference("rank correlation", "higher", statistics, reasons, strata_N, seed)
     reasons = [regression.why_no_error(true_N, model.value_N) for model in models]
     statistics = [regression.absolute_error_of(true_N, model.value_N) for model in models]
-    return order, _difference("mean absolute error", "lower", statistics, reasons, one_stratum_N, seed)
+    return order, _difference("mean absolute error", "lower", statistics, reasons, strata_N, seed)
 
 
 def _difference(name: str, better: Better, statistics: Sequence[Statistic], reasons: Sequence[str], strata_N: np.ndarray,

@@ -154,8 +154,8 @@ def _numbers(target: NumberTarget, estimate: NumberEstimate, fold_N: np.ndarray 
     control = PermutationControl(chance=0.0, reason=correlation.reason)
     if correlation.value is not None:
         order_PN = shuffles(folds_or_one(fold_N, len(target)), seed)
-        control = permutation_control(correlation.value, regression.shuffled_correlations(true_N, predicted_N, order_PN, fold_N),
-                                      chance=0.0)
+        shuffled_P = regression.shuffled_correlations(true_N, predicted_N, order_PN, fold_N)
+        control = permutation_control(correlation.value, shuffled_P, chance=0.0)
     return NumberScores(
         n_cases=len(target), rank_correlation=correlation, permutation=control,
         mean_absolute_error=regression.mean_absolute_error(true_N, predicted_N, seed=seed),
