@@ -65,7 +65,8 @@ class _Columns:
     values: list[list[float]] = field(default_factory=list)  # a list per case
 
     def block(self, name: str) -> Features:
-        return Features(name, tuple(self.names), np.array(self.values, np.float64).reshape(len(self.values), len(self.names)))
+        shape = len(self.values), len(self.names)
+        return Features(name, tuple(self.names), np.array(self.values, np.float64).reshape(shape))
 
 
 def measure(case: Case, label_DHW: np.ndarray, labels: LabelSpec, channels: Sequence[str], lesion: str) -> Measures:

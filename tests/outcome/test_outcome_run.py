@@ -10,10 +10,14 @@ import torch
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import outcome as command
+from autoseg.formats import write_label
+from autoseg.outcome.predict import predict_outcomes
 from autoseg.outcome.report import OutcomeReport, order_of
 from autoseg.outcome.run import FitSettings, fit_outcome
+from autoseg.prediction.predictor import Predictor
 from autoseg.workspace.checkpoint import load_weights, save_weights
 from autoseg.workspace.files import read_model
+from outcome_cohort import GEOMETRY, ball_of, radius_of
 
 FEW = FitSettings(only=("linear_volume", "linear_clinical"), refits=3)
 
@@ -102,7 +106,8 @@ def test_the_command_prints_the_table_and_predict_adds_the_outcome_of_a_new_case
     source.mkdir()
     for index in (3, 5):
         (source / f"new{index}_0000.nii.gz").write_bytes((raw / f"case_{index:02}_0000.nii.gz").read_bytes())
-    pipeline.predict(source, tmp_path / "masks", home=cohort.home, device="cpu")
+        write_label(tmp_path / "masks" / f"new{index}.nii.gz", ball_of(radius_of(index)), GEOMETRY)
+    predict_outcomes(Predictor.open(home=cohort.home, device="cpu"), source, tmp_path / "masks")
     written = json.loads((tmp_path / "masks" / "outcomes.json").read_text())
     (os,) = [outcome for outcome in written["outcomes"] if outcome["outcome"] == "os"]
     assert [case["case"] for case in os["cases"]] == ["new3", "new5"]
@@ -111,13 +116,16 @@ def test_the_command_prints_the_table_and_predict_adds_the_outcome_of_a_new_case
     assert first["present"] == ["volume"] and first["missing"] == []
     told = [answer for answer in first["answers"] if answer["low"] is not None]
     assert told and all(0 <= answer["low"] <= answer["value"] <= answer["high"] <= 1 for answer in told)
+    risks = [case["answers"][-1] for case in os["cases"]]
+    assert risks[0]["what"] == "share of the patients with a lower risk"
+    assert (risks[0]["value"] > risks[1]["value"]) == (radius_of(3) > radius_of(5))
 
 
 def test_an_outcome_of_other_weights_is_not_predicted(cohort, fitted, tmp_path, caplog):
     shutil.copytree(cohort.home, tmp_path / "home")
     model = type(cohort)(tmp_path / "home", cohort.n_cases, cohort.n_folds).model
     weights, facts = load_weights(model.fold(0).checkpoint)
-    save_weights(model.fold(0).checkpoint, {name: tensor + torch.ones_like(tensor) for name, tensor in weights.items()}, facts)
+    save_weights(model.fold(0).checkpoint, {name: torch.ones_like(tensor) for name, tensor in weights.items()}, facts)
     image = tmp_path / "home" / "raw" / "Dataset001_Balls" / "imagesTr" / "case_03_0000.nii.gz"
     pipeline.predict(image, tmp_path / "masks", home=tmp_path / "home", device="cpu")
     assert "was trained again since the outcome was fitted" in caplog.text
