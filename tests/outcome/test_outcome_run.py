@@ -15,6 +15,8 @@ from autoseg.outcome.predict import predict_outcomes
 from autoseg.outcome.report import OutcomeReport, order_of
 from autoseg.outcome.run import FitSettings, fit_outcome
 from autoseg.prediction.predictor import Predictor
+from autoseg.reporting.html.gather import gather
+from autoseg.reporting.html.sections_outcome import outcomes_section
 from autoseg.workspace.checkpoint import load_weights, save_weights
 from autoseg.workspace.files import read_model
 from outcome_cohort import GEOMETRY, ball_of, radius_of
@@ -141,3 +143,10 @@ def test_categories_and_numbers_are_fitted_and_predicted_with_an_interval(cohort
     (found,) = [outcome for outcome in written["outcomes"] if outcome["outcome"] == kind]
     for answer in found["cases"][0]["answers"]:
         assert np.isfinite(answer["value"]) and answer["low"] <= answer["value"] <= answer["high"]
+
+
+def test_the_report_has_a_section_with_the_table_and_what_predicts(cohort, fitted):
+    section = outcomes_section(gather(cohort.workspace, "Dataset001_Balls"))
+    texts = str(section.blocks)
+    assert "os by 3d_fullres (budgeted)" in texts and "linear_volume" in texts and "What predicts: " in texts
+    assert "suspect leakage" in texts

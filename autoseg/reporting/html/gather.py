@@ -11,6 +11,7 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
+from autoseg.outcome.report import OutcomeReport
 from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
@@ -102,6 +103,7 @@ class ReportData:
     origins: tuple[tuple[str, Run], ...]  # a folder below the home, and what made results there
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
+    outcomes: tuple[OutcomeReport, ...] = ()
 
     @property
     def manifest(self) -> Manifest | None:
@@ -127,6 +129,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
     splits = [path for path in (*([raw.folder / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
               if is_file(path)]
     trained = [reading.trained(model) for model in workspace.models(dataset)]
+    outcomes = [reading.model(model.outcome(name), OutcomeReport) for model in workspace.models(dataset)
+                for name in model.fitted_outcomes()]
     return ReportData(dataset=dataset, workspace=workspace, raw=raw, fingerprint=fingerprint, plans=plans,
                       models=tuple(model for model in trained if model is not None),
                       selection=reading.model(workspace.selection(dataset), Selection),
@@ -134,7 +138,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
                       n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                       origins=tuple(reading.origins([prepared, workspace.selection(dataset).parent, *(
                           fold.folder.path for model in trained if model is not None for fold in model.folds)])),
-                      digests=tuple(reading.digests), faults=tuple(reading.faults))
+                      digests=tuple(reading.digests), faults=tuple(reading.faults),
+                      outcomes=tuple(outcome for outcome in outcomes if outcome is not None))
 
 
 @dataclass
