@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autoseg.outcome.imputation import Imputation, by_chained_equations, by_median, restored_imputation
+from autoseg.outcome.imputation import Imputation, restored_imputation
 from autoseg.outcome.scale import Scale, fit_scale
 
 
@@ -43,24 +43,23 @@ def restored_design(arrays: Mapping[str, np.ndarray]) -> Design:
                   arrays["rotation_FK"])
 
 
-def fit_design(values_NF: np.ndarray, seed: int, multiple: bool = False, components: int | None = None
-               ) -> tuple[Design, np.ndarray]:
-    """The design of training cases, and these cases: (M, N, K).
+def fit_design(values_NF: np.ndarray, filled: tuple[Imputation, np.ndarray], indicators: bool = False,
+               components: int | None = None) -> tuple[Design, np.ndarray]:
+    """The design of training cases, and these cases: (M, N, K). `filled`: their imputation, and them filled by it.
 
-    `multiple`: chained equations and indicators, else medians. `components`: principal components in place of columns, at
-    most so many; their variances stay, so that a ridge penalty shrinks small ones more.
+    `indicators`: columns that say which values were missing. `components`: principal components in place of columns, at
+    most so many; their variances stay, so that a ridge penalty shrinks small ones more. Where nothing varies, the design is
+    one column of 0.
     """
-    if multiple:
-        imputation, completed_MNF = by_chained_equations(values_NF, seed)
-        indicator_I = np.flatnonzero(np.isnan(values_NF).any(axis=0))
-    else:
-        imputation, completed_MNF = by_median(values_NF)
-        indicator_I = np.empty(0, dtype=np.int64)
+    imputation, completed_MNF = filled
+    indicator_I = np.flatnonzero(np.isnan(values_NF).any(axis=0)) if indicators else np.empty(0, dtype=np.int64)
     extended_MNF = _with_indicators(values_NF, completed_MNF, indicator_I)
     scale = fit_scale(extended_MNF)
     rotation_FK = np.eye(len(scale.mean_F))[:, scale.varies_F]
     if components is not None:
         rotation_FK = _principal(scale(extended_MNF).mean(axis=0), components)
+    if not rotation_FK.shape[1]:
+        rotation_FK = np.zeros((len(scale.mean_F), 1))
     design = Design(imputation, indicator_I, scale, rotation_FK)
     return design, design._rotated(values_NF, completed_MNF)
 

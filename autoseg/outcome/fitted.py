@@ -27,8 +27,10 @@ class Columns(Frozen):
 
 
 class Coefficient(Frozen):
-    """The coefficient of a feature per standard deviation: of the log hazard, of the log odds against the first category, or of
-    the number. Pooled over imputations (Rubin 1987); with a ridge penalty its interval is too narrow by what the penalty took.
+    """The coefficient of a feature per standard deviation, pooled over imputations (Rubin 1987).
+
+    It is that of the log hazard, of the log odds against the first category, or of the number. A ridge penalty draws it to
+    0, and its interval does not hold this bias.
     """
 
     feature: str
@@ -90,8 +92,8 @@ def categories_of(target: Target) -> tuple[str, ...]:
 
 def columns_of(blocks: Blocks, wanted: Sequence[str]) -> tuple[Columns, ...]:
     """The columns of the wanted blocks that are given."""
-    given = [blocks[name] for name in wanted if name in blocks]
-    return tuple(Columns(block=features.block, names=features.names, shape=features.shape) for features in given)
+    given = {name: blocks[name] for name in wanted if name in blocks}
+    return tuple(Columns(block=name, names=block.names, shape=block.shape) for name, block in given.items())
 
 
 def joined(blocks: Blocks, columns: Sequence[Columns]) -> np.ndarray:

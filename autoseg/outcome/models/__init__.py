@@ -22,6 +22,7 @@ from autoseg.outcome.targets import CategoryTarget, SurvivalTarget, Target
 from planners.registry import Registry
 from planners.schema.base import Frozen, Part
 
+KINDS: tuple[Kind, ...] = ("survival", "category", "number")
 FEWEST_EVENTS = 5  # below it only univariate models run
 
 
@@ -73,5 +74,8 @@ def _runs(traits: ModelTraits, blocks: Collection[str], kind: Kind) -> bool:
     return kind in traits.kinds and (not traits.blocks or not set(blocks).isdisjoint(traits.blocks))
 
 
-from autoseg.outcome.models import linear as linear  # noqa: E402  (they register themselves)
+from autoseg.outcome.models import crop as crop  # noqa: E402  (they register themselves)
+from autoseg.outcome.models import linear as linear  # noqa: E402
+from autoseg.outcome.models import mlp as mlp  # noqa: E402
 from autoseg.outcome.models import null as null  # noqa: E402
+from autoseg.outcome.models import trees as trees  # noqa: E402

@@ -23,8 +23,9 @@ from autoseg.outcome.fitted import (
     joined,
     kind_of,
 )
+from autoseg.outcome.imputation import by_chained_equations, by_median
 from autoseg.outcome.inner import choose
-from autoseg.outcome.models import OUTCOME_MODELS, ModelContext
+from autoseg.outcome.models import KINDS, OUTCOME_MODELS, ModelContext
 from autoseg.outcome.pooling import pooled_coefficients
 from autoseg.outcome.solvers import solve
 from autoseg.outcome.targets import CategoryEstimate, Estimate, NumberEstimate, SurvivalTarget, Target
@@ -110,7 +111,9 @@ class LinearModel:
         """The candidates on the same design. They are chosen with missing values at their median, which is fast."""
         columns = self._columns(blocks)
         most = max(c.components or 0 for c in candidates) if self.reduced else None
-        design, x_MNF = fit_design(joined(blocks, columns), seed, multiple=multiple, components=most)
+        values_NF = joined(blocks, columns)
+        filled = by_chained_equations(values_NF, seed) if multiple else by_median(values_NF)
+        design, x_MNF = fit_design(values_NF, filled, indicators=self.multiple, components=most)
         return [self._fit_one(candidate, columns, design, x_MNF, target) for candidate in candidates]
 
     def _fit_one(self, candidate: Candidate, columns: tuple[Columns, ...], design: Design, x_MNF: np.ndarray, target: Target
@@ -132,7 +135,7 @@ class LinearModel:
 
 
 def _register(name: str, *blocks: str, multiple: bool = False, reduced: bool = False, univariate: bool = False) -> None:
-    OUTCOME_MODELS.register(name, LinearOptions, blocks=blocks, kinds=("survival", "category", "number"), baseline=True,
+    OUTCOME_MODELS.register(name, LinearOptions, blocks=blocks, kinds=KINDS, baseline=True,
                             univariate=univariate)(
         partial(LinearModel, blocks=blocks, multiple=multiple, reduced=reduced, first_only=univariate))
 

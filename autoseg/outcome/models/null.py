@@ -6,7 +6,7 @@ import numpy as np
 
 from autoseg.outcome.answers import kaplan_meier
 from autoseg.outcome.fitted import Blocks, Coefficient, FittedHeader, FittedState, categories_of, kind_of
-from autoseg.outcome.models import OUTCOME_MODELS, ModelContext
+from autoseg.outcome.models import KINDS, OUTCOME_MODELS, ModelContext
 from autoseg.outcome.targets import (
     CategoryEstimate,
     CategoryTarget,
@@ -40,7 +40,7 @@ class FittedNull:
         return ()
 
 
-@OUTCOME_MODELS.register("null", kinds=("survival", "category", "number"), baseline=True, univariate=True)
+@OUTCOME_MODELS.register("null", kinds=KINDS, baseline=True, univariate=True)
 class NullModel:
     """Kaplan and Meier's curve, the frequencies of the categories, or the mean, the same for all cases.
 
