@@ -29,8 +29,9 @@ def compared(models: Sequence[ModelOfOutcome], reference: str, estimates: Mappin
 def choose_model(models: Sequence[ModelOfOutcome], reference: str, wanted: str | None) -> tuple[str, str]:
     """The model that predicts, and why.
 
-    It is the best of the models whose interval lies above chance. A model that is no baseline must also be better than the
-    reference by an interval of the difference. Without any, the null model predicts: the same for every patient.
+    It is the best of the models whose interval lies above chance. Where the reference is one of them, a model that reads
+    more than the table or the volume must be better than it by the interval of the difference. Without any, the null
+    model predicts: the same for every patient.
     """
     if wanted is not None:
         known = [model.name for model in models]
@@ -38,15 +39,18 @@ def choose_model(models: Sequence[ModelOfOutcome], reference: str, wanted: str |
             raise UserError(f"the model {wanted!r} was not fitted", found=", ".join(known))
         return wanted, "it was asked for"
     better = [model for model in models if above_chance(model.scores)]
-    proven = [model for model in better if model.baseline or model.name == reference
-              or any(difference.low is not None and difference.low > 0 for difference in model.against_reference[:1])]
-    if not proven:
-        said = "no model's interval lies above chance" if not better else \
-            "no model is better than chance and better than the baseline"
-        return NULL, f"{said}: what predicts is the average of all patients"
-    best = _best(proven)
+    if not better:
+        return NULL, "no model's interval lies above chance: what predicts is the average of all patients"
+    if any(model.name == reference for model in better):
+        better = [model for model in better if set(model.blocks) <= _SIMPLE or _beats(model)]
+    best = _best(better)
     name, score, _ = order_of(best.scores)
-    return best.name, f"the best {name} of those above chance: {with_interval(score)}"
+    return best.name, f"the best {name} of those that are proven: {with_interval(score)}"
+
+
+def _beats(model: ModelOfOutcome) -> bool:
+    """Whether the interval of its difference from the reference lies above 0."""
+    return any(difference.low is not None and difference.low > 0 for difference in model.against_reference[:1])
 
 
 def _best(models: Sequence[ModelOfOutcome]) -> ModelOfOutcome:
