@@ -18,7 +18,7 @@ from autoseg.prediction.tiles import cover
 from autoseg.preprocessing.cascade import with_previous
 from planners.schema.plan import Configuration, Plan
 
-CROP = (32, 32, 32)  # voxels of the image of the lesion
+CROP = (24, 24, 24)  # voxels of the image of the lesion
 _MARGIN = 0.25  # of the lesion's box, on each side: what is around it counts, too
 _LEAST_SIDE = 8  # voxels of a crop before it is resampled
 

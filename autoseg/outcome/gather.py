@@ -50,7 +50,18 @@ def read_outcome(segmenter: Segmenter, name: str, *, allow_leaks: bool) -> tuple
     read = raw.outcomes_of(sorted(segmenter.fold_of), [name])
     if not allow_leaks:
         raise_faults(raw.folder, raw.outcome_leaks(read))
-    return read.outcomes[name], read.warnings
+    outcome = read.outcomes[name]
+    return outcome, (*read.warnings, *_several_scans(segmenter, outcome))
+
+
+def _several_scans(segmenter: Segmenter, outcome: OutcomeValues) -> tuple[str, ...]:
+    """A warning where patients have several cases: their outcome then counts several times."""
+    patients = segmenter.raw.groups(outcome.cases)[0]
+    n = len(outcome.cases if patients is None else set(patients.values()))
+    if n == len(outcome.cases):
+        return ()
+    return (f"the {len(outcome.cases)} cases with the outcome {outcome.name!r} are of {n} patients: one patient's outcome "
+            "counts several times, and intervals are too narrow; declare the outcome for one case of each",)
 
 
 def gather(segmenter: Segmenter, outcome: OutcomeValues, seed: int) -> Gathered:

@@ -9,7 +9,7 @@ import numpy as np
 
 from autoseg.base.command import called
 from autoseg.base.errors import UserError
-from autoseg.base.progress import progress
+from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import open_runtime
 from autoseg.clinical.outcomes import OutcomeValues
 from autoseg.datasets.dataset import Dataset
@@ -50,8 +50,11 @@ class FitSettings:
     allow_leaks: bool = False
 
 
+DEFAULTS = FitSettings()
+
+
 @called
-def fit_outcome(dataset: str | int, outcome: str, how: FitSettings, *, configuration: str | None = None,
+def fit_outcome(dataset: str | int, outcome: str, how: FitSettings = DEFAULTS, *, configuration: str | None = None,
                 planner: str | None = None, lesion: str | None = None, home: str | Path | None = None, device: str = "auto"
                 ) -> OutcomeReport:
     """Fit models of an outcome that a dataset declares over the folds of a trained configuration (default: the best), with
@@ -78,18 +81,9 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
     data = gather(segmenter, outcome, how.seed)
     _check_folds(segmenter, data)
     running, skipped = _models(data, how.only)
-    estimates: dict[str, Estimate] = {}
-    models: list[ModelOfOutcome] = []
-    for model in progress(running, f"models of {name}", len(running)):
-        try:
-            estimates[model] = out_of_fold(model, data.blocks, data.target, data.fold_N, how.seed, context)
-        except UserError as error:  # a package that is not installed
-            skipped.append(f"{model} was not fitted: {error}")
-            continue
-        traits = OUTCOME_MODELS.traits(model)
-        models.append(ModelOfOutcome(
-            name=model, baseline=traits.baseline, blocks=tuple(block for block in traits.blocks if block in data.blocks),
-            scores=score(data.target, estimates[model], seed=how.seed, fold_N=data.fold_N)))
+    estimates, without_package = _estimates(running, data, context, how.seed)
+    skipped += without_package
+    models = [_scored(model, estimate, data, how.seed) for model, estimate in estimates.items()]
     reference = reference_of(models)
     scored = compared(models, reference, estimates, data.target, data.fold_N, how.seed)
     predicts, why = choose_model(scored, reference, how.predicts)
@@ -110,6 +104,28 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
     note_result(path, made, "")
     write_json(path, report)
     return report
+
+
+def _estimates(running: Sequence[str], data: Gathered, context: ModelContext, seed: int
+               ) -> tuple[dict[str, Estimate], list[str]]:
+    """The out-of-fold estimates of each model, and a sentence for each that needs a package which is not installed."""
+    estimates: dict[str, Estimate] = {}
+    skipped = []
+    with progress_bar("fitting", len(running), "model") as bar:
+        for name in running:
+            try:
+                estimates[name] = out_of_fold(name, data.blocks, data.target, data.fold_N, seed, context)
+            except UserError as error:
+                skipped.append(f"{name} was not fitted: {error}")
+            bar.update()
+    return estimates, skipped
+
+
+def _scored(name: str, estimate: Estimate, data: Gathered, seed: int) -> ModelOfOutcome:
+    traits = OUTCOME_MODELS.traits(name)
+    return ModelOfOutcome(name=name, baseline=traits.baseline,
+                          blocks=tuple(block for block in traits.blocks if block in data.blocks),
+                          scores=score(data.target, estimate, seed=seed, fold_N=data.fold_N))
 
 
 def _models(data: Gathered, only: Sequence[str] | None) -> tuple[list[str], list[str]]:
@@ -143,9 +159,12 @@ def _fit(name: str, data: Gathered, context: ModelContext, how: FitSettings) -> 
     model = OUTCOME_MODELS.make(Part(name=name), context)
     rng = np.random.default_rng(how.seed)
     fitted = [model.fit(data.blocks, data.target, how.seed)]
-    for number in progress(range(how.refits if name != NULL else 0), f"{name} on samples of the cases", how.refits):
-        rows_N = _sample(data.target, rng)
-        fitted.append(model.fit(take(data.blocks, rows_N), data.target.take(rows_N), how.seed + 1 + number))
+    n_refits = 0 if name == NULL else how.refits
+    with progress_bar(f"fitting {name} to samples of the cases", n_refits, "sample") as bar:
+        for number in range(n_refits):
+            rows_N = _sample(data.target, rng)
+            fitted.append(model.fit(take(data.blocks, rows_N), data.target.take(rows_N), how.seed + 1 + number))
+            bar.update()
     return fitted
 
 
