@@ -21,8 +21,10 @@ SIZES = ((31, 0.3), (60, 0.3), (300, 0.3), (300, 0.6))  # patients, share of the
 TAU = 1.0  # of the weighted C-index
 N_TRUE = 20_000
 
+Known = tuple[np.ndarray, np.ndarray, np.ndarray]  # times, events, risks
 
-def patients(rng: np.random.Generator, n: int, share: float, effect: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def patients(rng: np.random.Generator, n: int, share: float, effect: float = 1.0) -> Known:
     """Times, events and known risks; the scale of censoring is chosen so that about `share` have an event."""
     risk_N = effect * rng.normal(size=n)
     event_time_N, end_N = rng.exponential(np.exp(-risk_N)), rng.exponential(2 * share**2 / (1 - share), n)
@@ -103,6 +105,27 @@ def rows_of_levels(trials: int, seed: int) -> list[str]:
     return rows
 
 
+def rows_of_folds(trials: int, seed: int) -> list[str]:
+    """The mean AUROC of out-of-fold answers that know nothing: least squares on columns of noise, over five folds."""
+    rows = []
+    for n, share in SIZES[:3]:
+        for n_columns in (0, 3):
+            pooled, within, once = [], [], np.ones((1, n))
+            for trial in range(trials):
+                rng = np.random.default_rng([seed, trial])
+                is_positive_N, fold_N = np.arange(n) < round(share * n), rng.permutation(n) % 5
+                columns_NC = np.column_stack([np.ones(n), rng.normal(size=(n, n_columns))])
+                answer_N = np.zeros(n)
+                for fold in range(5):
+                    train, held_out = fold_N != fold, fold_N == fold
+                    weights_C = np.linalg.lstsq(columns_NC[train], is_positive_N[train], rcond=None)[0]
+                    answer_N[held_out] = np.round(columns_NC[held_out] @ weights_C, 12)
+                pooled.append(auroc_of(is_positive_N, answer_N)(once)[0])
+                within.append(auroc_of(is_positive_N, answer_N, fold_N)(once)[0])
+            rows.append(f"| {n} | {n_columns} | {np.mean(pooled):.3f} | {np.nanmean(within):.3f} |")
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=400, help="simulated groups of patients per row")
@@ -114,6 +137,8 @@ def main() -> None:
     print("\n".join(rows_of_intervals(args.trials, args.seed)))
     print("\n| patients | positive | permutation p < 0.05 | DeLong p < 0.05 |\n|---:|---:|---:|---:|")
     print("\n".join(rows_of_levels(args.trials, args.seed)))
+    print("\n| patients | columns of noise | AUROC over all pairs | AUROC within folds |\n|---:|---:|---:|---:|")
+    print("\n".join(rows_of_folds(args.trials, args.seed)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.command import called
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, listed
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import open_runtime
 from autoseg.clinical.outcomes import OutcomeValues
@@ -191,7 +191,7 @@ def _refitted(name: str, data: Gathered, context: ModelContext, seed: int) -> Ou
 
 def _warnings(outcome: OutcomeValues, data: Gathered, read: Collection[str], models: Sequence[ModelOfOutcome]
               ) -> tuple[str, ...]:
-    """What to doubt, each sentence once; few events are said by name already."""
-    of_models = [f"{model.name}: {warning}" for model in models for warning in model.scores.warnings
-                 if "suspect" in warning]
-    return tuple(dict.fromkeys((*read, *data.notes, *of_models)))
+    """What to doubt, each sentence once. Few events are said already; of scores that are too good the best is named."""
+    suspect = [(model, text) for model in models for text in model.scores.warnings if "suspect" in text]
+    others = f" (also of {listed([model.name for model, _ in suspect[1:]])})" if len(suspect) > 1 else ""
+    return (*read, *data.notes, *(f"{model.name}{others}: {text}" for model, text in suspect[:1]))

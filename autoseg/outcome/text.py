@@ -36,7 +36,7 @@ def row_of(model: ModelOfOutcome) -> tuple[str, ...]:
     shuffled = "–" if control.low is None or control.high is None else f"{control.low:.2f} to {control.high:.2f}"
     return (model.name, ", ".join(model.blocks) or "nothing", "–" if score.value is None else with_interval(score),
             shuffled + ("" if control.p is None else f", p {control.p:.3f}"),
-            difference_text(model.against_reference[0]) if model.against_reference else "")
+            difference_text(model.against_reference[0]) if model.against_reference and score.value is not None else "–")
 
 
 def difference_text(difference: ScoreDifference) -> str:

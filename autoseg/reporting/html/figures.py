@@ -63,8 +63,12 @@ def packed(draw: Callable[["Drawing"], None], alt: str, caption: str, *, size: t
 
 
 def axes_of(figure: "Drawing") -> "Axes":
+    """One pair of axes in our style."""
+    return styled(figure.subplots())
+
+
+def styled(axes: "Axes") -> "Axes":
     """Axes with a light grid and no frame above and to the right."""
-    axes = figure.subplots()
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

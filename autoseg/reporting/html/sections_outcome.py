@@ -1,8 +1,15 @@
 """Outcomes of the patients: every model with its interval and its control, what predicts, and what to doubt."""
 
-from autoseg.outcome.report import OutcomeReport, order_of
+from autoseg.evaluation.outcome_scores import CategoryScores, SurvivalScores
+from autoseg.outcome.report import NULL, ModelOfOutcome, OutcomeReport, chance_of, order_of
 from autoseg.outcome.text import row_of, sentences_of, title_of
-from autoseg.reporting.html.blocks import Block, Bullets, Facts, Heading, Section, Table, Text, table
+from autoseg.reporting.html.blocks import Block, Bullets, Facts, Figure, Figures, Heading, Section, Table, Text, table
+from autoseg.reporting.html.figures_outcome import (
+    forest_figure,
+    outcome_calibration_figure,
+    roc_figure,
+    survival_figure,
+)
 from autoseg.reporting.html.gather import ReportData
 
 _MOST_COEFFICIENTS = 15
@@ -23,7 +30,11 @@ def outcomes_section(data: ReportData) -> Section | None:
 
 def _outcome(report: OutcomeReport) -> list[Block]:
     blocks: list[Block] = [Heading(f"{report.outcome} by {report.configuration} ({report.planner})"), Text(title_of(report)),
-                           Facts(_facts(report)), _models(report), Bullets(tuple(sentences_of(report)))]
+                           Facts(_facts(report)), _models(report)]
+    figures = _figures(report)
+    if figures:
+        blocks.append(Figures(figures, columns=2))
+    blocks.append(Bullets(tuple(sentences_of(report))))
     if report.warnings:
         blocks.append(Bullets(tuple(f"Warning: {warning}" for warning in report.warnings)))
     if report.skipped:
@@ -48,6 +59,29 @@ def _models(report: OutcomeReport) -> Table:
                  "central 95 % of the same score with shuffled outcomes, and the share of shuffles that do as well.",
                  ("Model", "Reads", name, "Shuffled outcomes", f"Difference from {report.reference}"),
                  [row_of(model) for model in report.models], texts=(1,))
+
+
+def _figures(report: OutcomeReport) -> tuple[Figure, ...]:
+    """All models beside each other; of the one that predicts, or else of the reference, what its scores stand for."""
+    name, scores = order_of(report.models[0].scores)[0], [(m.name, order_of(m.scores)[1]) for m in report.models]
+    title = f"{report.outcome}: {name} of each model, out-of-fold"
+    drawn = [forest_figure(scores, name, title, chance_of(report.models[0].scores)), *_of_model(report, _shown(report))]
+    return tuple(figure for figure in drawn if figure is not None)
+
+
+def _shown(report: OutcomeReport) -> ModelOfOutcome:
+    return report.model(report.reference if report.predicts == NULL else report.predicts)
+
+
+def _of_model(report: OutcomeReport, model: ModelOfOutcome) -> list[Figure | None]:
+    title, scores = f"{report.outcome} by {model.name}", model.scores
+    if isinstance(scores, SurvivalScores):
+        return [survival_figure(scores.risk_groups, title, report.spec.time),
+                outcome_calibration_figure(scores.calibration, title, report.spec.time)]
+    if isinstance(scores, CategoryScores):
+        return [roc_figure(scores.categories, title), *(outcome_calibration_figure(category.calibration, f"{title}: "
+                                                        f"{category.name}") for category in scores.categories[:1])]
+    return []
 
 
 def _coefficients(report: OutcomeReport) -> Table | None:
