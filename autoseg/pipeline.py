@@ -324,8 +324,8 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
             device: str = "auto") -> list[Path]:
     """Predict every case of `source` (a folder or one file), or a `part` such as `1/4`, into `target`; the masks' paths.
 
-    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder` and `predict_outcomes`. With an `adaptation`
-    copies of its networks are adapted to each case (`Predictor.adapting`).
+    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder` and
+    `predict_outcomes`. With an `adaptation` copies of its networks are adapted to each case (`Predictor.adapting`).
     """
     from autoseg.outcome.predict import predict_outcomes
     from autoseg.prediction.folder import predict_folder

@@ -64,8 +64,7 @@ def _models(report: OutcomeReport) -> Table:
 def _figures(report: OutcomeReport) -> tuple[Figure, ...]:
     """All models beside each other; of the one that predicts, or else of the reference, what its scores stand for."""
     name, scores = order_of(report.models[0].scores)[0], [(m.name, order_of(m.scores)[1]) for m in report.models]
-    title = f"{report.outcome}: {name} of each model, out-of-fold"
-    drawn = [forest_figure(scores, name, title, chance_of(report.models[0].scores)), *_of_model(report, _shown(report))]
+    drawn = [forest_figure(scores, name, report.outcome, chance_of(report.models[0].scores)), *_of_model(report, _shown(report))]
     return tuple(figure for figure in drawn if figure is not None)
 
 
