@@ -63,8 +63,8 @@ def _models(report: OutcomeReport) -> Table:
 
 def _figures(report: OutcomeReport) -> tuple[Figure, ...]:
     """All models beside each other; of the one that predicts, or else of the reference, what its scores stand for."""
-    name, scores = order_of(report.models[0].scores)[0], [(m.name, order_of(m.scores)[1]) for m in report.models]
-    drawn = [forest_figure(scores, name, report.outcome, chance_of(report.models[0].scores)), *_of_model(report, _shown(report))]
+    scores, first = [(model.name, order_of(model.scores)[1]) for model in report.models], report.models[0].scores
+    drawn = [forest_figure(scores, order_of(first)[0], report.outcome, chance_of(first)), *_of_model(report, _shown(report))]
     return tuple(figure for figure in drawn if figure is not None)
 
 
