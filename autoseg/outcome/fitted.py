@@ -43,12 +43,15 @@ class Coefficient(Frozen):
 
 
 class FittedHeader(Frozen):
-    """What a fitted model reads and answers; `details` are the hyper-parameters that the inner folds chose."""
+    """What a fitted model reads and answers. `options` are those it is restored with, `details` what fitting has found, such
+    as the hyper-parameters that the inner folds chose.
+    """
 
     schema_version: int = versioned(1)
     kind: Kind
     columns: tuple[Columns, ...] = ()
     categories: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
     details: dict[str, Any] = Field(default_factory=dict)
 
 

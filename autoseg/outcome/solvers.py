@@ -12,7 +12,7 @@ from autoseg.outcome.targets import CategoryTarget, NumberTarget, SurvivalTarget
 
 _STEPS = 50
 _HALVINGS = 20
-_CLOSE = 1e-8  # of what a step still gains, over the objective
+_CLOSE = 1e-12  # of what a step still gains, over the objective
 _FLOOR = 1e-9  # added to the diagonal, for columns that nothing determines
 
 # Parameters -> objective, gradient and Hessian.

@@ -50,7 +50,8 @@ OUTCOME_MODELS: Registry[Callable[[Any, ModelContext], OutcomeModel], ModelTrait
 
 def restore(name: str, state: FittedState, context: ModelContext | None = None) -> Fitted:
     """The fitted model of this name from what `state()` gave."""
-    return OUTCOME_MODELS.make(Part(name=name), context or ModelContext()).restore(state)
+    part = Part(name=name, options=state.header.options)
+    return OUTCOME_MODELS.make(part, context or ModelContext()).restore(state)
 
 
 def n_events(target: Target) -> int:

@@ -17,10 +17,10 @@ _BATCH = 32
 
 
 class CropOptions(Frozen):
-    """`widths` of the stages, each at half the resolution; `epochs` are tried, from the most cautious on."""
+    """`widths` of the stages, each at half the resolution (multiples of 4); `epochs` are tried, the most cautious first."""
 
     widths: tuple[int, ...] = (16, 32, 64)
-    epochs: tuple[int, ...] = (5, 10, 20, 40)
+    epochs: tuple[int, ...] = (5, 10, 20)
     dropout: float = 0.3
     rate: float = 1e-3
     decay: float = 1e-2
@@ -31,8 +31,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv3d(n_in, n_out, 3, stride=2, padding=1, bias=False), nn.GroupNorm(8, n_out),
-                                  nn.ReLU(), nn.Conv3d(n_out, n_out, 3, padding=1, bias=False), nn.GroupNorm(8, n_out))
+        groups = n_out // 4
+        self.body = nn.Sequential(nn.Conv3d(n_in, n_out, 3, stride=2, padding=1, bias=False), nn.GroupNorm(groups, n_out),
+                                  nn.ReLU(), nn.Conv3d(n_out, n_out, 3, padding=1, bias=False), nn.GroupNorm(groups, n_out))
         self.shortcut = nn.Conv3d(n_in, n_out, 1, stride=2, bias=False)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
@@ -60,7 +61,7 @@ def resnet_crop(options: CropOptions, context: ModelContext) -> NetworkModel:
         return CropNetwork(header.details["channels"], header.details["outputs"], options)
 
     training = Training(options.epochs, options.rate, options.decay, context.device, augment=_mirrored, batch=_BATCH)
-    return NetworkModel(("crop",), _fit_inputs, _inputs, build, training, n_used=1)
+    return NetworkModel(options, ("crop",), _fit_inputs, _inputs, build, training, n_used=1)
 
 
 def _fit_inputs(blocks: Blocks, columns: Sequence[Columns]) -> dict[str, np.ndarray]:

@@ -84,7 +84,8 @@ def _hazard_head(target: SurvivalTarget, n_intervals: int) -> Head:
     def constants(output_NO: np.ndarray) -> dict[str, np.ndarray]:
         return {"edges_T": edges_T, "times_T": np.unique(times)}
 
-    return Head("hazards", logit((died_T + 0.5) / (at_risk_T + 1.0)), loss, constants)
+    mean_hazard = (died_T.sum() + 0.5) / (at_risk_T.sum() + 1)
+    return Head("hazards", logit((died_T + mean_hazard) / (at_risk_T + 1)), loss, constants)
 
 
 def _hazard_answer(logits_NT: np.ndarray, edges_T: np.ndarray, times_T: np.ndarray) -> SurvivalEstimate:

@@ -20,7 +20,7 @@ _INNER_FOLDS = 3  # a training takes seconds
 class MlpOptions(Frozen):
     """`epochs` are tried, from the most cautious on; `width` and `dropout` of the hidden layer; of AdamW rate and decay."""
 
-    epochs: tuple[int, ...] = (10, 30, 100)
+    epochs: tuple[int, ...] = (10, 25, 60)
     width: int = 64
     dropout: float = 0.3
     rate: float = 3e-3
@@ -63,7 +63,7 @@ def _model(options: MlpOptions, context: ModelContext, n_intervals: int | None) 
         return Mlp(header.details["channels"], header.details["outputs"], options)
 
     training = Training(options.epochs, options.rate, options.decay, context.device)
-    return NetworkModel(BLOCKS, _fit_inputs, _inputs, build, training, n_intervals, n_used=_INNER_FOLDS)
+    return NetworkModel(options, BLOCKS, _fit_inputs, _inputs, build, training, n_intervals, n_used=_INNER_FOLDS)
 
 
 def _fit_inputs(blocks: Blocks, columns: Sequence[Columns]) -> dict[str, np.ndarray]:

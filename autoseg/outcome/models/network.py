@@ -21,6 +21,7 @@ from autoseg.outcome.fitted import (
 from autoseg.outcome.inner import N_INNER, choose
 from autoseg.outcome.models.heads import Head, answer, head_for
 from autoseg.outcome.targets import Estimate, Target
+from planners.schema.base import Frozen
 
 _BATCH = 128  # cases of a batch; of fewer than twice as many all: a risk set needs many cases
 _PREDICTED = 64  # cases at a time in prediction
@@ -120,6 +121,7 @@ class NetworkModel:
     has discrete hazards.
     """
 
+    options: Frozen
     blocks: tuple[str, ...]
     fit_inputs: Callable[[Blocks, Sequence[Columns]], dict[str, np.ndarray]]
     prepare: Prepare
@@ -138,7 +140,8 @@ class NetworkModel:
 
     def _fit_each(self, epochs: Sequence[int], blocks: Blocks, target: Target, seed: int) -> list[FittedNetwork]:
         columns, head = columns_of(blocks, self.blocks), head_for(target, self.n_intervals)
-        header = FittedHeader(kind=kind_of(target), columns=columns, categories=categories_of(target))
+        header = FittedHeader(kind=kind_of(target), columns=columns, categories=categories_of(target),
+                              options=self.options.model_dump(mode="json"))
         fitted = self.fit_inputs(blocks, columns)
         inputs = self.prepare(blocks, header, fitted)
         details = {"head": head.name, "channels": inputs.shape[1], "outputs": len(head.start_O)}
