@@ -63,9 +63,9 @@ def _sample(tile_CDHW: torch.Tensor, *, flat: bool) -> torch.Tensor:
 
 def _pooled(features_1EX: torch.Tensor, inside_11X: torch.Tensor) -> torch.Tensor:
     """Sums of a tile (2 E + 2,): of the features over all places, of those in the lesion, and the two weights."""
-    space = features_1EX.shape[2:]
-    pool = F.adaptive_avg_pool3d if len(space) == 3 else F.adaptive_avg_pool2d
-    share_X = pool(inside_11X, tuple(space))[0, 0]
+    depth, height, width = (1, *features_1EX.shape[2:])[-3:]
+    inside_1DHW = inside_11X[0] if inside_11X.ndim == 5 else inside_11X  # a slice is a volume of one
+    share_X = F.adaptive_avg_pool3d(inside_1DHW, (depth, height, width))[0].reshape(features_1EX.shape[2:])
     features_EX = features_1EX[0]
     return torch.cat([features_EX.flatten(1).sum(1), (features_EX * share_X).flatten(1).sum(1),
                       torch.tensor([float(share_X.numel()), float(share_X.sum())])]).double()

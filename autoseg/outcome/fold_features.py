@@ -71,7 +71,7 @@ class Segmenter:
     @cached_property
     def fold_of(self) -> Mapping[str, str]:
         """The fold that each case validates; the first of several."""
-        return {name: fold for fold in reversed(self.validated) for name in self.validated[fold]}
+        return {name: fold for fold in reversed(list(self.validated)) for name in self.validated[fold]}
 
     def mask_path(self, name: str) -> Path:
         """The mask of a case by the model that has not seen it; a UserError where it is gone."""

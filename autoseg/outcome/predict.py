@@ -86,8 +86,8 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     found: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
     for case_files in files:
         if outputs.mask(case_files.name).is_file():
-            for name, outcome in _of_case(predictor, tasks, case_files, outputs.mask(case_files.name)).items():
-                found[name].append(outcome)
+            for name, told in _of_case(predictor, tasks, case_files, outputs.mask(case_files.name)).items():
+                found[name].append(told)
     facts = {task.predictor.facts.outcome: task.predictor.facts for task in tasks}
     predicted = PredictedOutcomes(outcomes=tuple(
         PredictedOutcome(outcome=name, model=facts[name].model, rests_on=facts[name].rests_on, cases=tuple(cases))

@@ -159,9 +159,10 @@ def _fit(name: str, data: Gathered, context: ModelContext, how: FitSettings) -> 
     model = OUTCOME_MODELS.make(Part(name=name), context)
     rng = np.random.default_rng(how.seed)
     fitted = [model.fit(data.blocks, data.target, how.seed)]
-    n_refits = 0 if name == NULL else how.refits
-    with progress_bar(f"fitting {name} to samples of the cases", n_refits, "sample") as bar:
-        for number in range(n_refits):
+    if name == NULL:
+        return fitted
+    with progress_bar(f"fitting {name} to samples of the cases", how.refits, "sample") as bar:
+        for number in range(how.refits):
             rows_N = _sample(data.target, rng)
             fitted.append(model.fit(take(data.blocks, rows_N), data.target.take(rows_N), how.seed + 1 + number))
             bar.update()
