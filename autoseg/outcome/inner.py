@@ -25,7 +25,7 @@ _FEWEST_PER_STRATUM = 2
 _LEAST = 1e-6  # of a probability in the logarithm
 
 Candidate = TypeVar("Candidate")
-FitEach = Callable[[Sequence[Candidate], Blocks, Target, int], list[Fitted]]
+FitEach = Callable[[Sequence[Candidate], Blocks, Target, int], Sequence[Fitted]]
 
 
 def strata_of(target: Target) -> np.ndarray:
@@ -96,7 +96,8 @@ def together(estimates: Sequence[Estimate], target: Target) -> Estimate:
 def loss_of(estimate: Estimate, target: Target) -> float:
     """Cox's negative log partial likelihood, cross-entropy, or squared error; infinite where it is not a number."""
     if isinstance(estimate, SurvivalEstimate) and isinstance(target, SurvivalTarget):
-        loss = float(cox_loss(*(torch.from_numpy(np.asarray(x)) for x in (estimate.risk_N, target.time_N, target.event_N))))
+        risk_N, time_N, event_N = map(torch.from_numpy, (estimate.risk_N, target.time_N, target.event_N))
+        loss = float(cox_loss(risk_N, time_N, event_N))
     elif isinstance(estimate, CategoryEstimate) and isinstance(target, CategoryTarget):
         likelihood_N = estimate.probability_NK[np.arange(len(target)), target.code_N]
         loss = float(-np.log(np.maximum(likelihood_N, _LEAST)).mean())

@@ -12,4 +12,4 @@ def package(name: str, purpose: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(f"{purpose} needs the package {name.split('.')[0]}, which cannot be imported", found=error,
-                        do="install it: pip install 'autoseg[outcome]'") from error
+                        do="install it: pip install 'autoseg-pipeline[outcome]'") from error

@@ -48,7 +48,7 @@ def test_two_categories_give_the_log_odds_ratio():
     x = np.repeat([1.0, -1.0], 4000)[:, None]
     code = np.concatenate([np.repeat([1, 0], [3000, 1000]), np.repeat([1, 0], [1000, 3000])])
     solution = solve(x, CategoryTarget(code, ("no", "yes")), FREE)
-    assert solution.weight_FO[0, 0] == pytest.approx(math.log(3), abs=1e-6)
+    assert solution.weight_FO[0, 0] == pytest.approx(math.log(3), abs=1e-5)
     assert solution.intercept_O[0] == pytest.approx(0, abs=1e-6)
     assert solution.error_FO[0, 0] == pytest.approx(math.sqrt(1 / (8000 * 3 / 16)), rel=1e-3)
 

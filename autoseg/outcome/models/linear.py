@@ -103,8 +103,8 @@ class LinearModel:
 
     def restore(self, state: FittedState) -> FittedLinear:
         baseline = {name: state.arrays[name] for name in ("times_T", "hazard_T") if name in state.arrays}
-        return FittedLinear(state.header, restored_design(state.arrays), *(state.arrays[name] for name in _COEFFICIENTS),
-                            baseline)
+        weight_MFO, intercept_MO, error_MFO = (state.arrays[name] for name in _COEFFICIENTS)
+        return FittedLinear(state.header, restored_design(state.arrays), weight_MFO, intercept_MO, error_MFO, baseline)
 
     def _fit_each(self, candidates: Sequence[Candidate], blocks: Blocks, target: Target, seed: int, multiple: bool = False
                   ) -> list[FittedLinear]:

@@ -18,18 +18,15 @@ _INNER_FOLDS = 3  # a training takes seconds
 
 
 class MlpOptions(Frozen):
-    """`epochs` are tried, from the most cautious on; `width` and `dropout` of the hidden layer; of AdamW rate and decay."""
+    """`epochs` are tried, from the most cautious on; `width` and `dropout` are those of the hidden layer, `rate` and `decay`
+    of AdamW. Discrete hazards have so many `intervals` of time.
+    """
 
     epochs: tuple[int, ...] = (10, 25, 60)
     width: int = 64
     dropout: float = 0.3
     rate: float = 3e-3
     decay: float = 1e-2
-
-
-class HazardOptions(MlpOptions):
-    """Of discrete hazards also the number of intervals of time."""
-
     intervals: int = 8
 
 
@@ -52,8 +49,8 @@ def mlp(options: MlpOptions, context: ModelContext) -> NetworkModel:
     return _model(options, context, None)
 
 
-@OUTCOME_MODELS.register("hazards", HazardOptions, blocks=BLOCKS, kinds=("survival",))
-def hazards(options: HazardOptions, context: ModelContext) -> NetworkModel:
+@OUTCOME_MODELS.register("hazards", MlpOptions, blocks=BLOCKS, kinds=("survival",))
+def hazards(options: MlpOptions, context: ModelContext) -> NetworkModel:
     """A logistic hazard in each interval of time, which assumes no proportional hazards."""
     return _model(options, context, options.intervals)
 

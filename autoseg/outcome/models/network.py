@@ -135,8 +135,8 @@ class NetworkModel:
         return self._fit_each([epochs], blocks, target, seed)[0]
 
     def restore(self, state: FittedState) -> FittedNetwork:
-        return FittedNetwork(state.header, *(_part_of(state, prefix) for prefix in _PARTS), self.prepare, self.build,
-                             self.training.device)
+        fitted, weights, constants = (_part_of(state, prefix) for prefix in _PARTS)
+        return FittedNetwork(state.header, fitted, weights, constants, self.prepare, self.build, self.training.device)
 
     def _fit_each(self, epochs: Sequence[int], blocks: Blocks, target: Target, seed: int) -> list[FittedNetwork]:
         columns, head = columns_of(blocks, self.blocks), head_for(target, self.n_intervals)
