@@ -24,7 +24,7 @@ _STEPS = 30  # of Newton's method, where there is no solution
 _LONGEST = 2.0  # of a step, so that it does not go too far
 _CLOSE = 1e-6
 
-Observed = tuple[float | None, float | None, float | None]  # a probability and its limits
+Observed = tuple[float, float | None, float | None]  # a probability and its limits
 
 
 class CalibrationGroup(Frozen):
@@ -33,7 +33,7 @@ class CalibrationGroup(Frozen):
     n: int
     n_events: int
     predicted: float
-    observed: float | None
+    observed: float
     low: float | None
     high: float | None
 
@@ -42,16 +42,21 @@ class OutcomeCalibration(Frozen):
     """The calibration of the probability of a category, or (`time`) of an event until a time in the unit of the table."""
 
     time: float | None = None
-    groups: tuple[CalibrationGroup, ...] = ()
-    intercept: OutcomeScore = OutcomeScore()
-    slope: OutcomeScore = OutcomeScore()
+    groups: tuple[CalibrationGroup, ...]
+    intercept: OutcomeScore
+    slope: OutcomeScore
     reason: str = ""
+
+
+def no_calibration(reason: str, at: float | None = None) -> OutcomeCalibration:
+    without = OutcomeScore(reason=reason)
+    return OutcomeCalibration(time=at, groups=(), intercept=without, slope=without, reason=reason)
 
 
 def category_calibration(is_positive_N: np.ndarray, probability_N: np.ndarray, *, seed: int = 0) -> OutcomeCalibration:
     """Groups with Wilson's intervals; intercept and slope."""
     if reason := _why_not(is_positive_N, probability_N):
-        return OutcomeCalibration(reason=reason)
+        return no_calibration(reason)
 
     def observed(rows: np.ndarray) -> Observed:
         return _wilson(int(is_positive_N[rows].sum()), len(rows))
@@ -71,9 +76,9 @@ def survival_calibration(time_N: np.ndarray, event_N: np.ndarray, survival_N: np
     """
     had_event_N, risk_N = event_N & (time_N <= at), 1 - survival_N
     if reason := _why_not(had_event_N, risk_N):
-        return OutcomeCalibration(time=at, reason=reason)
+        return no_calibration(reason, at)
     if at >= time_N.max():
-        return OutcomeCalibration(time=at, reason=f"no case is followed up beyond {at:g}")
+        return no_calibration(f"no case is followed up beyond {at:g}", at)
 
     def observed(rows: np.ndarray) -> Observed:
         curve = kaplan_meier(time_N[rows], event_N[rows])

@@ -53,10 +53,14 @@ class LogRank(Frozen):
 class RiskGroups(Frozen):
     """The survival of groups of rising out-of-fold risk, split at quantiles of each fold."""
 
-    names: tuple[str, ...] = ()
-    curves: tuple[KaplanMeier, ...] = ()
-    log_rank: LogRank = LogRank()
+    names: tuple[str, ...]
+    curves: tuple[KaplanMeier, ...]
+    log_rank: LogRank
     reason: str = ""
+
+
+def no_groups(reason: str) -> RiskGroups:
+    return RiskGroups(names=(), curves=(), log_rank=LogRank(reason=reason), reason=reason)
 
 
 def kaplan_meier(time_N: np.ndarray, event_N: np.ndarray) -> KaplanMeier:
@@ -126,9 +130,9 @@ def risk_groups(time_N: np.ndarray, event_N: np.ndarray, risk_N: np.ndarray, fol
     A case at a limit is in the lower group. The limits use the risks of the fold, but no outcome of it.
     """
     if not len(time_N):
-        return RiskGroups(reason="there is no case")
+        return no_groups("there is no case")
     if reason := not_finite(risk_N, "risk"):
-        return RiskGroups(reason=reason)
+        return no_groups(reason)
     group_N = np.zeros(len(risk_N), np.int64)
     folds_N = folds_or_one(fold_N, len(risk_N))
     for fold in np.unique(folds_N):
@@ -137,7 +141,7 @@ def risk_groups(time_N: np.ndarray, event_N: np.ndarray, risk_N: np.ndarray, fol
         group_N[rows] = (risk_N[rows, None] > limits).sum(axis=1)
     present = np.unique(group_N)
     if len(present) < n_groups:
-        return RiskGroups(reason="the risk has too few different values to split the cases")
+        return no_groups("the risk has too few different values to split the cases")
     return RiskGroups(names=GROUP_NAMES[n_groups], log_rank=log_rank(time_N, event_N, group_N),
                       curves=tuple(kaplan_meier(time_N[group_N == group], event_N[group_N == group]) for group in present))
 

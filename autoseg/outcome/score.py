@@ -10,7 +10,12 @@ import numpy as np
 
 from autoseg.evaluation import classification, regression, survival
 from autoseg.evaluation.ordering import shuffled_shares
-from autoseg.evaluation.outcome_calibration import OutcomeCalibration, category_calibration, survival_calibration
+from autoseg.evaluation.outcome_calibration import (
+    OutcomeCalibration,
+    category_calibration,
+    no_calibration,
+    survival_calibration,
+)
 from autoseg.evaluation.outcome_scores import (
     SUSPECT_AUROC,
     SUSPECT_CONCORDANCE,
@@ -113,7 +118,7 @@ def _integrated(target: SurvivalTarget, estimate: SurvivalEstimate, span_K: np.n
 def _calibration(target: SurvivalTarget, survival_NK: np.ndarray, times_K: np.ndarray, seed: int) -> OutcomeCalibration:
     """At the middle one of the times."""
     if not len(times_K):
-        return OutcomeCalibration(reason="there is no time with events, predictions and follow-up")
+        return no_calibration("there is no time with events, predictions and follow-up")
     middle = len(times_K) // 2
     return survival_calibration(target.time_N, target.event_N, survival_NK[:, middle], at=float(times_K[middle]), seed=seed)
 

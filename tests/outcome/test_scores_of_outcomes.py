@@ -129,8 +129,29 @@ def test_survival_that_has_no_index_says_why(change, reason):
     scores = score(*change(*patients()), seed=0)
     assert scores.concordance.value is None and reason in scores.concordance.reason
     assert reason in scores.permutation.reason and scores.permutation.p is None
-    assert all(value is not None or why or scores.calibration.reason for value, why in values(scores.model_dump()))
+    assert all(value is not None or why for value, why in values(scores.model_dump()))
     assert "NaN" not in scores.model_dump_json()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_few_and_odd_cases_never_give_a_silent_number(seed):
+    """Up to seven cases with ties, constants, folds of one case and values that are not finite."""
+    rng = np.random.default_rng(seed)
+    n, fold_N = int(rng.integers(0, 8)), None
+    if seed % 2:
+        fold_N = rng.integers(0, 3, n)
+    values_N = rng.choice([0.2, 0.2, 0.5, 0.9, np.nan] if seed % 5 == 0 else [0.2, 0.2, 0.5, 0.9], n)
+    survival = SurvivalTarget(rng.integers(1, 4, n).astype(float), rng.random(n) < 0.5)
+    category = CategoryTarget(rng.integers(0, 2, n), ("no", "yes"))
+    pairs = [(survival, SurvivalEstimate(values_N, np.array([1.0, 2, 3]), np.stack([values_N] * 3, axis=1))),
+             (category, CategoryEstimate(np.stack([1 - values_N, values_N], axis=1))),
+             (NumberTarget(rng.integers(0, 3, n).astype(float)), NumberEstimate(values_N))]
+    for target, estimate in pairs:
+        scores = score(target, estimate, seed=0, fold_N=fold_N)
+        assert all(value is not None or reason for value, reason in values(scores.model_dump()))
+        assert "NaN" not in scores.model_dump_json() and "Infinity" not in scores.model_dump_json()
+        for difference in compare(target, estimate, estimate, seed=0, fold_N=fold_N):
+            assert difference.difference == 0 or difference.reason
 
 
 def test_a_survival_that_is_not_a_number_leaves_the_index_alone():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from autoseg.evaluation.classification import roc_curve
-from autoseg.evaluation.outcome_calibration import OutcomeCalibration, category_calibration, survival_calibration
+from autoseg.evaluation.outcome_calibration import category_calibration, no_calibration, survival_calibration
 from autoseg.evaluation.outcome_scores import CategoryScore
 from autoseg.evaluation.resampling import OutcomeScore
-from autoseg.evaluation.survival_curves import RiskGroups, risk_groups
+from autoseg.evaluation.survival_curves import no_groups, risk_groups
 from autoseg.reporting.html.figures_outcome import (
     forest_figure,
     outcome_calibration_figure,
@@ -59,7 +59,7 @@ def test_calibration_shows_the_number_of_cases_of_each_group():
 def test_roc_curves_name_their_area():
     is_positive_N, score_N = np.arange(30) < 10, -np.arange(30.0)
     entry = CategoryScore(name="CR", n=10, prevalence=1 / 3, auroc=OutcomeScore(value=1.0, low=0.9, high=1.0),
-                          average_precision=OutcomeScore(), calibration=OutcomeCalibration(),
+                          average_precision=OutcomeScore(), calibration=no_calibration("none"),
                           roc=roc_curve(is_positive_N, score_N))
     figure = roc_figure([entry], "response")
     assert "CR: AUROC 1.000 (0.900 to 1.000), 10 cases" in figure.alt and ">CR<" in svg(figure)
@@ -76,7 +76,7 @@ def test_models_lie_beside_each_other_and_those_without_a_score_are_named():
 
 
 @pytest.mark.parametrize("figure", [
-    survival_figure(RiskGroups(reason="none"), "os"), outcome_calibration_figure(OutcomeCalibration(reason="none"), "os"),
+    survival_figure(no_groups("none"), "os"), outcome_calibration_figure(no_calibration("none"), "os"),
     roc_figure([], "os"), forest_figure([("null", OutcomeScore(reason="none"))], "C-index", "os", 0.5)])
 def test_what_has_nothing_to_show_is_not_drawn(figure):
     assert figure is None

@@ -60,7 +60,7 @@ def survival_figure(groups: RiskGroups, title: str, unit: str = "") -> Figure | 
 
 def outcome_calibration_figure(calibration: OutcomeCalibration, title: str, unit: str = "") -> Figure | None:
     """Observed against predicted probability of each group, with the number of cases."""
-    groups = [group for group in calibration.groups if group.observed is not None]
+    groups = calibration.groups
     if not groups:
         return None
 
@@ -69,7 +69,7 @@ def outcome_calibration_figure(calibration: OutcomeCalibration, title: str, unit
         for group in groups:
             if group.low is not None and group.high is not None:
                 axes.plot([group.predicted] * 2, [group.low, group.high], color=SERIES[0], linewidth=1.2)
-            axes.annotate(str(group.n), (group.predicted, group.observed or 0.0), xytext=(4, -9), textcoords="offset points",
+            axes.annotate(str(group.n), (group.predicted, group.observed), xytext=(4, -9), textcoords="offset points",
                           fontsize=7)
         axes.plot([group.predicted for group in groups], [group.observed for group in groups], "o-", color=SERIES[0],
                   markersize=4, linewidth=1)
