@@ -191,12 +191,12 @@ def preprocess(dataset: str | int, *, planner: str = DEFAULT_PLANNER, configurat
     name = workspace.dataset(dataset)
     planned = planned or read_plan(workspace, name, planner)
     _tidy(workspace, name)
-    raw = Dataset.open(workspace.raw(name))
+    raw = Dataset.open(workspace.raw(name)).seen_by(planned)
     chosen = planned.configurations if configurations is None else configurations
     wanted = {configuration_of(planned, c).data or c for c in chosen}
     results = []
     for configuration in sorted(wanted):
-        target = workspace.cases(name, planned.planner, configuration)
+        target = workspace.cases(name, planned.preparer, configuration)
         with progress_bar(f"preparing {configuration}", len(raw.cases) if only is None else len(only)) as bar:
             results.append(preprocess_dataset(raw, planned, configuration, target, workers=workers or cores(),
                                               progress=bar.update, transforms=registered(workspace, name, raw.manifest),

@@ -1,6 +1,7 @@
 """One patient: as read from the disk, and as prepared for a network."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,12 +40,24 @@ class CaseFiles:
     images: tuple[Path | None, ...]
     label: Path | None = None
     modalities: tuple[str, ...] = ()  # one per channel, empty of a channel that has one modality; (): of all channels
+    numbers: tuple[int, ...] = ()  # of the channels in the dataset, where `images` are not of all of them
+    grid: Path | None = None  # the image on whose grid the case lies, where it is none of `images`; only its header is read
 
     def __post_init__(self) -> None:
         fault = fault_of_name(self.name)
         if fault:
             raise UserError("the case cannot have this name", where=f"case {self.name[:80]!r}", found=fault,
                             do="rename its files, or correct its name in dataset.json")
+
+    def of_channels(self, numbers: Sequence[int]) -> "CaseFiles":
+        """The same case with the files of these channels alone; of no number that it does not know."""
+        known = [number for number in numbers if number < len(self.images)]
+        return replace(self, images=tuple(self.images[number] for number in known), numbers=tuple(known),
+                       modalities=tuple(self.modalities[number] for number in known) if self.modalities else ())
+
+    def number_of(self, channel: int) -> int:
+        """The number in the dataset of one of the channels that `images` has."""
+        return self.numbers[channel] if self.numbers else channel
 
 
 class RawFile(Frozen):
@@ -78,6 +91,15 @@ class Case:
     conditions: CaseConditions = field(default_factory=CaseConditions)
     modalities: tuple[str, ...] = ()  # as of `CaseFiles`
     source: ImageSource | None = None  # of the channel whose grid the case has; None: it was made in memory
+
+    def of_channels(self, places: Sequence[int]) -> "Case":
+        """The same case with the channels at these places of `image_CDHW` alone."""
+        if list(places) == list(range(len(self.present_C))):
+            return self
+        chosen = list(places)
+        return replace(self, image_CDHW=self.image_CDHW[chosen], present_C=self.present_C[chosen],
+                       absent_CDHW=None if self.absent_CDHW is None else self.absent_CDHW[chosen],
+                       modalities=tuple(self.modalities[place] for place in chosen) if self.modalities else ())
 
     @property
     def results(self) -> ResultWriter:

@@ -1,7 +1,7 @@
 """A raw dataset as one stage sees it: what the stage asks for is read from the disk once."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from autoseg.datasets.raw import ScannedCases, find_training_cases, scan_cases, 
 from autoseg.formats.files import is_file, is_folder, read_text
 from autoseg.workspace.names import DATASET_JSON
 from planners.schema.conditions import ConditionTable
+from planners.schema.plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class Dataset:
     outcomes: tuple[str, ...] = ()  # a sentence for each condition that looks like an outcome
     region_faults: tuple[str, ...] = ()  # why even a perfect prediction of the regions would be written as another
     images_alone: bool = False  # no case has a label (`datasets.unlabelled`)
+    whole: "Dataset | None" = None  # the dataset with all channels, where this one has `numbers` of them alone
+    numbers: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -54,6 +57,28 @@ class Dataset:
             raise UserError("the dataset's folder is missing", where=path)
         parsed = parse_manifest(read_text(file), file)
         return cls(file, parsed.manifest, parsed.outcomes, parsed.region_faults)
+
+    def seen_by(self, plan: Plan) -> "Dataset":
+        """The dataset as a plan sees it: without the channels that it leaves out, whose files need not be there at all."""
+        if not plan.channel_numbers:
+            return self
+        known = tuple(number for number in plan.channel_numbers if number < len(self.manifest.channels))
+        channels = tuple(self.manifest.channels[number] for number in known)
+        columns = {channel.name: self.manifest.modality_columns[channel.name] for channel in channels
+                   if channel.name in self.manifest.modality_columns}
+        manifest = self.manifest.model_copy(update={"channels": channels, "modality_columns": columns})
+        return replace(self, manifest=manifest, whole=self, numbers=known)
+
+    def _seen(self, files: CaseFiles) -> CaseFiles:
+        """The files of a case of the whole dataset that this one has. Labels lie on the grid of the reference channel: where
+        that is left out, a channel that is brought there still is, so that all models are scored on one grid.
+        """
+        assert self.whole is not None
+        seen, whole = files.of_channels(self.numbers), self.whole.manifest.channels
+        reference = next((number for number, channel in enumerate(whole) if channel.reference), None)
+        if reference is None or reference in self.numbers or not any(whole[number].is_moved for number in self.numbers):
+            return seen
+        return replace(seen, grid=files.images[reference])
 
     @property
     def folder(self) -> Path:
@@ -69,7 +94,11 @@ class Dataset:
 
     @cached_property
     def scanned(self) -> ScannedCases:
-        """The training cases, and what is wrong with the set of files; for a stage that reports faults."""
+        """The training cases, and what is wrong with the set of files; for a stage that reports faults. All channels, where
+        this is a dataset of some.
+        """
+        if self.whole is not None:
+            return self.whole.scanned
         if self.images_alone:
             return scan_cases(self.folder / "imagesTr", self.manifest.channels, self.manifest.file_ending)
         return scan_training_cases(self.folder, self.manifest)
@@ -77,6 +106,8 @@ class Dataset:
     @cached_property
     def cases(self) -> tuple[CaseFiles, ...]:
         """The training cases in the order of their names. Raises its faults."""
+        if self.whole is not None:
+            return tuple(self._seen(files) for files in self.whole.cases)
         return self.with_modalities(find_training_cases(self.folder, self.manifest, self.scanned))
 
     def with_modalities(self, cases: Sequence[CaseFiles]) -> tuple[CaseFiles, ...]:
@@ -138,7 +169,7 @@ class Dataset:
         `transforms` is the folder of what registration found.
         """
         cases = self.cases
-        digests = map_files(lambda files: case_digest(files, transforms_of(transforms, files.name)), cases,
+        digests = map_files(lambda files: case_digest(files, transforms_of(transforms, files)), cases,
                             cases[0].images if cases else ())
         return dataset_digest(self.folder, self.manifest,
                               {files.name: digest for files, digest in zip(cases, digests, strict=True)})

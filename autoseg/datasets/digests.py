@@ -116,9 +116,12 @@ def dataset_digest(folder: Path, manifest: Manifest, cases: Mapping[str, str]) -
     return combined_digest([*declared, *(f"{name} {cases[name]}" for name in sorted(cases)), *beside])
 
 
-def transforms_of(folder: Path | None, case: str) -> Mapping[int, Transform]:
-    """What registration found for the channels of a case; nothing without a `folder` of such results."""
-    return {} if folder is None else read_transforms(folder, case)
+def transforms_of(folder: Path | None, files: CaseFiles) -> Mapping[int, Transform]:
+    """What registration found for the channels of a case, by their place in its files; nothing without a `folder` of such
+    results.
+    """
+    found = {} if folder is None else read_transforms(folder, files.name)
+    return {place: found[files.number_of(place)] for place in range(len(files.images)) if files.number_of(place) in found}
 
 
 def map_files(read: Callable[[J], T], jobs: Sequence[J], files_of_first: Iterable[Path | None]) -> list[T]:

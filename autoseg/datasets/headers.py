@@ -18,6 +18,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+_NO_CHANNEL = -1
+
+
 @dataclass(frozen=True)
 class Place:
     """A readable image file, the channel (the first, of several) that it fills, and what was declared of that channel."""
@@ -30,6 +33,8 @@ class Place:
 
     @property
     def called(self) -> str:
+        if self.start == _NO_CHANNEL:
+            return "the reference channel"
         return f"channel {self.start}" + (f" {self.spec.name!r}" if self.spec else "")
 
     @property
@@ -46,7 +51,8 @@ def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: Lab
                   ) -> tuple[dict[Path, Header], list[str]]:
     """The headers of a case's readable files, and what is wrong with files, channels and grids."""
     faults: list[str] = []
-    paths = [*_present(files), *([files.label] if labels is not None and files.label is not None else [])]
+    paths = [*_present(files), *([files.label] if labels is not None and files.label is not None else []),
+             *([] if files.grid is None else [files.grid])]
     headers = {path: header for path in paths if (header := attempt(read_header, path, faults)) is not None}
     if labels is not None and files.label is None:
         faults.append(str(UserError("the case has no label", where=f"case {files.name}")))
@@ -73,7 +79,7 @@ def places(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[Cha
     if set(counts) == {1}:
         starts = [k for k, path in enumerate(files.images) if path is not None]
     else:
-        starts = np.cumsum([0, *counts[:-1]]).tolist()
+        starts = np.cumsum([0, *counts])[:-1].tolist()
     return [Place(path, start, headers[path].n_channels, headers[path].geometry,
                   channels[start] if start < len(channels) else None)
             for path, start in zip(present, starts, strict=True) if path in headers]
@@ -84,6 +90,16 @@ def reference_of(placed: Sequence[Place], channels: Sequence[ChannelSpec]) -> Pl
     declared = [k for k, channel in enumerate(channels) if channel.reference]
     fits = [place for place in placed if not declared or place.start <= declared[0] < place.start + place.n_channels]
     return fits[0] if fits else None
+
+
+def grid_of(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> Place | None:
+    """The file on whose grid a case is read: that of the reference channel, also where the channel itself is left out."""
+    if files.grid is None:
+        return reference_of(places(files, headers, channels), channels)
+    if files.grid not in headers:
+        return None
+    header = headers[files.grid]
+    return Place(files.grid, _NO_CHANNEL, header.n_channels, header.geometry, None)
 
 
 def case_warnings(files: CaseFiles, channels: Sequence[ChannelSpec]) -> list[str]:
@@ -128,7 +144,8 @@ def _channel_faults(files: CaseFiles, headers: dict[Path, Header], channels: Seq
     if set(counts) != {1}:
         return []
     ending = known_ending(present[0].name) or present[0].suffix
-    return [_missing(files.name, k, channel, present[0].with_name(f"{files.name}_{k:04d}{ending}"))
+    return [_missing(files.name, files.number_of(k), channel,
+                     present[0].with_name(f"{files.name}_{files.number_of(k):04d}{ending}"))
             for k, (path, channel) in enumerate(zip(files.images, channels, strict=True))
             if path is None and (channel.required or channel.reference)]
 
@@ -144,12 +161,11 @@ def _missing(case: str, k: int, channel: ChannelSpec, expected: Path) -> str:
 
 def _grid_faults(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
     """Files whose grid is not that of the reference, though it has to be."""
-    placed = places(files, headers, channels)
-    reference = reference_of(placed, channels)
+    reference = grid_of(files, headers, channels)
     if reference is None:
         return []
     faults = []
-    for place in placed:
+    for place in places(files, headers, channels):
         if place.is_brought and place.geometry.dimensions != reference.geometry.dimensions:
             faults.append(_dimension_fault(place, reference))
         elif not place.is_brought and place.geometry.difference(reference.geometry):

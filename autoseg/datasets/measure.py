@@ -191,7 +191,7 @@ def measure_case(job: Job, manifest: Manifest, n_ranks: int, transforms: Path | 
     """Read one case once and measure it; a fault of the case is part of the result."""
     files = job.files
     try:
-        registered = transforms_of(transforms, files.name)
+        registered = transforms_of(transforms, files)
         case = load(files, manifest.channels, manifest.labels, registered)
     except ManyFaults as error:
         return Measured(files.name, faults=error.faults)

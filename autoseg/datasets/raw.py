@@ -7,7 +7,7 @@ An image is CASE_0000, CASE_0001, ... (four digits, the channel); its label is C
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from autoseg.datasets.case_files import (
     stem_of,
     twins,
 )
-from autoseg.datasets.headers import Place, attempt, check_headers, places, reference_of
+from autoseg.datasets.headers import Place, attempt, check_headers, grid_of, places
 from autoseg.datasets.manifest import ListedCase, Manifest
 from autoseg.formats import ending_of, open_source, read_image, read_label
 from autoseg.formats.door import refuse_more_than_memory, within_memory
@@ -118,19 +118,28 @@ def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) ->
     return tuple(scanned.cases)
 
 
-def scan_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> ScannedCases:
+def scan_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str, numbers: Sequence[int] = ()) -> ScannedCases:
     """The cases to predict: of a folder, or of one file with those of its case's other channels beside it.
+
+    With `numbers` the `channels` are those of the dataset that have these numbers in the names of their files; files of
+    others are not looked at.
 
     Formats are taken as in training; where a folder has none of these, any that can be read. With a single channel the
     suffix `_0000` may be left out. Each fault names a file that is left out, or a channel of two files; the other cases
     can be predicted. Raises UserError where there is no image at all.
     """
+    n_channels = max(numbers) + 1 if numbers else len(channels)
     if not is_folder(path):
-        return _case_of(path, channels, file_ending)
-    scanned = _cases_of_folder(path, len(channels), file_ending)
+        return _of_channels(_case_of(path, n_channels, file_ending), numbers)
+    scanned = _cases_of_folder(path, n_channels, file_ending)
     if not scanned.cases and not scanned.faults:
-        raise _nothing(path, f"CASE_0000{file_ending}")
-    return scanned
+        raise _nothing(path, f"CASE_{min(numbers, default=0):04d}{file_ending}")
+    return _of_channels(scanned, numbers)
+
+
+def _of_channels(scanned: ScannedCases, numbers: Sequence[int]) -> ScannedCases:
+    """The cases with the files of these channels alone; unchanged without `numbers`."""
+    return replace(scanned, cases=[files.of_channels(numbers) for files in scanned.cases]) if numbers else scanned
 
 
 def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None = None,
@@ -152,7 +161,7 @@ def _loaded(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec
     headers, faults = check_headers(files, channels, labels)
     raise_faults(f"case {files.name}", faults)
     placed = places(files, headers, channels)
-    reference = reference_of(placed, channels)
+    reference = grid_of(files, headers, channels)
     assert reference is not None  # a fault of the headers otherwise
     n_voxels = len(channels) * math.prod(reference.geometry.shape)
     is_brought = any(place.is_brought for place in placed)
@@ -279,18 +288,18 @@ def _cases_of_folder(folder: Path, n_channels: int, file_ending: str) -> Scanned
     return scanned
 
 
-def _case_of(path: Path, channels: Sequence[ChannelSpec], file_ending: str) -> ScannedCases:
+def _case_of(path: Path, n_channels: int, file_ending: str) -> ScannedCases:
     if not is_file(path):
         raise UserError("the input is missing", where=path, expected="a folder of images, or an image")
     ending_of(path)  # says so where no reader takes it
     stem = stem_of(path)
     slot = channel_of(stem)
-    if len(channels) == 1 or slot is None:
-        return ScannedCases([CaseFiles(stem.removesuffix("_0000"), _slots({0: path}, len(channels)))])
+    if n_channels == 1 or slot is None:
+        return ScannedCases([CaseFiles(stem.removesuffix("_0000"), _slots({0: path}, n_channels))])
     beside = sort_images(path.parent, file_ending, any_format=True)
     faults = [lost.sentence for lost in beside.lost if lost.case == slot[0]]
     files = {**beside.slots.get(slot[0], {}), slot[1]: path}
-    return ScannedCases([] if faults else [CaseFiles(slot[0], _slots(files, len(channels)))], faults)
+    return ScannedCases([] if faults else [CaseFiles(slot[0], _slots(files, n_channels))], faults)
 
 
 def _slots(files: dict[int, Path], n_channels: int) -> tuple[Path | None, ...]:

@@ -132,6 +132,21 @@ def judge(difference: PairedDifference, margin: float = MARGIN) -> Verdict:
     return "worse" if high < 0 else "unclear"
 
 
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """P-values corrected for their number (Holm 1979, Scandinavian Journal of Statistics 6:65); None stays None.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    [0.03, None, 0.06, 0.06]
+    """
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        corrected[index] = largest
+    return corrected
+
+
 def _numbers(values: Values) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 

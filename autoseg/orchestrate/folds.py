@@ -36,10 +36,11 @@ class FoldTask:
     folder: FoldFolder
     save_probabilities: bool = False
     as_started: bool = False
+    name: str = ""  # in place of the configuration's, where several models have that
 
     @property
     def title(self) -> str:
-        return f"{self.configuration} fold {self.fold}"
+        return f"{self.name or self.configuration} fold {self.fold}"
 
 
 @dataclass(frozen=True)

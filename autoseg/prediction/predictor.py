@@ -33,6 +33,7 @@ from autoseg.prediction.postprocess import apply
 from autoseg.prediction.uncertainty import CaseQuality, Votes
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
+from planners.rules.input_sets import joint_plan
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Predictor:
         if not all(member.plan.labels.means_the_same_as(members[0].plan.labels) for member in members):
             raise ValueError("the members of a predictor have the same labels")
         self.members, self.quality_control = tuple(members), quality_control
+        self._plan = joint_plan([member.plan for member in members])
         self.postprocessing, self.modality = postprocessing or Postprocessing(), modality
 
     @classmethod
@@ -153,8 +155,8 @@ class Predictor:
 
     @property
     def plan(self) -> Plan:
-        """The first member's: what it says of channels, labels and files holds for all."""
-        return self.members[0].plan
+        """The first member's, with the channels and conditions of all: what it says of labels and files holds for all."""
+        return self._plan
 
     @property
     def name(self) -> str:
@@ -188,7 +190,7 @@ class Predictor:
         """
         path, beside = Path(path), None if table is None else Path(table)
         folder = path if is_folder(path) else path.parent
-        scanned = scan_cases(path, self.plan.channels, self.plan.file_ending)
+        scanned = scan_cases(path, self.plan.channels, self.plan.file_ending, self.plan.channel_numbers)
         for warning in scanned.warnings:
             logger.warning("%s", warning)
         known_files = files_with_modalities(scanned.cases, self.plan, folder=folder, table=beside,
@@ -199,7 +201,7 @@ class Predictor:
             if table is not None and not self.plan.modality_columns:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {}, left_out)
-        known = read_conditions_to_predict(folder, conditioned[0].plan.conditions, [case.name for case in files],
+        known = read_conditions_to_predict(folder, self.plan.conditions, [case.name for case in files],
                                            table_path=beside)
         for warning in known.warnings:
             logger.warning("%s", warning)
@@ -230,6 +232,20 @@ class Predictor:
         if len(self.members) > 1 or member.previous is not None:
             return ReadyCase(case)
         return ReadyCase(replace(case, image_CDHW=_NO_VOXELS, absent_CDHW=None), member.prepare(case))
+
+    def seen_by(self, member: ConfigurationModel, case: Case) -> Case:
+        """The case with the channels that a member takes, in its order."""
+        numbers = self.plan.numbers
+        return case.of_channels([numbers.index(number) for number in member.plan.numbers])
+
+    def _predicting(self, case: Case) -> list[tuple[ConfigurationModel, Case]]:
+        """The members with the case as each sees it; one of which the case has no channel at all is left out."""
+        seen = [(member, self.seen_by(member, case)) for member in self.members]
+        known = [(member, part) for member, part in seen if part.present_C.any()]
+        if len(known) < len(seen):
+            logger.warning("%s: predicted by %d of %d models, since it has no image for the others", case.name, len(known),
+                           len(seen))
+        return known
 
     def bytes_to_read(self, files: CaseFiles) -> int:
         """Memory that reading and preparing a case needs, from its headers: of each voxel the float32 that is read, the one
@@ -268,13 +284,15 @@ class Predictor:
         """
         case, labels = ready.case, self.plan.labels
         votes = None
+        predicting = self._predicting(case) if len(self.members) > 1 else []
+        n_models = sum(len(member.models) for member, _ in predicting) or len(self.models)
         if uncertainty or self.quality_control is not None:
             temperature = 1.0 if self.quality_control is None else self.quality_control.temperature
-            votes = Votes(labels, case.geometry.shape, len(self.models), temperature, uncertainty)
+            votes = Votes(labels, case.geometry.shape, n_models, temperature, uncertainty)
         if len(self.members) == 1:
             label, probabilities_KDHW = _predict_alone(self.members[0], ready, probabilities, votes)
         else:
-            probabilities_KDHW = _mean_probabilities(self.members, case, votes)
+            probabilities_KDHW = _mean_probabilities(predicting, votes)
             label = decided(probabilities_KDHW, labels)
         label = apply(self.postprocessing, label, labels, case.geometry)
         quality = None if votes is None else votes.quality(case.name, self.quality_control)
@@ -314,11 +332,13 @@ def _predict_alone(member: ConfigurationModel, ready: ReadyCase, probabilities: 
     return restore_label(*arguments), restore_probabilities(*arguments) if probabilities else None
 
 
-def _mean_probabilities(members: Sequence[ConfigurationModel], case: Case, votes: Votes | None) -> np.ndarray:
-    """Mean probabilities (K, z, y, x; float16) of several configurations on the file's grid."""
-    labels, share = members[0].plan.labels, 1 / len(members)
-    mean_KDHW = np.zeros((labels.n_heads, *case.geometry.shape), np.float16)
-    for member in members:
+def _mean_probabilities(members: Sequence[tuple[ConfigurationModel, Case]], votes: Votes | None) -> np.ndarray:
+    """Mean probabilities (K, z, y, x; float16) of several configurations on the file's grid, each with the case as it sees
+    it.
+    """
+    labels, share = members[0][0].plan.labels, 1 / len(members)
+    mean_KDHW = np.zeros((labels.n_heads, *members[0][1].geometry.shape), np.float16)
+    for member, case in members:
         prepared = member.prepare_all(case)
         logits = _logits(member, prepared, case, votes)
         for window, slab in probability_slabs(logits, prepared, member.plan, member.configuration):

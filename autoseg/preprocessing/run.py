@@ -17,7 +17,7 @@ from autoseg.datasets.case import Case, CaseFiles, RawFile
 from autoseg.datasets.case_cache import load_cached
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.digests import case_digest, map_files, raw_files, transforms_of
-from autoseg.datasets.headers import check_headers, places, reference_of
+from autoseg.datasets.headers import check_headers, grid_of, places
 from autoseg.datasets.preprocessors import PREPROCESSORS, check_preprocessor
 from autoseg.datasets.raw import load_case
 from autoseg.grids.resize import target_shape, target_spacing
@@ -112,10 +112,10 @@ def case_bytes(job: Job) -> int:
     """
     channels = job.plan.channels
     try:
-        placed = places(job.files, check_headers(job.files, channels, None)[0], channels)
+        headers = check_headers(job.files, channels, None)[0]
     except (OSError, TooLarge):
-        placed = []
-    reference = reference_of(placed, channels)
+        headers = {}
+    placed, reference = places(job.files, headers, channels), grid_of(job.files, headers, channels)
     if reference is None:
         return 0  # loading the case will say what is wrong with it
     axes = axes_of(reference.geometry, job.plan)
@@ -136,7 +136,7 @@ def _with_provenance(job: Job) -> tuple[Job, bool]:
     """The job with the digests of what it depends on, and whether the prepared case is current."""
     try:
         recorded = raw_files(job.files)
-        raw = case_digest(job.files, transforms_of(job.transforms, job.name))
+        raw = case_digest(job.files, transforms_of(job.transforms, job.files))
     except (OSError, AutosegError):
         return job, False  # preparing the case will say what is wrong with its files
     provenance = {"raw": raw, "recipe": recipe_digest(job.plan, job.configuration)}
@@ -157,7 +157,7 @@ def _attempt(job: Job, load: Callable[..., Case] = load_case) -> str:
 def _prepare(job: Job, load: Callable[..., Case]) -> None:
     remove_prepared(job.folder, job.name)  # what is out of date must not outlive a failure
     labels = None if job.images_alone else job.plan.labels
-    case = load(job.files, job.plan.channels, labels, transforms_of(job.transforms, job.name))
+    case = load(job.files, job.plan.channels, labels, transforms_of(job.transforms, job.files))
     prepared = prepare(case, job.plan, job.configuration)
     if job.images_alone:
         prepared = replace(prepared, label_DHW=np.zeros(prepared.shape, np.int16))

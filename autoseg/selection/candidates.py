@@ -25,20 +25,23 @@ class Scored:
     dice: tuple[float | None, ...]
 
 
-def score_candidates(dataset: CrossValidation, contenders: Sequence[Contender], workers: int
+def score_candidates(dataset: CrossValidation, contenders: Sequence[Contender], workers: int, most_together: int = 2
                      ) -> tuple[list[Scored], list[str]]:
-    """All candidates, and notes on the pairs that could not be scored because probabilities were not saved."""
+    """All candidates, of at most so many contenders each, and notes on those that could not be scored together because
+    probabilities were not saved.
+    """
     grids = [read_header(path).geometry for path in dataset.truths.values()]
     # Masks are scored again: labels may have been corrected since the folds were scored, and every candidate needs the
     # same truth.
     ready = [contender for contender in contenders if not contender.folds_without_probabilities()]
-    groups: list[tuple[Contender, ...]] = [*((contender,) for contender in contenders), *combinations(ready, 2)]
+    groups: list[tuple[Contender, ...]] = [(contender,) for contender in contenders]
+    groups += [members for n in range(2, most_together + 1) for members in combinations(ready, n)]
     scored = []
     for members in groups:
         title = " + ".join(contender.member.title for contender in members)
         scores = mapped(_score, cases_of(dataset, members), workers, f"scoring {title}")
         scored.append(_scored(dataset, members, scores, grids))
-    if len(contenders) == 1:
+    if len(contenders) == 1 or most_together == 1:
         return scored, []
     return scored, [f"ensembles with {contender.member.title} were not scored, since probabilities were not saved: "
                     f"{contender.commands_for_probabilities()}" for contender in contenders if contender not in ready]

@@ -118,6 +118,19 @@ def _contender(model: ModelFolder, dataset: CrossValidation, dropped: str) -> Co
                     f"{_commands(plan, model.configuration, missing)}")
         return (f"{title}: {_folds(missing)} not finished; finish with "
                 f"{_commands(plan, model.configuration, missing)}")
+    return _contender_of(model, plan, dataset, finished)
+
+
+def contender_of_folds(model: ModelFolder, dataset: CrossValidation, folds: Sequence[str]) -> Contender | str:
+    """The contender of some finished folds, whose validation cases are those of `dataset`; or why it is none."""
+    missing = [fold for fold in folds if not model.fold(fold).is_finished]
+    if missing:
+        return f"{model.title}: {_folds(missing)} not finished"
+    return _contender_of(model, model.read_plan(), dataset, folds)
+
+
+def _contender_of(model: ModelFolder, plan: Plan, dataset: CrossValidation, finished: Sequence[str]) -> Contender | str:
+    title = f"{model.configuration} ({plan.planner})"
     results = {fold: read_model(model.fold(fold).result, FoldResult) for fold in finished}
     fault = (_coverage_fault(results, dataset.truths, model) or _splits_fault(results, dataset.validation)
              or _training_fault(model, plan, finished))

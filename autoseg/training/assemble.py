@@ -45,7 +45,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     """
     model = workspace.model(planned.dataset, planned.planner, configuration)
     folder = workspace.fold(planned.dataset, planned.planner, configuration, fold)
-    raw = Dataset.open(workspace.raw(planned.dataset))
+    raw = Dataset.open(workspace.raw(planned.dataset)).seen_by(planned)
     splits, split = _chosen(workspace, planned, configuration, fold, raw, as_started)
     settings = planned.configurations[configuration]
     wanted = [*split.train, *split.validation]
@@ -53,7 +53,7 @@ def assemble(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         raise UserError(f"{len(gone)} cases of this fold are no longer in the dataset", where=raw.folder,
                         found="missing: " + ", ".join(gone[:5]) + (" ..." if len(gone) > 5 else ""),
                         do="put them back, or begin anew with --restart")
-    cases = workspace.cases(planned.dataset, planned.planner, settings.data or configuration)
+    cases = workspace.cases(planned.dataset, planned.preparer, settings.data or configuration)
     missing = sorted(set(wanted) - set(prepared_names(cases)))
     if missing:
         raise UserError(f"{len(missing)} cases are not prepared for {settings.data or configuration}", where=cases,
@@ -89,7 +89,7 @@ def _current(workspace: Workspace, planned: Plan, configuration: str, fold: int 
     ones: UserError. With `as_started` cases are taken as they are.
     """
     data, transforms = planned.configurations[configuration].data or configuration, transforms_folder(workspace, raw)
-    cases = workspace.cases(planned.dataset, planned.planner, data)
+    cases = workspace.cases(planned.dataset, planned.preparer, data)
     origins = {name: origin_of(cases, name) for name in wanted}
     declared, changes = declared_changes(planned, raw), raw_changes(raw, origins, transforms)
     if as_started and (declared or changes):
@@ -113,9 +113,9 @@ def check_finished(workspace: Workspace, planned: Plan, configuration: str, fold
     started = read_started_with(workspace.fold(planned.dataset, planned.planner, configuration, fold))
     if started is None or not workspace.has_raw(planned.dataset):
         return
-    raw = Dataset.open(workspace.raw(planned.dataset))
+    raw = Dataset.open(workspace.raw(planned.dataset)).seen_by(planned)
     split = choose_fold(_splits(workspace, planned.dataset, raw), fold, raw.names)
-    cases = workspace.cases(planned.dataset, planned.planner, planned.configurations[configuration].data or configuration)
+    cases = workspace.cases(planned.dataset, planned.preparer, planned.configurations[configuration].data or configuration)
     prepared = set(prepared_names(cases))
     origins = {name: origin_of(cases, name) for name in started.cases if name in prepared}
     refuse_changes(planned, configuration, fold, [*started.changes_of_folds(split.train, split.validation),

@@ -160,7 +160,7 @@ def _changed(raw: Dataset, name: str, origin: Origin, transforms: Path | None) -
         is_same = " ".join(files.modalities) == origin.provenance.get("modalities", "")
         return (*changed_kinds(files, origin.raw_files), *(() if is_same else ("modalities",)))
     known = origin.provenance.get("raw")
-    return () if known in (None, case_digest(files, transforms_of(transforms, name))) else ("raw",)
+    return () if known in (None, case_digest(files, transforms_of(transforms, files))) else ("raw",)
 
 
 def _conditions_digest(conditions: CaseConditions) -> str:

@@ -148,6 +148,14 @@ class Workspace:
         """The time that a run with a total has taken, all its starts together."""
         return self._models(dataset) / "race_seconds.json"
 
+    def input_comparison(self, dataset: str) -> Path:
+        """The comparison of sets of inputs: what each was worth, and which was chosen."""
+        return self._models(dataset) / "inputs.json"
+
+    def input_seconds(self, dataset: str) -> Path:
+        """The time that a comparison of inputs has taken, all its starts together."""
+        return self._models(dataset) / "inputs_seconds.json"
+
     def report(self, dataset: str) -> Path:
         return self._models(dataset) / "report.html"
 

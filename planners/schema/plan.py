@@ -217,6 +217,9 @@ class Plan(Frozen):
     turned: int = 0  # of the training cases, how many are stored otherwise
     transpose: tuple[int, int, int]
     file_ending: FileEnding = ".nii.gz"
+    # Which channels of the dataset these are, by the numbers in the names of their files; empty: all of them.
+    channel_numbers: tuple[int, ...] = ()
+    prepared_by: Name | Literal[""] = ""  # the planner whose prepared cases are used; empty: its own
     fingerprint_digest: str = ""
     memory_bytes: int | None = None  # that was asked for; None: what the machine has
     device: str = ""  # that was asked for: auto, cpu, cuda or mps; empty: an earlier version did not say
@@ -225,6 +228,16 @@ class Plan(Frozen):
     first: Advice | None = None  # which configuration to train first; None: an earlier version did not say
     # Of all the rest as the planner made it (`content_hash_of`).
     content_hash: str = Field(default="", validation_alias=formerly("content_hash", "seal"))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number of each channel among all that the dataset has."""
+        return self.channel_numbers or tuple(range(len(self.channels)))
+
+    @property
+    def preparer(self) -> str:
+        """The planner under whose name the prepared cases lie."""
+        return self.prepared_by or self.planner
 
     def with_content_hash(self) -> "Plan":
         """The plan with its content hash."""

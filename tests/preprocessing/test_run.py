@@ -186,9 +186,9 @@ def test_another_way_of_alignment_is_another_recipe(two_grids):
 def test_a_case_that_is_registered_anew_is_prepared_again(two_grids, monkeypatch, tmp_path):
     shifts = {"a": 0.0, "b": 0.0, "c": 0.0}
 
-    def transforms_of(folder, case):
+    def transforms_of(folder, files):
         assert folder == tmp_path / "registration"
-        return {1: Transform(np.column_stack([np.eye(3), (shifts[case], 0.0, 0.0)]))}
+        return {1: Transform(np.column_stack([np.eye(3), (shifts[files.name], 0.0, 0.0)]))}
     monkeypatch.setattr(run, "transforms_of", transforms_of)
     where = {"transforms": tmp_path / "registration"}
     assert len(prepare_all(two_grids, plan_of(two_grids), **where).done) == 3

@@ -13,6 +13,7 @@ from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
 from autoseg.outcome.report import OutcomeReport
 from autoseg.prediction.inference_settings import FoldPostprocessing
+from autoseg.selection.inputs import InputComparison
 from autoseg.selection.race_types import Race
 from autoseg.selection.types import Selection
 from autoseg.training.splits import N_FOLDS, USERS_OWN
@@ -99,6 +100,7 @@ class ReportData:
     models: tuple[Model, ...]
     selection: Selection | None
     race: Race | None
+    inputs: InputComparison | None
     n_folds: int
     origins: tuple[tuple[str, Run], ...]  # a folder below the home, and what made results there
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
@@ -135,6 +137,7 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
                       models=tuple(model for model in trained if model is not None),
                       selection=reading.model(workspace.selection(dataset), Selection),
                       race=reading.model(workspace.race(dataset), Race),
+                      inputs=reading.model(workspace.input_comparison(dataset), InputComparison),
                       n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                       origins=tuple(reading.origins([prepared, workspace.selection(dataset).parent, *(
                           fold.folder.path for model in trained if model is not None for fold in model.folds)])),

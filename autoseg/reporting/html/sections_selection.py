@@ -59,6 +59,8 @@ def selection_section(data: ReportData) -> Section:
             "candidate minus incumbent, of the mean foreground Dice per case (a label that is rightly absent counts 1), "
             "with its 95 % bootstrap interval; p of Wilcoxon's signed-rank test, not corrected for the number of rows.",
             selection.comparisons))
+    elif len(selection.candidates) > 1:
+        blocks.append(Text("Chosen among sets of inputs: see Inputs compared."))
     else:
         blocks.append(Text("There was one candidate: nothing to compare."))
     blocks.append(Heading("Postprocessing"))
