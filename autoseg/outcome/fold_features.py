@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, listed
 from autoseg.base.progress import progress
 from autoseg.datasets.case import Case
 from autoseg.datasets.dataset import Dataset
@@ -65,8 +65,13 @@ class Segmenter:
             raise UserError("outcomes need folds of the segmentation", where=self.model.path, found=f"{n_folds} folds",
                             do="train at least two folds")
         started = {str(fold): read_started_with(self.model.fold(fold)) for fold in range(n_folds)}
-        return {fold: known.validation if known is not None else started_splits(self.model)[int(fold)].validation
-                for fold, known in started.items()}
+        validated = {fold: known.validation if known is not None else started_splits(self.model)[int(fold)].validation
+                     for fold, known in started.items()}
+        gone = sorted({name for names in validated.values() for name in names} - set(self.raw.names))
+        if gone:
+            raise UserError("cases of the folds are no longer in the dataset", where=self.raw.folder, found=listed(gone),
+                            do="put them back, or train the folds again without them")
+        return validated
 
     @cached_property
     def fold_of(self) -> Mapping[str, str]:
@@ -85,7 +90,7 @@ class Segmenter:
     def load(self, name: str) -> tuple[Case, np.ndarray]:
         """A case as read, and its predicted label map (z, y, x)."""
         files = self.raw.case(name)
-        case = load_case(files, self.plan.channels, transforms=transforms_of(self.transforms, name))
+        case = load_case(files, self.plan.channels, transforms=transforms_of(self.transforms, self.raw.case(name)))
         label, geometry = read_label(self.mask_path(name))
         if difference := case.geometry.difference(geometry):
             raise UserError("the predicted mask is not on the grid of the images", where=self.mask_path(name),
@@ -94,7 +99,7 @@ class Segmenter:
 
     def digest(self, name: str) -> str:
         """Of the files of a case, and of its mask."""
-        return combined_digest([case_digest(self.raw.case(name), transforms_of(self.transforms, name)),
+        return combined_digest([case_digest(self.raw.case(name), transforms_of(self.transforms, self.raw.case(name))),
                                 digest(self.mask_path(name))])
 
     def is_lesion(self, label_DHW: np.ndarray) -> np.ndarray:

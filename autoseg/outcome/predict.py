@@ -118,11 +118,12 @@ def _tasks(opened: Mapping[str, ConfigurationModel], source: Path, names: Sequen
 
 
 def _of_case(predictor: Predictor, tasks: Sequence[_Task], files: CaseFiles, mask: Path) -> dict[str, OutcomeOfCase]:
-    """The outcomes of a case by name; none where its files cannot be read."""
+    """The outcomes of a case by name; none where its files cannot be read, or it has no image for the model."""
     try:
         case = predictor.load(files, {})
         label_DHW = read_label(mask)[0]
-        return {task.predictor.facts.outcome: _outcome(task, case, label_DHW) for task in tasks}
+        seen = {task.predictor.facts.outcome: (task, predictor.seen_by(task.member, case)) for task in tasks}
+        return {name: _outcome(task, part, label_DHW) for name, (task, part) in seen.items() if part.present_C.any()}
     except AutosegError as error:
         logger.warning("%s: its outcomes are not predicted: %s", files.name, error)
         return {}

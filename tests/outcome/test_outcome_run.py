@@ -71,6 +71,30 @@ def test_a_mask_that_is_gone_is_an_error_that_says_the_command(own_cohort):
         fit_outcome(1, "os", FEW, home=own_cohort.home, device="cpu")
 
 
+def test_a_case_that_was_removed_from_the_dataset_is_named(own_cohort):
+    raw = own_cohort.home / "raw" / "Dataset001_Balls"
+    (raw / "imagesTr" / "case_02_0000.nii.gz").unlink()
+    (raw / "labelsTr" / "case_02.nii.gz").unlink()
+    with pytest.raises(UserError, match="no longer in the dataset.*case_02"):
+        fit_outcome(1, "os", FEW, home=own_cohort.home, device="cpu")
+
+
+def test_what_a_new_patient_lacks_is_named_and_the_outcome_is_told_all_the_same(cohort, tmp_path):
+    fit_outcome(1, "os", FitSettings(only=("linear_clinical",), predicts="linear_clinical", refits=3), home=cohort.home,
+                device="cpu")
+    image = cohort.home / "raw" / "Dataset001_Balls" / "imagesTr" / "case_03_0000.nii.gz"
+    (tmp_path / "new").mkdir()
+    for name in ("known", "unknown"):
+        shutil.copyfile(image, tmp_path / "new" / f"{name}_0000.nii.gz")
+        write_label(tmp_path / "masks" / f"{name}.nii.gz", ball_of(4), GEOMETRY)
+    (tmp_path / "table.csv").write_text("case,age,sex\nknown,60,f\n")
+    predicted = predict_outcomes(Predictor.open(home=cohort.home, device="cpu"), tmp_path / "new", tmp_path / "masks",
+                                 table=tmp_path / "table.csv")
+    known, unknown = next(outcome for outcome in predicted.outcomes if outcome.outcome == "os").cases
+    assert known.present == ("clinical",) and known.missing == ()
+    assert unknown.present == () and unknown.missing == ("clinical",) and len(unknown.answers) == len(known.answers)
+
+
 def test_an_outcome_that_is_not_declared_lists_those_that_are(own_cohort):
     with pytest.raises(UserError, match="unknown outcome 'pfs'.*os, response, change"):
         fit_outcome(1, "pfs", FEW, home=own_cohort.home, device="cpu")

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from autoseg.base.runtime import Runtime
+from autoseg.nn.model import build_model
 from autoseg.outcome.embed import CROP, embedding, lesion_crop, lesion_on_grid, relative
 from autoseg.outcome.features import Anchors, relative_embedding
+from autoseg.prediction.member import ConfigurationModel
+from autoseg.prediction.models import FoldModel
 from predict_phantoms import CASE, member_of
+from tests_support import small_plan
 
 RNG = np.random.default_rng(3)
 ANCHORS = RNG.normal(size=(6, 10))
@@ -79,3 +84,14 @@ def test_the_encoder_gives_what_decoding_starts_from(prepared):
     with torch.inference_mode():
         again = model.network.decode(model.encode(image), every_stage=False)[0]
         assert torch.equal(again, model(image))
+
+
+def test_a_case_of_slices_is_embedded_slice_by_slice():
+    plan = small_plan(2, mirror_axes=())
+    runtime = Runtime(torch.device("cpu"), torch.float32)
+    model = FoldModel(build_model(plan, plan.configurations["2d"]).eval())
+    member = ConfigurationModel(plan, "2d", [model], runtime)
+    case = member.prepare(CASE)
+    lesion = lesion_on_grid(case, CASE.label_DHW > 0, member.configuration)
+    found = embedding(model, case, lesion, plan, member.configuration, runtime)
+    assert found.shape == (32,) and np.isfinite(found).all()
