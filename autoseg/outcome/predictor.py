@@ -16,7 +16,7 @@ from autoseg.outcome.features import Anchors, TableLayout
 from autoseg.outcome.fitted import Blocks, Fitted, FittedHeader, FittedState
 from autoseg.outcome.fold_features import Segmenter
 from autoseg.outcome.gather import Gathered
-from autoseg.outcome.models import restore
+from autoseg.outcome.models import OUTCOME_MODELS, restore
 from autoseg.outcome.report import NULL, OutcomeReport, order_of, with_interval
 from autoseg.outcome.targets import (
     CategoryEstimate,
@@ -150,6 +150,9 @@ def open_predictor(folder: ModelFolder, name: str) -> OutcomePredictor:
         raise UserError("the segmentation was trained again since the outcome was fitted", where=path,
                         found=f"other weights of fold {', '.join(changed)}", do=f"fit it again: {again}")
     arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    if facts.model not in OUTCOME_MODELS.names():
+        raise UserError(f"unknown outcome model {facts.model!r}", where=path, expected=", ".join(OUTCOME_MODELS.names()),
+                        do="a part of your own is known only with --plugin MODULE")
     models = tuple(restore(facts.model, FittedState(header, {
         key.removeprefix(f"model_{number}/"): array for key, array in arrays.items() if key.startswith(f"model_{number}/")}))
         for number, header in enumerate(facts.headers))

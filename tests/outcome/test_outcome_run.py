@@ -11,7 +11,9 @@ from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import outcome as command
 from autoseg.formats import write_label
+from autoseg.outcome.models import OUTCOME_MODELS
 from autoseg.outcome.predict import predict_outcomes
+from autoseg.outcome.predictor import open_predictor
 from autoseg.outcome.report import OutcomeReport, order_of
 from autoseg.outcome.run import FitSettings, fit_outcome
 from autoseg.prediction.predictor import Predictor
@@ -145,6 +147,13 @@ def test_the_command_prints_the_table_and_predict_adds_the_outcome_of_a_new_case
     risks = [case["answers"][-1] for case in os["cases"]]
     assert risks[0]["what"] == "share of the patients with a lower risk"
     assert (risks[0]["value"] > risks[1]["value"]) == (radius_of(3) > radius_of(5))
+
+
+def test_a_model_of_a_plugin_that_is_not_loaded_is_named(cohort, monkeypatch):
+    fit_outcome(1, "change", FEW, home=cohort.home, device="cpu")
+    monkeypatch.setattr(OUTCOME_MODELS, "_entries", {"null": OUTCOME_MODELS.entry("null")})
+    with pytest.raises(UserError, match="unknown outcome model .*--plugin"):
+        open_predictor(cohort.model, "change")
 
 
 def test_an_outcome_of_other_weights_is_not_predicted(cohort, fitted, tmp_path, caplog):
