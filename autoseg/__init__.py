@@ -16,7 +16,8 @@ from autoseg.base.version import __version__
 _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", "preprocess": "pipeline",
            "train": "pipeline", "predict": "pipeline", "evaluate": "pipeline", "compare": "pipeline", "ablate": "pipeline",
            "find_best": "pipeline", "report": "pipeline",
-           "pretrain": "orchestrate.pretrain", "overlay": "pipeline", "Predictor": "prediction.predictor",
+           "pretrain": "orchestrate.pretrain", "fit_outcome": "outcome.run", "overlay": "pipeline",
+           "Predictor": "prediction.predictor",
            "predict_folder": "prediction.folder", "UserError": "base.errors", "load_plugin": "base.processes"}
 
 __all__ = ["__version__", *_PUBLIC]

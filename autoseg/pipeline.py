@@ -324,9 +324,10 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
             device: str = "auto") -> list[Path]:
     """Predict every case of `source` (a folder or one file), or a `part` such as `1/4`, into `target`; the masks' paths.
 
-    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder`. With an `adaptation` copies
-    of its networks are adapted to each case (`Predictor.adapting`).
+    Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder` and
+    `predict_outcomes`. With an `adaptation` copies of its networks are adapted to each case (`Predictor.adapting`).
     """
+    from autoseg.outcome.predict import predict_outcomes
     from autoseg.prediction.folder import predict_folder
     from autoseg.prediction.predictor import Predictor
 
@@ -335,8 +336,10 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
                                modality=modality)
     if adaptation is not None:
         predictor = predictor.adapting(adaptation)
-    return predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
-                          keep_existing=keep_existing, table=table, part=part)
+    masks = predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
+                           keep_existing=keep_existing, table=table, part=part)
+    predict_outcomes(predictor, source, target, table=table, part=part)
+    return masks
 
 
 @called

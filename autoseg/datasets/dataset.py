@@ -1,12 +1,14 @@
 """A raw dataset as one stage sees it: what the stage asks for is read from the disk once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from autoseg.base.errors import UserError, raise_faults
 from autoseg.clinical.conditions import ConditionsOf, read_conditions
+from autoseg.clinical.outcome_leaks import leaks
+from autoseg.clinical.outcomes import OutcomesRead, read_outcomes
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.declared_columns import (
@@ -124,6 +126,17 @@ class Dataset:
     def conditions(self, names: Sequence[str], declared: ConditionTable | None = None) -> ConditionsOf:
         """What the table, vectors and tokens say of cases; `declared` may be those of a plan, which was made earlier."""
         return read_conditions(self.folder, declared or self.manifest.conditions, names, read=self._read_table)
+
+    def outcomes_of(self, names: Sequence[str], wanted: Collection[str] | None = None) -> OutcomesRead:
+        """The outcomes of cases, as `read_outcomes`: all that are declared, or those `wanted`."""
+        specs = {name: spec for name, spec in self.manifest.outcomes.items() if wanted is None or name in wanted}
+        return read_outcomes(self.folder, self.manifest.conditions, specs, names, read=self._read_table)
+
+    def outcome_leaks(self, read: OutcomesRead) -> tuple[str, ...]:
+        """A sentence for each condition that says an outcome, as `leaks`. Raises what `conditions` raises."""
+        known = {case for outcome in read.outcomes.values() for case in outcome.cases}
+        conditions = self.conditions(sorted(known)).cases
+        return tuple(leak for outcome in read.outcomes.values() for leak in leaks(outcome, conditions))
 
     def groups(self, names: Sequence[str] | None = None) -> Groups:
         """The patient and the site of each case (`group_of`); of the training cases unless `names` are given."""

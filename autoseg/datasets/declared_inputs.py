@@ -1,4 +1,4 @@
-"""What `dataset.json` declares beside images and labels: conditions, groups, which labels a case's mask holds."""
+"""What `dataset.json` declares beside images and labels: conditions, groups, outcomes, which labels a case's mask holds."""
 
 import json
 import re
@@ -9,10 +9,12 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from autoseg.base.errors import hint
 from autoseg.clinical.leakage import outcome_word
+from autoseg.clinical.outcomes import OutcomeSpec
 from autoseg.datasets.declarations import Document, shown
 from planners.schema.base import Frozen
 from planners.schema.conditions import ConditionSpec, ConditionTable
 from planners.schema.labels import LabelSpec
+from planners.schema.names import fault_of_name
 
 BASELINE = "baseline"
 _ALLOW = ("remove it; if it is known before the scan, or the model should use it anyway, pass "
@@ -125,6 +127,32 @@ def _outcome_name(document: Document, part: str, name: str) -> Iterator[str]:
     if word:
         yield document.sentence(("conditions", part, name), f"an outcome as a condition: {name!r} looks like what happened "
                                 f"after the scan (the word {word!r})", at_key=True, do=_ALLOW)
+
+
+def read_outcome_specs(document: Document, conditions: ConditionTable) -> dict[str, OutcomeSpec]:
+    """The outcomes by name; a fault where there is no table, and for each column that is also a condition or the id."""
+    specs: dict[str, OutcomeSpec] = document.typed("outcomes", TypeAdapter(dict[str, OutcomeSpec]), {})
+    if specs and not _has_table(document):
+        document.fault(("outcomes",), "'outcomes' names columns, but there is no table", at_key=True,
+                       do="name the file under conditions: table")
+    inputs = {spec.name for spec in conditions.specs}
+    for name, spec in specs.items():
+        if not fault_of_name(name):
+            for column in dict.fromkeys(spec.columns):
+                _refuse_input(document, name, column, is_condition=column in inputs, is_id=column == conditions.id)
+        else:
+            document.fault(("outcomes", name), f"an outcome cannot have the name {name!r}", at_key=True,
+                           found=fault_of_name(name), do="files are named after it: give it a plain name, such as os")
+    return specs
+
+
+def _refuse_input(document: Document, name: str, column: str, *, is_condition: bool, is_id: bool) -> None:
+    if is_condition:
+        document.fault(("outcomes", name), f"the column {column!r} is a condition and belongs to the outcome {name!r}",
+                       at_key=True, expected="a column is an input or an outcome, never both",
+                       do="take it out of the conditions, or out of the outcomes")
+    if is_id:
+        document.fault(("outcomes", name), f"the column {column!r} names the cases and cannot be an outcome", at_key=True)
 
 
 def read_groups(document: Document) -> Groups:

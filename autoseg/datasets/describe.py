@@ -14,6 +14,7 @@ from autoseg.clinical.cells import is_missing
 from autoseg.clinical.columns import Column, Verdict, judge_column
 from autoseg.clinical.leakage import outcome_word
 from autoseg.clinical.matching import MATCHES, Match, best_match, ids_of_cases
+from autoseg.clinical.outcome_draft import draft_outcomes
 from autoseg.clinical.table import Table, read_table
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
@@ -58,12 +59,15 @@ def describe_inputs(folder: Path) -> InputsFound:
     names = [case.name for case in cases]
     draft = _Draft()
     block = _channels(draft, cases, dataset.manifest)
-    conditions, groups = _table(draft, folder, names)
+    conditions, groups, outcomes = _table(draft, folder, names)
     arrays = _arrays(draft, folder, names, set(conditions.get("columns", {})))
     if conditions or arrays:
         block["conditions"] = conditions | arrays
     if groups:
         block["groups"] = groups
+    if outcomes:
+        block["outcomes"] = outcomes
+        draft.remarks.append("outcomes are never inputs; autoseg_outcome fits models of them: check what counts as an event")
     accepted = [verdict for verdict in draft.verdicts if verdict.accepted]
     refused = [verdict for verdict in draft.verdicts if not verdict.accepted]
     return InputsFound(block, tuple(accepted), tuple(refused), tuple(draft.remarks))
@@ -119,8 +123,8 @@ def _header(draft: _Draft, path: Path) -> Header | None:
         return None
 
 
-def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The `conditions` of the table that names most cases, and the `groups` that its columns identify."""
+def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+    """The `conditions` of the table that names most cases, and the `groups` and `outcomes` that its columns seem to be."""
     best: tuple[int, str, Table, Match] | None = None
     others = []
     for path in list_files(folder):
@@ -140,22 +144,24 @@ def _table(draft: _Draft, folder: Path, names: Sequence[str]) -> tuple[dict[str,
         else:
             others.append(path)
     if best is None:
-        return {}, {}
+        return {}, {}, {}
     _, column, table, match = best
     draft.remarks += [f"{path.name} names cases, too: one table is read, so join them if both are wanted" for path in others]
     ids = ids_of_cases(names, _counted(table, column), match)
-    verdicts = [judge_column(values) for values in _columns(table, column, set(ids.values()), len(names))]
+    filled = _columns(table, column, set(ids.values()), len(names))
+    verdicts = [judge_column(values) for values in filled]
     draft.verdicts += verdicts
+    outcomes = draft_outcomes(filled)
     columns = {verdict.name: {"kind": verdict.kind} for verdict in verdicts if verdict.kind in _USED}
     groups = {key: next(verdict.name for verdict in verdicts if verdict.group == key) for key in ("patient", "site")
               if any(verdict.group == key for verdict in verdicts)}
     if len(set(ids.values())) < len(ids):  # a row per patient, of whom there are several scans
         groups = {"patient": column} | groups
-    if not (columns or groups):
-        return {}, {}
+    if not (columns or groups or outcomes):
+        return {}, {}, {}
     _remark_on_ids(draft, table, ids, match, len(names))
     block = {"table": table.path.name, "id": column} | ({} if match == MATCHES[0] else match.keys)
-    return block | ({"columns": columns} if columns else {}), groups
+    return block | ({"columns": columns} if columns else {}), groups, outcomes
 
 
 def _remark_on_ids(draft: _Draft, table: Table, ids: Mapping[str, str], match: Match, n_cases: int) -> None:

@@ -91,7 +91,8 @@ def verify(folder: Path, workers: int = 1, progress: Callable[[], object] | None
     warnings += common.warnings
     names = tuple(case.name for case in cases)
     odd, patients = _beside_the_images(dataset, names, faults)
-    warnings += [*odd, *_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports), *_other_sizes(reports)]
+    warnings += [*odd, *_outcomes(dataset, names, faults, allow_leaks=allow_outcomes)]
+    warnings += [*_labels_of_no_case(folder, manifest.labels, reports), *_identical(reports), *_other_sizes(reports)]
     if not faults:
         warnings += _low_ceilings(dataset, reports, common.axes, workers)
     distinct_faults = tuple(dict.fromkeys(faults))  # a link to nothing is met twice
@@ -173,6 +174,16 @@ def _beside_the_images(dataset: Dataset, cases: Sequence[str], faults: list[str]
     faults += dict.fromkeys(wrong)
     warnings = dict.fromkeys((*(() if conditions is None else conditions.warnings), *(odd or ())))
     return tuple(warnings), None if groups is None else groups[0]
+
+
+def _outcomes(dataset: Dataset, cases: Sequence[str], faults: list[str], *, allow_leaks: bool) -> tuple[str, ...]:
+    """Notes what is wrong with the outcomes, and, unless it is allowed, conditions that say them; what is odd about them."""
+    read = attempt(dataset.outcomes_of, cases, faults)
+    if read is None:
+        return ()
+    if read.outcomes and not allow_leaks:
+        faults += attempt(dataset.outcome_leaks, read, []) or ()  # what is wrong with the conditions is known already
+    return read.warnings
 
 
 def _wrong_count(folder: Path, manifest: Manifest, n_cases: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from autoseg.base.errors import UserError, hint, raise_faults
+from autoseg.clinical.outcomes import OutcomeSpec
 from autoseg.datasets.declarations import Document, read_channels, read_labels, shown
 from autoseg.datasets.declared_inputs import (
     Groups,
@@ -18,6 +19,7 @@ from autoseg.datasets.declared_inputs import (
     read_groups,
     read_labels_present,
     read_modality_columns,
+    read_outcome_specs,
 )
 from autoseg.datasets.declared_preprocess import read_preprocess
 from autoseg.datasets.declared_regions import read_region_faults
@@ -35,7 +37,7 @@ SCHEMA_VERSION = 1
 
 _MEANINGFUL = {"channel_names", "labels", "regions_class_order", "file_ending", "numTraining", "dataset", "name",
                "description", "optional_channels", "reference_channel", "registration", "conditions", "groups",
-               "paired_labels", "labels_present", "case_weight", "preprocess", "modality_column"}
+               "paired_labels", "labels_present", "case_weight", "preprocess", "modality_column", "outcomes"}
 # Written by nnU-Net, its converters and the Decathlon; they change nothing here. The reader follows from the ending.
 _INFORMATIVE = {"reference", "licence", "license", "release", "citation", "dataset_name", "dataset_description",
                 "converted_by", "tensorImageSize", "overwrite_image_reader_writer", "numTest", "training", "test",
@@ -68,6 +70,7 @@ class Manifest(Frozen):
     case_weight_column: str = ""  # of the table; `declared_columns.case_weights` reads it. None: all weigh the same
     preprocess: Part = Part(name="none")  # what changes all channels of a case together
     modality_columns: dict[str, str] = Field(default_factory=dict)  # channel of several -> the column that says which
+    outcomes: dict[str, OutcomeSpec] = Field(default_factory=dict)  # of the table; never inputs
     cases: tuple[ListedCase, ...] | None = None  # None: the files of imagesTr and labelsTr
 
 
@@ -108,6 +111,7 @@ def parse_manifest(text: str, path: Path) -> ParsedManifest:
     name, description = document.text("name"), document.text("description")
     ending, n_training = _file_ending(document), _n_training(document)
     conditions, outcomes = read_condition_table(document)
+    outcome_specs = read_outcome_specs(document, conditions)
     groups, weight, cases = read_groups(document), read_case_weight(document), _listed_cases(document)
     modality_columns = read_modality_columns(document, [channel.name for channel in channels])
     preprocess = read_preprocess(document, channels)
@@ -116,7 +120,8 @@ def parse_manifest(text: str, path: Path) -> ParsedManifest:
     return ParsedManifest(Manifest(
         name=name, description=description, channels=channels, labels=labels, file_ending=ending, n_training=n_training,
         conditions=conditions, groups=groups, labels_present=annotated, labels_present_column=column,
-        case_weight_column=weight, preprocess=preprocess, modality_columns=modality_columns, cases=cases), outcomes,
+        case_weight_column=weight, preprocess=preprocess, modality_columns=modality_columns, outcomes=outcome_specs,
+        cases=cases), outcomes,
         read_region_faults(document, labels))
 
 

@@ -31,12 +31,17 @@ class Model(nn.Module):
     def forward(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
                 conditions: ConditionBatch | None = None, absent_BCDHW: torch.Tensor | None = None
                 ) -> list[torch.Tensor] | torch.Tensor:
+        features = self.conditioning(self.encode(image_BCDHW, present_BC, absent_BCDHW), conditions)
+        logits = self.network.decode(features, every_stage=self.training)
+        return logits if self.training else logits[0]
+
+    def encode(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
+               absent_BCDHW: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Features of every stage from the image alone, before anything conditions them; the bottleneck is the last."""
         fused = self.fusion(image_BCDHW[:, : self.n_channels], _available(present_BC, absent_BCDHW, image_BCDHW.ndim))
         if image_BCDHW.shape[1] > self.n_channels:
             fused = torch.cat([fused, image_BCDHW[:, self.n_channels :]], dim=1)
-        features = self.conditioning(self.network.encode(fused), conditions)
-        logits = self.network.decode(features, every_stage=self.training)
-        return logits if self.training else logits[0]
+        return self.network.encode(fused)
 
 
 def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CONDITIONS, *, n_outputs: int | None = None

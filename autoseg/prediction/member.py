@@ -40,7 +40,9 @@ class ConfigurationModel:
 
     def __init__(self, plan: Plan, name: str, models: Sequence[FoldModel], runtime: Runtime, *,
                  previous: "ConfigurationModel | None" = None, mirroring: bool = True, skip_background: bool = False,
-                 postprocessing: Postprocessing | None = None):
+                 postprocessing: Postprocessing | None = None, folder: ModelFolder | None = None,
+                 folds: Sequence[str] = ()):
+        self.folder, self.folds = folder, tuple(folds)  # None: it was made in memory
         self.plan, self.name, self.models, self.runtime = plan, name, tuple(models), runtime
         self.previous, self.mirroring, self.skip_background = previous, mirroring, skip_background
         self.postprocessing = postprocessing or Postprocessing()  # of the only fold; that of several is in inference.json
@@ -93,7 +95,8 @@ class ConfigurationModel:
         logger.info("%s %s (%s), fold %s on %s", trained.dataset, trained.configuration, trained.planner,
                     ", ".join(wanted), runtime.device)
         return cls(plan, trained.configuration, models, runtime, previous=previous, mirroring=mirroring,
-                   skip_background=skip_background, postprocessing=_postprocessing_alone(trained, wanted))
+                   skip_background=skip_background, postprocessing=_postprocessing_alone(trained, wanted), folder=trained,
+                   folds=wanted)
 
     @property
     def configuration(self) -> Configuration:

@@ -122,7 +122,8 @@ def _digest(weights: Mapping[str, torch.Tensor], text: str) -> str:
     for name in sorted(weights):
         tensor = weights[name]
         state.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # an empty one cannot be viewed as bytes
+            state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

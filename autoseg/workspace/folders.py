@@ -114,6 +114,11 @@ class FoldFolder:
         return self.path / "postprocessing.json"
 
     @property
+    def outcome_features(self) -> Path:
+        """What this fold's model sees in its validation cases, for models of outcomes."""
+        return self.path / "outcome_features.safetensors"
+
+    @property
     def validation(self) -> Path:
         """Folder of the predicted validation cases."""
         return self.path / "validation"
@@ -192,7 +197,8 @@ class FoldFolder:
 
     def clear_validation(self) -> None:
         """Remove what was made with weights that are gone; what says that the fold is finished is the first."""
-        for file in (self.result, self.postprocessing, self.sheet, self.ablation(".json"), self.ablation(".md")):
+        for file in (self.result, self.postprocessing, self.sheet, self.ablation(".json"), self.ablation(".md"),
+                     self.outcome_features):
             remove_file(file)
         for folder in (self.validation, self.all_probabilities):
             remove_folder(folder)
@@ -255,6 +261,23 @@ class ModelFolder:
 
     def fold(self, name: int | str) -> FoldFolder:
         return FoldFolder(below(self.path, f"{_FOLD}{name}"))
+
+    @property
+    def outcomes(self) -> Path:
+        """Folder of the models of outcomes that rest on all folds: a folder for each outcome."""
+        return self.path / "outcomes"
+
+    def outcome(self, name: str) -> Path:
+        """How well an outcome is predicted, by which models."""
+        return below(self.outcomes, name) / "outcome.json"
+
+    def outcome_predictor(self, name: str) -> Path:
+        """What predicts an outcome of new cases."""
+        return below(self.outcomes, name) / "predictor.safetensors"
+
+    def fitted_outcomes(self) -> tuple[str, ...]:
+        """The names of the outcomes that new cases can be given."""
+        return tuple(sorted(path.parent.name for path in self.outcomes.glob("*/predictor.safetensors")))
 
     def pretraining(self, name: str) -> FoldFolder:
         """A pre-training of this model's network, which is no fold."""

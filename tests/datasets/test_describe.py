@@ -169,7 +169,9 @@ def test_the_real_dataset_is_described(shared_data, tmp_path):
         "reference_channel": "CT", "registration": {"PET": "regrid", "MR_T1": "regrid"},
         "conditions": {"table": "clinical.csv", "id": "case", "columns": {
             "Age": {"kind": "number"}, "Sex": {"kind": "category"}, "Histological type": {"kind": "category"},
-            "MSKCC type": {"kind": "category"}, "Site of primary STS": {"kind": "category"}, "Grade": {"kind": "category"}}}}
+            "MSKCC type": {"kind": "category"}, "Site of primary STS": {"kind": "category"}, "Grade": {"kind": "category"}}},
+        "outcomes": {"survival": {"kind": "survival", "time": "Time – diagnosis to last follow-up (days)",
+                                  "event": "Status (NED, AWD, D)", "event_values": {"AWD": 0, "D": 1, "NED": 0}}}}
     reasons = {verdict.name: verdict.reason for verdict in found.refused}
     outcomes = ("Treatment", "Outcome (recurrence, mets)", "Time – diagnosis to outcome (days)", "Status (NED, AWD, D)",
                 "Time – diagnosis to last follow-up (days)")

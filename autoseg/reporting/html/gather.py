@@ -12,6 +12,7 @@ from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
 from autoseg.interop.external import ExternalValidation
+from autoseg.outcome.report import OutcomeReport
 from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.inputs import InputComparison
 from autoseg.selection.race_types import Race
@@ -106,6 +107,7 @@ class ReportData:
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
     external: tuple[ExternalValidation, ...] = ()  # on other datasets
+    outcomes: tuple[OutcomeReport, ...] = ()
 
     @property
     def manifest(self) -> Manifest | None:
@@ -131,6 +133,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
     splits = [path for path in (*([raw.folder / USERS_OWN] if raw else []), prepared / USERS_OWN, workspace.splits(dataset))
               if is_file(path)]
     trained = [reading.trained(model) for model in workspace.models(dataset)]
+    outcomes = [reading.model(model.outcome(name), OutcomeReport) for model in workspace.models(dataset)
+                for name in model.fitted_outcomes()]
     return ReportData(dataset=dataset, workspace=workspace, raw=raw, fingerprint=fingerprint, plans=plans,
                       models=tuple(model for model in trained if model is not None),
                       selection=reading.model(workspace.selection(dataset), Selection),
@@ -141,7 +145,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
                           fold.folder.path for model in trained if model is not None for fold in model.folds)])),
                       external=tuple(result for path in workspace.external_results(dataset)
                                      if (result := reading.model(path, ExternalValidation)) is not None),
-                      digests=tuple(reading.digests), faults=tuple(reading.faults))
+                      digests=tuple(reading.digests), faults=tuple(reading.faults),
+                      outcomes=tuple(outcome for outcome in outcomes if outcome is not None))
 
 
 @dataclass
