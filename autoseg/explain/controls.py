@@ -1,0 +1,147 @@
+"""The controls of a map: deleting what it marks, and shuffling the weights that made it."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from statistics import fmean
+
+import numpy as np
+import torch
+from scipy import stats
+
+from autoseg.evaluation.statistics import bootstrap_mean
+from autoseg.explain.explanations import Deletion, Shuffled
+from autoseg.explain.subject import Subject, fill_of
+from autoseg.explain.target import Target, padded_mask, probability
+from autoseg.nn.model import Model
+
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the voxels; nearly even steps of a logarithm, since targets may be small
+_STEPS = 4  # of the weights that are shuffled, from the output to the input
+_MOST_RANKED = 200_000  # voxels whose ranks are compared
+
+Maker = Callable[[Subject], torch.Tensor]  # the map (C, D, H, W; padded) of the same target by another network
+
+
+def deletion_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, *, draws: int, seed: int) -> Deletion:
+    """The deletion curve of a map (1 or C, D, H, W; padded) against deletions of the same pattern at random places.
+
+    A pattern is moved around the border by a random displacement and, where the map has channels, to random present
+    channels. So both deletions have the same size, and the same holes and edges, which by themselves disturb a network.
+    """
+    rng = np.random.default_rng(seed)
+    moves = [_Move(rng, subject) for _ in range(draws)]
+    before = max(probability(subject, target), 1e-12)
+    kept, kept_at_random = [], []
+    for pattern in _patterns(subject, map_CDHW):
+        kept.append(probability(_deleted(subject, pattern), target) / before)
+        kept_at_random.append([probability(_deleted(subject, move(pattern)), target) / before for move in moves])
+    areas = (np.array(kept_at_random) - np.array(kept)[:, None]).mean(0)
+    return Deletion(shares=SHARES, kept=tuple(kept), kept_at_random=tuple(map(fmean, kept_at_random)),
+                    area=bootstrap_mean(areas, seed))
+
+
+def _patterns(subject: Subject, map_CDHW: torch.Tensor) -> Iterator[torch.Tensor]:
+    """For each share the largest entries (bool, C, D, H, W; without padding) of a map, as far as they are above 0."""
+    values = subject.unpadded(map_CDHW)
+    counted = values[torch.as_tensor(subject.present_C)] if len(values) == subject.n_channels else values
+    ranked = np.sort(counted.numpy(), axis=None)
+    for share in SHARES:
+        least = float(ranked[-max(1, round(share * len(ranked)))])
+        yield (values >= least) & (values > 0)
+
+
+class _Move:
+    """A random displacement of a pattern around the border, and a random order of the present channels."""
+
+    def __init__(self, rng: np.random.Generator, subject: Subject):
+        self.steps = [int(rng.integers(n)) for n in subject.tiling.shape]
+        present = np.flatnonzero(subject.present_C)
+        self.channels = np.arange(subject.n_channels)
+        self.channels[present] = rng.permutation(present)
+
+    def __call__(self, pattern_CDHW: torch.Tensor) -> torch.Tensor:
+        moved = torch.roll(pattern_CDHW, self.steps, (1, 2, 3))
+        return moved[torch.from_numpy(self.channels)] if len(moved) == len(self.channels) else moved
+
+
+def _deleted(subject: Subject, pattern_CDHW: torch.Tensor) -> Subject:
+    """The case with the channel's fill value wherever a pattern says; of one channel for all."""
+    image = torch.where(pattern_CDHW, fill_of(subject.model)[:, None, None, None], subject.unpadded(subject.image_CDHW))
+    return subject.with_image(subject.padded(image))
+
+
+def shuffled_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, make: Maker, *, seed: int
+                ) -> tuple[Shuffled, ...]:
+    """The rank correlation of a map with those that the network gives when its weights are shuffled, in up to four steps from
+    the output to the input (cascading randomisation, Adebayo et al. 2018).
+
+    The values of each tensor change places, so that their distribution stays. Ranks are compared within the tiles that hold
+    the target: beyond them all maps are 0.
+    """
+    within = torch.zeros(subject.tiling.padded_shape, dtype=torch.bool)
+    for tile in subject.reached(padded_mask(subject, target)):
+        within[tile.window] = True
+    within = subject.unpadded(within[None])[0]
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(int(within.sum()))[:_MOST_RANKED]
+
+    def ranked(array_CDHW: torch.Tensor) -> np.ndarray:
+        return stats.rankdata(subject.unpadded(array_CDHW)[:, within].numpy()[:, chosen], axis=None)
+
+    before, model = ranked(map_CDHW), copy.deepcopy(subject.model)
+    generator = torch.Generator().manual_seed(seed)
+    steps = steps_of(model)
+    results = []
+    for number, (until, names) in enumerate(steps.items()):
+        _shuffle(model, names, generator)
+        if number in _chosen(len(steps)):
+            after = ranked(make(subject.with_model(model)))
+            results.append(Shuffled(until=until, correlation=_correlation(before, after)))
+    return tuple(results)
+
+
+def steps_of(model: Model) -> Mapping[str, tuple[str, ...]]:
+    """The parameters of a model in the order from the output to the input: those of the layers that give logits, of each
+    stage of the decoder, of the conditioning, of the stages of the encoder, of the fusion; every one in a single step.
+    """
+    steps: dict[str, list[str]] = {}
+    logits = {id(parameter) for layer in getattr(model.network, "logit_layers", ()) for parameter in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        steps.setdefault("logits" if id(parameter) in logits else _step(name), []).append(name)
+    return {step: tuple(steps[step]) for step in sorted(steps, key=_depth)}
+
+
+def _step(name: str) -> str:
+    """The part of the model that a parameter belongs to: `decoder 2` of `network.decoder.stages.2.0.weight`."""
+    words = name.split(".")
+    if words[0] != "network":
+        return words[0]
+    number = next((word for word in words if word.isdigit()), "")
+    return f"{'decoder' if words[1] == 'decoder' else 'encoder'} {number}".strip()
+
+
+def _depth(step: str) -> tuple[int, int]:
+    """The order of steps from the output to the input; what has no number is the first of the encoder, or of the decoder."""
+    kind, _, number = step.partition(" ")
+    known = ("logits", "decoder", "conditioning", "encoder", "fusion")
+    return known.index(kind), -int(number or -1)
+
+
+def _chosen(n: int) -> set[int]:
+    """Which of n steps are measured: evenly spaced, the first and the last included."""
+    return set(np.linspace(0, n - 1, min(n, _STEPS)).round().astype(int).tolist())
+
+
+def _shuffle(model: Model, names: tuple[str, ...], generator: torch.Generator) -> None:
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in names:
+            values = parameters[name]
+            order = torch.randperm(values.numel(), generator=generator).to(values.device)
+            values.copy_(values.flatten()[order].view(values.shape))
+
+
+def _correlation(before: np.ndarray, after: np.ndarray) -> float:
+    """Pearson's of ranks, which is Spearman's; 0 where one of both is the same everywhere."""
+    if before.std() == 0 or after.std() == 0:
+        return 0.0
+    return float(np.corrcoef(before, after)[0, 1])
