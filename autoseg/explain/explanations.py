@@ -16,11 +16,12 @@ from planners.schema.base import Frozen, versioned
 
 LARGEST_CORRELATION = 0.3
 
-Method = Literal["gradcam", "smoothgrad", "rollout", "fusion_attention", "token_attention"]
+Method = Literal["gradcam", "smoothgrad", "rollout", "fusion_attention", "token_attention", "occlusion"]
 TITLES: dict[Method, str] = {
     "gradcam": "Seg-Grad-CAM", "smoothgrad": "SmoothGrad", "rollout": "attention rollout",
-    "fusion_attention": "attention of the fusion", "token_attention": "attention to conditions"}
+    "fusion_attention": "attention of the fusion", "token_attention": "attention to conditions", "occlusion": "occlusion"}
 QUALITATIVE = "Qualitative: attention says what was read, not what decided."
+EXPLANATIONS = "explanations.json"
 
 
 class Deletion(Frozen):

@@ -9,6 +9,7 @@ from autoseg.reporting.html.blocks import Section
 from autoseg.reporting.html.cases import case_pictures
 from autoseg.reporting.html.gather import ReportData, gather
 from autoseg.reporting.html.sections_data import dataset_section, plan_section
+from autoseg.reporting.html.sections_explanations import explanations_section
 from autoseg.reporting.html.sections_inputs import inputs_section
 from autoseg.reporting.html.sections_provenance import provenance_section
 from autoseg.reporting.html.sections_race import race_section
@@ -29,11 +30,11 @@ def write_report(workspace: Workspace, dataset: str, path: Path) -> Path:
 
 def sections_of(data: ReportData) -> tuple[Section, ...]:
     """All sections, in the order of the page."""
-    race, transfer = race_section(data), transfer_section(data)
+    race, transfer, explanations = race_section(data), transfer_section(data), explanations_section(data)
     return (scores_section(data), *([transfer] if transfer is not None else []), selection_section(data),
             *([race] if race is not None else []),
             cases_section(data, case_pictures(data)), failures_section(data), quality_control_section(data),
-            inputs_section(data), training_section(data), dataset_section(data), plan_section(data),
+            inputs_section(data), *([explanations] if explanations is not None else []), training_section(data), dataset_section(data), plan_section(data),
             provenance_section(data))
 
 
