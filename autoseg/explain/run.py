@@ -23,7 +23,7 @@ from autoseg.explain.restore import restored
 from autoseg.explain.subject import Subject, stitched_logits, subject_of
 from autoseg.explain.target import Request, check_labels, targets_of
 from autoseg.formats import read_label
-from autoseg.formats.files import list_entries
+from autoseg.formats.files import is_folder, list_entries
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.outputs import Outputs
@@ -111,7 +111,7 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
     layer_named(settings.layer, member.models[0].model, member.configuration)
     found = predictor.find(source, table)
     files = _chosen(found, cases, source)
-    true_labels = {} if truths is None else find_masks(truths, list_entries(truths), member.plan.file_ending)
+    true_labels = _true_labels(truths, member.plan.file_ending)
     check_writable(target)
     remove_leftovers(target)
     explainer = Explainer(predictor, Outputs(target, member.plan.file_ending), settings, draw)
@@ -147,6 +147,15 @@ def _chosen(found: CasesToPredict, cases: Collection[str], source: Path) -> list
         raise UserError(f"there is no image of case {listed(lacking)}", where=source,
                         found=listed(left_out or sorted(names)) or "no case", do="name a case that is there with --cases")
     return [files for files in found.files if not cases or files.name in cases]
+
+
+def _true_labels(folder: Path | None, ending: str) -> dict[str, Path]:
+    """The label file of each case of a folder; none where there is no folder to look into."""
+    if folder is None:
+        return {}
+    if not is_folder(folder):
+        raise UserError("there is no such folder", where=folder, expected=f"CASE{ending} with true labels")
+    return find_masks(folder, list_entries(folder), ending)
 
 
 def _known(target: Path, about: Explanations) -> Explanations:

@@ -25,6 +25,7 @@ ABSENT = {
     "autoseg_evaluate": ["-r", "{tmp}/none", "-i", "{tmp}/none", "-d", "9"],
     "autoseg_compare": ["{tmp}/a", "{tmp}/b", "-r", "{tmp}/none", "-d", "9"], "autoseg_ablate": ["9", "3d_fullres", "0"],
     "autoseg_tokens": ["-d", "9", "--tiles", "{tmp}/none"], "autoseg_pretrain": ["-d", "9"],
+    "autoseg_explain": ["-i", "{tmp}/none", "-d", "9"],
     "autoseg_describe_inputs": ["-d", "9"], "autoseg_report": ["9"], "autoseg_demo": ["--seed", "1"],
     "autoseg_overlay": ["-i", "{tmp}/none.nii.gz", "-l", "{tmp}/none.nii.gz", "-o", "{tmp}/picture.png"]}
 
