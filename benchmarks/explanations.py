@@ -7,9 +7,10 @@ channel: balls in two channels; those of the first are the label, those of the s
 marker:  balls; they are the label where a small cube lies in a corner, and background where it does not.
 
 A small U-Net learns each from volumes of 24^3, made afresh for every step from a seed. Then maps of other volumes are made
-with their controls. Prints Markdown. `times chance`: the share of a map's sum that lies in the deciding region (the balls in the
-first channel; the cube), over the region's share of all voxels. `area`: between the deletion curves of random and of chosen voxels,
-mean over the cases with its interval. `correlation`: of ranks, with the map of a network whose weights are all shuffled.
+with their controls. Prints Markdown. `times chance`: the share of a map's sum that lies in the deciding region (the balls in
+the first channel; the cube), over the region's share of all voxels. `area`: between the deletion curves of random and of
+chosen voxels, mean over the cases with its interval. `correlation`: of ranks, with the map of a network whose weights are
+all shuffled.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from autoseg.prediction.models import FoldModel
 from autoseg.training.state import new_state
 from autoseg.training.step import AveragedWeights, train_step
 from autoseg.training.tasks.segmentation import Segmentation
-from fusion import BATCH, EDGE, LABELS, RUNTIME, ball, plan_of, uniform, unet
+from fusion import BATCH, EDGE, LABELS, RUNTIME, ball, plan_of, unet, uniform
 
 MARKER = 5  # edge of the cube, in voxels
 NET = unet((12, 16, 24, 32), convolutions=1)

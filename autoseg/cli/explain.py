@@ -11,9 +11,10 @@ _KINDS = ("gradcam", "smoothgrad", "attention", "occlusion")
 
 def parser() -> argparse.ArgumentParser:
     command = common.parser(
-        "Show what a trained fold looks at when it segments: maps of each label (Seg-Grad-CAM, SmoothGrad, attention), and what"
-        "\nthe prediction becomes without each channel, column and lesion. Every map has its controls beside it: whether deleting"
-        "\nwhat it marks does more than deleting as much elsewhere, and whether it changes when the weights are shuffled.",
+        "Show what a trained fold looks at when it segments: maps of each label (Seg-Grad-CAM, SmoothGrad, attention),\n"
+        "and what the prediction becomes without each channel, column and lesion. Every map has its controls beside it:\n"
+        "whether deleting what it marks does more than deleting as much elsewhere, and whether it changes when the weights\n"
+        "are shuffled.",
         "example: autoseg_explain -d 1 -i imgs --cases case_0003 --labels labels")
     command.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
                          help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("-c", "--configuration", metavar="C",
                          help="configuration of the model (default: the best validation Dice)")
     command.add_argument("-p", "--planner", metavar="NAME", help="planner of the model (default: likewise)")
-    command.add_argument("-f", "--fold", metavar="F", help="the fold that is explained (default: the first that is finished)")
+    command.add_argument("-f", "--fold", metavar="F", help="the fold to explain (default: the first that is finished)")
     command.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p")
     command.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="explain these cases only (default: all)")
     command.add_argument("--labels", type=Path, metavar="DIR",
@@ -34,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--only", nargs="+", default=[], metavar="LABEL",
                          help="maps of these labels (default: of all that are predicted)")
     command.add_argument("--target", default="class", metavar="T",
-                         help="what of a label is explained: class (all of it), component:K (1 is the largest) or voxel:z,y,x, "
-                         "from 0, in the order of the array (default: class)")
+                         help="what of a label is explained: class (all of it), component:K (1 is the largest) or "
+                         "voxel:z,y,x, from 0, in the order of the array (default: class)")
     command.add_argument("--layer", default="bottleneck", metavar="NAME",
                          help="layer of Seg-Grad-CAM: bottleneck, encoder_0, ..., decoder_0, ...; 0 has full resolution; a "
                          "wrong name lists them (default: bottleneck)")

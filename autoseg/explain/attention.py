@@ -15,6 +15,7 @@ from autoseg.explain.subject import Subject, batches, fused_of, readable, seen_b
 from autoseg.explain.target import Target, padded_mask
 from autoseg.nn.networks import Network
 from autoseg.prediction.tiles import Tile
+from autoseg.prediction.window import repeated
 from planners.architectures.vit import ViT as ViTShape
 
 
@@ -66,8 +67,7 @@ def token_attention(subject: Subject, n_inputs: int) -> torch.Tensor | None:
     def parts() -> Iterator[tuple[Tile, torch.Tensor]]:
         for batch in batches(subject, list(subject.tiling), gradients=False):
             bottleneck = subject.model.network.encode(fused_of(subject, batch))[-1]
-            n = len(batch.tiles)
-            maps = conditioning.attention_maps(bottleneck, known.map(lambda tensor: tensor.expand(n, *tensor.shape[1:])))
+            maps = conditioning.attention_maps(bottleneck, repeated(known, len(batch.tiles)))
             yield from zip(batch.tiles, _deep(F.interpolate(maps, size=_space(batch.image_BCDHW, subject)), subject),
                            strict=True)
 

@@ -71,8 +71,8 @@ def _deleted(subject: Subject, pattern_CDHW: torch.Tensor) -> Subject:
 
 def shuffled_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, make: Maker, *, seed: int
                 ) -> tuple[Shuffled, ...]:
-    """The rank correlation of a map with those that the network gives when its weights are shuffled, in up to four steps from
-    the output to the input (cascading randomisation, Adebayo et al. 2018).
+    """The rank correlation of a map with those that the network gives when its weights are shuffled, in up to four steps
+    from the output to the input (cascading randomisation, Adebayo et al. 2018).
 
     The values of each tensor change places, so that their distribution stays. Ranks are compared within the tiles that hold
     the target: beyond them all maps are 0.

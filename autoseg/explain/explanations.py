@@ -28,9 +28,10 @@ class Deletion(Frozen):
     """The deletion curve of a map.
 
     `shares` of all voxels (of all present channels, where the map has channels) are replaced by the channel's fill value:
-    those where the map is largest, as far as it is above 0, and, `draws` times, the same pattern at a random place. `kept` is
-    the mean probability of the target afterwards, over that before; `kept_at_random` the mean over draws. `area` is the mean
-    over shares of their difference, over the draws, with its interval: above 0 where the map finds what counts.
+    those where the map is largest, as far as it is above 0, and, several times, the same pattern at a random place. `kept`
+    is the mean probability of the target afterwards, over that before; `kept_at_random` the mean over the random places.
+    `area` is the mean over shares of their difference, over the random places, with its interval: above 0 where the map
+    finds what counts.
     """
 
     shares: tuple[float, ...]
@@ -40,8 +41,8 @@ class Deletion(Frozen):
 
 
 class Shuffled(Frozen):
-    """The rank correlation of a map with that of the network of which all weights from the output up to `until` are shuffled.
-    0 where that map is the same everywhere.
+    """The rank correlation of a map with that of the network of which all weights from the output up to `until` are
+    shuffled; 0 where that map is the same everywhere.
     """
 
     until: str
@@ -85,10 +86,15 @@ class Effect(Frozen):
     dice: float | None = None
     dice_before: float | None = None
 
+    @property
+    def change_ml(self) -> float:
+        """What is withheld takes this much away, if it is below 0."""
+        return self.volume_ml - self.volume_ml_before
+
 
 class Occlusion(Frozen):
-    """The effects of withholding one input: a channel, a column (vector, token bag), a predicted component, or a block of the
-    image, whose place `name` gives in voxels of the prepared grid.
+    """The effects of withholding one input: a channel, a column (vector, token bag), a predicted component, or a block of
+    the image, whose place `name` gives in voxels of the prepared grid.
     """
 
     kind: Literal["channel", "column", "component", "block"]
@@ -127,8 +133,8 @@ def verdict_of(deletion: Deletion, shuffled: Sequence[Shuffled]) -> tuple[bool, 
     deletes = area.low is not None and area.low > 0
     changes = correlation < LARGEST_CORRELATION
     interval = "" if area.low is None or area.high is None else f", 95 % {area.low:.2f} to {area.high:.2f}"
-    measured = (f"area between the deletion curves {area.mean or 0:.2f}{interval}; rank correlation with the map of shuffled "
-                f"weights {correlation:.2f}")
+    measured = (f"area between the deletion curves {area.mean or 0:.2f}{interval}; rank correlation with the map of "
+                f"shuffled weights {correlation:.2f}")
     if deletes and changes:
         return True, f"Passed its controls: {measured}."
     faults = [] if deletes else ["deleting its strongest voxels does no more than deleting others"]

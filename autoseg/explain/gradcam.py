@@ -54,8 +54,8 @@ def seg_grad_cam(subject: Subject, target: Target, layer: str = BOTTLENECK) -> t
     """The map (1, D, H, W; padded, at least 0) of a target: relu(sum over channels k of a_k * A_k), where A_k are the
     features of the layer and a_k the mean gradient of the target's log-odds with respect to them.
 
-    It is computed tile by tile and stitched by the weights of prediction. Where tiles are smaller than the image, a_k is that
-    of the tile.
+    It is computed tile by tile and stitched by the weights of prediction. Where tiles are smaller than the image, a_k is
+    that of the tile.
     """
     chosen = layer_named(layer, subject.model, subject.configuration)
     pull_KDHW, flat = pull_of(subject, target), subject.configuration.dimensions == 2

@@ -21,8 +21,8 @@ NOTHING = "(nothing)"  # what a place reads that reads of no input
 
 @dataclass(frozen=True)
 class MapSettings:
-    """Which maps are made: kinds of methods, the layer, noisy copies, random deletions, the seed; and the names of the plan's
-    channels and of the inputs beside the image.
+    """Which maps are made: kinds of methods, the layer, noisy copies, random deletions, the seed; and the names of the
+    plan's channels and of the inputs beside the image.
     """
 
     kinds: Collection[str]

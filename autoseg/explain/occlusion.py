@@ -57,8 +57,8 @@ class Prediction:
 
 
 def occlusions(case: Occluded, regions: Regions) -> tuple[list[Occlusion], torch.Tensor | None]:
-    """The effects of withholding each channel, each condition that is known, and each region; and, for blocks, by how many ml
-    the volume of each foreground label falls without the block (F, D, H, W; padded).
+    """The effects of withholding each channel, each condition that is known, and each region; and, for blocks, by how many
+    ml the volume of each foreground label falls without the block (F, D, H, W; padded).
     """
     before = _predicted(case, case.logits_KDHW)
     rows = [Occlusion(kind=kind, name=name, effects=_effects(case, before, logits))

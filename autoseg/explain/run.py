@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -51,7 +51,7 @@ class Settings:
 
     kinds: tuple[Kind, ...] = KINDS
     layer: str = BOTTLENECK
-    request: Request = Request()
+    request: Request = field(default_factory=Request)
     only: tuple[str, ...] = ()
     samples: int = 8
     draws: int = 5
@@ -103,8 +103,8 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
                    truths: Path | None = None, cases: Collection[str] = (), table: Path | None = None) -> Explanations:
     """Explain every case of a folder or file, or those named, into the folder `target`; what is known of all cases there.
 
-    `about` says which fold it is and has no cases. `truths` is a folder of true labels. Raises UserError where a layer, label
-    or case does not exist; at the end, what is wrong with cases that were not explained.
+    `about` says which fold it is and has no cases. `truths` is a folder of true labels. Raises UserError where a layer,
+    label or case does not exist; at the end, what is wrong with cases that were not explained.
     """
     started, member = now(), predictor.members[0]
     check_labels(settings.only, member.plan.labels)

@@ -1,4 +1,4 @@
-"""Input gradients of noisy copies (SmoothGrad, Smilkov et al. 2017): how the target answers to each voxel of each channel."""
+"""Input gradients of noisy copies (SmoothGrad, Smilkov et al. 2017): how a target answers to each voxel and channel."""
 
 import torch
 

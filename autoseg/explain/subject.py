@@ -1,6 +1,5 @@
-"""One prepared case before the network of one fold: passes of tiles with gradients, and what tiles give on the whole grid."""
+"""One prepared case before the network of one fold: passes of tiles with gradients, and what they give on the whole grid."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -142,7 +141,7 @@ def readable(subject: Subject, batch: Batch) -> torch.Tensor | None:
 
 def stitched(subject: Subject, n: int, parts: Iterable[tuple[Tile, torch.Tensor]], *, weighted: bool = True
              ) -> torch.Tensor:
-    """The sum (n, D, H, W; padded, on the CPU) of what tiles give (n, d, h, w), times their weights unless they are in it."""
+    """The sum (n, D, H, W; padded, on the CPU) of what tiles give (n, d, h, w), times their weights unless it has them."""
     total = torch.zeros(n, *subject.tiling.padded_shape)
     for tile, part in parts:
         total[(slice(None), *tile.window)] += (part * tile.weight_DHW(part.device) if weighted else part).detach().cpu()
@@ -167,8 +166,3 @@ def fill_of(model: Model) -> torch.Tensor:
         if name.split(".")[-1] == "fill" and parameter.numel() == model.n_channels:
             return parameter.detach().float().cpu()
     return torch.zeros(model.n_channels)
-
-
-def n_voxels(subject: Subject) -> int:
-    """Of the prepared grid, without padding."""
-    return math.prod(subject.tiling.shape)

@@ -118,8 +118,8 @@ def ranked_components(mask_DHW: np.ndarray) -> np.ndarray:
 
 
 def place_of(voxel: tuple[int, int, int], prepared: PreparedCase) -> tuple[int, int, int]:
-    """Where a voxel of the file (z, y, x) lies on the prepared grid; a UserError where it is outside of the image, or of what
-    the network sees of it.
+    """Where a voxel of the file (z, y, x) lies on the prepared grid; a UserError where it is outside of the image, or of
+    what the network sees of it.
     """
     shape = prepared.geometry.shape
     if any(v >= n for v, n in zip(voxel, shape, strict=True)):

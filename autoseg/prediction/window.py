@@ -126,7 +126,7 @@ class TileNetwork:
         absent = absent_BCDHW[:, :, 0] if flat and absent_BCDHW is not None else absent_BCDHW
         present = None if self.given.present_1C is None else self.given.present_1C.expand(n, -1)
         with self.runtime.autocast():
-            logits = sum(model(image, present, _repeated(conditions, n), absent).float()
+            logits = sum(model(image, present, conditions and repeated(conditions, n), absent).float()
                          for model, conditions in zip(self.models, self.given.conditions, strict=True)) / len(self.models)
         return logits[:, :, None] if flat else logits
 
@@ -157,8 +157,9 @@ def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) ->
     return (*range(n_images), *(n_images + head_swap[background + i] - background for i in range(n_previous)))
 
 
-def _repeated(conditions: ConditionBatch | None, n: int) -> ConditionBatch | None:
-    return None if conditions is None else conditions.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
+def repeated(conditions: ConditionBatch, n: int) -> ConditionBatch:
+    """One patient's conditions for n samples."""
+    return conditions.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
 
 
 def _flipped(image_CDHW: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:

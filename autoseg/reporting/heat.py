@@ -21,7 +21,7 @@ _LETTERS = 105  # of a line of the sentence
 
 @dataclass(frozen=True)
 class HeatPlane:
-    """A slice as it is shown: `position` is its number from 1 to `n_slices`, `aspect` the height of a pixel over its width."""
+    """A slice as it is shown: `position` is its number from 1 to `n_slices`, `aspect` a pixel's height over its width."""
 
     name: str
     position: int

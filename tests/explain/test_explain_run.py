@@ -38,7 +38,7 @@ def _stub(monkeypatch):
 
 @pytest.fixture
 def home(tmp_path):
-    """A workspace with a fold that looks at the first channel, and two cases to explain, of which one lacks the second."""
+    """A workspace with a fold that looks at the first channel, and two cases, of which one lacks the second."""
     plan = plan_with("first", mirror_axes=(), normalizers=(Part(name="none"),) * 2, spacing_mm=(2.0, 1.0, 1.5))
     plan = plan.model_copy(update={"dataset": DATASET, "channels": (CT, PET)})
     workspace = Workspace(tmp_path / "home")
@@ -50,7 +50,8 @@ def home(tmp_path):
     images = two_boxes(SHAPE)
     for case, present in (("a", (0, 1)), ("b", (0,))):
         for channel in present:
-            write_array(tmp_path / "imgs" / f"{case}_{channel:04}.nii.gz", 0.1 + images[channel][None].astype(np.float32), GRID)
+            image_CDHW = 0.1 + images[channel][None].astype(np.float32)
+            write_array(tmp_path / "imgs" / f"{case}_{channel:04}.nii.gz", image_CDHW, GRID)
     write_label(tmp_path / "labels" / "a.nii.gz", (images[0] > 0).astype(np.uint8), GRID)
     return tmp_path
 

@@ -13,6 +13,7 @@ from autoseg.explain.occlusion import Occluded, blocks_of, occlusions
 from autoseg.explain.smoothgrad import smooth_grad
 from autoseg.nn.networks import NETWORKS, NetworkTraits
 from autoseg.prediction.models import FoldModel
+from autoseg.prediction.prepared import NOTHING_KNOWN
 from explain_phantoms import FirstChannel, logits_of_all, plan_with, prepared_of, subject_with, targets_in, two_boxes
 from planners.registry import Entry, NoOptions
 from planners.schema.base import Part
@@ -81,7 +82,7 @@ def test_every_weight_belongs_to_one_step(network):
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
 
 
-def occluded(regions, *, truth=None, encoder=None, conditions=CaseConditions(), plan=None):
+def occluded(regions, *, truth=None, encoder=None, conditions=NOTHING_KNOWN, plan=None):
     plan = plan or plan_with("first")
     subject = subject_with(plan, two_boxes(), encoder=encoder, conditions=conditions)
     return occlusions(Occluded(subject, FoldModel(subject.model, encoder), prepared_of(two_boxes()), conditions, plan,

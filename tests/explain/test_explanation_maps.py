@@ -1,4 +1,4 @@
-"""Maps of networks whose reasons are known: one that looks at the first channel, voxel by voxel; and real ones of all kinds."""
+"""Maps of networks whose reasons are known: one that looks at the first channel voxel by voxel; and real ones."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,8 @@ def test_seg_grad_cam_weighs_features_by_their_gradient_even_where_the_decoder_c
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("labels", [LabelSpec(names={"background": (0,), "lesion": (1,)}), REGIONS])
 def test_every_layer_gives_a_map_that_is_finite_and_not_negative(dimensions, labels):
-    subject = subject_with(plan_with(dimensions=dimensions, labels=labels), np.random.default_rng(0).normal(size=(2, 3, 18, 16)))
+    image = np.random.default_rng(0).normal(size=(2, 3, 18, 16))
+    subject = subject_with(plan_with(dimensions=dimensions, labels=labels), image)
     layers = layers_of(subject.model, subject.configuration)
     assert list(layers) == ["encoder_0", "bottleneck", "decoder_0"]
     for layer in layers:

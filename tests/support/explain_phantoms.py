@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from autoseg.base.runtime import Runtime
-from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import NO_CONDITIONS
 from autoseg.datasets.case import PreparedCase
 from autoseg.explain.subject import Subject, stitched_logits, subject_of
@@ -13,6 +12,7 @@ from autoseg.explain.target import Request, Target, targets_of
 from autoseg.grids.geometry import Geometry
 from autoseg.nn.model import build_model
 from autoseg.prediction.models import FoldModel
+from autoseg.prediction.prepared import NOTHING_KNOWN
 from planners.schema.base import Part
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Plan
@@ -21,6 +21,7 @@ from tests_support import small_plan
 CPU = Runtime(torch.device("cpu"), torch.float32)
 LESION = LabelSpec(names={"background": (0,), "lesion": (1,)})
 SLOPE = 8.0
+WHOLE = Request()
 
 
 class FirstChannel(nn.Module):
@@ -38,7 +39,8 @@ class FirstChannel(nn.Module):
         return [torch.cat([torch.zeros_like(lesion), lesion], dim=1)]
 
 
-def plan_with(network: str = "unet", n_channels: int = 2, dimensions: int = 3, labels: LabelSpec = LESION, **changes) -> Plan:
+def plan_with(network: str = "unet", n_channels: int = 2, dimensions: int = 3, labels: LabelSpec = LESION, **changes
+              ) -> Plan:
     return small_plan(dimensions, labels=labels, n_channels=n_channels, network=Part(name=network), **changes)
 
 
@@ -50,7 +52,7 @@ def prepared_of(image_CDHW: np.ndarray, present=None) -> PreparedCase:
         box=tuple((0, n) for n in shape), cropped_shape=shape, spacing_mm=(1.0, 1.0, 1.0))
 
 
-def subject_with(plan: Plan, image_CDHW: np.ndarray, present=None, encoder=None, conditions=CaseConditions(), seed=0
+def subject_with(plan: Plan, image_CDHW: np.ndarray, present=None, encoder=None, conditions=NOTHING_KNOWN, seed=0
                  ) -> Subject:
     """An image before a network with the weights that it starts with."""
     (configuration,) = plan.configurations.values()
@@ -63,7 +65,7 @@ def logits_of_all(subject: Subject) -> torch.Tensor:
     return stitched_logits(subject, list(subject.tiling))
 
 
-def targets_in(subject: Subject, request: Request = Request(), only=()) -> list[Target]:
+def targets_in(subject: Subject, request: Request = WHOLE, only=()) -> list[Target]:
     image = subject.unpadded(subject.image_CDHW).numpy()
     return targets_of(request, only, prepared_of(image), subject.labels, subject.unpadded(logits_of_all(subject)))
 

@@ -66,8 +66,8 @@ class Attention(nn.Module):
         return or_empty(fused.unflatten(-1, image_BCDHW.shape[2:]), available, self.empty)
 
     def attention_maps(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
-        """(B, C, *space): how much of what attention gives a voxel comes from each channel, the mean over heads; the sum over
-        channels is 1.
+        """(B, C, *space): how much of what attention gives a voxel comes from each channel, the mean over heads; the sum
+        over channels is 1.
         """
         features_BCFN = self.stem(image_BCDHW, available).flatten(3)
         mask = None if available is None else available.flatten(2).unsqueeze(2)

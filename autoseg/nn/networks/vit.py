@@ -62,8 +62,8 @@ class ViT(nn.Module):
         return [self.decoder(features[-1])]
 
     def attention_maps(self, image_BCDHW: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The scores (B, heads, N, N) of one layer after the other (`Attention.scores`); tokens are numbered as the voxels of
-        an array.
+        """The scores (B, heads, N, N) of one layer after the other (`Attention.scores`); tokens are numbered as the voxels
+        of an array.
         """
         x_BNW, turns_2NP, _ = self._tokens(image_BCDHW)
         for layer in map(lambda part: cast(Layer, part), self.layers):

@@ -34,8 +34,8 @@ def sections_of(data: ReportData) -> tuple[Section, ...]:
     return (scores_section(data), *([transfer] if transfer is not None else []), selection_section(data),
             *([race] if race is not None else []),
             cases_section(data, case_pictures(data)), failures_section(data), quality_control_section(data),
-            inputs_section(data), *([explanations] if explanations is not None else []), training_section(data), dataset_section(data), plan_section(data),
-            provenance_section(data))
+            inputs_section(data), *([explanations] if explanations is not None else []), training_section(data),
+            dataset_section(data), plan_section(data), provenance_section(data))
 
 
 def render(data: ReportData) -> str:

@@ -14,10 +14,10 @@ from autoseg.workspace.paths import below
 PICTURES_SHOWN = 12  # of a fold, so that a report has no more than a few megabytes
 _BLOCKS_SHOWN = 10  # those that matter most
 _LEGEND = (
-    "Area: between the deletion curves of random and of the map's strongest voxels, of the probability of the target; above 0 "
-    "where the map finds what counts. Correlation: of ranks, with the map of the same network with all weights shuffled; a map "
-    "that keeps its look shows the image, not the network. A map that failed is no reason for anything. Without a label of the "
-    "case, occlusions are measured by the predicted volume alone: a fall may be good or bad.")
+    "Area: between two deletion curves of the target's probability, that of random voxels and that of the map's strongest; "
+    "above 0 where the map finds what counts. Correlation: of ranks, with the map of the same network with all weights "
+    "shuffled; a map that keeps its look shows the image, not the network. A map that failed is no reason for anything. "
+    "Without a label of the case, occlusions are measured by the predicted volume alone: a fall may be good or bad.")
 
 
 def explanations_section(data: ReportData) -> Section | None:
@@ -51,7 +51,8 @@ def _fold(model: Model, fold: Fold, known: Explanations) -> list[Block]:
     if figures:
         blocks.append(Figures(tuple(figures), columns=1))
     if len(maps) > len(shown):
-        blocks.append(Text(f"{len(maps) - len(shown)} more maps are in {fold.folder.explanations.name}/ of the fold.", quiet=True))
+        blocks.append(Text(f"{len(maps) - len(shown)} more maps are in {fold.folder.explanations.name}/ of the fold.",
+                           quiet=True))
     return [*blocks, *([Bullets(tuple(faults))] if faults else [])]
 
 
@@ -64,13 +65,14 @@ def _maps(maps: list[tuple[CaseExplanation, MapRecord]], known: Explanations) ->
                      "" if record.deletion is None else with_interval(record.deletion.area, 2),
                      number(record.shuffled[-1].correlation, 2) if record.shuffled else "", verdict[record.passed]))
     return table(f"Maps and their controls; {known.draws} random deletions, seed {known.seed}.",
-                 ("Case", "Map", "Target", "Share of its sum", "Area (95 %)", "Correlation", "Verdict"), rows, texts=(1, 2, 3))
+                 ("Case", "Map", "Target", "Share of its sum", "Area (95 %)", "Correlation", "Verdict"), rows,
+                 texts=(1, 2, 3))
 
 
 def _shown(case: CaseExplanation) -> list[Occlusion]:
     """The occlusions of a case; of blocks those that change the predicted volume most."""
     blocks = [row for row in case.occlusions if row.kind == "block"]
-    largest = sorted(blocks, key=lambda row: -max(abs(effect.volume_ml - effect.volume_ml_before) for effect in row.effects))
+    largest = sorted(blocks, key=lambda row: -max(abs(effect.change_ml) for effect in row.effects))
     return [row for row in case.occlusions if row.kind != "block"] + largest[:_BLOCKS_SHOWN]
 
 
@@ -80,7 +82,7 @@ def _occlusions(rows: list[tuple[CaseExplanation, Occlusion]]) -> Table:
         for effect in row.effects:
             dice = "" if effect.dice is None or effect.dice_before is None else signed(effect.dice - effect.dice_before)
             cells.append((case.case, f"{row.kind} {row.name}", effect.label, number(effect.volume_ml_before, 2),
-                          signed(effect.volume_ml - effect.volume_ml_before, 2), dice))
+                          signed(effect.change_ml, 2), dice))
     return table("What the prediction becomes without an input.",
                  ("Case", "Without", "Label", "Volume (ml)", "Change (ml)", "Change of Dice"), cells, texts=(1, 2))
 
