@@ -1,7 +1,7 @@
 """The controls of a map: deleting what it marks, and shuffling the weights that made it."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -24,36 +24,42 @@ Maker = Callable[[Subject], torch.Tensor]  # the map (C, D, H, W; padded) of the
 def deletion_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, *, draws: int, seed: int) -> Deletion:
     """The deletion curve of a map (1 or C, D, H, W; padded) against deletions of the same pattern at random places.
 
-    A pattern is moved around the border by a random displacement and, where the map has channels, to random present
-    channels. So both deletions have the same size, and the same holes and edges, which by themselves disturb a network.
+    A pattern is moved by a random displacement within the box of the tiles that hold the target, around its border, and,
+    where the map has channels, to random present channels. So both deletions have the same size, and the same holes and
+    edges, which by themselves disturb a network. Beyond that box a deletion could change nothing.
     """
+    box = (slice(None), *subject.field(padded_mask(subject, target)))
+    values = subject.unpadded(map_CDHW)[box]
     rng = np.random.default_rng(seed)
-    moves = [_Move(rng, subject) for _ in range(draws)]
+    moves = [_Move(rng, subject, values.shape[1:]) for _ in range(draws)]
     before = max(probability(subject, target), 1e-12)
+
+    def kept_without(pattern_CDHW: torch.Tensor) -> float:
+        return probability(_deleted(subject, pattern_CDHW, box), target) / before
+
     kept, kept_at_random = [], []
-    for pattern in _patterns(subject, map_CDHW):
-        kept.append(probability(_deleted(subject, pattern), target) / before)
-        kept_at_random.append([probability(_deleted(subject, move(pattern)), target) / before for move in moves])
+    for pattern in _patterns(subject, values):
+        kept.append(kept_without(pattern))
+        kept_at_random.append([kept_without(move(pattern)) for move in moves])
     areas = (np.array(kept_at_random) - np.array(kept)[:, None]).mean(0)
     return Deletion(shares=SHARES, kept=tuple(kept), kept_at_random=tuple(map(fmean, kept_at_random)),
                     area=bootstrap_mean(areas, seed))
 
 
-def _patterns(subject: Subject, map_CDHW: torch.Tensor) -> Iterator[torch.Tensor]:
-    """For each share the largest entries (bool, C, D, H, W; without padding) of a map, as far as they are above 0."""
-    values = subject.unpadded(map_CDHW)
+def _patterns(subject: Subject, values: torch.Tensor) -> Iterator[torch.Tensor]:
+    """For each share the largest values of a map (bool, of its shape), as far as they are above 0."""
     counted = values[torch.as_tensor(subject.present_C)] if len(values) == subject.n_channels else values
-    ranked = np.sort(counted.numpy(), axis=None)
-    for share in SHARES:
-        least = float(ranked[-max(1, round(share * len(ranked)))])
-        yield (values >= least) & (values > 0)
+    places = [counted.numel() - max(1, round(share * counted.numel())) for share in SHARES]
+    ranked = np.partition(counted.numpy().ravel(), places)
+    for place in places:
+        yield (values >= float(ranked[place])) & (values > 0)
 
 
 class _Move:
-    """A random displacement of a pattern around the border, and a random order of the present channels."""
+    """A random displacement of a pattern around the border of a box, and a random order of the present channels."""
 
-    def __init__(self, rng: np.random.Generator, subject: Subject):
-        self.steps = [int(rng.integers(n)) for n in subject.tiling.shape]
+    def __init__(self, rng: np.random.Generator, subject: Subject, shape: Sequence[int]):
+        self.steps = [int(rng.integers(n)) for n in shape]
         present = np.flatnonzero(subject.present_C)
         self.channels = np.arange(subject.n_channels)
         self.channels[present] = rng.permutation(present)
@@ -63,9 +69,10 @@ class _Move:
         return moved[torch.from_numpy(self.channels)] if len(moved) == len(self.channels) else moved
 
 
-def _deleted(subject: Subject, pattern_CDHW: torch.Tensor) -> Subject:
-    """The case with the channel's fill value wherever a pattern says; of one channel for all."""
-    image = torch.where(pattern_CDHW, fill_of(subject.model)[:, None, None, None], subject.unpadded(subject.image_CDHW))
+def _deleted(subject: Subject, pattern_CDHW: torch.Tensor, box: tuple[slice, ...]) -> Subject:
+    """The case with the channel's fill value wherever a pattern in a box says; of one channel for all."""
+    image = subject.unpadded(subject.image_CDHW).clone()
+    image[box] = torch.where(pattern_CDHW, fill_of(subject.model)[:, None, None, None], image[box])
     return subject.with_image(subject.padded(image))
 
 
@@ -74,18 +81,15 @@ def shuffled_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, make: 
     """The rank correlation of a map with those that the network gives when its weights are shuffled, in up to four steps
     from the output to the input (cascading randomisation, Adebayo et al. 2018).
 
-    The values of each tensor change places, so that their distribution stays. Ranks are compared within the tiles that hold
-    the target: beyond them all maps are 0.
+    The values of each tensor change places, so that their distribution stays. Ranks are compared within the box of the
+    tiles that hold the target: beyond it all maps are 0.
     """
-    within = torch.zeros(subject.tiling.padded_shape, dtype=torch.bool)
-    for tile in subject.reached(padded_mask(subject, target)):
-        within[tile.window] = True
-    within = subject.unpadded(within[None])[0]
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(int(within.sum()))[:_MOST_RANKED]
+    box = (slice(None), *subject.field(padded_mask(subject, target)))
+    n = subject.unpadded(map_CDHW)[box][0].numel()
+    chosen = np.random.default_rng(seed).permutation(n)[:_MOST_RANKED]
 
     def ranked(array_CDHW: torch.Tensor) -> np.ndarray:
-        return stats.rankdata(subject.unpadded(array_CDHW)[:, within].numpy()[:, chosen], axis=None)
+        return stats.rankdata(subject.unpadded(array_CDHW)[box].flatten(1).numpy()[:, chosen], axis=None)
 
     before, model = ranked(map_CDHW), copy.deepcopy(subject.model)
     generator = torch.Generator().manual_seed(seed)

@@ -78,7 +78,7 @@ def occlusions(case: Occluded, regions: Regions) -> tuple[list[Occlusion], torch
         place = " ".join(f"{side.start}:{side.stop}" for side in window)
         rows.append(Occlusion(kind="block", name=place, effects=effects))
         for number, effect in enumerate(effects):
-            fall_FDHW[(number, *inside)] = effect.volume_ml_before - effect.volume_ml
+            fall_FDHW[number][inside] = -effect.change_ml
     return rows, fall_FDHW
 
 

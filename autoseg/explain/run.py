@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from autoseg.base.errors import ManyFaults, UserError, as_fault, listed, raise_faults
-from autoseg.base.progress import progress
+from autoseg.base.progress import inner_bar, progress
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
 from autoseg.evaluation.folders import find_masks
 from autoseg.explain.attention import rolls_out
-from autoseg.explain.explanations import EXPLANATIONS, CaseExplanation, Explanations, MapRecord
+from autoseg.explain.explanations import EXPLANATIONS, CaseExplanation, Explanations, MapRecord, Occlusion
 from autoseg.explain.gradcam import BOTTLENECK, layer_named
 from autoseg.explain.maps import Found, MapSettings, maps_of
 from autoseg.explain.occlusion import Occluded, Regions, occlusions
@@ -127,7 +127,7 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
             faults.append(fault if case_files.name in fault else f"case {case_files.name}: {fault}")
             continue
         others = [other for other in known.cases if other.case != case.name]
-        known = known.model_copy(update={"cases": tuple(sorted([*others, explained], key=lambda one: one.case))})
+        known = known.model_copy(update={"cases": tuple(sorted([*others, explained], key=lambda known_case: known_case.case))})
         made = provenance(started, seconds_since(started), seed=settings.seed, models=member.models[0].digest,
                           plan=content_hash_of(member.plan.model_dump(mode="json")), device=member.runtime.device_name)
         note_result(target / EXPLANATIONS, made)
@@ -177,10 +177,14 @@ def _explained(explainer: Explainer, case: Case, true_labels: Mapping[str, Path]
     targets = targets_of(settings.request, settings.only, prepared, labels, subject.unpadded(logits))
     remarks = list(_remarks(explainer, [target.label for target in targets]))
     inputs = () if fold.encoder is None else tuple(item.name for item in fold.encoder.layout.inputs)
-    found = list(maps_of(subject, targets, MapSettings(
-        kinds=settings.kinds, layer=settings.layer, samples=settings.samples, draws=settings.draws, seed=settings.seed,
-        channels=tuple(channel.name for channel in member.plan.channels), inputs=inputs)))
-    rows = []
+    wanted = MapSettings(kinds=settings.kinds, layer=settings.layer, samples=settings.samples, draws=settings.draws,
+                         seed=settings.seed, channels=tuple(channel.name for channel in member.plan.channels), inputs=inputs)
+    found: list[Found] = []
+    with inner_bar(case.name, "map", 2) as show:
+        for new in maps_of(subject, targets, wanted):
+            found.append(new)
+            show(len(found), max(len(found), len(targets) * len(settings.kinds)))
+    rows: list[Occlusion] = []
     if "occlusion" in settings.kinds:
         truth, remark = _truth(case, true_labels)
         remarks += [remark] if remark else []
@@ -188,7 +192,7 @@ def _explained(explainer: Explainer, case: Case, true_labels: Mapping[str, Path]
                                      settings.regions)
         if fall_FDHW is not None:
             found.append(Found.of_blocks(fall_FDHW, labels.foreground))
-    records = tuple(_written(explainer, case, prepared, (subject, logits), one) for one in found)
+    records = tuple(_written(explainer, case, prepared, (subject, logits), each) for each in found)
     return CaseExplanation(case=case.name, maps=records, occlusions=tuple(rows), remarks=tuple(remarks))
 
 

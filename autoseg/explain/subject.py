@@ -10,6 +10,7 @@ from autoseg.base.runtime import Runtime
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import ConditionBatch
 from autoseg.datasets.case import PreparedCase
+from autoseg.grids.geometry import triple
 from autoseg.nn.model import Model, available
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.tiles import Tile, Tiling, cover
@@ -68,6 +69,15 @@ class Subject:
     def reached(self, mask_DHW: torch.Tensor) -> list[Tile]:
         """The tiles that hold a voxel of a mask (bool, padded): no other tile has a part in its logits."""
         return [tile for tile in self.tiling if bool(mask_DHW[tile.window].any())]
+
+    def field(self, mask_DHW: torch.Tensor) -> tuple[slice, slice, slice]:
+        """The box of the tiles that hold a voxel of a mask (bool, padded), without padding: nothing beyond it has an influence
+        on the logits there.
+        """
+        tiles = self.reached(mask_DHW)
+        return triple(slice(max(0, min(tile.window[axis].start for tile in tiles) - before),
+                            min(n, max(tile.window[axis].stop for tile in tiles) - before))
+                      for axis, (n, (before, _)) in enumerate(zip(self.tiling.shape, self.tiling.padding, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -162,7 +172,8 @@ def fill_of(model: Model) -> torch.Tensor:
     """What the model's fusion puts in place of each absent channel (C,), in the units of a normalised image; 0 where it
     learned nothing of the kind.
     """
-    for name, parameter in model.fusion.named_parameters():
-        if name.split(".")[-1] == "fill" and parameter.numel() == model.n_channels:
+    for name, parameter in model.named_parameters():
+        words = name.split(".")
+        if words[0] == "fusion" and words[-1] == "fill" and parameter.numel() == model.n_channels:
             return parameter.detach().float().cpu()
     return torch.zeros(model.n_channels)

@@ -11,6 +11,7 @@ from autoseg.explain.controls import SHARES, deletion_of, shuffled_of, steps_of
 from autoseg.explain.explanations import Deletion, Shuffled, verdict_of
 from autoseg.explain.occlusion import Occluded, blocks_of, occlusions
 from autoseg.explain.smoothgrad import smooth_grad
+from autoseg.explain.target import padded_mask, parse_request
 from autoseg.nn.networks import NETWORKS, NetworkTraits
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.prepared import NOTHING_KNOWN
@@ -127,3 +128,13 @@ def test_each_known_column_is_withheld():
     rows, _ = occluded("none", encoder=encoder, conditions=CaseConditions(values={"age": 50.0, "sex": None}),
                        plan=plan_with(conditioning=Part(name="film")))
     assert [row.name for row in rows if row.kind == "column"] == ["age"]
+
+
+def test_random_deletions_stay_within_the_tiles_that_hold_the_target():
+    subject, _ = looking_at_boxes()
+    wide = subject_with(plan_with("first", patch=(8, 8, 8)), two_boxes())
+    (small,) = targets_in(wide, parse_request("component:2"))  # voxels 10 to 12, in tiles that begin at 4 and 8
+    assert wide.field(padded_mask(wide, small)) == (slice(4, 16),) * 3
+    assert subject.field(padded_mask(subject, small)) == (slice(0, 16),) * 3
+    found = deletion_of(wide, small, smooth_grad(wide, small, samples=1, seed=0), draws=8, seed=0)
+    assert found.kept[-1] < 0.1 and found.area.low > 0
