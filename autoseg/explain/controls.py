@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import ndimage, stats
 
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.explain.explanations import Deletion, Shuffled
@@ -17,6 +18,7 @@ from autoseg.nn.model import Model
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the voxels; nearly even steps of a logarithm, since targets may be small
 _STEPS = 4  # of the weights that are shuffled, from the output to the input
 _MOST_RANKED = 200_000  # voxels whose ranks are compared
+_SAME = 1e-6  # ranks that differ by less are the same but for rounding
 
 Maker = Callable[[Subject], torch.Tensor]  # the map (C, D, H, W; padded) of the same target by another network
 
@@ -81,26 +83,57 @@ def shuffled_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, make: 
     """The rank correlation of a map with those that the network gives when its weights are shuffled, in up to four steps
     from the output to the input (cascading randomisation, Adebayo et al. 2018).
 
-    The values of each tensor change places, so that their distribution stays. Ranks are compared within the box of the
-    tiles that hold the target: beyond it all maps are 0.
+    The values of each tensor change places, so that their distribution stays. Where the map is nothing but a function of
+    the distance from the target, plain ranks are compared: it may not depend on the weights at all.
     """
-    box = (slice(None), *subject.field(padded_mask(subject, target)))
-    n = subject.unpadded(map_CDHW)[box][0].numel()
-    chosen = np.random.default_rng(seed).permutation(n)[:_MOST_RANKED]
-
-    def ranked(array_CDHW: torch.Tensor) -> np.ndarray:
-        return stats.rankdata(subject.unpadded(array_CDHW)[box].flatten(1).numpy()[:, chosen], axis=None)
-
-    before, model = ranked(map_CDHW), copy.deepcopy(subject.model)
+    places = _Places.within(subject, target, len(map_CDHW), seed)
+    before, model = places.ranked(subject, map_CDHW), copy.deepcopy(subject.model)
     generator = torch.Generator().manual_seed(seed)
     steps = steps_of(model)
     results = []
     for number, (until, names) in enumerate(steps.items()):
         _shuffle(model, names, generator)
         if number in _chosen(len(steps)):
-            after = ranked(make(subject.with_model(model)))
-            results.append(Shuffled(until=until, correlation=_correlation(before, after)))
+            after = places.ranked(subject, make(subject.with_model(model)))
+            kind = int(before[1].std() >= _SAME)  # whether it says more than how far the target is
+            results.append(Shuffled(until=until, correlation=_correlation(before[kind], after[kind])))
     return tuple(results)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where maps are compared: some voxels of the box of the tiles that hold the target, those that each channel has of them
+    (C, N), and how far they are from the target, in whole voxels (N,).
+
+    Every map of a target falls with the distance from it, whatever the weights are. So a rank counts by how much it differs
+    from the mean rank of the voxels at the same distance.
+    """
+
+    box: tuple[slice, ...]
+    chosen_N: np.ndarray
+    usable_CN: np.ndarray
+    distance_N: np.ndarray
+
+    @classmethod
+    def within(cls, subject: Subject, target: Target, n_channels: int, seed: int) -> "_Places":
+        box = (slice(None), *subject.field(padded_mask(subject, target)))
+        mask_DHW = target.mask_DHW[box[1:]].numpy()
+        chosen_N = np.random.default_rng(seed).permutation(mask_DHW.size)[:_MOST_RANKED]
+        distance_N = ndimage.distance_transform_edt(~mask_DHW).ravel()[chosen_N].round().astype(int)
+        usable_CN = np.ones((n_channels, len(chosen_N)), bool)
+        if n_channels == subject.n_channels:
+            usable_CN &= subject.present_C[:, None]
+            if len(subject.absent_CDHW):
+                usable_CN &= subject.unpadded(subject.absent_CDHW)[box].flatten(1).numpy()[:, chosen_N] == 0
+        return cls(box, chosen_N, usable_CN, distance_N)
+
+    def ranked(self, subject: Subject, map_CDHW: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The ranks at these places; and the same less the mean rank at the same distance."""
+        values_CN = subject.unpadded(map_CDHW)[self.box].flatten(1).numpy()[:, self.chosen_N]
+        ranks = stats.rankdata(values_CN[self.usable_CN])
+        distance = np.broadcast_to(self.distance_N, values_CN.shape)[self.usable_CN]
+        mean = np.bincount(distance, ranks) / np.maximum(np.bincount(distance), 1)
+        return ranks, ranks - mean[distance]
 
 
 def steps_of(model: Model) -> Mapping[str, tuple[str, ...]]:
@@ -145,7 +178,7 @@ def _shuffle(model: Model, names: tuple[str, ...], generator: torch.Generator) -
 
 
 def _correlation(before: np.ndarray, after: np.ndarray) -> float:
-    """Pearson's of ranks, which is Spearman's; 0 where one of both is the same everywhere."""
-    if before.std() == 0 or after.std() == 0:
+    """Pearson's, of ranks; 0 where one of both is the same everywhere."""
+    if before.std() < _SAME or after.std() < _SAME:
         return 0.0
     return float(np.corrcoef(before, after)[0, 1])

@@ -3,15 +3,17 @@
 A map passes where both controls do (Adebayo et al. 2018; Samek et al. 2017):
 
     deletion   deleting its strongest voxels lowers the probability of the target more than deleting as many, of the same
-               pattern, elsewhere: the interval of the area between both curves lies above 0
-    weights    the map of the network with shuffled weights is another: rank correlation below 0.3
+               pattern, elsewhere: the interval of the area between both curves lies above 0.01 (a smaller difference does not
+               matter)
+    weights    the map of the network with shuffled weights is another: rank correlation below 0.3, among voxels at the same
+               distance from the target
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 from autoseg.base.version import __version__
-from autoseg.evaluation.statistics import BootstrapMean
+from autoseg.evaluation.statistics import MARGIN, BootstrapMean
 from planners.schema.base import Frozen, versioned
 
 LARGEST_CORRELATION = 0.3
@@ -42,7 +44,7 @@ class Deletion(Frozen):
 
 class Shuffled(Frozen):
     """The rank correlation of a map with that of the network of which all weights from the output up to `until` are
-    shuffled; 0 where that map is the same everywhere.
+    shuffled, among voxels at the same distance from the target; 0 where one of the maps is the same at all of them.
     """
 
     until: str
@@ -130,13 +132,13 @@ class Explanations(Frozen):
 def verdict_of(deletion: Deletion, shuffled: Sequence[Shuffled]) -> tuple[bool, str]:
     """Whether a map passed its controls, and the sentence that says it."""
     area, correlation = deletion.area, shuffled[-1].correlation
-    deletes = area.low is not None and area.low > 0
+    deletes = area.low is not None and area.low > MARGIN
     changes = correlation < LARGEST_CORRELATION
     interval = "" if area.low is None or area.high is None else f", 95 % {area.low:.2f} to {area.high:.2f}"
     measured = (f"area between the deletion curves {area.mean or 0:.2f}{interval}; rank correlation with the map of "
                 f"shuffled weights {correlation:.2f}")
     if deletes and changes:
         return True, f"Passed its controls: {measured}."
-    faults = [] if deletes else ["deleting its strongest voxels does no more than deleting others"]
+    faults = [] if deletes else ["deleting its strongest voxels does hardly more than deleting others"]
     faults += [] if changes else ["a network of shuffled weights gives much the same map"]
     return False, f"FAILED its controls, do not read it as a reason: {' and '.join(faults)} ({measured})."

@@ -30,6 +30,7 @@ from autoseg.prediction.outputs import Outputs
 from autoseg.prediction.predictor import CasesToPredict, Predictor
 from autoseg.workspace.files import DamagedFile, check_writable, read_model, write_json
 from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.locks import held
 from autoseg.workspace.partial import remove_leftovers
 from autoseg.workspace.paths import below
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
@@ -106,7 +107,7 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
     `about` says which fold it is and has no cases. `truths` is a folder of true labels. Raises UserError where a layer,
     label or case does not exist; at the end, what is wrong with cases that were not explained.
     """
-    started, member = now(), predictor.members[0]
+    started, member, known = now(), predictor.members[0], about
     check_labels(settings.only, member.plan.labels)
     layer_named(settings.layer, member.models[0].model, member.configuration)
     found = predictor.find(source, table)
@@ -116,7 +117,6 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
     remove_leftovers(target)
     explainer = Explainer(predictor, Outputs(target, member.plan.file_ending), settings, draw)
     faults = [*([] if cases else found.left_out)]
-    known = _known(target, about)
     for case_files in progress(files, "explaining", len(files)):
         try:
             case = predictor.load(case_files, found.conditions)
@@ -126,12 +126,10 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
             logger.warning("%s was not explained: %s", case_files.name, fault)
             faults.append(fault if case_files.name in fault else f"case {case_files.name}: {fault}")
             continue
-        others = [other for other in known.cases if other.case != case.name]
-        known = known.model_copy(update={"cases": tuple(sorted([*others, explained], key=lambda known_case: known_case.case))})
         made = provenance(started, seconds_since(started), seed=settings.seed, models=member.models[0].digest,
                           plan=content_hash_of(member.plan.model_dump(mode="json")), device=member.runtime.device_name)
         note_result(target / EXPLANATIONS, made)
-        write_json(target / EXPLANATIONS, known)
+        known = _noted(target, about, explained)
     if len(faults) > 1:
         raise ManyFaults(f"{len(files)} cases asked for", faults)
     raise_faults(source, faults)
@@ -156,6 +154,17 @@ def _true_labels(folder: Path | None, ending: str) -> dict[str, Path]:
     if not is_folder(folder):
         raise UserError("there is no such folder", where=folder, expected=f"CASE{ending} with true labels")
     return find_masks(folder, list_entries(folder), ending)
+
+
+def _noted(target: Path, about: Explanations, explained: CaseExplanation) -> Explanations:
+    """Write what is known of a case beside what the folder knows of others; all of it."""
+    with held(target):
+        before = _known(target, about)
+        others = [case for case in before.cases if case.case != explained.case]
+        cases = sorted([*others, explained], key=lambda case: case.case)
+        known = before.model_copy(update={"cases": tuple(cases)})
+        write_json(target / EXPLANATIONS, known)
+    return known
 
 
 def _known(target: Path, about: Explanations) -> Explanations:

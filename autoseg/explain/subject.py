@@ -71,8 +71,8 @@ class Subject:
         return [tile for tile in self.tiling if bool(mask_DHW[tile.window].any())]
 
     def field(self, mask_DHW: torch.Tensor) -> tuple[slice, slice, slice]:
-        """The box of the tiles that hold a voxel of a mask (bool, padded), without padding: nothing beyond it has an influence
-        on the logits there.
+        """The box of the tiles that hold a voxel of a mask (bool, padded), without padding: nothing beyond it has an
+        influence on the logits there.
         """
         tiles = self.reached(mask_DHW)
         return triple(slice(max(0, min(tile.window[axis].start for tile in tiles) - before),

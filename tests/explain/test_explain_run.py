@@ -25,7 +25,7 @@ from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 
 DATASET, NAME = "Dataset001_Boxes", "3d_fullres"
-SHAPE = (16, 20, 18)  # z, y, x
+SHAPE = (16, 16, 18)  # z, y, x
 GRID = Geometry(SHAPE, (2.0, 1.0, 1.5), origin_mm=(10.0, -20.0, 5.0))
 CT, PET = ChannelSpec(name="noNorm"), ChannelSpec(name="PET", required=False)
 FAST = ["--samples", "1", "--draws", "2", "--device", "cpu"]
@@ -119,7 +119,7 @@ def test_one_voxel_is_explained(home):
     (["--only", "liver"], "the model has no such label (found: liver; expected: lesion)"),
     (["--cases", "zz"], "there is no image of case zz (found: a, b)"),
     (["--target", "voxel:16,0,0", "--cases", "a"], "case a: the voxel lies outside the image (found: [16, 0, 0]; "
-     "expected: z, y, x from [0, 0, 0] to [15, 19, 17])"),
+     "expected: z, y, x from [0, 0, 0] to [15, 15, 17])"),
     (["--target", "component:3", "--cases", "a"], "the prediction has no such component (found: lesion: 2"),
     (["--target", "lesion"], "the target is of no known form (found: lesion; expected: class, component:K"),
     (["-f", "3"], "fold 3 is not trained"), (["--labels", "{home}/none"], "none: there is no such folder")])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import fit_encoder
@@ -63,7 +64,7 @@ def test_a_map_that_does_not_depend_on_the_weights_fails():
     passed, sentence = verdict_of(better.model_copy(update={"area": BootstrapMean(n=4, n_left_out=0, mean=0.1, low=-0.1,
                                                                                   high=0.3)}), results[:0] or
                                   [Shuffled(until="fusion", correlation=0.0)])
-    assert not passed and "no more than deleting others" in sentence
+    assert not passed and "hardly more than deleting others" in sentence
 
 
 def test_weights_are_shuffled_from_the_output_on_and_the_model_stays_as_it_is():
@@ -138,3 +139,23 @@ def test_random_deletions_stay_within_the_tiles_that_hold_the_target():
     assert subject.field(padded_mask(subject, small)) == (slice(0, 16),) * 3
     found = deletion_of(wide, small, smooth_grad(wide, small, samples=1, seed=0), draws=8, seed=0)
     assert found.kept[-1] < 0.1 and found.area.low > 0
+
+
+def test_a_deletion_that_hardly_matters_is_no_pass():
+    hardly = Deletion(shares=(0.1,), kept=(0.99,), kept_at_random=(0.995,),
+                      area=BootstrapMean(n=4, n_left_out=0, mean=0.005, low=0.004, high=0.006))
+    assert not verdict_of(hardly, [Shuffled(until="fusion", correlation=0.0)])[0]
+
+
+def test_that_all_maps_fall_with_the_distance_from_the_target_is_no_correlation():
+    subject = subject_with(plan_with(), two_boxes())
+    target = targets_in(subject_with(plan_with("first"), two_boxes()))[0]
+    distance = torch.from_numpy(distance_transform_edt(~target.mask_DHW.numpy())).round()
+    rng = np.random.default_rng(0)
+
+    def falling() -> torch.Tensor:
+        return torch.exp(-distance / 4)[None] * torch.from_numpy(rng.uniform(0.9, 1.1, (1, 16, 16, 16)))
+
+    first = falling().float()
+    results = shuffled_of(subject, target, first, lambda other: falling().float(), seed=0)
+    assert all(abs(result.correlation) < 0.1 for result in results)
