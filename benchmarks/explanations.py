@@ -10,7 +10,7 @@ A small U-Net learns each from volumes of 24^3, made afresh for every step from 
 with their controls. Prints Markdown. `times chance`: the share of a map's sum that lies in the deciding region (the balls in
 the first channel; the cube), over the region's share of all voxels. `area`: between the deletion curves of random and of
 chosen voxels, mean over the cases with its interval. `correlation`: of ranks, with the map of a network whose weights are
-all shuffled.
+all shuffled, among voxels at the same distance from the target.
 """
 
 import argparse
