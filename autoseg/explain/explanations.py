@@ -3,10 +3,10 @@
 A map passes where both controls do (Adebayo et al. 2018; Samek et al. 2017):
 
     deletion   deleting its strongest voxels lowers the probability of the target more than deleting as many, of the same
-               pattern, elsewhere: the interval of the area between both curves lies above 0.01 (a smaller difference does not
-               matter)
-    weights    the map of the network with shuffled weights is another: rank correlation below 0.3, among voxels at the same
-               distance from the target
+               pattern, elsewhere: the interval of the area between both curves lies above 0.01, a difference that does not
+               matter
+    weights    the map of the network with shuffled weights is another: rank correlation below 0.3, among voxels at the
+               same distance from the target
 """
 
 from collections.abc import Sequence
