@@ -7,6 +7,9 @@
 against its twin from scratch with the same time; both are scored on the validation cases of fold 0. `labels`: a model of
 the dataset, taken over after its two labels were swapped, or one of them dropped, against a training from scratch with more
 time. What is finished is not made again.
+
+With `--step 0.35` a training has the iterations that its time holds at 0.35 s each, so that other work on the machine does
+not change what is compared.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
 
+from autoseg.cli.common import seconds
 from autoseg.evaluation.statistics import paired_difference
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_model
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--scratch", default="4m", help="of `labels`: time from scratch")
     parser.add_argument("--labelled", nargs="+", type=int, default=[8, 40])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--step", type=float, help="seconds of an iteration on a quiet machine: fixes the iterations")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     {"pretrained": pretrained, "labels": labels}[options.what](options)
@@ -77,7 +82,7 @@ def few(options: argparse.Namespace, source: Path, fold: dict[str, list[str]], n
     prepare(options, home, "--budget", options.budget, "--like", str(source))
     planner = LIKE + options.planner
     run("train", name, CONFIGURATION, "0", "-p", planner, "--from", str(source), "--seed", str(seed), "--twin",
-        *place(options, home))
+        *length(options, options.budget), *place(options, home))
     results = [read_model(workspace.fold(name, planner, CONFIGURATION, 0).result, FoldResult)
                for workspace in (Workspace(home), Workspace(home).twins)]
     print(f"| {n} | {seed} | {results[0].mean_dice:.4f} | {results[1].mean_dice:.4f} | "
@@ -104,7 +109,7 @@ def labels(options: argparse.Namespace) -> None:
     name, home = options.raw.name, options.home / "first"
     link(options.raw, home)
     prepare(options, home, "--budget", options.source, "-p", options.planner)
-    run("train", name, CONFIGURATION, "0", "-p", options.planner, *place(options, home))
+    run("train", name, CONFIGURATION, "0", "-p", options.planner, *length(options, options.source), *place(options, home))
     source, planner = Workspace(home).model(name, options.planner, CONFIGURATION).path, LIKE + options.planner
     first, second = (label for label in json.loads((options.raw / "dataset.json").read_text())["labels"]
                      if label != "background")
@@ -115,7 +120,7 @@ def labels(options: argparse.Namespace) -> None:
             home = options.home / f"{title.replace(' ', '_')}_{'from' if begin else 'scratch'}"
             link(options.raw, home, values=values)
             prepare(options, home, "--budget", budget, "--like", str(source))
-            run("train", name, CONFIGURATION, "0", "-p", planner, *begin, *place(options, home))
+            run("train", name, CONFIGURATION, "0", "-p", planner, *begin, *length(options, budget), *place(options, home))
             dice.append(read_model(Workspace(home).fold(name, planner, CONFIGURATION, 0).result, FoldResult).mean_dice)
         print(f"| {title} | {dice[0]:.4f} | {dice[1]:.4f} |", flush=True)
 
@@ -155,6 +160,10 @@ def rewrite(file: Path, target: Path, values: dict[int, int]) -> None:
 
 def prepare(options: argparse.Namespace, home: Path, *arguments: str) -> None:
     run("plan_and_preprocess", "-d", options.raw.name, "-c", CONFIGURATION, *arguments, *place(options, home))
+
+
+def length(options: argparse.Namespace, budget: str) -> list[str]:
+    return [] if options.step is None else ["--set", f"schedule.iterations={round(seconds(budget) / options.step)}"]
 
 
 def place(options: argparse.Namespace, home: Path) -> list[str]:

@@ -124,7 +124,7 @@ def _run(main: Callable[[argparse.Namespace], int | None], options: argparse.Nam
 def _name_of(main: Callable[[argparse.Namespace], int | None], command: argparse.ArgumentParser) -> str:
     """The console command, also where it was started as a module: `python -m autoseg.cli.train` is `autoseg_train`."""
     module = getattr(sys.modules[main.__module__].__spec__, "name", "")
-    return module.replace("autoseg.cli.", "autoseg_") if module.startswith("autoseg.cli.") else command.prog
+    return module.replace("autoseg.cli.", "autoseg_").rstrip("_") if module.startswith("autoseg.cli.") else command.prog
 
 
 def _stopped(stop: Stopped, words: Sequence[str], *, can_keep: bool) -> str:

@@ -49,10 +49,13 @@ class CaseFiles:
             raise UserError("the case cannot have this name", where=f"case {self.name[:80]!r}", found=fault,
                             do="rename its files, or correct its name in dataset.json")
 
-    def of_channels(self, numbers: Sequence[int]) -> "CaseFiles":
-        """The same case with the files of these channels alone; of no number that it does not know."""
+    def of_channels(self, numbers: Sequence[int], grid_number: int | None = None) -> "CaseFiles":
+        """The same case with the files of these channels alone, on the grid of another one where the case has that; of no
+        number that it does not know.
+        """
         known = [number for number in numbers if number < len(self.images)]
-        return replace(self, images=tuple(self.images[number] for number in known), numbers=tuple(known),
+        grid = self.images[grid_number] if grid_number is not None and grid_number < len(self.images) else None
+        return replace(self, images=tuple(self.images[number] for number in known), numbers=tuple(known), grid=grid,
                        modalities=tuple(self.modalities[number] for number in known) if self.modalities else ())
 
     def number_of(self, channel: int) -> int:

@@ -44,6 +44,7 @@ class Dataset:
     images_alone: bool = False  # no case has a label (`datasets.unlabelled`)
     whole: "Dataset | None" = None  # the dataset with all channels, where this one has `numbers` of them alone
     numbers: tuple[int, ...] = ()
+    grid_number: int | None = None  # of the channel on whose grid its cases lie, where it is none of `numbers`
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -59,7 +60,11 @@ class Dataset:
         return cls(file, parsed.manifest, parsed.outcomes, parsed.region_faults)
 
     def seen_by(self, plan: Plan) -> "Dataset":
-        """The dataset as a plan sees it: without the channels that it leaves out, whose files need not be there at all."""
+        """The dataset as a plan sees it, without the channels that it leaves out.
+
+        Labels lie on the grid of the reference channel. Where that is left out, a channel that is brought there still is, so
+        that all models are scored on one grid.
+        """
         if not plan.channel_numbers:
             return self
         known = tuple(number for number in plan.channel_numbers if number < len(self.manifest.channels))
@@ -67,18 +72,8 @@ class Dataset:
         columns = {channel.name: self.manifest.modality_columns[channel.name] for channel in channels
                    if channel.name in self.manifest.modality_columns}
         manifest = self.manifest.model_copy(update={"channels": channels, "modality_columns": columns})
-        return replace(self, manifest=manifest, whole=self, numbers=known)
-
-    def _seen(self, files: CaseFiles) -> CaseFiles:
-        """The files of a case of the whole dataset that this one has. Labels lie on the grid of the reference channel: where
-        that is left out, a channel that is brought there still is, so that all models are scored on one grid.
-        """
-        assert self.whole is not None
-        seen, whole = files.of_channels(self.numbers), self.whole.manifest.channels
-        reference = next((number for number, channel in enumerate(whole) if channel.reference), None)
-        if reference is None or reference in self.numbers or not any(whole[number].is_moved for number in self.numbers):
-            return seen
-        return replace(seen, grid=files.images[reference])
+        return replace(self, manifest=manifest, whole=self, numbers=known,
+                       grid_number=plan.grid_number)
 
     @property
     def folder(self) -> Path:
@@ -107,7 +102,7 @@ class Dataset:
     def cases(self) -> tuple[CaseFiles, ...]:
         """The training cases in the order of their names. Raises its faults."""
         if self.whole is not None:
-            return tuple(self._seen(files) for files in self.whole.cases)
+            return tuple(files.of_channels(self.numbers, self.grid_number) for files in self.whole.cases)
         return self.with_modalities(find_training_cases(self.folder, self.manifest, self.scanned))
 
     def with_modalities(self, cases: Sequence[CaseFiles]) -> tuple[CaseFiles, ...]:

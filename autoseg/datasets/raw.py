@@ -118,28 +118,31 @@ def find_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str) ->
     return tuple(scanned.cases)
 
 
-def scan_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str, numbers: Sequence[int] = ()) -> ScannedCases:
+def scan_cases(path: Path, channels: Sequence[ChannelSpec], file_ending: str, numbers: Sequence[int] = (),
+               grid_number: int | None = None) -> ScannedCases:
     """The cases to predict: of a folder, or of one file with those of its case's other channels beside it.
 
     With `numbers` the `channels` are those of the dataset that have these numbers in the names of their files; files of
-    others are not looked at.
+    others are not looked at, but for the grid of the one with the `grid_number`, where there is such a file.
 
-    Formats are taken as in training; where a folder has none of these, any that can be read. With a single channel the
+    Formats are taken as in training; where a folder has none of these, any that can be read. In a dataset of one channel the
     suffix `_0000` may be left out. Each fault names a file that is left out, or a channel of two files; the other cases
     can be predicted. Raises UserError where there is no image at all.
     """
-    n_channels = max(numbers) + 1 if numbers else len(channels)
+    n_channels = max(*numbers, grid_number or 0, 1) + 1 if numbers else len(channels)
     if not is_folder(path):
-        return _of_channels(_case_of(path, n_channels, file_ending), numbers)
+        return _of_channels(_case_of(path, n_channels, file_ending), numbers, grid_number)
     scanned = _cases_of_folder(path, n_channels, file_ending)
     if not scanned.cases and not scanned.faults:
         raise _nothing(path, f"CASE_{min(numbers, default=0):04d}{file_ending}")
-    return _of_channels(scanned, numbers)
+    return _of_channels(scanned, numbers, grid_number)
 
 
-def _of_channels(scanned: ScannedCases, numbers: Sequence[int]) -> ScannedCases:
+def _of_channels(scanned: ScannedCases, numbers: Sequence[int], grid_number: int | None) -> ScannedCases:
     """The cases with the files of these channels alone; unchanged without `numbers`."""
-    return replace(scanned, cases=[files.of_channels(numbers) for files in scanned.cases]) if numbers else scanned
+    if not numbers:
+        return scanned
+    return replace(scanned, cases=[files.of_channels(numbers, grid_number) for files in scanned.cases])
 
 
 def load_case(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec | None = None,

@@ -64,6 +64,20 @@ def list_entries(folder: Path) -> Entries:
     return Entries(tuple(files), tuple(broken), tuple(folders))
 
 
+def list_tree(folder: Path) -> list[Path]:
+    """All files below a folder, in the order of their paths, but for hidden ones. Links to folders are not followed.
+
+    Raises UserError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError("the folder is missing", where=folder, found="a file" if folder.exists() else "nothing")
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
 def _is_circle(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a link that leads back to itself, or through what is no folder."""
     try:
@@ -115,6 +129,15 @@ def file_times(path: Path) -> tuple[int, int, int]:
 def digest(path: Path) -> str:
     """BLAKE2b of a file's content, 32 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            state.update(block)
+    return state.hexdigest()
+
+
+def checksum(path: Path, kind: str) -> str:
+    """A checksum of a file's content by the name of its algorithm, such as `md5`: to compare with what others published."""
+    state = hashlib.new(kind, usedforsecurity=False)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             state.update(block)

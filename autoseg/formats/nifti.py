@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.formats.door import damaged, not_understood, refuse_more_than_memory
+from autoseg.formats.door import damaged, not_understood, reading, refuse_more_than_memory
 from autoseg.formats.inflate import first_bytes, is_gzip, unpack
 from autoseg.formats.nifti_grid import grid_of, plain_geometry, say_grid
 from autoseg.formats.registry import READERS, Header, Reader, header_of
@@ -58,6 +58,24 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     if (slope, intercept) != (1.0, 0.0):
         voxels = (voxels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
     return voxels.reshape(known.n_channels, *shape), known.geometry
+
+
+def read_volumes(path: Path) -> tuple[np.ndarray, Geometry]:
+    """The volumes of a NIfTI of four axes (C, z, y, x), in the file's number type where it states no scale, and the grid of
+    each; of three axes, one volume. Image sources refuse such a file, because its fourth axis may be time.
+    """
+    with reading(path):
+        header = _header_of(first_bytes(path, _BYTES_OF_HEADER[2]), path)
+        shape = tuple(map(int, header.get_data_shape()))
+        if len(shape) not in (3, 4) or min(shape, default=0) < 1:
+            raise not_understood(path, f"size (x, y, ...) {shape}", "a size of three or four axes")
+        dtype, offset, stored = header.get_data_dtype(), _offset(header, path), math.prod(shape)
+        geometry, _ = grid_of(header, shape[:3], path)
+        voxels = np.frombuffer(_content(path, offset + stored * dtype.itemsize), dtype, stored, offset)
+        (slope, intercept), _ = _scaling(header, path)
+        if (slope, intercept) != (1.0, 0.0):
+            voxels = (voxels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+        return voxels.reshape(shape[3] if len(shape) == 4 else 1, *geometry.shape), geometry
 
 
 def write_nifti(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:

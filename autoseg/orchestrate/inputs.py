@@ -218,7 +218,7 @@ def _with_sets(known: InputComparison, sets: Sequence[InputSet], asked: InputOpt
                     duration(seconds), more)
     planners = {**known.planners, **{each.title: planner_of(known.plan.planner, each) for each in sets}}
     return known.model_copy(update={"sets": tuple(sets), "late": asked.late, "planners": planners, "scores": (),
-                                    "cases": (), "chosen": "", "failed": {}})
+                                    "cases": (), "chosen": "", "failed": {}, "left_out": {}})
 
 
 def _plans(workspace: Workspace, comparison: InputComparison, measured: Fingerprint) -> dict[str, Plan]:
@@ -302,9 +302,9 @@ def _scored(workspace: Workspace, comparison: InputComparison, outcomes: Sequenc
     workers = execution.workers or cores()
     scored, notes = score_candidates(dataset, list(contenders.values()), workers, 2 if comparison.late else 1)
     by_sets = {tuple(titles[member.member.planner] for member in entry.contenders): entry for entry in scored}
-    failed |= _not_together(comparison, by_sets)
-    by_sets = {sets: entry for sets, entry in by_sets.items() if TOGETHER.join(sets) not in failed}
-    comparison = comparison.model_copy(update={"failed": failed, "cases": tuple(dataset.truths)})
+    left_out = _not_together(comparison, by_sets)
+    by_sets = {sets: entry for sets, entry in by_sets.items() if TOGETHER.join(sets) not in left_out}
+    comparison = comparison.model_copy(update={"failed": failed, "left_out": left_out, "cases": tuple(dataset.truths)})
     comparison = _decided(comparison, by_sets, outcomes)
     best = by_sets[comparison.score(comparison.chosen).sets]
     with locked(workspace.selection(name)):

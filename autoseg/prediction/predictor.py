@@ -190,7 +190,8 @@ class Predictor:
         """
         path, beside = Path(path), None if table is None else Path(table)
         folder = path if is_folder(path) else path.parent
-        scanned = scan_cases(path, self.plan.channels, self.plan.file_ending, self.plan.channel_numbers)
+        plan = self.plan
+        scanned = scan_cases(path, plan.channels, plan.file_ending, plan.channel_numbers, plan.grid_number)
         for warning in scanned.warnings:
             logger.warning("%s", warning)
         known_files = files_with_modalities(scanned.cases, self.plan, folder=folder, table=beside,
@@ -258,7 +259,7 @@ class Predictor:
         """Memory that predicting a prepared case needs beside the image and the network, from its header; with `all_heads`
         for probabilities or uncertainty too.
         """
-        geometry = next(read_header(path).geometry for path in files.images if path is not None)
+        geometry = next(read_header(path).geometry for path in (files.grid, *files.images) if path is not None)
         n_voxels = math.prod(geometry.shape)
         bytes_of_heads = 2 * self.plan.labels.n_heads * n_voxels if all_heads or len(self.members) > 1 else 0
         return bytes_of_heads + max(member.bytes_to_predict(geometry) for member in self.members)

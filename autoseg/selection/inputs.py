@@ -71,6 +71,7 @@ class InputComparison(Frozen):
     planners: dict[str, Name]
     late: bool = False
     failed: dict[str, str] = Field(default_factory=dict)  # set -> why it could not be scored
+    left_out: dict[str, str] = Field(default_factory=dict)  # late fusion -> why it is no candidate
     seconds: dict[str, float] = Field(default_factory=dict)  # set -> that all its folds took
     cases: tuple[str, ...] = ()
     scores: tuple[InputScore, ...] = ()
@@ -160,7 +161,7 @@ def as_text(comparison: InputComparison) -> str:
     lines = [f"{comparison.dataset} {comparison.configuration}: {len(comparison.scores)} candidates on "
              f"{len(comparison.cases)} validation cases of folds {', '.join(map(str, comparison.folds))}", "",
              *text_table(rows), "", "chosen:", *(f"  {reason}" for reason in reasons(comparison))]
-    lines += [f"not scored: {title}: {why}" for title, why in comparison.failed.items()]
+    lines += [f"not scored: {title}: {why}" for title, why in {**comparison.failed, **comparison.left_out}.items()]
     return "\n".join(lines)
 
 

@@ -28,4 +28,6 @@ def how_again(path: Path) -> str:
     """What to do to make a file of this name again; empty where no command makes it."""
     if path.name.startswith("plan_"):
         return "put back a copy, or plan again with autoseg_plan_and_preprocess"
+    if path.name.startswith("external_"):
+        return "run autoseg_external again"
     return _COMMANDS.get(path.name, "")

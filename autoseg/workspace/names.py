@@ -159,6 +159,18 @@ class Workspace:
     def report(self, dataset: str) -> Path:
         return self._models(dataset) / "report.html"
 
+    def external(self, dataset: str, other: str) -> Path:
+        """Folder of the masks that the models of a dataset predict of another."""
+        return below(self._models(dataset), "external", other)
+
+    def external_result(self, dataset: str, other: str) -> Path:
+        """The scores of these masks."""
+        return self._models(dataset) / f"external_{int(_number_and_name(other)[0])}.json"
+
+    def external_results(self, dataset: str) -> list[Path]:
+        """The scores on all other datasets, in the order of their names."""
+        return sorted(self._models(dataset).glob("external_*.json"))
+
     @property
     def models_root(self) -> Path:
         return self.home / self.models_name

@@ -151,12 +151,21 @@ def with_inputs(plan: Plan, configuration: str, inputs: InputSet, fingerprint: F
     specs = tuple(spec for spec in plan.conditions.specs if spec.name in inputs.conditions)
     return plan.model_copy(update={
         "planner": planner_of(plan.planner, inputs), "channels": tuple(plan.channels[place] for place in places),
-        "channel_numbers": plan.channel_numbers if is_all else numbers,
+        "channel_numbers": plan.channel_numbers if is_all else numbers, "grid_number": _grid_number(plan, places),
         "prepared_by": "" if not inputs.conditions else planner_of(plan.planner, InputSet(channels=inputs.channels)),
         "intensities": tuple(plan.intensities[place] for place in places) if plan.intensities else (),
         "conditions": plan.conditions.model_copy(update={"specs": specs}), "modality_columns": columns, "first": None,
         "reasons": (f"takes {inputs.title} of the inputs that {plan.planner} has; all else is planned as there",),
         "configurations": {configuration: _with_inputs(chosen, places, inputs, plan, fingerprint)}})
+
+
+def _grid_number(plan: Plan, places: Sequence[int]) -> int | None:
+    """The number of the reference channel, where it is left out and one of the channels that stay is brought to its grid."""
+    if not any(plan.channels[place].is_moved for place in places):
+        return None
+    left_out = [number for place, number in enumerate(plan.numbers)
+                if plan.channels[place].reference and place not in places]
+    return left_out[0] if left_out else plan.grid_number
 
 
 def _with_inputs(chosen: Configuration, places: Sequence[int], inputs: InputSet, plan: Plan, fingerprint: Fingerprint
@@ -186,8 +195,10 @@ def joint_plan(plans: Sequence[Plan]) -> Plan:
     numbers = tuple(sorted(channels))
     specs = {spec.name: spec for plan in plans for spec in plan.conditions.specs}
     table = max((plan.conditions for plan in plans), key=lambda known: len(known.specs))
+    grids = [plan.grid_number for plan in plans if plan.grid_number not in (None, *numbers)]
     return plans[0].model_copy(update={
         "channels": tuple(channels[number] for number in numbers), "intensities": (),
+        "grid_number": grids[0] if grids else None,
         "channel_numbers": numbers if all(plan.channel_numbers for plan in plans) else (),
         "conditions": table.model_copy(update={"specs": tuple(specs.values())}),
         "modality_columns": {name: column for plan in plans for name, column in plan.modality_columns.items()}})

@@ -219,6 +219,7 @@ class Plan(Frozen):
     file_ending: FileEnding = ".nii.gz"
     # Which channels of the dataset these are, by the numbers in the names of their files; empty: all of them.
     channel_numbers: tuple[int, ...] = ()
+    grid_number: int | None = None  # of the channel on whose grid the labels lie, where it is none of these and one is moved
     prepared_by: Name | Literal[""] = ""  # the planner whose prepared cases are used; empty: its own
     fingerprint_digest: str = ""
     memory_bytes: int | None = None  # that was asked for; None: what the machine has

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import keyword
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ sys.path.insert(0, str(ROOT / "docs"))
 import make_commands  # noqa: E402  (a script beside the page that it writes)
 
 PARSERS = make_commands.parsers()
-MODULES = {name: importlib.import_module(f"autoseg.cli.{name.removeprefix('autoseg_')}") for name in PARSERS}
+MODULES = {name: importlib.import_module(f"autoseg.cli.{word}{'_' * keyword.iskeyword(word)}")
+           for name, word in ((name, name.removeprefix("autoseg_")) for name in PARSERS)}
 
 # What each command is given about a dataset, or files, that do not exist; {tmp} is an empty folder.
 ABSENT = {
@@ -28,6 +30,7 @@ ABSENT = {
     "autoseg_describe_inputs": ["-d", "9"],
     "autoseg_compare_inputs": ["9", "3d_fullres", "--inputs", "CT", "CT,PET"],
     "autoseg_report": ["9"], "autoseg_demo": ["--seed", "1"],
+    "autoseg_import": ["recipe", "KiTS23", "{tmp}/none"], "autoseg_external": ["9", "--on", "7"],
     "autoseg_outcome": ["9", "os"],
     "autoseg_overlay": ["-i", "{tmp}/none.nii.gz", "-l", "{tmp}/none.nii.gz", "-o", "{tmp}/picture.png"]}
 

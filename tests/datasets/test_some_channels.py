@@ -43,7 +43,9 @@ def folder(tmp_path):
 
 
 def plan_of(*numbers, channels=(PET,)):
-    return small_plan(n_channels=len(channels)).model_copy(update={"channels": channels, "channel_numbers": numbers})
+    grid = 0 if channels == (PET,) else None
+    return small_plan(n_channels=len(channels)).model_copy(update={"channels": channels, "channel_numbers": numbers,
+                                                                   "grid_number": grid})
 
 
 def test_files_of_other_channels_are_none_of_the_case(folder):

@@ -100,6 +100,7 @@ def learnt(tmp_path_factory):
     options = ["--late", "-p", "mine", "--home", str(workspace.home), "--device", "cpu", "--workers", "1"]
     with pytest.MonkeyPatch.context() as patch:  # pictures take longer than all trainings
         patch.setattr(pipeline, "draw_validation", lambda *_: None)
+        patch.setattr(pipeline, "LiveCurves", lambda: lambda folder: None)
         patch.setattr(pipeline, "report", lambda *_, **__: workspace.report(DATASET))
         assert command.main(["3", NAME, "--inputs", "CT", "PET", *options]) == 0
     return workspace

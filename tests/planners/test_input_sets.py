@@ -86,6 +86,7 @@ def test_a_plan_of_some_inputs_differs_in_nothing_but_these():
     plan = plan_with("PET", "MR_T2")
     all_inputs, chosen = plan_of_all().configurations["3d_fullres"], plan.configurations["3d_fullres"]
     assert plan.planner == "budgeted_of_PET-MR_T2" and plan.numbers == (1, 3) and plan.prepared_by == ""
+    assert plan.grid_number == 0  # of CT, which is left out
     assert [channel.name for channel in plan.channels] == ["PET", "MR_T2"] and plan.modality_columns == {}
     assert [part.name for part in chosen.normalizers] == ["zscore", "rescale01"]
     assert chosen.input_dropout == InputDropout(channels=(0, 0.4), shift_voxels=(1, 0), p_shift=0.2)
@@ -106,6 +107,12 @@ def test_sets_of_the_same_channels_share_prepared_cases():
 
 def test_all_channels_keep_their_numbers_unsaid():
     assert plan_with("CT", "PET", "MR_T1", "MR_T2").channel_numbers == ()
+
+
+def test_the_grid_of_the_reference_is_asked_for_only_where_a_channel_is_brought_to_it():
+    assert plan_with("CT", "PET").grid_number is None and plan_with("MR_T1").grid_number is None
+    assert joint_plan([plan_with("PET"), plan_with("CT")]).grid_number is None
+    assert joint_plan([plan_with("PET"), plan_with("MR_T1")]).grid_number == 0
 
 
 def test_a_cascade_is_refused():

@@ -7,6 +7,7 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.formats import write_array
+from autoseg.grids.geometry import Geometry
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.predictor import Predictor
@@ -68,6 +69,13 @@ def test_files_of_other_channels_are_not_read(tmp_path):
     np.testing.assert_array_equal(predictor.predict_file(tmp_path / "a_0002.nii.gz").label_DHW, label_DHW)
 
 
+def test_the_first_channel_alone_does_not_take_another_for_it(tmp_path):
+    write_array(tmp_path / "a_0001.nii.gz", CASE.image_CDHW, CASE.geometry)
+    for path in (tmp_path, tmp_path / "a_0001.nii.gz"):
+        with pytest.raises(UserError, match="the case has no image"):
+            Predictor([taking(0, "CT", 1)]).predict_file(path)
+
+
 def test_a_folder_without_any_channel_of_the_model_names_what_is_expected(tmp_path):
     with pytest.raises(UserError, match="names like CASE_0002"):
         Predictor([taking(2, "MR", 2)]).find(tmp_path)
@@ -76,10 +84,16 @@ def test_a_folder_without_any_channel_of_the_model_names_what_is_expected(tmp_pa
         Predictor([taking(2, "MR", 2)]).predict_file(tmp_path)
 
 
-def test_a_regridded_channel_alone_predicts_on_its_own_grid(tmp_path):
+def test_a_regridded_channel_alone_predicts_on_its_own_grid_or_on_that_of_the_reference_beside_it(tmp_path):
     member = member_of(1)
     spec = ChannelSpec(name="PET", registration="regrid")
-    plan = member.plan.model_copy(update={"channels": (spec,), "channel_numbers": (1,)})
-    write_array(tmp_path / "a_0001.nii.gz", CASE.image_CDHW, CASE.geometry)
+    plan = member.plan.model_copy(update={"channels": (spec,), "channel_numbers": (1,), "grid_number": 0})
     predictor = Predictor([ConfigurationModel(plan, member.name, member.models, member.runtime)])
-    assert predictor.predict_file(tmp_path).label_DHW.shape == CASE.geometry.shape
+    write_array(tmp_path / "a_0001.nii.gz", CASE.image_CDHW, CASE.geometry)
+    alone_DHW = predictor.predict_file(tmp_path).label_DHW
+    assert alone_DHW.shape == CASE.geometry.shape
+    fine = Geometry((40, 36, 32), (0.5, 0.5, 0.5))
+    write_array(tmp_path / "a_0000.nii.gz", np.zeros((1, *fine.shape), np.float32), fine)
+    case = predictor.predict_file(tmp_path)
+    assert case.label_DHW.shape == fine.shape and case.case.geometry == fine
+    assert predictor.predict_file(tmp_path / "a_0001.nii.gz").label_DHW.shape == fine.shape

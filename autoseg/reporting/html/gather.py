@@ -11,6 +11,7 @@ from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.formats.files import digest, is_file
+from autoseg.interop.external import ExternalValidation
 from autoseg.outcome.report import OutcomeReport
 from autoseg.prediction.inference_settings import FoldPostprocessing
 from autoseg.selection.inputs import InputComparison
@@ -105,6 +106,7 @@ class ReportData:
     origins: tuple[tuple[str, Run], ...]  # a folder below the home, and what made results there
     digests: tuple[tuple[str, str], ...]  # a file below the home or the raw folder, and its BLAKE2b
     faults: tuple[str, ...]
+    external: tuple[ExternalValidation, ...] = ()  # on other datasets
     outcomes: tuple[OutcomeReport, ...] = ()
 
     @property
@@ -141,6 +143,8 @@ def gather(workspace: Workspace, dataset: str) -> ReportData:
                       n_folds=reading.count(splits[0]) if splits else N_FOLDS,
                       origins=tuple(reading.origins([prepared, workspace.selection(dataset).parent, *(
                           fold.folder.path for model in trained if model is not None for fold in model.folds)])),
+                      external=tuple(result for path in workspace.external_results(dataset)
+                                     if (result := reading.model(path, ExternalValidation)) is not None),
                       digests=tuple(reading.digests), faults=tuple(reading.faults),
                       outcomes=tuple(outcome for outcome in outcomes if outcome is not None))
 

@@ -16,6 +16,7 @@ def fusion_section(data: ReportData) -> Section | None:
     title = "Inputs compared"
     if not comparison.scores:
         return Section("fusion", title, (Absent("The comparison is not finished.", _command(data, comparison)),))
+    not_scored = {**comparison.failed, **comparison.left_out}
     scores = sorted(comparison.scores, key=lambda score: -(score.mean.mean or 0.0))
     caption = (f"Candidates: mean foreground Dice per case (a label that is rightly absent counts 1) on "
                f"{len(comparison.cases)} validation cases of folds {', '.join(map(str, comparison.folds))}, each predicted "
@@ -25,8 +26,7 @@ def fusion_section(data: ReportData) -> Section | None:
         Bullets(tuple(reasons(comparison))),
         table(caption, ("Inputs", "", "n inputs", "n", "Dice (95 % interval)", "To the best (95 %)", "p (Holm)", "Time"),
               [_row(score, comparison) for score in scores], texts=(1,)),
-        *([Bullets(tuple(f"{name} was not scored: {why}" for name, why in comparison.failed.items()))]
-          if comparison.failed else []),
+        *([Bullets(tuple(f"{name} was not scored: {why}" for name, why in not_scored.items()))] if not_scored else []),
         Text("Chosen is the candidate with the fewest inputs among those that are not significantly worse than the best "
              f"(corrected p below {SIGNIFICANT}) and less than {MARGIN} below it. All were trained for the same time by "
              "plans that differ in their inputs alone. The cases that chose also scored: the score of the choice is "

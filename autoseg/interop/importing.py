@@ -1,0 +1,156 @@
+"""Import a public dataset by its recipe: find, convert, write `dataset.json` last."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoseg.base.errors import UserError, raise_faults
+from autoseg.base.parallel import Effort, each_case
+from autoseg.base.progress import progress_bar
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.unlabelled import without_labels
+from autoseg.formats.files import checksum, is_file
+from autoseg.interop.convert import Task, import_case
+from autoseg.interop.find import Found, FoundCase, find_cases
+from autoseg.interop.recipe import Recipe, RecipeTable
+from autoseg.interop.tables import ID, NAME, as_csv, rows_of
+from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.names import DATASET_JSON, Workspace
+from autoseg.workspace.partial import remove_leftovers_below
+
+logger = logging.getLogger(__name__)
+
+_HIGHEST_NUMBER = 999
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A dataset that was imported: its name, the number of its cases, and what should be known; `faults` are of cases that
+    could not be read. Without labels (`images_alone`) it is for pre-training and prediction.
+    """
+
+    dataset: str
+    folder: Path
+    n_training: int
+    n_held_out: int
+    images_alone: bool
+    warnings: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number: int | None = None, copy: bool = False,
+                   workers: int = 1) -> Imported:
+    """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded; files are linked unless they are to be copied.
+
+    `dataset.json` is written last: an import that was stopped is begun again by the same command. Raises UserError where the
+    number is taken, or the folder does not hold what the recipe expects. A case that cannot be read is left out, with its
+    fault in the result.
+    """
+    source = source.expanduser().absolute()
+    found = find_cases(recipe, source)
+    name = _dataset_name(recipe, workspace, number)
+    folder = workspace.home / "raw" / name
+    remove_leftovers_below(folder)
+    tasks = [Task(recipe, case, folder, copy) for case in found.cases]
+    with progress_bar("importing", len(tasks)) as bar:
+        faults = list(each_case(import_case, tasks, workers, bar.update, effort=Effort("importing", tried=1),
+                                died=lambda task, why: f"case {task.name}: {why}"))
+    whole = [case for case, fault in zip(found.cases, faults, strict=True) if not fault]
+    faults = [fault for fault in faults if fault]
+    if not whole:
+        raise_faults(source, faults)
+    images_alone = not any(case.labels for case in whole)
+    training = [case for case in whole if not case.held_out]
+    warnings = [*found.warnings, *_other_counts(recipe, training, [case for case in whole if case.held_out]),
+                *_other_archives(recipe, source), *_write_descriptions(recipe, found, whole, folder)]
+    if images_alone:
+        dataset = without_labels(Dataset.open(folder))
+        warnings += dataset.scanned.warnings
+        raise_faults(folder, dataset.scanned.faults)
+    return Imported(name, folder, len(training), len(whole) - len(training), images_alone, tuple(warnings), tuple(faults))
+
+
+def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> str:
+    """The name of the new dataset; without a number, the first one that is free, or that of an import that was stopped."""
+    known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
+    wanted = "".join(c for c in recipe.name if c.isalnum() or c == "_")
+
+    def is_begun(taken: int) -> bool:
+        folder = workspace.home / "raw" / known[taken]
+        return known[taken] == f"Dataset{taken:03d}_{wanted}" and folder.is_dir() and not is_file(folder / DATASET_JSON)
+
+    if number is None:
+        number = next((taken for taken in known if is_begun(taken)), None) or next(
+            free for free in range(1, _HIGHEST_NUMBER + 1) if free not in known)
+    elif number in known and not is_begun(number):
+        raise UserError("this number is taken", where=workspace.home / "raw", found=known[number],
+                        do="choose another one with -d, or leave -d out")
+    return f"Dataset{number:03d}_{wanted}"
+
+
+def _write_descriptions(recipe: Recipe, found: Found, cases: Sequence[FoundCase], folder: Path) -> list[str]:
+    """The table, if the recipe has one, and `dataset.json`; a sentence where the published table is not here."""
+    training = [case for case in cases if not case.held_out]
+    content = {
+        "name": recipe.name, "description": recipe.title, "reference": recipe.home_page, "licence": recipe.licence,
+        "converted_by": f"autoseg_import recipe {recipe.name}",
+        "channel_names": {str(number): channel.name for number, channel in enumerate(recipe.channels)},
+        "labels": recipe.labels.names, "numTraining": len(training), "file_ending": recipe.file_ending}
+    optional: dict[str, Any] = {
+        "optional_channels": [channel.name for channel in recipe.channels if channel.optional],
+        "reference_channel": recipe.reference_channel, "regions_class_order": recipe.labels.regions_class_order,
+        "registration": {c.name: c.registration for c in recipe.channels if c.registration is not None},
+        "paired_labels": recipe.labels.paired, "labels_present": _labels_present(recipe, training)}
+    if recipe.table is not None:
+        optional |= _write_table(recipe.table, found, cases, folder)
+    write_json(folder / DATASET_JSON, {**content, **{key: value for key, value in optional.items() if value}})
+    if recipe.table is None or not recipe.table.files or found.table is not None:
+        return []
+    return [f"the clinical table is not here ({recipe.table.files[0]}), so less is known of the patients; put it into the "
+            "folder and import again, if you want it"]
+
+
+def _write_table(recipe: RecipeTable, found: Found, cases: Sequence[FoundCase], folder: Path) -> dict[str, Any]:
+    """Write what is known of the cases, of the held-out ones beside their images; the keys of `dataset.json` that name its
+    columns. Nothing where nothing is known.
+    """
+    rows = rows_of(recipe, cases, found.table)
+    if not any(rows.values()):
+        return {}
+    write_text(folder / NAME, as_csv({case.name: rows[case.name] for case in cases if not case.held_out}))
+    held_out = {case.name: rows[case.name] for case in cases if case.held_out}
+    if held_out:
+        write_text(folder / "imagesTs" / NAME, as_csv(held_out))
+    columns = {column for row in rows.values() for column in row}
+    conditions = {column: how for column, how in recipe.conditions.items() if column in columns}
+    outcomes = {name: outcome for name, outcome in recipe.outcomes.items()
+                if {outcome[key] for key in ("column", "time", "event") if key in outcome} <= columns}
+    return {"conditions": {"table": NAME, "id": ID, "columns": conditions}, "modality_column": recipe.modality_column,
+            "groups": {"patient": recipe.patient} if recipe.patient else {}, "outcomes": outcomes}
+
+
+def _labels_present(recipe: Recipe, cases: Sequence[FoundCase]) -> dict[str, list[str]]:
+    """The organs of each case that lacks the file of some."""
+    if recipe.labels.kind != "organs":
+        return {}
+    present = {case.name: {recipe.labels.values[organ] for organ, _ in case.labels if organ in recipe.labels.values}
+               for case in cases}
+    names = {value: name for name, value in recipe.labels.names.items() if isinstance(value, int) and value}
+    return {case: [name for value, name in names.items() if value in values] for case, values in present.items()
+            if values < names.keys()}
+
+
+def _other_counts(recipe: Recipe, training: Sequence[FoundCase], held_out: Sequence[FoundCase]) -> list[str]:
+    counted = {"training": len(training), "held_out": len(held_out)}
+    return [f"{counted[kind]} {kind.replace('_', '-')} cases were found, the published dataset has {n}"
+            for kind, n in recipe.counts.items() if counted[kind] != n]
+
+
+def _other_archives(recipe: Recipe, source: Path) -> list[str]:
+    """Sentences for downloads in the folder, or beside it, whose checksum is not the published one."""
+    paths = [folder / archive.file for archive in recipe.archives for folder in (source, source.parent)]
+    known = {archive.file: archive for archive in recipe.archives}
+    return [f"{path}: its {known[path.name].kind} checksum is not the published one; download it again" for path in paths
+            if is_file(path) and checksum(path, known[path.name].kind) != known[path.name].checksum]
