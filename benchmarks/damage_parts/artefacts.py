@@ -162,7 +162,7 @@ ARTEFACTS = {
     "selection.json": Artefact(lambda w: w.selection(DATASET), lambda w: read_model(w.selection(DATASET), Selection)),
     "race.json": Artefact(lambda w: w.race(DATASET), lambda w: read_model(w.race(DATASET), Race)),
     "race_plan_classic.json": Artefact(lambda w: w.race_plan(DATASET, "classic"),
-                                       lambda w: _plans_of(w, read_model(w.race(DATASET), Race))),
+                                       lambda w: _plans_of(w, read_model(w.race(DATASET), Race)), is_warning_enough=True),
     "race_seconds.json": Artefact(lambda w: w.race_seconds(DATASET),
                                   lambda w: Stopwatch(w.race_seconds(DATASET)).earlier_seconds),
     "labels.json": Artefact(lambda w: w.home / "masks" / "labels.json", _begun, is_warning_enough=True),
