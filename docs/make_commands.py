@@ -74,7 +74,7 @@ def _values(action: argparse.Action) -> str:
 def _meaning(action: argparse.Action) -> str:
     """The help, with the default where the help does not name it."""
     text = " ".join((action.help or "").split()).replace("%%", "%").replace("|", "\\|")
-    default = "" if action.default in (None, False, []) or "default" in text else f" (default: {action.default})"
+    default = "" if action.default in (None, False, "", []) or "default" in text else f" (default: {action.default})"
     return text + default
 
 

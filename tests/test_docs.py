@@ -87,6 +87,18 @@ def test_the_index_links_every_page():
     assert linked >= set(DOCS) - {index}
 
 
+def test_the_index_has_every_decision_once_and_in_order():
+    listed = [link for link in links(ROOT / "docs" / "README.md") if link.startswith("decisions/")]
+    assert listed == sorted(f"decisions/{page.name}" for page in DOCS if page.parent.name == "decisions")
+
+
+def test_every_command_is_named_in_the_readme_or_in_a_page_that_leads_through_a_task():
+    commands = re.findall(r"^ *(autoseg_\w+) = ", (ROOT / "setup.cfg").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    read = [ROOT / "README.md", *(page for page in DOCS if page.parent.name in ("how-to", "start"))]
+    text = "".join(page.read_text(encoding="utf-8") for page in read)
+    assert commands and [name for name in commands if not re.search(rf"{name}\b", text)] == []
+
+
 def test_the_reference_of_the_plan_has_every_key():
     text = (ROOT / "docs" / "reference" / "plan.md").read_text(encoding="utf-8")
     assert {key for key in keys(Plan) if f"`{key}`" not in text} == set()

@@ -9,7 +9,7 @@ from autoseg.cli import common
 
 def parser() -> argparse.ArgumentParser:
     command = common.parser("Read the folder of a raw dataset and draft the keys of dataset.json that declare its inputs:\n"
-                            "optional channels, the reference grid, the clinical table, vectors and tokens.",
+                            "optional channels, the reference grid, the clinical table, vectors and tokens; and outcomes.",
                             "example: autoseg_describe_inputs -d 10")
     command.add_argument("-d", "--dataset", required=True, metavar="D", help="by number or name")
     command.add_argument("--write", action="store_true",

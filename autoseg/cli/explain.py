@@ -37,9 +37,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--target", default="class", metavar="T",
                          help="what of a label is explained: class (all of it), component:K (1 is the largest) or "
                          "voxel:z,y,x, from 0, in the order of the array (default: class)")
-    command.add_argument("--layer", default="bottleneck", metavar="NAME",
-                         help="layer of Seg-Grad-CAM: bottleneck, encoder_0, ..., decoder_0, ...; 0 has full resolution; a "
-                         "wrong name lists them (default: bottleneck)")
+    command.add_argument("--layer", metavar="NAME",
+                         help="layer of Seg-Grad-CAM: encoder_0, ..., bottleneck, ..., decoder_0; 0 has full resolution; a "
+                         "wrong name lists them (default: the nearest to the logits, decoder_0)")
     command.add_argument("--regions", choices=("components", "blocks", "none"), default="components",
                          help="regions that are occluded: the largest predicted components, at most 64 blocks of the whole "
                          "image, which also gives a map, or none (default: components)")
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.explain.target import parse_request
     from autoseg.orchestrate.explain import ExplainedModel, explain
 
-    settings = Settings(kinds=tuple(options.methods), layer=options.layer, request=parse_request(options.target),
+    settings = Settings(kinds=tuple(options.methods), layer=options.layer or "", request=parse_request(options.target),
                         only=tuple(options.only), samples=options.samples, draws=options.draws, regions=options.regions,
                         seed=options.seed)
     model = ExplainedModel(options.dataset, options.configuration, options.planner, options.fold, options.model)

@@ -9,8 +9,9 @@ from autoseg.cli import common
 
 def parser() -> argparse.ArgumentParser:
     command = common.parser("Write one HTML file that needs no network: the dataset, the plan, training curves, scores with "
-                            "intervals,\nthe selection, the best and worst cases, failures, quality control, and the "
-                            "origin of all results.\nThe report names each missing part with the command that makes it.",
+                            "intervals,\nthe selection, the best and worst cases, failures, quality control, explanations, "
+                            "outcomes,\nscores on other datasets, and the origin of all results. The report names each "
+                            "missing part with the command\nthat makes it.",
                             "example: autoseg_report 4")
     command.add_argument("dataset", help="by number or name: 4 or Dataset004_Hippocampus")
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: models/DATASET/report.html")

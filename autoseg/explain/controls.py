@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.explain.explanations import Deletion, Shuffled
-from autoseg.explain.subject import Subject, fill_of
+from autoseg.explain.subject import Subject
 from autoseg.explain.target import Target, padded_mask, probability
 from autoseg.nn.model import Model
 
@@ -28,16 +28,19 @@ def deletion_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, *, dra
 
     A pattern is moved by a random displacement within the box of the tiles that hold the target, around its border, and,
     where the map has channels, to random present channels. So both deletions have the same size, and the same holes and
-    edges, which by themselves disturb a network. Beyond that box a deletion could change nothing.
+    edges, which by themselves disturb a network. Beyond that box a deletion could change nothing. Deleted voxels take the
+    values of others of their channel: shuffled voxels (`_scrambled`) have no structure, whatever the structure looks like.
     """
     box = (slice(None), *subject.field(padded_mask(subject, target)))
     values = subject.unpadded(map_CDHW)[box]
     rng = np.random.default_rng(seed)
     moves = [_Move(rng, subject, values.shape[1:]) for _ in range(draws)]
-    before = max(probability(subject, target), 1e-12)
+    before, scrambled_CDHW = max(probability(subject, target), 1e-12), _scrambled(subject, seed)
 
     def kept_without(pattern_CDHW: torch.Tensor) -> float:
-        return probability(_deleted(subject, pattern_CDHW, box), target) / before
+        image = subject.unpadded(subject.image_CDHW).clone()
+        image[box] = torch.where(pattern_CDHW, scrambled_CDHW[box], image[box])
+        return probability(subject.with_image(subject.padded(image)), target) / before
 
     kept, kept_at_random = [], []
     for pattern in _patterns(subject, values):
@@ -71,11 +74,19 @@ class _Move:
         return moved[torch.from_numpy(self.channels)] if len(moved) == len(self.channels) else moved
 
 
-def _deleted(subject: Subject, pattern_CDHW: torch.Tensor, box: tuple[slice, ...]) -> Subject:
-    """The case with the channel's fill value wherever a pattern in a box says; of one channel for all."""
-    image = subject.unpadded(subject.image_CDHW).clone()
-    image[box] = torch.where(pattern_CDHW, fill_of(subject.model)[:, None, None, None], image[box])
-    return subject.with_image(subject.padded(image))
+def _scrambled(subject: Subject, seed: int) -> torch.Tensor:
+    """The image (C, D, H, W; not padded) with the voxels of each channel in a random order: its distribution stays, its
+    structure goes. What a channel lacks, all of it or what is outside of its field of view, stays as it is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    image_CDHW = subject.unpadded(subject.image_CDHW).clone()
+    seen_CDHW = torch.ones_like(image_CDHW, dtype=torch.bool)
+    if len(subject.absent_CDHW):
+        seen_CDHW = subject.unpadded(subject.absent_CDHW) == 0
+    for channel in np.flatnonzero(subject.present_C):
+        values = image_CDHW[channel][seen_CDHW[channel]]
+        image_CDHW[channel][seen_CDHW[channel]] = values[torch.randperm(len(values), generator=generator)]
+    return image_CDHW
 
 
 def shuffled_of(subject: Subject, target: Target, map_CDHW: torch.Tensor, make: Maker, *, seed: int

@@ -29,9 +29,9 @@ EXPLANATIONS = "explanations.json"
 class Deletion(Frozen):
     """The deletion curve of a map.
 
-    `shares` of the voxels in the tiles that hold the target (of all present channels, where the map has channels) are
-    replaced by the channel's fill value: those where the map is largest, as far as it is above 0, and, several times, the
-    same pattern at a random place. `kept` is the mean probability of the target afterwards, over that before;
+    `shares` of the voxels in the tiles that hold the target (of all present channels, where the map has channels) take the
+    values of random voxels of their channel: those where the map is largest, as far as it is above 0, and, several times,
+    the same pattern at a random place. `kept` is the mean probability of the target afterwards, over that before;
     `kept_at_random` the mean over the random places. `area` is the mean over shares of their difference, over the random
     places, with its interval: above 0 where the map finds what counts.
     """

@@ -17,7 +17,6 @@ from autoseg.nn.model import Model
 from autoseg.prediction.tiles import Tile
 from planners.schema.plan import Configuration
 
-BOTTLENECK = "bottleneck"
 _DECODER_STAGE = re.compile(r"network\.decoder\.stages\.\d+")
 _MODE = {2: "bilinear", 3: "trilinear"}
 
@@ -32,32 +31,36 @@ class Layer:
 
 def layers_of(model: Model, configuration: Configuration) -> dict[str, Layer]:
     """The layers whose features can be mapped: what the decoder is given of each encoder stage, behind the conditioning, the
-    bottleneck, which is the last of them, and what each stage of the decoder gives. Stage 0 has full resolution.
+    bottleneck, which is the last of them, and what each stage of the decoder gives, the last one last. Stage 0 has full
+    resolution.
     """
     n_encoder = len(configuration.architecture.channels)
     encoder = {f"encoder_{stage}": Layer("conditioning", stage) for stage in range(n_encoder - 1)}
     decoder = [name for name, _ in model.named_modules() if _DECODER_STAGE.fullmatch(name)]
-    return {**encoder, BOTTLENECK: Layer("conditioning", -1),
+    return {**encoder, "bottleneck": Layer("conditioning", -1),
             **{f"decoder_{len(decoder) - 1 - index}": Layer(name) for index, name in enumerate(decoder)}}
 
 
-def layer_named(name: str, model: Model, configuration: Configuration) -> Layer:
-    """A layer by its name; a UserError that lists them where there is none of this name."""
+def layer_name(wanted: str, model: Model, configuration: Configuration) -> str:
+    """The name of the layer that is mapped, by default (empty) the nearest to the logits: the last stage of the decoder, or
+    the bottleneck of a network that has no such stages. A UserError lists the layers where there is none of this name.
+    """
     known = layers_of(model, configuration)
-    if name not in known:
-        raise UserError("the network has no such layer", found=name, expected=", ".join(known),
+    if wanted and wanted not in known:
+        raise UserError("the network has no such layer", found=wanted, expected=", ".join(known),
                         do="name one of these with --layer")
-    return known[name]
+    return wanted or list(known)[-1]
 
 
-def seg_grad_cam(subject: Subject, target: Target, layer: str = BOTTLENECK) -> torch.Tensor:
+def seg_grad_cam(subject: Subject, target: Target, layer: str = "") -> torch.Tensor:
     """The map (1, D, H, W; padded, at least 0) of a target: relu(sum over channels k of a_k * A_k), where A_k are the
-    features of the layer and a_k the mean gradient of the target's log-odds with respect to them.
+    features of the layer (empty: see `layer_name`) and a_k the mean gradient of the target's log-odds with respect to them.
 
     It is computed tile by tile and stitched by the weights of prediction. Where tiles are smaller than the image, a_k is
     that of the tile.
     """
-    chosen = layer_named(layer, subject.model, subject.configuration)
+    layers = layers_of(subject.model, subject.configuration)
+    chosen = layers[layer_name(layer, subject.model, subject.configuration)]
     pull_KDHW, flat = pull_of(subject, target), subject.configuration.dimensions == 2
 
     def parts() -> Iterator[tuple[Tile, torch.Tensor]]:

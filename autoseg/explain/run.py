@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from autoseg.datasets.case import Case, CaseFiles, PreparedCase
 from autoseg.evaluation.folders import find_masks
 from autoseg.explain.attention import rolls_out
 from autoseg.explain.explanations import EXPLANATIONS, CaseExplanation, Explanations, MapRecord, Occlusion
-from autoseg.explain.gradcam import BOTTLENECK, layer_named
+from autoseg.explain.gradcam import layer_name
 from autoseg.explain.maps import Found, MapSettings, maps_of
 from autoseg.explain.occlusion import Occluded, Regions, occlusions
 from autoseg.explain.restore import restored
@@ -46,12 +46,12 @@ KINDS: tuple[Kind, ...] = ("gradcam", "smoothgrad", "attention", "occlusion")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is explained, and how: of which labels (empty: of all that are predicted), at which target, of which `layer`, by
-    which methods, with how many noisy copies and random deletions.
+    """What is explained, and how: of which labels (empty: of all that are predicted), at which target, of which `layer`
+    (empty: the nearest to the logits), by which methods, with how many noisy copies and random deletions.
     """
 
     kinds: tuple[Kind, ...] = KINDS
-    layer: str = BOTTLENECK
+    layer: str = ""
     request: Request = field(default_factory=Request)
     only: tuple[str, ...] = ()
     samples: int = 8
@@ -109,7 +109,7 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
     """
     started, member, known = now(), predictor.members[0], about
     check_labels(settings.only, member.plan.labels)
-    layer_named(settings.layer, member.models[0].model, member.configuration)
+    settings = replace(settings, layer=layer_name(settings.layer, member.models[0].model, member.configuration))
     found = predictor.find(source, table)
     files = _chosen(found, cases, source)
     true_labels = _true_labels(truths, member.plan.file_ending)

@@ -66,6 +66,7 @@ def test_maps_lie_on_the_grid_of_the_image_beside_pictures_and_what_is_said_of_t
     assert [case.case for case in known.cases] == ["a", "b"] and known.fold == "0"
     first, second = known.cases
     assert [record.method for record in first.maps] == ["gradcam", "smoothgrad"]
+    assert [record.layer for record in first.maps] == ["bottleneck", ""]  # the nearest to the logits without a decoder
     for record in first.maps:
         file = nib.load(home / "maps" / record.file)
         image = file.get_fdata()

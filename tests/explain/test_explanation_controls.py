@@ -1,5 +1,7 @@
 """Controls tell maps that find what counts from maps that only look like it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import fit_encoder
 from autoseg.evaluation.statistics import BootstrapMean
-from autoseg.explain.controls import SHARES, deletion_of, shuffled_of, steps_of
+from autoseg.explain.controls import SHARES, _scrambled, deletion_of, shuffled_of, steps_of
 from autoseg.explain.explanations import Deletion, Shuffled, verdict_of
 from autoseg.explain.occlusion import Occluded, blocks_of, occlusions
 from autoseg.explain.smoothgrad import smooth_grad
@@ -37,8 +39,8 @@ def test_a_map_of_the_reason_deletes_more_than_the_same_pattern_elsewhere():
     subject, target = looking_at_boxes()
     found = deletion_of(subject, target, smooth_grad(subject, target, samples=1, seed=0), draws=4, seed=0)
     assert found.shares == SHARES and list(found.kept) == sorted(found.kept, reverse=True)
-    assert found.kept[-1] < 0.1 < found.kept_at_random[-1]
-    assert found.area.low > 0 and found.area.n == 4
+    assert found.kept[-1] < 0.2 < 0.5 < found.kept_at_random[-1]  # a few deleted voxels are given those of the boxes
+    assert found.area.low > 0.01 and found.area.n == 4
 
 
 def test_a_map_of_the_other_channel_deletes_nothing():
@@ -47,6 +49,35 @@ def test_a_map_of_the_other_channel_deletes_nothing():
     found = deletion_of(subject, target, wrong * torch.tensor([0.0, 1.0])[:, None, None, None], draws=4, seed=0)
     assert all(kept == pytest.approx(1) for kept in found.kept)
     assert found.area.mean <= 0
+
+
+def test_deleting_a_structure_of_the_value_that_stands_for_an_absent_channel_hides_it_too():
+    subject = subject_with(plan_with("first"), 1 - two_boxes())
+    with torch.no_grad():
+        subject.model.network.scale.neg_()  # a lesion is where the image is 0, as the fill of an absent channel is
+    (target,) = targets_in(subject)
+    found = deletion_of(subject, target, smooth_grad(subject, target, samples=1, seed=0), draws=4, seed=0)
+    assert found.kept[-1] < 0.2 and found.area.low > 0.01
+
+
+def test_deleted_voxels_take_values_of_their_channel_and_what_is_missing_stays():
+    image = np.random.default_rng(0).normal(size=(3, 16, 16, 16))
+    subject = subject_with(plan_with(n_channels=3), image, present=[True, False, True])
+    absent = torch.zeros(subject.image_CDHW.shape)
+    absent[2, :8] = 1
+    before, after = subject.image_CDHW, _scrambled(replace(subject, absent_CDHW=absent), 0)
+    assert torch.equal(after[1], before[1]) and torch.equal(after[2, :8], before[2, :8])
+    for now, then in ((after[0], before[0]), (after[2, 8:], before[2, 8:])):
+        assert torch.equal(now.flatten().sort().values, then.flatten().sort().values)
+        assert abs(float(torch.corrcoef(torch.stack([now.flatten(), then.flatten()]))[0, 1])) < 0.1
+
+
+def test_a_constant_map_fails():
+    subject, target = looking_at_boxes()
+    same = torch.ones(1, *subject.tiling.padded_shape)
+    deletion = deletion_of(subject, target, same, draws=4, seed=0)
+    passed, sentence = verdict_of(deletion, shuffled_of(subject, target, same, lambda other: same, seed=0))
+    assert not passed and "hardly more than deleting others" in sentence
 
 
 def test_a_map_that_does_not_depend_on_the_weights_fails():
@@ -138,7 +169,7 @@ def test_random_deletions_stay_within_the_tiles_that_hold_the_target():
     assert wide.field(padded_mask(wide, small)) == (slice(4, 16),) * 3
     assert subject.field(padded_mask(subject, small)) == (slice(0, 16),) * 3
     found = deletion_of(wide, small, smooth_grad(wide, small, samples=1, seed=0), draws=8, seed=0)
-    assert found.kept[-1] < 0.1 and found.area.low > 0
+    assert found.kept[-1] < 0.2 and found.area.low > 0
 
 
 def test_a_deletion_that_hardly_matters_is_no_pass():

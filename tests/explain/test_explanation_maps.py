@@ -8,7 +8,7 @@ from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import fit_encoder
 from autoseg.explain.attention import fusion_attention, rollout, token_attention
-from autoseg.explain.gradcam import layers_of, seg_grad_cam
+from autoseg.explain.gradcam import layer_name, layers_of, seg_grad_cam
 from autoseg.explain.restore import restored
 from autoseg.explain.smoothgrad import smooth_grad
 from autoseg.explain.target import Request, Target, log_odds, padded_mask, parse_request, place_of
@@ -67,6 +67,15 @@ def test_every_layer_gives_a_map_that_is_finite_and_not_negative(dimensions, lab
         assert torch.isfinite(found).all() and (found >= 0).all()
 
 
+@pytest.mark.parametrize(("network", "layer"), [("unet", "decoder_0"), ("first", "bottleneck")])
+def test_the_layer_nearest_to_the_logits_is_mapped_unless_another_is_named(network, layer):
+    subject = subject_with(plan_with(network), two_boxes())
+    assert layer_name("", subject.model, subject.configuration) == layer
+    target = everything(subject)
+    assert torch.equal(seg_grad_cam(subject, target), seg_grad_cam(subject, target, layer))
+    assert layer_name("encoder_0", subject.model, subject.configuration) == "encoder_0"
+
+
 def test_an_unknown_layer_lists_the_known_ones():
     subject = subject_with(plan_with(), two_boxes())
     with pytest.raises(UserError, match=r"no such layer \(found: neck; expected: encoder_0, bottleneck, decoder_0\)"):
@@ -77,7 +86,7 @@ def test_a_missing_channel_has_no_map_and_hooks_are_gone_afterwards():
     subject = subject_with(plan_with(), two_boxes(), present=[True, False])
     found = smooth_grad(subject, everything(subject), samples=1, seed=0)
     assert found[0].any() and not found[1].any()
-    seg_grad_cam(subject, everything(subject))
+    seg_grad_cam(subject, everything(subject), "bottleneck")
     assert not subject.model.conditioning._forward_hooks
 
 

@@ -14,10 +14,10 @@ from autoseg.workspace.paths import below
 PICTURES_SHOWN = 12  # of a fold, so that a report has no more than a few megabytes
 _BLOCKS_SHOWN = 10  # those that matter most
 _LEGEND = (
-    "Area: between two deletion curves of the target's probability, that of random voxels and that of the map's strongest; "
-    "above 0 where the map finds what counts. Correlation: of ranks, with the map of the same network with all weights "
-    "shuffled, among voxels at the same distance from the target; a map that keeps its look shows the image, not the "
-    "network. A map that failed is no reason for anything. "
+    "Area: between two deletion curves of the target's probability, that of the same patterns at random places and that of "
+    "the map's strongest voxels; above 0 where the map finds what counts. Correlation: of ranks, with the map of the same "
+    "network with all weights shuffled, among voxels at the same distance from the target; a map that keeps its look shows "
+    "the image, not the network. A map that failed is no reason for anything. "
     "Without a label of the case, occlusions are measured by the predicted volume alone: a fall may be good or bad.")
 
 
