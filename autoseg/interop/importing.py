@@ -16,7 +16,7 @@ from autoseg.interop.convert import Task, import_case
 from autoseg.interop.find import Found, FoundCase, find_cases
 from autoseg.interop.recipe import Recipe, RecipeTable
 from autoseg.interop.tables import ID, NAME, as_csv, rows_of
-from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.files import check_writable, write_json, write_text
 from autoseg.workspace.names import DATASET_JSON, Workspace
 from autoseg.workspace.partial import remove_leftovers_below
 
@@ -52,6 +52,7 @@ def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number
     found = find_cases(recipe, source)
     name = _dataset_name(recipe, workspace, number)
     folder = workspace.home / "raw" / name
+    check_writable(folder)
     remove_leftovers_below(folder)
     tasks = [Task(recipe, case, folder, copy) for case in found.cases]
     with progress_bar("importing", len(tasks)) as bar:

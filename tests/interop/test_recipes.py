@@ -1,19 +1,20 @@
 """Every recipe imports a miniature copy of its dataset, and the result is checked."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from autoseg import pipeline
-from autoseg.base.errors import UserError
+from autoseg.base.errors import CannotWrite, UserError
 from autoseg.cli import import_
 from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_image, read_label
 from autoseg.interop.catalogue import find_recipe, recipes
 from autoseg.interop.importing import import_dataset
 from autoseg.workspace.names import Workspace
-from public_layouts import GRID, LAYOUTS, SHAPE, blocks, hcc_tace, image, lits, write_series
+from public_layouts import GRID, LAYOUTS, SHAPE, blocks, hcc_tace, image, lits, write_segmentation, write_series
 
 DICOM = ("HCC-TACE-SEG", "TCGA-LIHC", "CHAOS_CT", "CHAOS_MR_T1", "CHAOS_MR_T2")
 
@@ -208,6 +209,83 @@ def test_two_volumes_at_one_place_without_numbers_are_a_fault(tmp_path):
         find_stacks(sorted(tmp_path.iterdir()))
 
 
+def test_two_phases_between_each_other_in_one_series_are_parted_by_the_acquisition(tmp_path):
+    pytest.importorskip("pydicom")
+    from autoseg.formats.dicom import find_stacks
+
+    write_series(tmp_path, image(1)[0], "1.2.3.4")
+    write_series(tmp_path, image(2)[0], "1.2.3.4", acquisition=2, start=SHAPE[0], shift_mm=1.0)
+    first, second = find_stacks(sorted(tmp_path.iterdir()))
+    np.testing.assert_array_equal(first.read()[0], image(1))
+    np.testing.assert_array_equal(second.read()[0], image(2))
+
+
+def test_slices_that_are_counted_as_acquisitions_are_one_volume(tmp_path):
+    pytest.importorskip("pydicom")
+    from autoseg.formats.dicom import find_stacks
+
+    for k, slice_HW in enumerate(image(1)[0]):
+        write_series(tmp_path, slice_HW[None], "1.2.3.4", acquisition=k, start=k, shift_mm=2.5 * k)
+    (stack,) = find_stacks(sorted(tmp_path.iterdir()))
+    np.testing.assert_array_equal(stack.read()[0], image(1))
+    (tmp_path / "1-003.dcm").unlink()
+    (stack,) = find_stacks(sorted(tmp_path.iterdir()))
+    with pytest.raises(UserError, match="not evenly apart"):
+        stack.read()
+
+
+def test_a_segmentation_of_fractions_is_refused(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from autoseg.formats.dicom_seg import read_segmentation
+
+    write_segmentation(tmp_path / "seg.dcm", {"Liver": blocks((1,)) > 0}, "1.2.3", [f"1.2.3.{k}" for k in range(SHAPE[0])])
+    file = pydicom.dcmread(tmp_path / "seg.dcm")
+    file.SegmentationType = "FRACTIONAL"
+    file.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(UserError, match="does not hold bits.*found: FRACTIONAL"):
+        read_segmentation(tmp_path / "seg.dcm")
+
+
+def test_a_recipe_of_one_task_takes_no_case_of_another_beside_it(imported):
+    def write(folder):
+        LAYOUTS["MSD_Task03_Liver"][0](folder)
+        LAYOUTS["MSD_Task09_Spleen"][0](folder)
+
+    result, _ = imported("MSD_Task09_Spleen", write)
+    assert (result.n_training, result.n_held_out) == (2, 2)
+    assert all(path.name.startswith("spleen_") for path in (result.folder / "imagesTr").iterdir())
+
+
+def test_two_files_of_one_organ_leave_the_case_out(imported):
+    def write(folder):
+        LAYOUTS["HaN-Seg"][0](folder)
+        (folder / "again/case_01").mkdir(parents=True)
+        shutil.copy(folder / "HaN-Seg/set_1/case_01/case_01_OAR_Lips.seg.nrrd", folder / "again/case_01")
+
+    result, _ = imported("HaN-Seg", write)
+    assert result.n_training == 1
+    assert any("several files are there for one organ (case_01)" in warning for warning in result.warnings)
+
+
+def test_held_out_cases_alone_are_no_dataset(imported, tmp_path):
+    def write(folder):
+        LAYOUTS["MSD_Task09_Spleen"][0](folder)
+        shutil.rmtree(folder / "Task09_Spleen/imagesTr")
+
+    with pytest.raises(UserError, match="only held-out cases of MSD_Task09_Spleen are here.*unpack the training part"):
+        imported("MSD_Task09_Spleen", write)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_home_that_cannot_be_written_is_said_once(tmp_path):
+    kits = LAYOUTS["KiTS23"][0]
+    kits(tmp_path / "download")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/raw").write_text("no folder")
+    with pytest.raises(CannotWrite, match="it cannot be written"):
+        import_dataset(find_recipe("KiTS23"), tmp_path / "download", Workspace(tmp_path / "home"))
+
+
 def test_a_number_that_is_taken_is_refused_and_a_stopped_import_is_begun_again(imported, tmp_path):
     first, _ = imported("KiTS23")
     with pytest.raises(UserError, match="this number is taken"):
@@ -243,6 +321,13 @@ def test_a_recipe_of_ones_own_is_read_from_its_file(tmp_path):
     path.write_text(json.dumps({"shared": {**shared, "chanels": []}}))
     with pytest.raises(UserError, match="the recipe is not valid"):
         find_recipe(str(path))
+    for pattern, message in (("{case:[}.nii", "cannot be read"), ("{number}.nii", "lacks a part of the name of a case")):
+        labels = {**shared["labels"], "files": [pattern]}
+        path.write_text(json.dumps({"shared": {**shared, "labels": labels}}))
+        with pytest.raises(UserError, match=f"the recipe is not valid.*{message}"):
+            find_recipe(str(path))
+    with pytest.raises(UserError, match="the file is missing"):
+        find_recipe(str(tmp_path / "none.json"))
 
 
 def test_masks_of_ones_own_make_training_cases_of_a_dataset_that_has_none(imported, tmp_path):
