@@ -231,12 +231,12 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], se
     for part in encoder.parts:
         name = f"{_WORD_OF.get(part.kind, 'column')} {part.name}"
         rows.append(_RowViews(f"without {name}", "condition", (name,),
-                              {case.name: (case.shown(conditions=_without(case.conditions, part.name)),)
+                              {case.name: (case.shown(conditions=without(case.conditions, part.name)),)
                                for case in having if part.name in case.known}))
     return rows, len(turns)
 
 
-def _without(conditions: CaseConditions, name: str) -> CaseConditions:
+def without(conditions: CaseConditions, name: str) -> CaseConditions:
     def rest(known: Mapping[str, V]) -> dict[str, V]:
         return {key: value for key, value in known.items() if key != name}
 

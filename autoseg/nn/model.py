@@ -38,10 +38,15 @@ class Model(nn.Module):
     def encode(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
                absent_BCDHW: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Features of every stage from the image alone, before anything conditions them; the bottleneck is the last."""
-        fused = self.fusion(image_BCDHW[:, : self.n_channels], _available(present_BC, absent_BCDHW, image_BCDHW.ndim))
+        return self.network.encode(self.fused(image_BCDHW, present_BC, absent_BCDHW))
+
+    def fused(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None, absent_BCDHW: torch.Tensor | None
+              ) -> torch.Tensor:
+        """What the network is given, of the same arguments as `forward`."""
+        fused = self.fusion(image_BCDHW[:, : self.n_channels], available(present_BC, absent_BCDHW, image_BCDHW.ndim))
         if image_BCDHW.shape[1] > self.n_channels:
             fused = torch.cat([fused, image_BCDHW[:, self.n_channels :]], dim=1)
-        return self.network.encode(fused)
+        return fused
 
 
 def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CONDITIONS, *, n_outputs: int | None = None
@@ -68,7 +73,7 @@ def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CO
     return Model(fusion, network, conditioning, n_channels)
 
 
-def _available(present_BC: torch.Tensor | None, absent_BCDHW: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:
+def available(present_BC: torch.Tensor | None, absent_BCDHW: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:
     """What fusion may read, as `autoseg.nn.fusion` wants it."""
     present = None if present_BC is None else present_BC[(..., *[None] * (n_axes - 2))]
     if absent_BCDHW is None:

@@ -17,7 +17,7 @@ from autoseg.outcome.fitted import Blocks, Fitted, FittedHeader, FittedState
 from autoseg.outcome.fold_features import Segmenter
 from autoseg.outcome.gather import Gathered
 from autoseg.outcome.models import OUTCOME_MODELS, restore
-from autoseg.outcome.report import NULL, OutcomeReport, order_of, with_interval
+from autoseg.outcome.report import NULL, OutcomeReport, above_chance, order_of, with_interval
 from autoseg.outcome.targets import (
     CategoryEstimate,
     Estimate,
@@ -119,9 +119,10 @@ def save_predictor(segmenter: Segmenter, report: OutcomeReport, data: Gathered, 
     times: tuple[float, ...] = ()
     if isinstance(data.target, SurvivalTarget):
         times = tuple(quartiles_of_events(data.target.time_N, data.target.event_N, float(data.target.time_N.max())).tolist())
+    doubt = "" if report.predicts == NULL or above_chance(model.scores) else "; it is not shown to be better than chance"
     facts = PredictorFacts(
         outcome=report.outcome, spec=report.spec, model=report.predicts, blocks=model.blocks, lesion=report.lesion,
-        rests_on=f"{report.predicts}, fitted to {seen}; out-of-fold {name} {with_interval(score)}; {report.why}",
+        rests_on=f"{report.predicts}, fitted to {seen}; out-of-fold {name} {with_interval(score)}; {report.why}{doubt}",
         layout=data.layout, headers=tuple(state.header for state in states), anchors=first.names, times=times,
         folds={fold: read_digest(segmenter.model.fold(fold).checkpoint) for fold in data.anchors})
     arrays = {f"model_{number}/{key}": array for number, state in enumerate(states) for key, array in state.arrays.items()}

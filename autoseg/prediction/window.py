@@ -56,12 +56,12 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
         n_images = len(configuration.normalizers)
         swap = _Swap(pair_axis % configuration.dimensions + flat, head_swap,
                      _channel_swap(head_swap, n_images, image.shape[0] - n_images))
-    given = _Given(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
+    given = Given(None if present_C is None else torch.as_tensor(present_C, device=runtime.device)[None],
                    [encoded and encoded.to(runtime.device) for encoded in conditions or [None] * len(models)],
                    0 if absent_CDHW is None else len(absent_CDHW))
     if absent_CDHW is not None:  # cropped, mirrored and padded with the image; padding is not absent
         image = torch.cat([image.float(), torch.as_tensor(absent_CDHW).float()])
-    network = _Network(models, runtime, configuration.dimensions, given, swap)
+    network = TileNetwork(models, runtime, configuration.dimensions, given, swap)
     tiling = cover(image.shape[1:], configuration.patch)
     work = Work(network, runtime.device, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)), maybe)
     fitting = min(tiles_at_once(tiling.size, runtime.device), len(work))
@@ -88,7 +88,7 @@ class _Swap:
 
 
 @dataclass(frozen=True)
-class _Given:
+class Given:
     """What models are given beside the image: the channels that are present, the conditions as each model encodes them, and
     how many of a tile's last channels say what is absent.
     """
@@ -99,15 +99,15 @@ class _Given:
 
 
 @dataclass(frozen=True)
-class _Network:
+class TileNetwork:
     """Models and what they are given beside the image, as a function of tiles and of the axes along which each is mirrored.
     """
 
     models: Sequence[nn.Module]
     runtime: Runtime
     dimensions: int
-    given: _Given
-    swap: _Swap | None
+    given: Given
+    swap: _Swap | None = None
 
     def __call__(self, tiles_BCDHW: torch.Tensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Mean logits (B, K, D, H, W), float32, of tiles that are mirrored for the network and back."""
@@ -126,7 +126,7 @@ class _Network:
         absent = absent_BCDHW[:, :, 0] if flat and absent_BCDHW is not None else absent_BCDHW
         present = None if self.given.present_1C is None else self.given.present_1C.expand(n, -1)
         with self.runtime.autocast():
-            logits = sum(model(image, present, _repeated(conditions, n), absent).float()
+            logits = sum(model(image, present, conditions and repeated(conditions, n), absent).float()
                          for model, conditions in zip(self.models, self.given.conditions, strict=True)) / len(self.models)
         return logits[:, :, None] if flat else logits
 
@@ -157,8 +157,9 @@ def _channel_swap(head_swap: tuple[int, ...], n_images: int, n_previous: int) ->
     return (*range(n_images), *(n_images + head_swap[background + i] - background for i in range(n_previous)))
 
 
-def _repeated(conditions: ConditionBatch | None, n: int) -> ConditionBatch | None:
-    return None if conditions is None else conditions.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
+def repeated(conditions: ConditionBatch, n: int) -> ConditionBatch:
+    """One patient's conditions for n samples."""
+    return conditions.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
 
 
 def _flipped(image_CDHW: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:

@@ -64,7 +64,7 @@ def planes_of(shown: Shown) -> tuple[Plane, ...]:
     patient's left is on the right, the front is above or on the left, and the head is above, as far as the axes of the
     file follow those of the patient.
     """
-    order, flips = _upright(shown.geometry)
+    order, flips = upright(shown.geometry)
 
     def turned(array_DHW: np.ndarray) -> np.ndarray:
         return np.flip(array_DHW.transpose(order), tuple(a for a in range(3) if flips[a]))
@@ -96,10 +96,10 @@ def draw_plane(ax: "Axes", plane: Plane, labels: LabelSpec) -> None:
     ax.imshow(plane.image_HW, cmap="gray", vmin=low, vmax=high, aspect=plane.aspect, interpolation="nearest")
     limits = ax.get_xlim(), ax.get_ylim()
     for name, colour in colours_of(labels).items():
-        _contour(ax, np.isin(plane.truth_HW, labels.names[name]), colours=[colour], linewidths=1.6)
+        contour(ax, np.isin(plane.truth_HW, labels.names[name]), colours=[colour], linewidths=1.6)
     if plane.predicted_HW is not None:
         for name, colour in colours_of(labels).items():
-            _contour(ax, np.isin(plane.predicted_HW, labels.names[name]), colours=[lighter(colour)], linewidths=1.4,
+            contour(ax, np.isin(plane.predicted_HW, labels.names[name]), colours=[lighter(colour)], linewidths=1.4,
                      linestyles=[(0, (2.2, 1.6))])
     ax.set(xlim=limits[0], ylim=limits[1])
 
@@ -162,14 +162,14 @@ def _legend(figure, planes: Sequence[Plane], labels: LabelSpec) -> None:
         text.set_parse_math(False)
 
 
-def _contour(ax: "Axes", mask_HW: np.ndarray, *, colours: Sequence[str], **style) -> None:
+def contour(ax: "Axes", mask_HW: np.ndarray, *, colours: Sequence[str], **style) -> None:
     if mask_HW.any():
         # A border of background closes contours at the edge of the image.
         grid = (np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1))
         ax.contour(*grid, np.pad(mask_HW, 1).astype(float), levels=[0.5], colors=colours, **style)
 
 
-def _upright(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+def upright(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """The array axes nearest to the patient's z, y and x, and which of them run in the opposite direction (world: LPS)."""
     direction = np.array(geometry.direction).reshape(3, 3)[:, ::-1]  # columns: the world directions of axes z, y, x
     nearest = np.abs(direction).argmax(axis=0)  # 0: x, 1: y, 2: z

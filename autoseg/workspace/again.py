@@ -16,6 +16,7 @@ _COMMANDS = {
     "postprocessing.json": f"remove it, and {_TRAIN}, which then only chooses it",
     "result.json": f"{_TRAIN}, which then only validates",
     "ablation.json": "run autoseg_ablate again",
+    "explanations.json": "run autoseg_explain again",
     "summary.json": "score again with autoseg_evaluate",
     "labels.json": _PREDICT,
     "quality.json": _PREDICT,

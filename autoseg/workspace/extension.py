@@ -20,6 +20,7 @@ def take_extension(folder: FoldFolder) -> None:
     with writing(folder.path):
         for path in (folder.postprocessing, folder.sheet, folder.ablation(".json"), folder.ablation(".md")):
             remove_file(path)
+        remove_folder(folder.explanations)
         if made.metrics.is_file():
             if folder.metrics.is_file():
                 os.replace(folder.metrics, folder.metrics_before_extend)

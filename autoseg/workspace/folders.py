@@ -158,6 +158,11 @@ class FoldFolder:
         return self.path / f"ablation{ending}"
 
     @property
+    def explanations(self) -> Path:
+        """Folder of maps of what this fold looks at, where autoseg_explain was not told another one."""
+        return self.path / "explanations"
+
+    @property
     def log(self) -> Path:
         """The output of the process that trained this fold beside others."""
         return self.path / "log.txt"
@@ -200,7 +205,7 @@ class FoldFolder:
         for file in (self.result, self.postprocessing, self.sheet, self.ablation(".json"), self.ablation(".md"),
                      self.outcome_features):
             remove_file(file)
-        for folder in (self.validation, self.all_probabilities):
+        for folder in (self.validation, self.all_probabilities, self.explanations):
             remove_folder(folder)
 
 

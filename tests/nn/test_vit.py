@@ -129,7 +129,7 @@ def test_evaluation_leaves_nothing_out_and_draws_nothing():
 
 def test_attention_maps_are_shares_from_which_attention_follows():
     network = made().eval()
-    maps = network.attention_maps(torch.randn(2, 2, 16, 8, 8))
+    maps = list(network.attention_maps(torch.randn(2, 2, 16, 8, 8)))
     assert [scores.shape for scores in maps] == [(2, 4, 16, 16)] * 3
     torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 4, 16))
     attention, x, turns = network.layers[0].attention, torch.randn(2, 16, 48), turns_of((4, 2, 2), 12, torch.device("cpu"))

@@ -92,7 +92,9 @@ def test_what_a_new_patient_lacks_is_named_and_the_outcome_is_told_all_the_same(
     (tmp_path / "table.csv").write_text("case,age,sex\nknown,60,f\n")
     predicted = predict_outcomes(Predictor.open(home=cohort.home, device="cpu"), tmp_path / "new", tmp_path / "masks",
                                  table=tmp_path / "table.csv")
-    known, unknown = next(outcome for outcome in predicted.outcomes if outcome.outcome == "os").cases
+    os = next(outcome for outcome in predicted.outcomes if outcome.outcome == "os")
+    assert "it is not shown to be better than chance" in os.rests_on
+    known, unknown = os.cases
     assert known.present == ("clinical",) and known.missing == ()
     assert unknown.present == () and unknown.missing == ("clinical",) and len(unknown.answers) == len(known.answers)
 

@@ -41,6 +41,13 @@ def test_an_anchor_is_not_compared_with_itself_and_a_missing_lesion_is_missing()
     assert np.isnan(found).tolist() == [False, True, False, True, True, True]
 
 
+def test_an_anchor_whose_lesion_is_lost_is_left_out_of_the_others_scale():
+    lost = ANCHORS.copy()
+    lost[2] = np.nan
+    found, others = relative(CASES[0], lost), relative(CASES[0], np.delete(ANCHORS, 2, 0))
+    assert np.isnan(found[2]) and np.delete(found, 2) == pytest.approx(others)
+
+
 def test_channels_that_are_the_same_in_all_anchors_say_nothing():
     anchors = np.c_[ANCHORS, np.full(6, 7.0)]
     assert relative(np.r_[CASES[0], 99.0], anchors) == pytest.approx(relative(CASES[0], ANCHORS))

@@ -1,6 +1,7 @@
 """Cross-attention: positions of the bottleneck attend to what is known of the patient."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +65,7 @@ class Tokens(nn.Module):
     def affine(self, bottleneck: torch.Tensor, conditions: ConditionBatch) -> torch.Tensor:
         """Scales and shifts (B, 2 C, *space) of a bottleneck (B, C, *space); 0 where nothing is known of a patient."""
         tokens_BSW, readable_BS, anything_B = self.patient(conditions)
-        shape = pooled_shape(bottleneck.shape[2:])
-        x_BQW = self.to_query(_POOL[self.dimensions](bottleneck, shape).flatten(2).transpose(1, 2))
+        x_BQW, shape = self._queries(bottleneck)
         for layer in self.layers:
             x_BQW = layer(x_BQW, tokens_BSW, readable_BS)
         affine = self.gate(self.norm(x_BQW)).transpose(1, 2).unflatten(2, shape)
@@ -73,6 +73,27 @@ class Tokens(nn.Module):
         if shape == tuple(bottleneck.shape[2:]):
             return affine
         return F.interpolate(affine, size=bottleneck.shape[2:], mode=_MODE[self.dimensions])
+
+    def attention_maps(self, bottleneck: torch.Tensor, conditions: ConditionBatch) -> torch.Tensor:
+        """(B, 1 + inputs, *places): what each place of the bottleneck, pooled to at most 512, reads of the null token and of
+        each input, all of its tokens together; the mean over heads and layers. The sum over the second axis is 1.
+        """
+        tokens_BSW, readable_BS, _ = self.patient(conditions)
+        x_BQW, shape = self._queries(bottleneck)
+        layers = []
+        for layer in map(lambda part: cast(CrossAttention, part), self.layers):
+            layers.append(layer.scores(x_BQW, tokens_BSW, readable_BS).mean(1))
+            x_BQW = layer(x_BQW, tokens_BSW, readable_BS)
+        scores_BQS = torch.stack(layers).mean(0)
+        counts = [1, *(1 + (1 if item.entries is not None else conditions.bags[item.name].tokens_BTE.shape[1])
+                       for item in self.layout.inputs)]  # each input has a token more, which says that it is missing
+        inputs = [part.sum(2) for part in scores_BQS.split(counts, dim=2)]
+        return torch.stack(inputs, 1).unflatten(2, shape)
+
+    def _queries(self, bottleneck: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
+        """The places of a bottleneck (B, Q, W), and how many lie along each axis."""
+        shape = pooled_shape(bottleneck.shape[2:])
+        return self.to_query(_POOL[self.dimensions](bottleneck, shape).flatten(2).transpose(1, 2)), shape
 
 
 class PatientTokens(nn.Module):
@@ -126,12 +147,23 @@ class CrossAttention(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x_BQW: torch.Tensor, tokens_BSW: torch.Tensor, readable_BS: torch.Tensor) -> torch.Tensor:
-        keys, values = self.to_key_value(self.norm_tokens(tokens_BSW)).chunk(2, dim=2)
-        query, keys, values = (part.unflatten(2, (self.heads, -1)).transpose(1, 2)
-                               for part in (self.to_query(self.norm_queries(x_BQW)), keys, values))
+        query, keys, values = self._by_head(x_BQW, tokens_BSW)
         answers = F.scaled_dot_product_attention(query, keys, values, attn_mask=readable_BS[:, None, None])
         x_BQW = x_BQW + self.to_result(answers.transpose(1, 2).flatten(2))
         return x_BQW + self.hidden(self.norm_hidden(x_BQW))
+
+    def scores(self, x_BQW: torch.Tensor, tokens_BSW: torch.Tensor, readable_BS: torch.Tensor) -> torch.Tensor:
+        """(B, heads, Q, S): how much each query reads of each token; the sum of the last axis is 1."""
+        query, keys, _ = self._by_head(x_BQW, tokens_BSW)
+        scores = query @ keys.transpose(2, 3) * query.shape[-1] ** -0.5
+        return torch.where(readable_BS[:, None, None], scores, -torch.inf).softmax(-1)
+
+    def _by_head(self, x_BQW: torch.Tensor, tokens_BSW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, each (B, heads, number, W / heads)."""
+        keys, values = self.to_key_value(self.norm_tokens(tokens_BSW)).chunk(2, dim=2)
+        query, keys, values = (part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+                               for part in (self.to_query(self.norm_queries(x_BQW)), keys, values))
+        return query, keys, values
 
 
 def pooled_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -65,15 +65,28 @@ class Attention(nn.Module):
         fused = torch.cat([recomputed(self._fuse, *pair) for pair in zip(chunks, masks, strict=True)], -1)
         return or_empty(fused.unflatten(-1, image_BCDHW.shape[2:]), available, self.empty)
 
+    def attention_maps(self, image_BCDHW: torch.Tensor, available: torch.Tensor | None) -> torch.Tensor:
+        """(B, C, *space): how much of what attention gives a voxel comes from each channel, the mean over heads; the sum
+        over channels is 1.
+        """
+        features_BCFN = self.stem(image_BCDHW, available).flatten(3)
+        mask = None if available is None else available.flatten(2).unsqueeze(2)
+        weights_BCHN, _ = self._attend(features_BCFN, mask)
+        return weights_BCHN.mean(2).unflatten(-1, image_BCDHW.shape[2:])
+
     def _fuse(self, features_BCFN: torch.Tensor, available_BCN: torch.Tensor | None) -> torch.Tensor:
         """(B, C, F, N) -> (B, F, N); `available_BCN` may have one voxel for all."""
         mask = None if available_BCN is None else available_BCN.unsqueeze(2)
         mean = masked_mean(features_BCFN, mask)
+        weights, v = self._attend(features_BCFN, mask)
+        attended = (weights.unsqueeze(3) * v).sum(1).flatten(1, 2)
+        return mean + self.gate.to(mean.dtype)[:, None] * self.project(attended)
+
+    def _attend(self, features_BCFN: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weight (B, C, heads, N) of each channel, and the values (B, C, heads, F', N)."""
         qkv = self.to_qkv(features_BCFN.flatten(0, 1)).unflatten(0, features_BCFN.shape[:2])
         q, k, v = (part.unflatten(2, (self.heads, -1)) for part in qkv.chunk(3, dim=2))  # each (B, C, heads, F', N)
         scores = (q.unsqueeze(2) * k.unsqueeze(1)).sum(4) * q.shape[3] ** -0.5  # (B, query, key, heads, N)
         if mask is not None:
             scores = torch.where(usable(mask).unsqueeze(1), scores, -torch.inf)
-        weights = masked_mean(torch.softmax(scores, dim=2), None if mask is None else mask.unsqueeze(2))
-        attended = (weights.unsqueeze(3) * v).sum(1).flatten(1, 2)
-        return mean + self.gate.to(mean.dtype)[:, None] * self.project(attended)
+        return masked_mean(torch.softmax(scores, dim=2), None if mask is None else mask.unsqueeze(2)), v

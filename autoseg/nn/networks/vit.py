@@ -1,5 +1,6 @@
 """Vision transformers for segmentation: Primus and a flat baseline (Wald et al. 2025; Dosovitskiy et al. 2020)."""
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -60,14 +61,14 @@ class ViT(nn.Module):
     def decode(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
         return [self.decoder(features[-1])]
 
-    def attention_maps(self, image_BCDHW: torch.Tensor) -> list[torch.Tensor]:
-        """The scores (B, heads, N, N) of each layer (`Attention.scores`); tokens are numbered as the voxels of an array."""
+    def attention_maps(self, image_BCDHW: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The scores (B, heads, N, N) of one layer after the other (`Attention.scores`); tokens are numbered as the voxels
+        of an array.
+        """
         x_BNW, turns_2NP, _ = self._tokens(image_BCDHW)
-        maps = []
         for layer in map(lambda part: cast(Layer, part), self.layers):
-            maps.append(layer.attention.scores(layer.norm_attention(x_BNW), turns_2NP))
+            yield layer.attention.scores(layer.norm_attention(x_BNW), turns_2NP)
             x_BNW = layer(x_BNW, turns_2NP, None)
-        return maps
 
     def _tokens(self, image_BCDHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
         """The tokens (B, N, W), their turns, and how many lie along each axis."""

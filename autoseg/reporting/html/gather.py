@@ -10,6 +10,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.manifest import Manifest
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
+from autoseg.explain.explanations import EXPLANATIONS, Explanations
 from autoseg.formats.files import digest, is_file
 from autoseg.interop.external import ExternalValidation
 from autoseg.outcome.report import OutcomeReport
@@ -43,6 +44,7 @@ class Fold:
     postprocessing: FoldPostprocessing | None = None  # of masks that the fold predicts alone
     transfer: TransferReport | None = None  # what it took over from another model
     twin: FoldResult | None = None  # of the same fold from scratch
+    explanations: Explanations | None = None  # of cases, with their controls
 
     @property
     def state(self) -> str:
@@ -207,7 +209,8 @@ class _Reading:
         return Fold(folder.name, folder, tuple(read_records(folder.metrics)), result,
                     self.model(folder.ablation(".json"), Ablation),
                     self.model(folder.postprocessing, FoldPostprocessing),
-                    self.model(folder.transfer, TransferReport), self.model(twin.result, FoldResult))
+                    self.model(folder.transfer, TransferReport), self.model(twin.result, FoldResult),
+                    self.model(folder.explanations / EXPLANATIONS, Explanations))
 
     def _remember(self, path: Path, name: str = "") -> None:
         if is_file(path):

@@ -9,6 +9,7 @@ from autoseg.reporting.html.blocks import Section
 from autoseg.reporting.html.cases import case_pictures
 from autoseg.reporting.html.gather import ReportData, gather
 from autoseg.reporting.html.sections_data import dataset_section, plan_section
+from autoseg.reporting.html.sections_explanations import explanations_section
 from autoseg.reporting.html.sections_external import external_section
 from autoseg.reporting.html.sections_fusion import fusion_section
 from autoseg.reporting.html.sections_inputs import inputs_section
@@ -34,8 +35,8 @@ def sections_of(data: ReportData) -> tuple[Section, ...]:
     """All sections, in the order of the page; without those that have nothing to say of the dataset."""
     sections = (scores_section(data), external_section(data), transfer_section(data), selection_section(data),
                 race_section(data), fusion_section(data), cases_section(data, case_pictures(data)), failures_section(data),
-                quality_control_section(data), inputs_section(data), outcomes_section(data), training_section(data),
-                dataset_section(data), plan_section(data), provenance_section(data))
+                quality_control_section(data), inputs_section(data), explanations_section(data), outcomes_section(data),
+                training_section(data), dataset_section(data), plan_section(data), provenance_section(data))
     return tuple(section for section in sections if section is not None)
 
 
