@@ -17,6 +17,7 @@ from autoseg.grids.geometry import Geometry, triple
 
 # Of the distance between slices: headers round positions.
 _UNEVEN = 0.02
+_PARALLEL = 0.999  # cosine of the angle between normals, about 2.5 degrees
 _TAGS = {"uid": "0008|0018", "series": "0020|000e", "acquisition": "0020|0012", "position": "0020|0032",
          "orientation": "0020|0037"}
 
@@ -30,6 +31,7 @@ class Slice:
     series: str
     acquisition: str
     position_mm: tuple[float, float, float]
+    normal: tuple[float, float, float]
     along_mm: float
 
 
@@ -69,7 +71,8 @@ def find_stacks(paths: Iterable[Path]) -> list[Stack]:
     """The volumes that some files hold: one per series; one per acquisition of a series that has several slices at a place,
     or whose slices are evenly apart within each acquisition alone.
 
-    Raises UserError where a file is no slice, or where slices of one acquisition lie at the same place.
+    Raises UserError where a file is no slice, where slices of one acquisition lie at the same place, and where those of a
+    series are not parallel, as in a localiser.
     """
     series: dict[str, list[Slice]] = defaultdict(list)
     for path in paths:
@@ -77,6 +80,10 @@ def find_stacks(paths: Iterable[Path]) -> list[Stack]:
         series[part.series].append(part)
     stacks = []
     for slices in series.values():
+        if any(np.dot(part.normal, slices[0].normal) < _PARALLEL for part in slices):
+            raise UserError("the slices of a series are not parallel", where=slices[0].path.parent,
+                            found=f"{len(slices)} slices of series {slices[0].series}",
+                            do="leave out localisers: they are no volume")
         for group in _volumes(slices):
             if not _are_apart(group):
                 raise UserError("several slices of one acquisition lie at the same place", where=group[0].path.parent,
@@ -124,7 +131,7 @@ def _read_slice(path: Path) -> Slice:
                         found=f"position {said['position'] or 'missing'}, orientation {said['orientation'] or 'missing'}")
     normal = np.cross(orientation[:3], orientation[3:])
     return Slice(path, said["uid"], said["series"], said["acquisition"], triple(map(float, position)),
-                 float(normal @ position))
+                 triple(map(float, normal)), float(normal @ position))
 
 
 def _numbers(text: str, n: int) -> np.ndarray | None:

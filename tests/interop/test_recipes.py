@@ -220,6 +220,18 @@ def test_two_phases_between_each_other_in_one_series_are_parted_by_the_acquisiti
     np.testing.assert_array_equal(second.read()[0], image(2))
 
 
+def test_a_localiser_is_no_volume(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from autoseg.formats.dicom import find_stacks
+
+    write_series(tmp_path, image(1)[0][:2], "1.2.3.4")
+    side = pydicom.dcmread(tmp_path / "1-002.dcm")
+    side.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    side.save_as(tmp_path / "1-002.dcm")
+    with pytest.raises(UserError, match="the slices of a series are not parallel"):
+        find_stacks(sorted(tmp_path.iterdir()))
+
+
 def test_slices_that_are_counted_as_acquisitions_are_one_volume(tmp_path):
     pytest.importorskip("pydicom")
     from autoseg.formats.dicom import find_stacks

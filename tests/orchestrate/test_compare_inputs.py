@@ -128,7 +128,8 @@ def test_a_comparison_that_is_not_finished_names_the_command(learnt):
     data = gather(learnt, DATASET)
     (block,) = fusion_section(replace(data, inputs=data.inputs.model_copy(update={"scores": ()}))).blocks
     folds = " ".join(map(str, data.inputs.folds))
-    assert block.command == f'autoseg_compare_inputs 3 3d_fullres --inputs "CT" "PET" "CT,PET" --late -p mine --folds {folds}'
+    assert block.command == ('autoseg_compare_inputs 3 3d_fullres --inputs "CT" "PET" "CT,PET" --late -p mine '
+                             f"--folds {folds}")
     asked = {"scores": (), "total_seconds": 5400.0, "memory_bytes": 2**30, "changes": ("batch=4",), "seed": 7}
     (block,) = fusion_section(replace(data, inputs=data.inputs.model_copy(update=asked))).blocks
     assert block.command.endswith(f'--folds {folds} --total 5400s --memory 1024M --set "batch=4" --seed 7')
