@@ -138,6 +138,27 @@ def test_pictures_of_slices_are_brought_to_the_order_of_positions(imported):
     assert grid.is_at(GRID)
 
 
+def test_several_rows_of_a_patient_in_the_published_table_are_said(imported, caplog):
+    def write(folder):
+        LAYOUTS["CirrMRI600_T1"][0](folder)
+        with open(folder / "CirrMRI600+_CompleteData_age_gender_evaluation.csv", "a") as table:
+            table.write("2,50,2,3\n")
+
+    result, _ = imported("CirrMRI600_T1", write)
+    assert "has several rows of 2: the last one is taken" in caplog.text
+    assert "cirrt1_2,2,2,50,2,3" in (result.folder / "clinical.csv").read_text()
+
+
+def test_a_published_table_without_rows_is_refused_before_anything_is_written(imported, tmp_path):
+    def write(folder):
+        LAYOUTS["CirrMRI600_T1"][0](folder)
+        (folder / "CirrMRI600+_CompleteData_age_gender_evaluation.csv").write_text("Patient ID,Age,Gender\n")
+
+    with pytest.raises(UserError, match="the table is empty"):
+        imported("CirrMRI600_T1", write)
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_dataset_without_public_masks_is_imported_for_pre_training(imported, tmp_path):
     result, content = imported("TCGA-LIHC")
     assert result.images_alone and not (result.folder / "labelsTr").exists()
