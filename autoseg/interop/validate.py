@@ -122,14 +122,20 @@ def _unknown_origin(predictor: Predictor, own: Dataset | None) -> list[str]:
 
 def _predict(predictor: Predictor, other: Dataset, cases: Sequence[CaseFiles], slots: Sequence[int | None], folder: Path
              ) -> list[str]:
-    """Write a mask of each case; what went wrong. The images are linked under the numbers of the model's channels."""
+    """Write a mask of each case; what went wrong. The images are linked under the numbers of the model's channels, with the
+    one on whose grid the labels lie, where the model brings its channel there.
+    """
     inputs, table = folder / "inputs", _table(predictor, other)
     table_digest = file_digest(table) if table is not None and table.is_file() else ""
     _forget_masks_of_others(folder, predictor.plan.file_ending, {
         files.name: combined_digest([digest_of_taken(files, slots), table_digest]) for files in cases})
     remove_folder(inputs)
+    numbers = dict(zip(predictor.plan.numbers, slots, strict=True))
+    if predictor.plan.grid_number is not None:
+        numbers[predictor.plan.grid_number] = next(
+            (slot for slot, channel in enumerate(other.manifest.channels) if channel.reference), 0)
     for files in cases:
-        for number, slot in zip(predictor.plan.numbers, slots, strict=True):
+        for number, slot in numbers.items():
             source = None if slot is None else files.images[slot]
             if source is not None:
                 place(source, inputs / f"{files.name}_{number:04d}{ending_of(source)}")

@@ -15,6 +15,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.types import Mean
 from autoseg.formats import read_image, read_label, write_array, write_label
+from autoseg.interop import validate
 from autoseg.interop.external import ExternalValidation, Shift, as_text, sentence_of
 from autoseg.interop.matching import match_channels, match_labels
 from autoseg.interop.seen import _same_voxels, seen_cases
@@ -208,6 +209,17 @@ def test_other_images_under_the_same_names_are_predicted_again(trained):
     assert mask.with_name("new_0.nii.gz").stat().st_mtime_ns != changed
     assert after.external.cases[1] == before.external.cases[1]
     shutil.rmtree(folder)
+
+
+def test_the_reference_of_the_labels_lies_beside_a_channel_that_is_brought_to_its_grid(trained, tmp_path, monkeypatch):
+    known, other, linked = predictor_of(), Dataset.open(trained.raw(OTHER)), []
+    plan = known.plan.model_copy(update={"channel_numbers": (1,), "grid_number": 0})
+    predictor = Predictor([ConfigurationModel(plan, known.members[0].name, known.models, known.runtime)])
+    monkeypatch.setattr(validate, "predict_folder",
+                        lambda predictor, source, *_, **__: linked.extend(sorted(path.name for path in source.iterdir())))
+    files = other.case("new_0")
+    assert validate._predict(predictor, other, [files], [0], tmp_path) == []
+    assert linked == ["new_0_0000.nii.gz", "new_0_0001.nii.gz"]
 
 
 def test_a_difference_is_said_in_words():

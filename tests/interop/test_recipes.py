@@ -14,7 +14,7 @@ from autoseg.formats import read_image, read_label
 from autoseg.interop.catalogue import find_recipe, recipes
 from autoseg.interop.importing import import_dataset
 from autoseg.workspace.names import Workspace
-from public_layouts import GRID, LAYOUTS, SHAPE, blocks, hcc_tace, image, lits, write_segmentation, write_series
+from public_layouts import GRID, LAYOUTS, blocks, hcc_tace, image, lits
 
 DICOM = ("HCC-TACE-SEG", "TCGA-LIHC", "CHAOS_CT", "CHAOS_MR_T1", "CHAOS_MR_T2")
 
@@ -218,65 +218,6 @@ def test_a_missing_slice_is_a_fault(imported):
 
     result, _ = imported("HCC-TACE-SEG", write)
     assert "not evenly apart" in result.faults[0] and "usually 2.5 mm" in result.faults[0]
-
-
-def test_two_volumes_at_one_place_without_numbers_are_a_fault(tmp_path):
-    pytest.importorskip("pydicom")
-    from autoseg.formats.dicom import find_stacks
-
-    write_series(tmp_path, image(1)[0], "1.2.3.4")
-    write_series(tmp_path, image(2)[0], "1.2.3.4", start=SHAPE[0])
-    with pytest.raises(UserError, match="several slices of one acquisition lie at the same place"):
-        find_stacks(sorted(tmp_path.iterdir()))
-
-
-def test_two_phases_between_each_other_in_one_series_are_parted_by_the_acquisition(tmp_path):
-    pytest.importorskip("pydicom")
-    from autoseg.formats.dicom import find_stacks
-
-    write_series(tmp_path, image(1)[0], "1.2.3.4")
-    write_series(tmp_path, image(2)[0], "1.2.3.4", acquisition=2, start=SHAPE[0], shift_mm=1.0)
-    first, second = find_stacks(sorted(tmp_path.iterdir()))
-    np.testing.assert_array_equal(first.read()[0], image(1))
-    np.testing.assert_array_equal(second.read()[0], image(2))
-
-
-def test_a_localiser_is_no_volume(tmp_path):
-    pydicom = pytest.importorskip("pydicom")
-    from autoseg.formats.dicom import find_stacks
-
-    write_series(tmp_path, image(1)[0][:2], "1.2.3.4")
-    side = pydicom.dcmread(tmp_path / "1-002.dcm")
-    side.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-    side.save_as(tmp_path / "1-002.dcm")
-    with pytest.raises(UserError, match="the slices of a series are not parallel"):
-        find_stacks(sorted(tmp_path.iterdir()))
-
-
-def test_slices_that_are_counted_as_acquisitions_are_one_volume(tmp_path):
-    pytest.importorskip("pydicom")
-    from autoseg.formats.dicom import find_stacks
-
-    for k, slice_HW in enumerate(image(1)[0]):
-        write_series(tmp_path, slice_HW[None], "1.2.3.4", acquisition=k, start=k, shift_mm=2.5 * k)
-    (stack,) = find_stacks(sorted(tmp_path.iterdir()))
-    np.testing.assert_array_equal(stack.read()[0], image(1))
-    (tmp_path / "1-003.dcm").unlink()
-    (stack,) = find_stacks(sorted(tmp_path.iterdir()))
-    with pytest.raises(UserError, match="not evenly apart"):
-        stack.read()
-
-
-def test_a_segmentation_of_fractions_is_refused(tmp_path):
-    pydicom = pytest.importorskip("pydicom")
-    from autoseg.formats.dicom_seg import read_segmentation
-
-    write_segmentation(tmp_path / "seg.dcm", {"Liver": blocks((1,)) > 0}, "1.2.3", [f"1.2.3.{k}" for k in range(SHAPE[0])])
-    file = pydicom.dcmread(tmp_path / "seg.dcm")
-    file.SegmentationType = "FRACTIONAL"
-    file.save_as(tmp_path / "seg.dcm")
-    with pytest.raises(UserError, match="does not hold bits.*found: FRACTIONAL"):
-        read_segmentation(tmp_path / "seg.dcm")
 
 
 def test_a_recipe_of_one_task_takes_no_case_of_another_beside_it(imported):
