@@ -104,15 +104,14 @@ def grid_of(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[Ch
 
 def case_warnings(files: CaseFiles, channels: Sequence[ChannelSpec]) -> list[str]:
     """As `header_warnings`, of a case whose files can all be read."""
-    paths = [*_present(files), *([] if files.label is None else [files.label])]
+    paths = [*_present(files), *(path for path in (files.label, files.grid) if path is not None)]
     return header_warnings(files, {path: read_header(path) for path in paths}, channels)
 
 
 def header_warnings(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:
     """What the headers of a case contradict, and files that are taken voxel for voxel with an image that lies elsewhere."""
     warnings = [warning for header in headers.values() for warning in header.warnings]
-    placed = places(files, headers, channels)
-    reference = reference_of(placed, channels)
+    placed, reference = places(files, headers, channels), grid_of(files, headers, channels)
     if reference is None:
         return warnings
     fixed = {place.path: place.geometry for place in placed if not place.is_brought}

@@ -84,6 +84,9 @@ def read_segmentation(path: Path) -> Segmentation:
         file: Any = pydicom.dcmread(path)
         if getattr(file, "Modality", "") != "SEG":
             raise UserError("the file is no DICOM segmentation", where=path, found=getattr(file, "Modality", "no modality"))
+        if (kind := getattr(file, "SegmentationType", "BINARY")) != "BINARY":
+            raise UserError("the segmentation does not hold bits", where=path, found=kind, expected="BINARY",
+                            do="export it as a binary segmentation")
         names = {int(segment.SegmentNumber): str(segment.SegmentLabel).strip().lower() for segment in file.SegmentSequence}
         masks_NHW = np.asarray(file.pixel_array).astype(bool).reshape(-1, file.Rows, file.Columns)
         shared = getattr(file, "SharedFunctionalGroupsSequence", [None])[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autoseg.base.errors import UserError, hint, listed
-from autoseg.formats.files import is_file, list_files
+from autoseg.formats.files import list_files
 from autoseg.interop.recipe import Recipe, RecipeFile
 from autoseg.workspace.files import read_model
 from planners.schema.base import complaints_of
@@ -22,9 +22,10 @@ def find_recipe(name: str) -> Recipe:
     """The recipe of a name or of another name of its own; case does not matter. A path to a JSON file is one of the user's,
     if it holds one recipe. Raises UserError where there is none: it names those that there are.
     """
-    path = Path(name)
-    known = _of_file(path) if path.suffix == ".json" and is_file(path) else recipes()
-    fits = known if path.suffix == ".json" else [
+    path = Path(name).expanduser()
+    is_own = path.suffix.lower() == ".json"
+    known = _of_file(path) if is_own else recipes()
+    fits = known if is_own else [
         recipe for recipe in known if name.lower() in {word.lower() for word in (recipe.name, *recipe.aliases)}]
     if len(fits) == 1:
         return fits[0]

@@ -71,6 +71,9 @@ def find_cases(recipe: Recipe, folder: Path) -> Found:
     if not cases:
         raise UserError(f"no case of {recipe.name} is whole here", where=folder, found="; ".join(warnings),
                         expected=listed(recipe.layout, len(recipe.layout)))
+    if all(case.held_out for case in cases):
+        raise UserError(f"only held-out cases of {recipe.name} are here", where=folder, found=f"{len(cases)} cases",
+                        expected=listed(recipe.layout, len(recipe.layout)), do="unpack the training part, too")
     return Found(tuple(cases), _table(recipe, paths), warnings)
 
 
@@ -124,6 +127,9 @@ def _fault(recipe: Recipe, case: FoundCase, *, has_labels: bool) -> str:
         return f"the label is missing: {plain(recipe.labels.files[0])}"
     if recipe.labels.kind in ("map", "segments") and len(case.labels) > 1:
         return "several files are there for the label"
+    organs = [organ for organ, _ in case.labels if recipe.labels.kind == "organs"]
+    if len(set(organs)) < len(organs):
+        return "several files are there for one organ"
     return ""
 
 

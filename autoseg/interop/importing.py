@@ -15,8 +15,8 @@ from autoseg.formats.files import checksum, is_file
 from autoseg.interop.convert import Task, import_case
 from autoseg.interop.find import Found, FoundCase, find_cases
 from autoseg.interop.recipe import Recipe, RecipeTable
-from autoseg.interop.tables import ID, NAME, as_csv, rows_of
-from autoseg.workspace.files import write_json, write_text
+from autoseg.interop.tables import ID, NAME, Rows, as_csv, rows_of
+from autoseg.workspace.files import check_writable, write_json, write_text
 from autoseg.workspace.names import DATASET_JSON, Workspace
 from autoseg.workspace.partial import remove_leftovers_below
 
@@ -50,8 +50,10 @@ def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number
     """
     source = source.expanduser().absolute()
     found = find_cases(recipe, source)
+    rows = {} if recipe.table is None else rows_of(recipe.table, found.cases, found.table)  # its faults before hours of work
     name = _dataset_name(recipe, workspace, number)
     folder = workspace.home / "raw" / name
+    check_writable(folder)
     remove_leftovers_below(folder)
     tasks = [Task(recipe, case, folder, copy) for case in found.cases]
     with progress_bar("importing", len(tasks)) as bar:
@@ -64,7 +66,7 @@ def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number
     images_alone = not any(case.labels for case in whole)
     training = [case for case in whole if not case.held_out]
     warnings = [*found.warnings, *_other_counts(recipe, training, [case for case in whole if case.held_out]),
-                *_other_archives(recipe, source), *_write_descriptions(recipe, found, whole, folder)]
+                *_other_archives(recipe, source), *_write_descriptions(recipe, found, rows, whole, folder)]
     if images_alone:
         dataset = without_labels(Dataset.open(folder))
         warnings += dataset.scanned.warnings
@@ -90,7 +92,7 @@ def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> s
     return f"Dataset{number:03d}_{wanted}"
 
 
-def _write_descriptions(recipe: Recipe, found: Found, cases: Sequence[FoundCase], folder: Path) -> list[str]:
+def _write_descriptions(recipe: Recipe, found: Found, rows: Rows, cases: Sequence[FoundCase], folder: Path) -> list[str]:
     """The table, if the recipe has one, and `dataset.json`; a sentence where the published table is not here."""
     training = [case for case in cases if not case.held_out]
     content = {
@@ -104,7 +106,7 @@ def _write_descriptions(recipe: Recipe, found: Found, cases: Sequence[FoundCase]
         "registration": {c.name: c.registration for c in recipe.channels if c.registration is not None},
         "paired_labels": recipe.labels.paired, "labels_present": _labels_present(recipe, training)}
     if recipe.table is not None:
-        optional |= _write_table(recipe.table, found, cases, folder)
+        optional |= _write_table(recipe.table, {case.name: rows[case.name] for case in cases}, cases, folder)
     write_json(folder / DATASET_JSON, {**content, **{key: value for key, value in optional.items() if value}})
     if recipe.table is None or not recipe.table.files or found.table is not None:
         return []
@@ -112,11 +114,10 @@ def _write_descriptions(recipe: Recipe, found: Found, cases: Sequence[FoundCase]
             "folder and import again, if you want it"]
 
 
-def _write_table(recipe: RecipeTable, found: Found, cases: Sequence[FoundCase], folder: Path) -> dict[str, Any]:
+def _write_table(recipe: RecipeTable, rows: Rows, cases: Sequence[FoundCase], folder: Path) -> dict[str, Any]:
     """Write what is known of the cases, of the held-out ones beside their images; the keys of `dataset.json` that name its
     columns. Nothing where nothing is known.
     """
-    rows = rows_of(recipe, cases, found.table)
     if not any(rows.values()):
         return {}
     write_text(folder / NAME, as_csv({case.name: rows[case.name] for case in cases if not case.held_out}))

@@ -57,6 +57,12 @@ def match_channels(wanted: Sequence[ChannelSpec], known: Sequence[ChannelSpec], 
             slots[number] = theirs[0]
             warnings.append(f"the channel {channel.name!r} is taken from {names[theirs[0]]!r}: both are "
                             f"{channel.modality}, and no other is")
+    twice = next((slot for slot in slots if slot is not None and slots.count(slot) > 1), None)
+    if twice is not None:
+        ours = [name for name, slot in zip(own, slots, strict=True) if slot == twice]
+        raise UserError("one channel of the other dataset would be taken for several of the model's", found=names[twice],
+                        expected=f"a channel each for {listed(ours)}", do="say which each is: "
+                        f"--channels {' '.join(f'{name}=...' for name in ours)}")
     lacking = [channel.name for channel, slot in zip(wanted, slots, strict=True) if slot is None]
     needed = [channel.name for channel in wanted if channel.name in lacking and (channel.required or channel.reference)]
     if needed or len(lacking) == len(wanted):

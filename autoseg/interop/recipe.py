@@ -5,10 +5,12 @@ within one name, or for what a regular expression says (`{set:train|valid}`); a 
 times. Folders may lie before a pattern.
 """
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from autoseg.interop.patterns import compiled, filled
 from planners.schema.base import Frozen, versioned
 from planners.schema.channels import Registration
 
@@ -118,7 +120,22 @@ class Recipe(Frozen):
             raise ValueError(f"label values {sorted(unknown)} have no name")
         if self.labels.kind in ("organs", "segments") and not self.labels.values:
             raise ValueError(f"labels of the kind {self.labels.kind!r} need 'values'")
+        for pattern in (*(file for channel in self.channels for file in channel.files), *self.labels.files):
+            _check_pattern(pattern, self.case)
         return self
+
+
+def _check_pattern(pattern: str, case: str) -> None:
+    """ValueError where a pattern is no expression, or lacks a part of the template that names the case: it would find no
+    file, and nobody would know why.
+    """
+    try:
+        parts = compiled(pattern).groupindex
+        named = filled(case, dict.fromkeys(parts, "x"))
+    except (re.error, ValueError, AttributeError) as error:
+        raise ValueError(f"the pattern {pattern!r} or the name of a case {case!r} cannot be read: {error}") from None
+    if named is None:
+        raise ValueError(f"the pattern {pattern!r} lacks a part of the name of a case, {case!r}")
 
 
 class RecipeFile(Frozen):

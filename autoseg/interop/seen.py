@@ -24,15 +24,15 @@ def seen_cases(models: Sequence[FoldModel], own: Dataset | None, others: Sequenc
     """
     known = {digest for model in models for digest in _digests(model)}
     seen = {files.name: "the weights name its images" for files in others
-            if known & {_image_digest(files.images), _image_digest(_taken(files, slots))}}
+            if known & {_image_digest(files.images), digest_of_taken(files, slots)}}
     if own is not None:
         seen |= _same_voxels(_trained(models, own), [files for files in others if files.name not in seen])
     return seen
 
 
-def _taken(files: CaseFiles, slots: Sequence[int | None]) -> tuple[Path | None, ...]:
-    """The images of a case in the order of the model's channels."""
-    return tuple(None if slot is None else files.images[slot] for slot in slots)
+def digest_of_taken(files: CaseFiles, slots: Sequence[int | None]) -> str:
+    """A digest of the images of a case that a model takes, in the order of its channels."""
+    return _image_digest(tuple(None if slot is None else files.images[slot] for slot in slots))
 
 
 def _image_digest(images: tuple[Path | None, ...]) -> str:

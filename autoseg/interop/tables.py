@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def _published(recipe: RecipeTable, path: Path) -> Rows:
     if place is None:
         raise UserError("the table lacks the column that names the cases", where=path, found=listed(table.columns),
                         expected=recipe.id, do="see whether another version of the dataset names it otherwise")
+    counts = Counter(row.cells[place] for row in table.rows)
+    if several := [name for name, n in counts.items() if n > 1]:
+        logger.warning("%s has several rows of %s: the last one is taken", path, listed(several))
     return {row.cells[place]: dict(zip(table.columns, row.cells, strict=True)) for row in table.rows}
 
 

@@ -12,6 +12,7 @@ from autoseg.base.errors import ManyFaults, UserError, as_fault, listed
 from autoseg.base.parallel import Effort, each_case
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.digests import file_digest
 from autoseg.evaluation.folders import BYTES_PER_VOXEL
 from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.types import CaseScore, LabelScore, Scoring, Summary
@@ -20,10 +21,10 @@ from autoseg.formats.files import combined_digest
 from autoseg.formats.memory_estimate import most_voxels
 from autoseg.interop.external import ExternalValidation, shifts_of
 from autoseg.interop.matching import LabelMatch, match_channels, match_labels
-from autoseg.interop.seen import seen_cases
+from autoseg.interop.seen import digest_of_taken, seen_cases
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.predictor import Predictor
-from autoseg.workspace.files import remove_folder, write_json
+from autoseg.workspace.files import DamagedFile, read_json, remove_file, remove_folder, write_json
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.links import place
 from autoseg.workspace.names import Workspace
@@ -85,7 +86,9 @@ def validate_external(workspace: Workspace, dataset: str | int, on: str | int, *
     member = predictor.members[0]
     model = workspace.model(name, member.plan.planner, member.name)
     own_pairs = [] if own is None else _internal_pairs(model, member.plan, own, pairs, scoring or Scoring(), folds)
-    internal, internal_of = _internal(own_pairs, pairs, scoring, workers)
+    whose = f"the folds of {member.name}, the first of the {len(predictor.members)} models that predict together"
+    whose = whose if len(predictor.members) > 1 else "the model's folds"
+    internal, internal_of = _internal(own_pairs, whose, pairs, scoring, workers)
     names = [channel.name for channel in other.manifest.channels]
     result = ExternalValidation(
         dataset=name, on=other_name, model=predictor.name, identity=predictor.identity,
@@ -119,22 +122,46 @@ def _unknown_origin(predictor: Predictor, own: Dataset | None) -> list[str]:
 
 def _predict(predictor: Predictor, other: Dataset, cases: Sequence[CaseFiles], slots: Sequence[int | None], folder: Path
              ) -> list[str]:
-    """Write a mask of each case; what went wrong. The images are linked under the numbers of the model's channels."""
-    inputs = folder / "inputs"
+    """Write a mask of each case; what went wrong. The images are linked under the numbers of the model's channels, with the
+    one on whose grid the labels lie, where the model brings its channel there.
+    """
+    inputs, table = folder / "inputs", _table(predictor, other)
+    table_digest = file_digest(table) if table is not None and table.is_file() else ""
+    _forget_masks_of_others(folder, predictor.plan.file_ending, {
+        files.name: combined_digest([digest_of_taken(files, slots), table_digest]) for files in cases})
     remove_folder(inputs)
+    numbers = dict(zip(predictor.plan.numbers, slots, strict=True))
+    if predictor.plan.grid_number is not None:
+        numbers[predictor.plan.grid_number] = next(
+            (slot for slot, channel in enumerate(other.manifest.channels) if channel.reference), 0)
     for files in cases:
-        for number, slot in zip(predictor.plan.numbers, slots, strict=True):
+        for number, slot in numbers.items():
             source = None if slot is None else files.images[slot]
             if source is not None:
                 place(source, inputs / f"{files.name}_{number:04d}{ending_of(source)}")
     try:
         predict_folder(_with_modality(predictor, other, slots), inputs, folder / "masks", keep_existing=True,
-                       table=_table(predictor, other))
+                       table=table)
     except ManyFaults as error:
         return list(error.faults)
     finally:
         remove_folder(inputs)
     return []
+
+
+def _forget_masks_of_others(folder: Path, ending: str, taken: Mapping[str, str]) -> None:
+    """Remove the masks that were made of something else than is `taken` now of each case, such as of another channel: masks
+    are kept by the names of their cases. What is taken is noted for the next time.
+    """
+    path = folder / "taken.json"
+    try:
+        before = read_json(path) if path.is_file() else {}
+    except DamagedFile:
+        before = {}
+    for name, digest in taken.items():
+        if before.get(name) != digest:
+            remove_file(folder / "masks" / f"{name}{ending}")
+    write_json(path, dict(taken))
 
 
 def _with_modality(predictor: Predictor, other: Dataset, slots: Sequence[int | None]) -> Predictor:
@@ -190,14 +217,14 @@ def _internal_pairs(model: ModelFolder, plan: Plan, own: Dataset, matches: Seque
     return list(pairs.values())
 
 
-def _internal(pairs: Sequence[_Pair], matches: Sequence[LabelMatch], scoring: Scoring | None, workers: int
+def _internal(pairs: Sequence[_Pair], whose: str, matches: Sequence[LabelMatch], scoring: Scoring | None, workers: int
               ) -> tuple[Summary | None, str]:
-    """The scores of the model's own validation cases, and what they are, in words."""
+    """The scores of the model's own validation cases, and what they are, in words; `whose` they are is said in them."""
     if not pairs:
         return None, "not known, because the raw dataset of the model or the masks of its validation cases are not here"
     scored = _score(pairs, workers)
     return (_summary(scored, matches, scoring, [result for result in scored if isinstance(result, str)]),
-            f"{len(pairs)} validation cases of the model's folds, as each fold predicted those that it never saw")
+            f"{len(pairs)} validation cases of {whose}, as each fold predicted those that it never saw")
 
 
 def _values(labels: LabelSpec, names: Iterable[str]) -> tuple[int, ...]:

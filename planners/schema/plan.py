@@ -256,6 +256,7 @@ def differing_fields(plan: Plan, other: Plan, name: str) -> list[str]:
     """
     mine, theirs = plan.configurations.get(name), other.configurations.get(name)
     shared = [key for key in SHARED_FIELDS if getattr(plan, key) != getattr(other, key)]
+    shared += ["channel_numbers"] if plan.channel_numbers != other.channel_numbers else []
     shared += [] if _turn_alike(plan, other) else ["orientation"]
     if mine is None or theirs is None:
         return shared + ([] if mine is theirs else [name])

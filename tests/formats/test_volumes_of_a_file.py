@@ -60,3 +60,8 @@ def test_a_file_is_placed_as_a_link_or_as_a_copy_in_place_of_what_is_there(tmp_p
     place(source, path, copy=True)
     assert not path.is_symlink() and path.read_bytes() == b"one" and source.read_bytes() == b"one"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_source_that_cannot_be_read_is_blamed_and_not_the_place_of_its_copy(tmp_path):
+    with pytest.raises(UserError, match="gone.bin: the file cannot be read"):
+        place(tmp_path / "gone.bin", tmp_path / "raw" / "a.bin", copy=True)

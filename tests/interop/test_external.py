@@ -15,10 +15,11 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.types import Mean
 from autoseg.formats import read_image, read_label, write_array, write_label
+from autoseg.interop import validate
 from autoseg.interop.external import ExternalValidation, Shift, as_text, sentence_of
 from autoseg.interop.matching import match_channels, match_labels
 from autoseg.interop.seen import _same_voxels, seen_cases
-from autoseg.interop.validate import _with_modality, validate_external
+from autoseg.interop.validate import _forget_masks_of_others, _with_modality, validate_external
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.models import FoldModel
 from autoseg.prediction.predictor import Predictor
@@ -176,6 +177,49 @@ def test_an_optional_channel_may_be_missing_and_a_channel_can_be_told():
     assert match.slots == (0, None) and "'MR' is not there" in match.warnings[0]
     with pytest.raises(UserError, match="'imge' is none of the other dataset's channels, did you mean 'image'"):
         match_channels(channels("CT"), channels("image"), {"CT": "imge"})
+
+
+def test_one_channel_is_never_taken_for_two():
+    with pytest.raises(UserError, match="taken for several of the model's.*a channel each for T1, T2"):
+        match_channels(channels("T1", "T2"), channels("T2", "T3"), {"T1": "T2"})
+
+
+def test_masks_of_another_channel_are_made_anew_and_those_of_the_same_images_are_kept(tmp_path):
+    _forget_masks_of_others(tmp_path, ".nii.gz", {"a": "1", "b": "2"})
+    for name in ("a", "b"):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        (tmp_path / f"masks/{name}.nii.gz").write_bytes(b"mask")
+    _forget_masks_of_others(tmp_path, ".nii.gz", {"a": "1", "b": "3"})
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.nii.gz"]
+    (tmp_path / "taken.json").write_text("damaged")
+    _forget_masks_of_others(tmp_path, ".nii.gz", {"a": "1"})
+    assert not any((tmp_path / "masks").iterdir())
+
+
+def test_other_images_under_the_same_names_are_predicted_again(trained):
+    folder = trained.home / "raw" / "Dataset006_Changing"
+    shutil.copytree(trained.raw(OTHER), folder)
+    before = validate_external(trained, 1, 6, labels=["sphere=lesion"], device="cpu")
+    mask = trained.external(DATASET, folder.name) / "masks" / "new_1.nii.gz"
+    kept, changed = mask.stat().st_mtime_ns, mask.with_name("new_0.nii.gz").stat().st_mtime_ns
+    case = sphere_case("new_0", 77)
+    write_array(folder / "imagesTr/new_0_0000.nii.gz", case.image_CDHW, case.geometry)
+    after = validate_external(trained, 1, 6, labels=["sphere=lesion"], device="cpu")
+    assert mask.stat().st_mtime_ns == kept
+    assert mask.with_name("new_0.nii.gz").stat().st_mtime_ns != changed
+    assert after.external.cases[1] == before.external.cases[1]
+    shutil.rmtree(folder)
+
+
+def test_the_reference_of_the_labels_lies_beside_a_channel_that_is_brought_to_its_grid(trained, tmp_path, monkeypatch):
+    known, other, linked = predictor_of(), Dataset.open(trained.raw(OTHER)), []
+    plan = known.plan.model_copy(update={"channel_numbers": (1,), "grid_number": 0})
+    predictor = Predictor([ConfigurationModel(plan, known.members[0].name, known.models, known.runtime)])
+    monkeypatch.setattr(validate, "predict_folder",
+                        lambda predictor, source, *_, **__: linked.extend(sorted(path.name for path in source.iterdir())))
+    files = other.case("new_0")
+    assert validate._predict(predictor, other, [files], [0], tmp_path) == []
+    assert linked == ["new_0_0000.nii.gz", "new_0_0001.nii.gz"]
 
 
 def test_a_difference_is_said_in_words():

@@ -1,19 +1,20 @@
 """Every recipe imports a miniature copy of its dataset, and the result is checked."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from autoseg import pipeline
-from autoseg.base.errors import UserError
+from autoseg.base.errors import CannotWrite, UserError
 from autoseg.cli import import_
 from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_image, read_label
 from autoseg.interop.catalogue import find_recipe, recipes
 from autoseg.interop.importing import import_dataset
 from autoseg.workspace.names import Workspace
-from public_layouts import GRID, LAYOUTS, SHAPE, blocks, hcc_tace, image, lits, write_series
+from public_layouts import GRID, LAYOUTS, blocks, hcc_tace, image, lits
 
 DICOM = ("HCC-TACE-SEG", "TCGA-LIHC", "CHAOS_CT", "CHAOS_MR_T1", "CHAOS_MR_T2")
 
@@ -137,6 +138,27 @@ def test_pictures_of_slices_are_brought_to_the_order_of_positions(imported):
     assert grid.is_at(GRID)
 
 
+def test_several_rows_of_a_patient_in_the_published_table_are_said(imported, caplog):
+    def write(folder):
+        LAYOUTS["CirrMRI600_T1"][0](folder)
+        with open(folder / "CirrMRI600+_CompleteData_age_gender_evaluation.csv", "a") as table:
+            table.write("2,50,2,3\n")
+
+    result, _ = imported("CirrMRI600_T1", write)
+    assert "has several rows of 2: the last one is taken" in caplog.text
+    assert "cirrt1_2,2,2,50,2,3" in (result.folder / "clinical.csv").read_text()
+
+
+def test_a_published_table_without_rows_is_refused_before_anything_is_written(imported, tmp_path):
+    def write(folder):
+        LAYOUTS["CirrMRI600_T1"][0](folder)
+        (folder / "CirrMRI600+_CompleteData_age_gender_evaluation.csv").write_text("Patient ID,Age,Gender\n")
+
+    with pytest.raises(UserError, match="the table is empty"):
+        imported("CirrMRI600_T1", write)
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_dataset_without_public_masks_is_imported_for_pre_training(imported, tmp_path):
     result, content = imported("TCGA-LIHC")
     assert result.images_alone and not (result.folder / "labelsTr").exists()
@@ -198,14 +220,44 @@ def test_a_missing_slice_is_a_fault(imported):
     assert "not evenly apart" in result.faults[0] and "usually 2.5 mm" in result.faults[0]
 
 
-def test_two_volumes_at_one_place_without_numbers_are_a_fault(tmp_path):
-    pytest.importorskip("pydicom")
-    from autoseg.formats.dicom import find_stacks
+def test_a_recipe_of_one_task_takes_no_case_of_another_beside_it(imported):
+    def write(folder):
+        LAYOUTS["MSD_Task03_Liver"][0](folder)
+        LAYOUTS["MSD_Task09_Spleen"][0](folder)
 
-    write_series(tmp_path, image(1)[0], "1.2.3.4")
-    write_series(tmp_path, image(2)[0], "1.2.3.4", start=SHAPE[0])
-    with pytest.raises(UserError, match="several slices of one acquisition lie at the same place"):
-        find_stacks(sorted(tmp_path.iterdir()))
+    result, _ = imported("MSD_Task09_Spleen", write)
+    assert (result.n_training, result.n_held_out) == (2, 2)
+    assert all(path.name.startswith("spleen_") for path in (result.folder / "imagesTr").iterdir())
+
+
+def test_two_files_of_one_organ_leave_the_case_out(imported):
+    def write(folder):
+        LAYOUTS["HaN-Seg"][0](folder)
+        (folder / "again/case_01").mkdir(parents=True)
+        shutil.copy(folder / "HaN-Seg/set_1/case_01/case_01_OAR_Lips.seg.nrrd", folder / "again/case_01")
+
+    result, _ = imported("HaN-Seg", write)
+    assert result.n_training == 1
+    assert any("several files are there for one organ (case_01)" in warning for warning in result.warnings)
+
+
+def test_held_out_cases_alone_are_no_dataset(imported, tmp_path):
+    def write(folder):
+        LAYOUTS["MSD_Task09_Spleen"][0](folder)
+        shutil.rmtree(folder / "Task09_Spleen/imagesTr")
+
+    with pytest.raises(UserError, match="only held-out cases of MSD_Task09_Spleen are here.*unpack the training part"):
+        imported("MSD_Task09_Spleen", write)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_home_that_cannot_be_written_is_said_once(tmp_path):
+    kits = LAYOUTS["KiTS23"][0]
+    kits(tmp_path / "download")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/raw").write_text("no folder")
+    with pytest.raises(CannotWrite, match="it cannot be written"):
+        import_dataset(find_recipe("KiTS23"), tmp_path / "download", Workspace(tmp_path / "home"))
 
 
 def test_a_number_that_is_taken_is_refused_and_a_stopped_import_is_begun_again(imported, tmp_path):
@@ -243,6 +295,13 @@ def test_a_recipe_of_ones_own_is_read_from_its_file(tmp_path):
     path.write_text(json.dumps({"shared": {**shared, "chanels": []}}))
     with pytest.raises(UserError, match="the recipe is not valid"):
         find_recipe(str(path))
+    for pattern, message in (("{case:[}.nii", "cannot be read"), ("{number}.nii", "lacks a part of the name of a case")):
+        labels = {**shared["labels"], "files": [pattern]}
+        path.write_text(json.dumps({"shared": {**shared, "labels": labels}}))
+        with pytest.raises(UserError, match=f"the recipe is not valid.*{message}"):
+            find_recipe(str(path))
+    with pytest.raises(UserError, match="the file is missing"):
+        find_recipe(str(tmp_path / "none.json"))
 
 
 def test_masks_of_ones_own_make_training_cases_of_a_dataset_that_has_none(imported, tmp_path):

@@ -127,7 +127,12 @@ def test_the_report_has_the_figures(learnt):
 def test_a_comparison_that_is_not_finished_names_the_command(learnt):
     data = gather(learnt, DATASET)
     (block,) = fusion_section(replace(data, inputs=data.inputs.model_copy(update={"scores": ()}))).blocks
-    assert block.command == 'autoseg_compare_inputs 3 3d_fullres --inputs "CT" "PET" "CT,PET"'
+    folds = " ".join(map(str, data.inputs.folds))
+    assert block.command == ('autoseg_compare_inputs 3 3d_fullres --inputs "CT" "PET" "CT,PET" --late -p mine '
+                             f"--folds {folds}")
+    asked = {"scores": (), "total_seconds": 5400.0, "memory_bytes": 2**30, "changes": ("batch=4",), "seed": 7}
+    (block,) = fusion_section(replace(data, inputs=data.inputs.model_copy(update=asked))).blocks
+    assert block.command.endswith(f'--folds {folds} --total 5400s --memory 1024M --set "batch=4" --seed 7')
     assert fusion_section(replace(data, inputs=None)) is None
 
 

@@ -7,7 +7,7 @@ from planners.schema.base import Part
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionStats, ConditionTable
 from planners.schema.fingerprint import Fingerprint
-from planners.schema.plan import InputDropout
+from planners.schema.plan import InputDropout, differing_fields
 from tests_support import SPHERES, small_plan
 
 CHANNELS = (ChannelSpec(name="CT", reference=True), ChannelSpec(name="PET", registration="regrid"),
@@ -113,6 +113,13 @@ def test_the_grid_of_the_reference_is_asked_for_only_where_a_channel_is_brought_
     assert plan_with("CT", "PET").grid_number is None and plan_with("MR_T1").grid_number is None
     assert joint_plan([plan_with("PET"), plan_with("CT")]).grid_number is None
     assert joint_plan([plan_with("PET"), plan_with("MR_T1")]).grid_number == 0
+
+
+def test_weights_of_one_channel_do_not_fit_the_files_of_another():
+    plan = plan_with("PET")
+    assert differing_fields(plan, plan, "3d_fullres") == []
+    moved = plan.model_copy(update={"channel_numbers": (0,)})
+    assert differing_fields(plan, moved, "3d_fullres") == ["channel_numbers"]
 
 
 def test_a_cascade_is_refused():

@@ -146,14 +146,14 @@ def write_slice(path: Path, pixels_HW: np.ndarray, tags: Mapping[str, object]) -
 
 
 def write_series(folder: Path, image_DHW: np.ndarray, series: str, *, acquisition: int = 1, start: int = 0,
-                 name: Callable[[int], str] = lambda k: f"1-{k + 1:03d}.dcm") -> list[str]:
+                 shift_mm: float = 0.0, name: Callable[[int], str] = lambda k: f"1-{k + 1:03d}.dcm") -> list[str]:
     """The slices of a volume, from the feet upwards; their UIDs. `start` numbers the files and UIDs."""
     uids = []
     for k, pixels_HW in enumerate(image_DHW):
         uids.append(f"{series}.{start + k + 1}")
         write_slice(folder / name(start + k), pixels_HW + 1024, {
             "SOPInstanceUID": uids[-1], "SeriesInstanceUID": series, "AcquisitionNumber": acquisition,
-            "InstanceNumber": start + k + 1, "ImagePositionPatient": [-110.0, -90.0, -600.0 + 2.5 * k]})
+            "InstanceNumber": start + k + 1, "ImagePositionPatient": [-110.0, -90.0, -600.0 + 2.5 * k + shift_mm]})
     return uids
 
 

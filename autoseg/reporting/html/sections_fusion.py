@@ -44,5 +44,12 @@ def _row(score: InputScore, comparison: InputComparison) -> tuple[str | Cell, ..
 
 
 def _command(data: ReportData, comparison: InputComparison) -> str:
-    sets = " ".join(f'"{each.title}"' for each in comparison.sets)
-    return f"autoseg_compare_inputs {data.number} {comparison.configuration} --inputs {sets}"
+    """The command that goes on: with other options it would refuse."""
+    words = [f'"{each.title}"' for each in comparison.sets] + ["--late"] * comparison.late
+    words += ["-p", comparison.plan.planner, "--folds", *map(str, comparison.folds)]
+    for option, seconds in (("--total", comparison.total_seconds), ("--budget", comparison.budget_seconds)):
+        words += [] if seconds is None else [option, f"{seconds:.15g}s"]
+    words += [] if comparison.memory_bytes is None else ["--memory", f"{comparison.memory_bytes / 2**20:.15g}M"]
+    words += [word for change in comparison.changes for word in ("--set", f'"{change}"')]
+    words += [] if comparison.seed == 0 else ["--seed", str(comparison.seed)]
+    return f"autoseg_compare_inputs {data.number} {comparison.configuration} --inputs {' '.join(words)}"
