@@ -55,7 +55,7 @@ def fusion_attention(subject: Subject) -> torch.Tensor | None:
         return stitched(subject, subject.n_channels, parts())
 
 
-def token_attention(subject: Subject, n_inputs: int) -> torch.Tensor | None:
+def tokens_attention(subject: Subject, n_inputs: int) -> torch.Tensor | None:
     """What each place reads of nothing and of each input (1 + n_inputs, D, H, W; padded), the mean over heads and layers;
     None where the model does not read conditions by attention.
     """

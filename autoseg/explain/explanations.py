@@ -18,10 +18,10 @@ from planners.schema.base import Frozen, versioned
 
 LARGEST_CORRELATION = 0.3
 
-Method = Literal["gradcam", "smoothgrad", "rollout", "fusion_attention", "token_attention", "occlusion"]
+Method = Literal["gradcam", "smoothgrad", "rollout", "fusion_attention", "tokens_attention", "occlusion"]
 TITLES: dict[Method, str] = {
     "gradcam": "Seg-Grad-CAM", "smoothgrad": "SmoothGrad", "rollout": "attention rollout",
-    "fusion_attention": "attention of the fusion", "token_attention": "attention to conditions", "occlusion": "occlusion"}
+    "fusion_attention": "attention of the fusion", "tokens_attention": "attention to conditions", "occlusion": "occlusion"}
 QUALITATIVE = "Qualitative: attention says what was read, not what decided."
 EXPLANATIONS = "explanations.json"
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from autoseg.explain.attention import fusion_attention, rollout, rolls_out, token_attention
+from autoseg.explain.attention import fusion_attention, rollout, rolls_out, tokens_attention
 from autoseg.explain.controls import Maker, deletion_of, shuffled_of
 from autoseg.explain.explanations import QUALITATIVE, MapRecord, Method, verdict_of
 from autoseg.explain.gradcam import seg_grad_cam
@@ -59,11 +59,11 @@ def maps_of(subject: Subject, targets: Sequence[Target], settings: MapSettings) 
         if "attention" in settings.kinds and rolls_out(subject.model.network):
             yield _controlled(subject, target, "rollout", settings, partial(rollout, target=target))
     if "attention" in settings.kinds:
-        fused, read = fusion_attention(subject), token_attention(subject, len(settings.inputs))
+        fused, read = fusion_attention(subject), tokens_attention(subject, len(settings.inputs))
         if fused is not None:
             yield _of_no_label(subject, fused, "fusion_attention", settings.channels)
         if read is not None:
-            yield _of_no_label(subject, read, "token_attention", (NOTHING, *settings.inputs))
+            yield _of_no_label(subject, read, "tokens_attention", (NOTHING, *settings.inputs))
 
 
 def _controlled(subject: Subject, target: Target, method: Method, settings: MapSettings, make: Maker) -> Found:

@@ -7,7 +7,7 @@ import torch
 from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import fit_encoder
-from autoseg.explain.attention import fusion_attention, rollout, token_attention
+from autoseg.explain.attention import fusion_attention, rollout, tokens_attention
 from autoseg.explain.gradcam import layer_name, layers_of, seg_grad_cam
 from autoseg.explain.restore import restored
 from autoseg.explain.smoothgrad import smooth_grad
@@ -147,10 +147,10 @@ def test_attention_to_conditions_sums_to_one_and_reads_nothing_of_a_model_withou
     known = [CaseConditions(values={"age": 40.0, "sex": "f"}), CaseConditions(values={"age": 60.0, "sex": "m"})]
     encoder = fit_encoder(table, known)
     subject = subject_with(plan_with(conditioning=Part(name="tokens")), two_boxes(), encoder=encoder, conditions=known[0])
-    found = subject.unpadded(token_attention(subject, 2))
+    found = subject.unpadded(tokens_attention(subject, 2))
     assert found.shape == (3, 16, 16, 16)
     torch.testing.assert_close(found.sum(0), torch.ones(16, 16, 16), rtol=1e-4, atol=1e-4)
-    assert token_attention(subject_with(plan_with(), two_boxes()), 0) is None
+    assert tokens_attention(subject_with(plan_with(), two_boxes()), 0) is None
 
 
 def test_attention_that_is_shown_is_the_attention_that_is_used():
