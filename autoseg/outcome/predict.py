@@ -13,6 +13,7 @@ from autoseg.datasets.case import Case, CaseFiles
 from autoseg.formats import read_label
 from autoseg.formats.files import is_folder
 from autoseg.outcome.features import (
+    TABLE_BLOCKS,
     CaseFeatures,
     crop_block,
     embedding_names,
@@ -111,14 +112,14 @@ def _tasks(opened: Mapping[str, ConfigurationModel], source: Path, names: Sequen
         except AutosegError as error:
             logger.warning("the outcome %s is not predicted: %s", name, error)
             continue
-        for warning in known.warnings if "clinical" in fitted.facts.blocks else ():
+        for warning in known.warnings if set(TABLE_BLOCKS) & set(fitted.facts.blocks) else ():
             logger.warning("%s", warning)
         tasks.append(_Task(member, fitted, known.cases))
     return tasks
 
 
 def _of_case(predictor: Predictor, tasks: Sequence[_Task], files: CaseFiles, mask: Path) -> dict[str, OutcomeOfCase]:
-    """The outcomes of a case by name; none where its files cannot be read, or it has no image for the model."""
+    """The outcomes of a case by name; none where an error stops it, or it has no image for the model."""
     try:
         case = predictor.load(files, {})
         label_DHW = read_label(mask)[0]
@@ -126,7 +127,10 @@ def _of_case(predictor: Predictor, tasks: Sequence[_Task], files: CaseFiles, mas
         return {name: _outcome(task, part, label_DHW) for name, (task, part) in seen.items() if part.present_C.any()}
     except AutosegError as error:
         logger.warning("%s: its outcomes are not predicted: %s", files.name, error)
-        return {}
+    except Exception as error:  # such as a lack of memory: it does not end the good ones
+        logger.debug("an error that is no user's", exc_info=error)
+        logger.warning("%s: its outcomes are not predicted: %s: %s", files.name, type(error).__name__, error)
+    return {}
 
 
 def _outcome(task: _Task, case: Case, label_DHW: np.ndarray) -> OutcomeOfCase:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.outcomes import OutcomeSpec
@@ -143,8 +144,12 @@ def open_predictor(folder: ModelFolder, name: str) -> OutcomePredictor:
     """What predicts an outcome; a UserError where it is damaged, or the segmentation was trained again since."""
     path = folder.outcome_predictor(name)
     tensors, known = load_weights(path)
-    facts = PredictorFacts.model_validate(known["predictor"])
     again = f"autoseg_outcome {folder.dataset} {name} -c {folder.configuration} -p {folder.planner}"
+    try:
+        facts = PredictorFacts.model_validate(known.get("predictor"))
+    except ValidationError as error:
+        raise UserError("what predicts the outcome cannot be read", where=path, found=str(error).splitlines()[0],
+                        do=f"use the version of autoseg that wrote it, or fit it again: {again}") from error
     changed = [fold for fold, digest in facts.folds.items() if not folder.fold(fold).is_trained
                or read_digest(folder.fold(fold).checkpoint) != digest]
     if changed:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from autoseg.base.command import called
 from autoseg.base.errors import UserError, listed
@@ -78,10 +79,11 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
     """
     started = now()
     outcome, warnings = read_outcome(segmenter, name, allow_leaks=how.allow_leaks)
-    context = ModelContext(str(open_runtime(segmenter.device).device))
+    context = ModelContext(_device_of_models(open_runtime(segmenter.device).device))
     data = gather(segmenter, outcome, how.seed)
     _check_folds(segmenter, data)
     running, skipped = _models(data, how.only)
+    _check_wanted(how.predicts, running)
     estimates, without_package = _estimates(running, data, context, how.seed)
     skipped += without_package
     models = [_scored(model, estimate, data, how.seed) for model, estimate in estimates.items()]
@@ -105,6 +107,11 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
     note_result(path, made, "")
     write_json(path, report)
     return report
+
+
+def _device_of_models(device: torch.device) -> str:
+    """Times are float64, which `mps` does not know; the networks are small."""
+    return "cpu" if device.type == "mps" else str(device)
 
 
 def _estimates(running: Sequence[str], data: Gathered, context: ModelContext, seed: int
@@ -145,6 +152,13 @@ def _models(data: Gathered, only: Sequence[str] | None) -> tuple[list[str], list
                f"{n_events(data.target)} events are fewer than {FEWEST_EVENTS}")
         skipped.append(f"{name} was not fitted: {why}")
     return sorted(running, key=lambda name: name != NULL), skipped
+
+
+def _check_wanted(predicts: str | None, running: Sequence[str]) -> None:
+    """A UserError, before anything is fitted, where the model that is to predict does not run."""
+    if predicts is not None and predicts not in running:
+        raise UserError(f"the model {predicts!r} is to predict, but is not fitted", expected=", ".join(running),
+                        do="name one of those, or leave it out")
 
 
 def _check_folds(segmenter: Segmenter, data: Gathered) -> None:
