@@ -24,6 +24,7 @@ from autoseg.outcome.features import (
 from autoseg.outcome.fold_features import measure_case, seen_by
 from autoseg.outcome.predictor import Answer, OutcomePredictor, open_predictor
 from autoseg.outcome.targets import Features
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.outputs import Outputs
 from autoseg.prediction.predictor import Predictor
@@ -83,7 +84,7 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     share = Shard(1, 1) if part is None else Shard.parse(part)
     files = share.cases_of(predictor.find(source, table).files)
     outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
-    tasks = _tasks(opened, Path(source), [case.name for case in files], None if table is None else Path(table))
+    tasks = _tasks(predictor.postprocessing, opened, Path(source), [case.name for case in files], None if table is None else Path(table))
     found: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
     for case_files in files:
         if outputs.mask(case_files.name).is_file():
@@ -100,8 +101,8 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     return predicted
 
 
-def _tasks(opened: Mapping[str, ConfigurationModel], source: Path, names: Sequence[str], table: Path | None
-           ) -> list[_Task]:
+def _tasks(postprocessing: Postprocessing, opened: Mapping[str, ConfigurationModel], source: Path, names: Sequence[str],
+           table: Path | None) -> list[_Task]:
     folder = source if is_folder(source) else source.parent
     tasks = []
     for name, member in opened.items():
@@ -114,6 +115,9 @@ def _tasks(opened: Mapping[str, ConfigurationModel], source: Path, names: Sequen
             continue
         for warning in known.warnings if set(TABLE_BLOCKS) & set(fitted.facts.blocks) else ():
             logger.warning("%s", warning)
+        if fitted.facts.postprocessing != postprocessing:
+            logger.warning("the outcome %s was fitted to masks with another postprocessing, so that volumes and shapes may "
+                           "differ: fit it again with autoseg_outcome", name)
         tasks.append(_Task(member, fitted, known.cases))
     return tasks
 

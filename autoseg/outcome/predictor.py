@@ -27,6 +27,7 @@ from autoseg.outcome.targets import (
     SurvivalEstimate,
     SurvivalTarget,
 )
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.workspace.checkpoint import load_weights, read_digest, save_weights
 from autoseg.workspace.folders import ModelFolder
 from planners.schema.base import Frozen, versioned
@@ -49,6 +50,7 @@ class PredictorFacts(Frozen):
     anchors: tuple[str, ...]
     folds: dict[str, str]
     times: tuple[float, ...] = ()  # of survival, at which its probability is told
+    postprocessing: Postprocessing = Postprocessing()  # of the masks that it was fitted to
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def save_predictor(segmenter: Segmenter, report: OutcomeReport, data: Gathered, 
         outcome=report.outcome, spec=report.spec, model=report.predicts, blocks=model.blocks, lesion=report.lesion,
         rests_on=f"{report.predicts}, fitted to {seen}; out-of-fold {name} {with_interval(score)}; {report.why}{doubt}",
         layout=data.layout, headers=tuple(state.header for state in states), anchors=first.names, times=times,
+        postprocessing=segmenter.postprocessing,
         folds={fold: read_digest(segmenter.model.fold(fold).checkpoint) for fold in data.anchors})
     arrays = {f"model_{number}/{key}": array for number, state in enumerate(states) for key, array in state.arrays.items()}
     arrays |= {f"anchors/{fold}": anchors.embeddings_AE for fold, anchors in data.anchors.items()}

@@ -25,10 +25,13 @@ from autoseg.outcome.predictor import save_predictor
 from autoseg.outcome.report import NULL, ModelOfOutcome, OutcomeReport, order_of
 from autoseg.outcome.score import score
 from autoseg.outcome.targets import CategoryTarget, Estimate, SurvivalTarget, Target
+from autoseg.prediction.current_settings import read_current_settings
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.prediction.models import choose_model as choose_segmentation
 from autoseg.prediction.models import trained_model
 from autoseg.training.assemble import transforms_folder
 from autoseg.workspace.files import write_json
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.partial import remove_leftovers_below
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
@@ -67,8 +70,22 @@ def fit_outcome(dataset: str | int, outcome: str, how: FitSettings = DEFAULTS, *
     planned = model.read_plan()
     raw = Dataset.open(workspace.raw(name)).seen_by(planned)
     remove_leftovers_below(model.outcomes)
-    segmenter = Segmenter(model, raw, planned, transforms_folder(workspace, raw), lesion_of(planned, lesion), device)
+    segmenter = Segmenter(model, raw, planned, transforms_folder(workspace, raw), lesion_of(planned, lesion), device,
+                          _postprocessing_of(workspace, model))
     return fit_models(segmenter, outcome, how)
+
+
+def _postprocessing_of(workspace: Workspace, model: ModelFolder) -> Postprocessing:
+    """What `inference.json` does to masks of new patients, where it predicts with this configuration; else nothing."""
+    try:
+        settings = read_current_settings(workspace, model.dataset)
+    except UserError as error:
+        logger.warning("outcomes are fitted to masks without postprocessing: %s", error)
+        return Postprocessing()
+    if settings is None or not any((member.planner, member.configuration) == (model.planner, model.configuration)
+                                   for member in settings.members):
+        return Postprocessing()
+    return settings.postprocessing
 
 
 def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeReport:

@@ -10,18 +10,21 @@ import torch
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import outcome as command
+from autoseg.datasets.dataset import Dataset
 from autoseg.formats import write_label
 from autoseg.outcome import predict
+from autoseg.outcome.fold_features import Segmenter
 from autoseg.outcome.models import OUTCOME_MODELS
 from autoseg.outcome.predict import predict_outcomes
 from autoseg.outcome.predictor import open_predictor
 from autoseg.outcome.report import OutcomeReport, order_of
-from autoseg.outcome.run import FitSettings, _device_of_models, fit_outcome
+from autoseg.outcome.run import FitSettings, _device_of_models, _postprocessing_of, fit_outcome
+from autoseg.prediction.inference_settings import InferenceSettings, Member, Postprocessing
 from autoseg.prediction.predictor import Predictor
 from autoseg.reporting.html.gather import gather
 from autoseg.reporting.html.sections_outcome import outcomes_section
 from autoseg.workspace.checkpoint import load_weights, save_weights
-from autoseg.workspace.files import read_model
+from autoseg.workspace.files import read_model, write_json
 from outcome_cohort import GEOMETRY, ball_of, radius_of
 
 FEW = FitSettings(only=("linear_volume", "linear_clinical"), refits=3)
@@ -195,6 +198,31 @@ def test_a_predictor_of_a_later_version_is_an_error_that_says_what_to_do(cohort,
     save_weights(model.outcome_predictor("change"), weights, {"predictor": {**facts["predictor"], "schema_version": 99}})
     with pytest.raises(UserError, match="what predicts the outcome cannot be read.*fit it again: autoseg_outcome"):
         open_predictor(model, "change")
+
+
+def test_masks_are_postprocessed_as_those_of_new_patients_and_a_change_is_warned_of(cohort, tmp_path, caplog):
+    shutil.copytree(cohort.home, tmp_path / "home")
+    own = type(cohort)(tmp_path / "home", cohort.n_cases, cohort.n_folds)
+    mask = own.model.fold(0).mask("case_03", ".nii.gz")
+    label = ball_of(radius_of(3))
+    label[0, 0, 0] = 1  # an island
+    write_label(mask, label, GEOMETRY)
+    member = Member(planner="budgeted", configuration="3d_fullres", folds=("0", "1", "2"))
+    settings = InferenceSettings(dataset="Dataset001_Balls", members=(member,),
+                                 postprocessing=Postprocessing(keep_largest=("ball",)))
+    write_json(own.workspace.inference_settings("Dataset001_Balls"), settings)
+    raw = Dataset.open(own.workspace.raw("Dataset001_Balls"))
+    segmenter = Segmenter(own.model, raw, own.model.read_plan(), None, "ball", "cpu",
+                          _postprocessing_of(own.workspace, own.model))
+    assert segmenter.load("case_03")[1][0, 0, 0] == 0 and segmenter.load("case_03")[1].any()
+    fit_outcome(1, "change", FEW, home=own.home, device="cpu")
+    assert open_predictor(own.model, "change").facts.postprocessing == settings.postprocessing
+    image = own.home / "raw" / "Dataset001_Balls" / "imagesTr" / "case_03_0000.nii.gz"
+    for chosen in (settings, settings.model_copy(update={"postprocessing": Postprocessing()})):
+        assert "with another postprocessing" not in caplog.text
+        write_json(own.workspace.inference_settings("Dataset001_Balls"), chosen)
+        pipeline.predict(image, tmp_path / "masks", home=own.home, device="cpu")
+    assert "change was fitted to masks with another postprocessing" in caplog.text
 
 
 def test_an_error_in_one_case_leaves_the_outcomes_of_the_others(cohort, tmp_path, monkeypatch, caplog):
