@@ -6,7 +6,7 @@ new patient is seen alike.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Segmenter:
     transforms: Path | None
     lesion: str
     device: str = "auto"
-    postprocessing: Postprocessing = Postprocessing()
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
     @cached_property
     def validated(self) -> Mapping[str, tuple[str, ...]]:

@@ -84,7 +84,8 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     share = Shard(1, 1) if part is None else Shard.parse(part)
     files = share.cases_of(predictor.find(source, table).files)
     outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
-    tasks = _tasks(predictor.postprocessing, opened, Path(source), [case.name for case in files], None if table is None else Path(table))
+    tasks = _tasks(predictor.postprocessing, opened, Path(source), [case.name for case in files],
+                   None if table is None else Path(table))
     found: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
     for case_files in files:
         if outputs.mask(case_files.name).is_file():
