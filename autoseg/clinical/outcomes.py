@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from autoseg.base.errors import UserError, listed, raise_faults
-from autoseg.clinical.cells import category_text, is_date, is_missing, read_numbers
+from autoseg.clinical.cells import category_text, is_date, is_formula_error, is_missing, read_numbers
 from autoseg.clinical.matching import match_rows, no_column
 from autoseg.clinical.table import Row, Table, read_table
 from autoseg.workspace.names import DATASET_JSON
@@ -118,11 +118,11 @@ class _Reading:
     warnings: list[str] = field(default_factory=list)
 
     def cells(self, column: str) -> dict[str, str]:
-        """The text of each case that has a row; empty where it is missing."""
+        """The text of each case that has a row; empty where it is missing. Of a formula that failed nothing is known."""
         place = self.content.position(column)
         assert place is not None  # looked at before
         texts = {name: row.cells[place] for name, row in self.rows.items()}
-        return {name: "" if is_missing(text) else text for name, text in texts.items()}
+        return {name: "" if is_missing(text) else text for name, text in texts.items() if not is_formula_error(text)}
 
     def wrong(self, what: str, bad: Mapping[str, object], **more: str) -> None:
         """Note a fault of some cells, all rows at once."""

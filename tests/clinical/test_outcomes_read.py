@@ -49,6 +49,12 @@ def test_an_empty_cell_and_any_other_text_can_be_given_a_meaning_and_a_time_of_t
     assert outcome.values == (12.0, 40.0, 5.0) and outcome.events == (True, False, True)
 
 
+def test_a_formula_that_failed_is_no_empty_cell_which_says_that_nothing_happened(table):
+    outcome, warnings = table("months,dead", "12,Local", "3,", "8,#REF!", **SURVIVAL, event_values={"*": 1, "": 0})
+    assert outcome.cases == ("c0", "c1") and outcome.events == (True, False)
+    assert "not known of 1 of 3 cases" in warnings[-1]
+
+
 def test_negative_times_are_faults_that_name_the_cells(table):
     with pytest.raises(UserError, match=r"negative times of the outcome 'os' \(found: -3\.0 \(case c1, line 3\)"):
         table("months,dead", "12,1", "-3,0", **SURVIVAL)
