@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,8 +22,8 @@ _DO = (f"remove it from the conditions in {DATASET_JSON}; if it was known before
 def leaks(outcome: OutcomeValues, conditions: Mapping[str, CaseConditions]) -> tuple[str, ...]:
     """A sentence for each column of the conditions of which the outcome is a function, by name.
 
-    Each value of the column has one value of the outcome, where chance would give that less than once in 1000 tables; or
-    the ranks of column and outcome are correlated by more than 0.99.
+    Each value of the column has one value of the outcome, or limits of a number separate them, where chance would give that
+    less than once in 1000 tables; or the ranks of column and outcome are correlated by more than 0.99.
     """
     columns = dict.fromkeys(column for case in outcome.cases for column in conditions[case].values)
     return tuple(found for column in columns if (found := _leak(outcome, column, conditions)))
@@ -35,9 +36,12 @@ def _leak(outcome: OutcomeValues, column: str, conditions: Mapping[str, CaseCond
     values = [value for value, _, _ in known]
     survival = outcome.spec.kind == "survival"
     discrete = [event for _, _, event in known] if survival else [number for _, number, _ in known]
+    what = "whether the event happens" if survival else "the category"
+    numbers = [value for value in values if isinstance(value, float)] if outcome.spec.kind != "number" else []
     if outcome.spec.kind != "number" and _decides(values, discrete):
-        what = "whether the event happens" if survival else "the category"
         return _sentence(outcome, column, f"each of its values has one answer to {what}, in {len(known)} cases")
+    if len(numbers) == len(known) and _divides(numbers, discrete):
+        return _sentence(outcome, column, f"its limits say {what}, in {len(known)} cases")
     if outcome.spec.kind != "category" and all(isinstance(value, float) for value in values):
         rho = _spearman(np.array(values, float), np.array([number for _, number, _ in known]))
         if abs(rho) > _SPEARMAN:
@@ -63,6 +67,22 @@ def _decides(values: Sequence[object], answers: Sequence[object]) -> bool:
         return False
     ways = math.lgamma(len(answers) + 1) - sum(math.lgamma(n + 1) for n in counts.values())
     return len(groups) * math.log(len(counts)) - ways < _BY_CHANCE
+
+
+def _divides(values: Sequence[float], answers: Sequence[object]) -> bool:
+    """Whether limits of the value separate the answers, and chance would do that less than once in 1000 tables.
+
+    Of n! / prod(n_k!) ways to hand out K answers to n different values K! are in blocks.
+    """
+    counts: Counter[object] = Counter(answers)
+    sides: dict[object, list[float]] = defaultdict(list)
+    for value, answer in zip(values, answers, strict=True):
+        sides[answer].append(value)
+    ranges = sorted((min(side), max(side)) for side in sides.values())
+    if len(counts) < 2 or any(low <= high for (_, high), (low, _) in pairwise(ranges)):
+        return False
+    ways = math.lgamma(len(answers) + 1) - sum(math.lgamma(n + 1) for n in counts.values())
+    return math.lgamma(len(counts) + 1) - ways < _BY_CHANCE
 
 
 def _spearman(a_N: np.ndarray, b_N: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from autoseg.base.errors import UserError, listed, raise_faults
-from autoseg.clinical.cells import category_text, is_formula_error, is_missing, read_numbers
+from autoseg.clinical.cells import category_text, is_date, is_formula_error, is_missing, read_numbers
 from autoseg.clinical.matching import match_rows, no_column
 from autoseg.clinical.table import Row, Table, read_table
 from autoseg.workspace.names import DATASET_JSON
@@ -118,11 +118,11 @@ class _Reading:
     warnings: list[str] = field(default_factory=list)
 
     def cells(self, column: str) -> dict[str, str]:
-        """The text of each case that has a row; empty where it is missing."""
+        """The text of each case that has a row; empty where it is missing. Of a formula that failed nothing is known."""
         place = self.content.position(column)
         assert place is not None  # looked at before
         texts = {name: row.cells[place] for name, row in self.rows.items()}
-        return {name: "" if is_missing(text) or is_formula_error(text) else text for name, text in texts.items()}
+        return {name: "" if is_missing(text) else text for name, text in texts.items() if not is_formula_error(text)}
 
     def wrong(self, what: str, bad: Mapping[str, object], **more: str) -> None:
         """Note a fault of some cells, all rows at once."""
@@ -140,6 +140,16 @@ class _Reading:
             self.wrong(f"text in the column {column!r} of the outcome {outcome!r}", texts, expected="a number",
                        do="correct these cells")
         return {name: number for name, number in read.items() if number is not None}
+
+    def times(self, column: str, outcome: str) -> dict[str, float]:
+        """The times of a column; a date is a fault, also one that reads as a number (20200131)."""
+        dates = {name: cell for name, cell in self.cells(column).items() if is_date(cell)}
+        if not dates:
+            return self.numbers(column, outcome)
+        self.wrong(f"dates in the column {column!r} of the outcome {outcome!r}", dates,
+                   expected="the time from the scan or the diagnosis on, such as a number of days",
+                   do="write the difference of the two dates in a column")
+        return {}
 
 
 def read_outcomes(folder: Path, table: ConditionTable, specs: Mapping[str, OutcomeSpec], names: Sequence[str], *,
@@ -170,8 +180,8 @@ def read_outcomes(folder: Path, table: ConditionTable, specs: Mapping[str, Outco
 
 def _survival(reading: _Reading, name: str, spec: OutcomeSpec) -> OutcomeValues:
     events = _events(reading, name, spec)
-    time = reading.numbers(spec.time, name)
-    last = time if not spec.censored else reading.numbers(spec.censored, name)
+    time = reading.times(spec.time, name)
+    last = time if not spec.censored else reading.times(spec.censored, name)
     known = {case: (time if event else last)[case] for case, event in events.items() if case in (time if event else last)}
     if negative := {case: value for case, value in known.items() if value < 0}:
         reading.wrong(f"negative times of the outcome {name!r}", negative, do="correct these cells",
@@ -207,7 +217,8 @@ def _category(reading: _Reading, name: str, spec: OutcomeSpec) -> OutcomeValues:
                 f"the positive category of the outcome {name!r} is in no case", where=reading.content.path,
                 found=listed(sorted(set(texts.values()))), expected=listed(sorted(strange)),
                 do=f"correct 'positive' in {DATASET_JSON}")))
-        both = ("other", " or ".join(spec.positive))
+        joined = " or ".join(spec.positive)
+        both = (f"not {joined}" if joined == "other" else "other", joined)
         texts = {case: both[text in positive] for case, text in texts.items()}
         names: tuple[str, ...] = both
     else:

@@ -132,10 +132,10 @@ class Dataset:
         specs = {name: spec for name, spec in self.manifest.outcomes.items() if wanted is None or name in wanted}
         return read_outcomes(self.folder, self.manifest.conditions, specs, names, read=self._read_table)
 
-    def outcome_leaks(self, read: OutcomesRead) -> tuple[str, ...]:
+    def outcome_leaks(self, read: OutcomesRead, declared: ConditionTable | None = None) -> tuple[str, ...]:
         """A sentence for each condition that says an outcome, as `leaks`. Raises what `conditions` raises."""
         known = {case for outcome in read.outcomes.values() for case in outcome.cases}
-        conditions = self.conditions(sorted(known)).cases
+        conditions = self.conditions(sorted(known), declared).cases
         return tuple(leak for outcome in read.outcomes.values() for leak in leaks(outcome, conditions))
 
     def groups(self, names: Sequence[str] | None = None) -> Groups:

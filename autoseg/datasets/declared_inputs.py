@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from autoseg.base.errors import hint
+from autoseg.clinical.cells import clean
 from autoseg.clinical.leakage import outcome_word
 from autoseg.clinical.outcomes import OutcomeSpec
 from autoseg.datasets.declarations import Document, shown
@@ -135,11 +136,12 @@ def read_outcome_specs(document: Document, conditions: ConditionTable) -> dict[s
     if specs and not _has_table(document):
         document.fault(("outcomes",), "'outcomes' names columns, but there is no table", at_key=True,
                        do="name the file under conditions: table")
-    inputs = {spec.name for spec in conditions.specs}
+    inputs = {clean(spec.name) for spec in conditions.specs}  # as tables compare names
     for name, spec in specs.items():
         if not fault_of_name(name):
             for column in dict.fromkeys(spec.columns):
-                _refuse_input(document, name, column, is_condition=column in inputs, is_id=column == conditions.id)
+                _refuse_input(document, name, column, is_condition=clean(column) in inputs,
+                              is_id=clean(column) == clean(conditions.id))
         else:
             document.fault(("outcomes", name), f"an outcome cannot have the name {name!r}", at_key=True,
                            found=fault_of_name(name), do="files are named after it: give it a plain name, such as os")

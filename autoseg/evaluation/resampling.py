@@ -128,13 +128,6 @@ def permutation_control(value: float, shuffled_P: np.ndarray, chance: float = CH
                               high=float(high), p=(1 + n_above) / (1 + len(shuffled_P)))
 
 
-def contains_chance(score: OutcomeScore | PermutationControl, chance: float = CHANCE) -> bool | None:
-    """Whether the interval contains the score of a model that knows nothing; None where there is no interval."""
-    if score.low is None or score.high is None:
-        return None
-    return score.low <= chance <= score.high
-
-
 def one_stratum(values_N: np.ndarray) -> np.ndarray:
     """All cases together. For means over cases, whose number of events varies with the patients."""
     return np.zeros(len(values_N), np.int64)

@@ -170,10 +170,10 @@ def quartiles_of_events(time_N: np.ndarray, event_N: np.ndarray, until: float) -
 
 
 def survival_at(times_T: np.ndarray, survival_NT: np.ndarray, at_K: np.ndarray) -> np.ndarray:
-    """Predicted survival (N, K) between the times of a model, linear between them and 1 at time 0. `at_K` <= the last."""
+    """Predicted survival (N, K): linear between the times of a model, 1 at time 0, and after its last time as there."""
     times_S, survival_NS = np.concatenate([[0.0], times_T]), np.pad(survival_NT, ((0, 0), (1, 0)), constant_values=1.0)
     place_K = np.clip(np.searchsorted(times_S, at_K, side="right") - 1, 0, len(times_S) - 2)
-    part_K = (at_K - times_S[place_K]) / (times_S[place_K + 1] - times_S[place_K])
+    part_K = np.minimum((at_K - times_S[place_K]) / (times_S[place_K + 1] - times_S[place_K]), 1)
     return survival_NS[:, place_K] * (1 - part_K) + survival_NS[:, place_K + 1] * part_K
 
 

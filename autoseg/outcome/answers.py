@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import softmax
 
+from autoseg.evaluation import survival_curves
 from autoseg.outcome.targets import SurvivalEstimate, SurvivalTarget
 
 _LARGEST = 30.0  # of a log hazard in a survival curve: beyond it the probability is 0 or 1
@@ -38,11 +39,11 @@ def curves_at(estimate: SurvivalEstimate, times_T: np.ndarray) -> np.ndarray:
 
 def kaplan_meier(target: SurvivalTarget) -> tuple[np.ndarray, np.ndarray]:
     """Times of events and the probability to have none until then (Kaplan & Meier 1958); without one, 1 at the last time."""
-    times_T, deaths_T = np.unique(target.time_N[target.event_N], return_counts=True)
-    if not len(times_T):
+    if not target.event_N.any():
         return np.array([target.time_N.max() if len(target) else 0.0], dtype=np.float64), np.ones(1)
-    at_risk_T = (target.time_N[None, :] >= times_T[:, None]).sum(axis=1)
-    return times_T.astype(np.float64), np.cumprod(1 - deaths_T / at_risk_T)
+    curve = survival_curves.kaplan_meier(target.time_N, target.event_N)
+    is_event_U = np.array(curve.events) > 0
+    return np.array(curve.times)[is_event_U], np.array(curve.survival)[is_event_U]
 
 
 def probability_of(logits_NK: np.ndarray) -> np.ndarray:

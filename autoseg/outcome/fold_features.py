@@ -6,7 +6,7 @@ new patient is seen alike.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from autoseg.formats import read_label
 from autoseg.formats.files import combined_digest, digest
 from autoseg.outcome.embed import embedding, lesion_crop, lesion_on_grid
 from autoseg.outcome.features import Anchors, CaseFeatures, Measures, measure
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.models import train_command
+from autoseg.prediction.postprocess import apply
 from autoseg.training.inputs import started_splits
 from autoseg.training.repair import read_started_with
 from autoseg.workspace.checkpoint import load_weights, read_digest, read_facts, save_weights
@@ -40,7 +42,9 @@ _LESION_WORDS = ("tumour", "tumor", "lesion", "cancer", "carcinoma", "metastasis
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained configuration, the raw dataset of its cases, and where registration found its transforms."""
+    """A trained configuration, the raw dataset of its cases, where registration found its transforms, and what is done to
+    masks of new patients, which is done to these masks, too.
+    """
 
     model: ModelFolder
     raw: Dataset
@@ -48,6 +52,7 @@ class Segmenter:
     transforms: Path | None
     lesion: str
     device: str = "auto"
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
     @cached_property
     def validated(self) -> Mapping[str, tuple[str, ...]]:
@@ -95,7 +100,7 @@ class Segmenter:
         if difference := case.geometry.difference(geometry):
             raise UserError("the predicted mask is not on the grid of the images", where=self.mask_path(name),
                             found=difference, do=f"predict it again: {train_command(self.model, self.fold_of[name])}")
-        return case, label
+        return case, apply(self.postprocessing, label, self.plan.labels, case.geometry)
 
     def digest(self, name: str) -> str:
         """Of the files of a case, and of its mask."""
@@ -139,7 +144,8 @@ def fold_features(segmenter: Segmenter, fold: str, anchors: Sequence[str]) -> Fo
     """The features of a fold's validation cases: those that are kept, if they are of these weights, masks and images."""
     folder, names = segmenter.model.fold(fold), segmenter.validated[fold]
     recipe = segmenter.plan.configurations[segmenter.model.configuration].model_dump_json()
-    stamp = combined_digest([_VERSION, read_digest(folder.checkpoint), segmenter.lesion, recipe, *names, "anchors", *anchors,
+    stamp = combined_digest([_VERSION, read_digest(folder.checkpoint), segmenter.lesion, recipe,
+                             segmenter.postprocessing.model_dump_json(), *names, "anchors", *anchors,
                              *(segmenter.digest(name) for name in (*names, *anchors))])
     known = _kept(folder, stamp)
     if known is not None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg.base.errors import UserError, listed, raise_faults
-from autoseg.clinical.outcomes import OutcomeValues
+from autoseg.clinical.cells import clean
+from autoseg.clinical.outcomes import OutcomesRead, OutcomeValues
+from autoseg.datasets.headers import attempt
+from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.outcome.features import (
     Anchors,
     CaseFeatures,
@@ -23,6 +26,7 @@ from autoseg.outcome.targets import CategoryTarget, Features, NumberTarget, Surv
 from autoseg.workspace.names import DATASET_JSON
 
 _FEWEST_ANCHORS = 2
+_WITHOUT = "plan and train it again without them, or name another configuration or planner with -c or -p"
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,31 @@ def read_outcome(segmenter: Segmenter, name: str, *, allow_leaks: bool) -> tuple
         raise UserError(f"unknown outcome {name!r}", where=raw.folder / DATASET_JSON, found=known or "no outcome",
                         do="" if known else "declare it under 'outcomes' (autoseg_describe_inputs proposes some)")
     read = raw.outcomes_of(sorted(segmenter.fold_of), [name])
+    outcome = read.outcomes[name]
+    _refuse_masks_that_know(segmenter, read, outcome, allow_leaks=allow_leaks)
     if not allow_leaks:
         raise_faults(raw.folder, raw.outcome_leaks(read))
-    outcome = read.outcomes[name]
     return outcome, (*read.warnings, *_several_scans(segmenter, outcome))
+
+
+def _refuse_masks_that_know(segmenter: Segmenter, read: OutcomesRead, outcome: OutcomeValues, *, allow_leaks: bool) -> None:
+    """Raise where the segmentation was trained with a column of the outcome, or with a condition that says it, which
+    dataset.json has dropped since: its masks say it, too.
+    """
+    plan, raw = segmenter.plan, segmenter.raw
+    conditioning = plan.configurations[segmenter.model.configuration].conditioning.name
+    if not CONDITIONERS.traits(conditioning).reads_conditions:
+        return
+    given = {clean(spec.name) for spec in plan.conditions.specs}
+    both = [column for column in outcome.spec.columns if clean(column) in given]
+    if both:
+        raise UserError(f"the segmentation was trained with columns of the outcome {outcome.name!r}: its masks know it",
+                        where=segmenter.model.path, found=", ".join(both), do=_WITHOUT)
+    if allow_leaks or plan.conditions == raw.manifest.conditions:
+        return
+    faults = attempt(lambda seen: raw.outcome_leaks(seen, plan.conditions), read, []) or ()  # a column may be gone by now
+    raise_faults(segmenter.model.path, [f"the segmentation was trained with a condition that says the outcome: {_WITHOUT}. "
+                                        f"{fault}" for fault in faults])
 
 
 def _several_scans(segmenter: Segmenter, outcome: OutcomeValues) -> tuple[str, ...]:

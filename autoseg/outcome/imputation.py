@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from autoseg.outcome.scale import fit_scale
 
@@ -78,7 +78,7 @@ def by_chained_equations(values_NF: np.ndarray, seed: int, m: int = FEWEST) -> t
     range_F = np.nanmin(known_NF, axis=0), np.nanmax(known_NF, axis=0)
     generator = np.random.default_rng(seed)
     chains = [_chain(median_1NF[0], missing_NF, column_C, range_F, generator) for _ in range(m)]
-    quantile_MC = np.stack([generator.permutation(norm.ppf((np.arange(m) + 0.5) / m)) for _ in column_C], axis=1)
+    quantile_MC = np.stack([generator.permutation(ndtri((np.arange(m) + 0.5) / m)) for _ in column_C], axis=1)
     weight_MCF, intercept_MC, deviation_MC = (np.stack([getattr(chain, name) for chain in chains])
                                               for name in ("weight_CF", "intercept_C", "deviation_C"))
     imputation = Imputation(single.fill_F, *range_F, column_C, weight_MCF, intercept_MC, deviation_MC * quantile_MC)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t
 
 from autoseg.outcome.fitted import Coefficient
 
@@ -16,6 +15,8 @@ def pooled_coefficients(names: Sequence[str], outputs: Sequence[str], weight_MFO
 
     The degrees of freedom are (M - 1)(1 + W / ((1 + 1/M) B))^2 (Rubin 1987, eq. 3.1.6).
     """
+    from scipy.stats import t  # takes half a second; prediction does not need it
+
     m = len(weight_MFO)
     value_FO = weight_MFO.mean(axis=0)
     within_FO = (error_MFO**2).mean(axis=0)

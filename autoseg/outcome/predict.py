@@ -13,6 +13,7 @@ from autoseg.datasets.case import Case, CaseFiles
 from autoseg.formats import read_label
 from autoseg.formats.files import is_folder
 from autoseg.outcome.features import (
+    TABLE_BLOCKS,
     CaseFeatures,
     crop_block,
     embedding_names,
@@ -23,6 +24,7 @@ from autoseg.outcome.features import (
 from autoseg.outcome.fold_features import measure_case, seen_by
 from autoseg.outcome.predictor import Answer, OutcomePredictor, open_predictor
 from autoseg.outcome.targets import Features
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.outputs import Outputs
 from autoseg.prediction.predictor import Predictor
@@ -82,7 +84,8 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     share = Shard(1, 1) if part is None else Shard.parse(part)
     files = share.cases_of(predictor.find(source, table).files)
     outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
-    tasks = _tasks(opened, Path(source), [case.name for case in files], None if table is None else Path(table))
+    tasks = _tasks(predictor.postprocessing, opened, Path(source), [case.name for case in files],
+                   None if table is None else Path(table))
     found: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
     for case_files in files:
         if outputs.mask(case_files.name).is_file():
@@ -99,8 +102,8 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     return predicted
 
 
-def _tasks(opened: Mapping[str, ConfigurationModel], source: Path, names: Sequence[str], table: Path | None
-           ) -> list[_Task]:
+def _tasks(postprocessing: Postprocessing, opened: Mapping[str, ConfigurationModel], source: Path, names: Sequence[str],
+           table: Path | None) -> list[_Task]:
     folder = source if is_folder(source) else source.parent
     tasks = []
     for name, member in opened.items():
@@ -111,14 +114,17 @@ def _tasks(opened: Mapping[str, ConfigurationModel], source: Path, names: Sequen
         except AutosegError as error:
             logger.warning("the outcome %s is not predicted: %s", name, error)
             continue
-        for warning in known.warnings if "clinical" in fitted.facts.blocks else ():
+        for warning in known.warnings if set(TABLE_BLOCKS) & set(fitted.facts.blocks) else ():
             logger.warning("%s", warning)
+        if fitted.facts.postprocessing != postprocessing:
+            logger.warning("the outcome %s was fitted to masks with another postprocessing, so that volumes and shapes may "
+                           "differ: fit it again with autoseg_outcome", name)
         tasks.append(_Task(member, fitted, known.cases))
     return tasks
 
 
 def _of_case(predictor: Predictor, tasks: Sequence[_Task], files: CaseFiles, mask: Path) -> dict[str, OutcomeOfCase]:
-    """The outcomes of a case by name; none where its files cannot be read, or it has no image for the model."""
+    """The outcomes of a case by name; none where an error stops it, or it has no image for the model."""
     try:
         case = predictor.load(files, {})
         label_DHW = read_label(mask)[0]
@@ -126,7 +132,10 @@ def _of_case(predictor: Predictor, tasks: Sequence[_Task], files: CaseFiles, mas
         return {name: _outcome(task, part, label_DHW) for name, (task, part) in seen.items() if part.present_C.any()}
     except AutosegError as error:
         logger.warning("%s: its outcomes are not predicted: %s", files.name, error)
-        return {}
+    except Exception as error:  # such as a lack of memory: it does not end the good ones
+        logger.debug("an error that is no user's", exc_info=error)
+        logger.warning("%s: its outcomes are not predicted: %s: %s", files.name, type(error).__name__, error)
+    return {}
 
 
 def _outcome(task: _Task, case: Case, label_DHW: np.ndarray) -> OutcomeOfCase:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.outcomes import OutcomeSpec
@@ -26,6 +27,7 @@ from autoseg.outcome.targets import (
     SurvivalEstimate,
     SurvivalTarget,
 )
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.workspace.checkpoint import load_weights, read_digest, save_weights
 from autoseg.workspace.folders import ModelFolder
 from planners.schema.base import Frozen, versioned
@@ -48,6 +50,7 @@ class PredictorFacts(Frozen):
     anchors: tuple[str, ...]
     folds: dict[str, str]
     times: tuple[float, ...] = ()  # of survival, at which its probability is told
+    postprocessing: Postprocessing = Postprocessing()  # of the masks that it was fitted to
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def save_predictor(segmenter: Segmenter, report: OutcomeReport, data: Gathered, 
         outcome=report.outcome, spec=report.spec, model=report.predicts, blocks=model.blocks, lesion=report.lesion,
         rests_on=f"{report.predicts}, fitted to {seen}; out-of-fold {name} {with_interval(score)}; {report.why}{doubt}",
         layout=data.layout, headers=tuple(state.header for state in states), anchors=first.names, times=times,
+        postprocessing=segmenter.postprocessing,
         folds={fold: read_digest(segmenter.model.fold(fold).checkpoint) for fold in data.anchors})
     arrays = {f"model_{number}/{key}": array for number, state in enumerate(states) for key, array in state.arrays.items()}
     arrays |= {f"anchors/{fold}": anchors.embeddings_AE for fold, anchors in data.anchors.items()}
@@ -143,8 +147,12 @@ def open_predictor(folder: ModelFolder, name: str) -> OutcomePredictor:
     """What predicts an outcome; a UserError where it is damaged, or the segmentation was trained again since."""
     path = folder.outcome_predictor(name)
     tensors, known = load_weights(path)
-    facts = PredictorFacts.model_validate(known["predictor"])
     again = f"autoseg_outcome {folder.dataset} {name} -c {folder.configuration} -p {folder.planner}"
+    try:
+        facts = PredictorFacts.model_validate(known.get("predictor"))
+    except ValidationError as error:
+        raise UserError("what predicts the outcome cannot be read", where=path, found=str(error).splitlines()[0],
+                        do=f"use the version of autoseg that wrote it, or fit it again: {again}") from error
     changed = [fold for fold, digest in facts.folds.items() if not folder.fold(fold).is_trained
                or read_digest(folder.fold(fold).checkpoint) != digest]
     if changed:

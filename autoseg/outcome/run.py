@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from autoseg.base.command import called
 from autoseg.base.errors import UserError, listed
@@ -24,10 +25,13 @@ from autoseg.outcome.predictor import save_predictor
 from autoseg.outcome.report import NULL, ModelOfOutcome, OutcomeReport, order_of
 from autoseg.outcome.score import score
 from autoseg.outcome.targets import CategoryTarget, Estimate, SurvivalTarget, Target
+from autoseg.prediction.current_settings import read_current_settings
+from autoseg.prediction.inference_settings import Postprocessing
 from autoseg.prediction.models import choose_model as choose_segmentation
 from autoseg.prediction.models import trained_model
 from autoseg.training.assemble import transforms_folder
 from autoseg.workspace.files import write_json
+from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.partial import remove_leftovers_below
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
@@ -66,8 +70,22 @@ def fit_outcome(dataset: str | int, outcome: str, how: FitSettings = DEFAULTS, *
     planned = model.read_plan()
     raw = Dataset.open(workspace.raw(name)).seen_by(planned)
     remove_leftovers_below(model.outcomes)
-    segmenter = Segmenter(model, raw, planned, transforms_folder(workspace, raw), lesion_of(planned, lesion), device)
+    segmenter = Segmenter(model, raw, planned, transforms_folder(workspace, raw), lesion_of(planned, lesion), device,
+                          _postprocessing_of(workspace, model))
     return fit_models(segmenter, outcome, how)
+
+
+def _postprocessing_of(workspace: Workspace, model: ModelFolder) -> Postprocessing:
+    """What `inference.json` does to masks of new patients, where it predicts with this configuration; else nothing."""
+    try:
+        settings = read_current_settings(workspace, model.dataset)
+    except UserError as error:
+        logger.warning("outcomes are fitted to masks without postprocessing: %s", error)
+        return Postprocessing()
+    if settings is None or not any((member.planner, member.configuration) == (model.planner, model.configuration)
+                                   for member in settings.members):
+        return Postprocessing()
+    return settings.postprocessing
 
 
 def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeReport:
@@ -78,10 +96,11 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
     """
     started = now()
     outcome, warnings = read_outcome(segmenter, name, allow_leaks=how.allow_leaks)
-    context = ModelContext(str(open_runtime(segmenter.device).device))
+    context = ModelContext(_device_of_models(open_runtime(segmenter.device).device))
     data = gather(segmenter, outcome, how.seed)
     _check_folds(segmenter, data)
     running, skipped = _models(data, how.only)
+    _check_wanted(how.predicts, running)
     estimates, without_package = _estimates(running, data, context, how.seed)
     skipped += without_package
     models = [_scored(model, estimate, data, how.seed) for model, estimate in estimates.items()]
@@ -105,6 +124,11 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
     note_result(path, made, "")
     write_json(path, report)
     return report
+
+
+def _device_of_models(device: torch.device) -> str:
+    """Times are float64, which `mps` does not know; the networks are small."""
+    return "cpu" if device.type == "mps" else str(device)
 
 
 def _estimates(running: Sequence[str], data: Gathered, context: ModelContext, seed: int
@@ -145,6 +169,13 @@ def _models(data: Gathered, only: Sequence[str] | None) -> tuple[list[str], list
                f"{n_events(data.target)} events are fewer than {FEWEST_EVENTS}")
         skipped.append(f"{name} was not fitted: {why}")
     return sorted(running, key=lambda name: name != NULL), skipped
+
+
+def _check_wanted(predicts: str | None, running: Sequence[str]) -> None:
+    """A UserError, before anything is fitted, where the model that is to predict does not run."""
+    if predicts is not None and predicts not in running:
+        raise UserError(f"the model {predicts!r} is to predict, but is not fitted", expected=", ".join(running),
+                        do="name one of those, or leave it out")
 
 
 def _check_folds(segmenter: Segmenter, data: Gathered) -> None:

@@ -199,7 +199,8 @@ class Predictor:
         files, left_out = known_files.cases, (*scanned.faults, *known_files.faults)
         conditioned = [member for member in self.members if member.uses_conditions]
         if not conditioned:
-            if table is not None and not self.plan.modality_columns:
+            for_outcomes = any(member.folder is not None and member.folder.fitted_outcomes() for member in self.members)
+            if table is not None and not self.plan.modality_columns and not for_outcomes:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {}, left_out)
         known = read_conditions_to_predict(folder, self.plan.conditions, [case.name for case in files],

@@ -49,9 +49,21 @@ def test_an_empty_cell_and_any_other_text_can_be_given_a_meaning_and_a_time_of_t
     assert outcome.values == (12.0, 40.0, 5.0) and outcome.events == (True, False, True)
 
 
+def test_a_formula_that_failed_is_no_empty_cell_which_says_that_nothing_happened(table):
+    outcome, warnings = table("months,dead", "12,Local", "3,", "8,#REF!", **SURVIVAL, event_values={"*": 1, "": 0})
+    assert outcome.cases == ("c0", "c1") and outcome.events == (True, False)
+    assert "not known of 1 of 3 cases" in warnings[-1]
+
+
 def test_negative_times_are_faults_that_name_the_cells(table):
     with pytest.raises(UserError, match=r"negative times of the outcome 'os' \(found: -3\.0 \(case c1, line 3\)"):
         table("months,dead", "12,1", "-3,0", **SURVIVAL)
+
+
+@pytest.mark.parametrize("dates", [("20200131", "20210412"), ("2020-01-31", "12"), ("31.1.2020", "12")])
+def test_dates_in_place_of_times_are_faults_that_say_so(table, dates):
+    with pytest.raises(UserError, match="dates in the column 'months' of the outcome 'os'.*number of days"):
+        table("months,dead", f"{dates[0]},1", f"{dates[1]},0", **SURVIVAL)
 
 
 def test_events_that_are_neither_0_nor_1_are_faults_that_say_what_to_declare(table):
@@ -95,6 +107,11 @@ def test_positive_texts_are_one_category_against_all_others(table):
     assert outcome.names == ("other", "CR or PR") and outcome.values == (1, 1, 0, 1, 0)
 
 
+def test_the_positive_text_may_be_other(table):
+    outcome, _ = table("cause", "other", "tumour", "other", "tumour", kind="category", column="cause", positive="other")
+    assert outcome.names == ("not other", "other") and outcome.values == (1, 0, 1, 0)
+
+
 def test_a_positive_text_that_no_case_has_is_a_fault(table):
     with pytest.raises(UserError, match="positive category.*is in no case"):
         table("CR", "a", "b", "a", "b", kind="category", column="CR", positive="c")
@@ -129,6 +146,13 @@ def test_a_column_that_is_a_condition_cannot_be_an_outcome(raw):
         Dataset.open(folder)
 
 
+def test_a_condition_that_is_spelled_with_other_spaces_cannot_be_an_outcome(raw):
+    folder = raw(conditions={"table": "clinical.csv", "columns": {"tumour  grade ": {"kind": "category"}}},
+                 outcomes={"response": {"kind": "category", "column": "tumour grade"}})
+    with pytest.raises(UserError, match="'tumour grade' is a condition and belongs to the outcome 'response'"):
+        Dataset.open(folder)
+
+
 def test_the_column_of_names_cannot_be_an_outcome_and_outcomes_need_a_table(raw):
     with pytest.raises(UserError, match="'case' names the cases"):
         Dataset.open(raw(conditions={"table": "clinical.csv"}, outcomes={"os": {"kind": "number", "column": "case"}}))
@@ -157,6 +181,18 @@ def test_a_condition_of_which_the_category_is_a_function_is_a_leak_by_name():
 
 def test_a_condition_that_differs_in_every_case_is_no_leak_of_a_category():
     assert leaks(outcome_of("category", [0, 1] * 10), conditions_of(age=[float(k) for k in range(20)])) == ()
+
+
+def test_a_number_whose_limit_separates_the_categories_is_a_leak():
+    change = [-60.0 + 4 * k + k / 10 for k in range(24)]
+    (leak,) = leaks(outcome_of("category", [int(value < -30) for value in change]), conditions_of(change=change))
+    assert "'change'" in leak and "its limits say the category, in 24 cases" in leak
+    swapped = [int(k in (0, 1, 2, 3, 4, 5, 6, 9)) for k in range(24)]  # one case beyond the limit
+    assert leaks(outcome_of("category", swapped), conditions_of(change=change)) == ()
+
+
+def test_a_limit_that_separates_few_cases_is_no_leak():
+    assert leaks(outcome_of("category", [0, 0, 0, 1, 1, 1]), conditions_of(age=[40.0, 41, 42, 60, 61, 62])) == ()
 
 
 def test_a_rank_correlation_above_099_is_a_leak():

@@ -183,6 +183,11 @@ def test_survival_between_times_is_linear_from_one_on():
     assert survival_NK[0] == pytest.approx([1, 0.9, 0.8, 0.6, 0.4])
 
 
+def test_survival_beyond_the_last_time_of_a_model_stays_as_it_was_there():
+    survival_NK = survival_at(np.array([2.0, 4.0]), np.array([[0.8, 0.4]]), np.array([5, 40]))
+    assert survival_NK[0] == pytest.approx([0.4, 0.4])
+
+
 @pytest.mark.parametrize(("seed", "places"), [(0, 6), (1, 6), (2, 1)])
 def test_the_plain_index_agrees_with_scikit_survival(seed, places):
     metrics = pytest.importorskip("sksurv.metrics")

@@ -1,5 +1,6 @@
 """A model whose package is not installed says how to install it."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -26,3 +27,9 @@ def test_regressions_and_networks_need_no_package_of_the_extra(monkeypatch):
     estimate = out_of_fold("linear_clinical", {"clinical": table("clinical", gaps)}, NumberTarget(np.arange(12.0)),
                            np.arange(12) % 2, 0)
     assert np.isfinite(estimate.value_N).all()
+
+
+def test_prediction_does_not_import_the_slow_part_of_scipy():
+    program = "import sys; import autoseg.outcome.predict; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

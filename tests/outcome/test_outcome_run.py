@@ -10,17 +10,21 @@ import torch
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.cli import outcome as command
+from autoseg.datasets.dataset import Dataset
 from autoseg.formats import write_label
+from autoseg.outcome import predict
+from autoseg.outcome.fold_features import Segmenter
 from autoseg.outcome.models import OUTCOME_MODELS
 from autoseg.outcome.predict import predict_outcomes
 from autoseg.outcome.predictor import open_predictor
 from autoseg.outcome.report import OutcomeReport, order_of
-from autoseg.outcome.run import FitSettings, fit_outcome
+from autoseg.outcome.run import FitSettings, _device_of_models, _postprocessing_of, fit_outcome
+from autoseg.prediction.inference_settings import InferenceSettings, Member, Postprocessing
 from autoseg.prediction.predictor import Predictor
 from autoseg.reporting.html.gather import gather
 from autoseg.reporting.html.sections_outcome import outcomes_section
 from autoseg.workspace.checkpoint import load_weights, save_weights
-from autoseg.workspace.files import read_model
+from autoseg.workspace.files import read_model, write_json
 from outcome_cohort import GEOMETRY, ball_of, radius_of
 
 FEW = FitSettings(only=("linear_volume", "linear_clinical"), refits=3)
@@ -81,7 +85,7 @@ def test_a_case_that_was_removed_from_the_dataset_is_named(own_cohort):
         fit_outcome(1, "os", FEW, home=own_cohort.home, device="cpu")
 
 
-def test_what_a_new_patient_lacks_is_named_and_the_outcome_is_told_all_the_same(cohort, tmp_path):
+def test_what_a_new_patient_lacks_is_named_and_the_outcome_is_told_all_the_same(cohort, tmp_path, caplog):
     fit_outcome(1, "os", FitSettings(only=("linear_clinical",), predicts="linear_clinical", refits=3), home=cohort.home,
                 device="cpu")
     image = cohort.home / "raw" / "Dataset001_Balls" / "imagesTr" / "case_03_0000.nii.gz"
@@ -97,6 +101,7 @@ def test_what_a_new_patient_lacks_is_named_and_the_outcome_is_told_all_the_same(
     known, unknown = os.cases
     assert known.present == ("clinical",) and known.missing == ()
     assert unknown.present == () and unknown.missing == ("clinical",) and len(unknown.answers) == len(known.answers)
+    assert "is not read" not in caplog.text  # the segmentation takes no table, but the outcome does
 
 
 def test_an_outcome_that_is_not_declared_lists_those_that_are(own_cohort):
@@ -123,6 +128,34 @@ def test_a_condition_that_says_the_outcome_is_refused_by_name(cohort, tmp_path):
     (raw / "dataset.json").write_text(json.dumps(declared))
     with pytest.raises(UserError, match="function of the condition 'stage'"):
         fit_outcome(1, "response", FEW, home=tmp_path / "home", device="cpu")
+
+
+def trained_with(cohort, home, column, cells):
+    """A copy of the cohort whose segmentation was trained with a column that dataset.json has dropped since."""
+    shutil.copytree(cohort.home, home)
+    table = home / "raw" / "Dataset001_Balls" / "clinical.csv"
+    lines = table.read_text().splitlines()
+    if cells is not None:
+        rows = [f"{line},{cells(line.split(','))}" for line in lines[1:]]
+        table.write_text("\n".join([f"{lines[0]},{column}", *rows]) + "\n")
+    model = type(cohort)(home, cohort.n_cases, cohort.n_folds).model
+    plan = json.loads(model.plan.read_text())
+    plan["conditions"] = {"table": "clinical.csv", "specs": [{"name": column, "kind": "category"}]}
+    plan["configurations"]["3d_fullres"]["conditioning"] = {"name": "film"}
+    model.plan.write_text(json.dumps(plan))
+    return home
+
+
+def test_a_segmentation_that_was_trained_with_a_column_of_the_outcome_is_refused(cohort, tmp_path):
+    home = trained_with(cohort, tmp_path / "home", "CR", None)
+    with pytest.raises(UserError, match=r"trained with columns of the outcome 'response'.*CR.*train it again"):
+        fit_outcome(1, "response", FEW, home=home, device="cpu")
+
+
+def test_a_segmentation_that_was_trained_with_a_condition_that_says_the_outcome_is_refused(cohort, tmp_path):
+    home = trained_with(cohort, tmp_path / "home", "stage", lambda cells: "late" if cells[5] == "no" else "early")
+    with pytest.raises(UserError, match=r"segmentation was trained with a condition that says the outcome.*'stage'"):
+        fit_outcome(1, "response", FEW, home=home, device="cpu")
 
 
 def test_the_command_prints_the_table_and_predict_adds_the_outcome_of_a_new_case(cohort, tmp_path, capsys):
@@ -156,6 +189,71 @@ def test_a_model_of_a_plugin_that_is_not_loaded_is_named(cohort, monkeypatch):
     monkeypatch.setattr(OUTCOME_MODELS, "_entries", {"null": OUTCOME_MODELS.entry("null")})
     with pytest.raises(UserError, match="unknown outcome model .*--plugin"):
         open_predictor(cohort.model, "change")
+
+
+def test_a_predictor_of_a_later_version_is_an_error_that_says_what_to_do(cohort, tmp_path):
+    fit_outcome(1, "change", FEW, home=cohort.home, device="cpu")
+    shutil.copytree(cohort.home, tmp_path / "home")
+    model = type(cohort)(tmp_path / "home", cohort.n_cases, cohort.n_folds).model
+    weights, facts = load_weights(model.outcome_predictor("change"))
+    save_weights(model.outcome_predictor("change"), weights, {"predictor": {**facts["predictor"], "schema_version": 99}})
+    with pytest.raises(UserError, match="what predicts the outcome cannot be read.*fit it again: autoseg_outcome"):
+        open_predictor(model, "change")
+
+
+def test_masks_are_postprocessed_as_those_of_new_patients_and_a_change_is_warned_of(cohort, tmp_path, caplog):
+    shutil.copytree(cohort.home, tmp_path / "home")
+    own = type(cohort)(tmp_path / "home", cohort.n_cases, cohort.n_folds)
+    mask = own.model.fold(0).mask("case_03", ".nii.gz")
+    label = ball_of(radius_of(3))
+    label[0, 0, 0] = 1  # an island
+    write_label(mask, label, GEOMETRY)
+    member = Member(planner="budgeted", configuration="3d_fullres", folds=("0", "1", "2"))
+    settings = InferenceSettings(dataset="Dataset001_Balls", members=(member,),
+                                 postprocessing=Postprocessing(keep_largest=("ball",)))
+    write_json(own.workspace.inference_settings("Dataset001_Balls"), settings)
+    raw = Dataset.open(own.workspace.raw("Dataset001_Balls"))
+    segmenter = Segmenter(own.model, raw, own.model.read_plan(), None, "ball", "cpu",
+                          _postprocessing_of(own.workspace, own.model))
+    assert segmenter.load("case_03")[1][0, 0, 0] == 0 and segmenter.load("case_03")[1].any()
+    fit_outcome(1, "change", FEW, home=own.home, device="cpu")
+    assert open_predictor(own.model, "change").facts.postprocessing == settings.postprocessing
+    image = own.home / "raw" / "Dataset001_Balls" / "imagesTr" / "case_03_0000.nii.gz"
+    for chosen in (settings, settings.model_copy(update={"postprocessing": Postprocessing()})):
+        assert "change was fitted to masks with another postprocessing" not in caplog.text
+        write_json(own.workspace.inference_settings("Dataset001_Balls"), chosen)
+        pipeline.predict(image, tmp_path / "masks", home=own.home, device="cpu")
+    assert "change was fitted to masks with another postprocessing" in caplog.text
+
+
+def test_an_error_in_one_case_leaves_the_outcomes_of_the_others(cohort, tmp_path, monkeypatch, caplog):
+    fit_outcome(1, "os", FEW, home=cohort.home, device="cpu")
+    image = cohort.home / "raw" / "Dataset001_Balls" / "imagesTr" / "case_03_0000.nii.gz"
+    (tmp_path / "new").mkdir()
+    for name in ("bad", "good"):
+        shutil.copyfile(image, tmp_path / "new" / f"{name}_0000.nii.gz")
+        write_label(tmp_path / "masks" / f"{name}.nii.gz", ball_of(4), GEOMETRY)
+    seen = predict.seen_by
+
+    def seen_by(member, case, lesion_DHW):
+        if case.name == "bad":
+            raise MemoryError("no room")
+        return seen(member, case, lesion_DHW)
+
+    monkeypatch.setattr(predict, "seen_by", seen_by)
+    predicted = predict_outcomes(Predictor.open(home=cohort.home, device="cpu"), tmp_path / "new", tmp_path / "masks")
+    assert [case.case for case in predicted.outcomes[0].cases] == ["good"]
+    assert "bad: its outcomes are not predicted: MemoryError: no room" in caplog.text
+
+
+def test_a_model_that_is_to_predict_but_does_not_run_is_refused_before_anything_is_fitted(cohort, monkeypatch):
+    monkeypatch.setattr("autoseg.outcome.run.out_of_fold", lambda *_: pytest.fail("a model was fitted"))
+    with pytest.raises(UserError, match="'mlp' is to predict, but is not fitted.*null, linear_volume"):
+        fit_outcome(1, "os", FitSettings(only=("linear_volume",), predicts="mlp"), home=cohort.home, device="cpu")
+
+
+def test_networks_of_outcomes_run_on_the_cpu_where_the_device_has_no_float64():
+    assert [_device_of_models(torch.device(name)) for name in ("mps", "cpu", "cuda:1")] == ["cpu", "cpu", "cuda:1"]
 
 
 def test_an_outcome_of_other_weights_is_not_predicted(cohort, fitted, tmp_path, caplog):

@@ -5,7 +5,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from autoseg.evaluation.outcome_scores import OutcomeScores
-from autoseg.evaluation.resampling import bootstrapped, contains_chance
+from autoseg.evaluation.resampling import bootstrapped
 from autoseg.evaluation.survival import concordance, concordance_of
 from autoseg.outcome.compare import compare
 from autoseg.outcome.score import score, span_of
@@ -19,6 +19,10 @@ from autoseg.outcome.targets import (
 )
 
 TIMES = np.linspace(0.1, 3, 25)
+
+
+def contains_chance(score) -> bool:
+    return score.low <= 0.5 <= score.high
 
 
 def patients(n=80, seed=0, effect=1.0):

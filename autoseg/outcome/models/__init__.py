@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.clinical.outcomes import FEWEST_EVENTS as FEWEST_EVENTS
 from autoseg.outcome.fitted import Blocks as Blocks
 from autoseg.outcome.fitted import Coefficient as Coefficient
 from autoseg.outcome.fitted import Fitted as Fitted
@@ -23,7 +24,6 @@ from planners.registry import Registry
 from planners.schema.base import Frozen, Part
 
 KINDS: tuple[Kind, ...] = ("survival", "category", "number")
-FEWEST_EVENTS = 5  # below it only univariate models run
 
 
 @dataclass(frozen=True)
