@@ -75,10 +75,10 @@ def few(options: argparse.Namespace, source: Path, fold: dict[str, list[str]], n
     """A training with so many labelled cases, drawn by the seed, and its twin."""
     home, name = options.home / f"{n}_cases_seed_{seed}", options.raw.name
     drawn = sorted(np.random.default_rng(seed).permutation(sorted(fold["train"]))[:n].tolist())
-    link(options.raw, home, [*drawn, *fold["val"]])
+    link(options.raw, home, [*drawn, *fold["validation"]])
     splits = Workspace(home).prepared(name) / "splits_final.json"
     splits.parent.mkdir(parents=True, exist_ok=True)
-    splits.write_text(json.dumps([{"train": drawn, "val": fold["val"]}]))
+    splits.write_text(json.dumps([{"train": drawn, "val": fold["validation"]}]))
     prepare(options, home, "--budget", options.budget, "--like", str(source))
     planner = LIKE + options.planner
     run("train", name, CONFIGURATION, "0", "-p", planner, "--from", str(source), "--seed", str(seed), "--twin",
