@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace) -> None:
     for case in known.cases:
         for record in case.maps:
             print(f"{case.case}, {record.title}: {record.sentence}")
-    print(f"{sum(len(case.maps) for case in known.cases)} maps of {len(known.cases)} cases are in {folder}")
+    n = len(known.cases)
+    print(f"{sum(len(case.maps) for case in known.cases)} maps of {n} case{'' if n == 1 else 's'} are in {folder}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def leaks(outcome: OutcomeValues, conditions: Mapping[str, CaseConditions]) -> t
     less than once in 1000 tables; or the ranks of column and outcome are correlated by more than 0.99.
     """
     columns = dict.fromkeys(column for case in outcome.cases for column in conditions[case].values)
-    return tuple(found for column in columns if (found := _leak(outcome, column, conditions)))
+    return tuple(sentence for column in columns if (sentence := _leak(outcome, column, conditions)))
 
 
 def _leak(outcome: OutcomeValues, column: str, conditions: Mapping[str, CaseConditions]) -> str:
@@ -49,9 +49,9 @@ def _leak(outcome: OutcomeValues, column: str, conditions: Mapping[str, CaseCond
     return ""
 
 
-def _sentence(outcome: OutcomeValues, column: str, found: str) -> str:
+def _sentence(outcome: OutcomeValues, column: str, evidence: str) -> str:
     return str(UserError(f"the outcome {outcome.name!r} is a function of the condition {column!r}: that is a leak",
-                         found=found, expected="conditions that are known when the patient is scanned", do=_DO))
+                         found=evidence, expected="conditions that are known when the patient is scanned", do=_DO))
 
 
 def _decides(values: Sequence[object], answers: Sequence[object]) -> bool:
@@ -63,7 +63,7 @@ def _decides(values: Sequence[object], answers: Sequence[object]) -> bool:
     for value, answer in zip(values, answers, strict=True):
         groups[value].add(answer)
     counts = Counter(answers)
-    if len(counts) < 2 or any(len(found) > 1 for found in groups.values()):
+    if len(counts) < 2 or any(len(answers_of_value) > 1 for answers_of_value in groups.values()):
         return False
     ways = math.lgamma(len(answers) + 1) - sum(math.lgamma(n + 1) for n in counts.values())
     return len(groups) * math.log(len(counts)) - ways < _BY_CHANCE

@@ -164,18 +164,18 @@ def read_outcomes(folder: Path, table: ConditionTable, specs: Mapping[str, Outco
         return OutcomesRead({})
     content = read(folder / table.table)
     reading = _Reading(content, match_rows(names, content, table).rows)
-    found = {}
+    outcomes = {}
     for name, spec in specs.items():
         absent = [str(no_column(content, column, f"outcomes: {name}")) for column in spec.columns
                   if content.position(column) is None]
         reading.faults += absent
         if not absent:
             before = len(reading.faults)
-            found[name] = _READERS[spec.kind](reading, name, spec)
+            outcomes[name] = _READERS[spec.kind](reading, name, spec)
             if len(reading.faults) == before:
-                _judge(reading, found[name], len(names))
+                _judge(reading, outcomes[name], len(names))
     raise_faults(folder, list(dict.fromkeys(reading.faults)))
-    return OutcomesRead(found, tuple(reading.warnings))
+    return OutcomesRead(outcomes, tuple(reading.warnings))
 
 
 def _survival(reading: _Reading, name: str, spec: OutcomeSpec) -> OutcomeValues:
@@ -246,8 +246,8 @@ def _judge(reading: _Reading, outcome: OutcomeValues, n_cases: int) -> None:
     where, name, kind = reading.content.path, outcome.name, outcome.spec.kind
     tells = any(outcome.events) if kind == "survival" else len(set(outcome.values)) > 1
     if not tells:
-        found = "no case that has it" if not outcome.cases else "no event" if kind == "survival" else "a single value"
-        reading.faults.append(str(UserError(f"the outcome {name!r} tells no case from another", where=where, found=found,
+        lacking = "no case that has it" if not outcome.cases else "no event" if kind == "survival" else "a single value"
+        reading.faults.append(str(UserError(f"the outcome {name!r} tells no case from another", where=where, found=lacking,
                                             do=f"correct the table, or the outcome in {DATASET_JSON}")))
     elif outcome.n_events < FEW_EVENTS and kind != "number":
         reading.warnings.append(f"{where}: {few_events(outcome)}")

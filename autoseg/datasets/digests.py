@@ -120,8 +120,9 @@ def transforms_of(folder: Path | None, files: CaseFiles) -> Mapping[int, Transfo
     """What registration found for the channels of a case, by their place in its files; nothing without a `folder` of such
     results.
     """
-    found = {} if folder is None else read_transforms(folder, files.name)
-    return {place: found[files.number_of(place)] for place in range(len(files.images)) if files.number_of(place) in found}
+    transforms = {} if folder is None else read_transforms(folder, files.name)
+    return {place: transforms[number] for place in range(len(files.images))
+            if (number := files.number_of(place)) in transforms}
 
 
 def map_files(read: Callable[[J], T], jobs: Sequence[J], files_of_first: Iterable[Path | None]) -> list[T]:

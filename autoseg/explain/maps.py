@@ -35,19 +35,19 @@ class MapSettings:
 
 
 @dataclass(frozen=True)
-class Found:
+class RecordedMap:
     """A map (C, D, H, W; padded, its maximum is 1) and what is said of it; the names of its files are not known yet."""
 
     map_CDHW: torch.Tensor
     record: MapRecord
 
     @classmethod
-    def of_blocks(cls, fall_FDHW: torch.Tensor, labels: Sequence[str]) -> "Found":
+    def of_blocks(cls, fall_FDHW: torch.Tensor, labels: Sequence[str]) -> "RecordedMap":
         """By how many ml the volume of each label falls without each block."""
         return cls(fall_FDHW, MapRecord(method="occlusion", file="", channels=tuple(labels), sentence=_BLOCKS))
 
 
-def maps_of(subject: Subject, targets: Sequence[Target], settings: MapSettings) -> Iterator[Found]:
+def maps_of(subject: Subject, targets: Sequence[Target], settings: MapSettings) -> Iterator[RecordedMap]:
     """The maps of each target, then those that are of no label."""
     for target in targets:
         if "gradcam" in settings.kinds:
@@ -66,21 +66,21 @@ def maps_of(subject: Subject, targets: Sequence[Target], settings: MapSettings) 
             yield _of_no_label(subject, read, "tokens_attention", (NOTHING, *settings.inputs))
 
 
-def _controlled(subject: Subject, target: Target, method: Method, settings: MapSettings, make: Maker) -> Found:
-    found = make(subject)
-    deletion = deletion_of(subject, target, found, draws=settings.draws, seed=settings.seed)
-    shuffled = shuffled_of(subject, target, found, make, seed=settings.seed)
+def _controlled(subject: Subject, target: Target, method: Method, settings: MapSettings, make: Maker) -> RecordedMap:
+    map_CDHW = make(subject)
+    deletion = deletion_of(subject, target, map_CDHW, draws=settings.draws, seed=settings.seed)
+    shuffled = shuffled_of(subject, target, map_CDHW, make, seed=settings.seed)
     passed, sentence = verdict_of(deletion, shuffled)
-    channels = settings.channels if len(found) == len(settings.channels) else ()
-    return Found(scaled(found), MapRecord(
+    channels = settings.channels if len(map_CDHW) == len(settings.channels) else ()
+    return RecordedMap(scaled(map_CDHW), MapRecord(
         label=target.label, method=method, layer=settings.layer if method == "gradcam" else "", target=target.title, file="",
-        channels=channels, shares=_shares(found) if channels else (), deletion=deletion, shuffled=shuffled, passed=passed,
+        channels=channels, shares=_shares(map_CDHW) if channels else (), deletion=deletion, shuffled=shuffled, passed=passed,
         sentence=f"{sentence} {QUALITATIVE}" if method == "rollout" else sentence))
 
 
-def _of_no_label(subject: Subject, found: torch.Tensor, method: Method, channels: tuple[str, ...]) -> Found:
-    return Found(found, MapRecord(method=method, file="", channels=channels, shares=_shares(subject.unpadded(found)),
-                                  sentence=QUALITATIVE))
+def _of_no_label(subject: Subject, map_CDHW: torch.Tensor, method: Method, channels: tuple[str, ...]) -> RecordedMap:
+    shares = _shares(subject.unpadded(map_CDHW))
+    return RecordedMap(map_CDHW, MapRecord(method=method, file="", channels=channels, shares=shares, sentence=QUALITATIVE))
 
 
 def _shares(map_CDHW: torch.Tensor) -> tuple[float, ...]:

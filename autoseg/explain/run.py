@@ -17,7 +17,7 @@ from autoseg.evaluation.folders import find_masks
 from autoseg.explain.attention import rolls_out
 from autoseg.explain.explanations import EXPLANATIONS, CaseExplanation, Explanations, MapRecord, Occlusion
 from autoseg.explain.gradcam import layer_name
-from autoseg.explain.maps import Found, MapSettings, maps_of
+from autoseg.explain.maps import MapSettings, RecordedMap, maps_of
 from autoseg.explain.occlusion import Occluded, Regions, occlusions
 from autoseg.explain.restore import restored
 from autoseg.explain.subject import Subject, stitched_logits, subject_of
@@ -110,25 +110,25 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
     started, member, known = now(), predictor.members[0], about
     check_labels(settings.only, member.plan.labels)
     settings = replace(settings, layer=layer_name(settings.layer, member.models[0].model, member.configuration))
-    found = predictor.find(source, table)
-    files = _chosen(found, cases, source)
+    to_predict = predictor.find(source, table)
+    files = _chosen(to_predict, cases, source)
     true_labels = _true_labels(truths, member.plan.file_ending)
     check_writable(target)
     remove_leftovers(target)
     explainer = Explainer(predictor, Outputs(target, member.plan.file_ending), settings, draw)
-    faults = [*([] if cases else found.left_out)]
+    faults = [*([] if cases else to_predict.left_out)]
     for case_files in progress(files, "explaining", len(files)):
         try:
-            case = predictor.load(case_files, found.conditions)
+            case = predictor.load(case_files, to_predict.conditions)
             explained = _explained(explainer, case, true_labels)
         except Exception as error:
             fault = str(as_fault(error))
             logger.warning("%s was not explained: %s", case_files.name, fault)
             faults.append(fault if case_files.name in fault else f"case {case_files.name}: {fault}")
             continue
-        made = provenance(started, seconds_since(started), seed=settings.seed, models=member.models[0].digest,
-                          plan=content_hash_of(member.plan.model_dump(mode="json")), device=member.runtime.device_name)
-        note_result(target / EXPLANATIONS, made)
+        origin = provenance(started, seconds_since(started), seed=settings.seed, models=member.models[0].digest,
+                            plan=content_hash_of(member.plan.model_dump(mode="json")), device=member.runtime.device_name)
+        note_result(target / EXPLANATIONS, origin)
         known = _noted(target, about, explained)
     if len(faults) > 1:
         raise ManyFaults(f"{len(files)} cases asked for", faults)
@@ -136,15 +136,15 @@ def explain_folder(predictor: Predictor, source: Path, target: Path, about: Expl
     return known
 
 
-def _chosen(found: CasesToPredict, cases: Collection[str], source: Path) -> list[CaseFiles]:
+def _chosen(to_predict: CasesToPredict, cases: Collection[str], source: Path) -> list[CaseFiles]:
     """The cases that were asked for; a UserError where one of them has no image."""
-    names = {files.name for files in found.files}
+    names = {files.name for files in to_predict.files}
     lacking = [name for name in cases if name not in names]
     if lacking:
-        left_out = [fault for fault in found.left_out if any(name in fault for name in lacking)]
+        left_out = [fault for fault in to_predict.left_out if any(name in fault for name in lacking)]
         raise UserError(f"there is no image of case {listed(lacking)}", where=source,
                         found=listed(left_out or sorted(names)) or "no case", do="name a case that is there with --cases")
-    return [files for files in found.files if not cases or files.name in cases]
+    return [files for files in to_predict.files if not cases or files.name in cases]
 
 
 def _true_labels(folder: Path | None, ending: str) -> dict[str, Path]:
@@ -188,11 +188,11 @@ def _explained(explainer: Explainer, case: Case, true_labels: Mapping[str, Path]
     inputs = () if fold.encoder is None else tuple(item.name for item in fold.encoder.layout.inputs)
     wanted = MapSettings(kinds=settings.kinds, layer=settings.layer, samples=settings.samples, draws=settings.draws,
                          seed=settings.seed, channels=tuple(channel.name for channel in member.plan.channels), inputs=inputs)
-    found: list[Found] = []
+    maps: list[RecordedMap] = []
     with inner_bar(case.name, "map", 2) as show:
         for new in maps_of(subject, targets, wanted):
-            found.append(new)
-            show(len(found), max(len(found), len(targets) * len(settings.kinds)))
+            maps.append(new)
+            show(len(maps), max(len(maps), len(targets) * len(settings.kinds)))
     rows: list[Occlusion] = []
     if "occlusion" in settings.kinds:
         truth, remark = _truth(case, true_labels)
@@ -200,8 +200,8 @@ def _explained(explainer: Explainer, case: Case, true_labels: Mapping[str, Path]
         rows, fall_FDHW = occlusions(Occluded(subject, fold, prepared, case.conditions, member.plan, logits, truth),
                                      settings.regions)
         if fall_FDHW is not None:
-            found.append(Found.of_blocks(fall_FDHW, labels.foreground))
-    records = tuple(_written(explainer, case, prepared, (subject, logits), each) for each in found)
+            maps.append(RecordedMap.of_blocks(fall_FDHW, labels.foreground))
+    records = tuple(_written(explainer, case, prepared, (subject, logits), each) for each in maps)
     return CaseExplanation(case=case.name, maps=records, occlusions=tuple(rows), remarks=tuple(remarks))
 
 
@@ -228,18 +228,19 @@ def _truth(case: Case, true_labels: Mapping[str, Path]) -> tuple[np.ndarray | No
     return truth_DHW, ""
 
 
-def _written(explainer: Explainer, case: Case, prepared: PreparedCase, seen: tuple[Subject, torch.Tensor], found: Found
-             ) -> MapRecord:
+def _written(explainer: Explainer, case: Case, prepared: PreparedCase, seen: tuple[Subject, torch.Tensor],
+             recorded: RecordedMap) -> MapRecord:
     """Write a map and its picture; the record with the names of both."""
     (subject, logits), member = seen, explainer.member
-    map_CDHW = restored(subject.unpadded(found.map_CDHW), prepared, member.configuration)
+    map_CDHW = restored(subject.unpadded(recorded.map_CDHW), prepared, member.configuration)
     labels = member.plan.labels
-    number = f"_{1 + labels.foreground.index(found.record.label)}_{_slug(found.record.label)}" if found.record.label else ""
-    kind = f"{found.record.method}{number}"
+    label = recorded.record.label
+    number = f"_{1 + labels.foreground.index(label)}_{_slug(label)}" if label else ""
+    kind = f"{recorded.record.method}{number}"
     path = explainer.outputs.array(case.name, kind)
     picture = below(explainer.outputs.folder, f"{case.name}_{kind}.png")
     case.results.write_array(path, map_CDHW)
-    record = found.record.model_copy(update={"file": path.name, "picture": picture.name})
+    record = recorded.record.model_copy(update={"file": path.name, "picture": picture.name})
     strongest = int(np.argmax(map_CDHW.reshape(len(map_CDHW), -1).sum(1)))
     present = np.flatnonzero(case.present_C)
     channel = strongest if len(map_CDHW) == len(case.present_C) and strongest in present else int(present[0])

@@ -81,9 +81,9 @@ def targets_of(request: Request, only: Sequence[str], prepared: PreparedCase, la
         mask_DHW = torch.zeros(logits_KDHW.shape[1:], dtype=torch.bool)
         mask_DHW[at] = True
         if not only:
-            here = {name: head for name, head in heads.items() if bool(decided_KDHW[(head, *at)])}
+            decided = {name: head for name, head in heads.items() if bool(decided_KDHW[(head, *at)])}
             nearest = max(heads, key=lambda name: float(logits_KDHW[(heads[name], *at)]))
-            heads = here or {nearest: heads[nearest]}
+            heads = decided or {nearest: heads[nearest]}
         return [Target(name, head, mask_DHW, request.title) for name, head in heads.items()]
     targets = [Target(name, head, decided_KDHW[head], request.title) for name, head in heads.items()
                if bool(decided_KDHW[head].any())]
@@ -102,8 +102,8 @@ def _of_component(request: Request, targets: Sequence[Target], case: str) -> lis
             mask_DHW = torch.from_numpy(ranked == request.component)
             kept.append(Target(target.label, target.head, mask_DHW, target.title))
     if not kept:
-        found = ", ".join(f"{label}: {n}" for label, n in counts.items()) or "nothing was predicted"
-        raise UserError("the prediction has no such component", where=f"case {case}", found=found,
+        predicted = ", ".join(f"{label}: {n}" for label, n in counts.items()) or "nothing was predicted"
+        raise UserError("the prediction has no such component", where=f"case {case}", found=predicted,
                         expected=f"component {request.component}", do="name one of these, or --target class")
     return kept
 

@@ -71,11 +71,11 @@ def list_tree(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError("the folder is missing", where=folder, found="a file" if folder.exists() else "nothing")
-    found: list[Path] = []
+    paths: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+        paths += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(paths)
 
 
 def _is_circle(entry: os.DirEntry[str]) -> bool:

@@ -69,9 +69,9 @@ def shifts_of(external: Summary, internal: Summary | None) -> tuple[Shift, ...]:
     return tuple(shifts)
 
 
-def _shift(label: str, metric: str, external: Mean, internal: Mean | None, there: Sequence[float | None],
-           here: Sequence[float | None]) -> Shift:
-    difference = None if internal is None else mean_difference(there, here)
+def _shift(label: str, metric: str, external: Mean, internal: Mean | None, external_N: Sequence[float | None],
+           internal_N: Sequence[float | None]) -> Shift:
+    difference = None if internal is None else mean_difference(external_N, internal_N)
     return Shift(label=label, metric=metric, external=external, internal=internal, difference=difference)
 
 

@@ -28,7 +28,7 @@ class FoundCase:
 
 
 @dataclass(frozen=True)
-class Found:
+class SortedFiles:
     """The cases that can be imported, the clinical table, and a sentence for each case that is left out."""
 
     cases: tuple[FoundCase, ...]
@@ -44,7 +44,7 @@ class _Growing:
     info: Path | None = None
 
 
-def find_cases(recipe: Recipe, folder: Path) -> Found:
+def find_cases(recipe: Recipe, folder: Path) -> SortedFiles:
     """The cases of a dataset as it was unpacked. Raises UserError where the folder holds no image of this recipe."""
     paths = list_tree(folder)
     growing: dict[str, _Growing] = {}
@@ -60,12 +60,12 @@ def find_cases(recipe: Recipe, folder: Path) -> Found:
     has_labels = any(case.labels for case in growing.values()) or not recipe.labels.optional
     cases, left_out = [], dict[str, list[str]]()
     for name, case in sorted(growing.items()):
-        found = _found(recipe, name, case, has_labels=has_labels)
-        why = _fault(recipe, found, has_labels=has_labels)
+        candidate = _found_case(recipe, name, case, has_labels=has_labels)
+        why = _fault(recipe, candidate, has_labels=has_labels)
         if why:
             left_out.setdefault(why, []).append(name)
         else:
-            cases.append(found)
+            cases.append(candidate)
     warnings = tuple(f"{len(names)} case{'s are' if len(names) > 1 else ' is'} left out, {why} ({listed(names, _SHOWN)})"
                      for why, names in left_out.items())
     if not cases:
@@ -74,7 +74,7 @@ def find_cases(recipe: Recipe, folder: Path) -> Found:
     if all(case.held_out for case in cases):
         raise UserError(f"only held-out cases of {recipe.name} are here", where=folder, found=f"{len(cases)} cases",
                         expected=listed(recipe.layout, len(recipe.layout)), do="unpack the training part, too")
-    return Found(tuple(cases), _table(recipe, paths), warnings)
+    return SortedFiles(tuple(cases), _table(recipe, paths), warnings)
 
 
 def _sort(recipe: Recipe, path: Path, growing: dict[str, _Growing]) -> None:
@@ -109,7 +109,7 @@ def _case(recipe: Recipe, pattern: str, path: Path, growing: dict[str, _Growing]
     return growing.setdefault(name, _Growing()), parts
 
 
-def _found(recipe: Recipe, name: str, case: _Growing, *, has_labels: bool) -> FoundCase:
+def _found_case(recipe: Recipe, name: str, case: _Growing, *, has_labels: bool) -> FoundCase:
     held_out = any(case.parts.get(part) in values for part, values in recipe.held_out.items())
     held_out |= has_labels and recipe.labels.optional and not case.labels
     images = tuple(tuple(case.images.get(number, ())) for number in range(len(recipe.channels)))

@@ -13,7 +13,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.unlabelled import without_labels
 from autoseg.formats.files import checksum, is_file
 from autoseg.interop.convert import Task, import_case
-from autoseg.interop.find import Found, FoundCase, find_cases
+from autoseg.interop.find import FoundCase, SortedFiles, find_cases
 from autoseg.interop.recipe import Recipe, RecipeTable
 from autoseg.interop.tables import ID, NAME, Rows, as_csv, rows_of
 from autoseg.workspace.files import check_writable, write_json, write_text
@@ -44,29 +44,29 @@ def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number
                    workers: int = 1) -> Imported:
     """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded; files are linked unless they are to be copied.
 
-    `dataset.json` is written last: an import that was stopped is begun again by the same command. Raises UserError where the
+    `dataset.json` is written last: the same command starts an import again that was stopped. Raises UserError where the
     number is taken, or the folder does not hold what the recipe expects. A case that cannot be read is left out, with its
     fault in the result.
     """
     source = source.expanduser().absolute()
-    found = find_cases(recipe, source)
-    rows = {} if recipe.table is None else rows_of(recipe.table, found.cases, found.table)  # its faults before hours of work
+    files = find_cases(recipe, source)
+    rows = {} if recipe.table is None else rows_of(recipe.table, files.cases, files.table)  # its faults before hours of work
     name = _dataset_name(recipe, workspace, number)
     folder = workspace.home / "raw" / name
     check_writable(folder)
     remove_leftovers_below(folder)
-    tasks = [Task(recipe, case, folder, copy) for case in found.cases]
+    tasks = [Task(recipe, case, folder, copy) for case in files.cases]
     with progress_bar("importing", len(tasks)) as bar:
         faults = list(each_case(import_case, tasks, workers, bar.update, effort=Effort("importing", tried=1),
                                 died=lambda task, why: f"case {task.name}: {why}"))
-    whole = [case for case, fault in zip(found.cases, faults, strict=True) if not fault]
+    whole = [case for case, fault in zip(files.cases, faults, strict=True) if not fault]
     faults = [fault for fault in faults if fault]
     if not whole:
         raise_faults(source, faults)
     images_alone = not any(case.labels for case in whole)
     training = [case for case in whole if not case.held_out]
-    warnings = [*found.warnings, *_other_counts(recipe, training, [case for case in whole if case.held_out]),
-                *_other_archives(recipe, source), *_write_descriptions(recipe, found, rows, whole, folder)]
+    warnings = [*files.warnings, *_other_counts(recipe, training, [case for case in whole if case.held_out]),
+                *_other_archives(recipe, source), *_write_descriptions(recipe, files, rows, whole, folder)]
     if images_alone:
         dataset = without_labels(Dataset.open(folder))
         warnings += dataset.scanned.warnings
@@ -79,20 +79,21 @@ def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> s
     known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
     wanted = "".join(c for c in recipe.name if c.isalnum() or c == "_")
 
-    def is_begun(taken: int) -> bool:
+    def is_unfinished(taken: int) -> bool:
         folder = workspace.home / "raw" / known[taken]
         return known[taken] == f"Dataset{taken:03d}_{wanted}" and folder.is_dir() and not is_file(folder / DATASET_JSON)
 
     if number is None:
-        number = next((taken for taken in known if is_begun(taken)), None) or next(
+        number = next((taken for taken in known if is_unfinished(taken)), None) or next(
             free for free in range(1, _HIGHEST_NUMBER + 1) if free not in known)
-    elif number in known and not is_begun(number):
+    elif number in known and not is_unfinished(number):
         raise UserError("this number is taken", where=workspace.home / "raw", found=known[number],
                         do="choose another one with -d, or leave -d out")
     return f"Dataset{number:03d}_{wanted}"
 
 
-def _write_descriptions(recipe: Recipe, found: Found, rows: Rows, cases: Sequence[FoundCase], folder: Path) -> list[str]:
+def _write_descriptions(recipe: Recipe, files: SortedFiles, rows: Rows, cases: Sequence[FoundCase], folder: Path
+                        ) -> list[str]:
     """The table, if the recipe has one, and `dataset.json`; a sentence where the published table is not here."""
     training = [case for case in cases if not case.held_out]
     content = {
@@ -108,7 +109,7 @@ def _write_descriptions(recipe: Recipe, found: Found, rows: Rows, cases: Sequenc
     if recipe.table is not None:
         optional |= _write_table(recipe.table, {case.name: rows[case.name] for case in cases}, cases, folder)
     write_json(folder / DATASET_JSON, {**content, **{key: value for key, value in optional.items() if value}})
-    if recipe.table is None or not recipe.table.files or found.table is not None:
+    if recipe.table is None or not recipe.table.files or files.table is not None:
         return []
     return [f"the clinical table is not here ({recipe.table.files[0]}), so less is known of the patients; put it into the "
             "folder and import again, if you want it"]

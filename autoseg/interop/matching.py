@@ -36,16 +36,16 @@ class ChannelMatch:
     warnings: tuple[str, ...] = ()
 
 
-def match_channels(wanted: Sequence[ChannelSpec], known: Sequence[ChannelSpec], told: Mapping[str, str]) -> ChannelMatch:
-    """Channels by what is `told` (model's name -> other's name), else by name, else by modality, where each side has one
+def match_channels(wanted: Sequence[ChannelSpec], known: Sequence[ChannelSpec], chosen: Mapping[str, str]) -> ChannelMatch:
+    """Channels as `chosen` (model's name -> other's name), else by name, else by modality, where each side has one
     such channel left.
 
-    Raises UserError where a channel that the model needs has no counterpart, or where a name that is told is not known.
+    Raises UserError where a channel that the model needs has no counterpart, or where a chosen name is not known.
     """
     own, names = [channel.name for channel in wanted], [channel.name for channel in known]
-    _check_told(told, own, names, "channel")
+    _check_chosen(chosen, own, names, "channel")
     lower = [name.lower() for name in names]
-    slots: list[int | None] = [names.index(told[name]) if name in told else
+    slots: list[int | None] = [names.index(chosen[name]) if name in chosen else
                                lower.index(name.lower()) if name.lower() in lower else None for name in own]
     warnings = []
     for number, channel in enumerate(wanted):
@@ -73,16 +73,16 @@ def match_channels(wanted: Sequence[ChannelSpec], known: Sequence[ChannelSpec], 
     return ChannelMatch(tuple(slots), tuple(warnings))
 
 
-def match_labels(model: LabelSpec, other: LabelSpec, told: Sequence[str]) -> list[LabelMatch]:
-    """The structures that both know: those that are told, as `OURS=THEIRS` where either side may be a union
+def match_labels(model: LabelSpec, other: LabelSpec, pairs: Sequence[str]) -> list[LabelMatch]:
+    """The structures that both know: the `pairs` `OURS=THEIRS`, where either side may be a union
     (`liver+tumour=liver`), and of the others those of one name.
 
-    Raises UserError where what is told is not known, and where nothing is left to score.
+    Raises UserError where a name of a pair is not known, and where nothing is left to score.
     """
-    matches = [_told_match(text, model, other) for text in told]
+    matches = [_match_of_pair(text, model, other) for text in pairs]
     used = {name for match in matches for name in match.model}
     if len({match.model for match in matches}) < len(matches):
-        raise UserError("a label is mapped twice", found=listed(told), do="join the labels that count as one with +")
+        raise UserError("a label is mapped twice", found=listed(pairs), do="join the labels that count as one with +")
     theirs = {_plain(name): name for name in other.foreground}
     matches += [LabelMatch(model=(name,), other=(theirs[_plain(name)],)) for name in model.foreground
                 if name not in used and _plain(name) in theirs]
@@ -93,7 +93,7 @@ def match_labels(model: LabelSpec, other: LabelSpec, told: Sequence[str]) -> lis
     return sorted(matches, key=lambda match: model.foreground.index(match.model[0]))
 
 
-def _told_match(text: str, model: LabelSpec, other: LabelSpec) -> LabelMatch:
+def _match_of_pair(text: str, model: LabelSpec, other: LabelSpec) -> LabelMatch:
     mine, equals, theirs = (part.strip() for part in text.partition("="))
     if not (equals and mine and theirs):
         raise UserError("--map says no pair of labels", found=text, expected="OURS=THEIRS, such as tumour=lesion")
@@ -106,8 +106,8 @@ def _told_match(text: str, model: LabelSpec, other: LabelSpec) -> LabelMatch:
     return LabelMatch(model=sides[0], other=sides[1])
 
 
-def _check_told(told: Mapping[str, str], own: Sequence[str], names: Sequence[str], kind: str) -> None:
-    for mine, theirs in told.items():
+def _check_chosen(chosen: Mapping[str, str], own: Sequence[str], names: Sequence[str], kind: str) -> None:
+    for mine, theirs in chosen.items():
         for name, known, whose in ((mine, own, "the model's"), (theirs, names, "the other dataset's")):
             if name not in known:
                 raise UserError(f"{name!r} is none of {whose} {kind}s{hint(name, known)}",

@@ -190,15 +190,15 @@ def _external_pairs(predictor: Predictor, other: Dataset, cases: Sequence[CaseFi
                     matches: Sequence[LabelMatch], scoring: Scoring) -> list[_Pair]:
     """The cases of which there is a mask."""
     annotated, plan = other.annotated() or {}, predictor.plan
-    found = []
+    pairs = []
     for files in cases:
         mask = masks / f"{files.name}{plan.file_ending}"
         if files.label is not None and mask.is_file():
             known = annotated.get(files.name)
             structures = tuple((match.name, _values(other.manifest.labels, match.other), _values(plan.labels, match.model),
                                 known is None or set(match.other) <= set(known)) for match in matches)
-            found.append(_Pair(files.name, files.label, mask, structures, other.manifest.labels.ignore, scoring))
-    return found
+            pairs.append(_Pair(files.name, files.label, mask, structures, other.manifest.labels.ignore, scoring))
+    return pairs
 
 
 def _internal_pairs(model: ModelFolder, plan: Plan, own: Dataset, matches: Sequence[LabelMatch], scoring: Scoring,

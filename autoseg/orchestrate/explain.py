@@ -50,7 +50,7 @@ def explain(source: str | Path, target: str | Path | None = None, *, model: Expl
     about = Explanations(dataset=trained.dataset, planner=trained.planner, configuration=trained.configuration, fold=fold,
                          models=predictor.models[0].digest, seed=settings.seed, samples=settings.samples,
                          draws=settings.draws)
-    found = explain_folder(predictor, Path(source), folder, about, settings, draw_map,
-                           truths=None if labels is None else Path(labels), cases=cases,
-                           table=None if table is None else Path(table))
-    return folder, found
+    explanations = explain_folder(predictor, Path(source), folder, about, settings, draw_map,
+                                  truths=None if labels is None else Path(labels), cases=cases,
+                                  table=None if table is None else Path(table))
+    return folder, explanations

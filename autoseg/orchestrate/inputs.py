@@ -291,11 +291,11 @@ def _scored(workspace: Workspace, comparison: InputComparison, outcomes: Sequenc
     contenders: dict[str, Contender] = {}
     for each in comparison.sets:
         model = workspace.model(name, comparison.planners[each.title], comparison.configuration)
-        found = contender_of_folds(model, dataset, [str(fold) for fold in comparison.folds])
-        if isinstance(found, Contender):
-            contenders[each.title] = found
+        contender = contender_of_folds(model, dataset, [str(fold) for fold in comparison.folds])
+        if isinstance(contender, Contender):
+            contenders[each.title] = contender
         else:
-            failed.setdefault(each.title, found)
+            failed.setdefault(each.title, contender)
     if len(contenders) < 2:
         raise ManyFaults(f"{name}: there are not two sets to compare; start the same command again",
                          [f"{title}: {fault}" for title, fault in failed.items()])

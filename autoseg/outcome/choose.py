@@ -56,7 +56,7 @@ def _beats(model: ModelOfOutcome) -> bool:
 def _best(models: Sequence[ModelOfOutcome]) -> ModelOfOutcome:
     """The model with the highest score; the first of equals."""
     def value(model: ModelOfOutcome) -> float:
-        found = order_of(model.scores)[1].value
-        return -np.inf if found is None else found
+        score = order_of(model.scores)[1].value
+        return -np.inf if score is None else score
 
     return max(models, key=value)

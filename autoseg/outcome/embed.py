@@ -101,13 +101,13 @@ def relative(embedding_E: np.ndarray, anchors_AE: np.ndarray) -> np.ndarray:
     The axes of the bottlenecks of two trainings have nothing to do with each other; the angles between cases have (relative
     representations: Moschella et al. 2023, ICLR, arXiv:2209.15430). NaN where the embedding, or an anchor's, is not known.
     """
-    found_A, known_A = np.full(len(anchors_AE), np.nan), np.isfinite(anchors_AE).all(1)
+    cosine_A, known_A = np.full(len(anchors_AE), np.nan), np.isfinite(anchors_AE).all(1)
     if known_A.sum() < 2 or not np.isfinite(embedding_E).all():
-        return found_A
+        return cosine_A
     known_KE = anchors_AE[known_A]
     mean_E, std_E = known_KE.mean(0), known_KE.std(0)
     varies = std_E > 1e-6 * np.maximum(1e-6, np.abs(mean_E))
     scaled_KE, scaled_E = (known_KE - mean_E)[:, varies] / std_E[varies], (embedding_E - mean_E)[varies] / std_E[varies]
     lengths_K = np.linalg.norm(scaled_KE, axis=1) * np.linalg.norm(scaled_E)
-    found_A[known_A] = np.divide(scaled_KE @ scaled_E, lengths_K, out=np.zeros(len(known_KE)), where=lengths_K > 0)
-    return found_A
+    cosine_A[known_A] = np.divide(scaled_KE @ scaled_E, lengths_K, out=np.zeros(len(known_KE)), where=lengths_K > 0)
+    return cosine_A

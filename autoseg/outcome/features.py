@@ -130,8 +130,8 @@ def table_blocks(layout: TableLayout, conditions: Sequence[CaseConditions]) -> d
             blocks["clinical"].names += names
             for known, row in zip(blocks["clinical"].values, rows, strict=True):
                 known += row
-    made = {name: columns.block(name) for name, columns in blocks.items()}
-    return {name: block for name, block in made.items() if np.isfinite(block.values_NF).any()}
+    all_blocks = {name: columns.block(name) for name, columns in blocks.items()}
+    return {name: block for name, block in all_blocks.items() if np.isfinite(block.values_NF).any()}
 
 
 def _cells(spec: ConditionSpec, categories: Sequence[str], values: Sequence[float | str | None]

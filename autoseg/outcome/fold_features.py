@@ -151,7 +151,7 @@ def fold_features(segmenter: Segmenter, fold: str, anchors: Sequence[str]) -> Fo
     if known is not None:
         return known
     member = ConfigurationModel.open(segmenter.model, folds=[fold], device=segmenter.device)
-    found: dict[str, CaseFeatures] = {}
+    cases: dict[str, CaseFeatures] = {}
     seen: dict[str, np.ndarray] = {}
     wanted = list(dict.fromkeys((*names, *anchors)))
     for name in progress(wanted, f"features of fold {fold}", len(wanted)):
@@ -160,8 +160,8 @@ def fold_features(segmenter: Segmenter, fold: str, anchors: Sequence[str]) -> Fo
         seen[name] = embeddings[0]
         if name in names:
             measures = measure_case(member.plan, case, label_DHW, segmenter.lesion)
-            found[name] = CaseFeatures(measures, embeddings, crop)
-    features = FoldFeatures(fold, found, Anchors(tuple(anchors), np.array([seen[name] for name in anchors])))
+            cases[name] = CaseFeatures(measures, embeddings, crop)
+    features = FoldFeatures(fold, cases, Anchors(tuple(anchors), np.array([seen[name] for name in anchors])))
     _keep(folder, stamp, features)
     return features
 

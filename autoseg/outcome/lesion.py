@@ -58,22 +58,22 @@ def first_order_of(values_X: np.ndarray) -> tuple[float, ...]:
     standard = (x - mean) / std if std > 0 else np.zeros_like(x)
     kurtosis = (standard**4).mean() - 3 if std > 0 else 0.0
     energy = float((x**2).sum())
-    found = (mean, std**2, (standard**3).mean(), kurtosis, median, low, p10, p90, high, p75 - p25, high - low,
-             np.abs(x - mean).mean(), np.abs(robust - robust.mean()).mean(), np.abs(x - median).mean(),
-             _ratio(std, mean), _ratio(p75 - p25, p75 + p25), energy, math.sqrt(energy / len(x)))
-    return tuple(map(float, found))
+    features = (mean, std**2, (standard**3).mean(), kurtosis, median, low, p10, p90, high, p75 - p25, high - low,
+                np.abs(x - mean).mean(), np.abs(robust - robust.mean()).mean(), np.abs(x - median).mean(),
+                _ratio(std, mean), _ratio(p75 - p25, p75 + p25), energy, math.sqrt(energy / len(x)))
+    return tuple(map(float, features))
 
 
 def intensities_of(image_CDHW: np.ndarray, present_C: np.ndarray, absent_CDHW: np.ndarray | None, mask_DHW: np.ndarray,
                    channels: Sequence[str]) -> Mapping[str, float]:
     """The first-order features of each channel in the mask, as `CT stat_mean`; NaN of a channel that the case lacks."""
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     for k, name in enumerate(channels):
         seen_DHW = mask_DHW if absent_CDHW is None else mask_DHW & ~absent_CDHW[k]
         values_X = image_CDHW[k][seen_DHW] if present_C[k] else np.zeros(0, np.float32)
-        found |= {f"{name} {feature}": value
-                  for feature, value in zip(FIRST_ORDER, first_order_of(values_X), strict=True)}
-    return found
+        features |= {f"{name} {feature}": value
+                     for feature, value in zip(FIRST_ORDER, first_order_of(values_X), strict=True)}
+    return features
 
 
 def _ratio(a: float, b: float) -> float:

@@ -86,15 +86,15 @@ def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Pat
     outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
     tasks = _tasks(predictor.postprocessing, opened, Path(source), [case.name for case in files],
                    None if table is None else Path(table))
-    found: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
+    answers: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}
     for case_files in files:
         if outputs.mask(case_files.name).is_file():
-            for name, told in _of_case(predictor, tasks, case_files, outputs.mask(case_files.name)).items():
-                found[name].append(told)
+            for name, answer in _of_case(predictor, tasks, case_files, outputs.mask(case_files.name)).items():
+                answers[name].append(answer)
     facts = {task.predictor.facts.outcome: task.predictor.facts for task in tasks}
     predicted = PredictedOutcomes(outcomes=tuple(
         PredictedOutcome(outcome=name, model=facts[name].model, rests_on=facts[name].rests_on, cases=tuple(cases))
-        for name, cases in found.items()))
+        for name, cases in answers.items()))
     _write(outputs, predicted)
     for outcome in predicted.outcomes:
         logger.info("%s: the outcome %s of %d cases; it rests on %s", outputs.record(OUTCOMES), outcome.outcome,

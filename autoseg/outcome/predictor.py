@@ -49,7 +49,7 @@ class PredictorFacts(Frozen):
     headers: tuple[FittedHeader, ...]
     anchors: tuple[str, ...]
     folds: dict[str, str]
-    times: tuple[float, ...] = ()  # of survival, at which its probability is told
+    times: tuple[float, ...] = ()  # of survival, at which its probability is given
     postprocessing: Postprocessing = Postprocessing()  # of the masks that it was fitted to
 
 
@@ -66,23 +66,23 @@ class OutcomePredictor:
         """What is said of a case, seen by K segmentation models: `blocks` have K rows. The value is the mean of the model
         that was fitted to all cases, the interval is over all models and rows.
         """
-        found = [model.predict(blocks) for model in self.models]
-        if isinstance(found[0], SurvivalEstimate):
-            return self._survival([estimate for estimate in found if isinstance(estimate, SurvivalEstimate)])
-        if isinstance(found[0], CategoryEstimate):
-            probability_BKC = np.stack([e.probability_NK for e in found if isinstance(e, CategoryEstimate)])
+        estimates = [model.predict(blocks) for model in self.models]
+        if isinstance(estimates[0], SurvivalEstimate):
+            return self._survival([estimate for estimate in estimates if isinstance(estimate, SurvivalEstimate)])
+        if isinstance(estimates[0], CategoryEstimate):
+            probability_BKC = np.stack([e.probability_NK for e in estimates if isinstance(e, CategoryEstimate)])
             return tuple(_answer(f"probability of {name}", probability_BKC[..., code])
                          for code, name in enumerate(self.facts.headers[0].categories))
-        value_BK = np.stack([e.value_N for e in found if isinstance(e, NumberEstimate)])
+        value_BK = np.stack([e.value_N for e in estimates if isinstance(e, NumberEstimate)])
         return (_answer(self.facts.spec.column, value_BK, self.spread_R),)
 
-    def _survival(self, found: Sequence[SurvivalEstimate]) -> "tuple[Answer, ...]":
+    def _survival(self, estimates: Sequence[SurvivalEstimate]) -> "tuple[Answer, ...]":
         times_T = np.array(self.facts.times)
-        survival_BKT = np.stack([survival_at(e.times_T, e.survival_NT, times_T) for e in found])
+        survival_BKT = np.stack([survival_at(e.times_T, e.survival_NT, times_T) for e in estimates])
         answers = [_answer(f"probability of no event until {time:g} ({self.facts.spec.time})", survival_BKT[..., k])
                    for k, time in enumerate(self.facts.times)]
         if self.facts.model != NULL and len(self.spread_R):
-            rank_BK = np.stack([(self.spread_R[:, None] < e.risk_N).mean(0) for e in found])
+            rank_BK = np.stack([(self.spread_R[:, None] < e.risk_N).mean(0) for e in estimates])
             answers.append(_answer("share of the patients with a lower risk", rank_BK))
         return tuple(answers)
 

@@ -119,9 +119,9 @@ def fit_models(segmenter: Segmenter, name: str, how: FitSettings) -> OutcomeRepo
         refitted=_refitted(predicts, data, context, how.seed), warnings=_warnings(outcome, data, warnings, scored))
     save_predictor(segmenter, report, data, fitted, estimates[predicts])
     path = segmenter.model.outcome(name)
-    made = provenance(started, seconds_since(started), seed=how.seed, device=context.device,
-                      plan=content_hash_of(segmenter.plan.model_dump(mode="json")))
-    note_result(path, made, "")
+    origin = provenance(started, seconds_since(started), seed=how.seed, device=context.device,
+                        plan=content_hash_of(segmenter.plan.model_dump(mode="json")))
+    note_result(path, origin, "")
     write_json(path, report)
     return report
 

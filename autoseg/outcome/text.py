@@ -49,12 +49,12 @@ def difference_text(difference: ScoreDifference) -> str:
 
 def sentences_of(report: OutcomeReport) -> list[str]:
     """Whether anything was learned, what predicts, and its control."""
-    told = [model for model in report.models if model.name != NULL]
-    proven = [model.name for model in told if above_chance(model.scores)]
+    learned = [model for model in report.models if model.name != NULL]
+    proven = [model.name for model in learned if above_chance(model.scores)]
     lines = []
-    if told:
-        name, chance = order_of(told[0].scores)[0], chance_of(told[0].scores)
-        lines.append(f"The interval of {len(proven)} of {len(told)} models lies above a {name} of {chance:g}"
+    if learned:
+        name, chance = order_of(learned[0].scores)[0], chance_of(learned[0].scores)
+        lines.append(f"The interval of {len(proven)} of {len(learned)} models lies above a {name} of {chance:g}"
                      + (f": {', '.join(proven)}." if proven else
                         ": these data do not show that any of them knows the outcome."))
     if len(proven) > 1:

@@ -188,10 +188,10 @@ def _judged(job: FoldJob, task: Reconstruction, model: Model, sources: Sequence[
         images={images.source: tuple(case.name for case in images.cases) for images in sources},
         left_out={images.source: images.left_out for images in sources if images.left_out})
     write_text(job.folder.path / "model_card.md", card(result))
-    made = provenance(started_at, seconds_since(started_at), seed=job.seed,
-                      plan=content_hash_of(job.plan.model_dump(mode="json")), device=runtime.device_name)
+    origin = provenance(started_at, seconds_since(started_at), seed=job.seed,
+                        plan=content_hash_of(job.plan.model_dump(mode="json")), device=runtime.device_name)
     note(job.folder.path / PROVENANCE, dict.fromkeys((job.folder.result.name, job.folder.checkpoint.name),
-                                                     job.trained_with.data_digest), made)
+                                                     job.trained_with.data_digest), origin)
     write_json(job.folder.result, result)
     return result
 

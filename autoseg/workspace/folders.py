@@ -159,7 +159,7 @@ class FoldFolder:
 
     @property
     def explanations(self) -> Path:
-        """Folder of maps of what this fold looks at, where autoseg_explain was not told another one."""
+        """Folder of maps of what this fold looks at, unless autoseg_explain is given another one."""
         return self.path / "explanations"
 
     @property

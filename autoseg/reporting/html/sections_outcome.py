@@ -85,10 +85,10 @@ def _of_model(report: OutcomeReport, model: ModelOfOutcome) -> list[Figure | Non
 
 def _coefficients(report: OutcomeReport) -> Table | None:
     """The coefficients of the model that predicts, the largest first; None where it has none that can be read."""
-    found = sorted(report.model(report.predicts).coefficients, key=lambda c: -abs(c.value))
-    if not found:
+    coefficients = sorted(report.model(report.predicts).coefficients, key=lambda c: -abs(c.value))
+    if not coefficients:
         return None
     rows = [(f"{c.feature}{f' ({c.category})' if c.category else ''}", f"{c.value:+.2f}", f"{c.low:+.2f} to {c.high:+.2f}",
-             f"{c.p:.3f}") for c in found]
+             f"{c.p:.3f}") for c in coefficients]
     return table(f"Coefficients of {report.predicts} per standard deviation of the feature, fitted to all patients.",
                  ("Feature", "Coefficient", "95 % interval", "p"), rows, limit=_MOST_COEFFICIENTS)
