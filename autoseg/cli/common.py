@@ -40,8 +40,20 @@ def add_devices(command: argparse.ArgumentParser) -> None:
     command.add_argument("--devices", metavar="LIST",
                          help="train one fold per device at a time, each in a process of its own: 0,1 or cuda:0,cuda:1 "
                               "(default: all GPUs, if --device is auto and there are several)")
+
+
+def add_cluster(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cluster", metavar="ADDRESS",
                          help="run folds on a Ray cluster whose machines share the workspace: auto, or ray://HOST:PORT")
+
+
+def add_memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--memory", type=memory, metavar="SIZE",
+                         help="memory to plan for, such as 8G (default: the memory of the device)")
+
+
+def add_seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
 
 
 def add_deterministic(command: argparse.ArgumentParser) -> None:

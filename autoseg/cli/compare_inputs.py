@@ -28,14 +28,11 @@ def parser() -> argparse.ArgumentParser:
                       help="time of everything together, preparing included; every set gets the same share")
     time.add_argument("--budget", type=common.seconds, metavar="TIME",
                       help="training time per fold with validation: 90s, 30m, 4h (default: what the plan says)")
-    command.add_argument("--memory", type=common.memory, metavar="SIZE",
-                         help="memory to plan for, such as 8G (default: the memory of the device)")
+    common.add_memory(command)
     command.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                          help="change a value of the plan for all sets, such as batch=4; may be repeated")
-    command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
-    command.add_argument("--devices", metavar="LIST",
-                         help="train one fold per device at a time, each in a process of its own: 0,1 or cuda:0,cuda:1 "
-                              "(default: all GPUs, if --device is auto and there are several)")
+    common.add_seed(command)
+    common.add_devices(command)
     common.add_outcomes(command)
     common.add_device(command)
     common.add_workers(command)

@@ -26,8 +26,7 @@ def parser() -> argparse.ArgumentParser:
                          help="prepare only these: 2d 3d_fullres 3d_lowres 3d_cascade_fullres (default: all of the plan)")
     command.add_argument("--budget", type=common.seconds, metavar="TIME",
                          help="training time per fold with validation: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
-    command.add_argument("--memory", type=common.memory, metavar="SIZE",
-                         help="memory to plan for, such as 8G (default: the memory of the device)")
+    common.add_memory(command)
     command.add_argument("--like", metavar="DIR",
                          help="plan the network, patch and grid like those of the model in this folder, so that its weights "
                               "fit (autoseg_train --from); the plan is called like_PLANNER")

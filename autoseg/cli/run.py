@@ -32,13 +32,13 @@ def parser() -> argparse.ArgumentParser:
     time.add_argument("--total", type=common.seconds, metavar="TIME",
                       help="time of everything together: configurations race for it on one fold, and only the winner is "
                            "trained on every fold")
-    command.add_argument("--memory", type=common.memory, metavar="SIZE",
-                         help="memory to plan for, such as 8G (default: the memory of the device)")
-    command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
+    common.add_memory(command)
+    common.add_seed(command)
     common.add_deterministic(command)
     common.add_outcomes(command)
     common.add_device(command)
     common.add_devices(command)
+    common.add_cluster(command)
     common.add_workers(command)
     return command
 

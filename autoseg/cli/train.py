@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
                          help="with --from: although it was trained on cases that this fold is validated on")
     command.add_argument("--twin", action="store_true",
                          help="also train the same fold from scratch with the same time, and compare")
-    command.add_argument("--seed", type=int, default=0, help="seed of weights, sampling and augmentation (default: 0)")
+    common.add_seed(command)
     common.add_deterministic(command)
     command.add_argument("--restart", action="store_true", help="delete what these folds have and start again")
     command.add_argument("--as_started", action="store_true",
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
                               "that are missing. Ensembles and quality control need them")
     common.add_device(command)
     common.add_devices(command)
+    common.add_cluster(command)
     return command
 
 
