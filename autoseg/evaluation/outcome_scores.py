@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from autoseg.clinical.outcomes import FEW_EVENTS
 from autoseg.evaluation.classification import RocCurve
 from autoseg.evaluation.outcome_calibration import OutcomeCalibration
 from autoseg.evaluation.resampling import OutcomeScore, PermutationControl
@@ -13,7 +14,6 @@ from planners.schema.base import Frozen
 # Beyond these, published models are rare whose input did not know the outcome.
 SUSPECT_CONCORDANCE = 0.85
 SUSPECT_AUROC = 0.95
-FEWEST_EVENTS = 10
 
 
 class ScoreAt(Frozen):
@@ -85,9 +85,9 @@ OutcomeScores = Annotated[SurvivalScores | CategoryScores | NumberScores, Field(
 
 def few_events(n: int, what: str, which: str = "") -> tuple[str, ...]:
     """The warning where there are fewer than ten of `what` ("event", "case")."""
-    if n >= FEWEST_EVENTS:
+    if n >= FEW_EVENTS:
         return ()
-    return (f"{n} {what}{'' if n == 1 else 's'}{which}: with fewer than {FEWEST_EVENTS}, no score says much, and "
+    return (f"{n} {what}{'' if n == 1 else 's'}{which}: with fewer than {FEW_EVENTS}, no score says much, and "
             "its interval is a rough guess",)
 
 

@@ -12,14 +12,14 @@ from autoseg.base.command import called
 from autoseg.base.errors import UserError, listed
 from autoseg.base.progress import progress_bar
 from autoseg.base.runtime import open_runtime
-from autoseg.clinical.outcomes import OutcomeValues
+from autoseg.clinical.outcomes import FEWEST_EVENTS, OutcomeValues
 from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.resampling import OutcomeScore
 from autoseg.outcome.choose import choose_model, compared, reference_of
 from autoseg.outcome.fitted import Fitted, take
 from autoseg.outcome.fold_features import Segmenter, lesion_of
 from autoseg.outcome.gather import Gathered, gather, read_outcome
-from autoseg.outcome.models import FEWEST_EVENTS, OUTCOME_MODELS, ModelContext, kind_of, models_that_run, n_events
+from autoseg.outcome.models import OUTCOME_MODELS, ModelContext, kind_of, models_that_run, n_events
 from autoseg.outcome.nested import out_of_fold
 from autoseg.outcome.predictor import save_predictor
 from autoseg.outcome.report import NULL, ModelOfOutcome, OutcomeReport, order_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.clinical.outcomes import FEWEST_EVENTS as FEWEST_EVENTS
+from autoseg.clinical.outcomes import FEWEST_EVENTS
 from autoseg.outcome.fitted import Blocks as Blocks
 from autoseg.outcome.fitted import Coefficient as Coefficient
 from autoseg.outcome.fitted import Fitted as Fitted
