@@ -39,7 +39,7 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     if deterministic:
         changes = [*changes, "schedule.deterministic=true"]
     if file is not None:
-        return apply_changes(_begun(read_plan_file(file, dataset, budget), configuration, transfer), configuration, changes)
+        return apply_changes(_with_transfer(read_plan_file(file, dataset, budget), configuration, transfer), configuration, changes)
     plan = read_plan(workspace, dataset, planner)
     started = None if restart else started_plan(workspace, dataset, planner, configuration)
     if started is not None:
@@ -52,10 +52,10 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
         plan = with_budget(plan, budget.seconds_per_fold)  # its topology is that of a model, whatever the time
     elif budget != DEFAULT_BUDGET:
         plan = _planned_again(workspace, plan, configuration, budget, device)
-    return apply_changes(_begun(plan, configuration, transfer), configuration, changes)
+    return apply_changes(_with_transfer(plan, configuration, transfer), configuration, changes)
 
 
-def _begun(plan: Plan, configuration: str, transfer: Transfer | None) -> Plan:
+def _with_transfer(plan: Plan, configuration: str, transfer: Transfer | None) -> Plan:
     """The plan with a configuration that begins by this transfer, unless it does already."""
     known = configuration_of(plan, configuration).transfer
     return plan if transfer is None or known == transfer else for_transfer(plan, configuration, transfer)
@@ -65,7 +65,7 @@ def _same_transfer(workspace: Workspace, started: Plan, configuration: str, tran
     """The transfer that a model was started with; a UserError where another one is asked for."""
     known = started.configurations[configuration].transfer if configuration in started.configurations else None
     if transfer is None or (known is not None and known == transfer.model_copy(
-            update={"learning_rate": known.learning_rate})):
+            update={"learning_rate": known.learning_rate, "learned_from": known.learned_from})):
         return known
     model = workspace.model(started.dataset, started.planner, configuration).path
     raise UserError("the folds of this model did not begin so", where=model,

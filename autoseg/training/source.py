@@ -33,7 +33,7 @@ class Source:
 
     @property
     def is_pretraining(self) -> bool:
-        return str(self.facts.get("fold", self.folder.path.name)).startswith(PRETRAINED)
+        return _is_of_pretraining(self.folder, self.facts)
 
     @property
     def digest(self) -> str:
@@ -68,6 +68,15 @@ class Source:
         return load_weights(self.folder.checkpoint)[0]
 
 
+def _is_pretraining(folder: FoldFolder) -> bool:
+    """Whether these are the weights of a pre-training; those that are not there yet are refused where they are read."""
+    return folder.is_trained and _is_of_pretraining(folder, read_facts(folder.checkpoint))
+
+
+def _is_of_pretraining(folder: FoldFolder, facts: dict[str, Any]) -> bool:
+    return str(facts.get("fold", folder.path.name)).startswith(PRETRAINED)
+
+
 def meaning(plan: Plan, configuration: Configuration, encoder: ConditionEncoder | None, heads: tuple[str, ...]) -> Meaning:
     """What a model's weights stand for, with the conditions that an encoder makes numbers of."""
     if encoder is None:
@@ -87,8 +96,9 @@ def transfer_from(workspace: Workspace, path: str | Path | None, freeze: str = "
     """What a plan says of a training that begins from the model in a folder; None without a folder."""
     if path is None:
         return None
-    return Transfer.model_validate({"source": source_path(workspace, Path(path)), "freeze": freeze,
-                                    "allow_seen": allow_seen})
+    learned_from = "images" if _is_pretraining(FoldFolder(Path(path))) else "labels"
+    return Transfer.model_validate({"source": source_path(workspace, Path(path)), "learned_from": learned_from,
+                                    "freeze": freeze, "allow_seen": allow_seen})
 
 
 def open_source(path: Path, fold: int | str) -> Source:

@@ -86,12 +86,13 @@ class InputDropout(Frozen):
 class Transfer(Frozen):
     """A training that begins with the weights of another one.
 
-    `source` is its folder, from the home of the workspace on where it lies there. `learning_rate` is what the schedule
-    would have from scratch. With `freeze` these parameters stay as they are. `allow_seen`: the weights may have been
-    trained on cases that a fold is validated on.
+    `source` is its folder, from the home of the workspace on where it lies there; it `learned_from` labels, or from images
+    alone. `learning_rate` is what the schedule would have from scratch. With `freeze` these parameters stay as they are.
+    `allow_seen`: the weights may have been trained on cases that a fold is validated on.
     """
 
     source: str
+    learned_from: Literal["labels", "images"] = "labels"
     freeze: Literal["none", "encoder"] = "none"
     learning_rate: float | None = Field(default=None, gt=0)
     allow_seen: bool = False

@@ -69,16 +69,18 @@ def test_what_cannot_fit_is_refused(measured, words):
         planned(measured)
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.5), ("sgd", 0.1)])
-def test_the_rate_is_lower_and_warmed_up_and_from_scratch_undoes_it(optimizer, rate):
+@pytest.mark.parametrize(("optimizer", "learned_from", "rate"), [
+    ("adamw", "labels", 0.5), ("adamw", "images", 1.0), ("sgd", "labels", 0.1), ("sgd", "images", 0.1)])
+def test_the_rate_is_planned_and_warmed_up_and_from_scratch_undoes_it(optimizer, learned_from, rate):
     plan = small_plan()
     known = plan.configurations["3d_fullres"]
     known = known.model_copy(update={"schedule": known.schedule.model_copy(update={"optimizer": Part(name=optimizer)})})
     plan = plan.model_copy(update={"configurations": {"3d_fullres": known}})
-    begun = for_transfer(plan, "3d_fullres", Transfer(source="a"))
-    schedule = begun.configurations["3d_fullres"].schedule
+    started = for_transfer(plan, "3d_fullres", Transfer(source="a", learned_from=learned_from))
+    schedule = started.configurations["3d_fullres"].schedule
     assert schedule.learning_rate == pytest.approx(rate * 1e-2) and schedule.warmup_share == 0.05
-    again = for_transfer(begun, "3d_fullres", Transfer(source="b", freeze="encoder")).configurations["3d_fullres"]
+    other = Transfer(source="b", learned_from=learned_from, freeze="encoder")
+    again = for_transfer(started, "3d_fullres", other).configurations["3d_fullres"]
     assert again.schedule == schedule and again.transfer.source == "b"
     assert from_scratch(again) == known
     assert name_like("like_budgeted") == "like_budgeted"

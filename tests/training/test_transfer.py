@@ -182,6 +182,20 @@ def test_restarted_folds_are_kept_where_one_of_them_is_refused(home):
     assert all(workspace.fold(FIRST, "second", NAME, fold).is_finished for fold in (0, 1))
 
 
+def test_a_pre_training_is_followed_at_the_whole_rate_and_labels_at_half_of_it(home):
+    add_plan(home, FIRST, small_plan(), "second")
+    workspace = Workspace(home)
+
+    def rate(source):
+        transfer = transfer_from(workspace, source)
+        plan = resolve_plan(workspace, FIRST, NAME, planner="second", transfer=transfer)
+        return plan.configurations[NAME].schedule.learning_rate
+
+    whole = small_plan().configurations[NAME].schedule.learning_rate
+    assert rate(model(home).pretraining("mae").path) == pytest.approx(whole)
+    assert rate(model(home).path) == pytest.approx(whole / 2)
+
+
 def test_what_a_source_began_with_counts_as_seen(home):
     other_dataset(home)
     train(home, model(home).path)
