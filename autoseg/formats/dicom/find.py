@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.formats.dicom.header import read_slices
 from autoseg.formats.dicom.slices import Other, Series, Slice, pydicom_for
-from autoseg.formats.dicom.split import parts_of_series
+from autoseg.formats.dicom.split import NoVolume, parts_of_series
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.files import list_tree
 
@@ -48,16 +48,28 @@ def find_all(paths: Iterable[Path]) -> Found:
             refused.append(Refused(str(error)))
             continue
         if isinstance(read, Other):
-            others.append(read)
+            if read.is_damaged:
+                refused.append(_damaged(read))
+            else:
+                others.append(read)
         elif read:
             series.setdefault(read[0].series, []).extend(read)
+    damaged = {entry.series.uid for entry in refused if entry.series is not None}
     stacks: list[Stack] = []
-    for slices in series.values():
+    for slices in (slices for uid, slices in series.items() if uid not in damaged):
         try:
             stacks += stacks_of_series(slices)
+        except NoVolume:
+            others += [Other(part.path, "a localiser: its slices are not parallel", part.facts) for part in slices]
         except AutosegError as error:
             refused.append(Refused(str(error), slices[0].facts))
     return Found(tuple(stacks), tuple(refused), tuple(others))
+
+
+def _damaged(other: Other) -> Refused:
+    sentence = UserError("the file should be a slice and is none", where=other.path, found=other.kind,
+                         do="it may be cut short or damaged; copy the series again")
+    return Refused(str(sentence), other.series)
 
 
 def find_stacks(paths: Iterable[Path]) -> list[Stack]:

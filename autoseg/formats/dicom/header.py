@@ -17,6 +17,8 @@ _NO_IMAGES = {"SEG": "a segmentation", "RTSTRUCT": "structures", "RTDOSE": "a do
               "SR": "a report", "PR": "a presentation state", "KO": "a list of images", "REG": "a registration",
               "DOC": "a document", "RTRECORD": "a treatment record", "ECG": "a signal"}
 _WITH_UNITS = ("CT", "PT")  # their values are quantities, however they are shown
+_ALWAYS_IMAGES = ("CT", "MR", "PT")
+_NO_IMAGE = "no image"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
@@ -40,7 +42,7 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         try:
             file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
         except pydicom.errors.InvalidDicomError:
-            return Other(path, "no DICOM file")
+            return Other(path, "no DICOM file", is_damaged=path.name.lower().endswith(".dcm"))
         if str(file.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
             return Other(path, "the directory of a disc (DICOMDIR)")
         uid = text(file, "SeriesInstanceUID")
@@ -49,7 +51,7 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         facts = known[uid]
         kind = _no_image(file, facts)
         if kind:
-            return Other(path, kind, facts)
+            return Other(path, kind, facts, is_damaged=facts.modality in _ALWAYS_IMAGES and kind.startswith(_NO_IMAGE))
         frames = items(file, "PerFrameFunctionalGroupsSequence")
         if frames:
             shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
@@ -68,7 +70,7 @@ def _facts(file: Any, uid: str) -> Series:
 def _no_image(file: Any, facts: Series) -> str:
     """What a file is, where it is no slice with a place in the patient; else empty."""
     if facts.modality in _NO_IMAGES or not number(file, "Rows"):
-        return f"{_NO_IMAGES.get(facts.modality, 'no image')} ({facts.modality or 'no modality'})"
+        return f"{_NO_IMAGES.get(facts.modality, _NO_IMAGE)} ({facts.modality or 'no modality'})"
     if (number(file, "SamplesPerPixel") or 1) != 1:
         return "a colour picture"
     if items(file, "PerFrameFunctionalGroupsSequence"):

@@ -84,11 +84,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Other:
-    """A file that is no slice of a volume, and what it is instead."""
+    """A file that is no slice of a volume, and what it is instead. `is_damaged`: it should be a slice."""
 
     path: Path
     kind: str
-    series: Series | None = None  # None: it is not DICOM, or damaged
+    series: Series | None = None  # None: it is not DICOM
+    is_damaged: bool = False
 
 
 def pydicom_for(where: Path) -> Any:
