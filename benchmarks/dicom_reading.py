@@ -1,6 +1,6 @@
 """How long listing and reading a large study of DICOM takes, and its peak memory.
 
-    python benchmarks/dicom_reading.py                        # 20 series of 200 slices of 256 x 256, written to a temporary folder
+    python benchmarks/dicom_reading.py                        # 20 series of 200 slices of 256 x 256, in a temporary folder
     python benchmarks/dicom_reading.py --folder STUDY         # a study of your own
     python benchmarks/dicom_reading.py --series 5 --slices 40 # a trial
 

@@ -7,8 +7,8 @@ import pytest
 from autoseg.base.errors import UserError
 from autoseg.datasets.dicom_cases import DicomInput, holds_dicom, scan_studies
 from autoseg.datasets.dicom_rules import SHIPPED, Candidate, read_rules
-from autoseg.formats.dicom import Series
 from autoseg.formats import write_array
+from autoseg.formats.dicom import Series
 from autoseg.grids.geometry import Geometry
 from planners.schema.channels import ChannelSpec
 
@@ -95,13 +95,13 @@ def test_two_phases_of_one_series_are_chosen_by_their_number(tmp_path):
     assert "no series fits the channel 'CT_arterial'" in fault and "phase 2 of 2 (acquisition 2)" in fault
     chosen = ("CT_arterial=1:1", "CT_venous=1:2")
     (case,) = scan_studies(DicomInput(tmp_path, series=chosen), PHASES).cases
-    assert [path.name[-15:] for path in case.images] == [", acquisition 1)", ", acquisition 2)"] or \
-        ["acquisition 1" in case.images[0].name, "acquisition 2" in case.images[1].name] == [True, True]
+    assert ["acquisition 1" in case.images[0].name, "acquisition 2" in case.images[1].name] == [True, True]
 
 
 def test_the_phases_of_a_dynamic_series_are_the_numbered_channels_in_time(tmp_path):
     for k in range(3):
-        write_series(tmp_path, truth(k), modality="MR", description="dyn VIBE", TemporalPositionIdentifier=k + 1, first=10 * k)
+        write_series(tmp_path, truth(k), modality="MR", description="dyn VIBE", TemporalPositionIdentifier=k + 1,
+                     first=10 * k)
     channels = tuple(ChannelSpec(name=f"DCE_{k}") for k in range(3))
     (case,) = scan_studies(DicomInput(tmp_path), channels).cases
     assert [path.name.split("temporal position ")[1] for path in case.images] == ["1)", "2)", "3)"]

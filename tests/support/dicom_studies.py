@@ -1,4 +1,4 @@
-"""Small studies of DICOM, written with pydicom. `**changes` are DICOM keywords; a function is called with the slice's number."""
+"""Small studies of DICOM, written with pydicom. `**changes` are DICOM keywords; functions get the number of the slice."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

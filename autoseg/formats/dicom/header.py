@@ -18,6 +18,7 @@ _NO_IMAGES = {"SEG": "a segmentation", "RTSTRUCT": "structures", "RTDOSE": "a do
               "DOC": "a document", "RTRECORD": "a treatment record", "ECG": "a signal"}
 _WITH_UNITS = ("CT", "PT")  # their values are quantities, however they are shown
 _ALWAYS_IMAGES = ("CT", "MR", "PT")
+_GREY = ("MONOCHROME1", "MONOCHROME2", "")
 _NO_IMAGE = "no image"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
@@ -71,8 +72,10 @@ def _no_image(file: Any, facts: Series) -> str:
     """What a file is, where it is no slice with a place in the patient; else empty."""
     if facts.modality in _NO_IMAGES or not number(file, "Rows"):
         return f"{_NO_IMAGES.get(facts.modality, _NO_IMAGE)} ({facts.modality or 'no modality'})"
-    if (number(file, "SamplesPerPixel") or 1) != 1:
+    if (number(file, "SamplesPerPixel") or 1) != 1 or text(file, "PhotometricInterpretation") not in _GREY:
         return "a colour picture"
+    if "MOSAIC" in texts(file, "ImageType"):
+        return "a mosaic of slices in one picture"
     if items(file, "PerFrameFunctionalGroupsSequence"):
         return ""
     if (number(file, "NumberOfFrames") or 1) > 1:
@@ -135,6 +138,8 @@ def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tu
     thickness = number(pixels, "SliceThickness") or number(pixels, "SpacingBetweenSlices")
     slope = None if values is None else number(values, "RescaleSlope")
     intercept = None if values is None else number(values, "RescaleIntercept")
+    if slope == 0:
+        raise UserError("all its values are the same: their slope is 0", where=path, found="RescaleSlope 0")
     inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
     stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
                     number(file, "PixelRepresentation") == 1, inverted)
