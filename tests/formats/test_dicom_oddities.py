@@ -1,6 +1,7 @@
 """Forty studies of DICOM, each with one oddity: read right, or refused with one sentence; never silently wrong."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,24 @@ def no_voxels_in_a_file(folder):
     return Outcome(refusal=f"{path.name}.*")
 
 
+def mosaic(folder):
+    write_series(folder, truth()[:1], modality="MR", ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    return Outcome(others=("a mosaic of slices in one picture",))
+
+
+def palette(folder):
+    write_series(folder, truth(), PhotometricInterpretation="PALETTE COLOR")
+    return Outcome(others=("a colour picture",))
+
+
+def a_slope_of_zero(folder):
+    for path in write_series(folder, truth()):
+        file = pydicom.dcmread(path)
+        file.RescaleSlope = 0 if path.name == "0997.dcm" else 1
+        file.save_as(path)
+    return Outcome(refusal="0997.dcm: all its values are the same")
+
+
 def _ramp(folder: Path, position) -> Outcome:
     """A field that is linear in the world: linear interpolation must keep it, wherever slices lie."""
     def field_at(z, y, x):
@@ -404,7 +423,7 @@ STUDIES = [
     pet_that_was_made_again_later, pet_corrected_to_the_injection, pet_over_midnight_without_dates, pet_in_counts,
     pet_that_is_suv_already, pet_of_lean_body_mass, pet_without_weight, pet_that_is_not_decay_corrected,
     pet_injected_after_the_scan, jpeg_lossless, localizer_of_three_planes, secondary_captures_and_reports,
-    an_overlay_in_the_unused_bits, big_endian, damaged_header, no_voxels_in_a_file]
+    an_overlay_in_the_unused_bits, big_endian, damaged_header, no_voxels_in_a_file, mosaic, palette, a_slope_of_zero]
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.__name__)
@@ -419,6 +438,24 @@ def test_a_compressed_series_is_read_right(syntax, plugin, tmp_path):
     if plugin in ("jpeg_ls", "openjpeg"):
         pytest.importorskip(plugin)  # they encode
     check(compressed(syntax)(tmp_path), tmp_path)
+
+
+def test_a_codec_that_is_missing_is_named_with_its_package(tmp_path, monkeypatch):
+    for path in write_series(tmp_path, WIDE, syntax="1.2.840.10008.1.2.5"):
+        file = pydicom.dcmread(path)
+        file.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.80"
+        file.save_as(path)
+    monkeypatch.setattr("pydicom.pixels.get_decoder", lambda syntax: item(is_available=False))
+    (stack,) = find_all(list_tree(tmp_path)).stacks
+    with pytest.raises(UserError, match=r"compressed.*JPEG-LS.*pip install pylibjpeg-libjpeg, or 'autoseg-pipeline\[dicom\]'"):
+        stack.read()
+
+
+def test_without_pydicom_the_package_to_install_is_named(tmp_path, monkeypatch):
+    write_series(tmp_path, truth())
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(UserError, match=r"pip install 'autoseg-pipeline\[dicom\]'"):
+        find_all(list_tree(tmp_path))
 
 
 def check(expected: Outcome, folder: Path) -> None:

@@ -43,7 +43,8 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         try:
             file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
         except pydicom.errors.InvalidDicomError:
-            return Other(path, "no DICOM file", is_damaged=path.name.lower().endswith(".dcm"))
+            is_named_so = path.name.lower().endswith(".dcm")
+            return Other(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
         if str(file.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
             return Other(path, "the directory of a disc (DICOMDIR)")
         uid = text(file, "SeriesInstanceUID")
@@ -52,13 +53,25 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         facts = known[uid]
         kind = _no_image(file, facts)
         if kind:
-            return Other(path, kind, facts, is_damaged=facts.modality in _ALWAYS_IMAGES and kind.startswith(_NO_IMAGE))
-        frames = items(file, "PerFrameFunctionalGroupsSequence")
-        if frames:
-            shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
-            slices = [_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames)]
-            return tuple(slices)
+            is_one = facts.modality in _ALWAYS_IMAGES and kind.startswith(_NO_IMAGE)
+            return Other(path, kind, facts, _no_slice(path, kind) if is_one else "")
+        try:
+            return _slices(path, file, facts)
+        except UserError as error:
+            return Other(path, "a slice at fault", facts, str(error))
+
+
+def _no_slice(path: Path, kind: str) -> str:
+    return str(UserError("the file should be a slice and is none", where=path, found=kind,
+                         do="it may be cut short or damaged; copy the series again"))
+
+
+def _slices(path: Path, file: Any, facts: Series) -> tuple[Slice, ...]:
+    frames = items(file, "PerFrameFunctionalGroupsSequence")
+    if not frames:
         return (_of_file(path, file, facts),)
+    shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
+    return tuple(_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames))
 
 
 def _facts(file: Any, uid: str) -> Series:
