@@ -173,7 +173,7 @@ def test_rules_of_the_user_are_used_and_wrong_ones_named(tmp_path):
     assert case.images[0] is not None
     rules["channels"][0]["any"] = ["(gesicht"]
     (tmp_path / "own.json").write_text(json.dumps(rules))
-    with pytest.raises(UserError, match="rules for DICOM series are not valid.*no regular expression"):
+    with pytest.raises(UserError, match="own.json: the file is not a valid DicomRules.*no regular expression"):
         scan_studies(DicomInput(tmp_path / "study", tmp_path / "own.json"), CT)
 
 

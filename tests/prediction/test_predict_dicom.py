@@ -66,8 +66,9 @@ def test_a_study_of_three_modalities_is_predicted_as_its_nifti_files_are(shared_
 def test_the_volumes_of_the_samples_are_what_simpleitk_reads(shared_data):
     import SimpleITK as sitk
 
-    stacks = find_stacks(path for path in list_tree(shared_data / "samples" / "sts_dicom") if "image" in path.parts)
-    assert sorted(stack.facts.modality for stack in stacks) == ["CT", "CT", "MR", "MR", "PT", "PT"]
+    patient = shared_data / "samples" / "sts_dicom" / "STS_002"
+    stacks = find_stacks(path for path in list_tree(patient) if "image" in path.parts)
+    assert sorted(stack.facts.modality for stack in stacks) == ["CT", "MR", "PT"]
     for stack in stacks:
         array_CDHW, geometry = stack.read()
         image = sitk.ReadImage([str(part.path) for part in stack.slices])
