@@ -33,9 +33,7 @@ class Found:
 
 @dataclass
 class _Sorted:
-    """Files by what they are: the slices of each series, files that should be slices, by their series (empty: not known), and
-    others.
-    """
+    """Files by what they are: the slices of each series; what should be slices, by its series (empty: not known); others."""
 
     slices: dict[str, list[Slice]] = field(default_factory=dict)
     faulty: dict[str, list[Refused]] = field(default_factory=dict)
