@@ -24,7 +24,7 @@ _MARKS = ("acquisition", "temporal position", "echo", "b-value", "image type", "
 _TIMES = ("trigger time", "acquisition time", "content time")  # they may differ within a phase
 _PHASES = ("temporal position", "echo", "b-value")  # what they say is no way to take one volume
 _THICK = 1.5  # of the distance between slices
-# Of the places of all phases, how many each must have.
+# Of the places of all phases, how many each must have, where it is not even by itself.
 _COVERED = 0.5
 
 
@@ -139,7 +139,8 @@ def _split(slices: list[Slice], names: Sequence[str], said: tuple[str, ...]) -> 
     n_places = len(set(places(slices)))
     for number, name in enumerate(names):
         groups = _grouped(slices, name)
-        if len(groups) < 2 or any(len(set(places(group))) < _COVERED * n_places for group in groups.values()):
+        covers = all(len(set(places(group))) >= _COVERED * n_places for group in groups.values())
+        if len(groups) < 2 or not (covers or all(map(_is_whole, groups.values()))):
             continue
         parts = [_split(group, names[number + 1:], (*said, f"{name} {value or 'not said'}"))
                  for value, group in _in_order(groups)]
@@ -147,6 +148,11 @@ def _split(slices: list[Slice], names: Sequence[str], said: tuple[str, ...]) -> 
         if all(part is not None for part in parts):
             return whole
     return _by_rank(slices, said)
+
+
+def _is_whole(slices: Sequence[Slice]) -> bool:
+    """Whether slices are a volume by themselves, as of a phase that covers one organ alone."""
+    return len(slices) >= _FEWEST and are_apart(slices) and are_even(slices)
 
 
 def _by_rank(slices: list[Slice], said: tuple[str, ...]) -> list[tuple[str, list[Slice]]] | None:
