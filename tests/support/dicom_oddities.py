@@ -204,6 +204,11 @@ def the_same_files_twice(folder):
     return Outcome((Volume(truth()),), remarks=("6 slices are there twice and taken once",))
 
 
+def slices_of_one_uid(folder):
+    write_series(folder, truth(), SOPInstanceUID="1.2.3.4")
+    return one(truth())
+
+
 def missing_slices(folder):
     for path in write_series(folder, truth())[2:4]:
         path.unlink()
@@ -353,7 +358,8 @@ STUDIES = [
     enhanced_mr_with_a_slope_per_frame, enhanced_with_two_orientations, enhanced_with_two_temporal_positions,
     enhanced_whose_every_frame_turns, phases_by_acquisition_number, phases_by_temporal_position,
     phases_by_content_time_of_each_phase, phases_by_acquisition_times_of_each_slice, phases_over_midnight,
-    phases_by_trigger_time, echoes, b_values, phases_between_each_other, phases_shifted_by_half_a_distance, a_phase_of_a_small_part,
+    phases_by_trigger_time, echoes, b_values, phases_between_each_other, phases_shifted_by_half_a_distance,
+    a_phase_of_a_small_part, slices_of_one_uid,
     one_phase_lacks_a_slice, phases_that_nothing_tells_apart, a_slice_twice_with_another_uid, the_same_files_twice,
     missing_slices, uneven_distances, gantry_tilt, slices_beside_the_line, oblique_slices, inverted_mr,
     inverted_ct_keeps_its_hounsfield_units, jpeg_lossless, localizer_of_three_planes, secondary_captures_and_reports,

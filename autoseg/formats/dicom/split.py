@@ -66,10 +66,12 @@ def parts_of_series(slices: Sequence[Slice]) -> list[Part]:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
-    """Each slice once: a folder may hold the same object twice."""
-    seen: dict[tuple[str, int | None], Slice] = {}
+    """Each slice once: a folder may hold the same object twice. A UID alone does not say it: some programs give all slices
+    the same.
+    """
+    seen: dict[tuple[object, ...], Slice] = {}
     for part in slices:
-        seen.setdefault((part.uid or str(part.path), part.frame), part)
+        seen.setdefault((part.uid or str(part.path), part.frame, part.position_mm, part.orientation, part.marks), part)
     copies = len(slices) - len(seen)
     return list(seen.values()), [f"{copies} slices are there twice and taken once"] * bool(copies)
 
