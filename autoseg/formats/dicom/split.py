@@ -17,6 +17,7 @@ from autoseg.grids.geometry import triple
 # Of the distance between slices, and in mm: headers round positions.
 UNEVEN, _UNEVEN_MM = 0.02, 0.02
 _SAME_PLACE_MM = 0.01
+_SAME_SPACING = 1e-3  # of the pixel spacing
 _SAME_DIRECTION = 2e-3  # of each cosine; 0.1 degrees
 _FEWEST = 4  # slices of one orientation among others; localisers have fewer
 _MARKS = ("acquisition", "temporal position", "echo", "b-value", "image type", "trigger time", "acquisition time",
@@ -81,9 +82,7 @@ def _by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
     planes: list[list[Slice]] = []
     for part in slices:
         for plane in planes:
-            first = plane[0]
-            if (part.shape_HW == first.shape_HW and np.allclose(part.spacing_mm, first.spacing_mm, rtol=1e-3, atol=0)
-                    and np.allclose(part.orientation, first.orientation, rtol=0, atol=_SAME_DIRECTION)):
+            if _is_in_plane(part, plane[0]):
                 plane.append(part)
                 break
         else:
@@ -91,10 +90,18 @@ def _by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
     return planes
 
 
+def _is_in_plane(part: Slice, first: Slice) -> bool:
+    """Whether two slices are parallel, turned alike and of one size."""
+    return (part.shape_HW == first.shape_HW
+            and all(abs(a - b) <= _SAME_SPACING * b for a, b in zip(part.spacing_mm, first.spacing_mm, strict=True))
+            and all(abs(a - b) <= _SAME_DIRECTION for a, b in zip(part.orientation, first.orientation, strict=True)))
+
+
 def _along_one_normal(slices: Sequence[Slice]) -> list[Slice]:
     """The slices with one normal for all, since a rounded one moves far positions."""
     normal = slices[0].normal
-    return [replace(part, normal=normal, along_mm=float(np.dot(normal, part.position_mm))) for part in slices]
+    along = np.array([part.position_mm for part in slices]) @ normal
+    return [replace(part, normal=normal, along_mm=float(mm)) for part, mm in zip(slices, along, strict=True)]
 
 
 def _phases(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
