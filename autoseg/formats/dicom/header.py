@@ -1,5 +1,6 @@
 """What the header of a DICOM file says of the slices in it. pydicom reads the elements that are needed, and no voxel."""
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that are no valid text of their type
         try:
-            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_tags())
         except pydicom.errors.InvalidDicomError:
             is_named_so = path.name.lower().endswith(".dcm")
             return Other(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
@@ -71,6 +72,14 @@ def _slices(path: Path, file: Any, facts: Series) -> tuple[Slice, ...]:
         return (_of_file(path, file, facts),)
     shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
     return tuple(_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames))
+
+
+@functools.cache
+def _tags() -> list[Any]:
+    """The elements as pydicom's numbers: it would look up the names for each file."""
+    from pydicom.tag import Tag
+
+    return [Tag(tag) for tag in _TAGS]
 
 
 def _facts(file: Any, uid: str) -> Series:
