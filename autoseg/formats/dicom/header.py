@@ -23,7 +23,7 @@ _NO_IMAGE = "no image"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
-_TAGS = [
+_TAGS: list[str | tuple[int, int]] = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "PatientID",
     "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "StudyDate", "ImageType", "AcquisitionNumber",
     "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "TriggerTime", "EchoNumbers",
