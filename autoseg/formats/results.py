@@ -1,14 +1,30 @@
-"""How results are written where a user asks for a format: by the ending of a file, or as an object of DICOM."""
+"""How results are written where a user asks for a format: as files of another ending, or as objects of DICOM."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from autoseg.base.errors import UserError, listed
+
 DicomKind = Literal["seg", "rtstruct"]
 
-# What follows the name of a case, by the name of the format.
-OUTPUT_ENDINGS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "seg": "_seg.dcm", "rtstruct": "_rtstruct.dcm"}
-DICOM_ENDING = ".dcm"
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A format of results: what follows the name of a case, the endings that a file of it may have, and the kind of object that
+    it is in DICOM, which refers to a series.
+    """
+
+    name: str
+    ending: str
+    endings: tuple[str, ...]
+    dicom: DicomKind | None = None
+
+
+OUTPUT_FORMATS = {form.name: form for form in (
+    OutputFormat("seg", "_seg.dcm", (".dcm",), "seg"), OutputFormat("rtstruct", "_rtstruct.dcm", (".dcm",), "rtstruct"),
+    OutputFormat("nifti", ".nii.gz", (".nii.gz", ".nii")), OutputFormat("nrrd", ".nrrd", (".nrrd",)),
+    OutputFormat("mha", ".mha", (".mha",)))}
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,15 @@ class DicomResults:
     identity: str = ""  # a digest
 
 
-def dicom_kind(output_format: str | None) -> DicomKind | None:
-    """The kind of DICOM object that a format is; None where it is a format of files."""
-    return {"seg": "seg", "rtstruct": "rtstruct"}.get(output_format or "")  # type: ignore[return-value]
+def output_format(name: str | None) -> OutputFormat | None:
+    """The format of a name; None where none is asked for. Raises UserError where there is no such format."""
+    if name is None:
+        return None
+    if name not in OUTPUT_FORMATS:
+        raise UserError("the output format is not known", found=name, expected=listed(OUTPUT_FORMATS, len(OUTPUT_FORMATS)))
+    return OUTPUT_FORMATS[name]
+
+
+def is_dicom_name(name: str) -> bool:
+    """Whether the name of a file is that of a DICOM object."""
+    return name.lower().endswith(".dcm")

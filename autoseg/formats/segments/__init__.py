@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
 from autoseg.formats.segments.on_grid import label_on, masks_on, own_grid

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.base.errors import UserError
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.version import __version__
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.results import DicomResults
 from autoseg.formats.segments.concepts import SCHEME, concept_of

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError, listed
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
 

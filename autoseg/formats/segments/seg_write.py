@@ -8,7 +8,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.base.version import __version__
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.results import DicomResults
 from autoseg.formats.segments.concepts import SCHEME, Code, concept_of
 from autoseg.formats.segments.headers import (CHARACTER_SET, MAKER, colours, series_description, series_number,

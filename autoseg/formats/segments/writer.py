@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.formats.dicom import Stack
-from autoseg.formats.results import DICOM_ENDING, DicomResults
+from autoseg.formats.dicom.stack import Stack
+from autoseg.formats.results import DicomResults, is_dicom_name
 from autoseg.formats.segments.rtstruct_write import write_rtstruct
 from autoseg.formats.segments.seg_write import write_fractions, write_seg
 from autoseg.formats.source import FileWriter
@@ -26,7 +26,7 @@ class DicomWriter:
         write(path, label_DHW, self.stack, self.geometry, self.results)
 
     def write_array(self, path: Path, array_CDHW: np.ndarray) -> None:
-        if path.name.lower().endswith(DICOM_ENDING):
+        if is_dicom_name(path.name):
             write_fractions(path, array_CDHW, self.stack, self.geometry, self.results)
         else:
             FileWriter(self.geometry).write_array(path, array_CDHW)
