@@ -14,7 +14,8 @@ def parser() -> argparse.ArgumentParser:
                               "an ensemble.",
                               "example: autoseg_predict -i imgs -o masks")
     arguments.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
-                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
+                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file; or a folder of DICOM, in which each "
+                           "study is a case")
     arguments.add_argument("-o", "--output", required=True, type=Path, metavar="PATH",
                            help="folder for the masks, or for one case the file of its mask, such as mask.nii.gz")
     arguments.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
@@ -25,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
                            "a number; `all` counts only where there is no other)")
     arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p; "
                            "where inference.json has chosen this model alone, its postprocessing is applied")
+    arguments.add_argument("--output-format", metavar="FORMAT",
+                           help="format of the masks: seg or rtstruct, which are objects of DICOM that refer to the series of "
+                           "the input, or nifti, nrrd or mha (default: that of the training's files)")
     arguments.add_argument("--save_probabilities", action="store_true",
                            help="also write CASE_probabilities, one channel per class")
     arguments.add_argument("--save_uncertainty", action="store_true",
@@ -52,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--seed", type=int, default=0, help="seed of --adapt (default: 0)")
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
+    common.add_series(arguments)
     common.add_device(arguments)
     return arguments
 
@@ -66,11 +71,13 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.orchestrate.distribute import connected
     from autoseg.prediction.inference_settings import Adaptation
 
-    arguments = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
-                 "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
+    arguments = {"source": common.dicom_input(options), "target": options.output, "dataset": options.dataset,
+                 "configuration": options.configuration, "planner": options.planner, "folds": options.folds,
+                 "folder": options.model, "home": options.home, "device": options.device,
                  "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
                  "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
-                 "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality}
+                 "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality,
+                 "output_format": options.output_format}
     if options.cluster is not None and options.part is not None:
         raise UserError("--cluster divides the cases itself", found=f"--part {options.part}", do="give one of the two")
     if options.adapt:
@@ -79,9 +86,9 @@ def _run(options: argparse.Namespace) -> None:
         arguments["adaptation"] = Adaptation(seed=options.seed)
     with connected(options.cluster) as nodes:
         if nodes is None:
-            masks = pipeline.predict(options.input, options.output, part=options.part, **arguments)
+            masks = pipeline.predict(part=options.part, **arguments)
         else:
-            masks = cluster.predict(nodes, options.input, options.output, **arguments)
+            masks = cluster.predict(nodes, **arguments)
     print(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'} written to {options.output}")
 
 

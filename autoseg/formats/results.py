@@ -40,7 +40,7 @@ class DicomResults:
     identity: str = ""  # a digest
 
 
-def output_format(name: str | None) -> OutputFormat | None:
+def named_format(name: str | None) -> OutputFormat | None:
     """The format of a name; None where none is asked for. Raises UserError where there is no such format."""
     if name is None:
         return None

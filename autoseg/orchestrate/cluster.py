@@ -13,6 +13,7 @@ from typing import Any
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
 from autoseg.prediction.folder import predict_folder
@@ -55,8 +56,9 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], fault)
 
 
-def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = False, uncertainty: bool = False,
-            keep_existing: bool = False, table: Path | None = None, **model: Any) -> list[Path]:
+def predict(nodes: Nodes, source: Path | DicomInput, target: Path, *, probabilities: bool = False,
+            uncertainty: bool = False, keep_existing: bool = False, table: Path | None = None,
+            output_format: str | None = None, **model: Any) -> list[Path]:
     """As `predict_folder` with `Predictor.open(**model)`, in chunks over the machines; `source` and `target` lie on the
     shared disk. Cases that no machine could predict are predicted in this process at the end, which raises the faults.
     """
@@ -64,7 +66,8 @@ def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = F
     model["home"] = Workspace.open(model.get("home")).home  # other machines have another environment
     if model.get("folder") is not None:
         model["folder"] = Path(model["folder"]).absolute()
-    export = partial(predict_folder, probabilities=probabilities, uncertainty=uncertainty, table=table and table.absolute())
+    export = partial(predict_folder, probabilities=probabilities, uncertainty=uncertainty, table=table and table.absolute(),
+                     output_format=output_format)
     predictor = Predictor.open(**model)
     names = [files.name for files in predictor.find(source, table).files]
     work = partial(_predict, export, source=source, target=target, model=model, keep_existing=keep_existing)
@@ -89,8 +92,8 @@ def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations
     pipeline.preprocess(dataset, planner=planner, configurations=configurations, home=home, only=names)
 
 
-def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path, target: Path, model: dict[str, Any],
-             keep_existing: bool) -> list[Path]:
+def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path | DicomInput, target: Path,
+             model: dict[str, Any], keep_existing: bool) -> list[Path]:
     return export(Predictor.open(**model), source, target, keep_existing=keep_existing, only=names)
 
 
