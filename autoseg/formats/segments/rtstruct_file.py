@@ -87,9 +87,9 @@ class StructureSet:
         mask = np.zeros(geometry.shape, bool)
         for plane, contours in planes.items():
             mask[plane] = filled(contours.values(), geometry.shape[1:])
-        if planes and (gaps := sorted(set(range(min(planes), max(planes))) - set(planes))):
-            logger.warning("%s: %s has no contour on %d of the slices between its first and its last, and no voxel there",
-                           self.path, structure.name, len(gaps))
+        if len(planes) > 1 and not any(plane + 1 in planes for plane in planes):
+            logger.warning("%s: %s has no contours on neighbouring slices, and no voxels between its contours", self.path,
+                           structure.name)
         return mask
 
     def _refuse_off_slice(self, name: str, geometry: Geometry, plane: int, planes: np.ndarray) -> None:
@@ -126,9 +126,16 @@ def read_structures(path: Path) -> StructureSet:
 
 
 def _structure(name: str, contours: Sequence[Any]) -> Structure:
-    closed = [np.array(contour.ContourData, float).reshape(-1, 3) for contour in contours
-              if contour.ContourGeometricType in _CLOSED and len(contour.ContourData) >= 9]
+    closed = [points_mm for contour in contours
+              if contour.ContourGeometricType in _CLOSED and len(points_mm := _points(contour)) > 2]
     return Structure(name, tuple(closed), len(contours) - len(closed))
+
+
+def _points(contour: Any) -> np.ndarray:
+    """The points (N, 3) of a contour, from the text in the file: to make an object of each number takes a second per MB."""
+    raw = contour.get_item("ContourData").value
+    values = raw.decode("ascii").strip("\0 ").split("\\") if isinstance(raw, bytes) else raw
+    return np.array(values, float).reshape(-1, 3)
 
 
 def _referenced_series(file: Any) -> tuple[str, ...]:
