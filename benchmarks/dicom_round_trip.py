@@ -78,7 +78,8 @@ def train(home: Path, source: Path, n_cases: int, seconds: float) -> Path:
         for image in sorted((source / "imagesTr").glob(f"{name}_*")):
             place(image, raw / "imagesTr" / image.name, copy=False)
         place(source / "labelsTr" / f"{name}.nii.gz", raw / "labelsTr" / f"{name}.nii.gz", copy=False)
-    write_json(raw / "dataset.json", {**read_json(source / "dataset.json"), "numTraining": n_cases})
+    write_json(raw / "dataset.json", {**read_json(source / "dataset.json"), "numTraining": n_cases,
+                                     "reference_channel": "CT"})
     pipeline.fingerprint(DATASET, home=home)
     pipeline.plan(DATASET, home=home, budget_seconds=seconds)
     pipeline.preprocess(DATASET, home=home, configurations=[CONFIGURATION])

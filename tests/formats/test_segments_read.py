@@ -193,6 +193,22 @@ def test_other_files_are_refused_by_both_readers(tmp_path, stack):
         read_rtstruct(tmp_path / "text.dcm", stack)
 
 
+@pytest.mark.parametrize(("name", "values"), [("ImagePositionPatient", ["NaN", 0, 0]), ("PixelSpacing", [0, 1])])
+def test_a_frame_at_no_place_is_refused(tmp_path, stack, name, values):
+    path = write_seg_file(tmp_path / "seg.dcm", stack, {"Liver": LIVER})
+    with change(path) as file:
+        shared, group = file.SharedFunctionalGroupsSequence[0], file.PerFrameFunctionalGroupsSequence[0]
+        setattr(group.PlanePositionSequence[0] if "Position" in name else shared.PixelMeasuresSequence[0], name, values)
+    with pytest.raises(UserError, match="a frame lies at no place in the patient"):
+        read_segments(path, stack)
+
+
+def test_contour_data_that_are_no_numbers_are_refused(tmp_path, stack):
+    path = write_structures(tmp_path / "rs.dcm", stack, {"GTV": [Contour(float("nan"), square(0.5, 3.5))]})
+    with pytest.raises(UserError, match="cannot be read.*no finite numbers"):
+        read_structures(path)
+
+
 def test_contours_are_filled_where_the_centres_of_voxels_lie_in_them(tmp_path, stack):
     path = write_structures(tmp_path / "rs.dcm", stack, {"GTV": [Contour(2, square(0.6, 4.4)), Contour(3, square(1.5, 2.5))]})
     expected = block(slice(2, 3), slice(1, 5), slice(1, 5)) | block(slice(3, 4), slice(2, 3), slice(2, 3))

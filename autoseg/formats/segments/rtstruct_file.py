@@ -5,6 +5,7 @@ within an odd number of the closed contours of its slice, so that a contour with
 """
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
-from autoseg.formats.door import reading
+from autoseg.formats.door import reading, refuse_more_than_memory
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import filled
 from autoseg.grids.transform import indices_of
@@ -71,8 +72,9 @@ class StructureSet:
         if only is not None and (unknown := sorted(set(only) - set(names))):
             raise UserError("the file has no such structure", where=self.path, found=listed(unknown),
                             expected=listed(sorted(names)))
-        return {structure.name: self._mask(structure, geometry) for structure in self.structures
-                if only is None or structure.name in only}
+        wanted = [structure for structure in self.structures if only is None or structure.name in only]
+        refuse_more_than_memory(self.path, len(wanted) * math.prod(geometry.shape))
+        return {structure.name: self._mask(structure, geometry) for structure in wanted}
 
     def _mask(self, structure: Structure, geometry: Geometry) -> np.ndarray:
         if structure.left_out:
@@ -135,7 +137,10 @@ def _points(contour: Any) -> np.ndarray:
     """The points (N, 3) of a contour, from the text in the file: to make an object of each number takes a second per MB."""
     raw = contour.get_item("ContourData").value
     values = raw.decode("ascii").strip("\0 ").split("\\") if isinstance(raw, bytes) else raw
-    return np.array(values, float).reshape(-1, 3)
+    points_mm = np.array(values, float).reshape(-1, 3)
+    if not np.isfinite(points_mm).all():
+        raise ValueError("contour data that are no finite numbers")
+    return points_mm
 
 
 def _referenced_series(file: Any) -> tuple[str, ...]:
