@@ -1,7 +1,7 @@
 """Label maps as structure sets (RTSTRUCT, PS3.3 A.19.3); pydicom writes them (extra `dicom`).
 
-Contours run along the edges of voxels: every centre is half a voxel from them, so that whoever fills them gets the same mask,
-and the area that they enclose is that of the voxels. See docs/decisions/0049-contours-along-voxel-edges.md.
+Contours run along the edges of voxels: every centre is half a voxel from them, so that whoever fills them gets the same
+mask, and the area that they enclose is that of the voxels. See docs/decisions/0049-contours-along-voxel-edges.md.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.version import __version__
-from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.results import DicomResults
 from autoseg.formats.segments.concepts import SCHEME, concept_of
-from autoseg.formats.segments.headers import (CHARACTER_SET, MAKER, colours, series_description, series_number,
-                                              source_headers, text)
+from autoseg.formats.segments.headers import (
+    CHARACTER_SET,
+    MAKER,
+    colours,
+    series_description,
+    series_number,
+    source_headers,
+    text,
+)
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import outlines
 from autoseg.grids.transform import points_of
@@ -57,9 +64,10 @@ def write_rtstruct(path: Path, label_DHW: np.ndarray, stack: Stack, geometry: Ge
         file.StructureSetROISequence.append(_item(
             pydicom, ROINumber=number, ReferencedFrameOfReferenceUID=file.FrameOfReferenceUID, ROIName=text(name),
             ROIGenerationAlgorithm="AUTOMATIC", ROIGenerationDescription=text(f"{MAKER} {__version__}")))
+        outlined = enumerate(_contours(label_DHW, results.structures[name], geometry), start=1)
         contours = [_item(pydicom, ContourImageSequence=[planes[plane]], ContourGeometricType="CLOSED_PLANAR",
                           NumberOfContourPoints=len(points_mm), ContourNumber=k, ContourData=_decimals(points_mm))
-                    for k, (plane, points_mm) in enumerate(_contours(label_DHW, results.structures[name], geometry), start=1)]
+                    for k, (plane, points_mm) in outlined]
         file.ROIContourSequence.append(_item(pydicom, ROIDisplayColor=list(colour), ReferencedROINumber=number,
                                              **({"ContourSequence": contours} if contours else {})))
         file.RTROIObservationsSequence.append(_observation(pydicom, number, name))

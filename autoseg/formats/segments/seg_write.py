@@ -11,8 +11,15 @@ from autoseg.base.version import __version__
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.results import DicomResults
 from autoseg.formats.segments.concepts import SCHEME, Code, concept_of
-from autoseg.formats.segments.headers import (CHARACTER_SET, MAKER, colours, series_description, series_number,
-                                              source_headers, text)
+from autoseg.formats.segments.headers import (
+    CHARACTER_SET,
+    MAKER,
+    colours,
+    series_description,
+    series_number,
+    source_headers,
+    text,
+)
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import points_of
 from autoseg.workspace.files import write_atomically
