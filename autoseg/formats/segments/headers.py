@@ -1,7 +1,9 @@
 """What objects that are made from a series share: its headers, its patient and study, and who made them."""
 
 import colorsys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,14 @@ _GOLDEN = 0.618
 _NEEDED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
            "AccessionNumber", "ReferringPhysicianName")
 _SEXES = ("M", "F", "O", "")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of pydicom and highdicom about texts of the source that are longer than they may be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def source_headers(stack: Stack) -> list[Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading, refuse_more_than_memory
+from autoseg.formats.segments.headers import quiet
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import filled
 from autoseg.grids.transform import indices_of
@@ -107,6 +108,7 @@ class StructureSet:
                             do="name the series that it was drawn on, with all its slices")
 
 
+@quiet()
 def read_structures(path: Path) -> StructureSet:
     """The structures of a file, in its order. Raises UserError where pydicom is missing, the file is no RTSTRUCT or two
     structures have one name.

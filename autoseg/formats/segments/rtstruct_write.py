@@ -20,6 +20,7 @@ from autoseg.formats.segments.headers import (
     CHARACTER_SET,
     MAKER,
     colours,
+    quiet,
     series_description,
     series_number,
     source_headers,
@@ -42,6 +43,7 @@ _COPIED = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", 
            "ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator")
 
 
+@quiet()
 def write_rtstruct(path: Path, label_DHW: np.ndarray, stack: Stack, geometry: Geometry, results: DicomResults) -> None:
     """Write a label map (z, y, x) on a grid as a structure set of a series, a structure for each; atomically.
 

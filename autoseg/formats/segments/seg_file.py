@@ -17,6 +17,7 @@ from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.door import reading
+from autoseg.formats.segments.headers import quiet
 
 _SAME_PLACE_MM = 0.1
 _LABELMAP = "LABELMAP"
@@ -119,6 +120,7 @@ class Segmentation:
         return bits.reshape(height, width).astype(bool)
 
 
+@quiet()
 def read_segmentation(path: Path) -> Segmentation:
     """The segments of a file; voxels are decoded when they are asked for.
 

@@ -15,6 +15,7 @@ from autoseg.formats.segments.headers import (
     CHARACTER_SET,
     MAKER,
     colours,
+    quiet,
     series_description,
     series_number,
     source_headers,
@@ -61,6 +62,7 @@ def _segments(label_DHW: np.ndarray, results: DicomResults) -> np.ndarray:
     return np.stack([np.isin(label_DHW, part) for part in values], axis=-1)
 
 
+@quiet()
 def _write(path: Path, pixels: np.ndarray, stack: Stack, at: tuple[Geometry, np.ndarray], results: DicomResults) -> None:
     hd = _highdicom(path)
     geometry, planes = at
