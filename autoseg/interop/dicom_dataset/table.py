@@ -1,0 +1,105 @@
+"""The clinical table and `dataset.json` of a converted dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoseg.interop.dicom_dataset.attributes import (
+    Header,
+    channel_cells,
+    declared_columns,
+    patient_cells,
+    scanner_of,
+    study_day,
+)
+from autoseg.interop.dicom_dataset.case import FILE_ENDING, CaseResult
+from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
+from autoseg.interop.dicom_dataset.structures import StructureTable
+from autoseg.interop.tables import ID, NAME, Rows, as_csv
+from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.names import DATASET_JSON
+
+CONVERTED_BY = "autoseg_dicom convert"
+_IDENTIFIERS = {"patient_id": "PatientID", "study_uid": "StudyInstanceUID", "study_date": "StudyDate",
+                "institution": "InstitutionName"}
+
+
+@dataclass(frozen=True)
+class DatasetContent:
+    """What `dataset.json` says of all cases."""
+
+    name: str
+    channels: tuple[str, ...]
+    reference: int
+    optional: tuple[str, ...]
+    table: StructureTable | None
+
+
+def rows_of_studies(studies: Mapping[str, Mapping[str, Header]], reference: str, pseudonyms: Pseudonyms, *,
+                    keep_identifiers: bool) -> Rows:
+    """The row of each case, of the headers of its channels. Dates become days since the patient's first study."""
+    rows: Rows = {}
+    days: dict[str, dict[str, int]] = {}
+    for case, headers in studies.items():
+        header = headers[reference]
+        patient = identity(headers)
+        name = header.get("InstitutionName", "")
+        cells = {"patient": patient if keep_identifiers else pseudonyms.patient(patient),
+                 "site": name if keep_identifiers else pseudonyms.site(name), "scanner": scanner_of(header)}
+        cells |= patient_cells(headers, exact_age=keep_identifiers) | channel_cells(headers)
+        if keep_identifiers:
+            cells |= {column: header.get(keyword, "") for column, keyword in _IDENTIFIERS.items()}
+        rows[case] = cells
+        day = study_day(header)
+        if day is not None:
+            days.setdefault(cells["patient"], {})[case] = day
+    for seen in days.values():
+        for case, day in seen.items():
+            if len(seen) > 1:
+                rows[case]["days_since_first_study"] = str(day - min(seen.values()))
+    used = {column for row in rows.values() for column, text in row.items() if text}
+    return {case: {column: text for column, text in row.items() if column in used} for case, row in rows.items()}
+
+
+def identity(headers: Mapping[str, Header]) -> str:
+    """Who a patient is: the number, else name and day of birth, else the study alone."""
+    header = next(iter(headers.values()))
+    if number := header.get("PatientID", "").strip():
+        issuer = header.get("IssuerOfPatientID", "").strip()
+        return f"{number} {issuer}".strip()
+    name, born = (header.get(key, "").strip() for key in ("PatientName", "PatientBirthDate"))
+    return f"{name} {born}" if name and born else header.get("StudyInstanceUID", "")
+
+
+def write_descriptions(content: DatasetContent, rows: Rows, results: Mapping[str, CaseResult], folder: Path) -> None:
+    """Write the table, and `dataset.json` last: it says that the others are whole."""
+    write_text(folder / NAME, as_csv(rows))
+    table = content.table
+    labels = {"labels": {"background": 0, "unlabelled": 1}} if table is None else table.declared()
+    said: dict[str, Any] = {
+        "name": content.name, "description": f"{content.name}, converted from DICOM", "converted_by": CONVERTED_BY,
+        "channel_names": {str(number): channel for number, channel in enumerate(content.channels)}, **labels,
+        "numTraining": len(rows), "file_ending": FILE_ENDING}
+    optional: dict[str, Any] = {
+        "optional_channels": list(content.optional),
+        "reference_channel": content.channels[content.reference] if len(content.channels) > 1 else "",
+        "labels_present": _labels_present(table, results), "groups": _groups(rows)}
+    conditions = {"table": NAME, "id": ID, "columns": declared_columns(rows, content.channels)}
+    write_json(folder / DATASET_JSON, {**said, "conditions": conditions,
+                                       **{key: value for key, value in optional.items() if value}})
+
+
+def _labels_present(table: StructureTable | None, results: Mapping[str, CaseResult]) -> dict[str, Sequence[str]]:
+    """The labels of each case in which some were not drawn: nobody knows whether they are there."""
+    if table is None:
+        return {}
+    return {case: list(result.present) for case, result in results.items() if set(result.present) < set(table.labels)}
+
+
+def _groups(rows: Rows) -> dict[str, str]:
+    """Folds must not tear patients apart. Without a hospital's name the scanner stands for the site."""
+    has_site = any(row.get("site") for row in rows.values())
+    has_scanner = any(row.get("scanner") for row in rows.values())
+    site = "site" if has_site else "scanner" if has_scanner else ""
+    return {"patient": "patient", **({"site": site} if site else {})}
