@@ -9,8 +9,8 @@ import numpy as np
 from autoseg.base.errors import UserError, as_fault, listed
 from autoseg.formats import ending_of, read_image, read_label, write_array, write_label
 from autoseg.formats.dicom import Stack, find_stacks, series_of_file
-from autoseg.formats.dicom_seg import Segmentation, read_segmentation
 from autoseg.formats.nifti import read_volumes
+from autoseg.formats.segments import Segmentation, label_on, read_segmentation
 from autoseg.grids.geometry import Geometry
 from autoseg.interop.find import FoundCase
 from autoseg.interop.recipe import Recipe
@@ -98,7 +98,7 @@ def _import_series(task: Task) -> None:
         stack = _stack(task, paths, segmentation if channel == 0 else None)
         array_CDHW, geometry = stack.read()
         if channel == 0 and segmentation is not None:
-            write_label(task.label, segmentation.label_DHW(stack, geometry.shape, task.recipe.labels.values), geometry)
+            write_label(task.label, label_on(segmentation, geometry, task.recipe.labels.values), geometry)
         elif channel == 0 and kind == "slices" and files:
             label_DHW = _from_pictures(stack, files, geometry, task.recipe.labels.values)
             write_label(task.label, label_DHW, geometry)

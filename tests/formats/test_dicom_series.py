@@ -5,8 +5,7 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom import find_stacks
-from autoseg.formats.dicom_seg import read_segmentation
-from public_layouts import SHAPE, blocks, image, write_segmentation, write_series
+from public_layouts import SHAPE, image, write_series
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -44,12 +43,3 @@ def test_slices_that_are_counted_as_acquisitions_are_one_volume(tmp_path):
     (stack,) = find_stacks(sorted(tmp_path.iterdir()))
     with pytest.raises(UserError, match="not evenly apart"):
         stack.read()
-
-
-def test_a_segmentation_of_fractions_is_refused(tmp_path):
-    write_segmentation(tmp_path / "seg.dcm", {"Liver": blocks((1,)) > 0}, "1.2.3", [f"1.2.3.{k}" for k in range(SHAPE[0])])
-    file = pydicom.dcmread(tmp_path / "seg.dcm")
-    file.SegmentationType = "FRACTIONAL"
-    file.save_as(tmp_path / "seg.dcm")
-    with pytest.raises(UserError, match="does not hold bits.*found: FRACTIONAL"):
-        read_segmentation(tmp_path / "seg.dcm")

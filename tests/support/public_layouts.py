@@ -185,7 +185,9 @@ def write_segmentation(path: Path, masks: Mapping[str, np.ndarray], series: str,
                 HighBit=0, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", PixelRepresentation=0,
                 SegmentSequence=[item(SegmentNumber=k, SegmentLabel=name) for k, name in enumerate(masks, start=1)],
                 PerFrameFunctionalGroupsSequence=groups, ReferencedSeriesSequence=[item(SeriesInstanceUID=series)],
-                ImageOrientationPatient=[1, 0, 0, 0, 1, 0], ImagePositionPatient=[-110.0, -90.0, -600.0])
+                SharedFunctionalGroupsSequence=[item(
+                    PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+                    PixelMeasuresSequence=[item(PixelSpacing=[0.75, 0.75], SliceThickness=2.5)])])
     bits = np.packbits(np.array(frames, bool).ravel(), bitorder="little").tobytes()
     file.file_meta, file.PixelData = meta, bits + b"\0" * (len(bits) % 2)
     path.parent.mkdir(parents=True, exist_ok=True)
