@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from autoseg.base.errors import UserError
 from autoseg.formats.door import reading
+from autoseg.formats.segments.library import imported_pydicom
 
 Kind = Literal["rtstruct", "seg"]
 KINDS: dict[str, Kind] = {"RTSTRUCT": "rtstruct", "SEG": "seg"}  # by Modality (PS3.3 C.7.3.1.1.1)
 
 
 @dataclass(frozen=True)
-class StructureSet:
+class StructureHeader:
     """A file of structures. `series` are those that it says it was drawn on; `created` orders versions of the same set
     (date and time as in the file; it is never written).
     """
@@ -28,10 +29,9 @@ class StructureSet:
     created: str
 
 
-def read_structure_set(path: Path) -> StructureSet:
+def read_structure_header(path: Path) -> StructureHeader:
     """Names and references of a file. Raises UserError where it is neither RTSTRUCT nor SEG."""
-    import pydicom
-
+    pydicom = imported_pydicom(path)
     with reading(path):
         file: Any = pydicom.dcmread(path, stop_before_pixels=True)
         kind = KINDS.get(str(getattr(file, "Modality", "")))
@@ -41,7 +41,7 @@ def read_structure_set(path: Path) -> StructureSet:
         names, series, frame = _of_rtstruct(file) if kind == "rtstruct" else _of_seg(file)
         dates = ("StructureSetDate", "StructureSetTime") if kind == "rtstruct" else ("ContentDate", "ContentTime")
         created = " ".join(str(getattr(file, key, "") or "") for key in (*dates, "InstanceCreationDate", "InstanceCreationTime"))
-    return StructureSet(path, kind, _text(file, "SOPInstanceUID"), _text(file, "PatientID"), _text(file, "StudyInstanceUID"),
+    return StructureHeader(path, kind, _text(file, "SOPInstanceUID"), _text(file, "PatientID"), _text(file, "StudyInstanceUID"),
                         series, frame, names, created)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.interop.dicom_dataset.labels import label_of_masks
+from autoseg.interop.dicom_dataset.labels import CaseLabel, painted
 from autoseg.interop.dicom_dataset.structures import (
     StructureTable,
     counted,
@@ -21,9 +21,17 @@ def row(text: str) -> np.ndarray:
     return np.array([[[letter == "x" for letter in text]]])
 
 
-def painted(table: StructureTable, **masks: str) -> list[int]:
-    drawn = {name: row(text) for name, text in masks.items()}
-    return label_of_masks(drawn, table, (1, 1, len(next(iter(masks.values()))))).label_DHW[0, 0].tolist()
+def drawn(table: StructureTable, **masks: str) -> CaseLabel:
+    """The label map of a case with these structures."""
+    def mask_of(label: str) -> np.ndarray | None:
+        own = [row(text) for name, text in masks.items() if table.label_of(name) == label]
+        return np.any(own, axis=0) if own else None
+
+    return painted(mask_of, table, (1, 1, len(next(iter(masks.values())))))
+
+
+def values(table: StructureTable, **masks: str) -> list[int]:
+    return drawn(table, **masks).label_DHW[0, 0].tolist()
 
 
 def test_names_are_compared_without_case_white_space_and_underscores():
@@ -74,40 +82,40 @@ def test_a_wrong_table_is_a_sentence(tmp_path, name, text, said):
 
 
 def test_several_structures_of_one_label_are_joined():
-    assert painted(parse_structures(["a=node", "b=node"]), a="xx..", b="..x.") == [1, 1, 1, 0]
+    assert values(parse_structures(["a=node", "b=node"]), a="xx..", b="..x.") == [1, 1, 1, 0]
 
 
 def test_labels_that_overlap_are_a_question_with_both_answers():
     with pytest.raises(UserError, match="'heart' and 'tumour' overlap.*1 voxels.*--priority tumour,heart.*--regions"):
-        painted(parse_structures(["heart", "GTV=tumour"]), heart="xx..", GTV=".xx.")
+        values(parse_structures(["heart", "GTV=tumour"]), heart="xx..", GTV=".xx.")
 
 
 def test_the_label_of_higher_priority_is_kept():
     table = parse_structures(["heart", "GTV=tumour"])
-    assert painted(with_overlaps(table, "tumour,heart", None), heart="xx..", GTV=".xx.") == [1, 2, 2, 0]
-    assert painted(with_overlaps(table, "heart,tumour", None), heart="xx..", GTV=".xx.") == [1, 1, 2, 0]
-    assert painted(with_overlaps(table, "tumour", None), heart="xx..", GTV=".xx.") == [1, 2, 2, 0]
+    assert values(with_overlaps(table, "tumour,heart", None), heart="xx..", GTV=".xx.") == [1, 2, 2, 0]
+    assert values(with_overlaps(table, "heart,tumour", None), heart="xx..", GTV=".xx.") == [1, 1, 2, 0]
+    assert values(with_overlaps(table, "tumour", None), heart="xx..", GTV=".xx.") == [1, 2, 2, 0]
 
 
 def test_nested_labels_become_regions_of_which_the_outer_one_holds_all():
     table = with_overlaps(parse_structures(["GTV", "CTV", "cord"]), None, "CTV,GTV")
-    assert painted(table, GTV="..x..", CTV=".xxx.", cord="....x") == [0, 1, 2, 1, 3]
+    assert values(table, GTV="..x..", CTV=".xxx.", cord="....x") == [0, 1, 2, 1, 3]
     assert table.declared() == {"labels": {"background": 0, "CTV": [1, 2], "GTV": 2, "cord": 3},
                                 "regions_class_order": [1, 2, 3]}
 
 
 def test_an_inner_label_that_leaves_the_outer_one_is_told():
     table = with_overlaps(parse_structures(["GTV", "CTV"]), None, "CTV,GTV")
-    label = label_of_masks({"GTV": row("xx.."), "CTV": row(".xx.")}, table, (1, 1, 4))
+    label = drawn(table, GTV="xx..", CTV=".xx.")
     assert label.label_DHW[0, 0].tolist() == [2, 2, 1, 0]
     assert label.warnings == ("50% of 'GTV' lies outside 'CTV', and counts as 'CTV', too",)
 
 
 def test_a_structure_without_voxels_was_not_annotated():
-    label = label_of_masks({"GTV": row("x."), "heart": row("..")}, parse_structures(["GTV", "heart"]), (1, 1, 2))
+    label = drawn(parse_structures(["GTV", "heart"]), GTV="x.", heart="..")
     assert label.present == ("GTV",)
     with pytest.raises(UserError, match="no chosen structure has a voxel"):
-        painted(parse_structures(["heart"]), heart="..", GTV="x.")
+        values(parse_structures(["heart"]), heart="..", GTV="x.")
 
 
 def test_structures_are_counted_per_case_by_their_usual_spelling():

@@ -19,6 +19,7 @@ _OLDEST = 90  # older patients are so few that their age tells who they are (45 
 _MOST_TESLA = 30.0  # beyond it the value is in gauss
 _TESLA_PER_GAUSS = 1e-4
 _DAY_S = 86400.0
+_DIGITS_OF_LENGTH = 4  # some programs compute it from rounded positions: 3.26995 and 3.26996 mm are one protocol
 _LONGEST_PHASE_S = 3600.0  # after the injection; longer is another day's clock
 NUMBERS = ("age_years", "weight_kg", "height_m")
 CHANNEL_NUMBERS = ("field_strength_T", "kvp", "slice_thickness_mm", "contrast_s", "after_first_s")
@@ -42,15 +43,16 @@ def channel_cells(headers: Mapping[str, Header]) -> dict[str, str]:
     injection of the contrast agent to the image, and from the earliest image of the case. No date and no time of day.
     """
     times = {channel: acquired_at(header) for channel, header in headers.items()}
-    first = min((time for time in times.values() if time is not None), default=None)
+    known = [time for time in times.values() if time is not None]
+    first = min(known) if len(known) > 1 else None
     cells: dict[str, str] = {}
     for channel, header in headers.items():
-        after = None if first is None or len(headers) == 1 else _seconds_between(first, times[channel])
+        after = None if first is None else _seconds_between(first, times[channel])
         cells |= {f"{channel}_manufacturer": _name(header.get("Manufacturer", "")),
                   f"{channel}_model": _name(header.get("ManufacturerModelName", "")),
                   f"{channel}_field_strength_T": _text(_tesla(header.get("MagneticFieldStrength", ""))),
                   f"{channel}_kvp": _text(_positive(header.get("KVP", ""))),
-                  f"{channel}_slice_thickness_mm": _text(_positive(header.get("SliceThickness", ""))),
+                  f"{channel}_slice_thickness_mm": _text(_positive(header.get("SliceThickness", "")), _DIGITS_OF_LENGTH),
                   f"{channel}_contrast_s": _text(_contrast_s(header)),
                   f"{channel}_after_first_s": _text(after)}
     return cells
@@ -148,5 +150,5 @@ def _name(text: str) -> str:
     return " ".join(text.split()).upper()
 
 
-def _text(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+def _text(value: float | None, digits: int = 6) -> str:
+    return "" if value is None else f"{value:.{digits}g}"

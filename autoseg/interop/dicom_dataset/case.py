@@ -1,16 +1,19 @@
 """One study becomes one case: images by channel, and the label on the grid of the reference channel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.base.errors import UserError, as_fault, listed
 from autoseg.formats import write_array, write_label
-from autoseg.formats.dicom_structures import StructureSet
+from autoseg.formats.dicom_structures import StructureHeader
 from autoseg.formats.files import is_file
-from autoseg.interop.dicom_dataset.labels import CaseLabel, label_of_masks
+from autoseg.formats.segments import masks_on, read_segmentation, read_structures
+from autoseg.grids.geometry import Geometry
+from autoseg.interop.dicom_dataset.labels import CaseLabel, painted
 from autoseg.interop.dicom_dataset.structures import StructureTable
 from autoseg.interop.dicom_dataset.studies import Volume
 from autoseg.workspace.files import remove_file
@@ -27,7 +30,7 @@ class CaseTask:
     name: str
     folder: Path
     volumes: tuple[Volume | None, ...]
-    structure_sets: tuple[StructureSet, ...]
+    structure_sets: tuple[StructureHeader, ...]
     reference: int
     table: StructureTable | None
     newest: bool
@@ -96,21 +99,43 @@ def _write_reference(task: CaseTask) -> CaseLabel | None:
     del array_CDHW  # masks take memory, too
     if task.table is None:
         return None
-    label = label_of_masks(_masks(task, volume, task.table), task.table, geometry.shape)
+    label = painted(_masks(task, volume, geometry), task.table, geometry.shape)
     write_label(task.label, label.label_DHW, geometry)
     return label
 
 
-def _masks(task: CaseTask, volume: Volume, table: StructureTable) -> dict[str, np.ndarray]:
-    """The chosen structures of a case, drawn on the grid of a volume."""
-    masks: dict[str, np.ndarray] = {}
-    for structures in chosen_sets(task.structure_sets, volume.series, table, newest=task.newest):
-        read = read_rtstruct if structures.kind == "rtstruct" else read_segments
-        masks |= read(structures.path, volume.stack)
-    return masks
+def _masks(task: CaseTask, volume: Volume, geometry: Geometry) -> Callable[[str], np.ndarray | None]:
+    """The mask of each label on the grid of a volume: its structures joined; None where the case has none of them."""
+    table = task.table
+    assert table is not None
+    files = [_opened(structures, volume) for structures in
+             chosen_sets(task.structure_sets, volume.series, table, newest=task.newest)]
+
+    def mask_of(label: str) -> np.ndarray | None:
+        joined: np.ndarray | None = None
+        for names, masks_on in files:
+            own = [name for name in names if table.label_of(name) == label]
+            for mask_DHW in masks_on(geometry, own).values() if own else ():
+                joined = mask_DHW if joined is None else joined | mask_DHW
+        return joined
+
+    return mask_of
 
 
-def chosen_sets(sets: Sequence[StructureSet], series: str, table: StructureTable, *, newest: bool) -> list[StructureSet]:
+def _opened(structures: StructureHeader, volume: Volume) -> tuple[tuple[str, ...], Callable[..., dict[str, np.ndarray]]]:
+    """The names of a file's structures, and what draws some of them on a grid. Raises UserError where it was drawn on other
+    images.
+    """
+    if structures.kind == "rtstruct":
+        contours = read_structures(structures.path)
+        contours.refuse_other_series(volume.series, volume.frame_of_reference)
+        return structures.names, contours.masks_on
+    segmentation = read_segmentation(structures.path)
+    segmentation.refuse_other_series(volume.stack, volume.frame_of_reference)
+    return structures.names, partial(masks_on, segmentation)
+
+
+def chosen_sets(sets: Sequence[StructureHeader], series: str, table: StructureTable, *, newest: bool) -> list[StructureHeader]:
     """The files that the labels of a case are read from: those drawn on the reference series, where they hold a chosen
     structure; else those drawn on another series of the study.
 
@@ -124,7 +149,7 @@ def chosen_sets(sets: Sequence[StructureSet], series: str, table: StructureTable
                         expected=listed((name for names in table.labels.values() for name in names), 20),
                         do="add its spelling to the table of structures, or leave the study out")
     here = [structures for structures in holding if series in structures.series] or holding
-    chosen: list[StructureSet] = []
+    chosen: list[StructureHeader] = []
     for label in table.labels:
         owners = [structures for structures in here if label in table.chosen(structures.names).values()]
         if len(owners) > 1 and not newest:

@@ -1,11 +1,11 @@
-"""The label map of a case: masks of structures, joined by label and painted in the stated order."""
+"""The label map of a case: masks of labels, painted in the stated order, one in memory at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, listed
 from autoseg.interop.dicom_dataset.structures import StructureTable
 
 # A contour that leaves its outer structure by less than this is an edge of voxels, not another structure.
@@ -21,52 +21,50 @@ class CaseLabel:
     warnings: tuple[str, ...] = ()
 
 
-def label_of_masks(masks: Mapping[str, np.ndarray], table: StructureTable, shape: tuple[int, int, int]) -> CaseLabel:
-    """Paint the masks (bool; z, y, x) of structures. A structure that is not chosen is left out; one without voxels counts as
-    not annotated, because planning systems write such structures for organs that nobody drew.
+def painted(mask_of: Callable[[str], np.ndarray | None], table: StructureTable, shape: tuple[int, int, int]) -> CaseLabel:
+    """Paint the masks (bool; z, y, x) of the labels; None: the case has no structure of the label. One without voxels counts
+    as not annotated, because planning systems write such structures for organs that nobody drew.
 
-    Raises UserError where no chosen structure has voxels, and where two labels overlap of which nobody said which is kept.
+    Raises UserError where no label has a voxel, and where two overlap of which nobody said which is kept.
     """
-    joined: dict[str, np.ndarray] = {}
-    for structure, label in table.chosen(masks).items():
-        if masks[structure].any():
-            joined[label] = masks[structure] | joined[label] if label in joined else masks[structure]
-    if not joined:
-        raise UserError("no chosen structure has a voxel on the grid of the image", found=", ".join(masks) or "no structure",
-                        expected=", ".join(name for names in table.labels.values() for name in names))
-    values, label_DHW = table.values, np.zeros(shape, np.uint8 if len(table.labels) < 256 else np.uint16)
-    warnings = [] if not table.regions else _outside(joined, table)
-    for label in _painting_order(joined, table):
-        covered = {name for name, value in values.items() if value in np.unique(label_DHW[joined[label]])}
-        for other in covered:
+    values, present, warnings = table.values, set[str](), list[str]()
+    label_DHW = np.zeros(shape, np.uint8 if len(values) <= np.iinfo(np.uint8).max else np.uint16)
+    for label in _painting_order(table):
+        mask_DHW = mask_of(label)
+        if mask_DHW is None or not mask_DHW.any():
+            continue
+        covered = set(np.unique(label_DHW[mask_DHW]).tolist())
+        for other in (name for name in values if values[name] in covered):
             if not _is_settled(label, other, table):
-                n_voxels = int(np.count_nonzero(joined[label] & (label_DHW == values[other])))
+                n_voxels = int(np.count_nonzero(label_DHW[mask_DHW] == values[other]))
                 raise UserError(f"the labels {other!r} and {label!r} overlap", found=f"{n_voxels} voxels",
                                 do=f"say which one is kept, --priority {label},{other}; or, if one lies within the other, "
-                                   f"--regions OUTER,INNER")
-        label_DHW[joined[label]] = values[label]
-    return CaseLabel(label_DHW, tuple(name for name in values if name in joined), tuple(warnings))
+                                   "--regions OUTER,INNER")
+        warnings += _outside(label, label_DHW[mask_DHW], present, table)
+        label_DHW[mask_DHW] = values[label]
+        present.add(label)
+    if not present:
+        raise UserError("no chosen structure has a voxel on the grid of the image", expected=listed(values, len(values)))
+    return CaseLabel(label_DHW, tuple(name for name in values if name in present), tuple(warnings))
 
 
-def _painting_order(joined: Mapping[str, np.ndarray], table: StructureTable) -> list[str]:
+def _painting_order(table: StructureTable) -> list[str]:
     """Later ones cover earlier ones: labels that are not named, then those of a low priority; nested ones outside in."""
     rank = {name: number for number, name in enumerate(table.priority)}
-    depth = {name: number for number, name in enumerate(table.regions)}
-    order = sorted(joined, key=lambda name: (-rank.get(name, len(rank)), depth.get(name, -1)))
-    nested = iter(sorted((name for name in order if name in depth), key=lambda name: depth[name]))
-    return [next(nested) if name in depth else name for name in order]
+    order = sorted(table.labels, key=lambda name: -rank.get(name, len(rank)))
+    nested = iter(table.regions)
+    return [next(nested) if name in table.regions else name for name in order]
 
 
 def _is_settled(label: str, other: str, table: StructureTable) -> bool:
     return {label, other} <= set(table.regions) or bool({label, other} & set(table.priority))
 
 
-def _outside(joined: Mapping[str, np.ndarray], table: StructureTable) -> list[str]:
-    """Sentences for inner labels that leave the label around them."""
-    warnings = []
-    chain = [name for name in table.regions if name in joined]
-    for outer, inner in zip(chain, chain[1:], strict=False):
-        share = float(np.count_nonzero(joined[inner] & ~joined[outer]) / np.count_nonzero(joined[inner]))
-        if share > _OUTSIDE_SHARE:
-            warnings.append(f"{share:.0%} of {inner!r} lies outside {outer!r}, and counts as {outer!r}, too")
-    return warnings
+def _outside(label: str, below: np.ndarray, present: set[str], table: StructureTable) -> list[str]:
+    """A sentence where a nested label leaves the one around it; `below` is what its voxels were before."""
+    around = [name for name in table.regions[:table.regions.index(label)] if name in present] if label in table.regions else []
+    if not around:
+        return []
+    share = float(np.mean(below != table.values[around[-1]]))
+    return [f"{share:.0%} of {label!r} lies outside {around[-1]!r}, and counts as {around[-1]!r}, too"] \
+        if share > _OUTSIDE_SHARE else []

@@ -9,7 +9,7 @@ import numpy as np
 from autoseg.base.errors import UserError, as_fault, listed
 from autoseg.formats.dicom import Stack, find_stacks
 from autoseg.formats.dicom_headers import read_header_texts
-from autoseg.formats.dicom_structures import KINDS, StructureSet, read_structure_set
+from autoseg.formats.dicom_structures import KINDS, StructureHeader, read_structure_header
 from autoseg.formats.files import list_tree
 from autoseg.grids.geometry import Geometry
 from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
@@ -18,6 +18,7 @@ from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
 @dataclass(frozen=True)
 class Volume:
     stack: Stack
+    frame_of_reference: str
 
     @property
     def series(self) -> str:
@@ -44,14 +45,14 @@ class ConvertedStudy:
     date: str
     volumes: tuple[Volume | None, ...]
     headers: Mapping[str, Header]
-    structure_sets: tuple[StructureSet, ...]
+    structure_sets: tuple[StructureHeader, ...]
     fault: str = ""
 
 
 @dataclass
 class _Growing:
     images: dict[str, list[Path]] = field(default_factory=dict)
-    structures: list[StructureSet] = field(default_factory=list)
+    structures: list[StructureHeader] = field(default_factory=list)
     header: dict[str, str] = field(default_factory=dict)
 
 
@@ -61,7 +62,7 @@ def find_studies(source: Path, rules: Mapping[str, str], optional: Sequence[str]
         header = read_header_texts(path, ("Modality", *KEYWORDS))
         study = growing.setdefault(header["StudyInstanceUID"], _Growing())
         if header["Modality"] in KINDS:
-            study.structures.append(read_structure_set(path))
+            study.structures.append(read_structure_header(path))
         else:
             study.images.setdefault(header["Modality"], []).append(path)
             study.header = header
@@ -79,8 +80,8 @@ def _study(uid: str, study: _Growing, rules: Mapping[str, str], optional: Sequen
             stacks = find_stacks(study.images[modality])
             if len(stacks) != 1:
                 raise UserError(f"{len(stacks)} series fit {channel}")
-            volumes.append(Volume(stacks[0]))
             headers[channel] = read_header_texts(stacks[0].slices[0].path, KEYWORDS)
+            volumes.append(Volume(stacks[0], headers[channel]["FrameOfReferenceUID"]))
     except Exception as error:
         fault = str(as_fault(error))
     return ConvertedStudy(study.header.get("PatientID", ""), uid, study.header.get("StudyDate", ""), tuple(volumes), headers,
