@@ -13,8 +13,8 @@ from autoseg.datasets.unlabelled import without_labels
 from autoseg.formats.files import is_file
 from autoseg.interop.dicom_dataset.case import CaseResult, CaseTask, convert_case, is_whole, remove_case
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
-from autoseg.interop.dicom_dataset.structures import StructureTable, folded
-from autoseg.interop.dicom_dataset.studies import ConvertedStudy
+from autoseg.interop.dicom_dataset.structures import StructureTable
+from autoseg.interop.dicom_dataset.studies import CaseStudy
 from autoseg.interop.dicom_dataset.table import CONVERTED_BY, DatasetContent, rows_of_studies, write_descriptions
 from autoseg.workspace.files import append_record, check_writable, read_edited_json, read_records
 from autoseg.workspace.names import DATASET_JSON, Workspace
@@ -54,7 +54,7 @@ class Converted:
     faults: tuple[str, ...]
 
 
-def convert_studies(studies: Sequence[ConvertedStudy], source: Path, workspace: Workspace, settings: Settings,
+def convert_studies(studies: Sequence[CaseStudy], source: Path, workspace: Workspace, settings: Settings,
                     pseudonyms: Pseudonyms, *, workers: int = 1) -> Converted:
     """Make the raw dataset `DatasetNNN_<name>` of studies, one case per study.
 
@@ -110,9 +110,9 @@ def _is_ours(workspace: Workspace, taken: str, dataset: str) -> bool:
     return not is_file(path) or read_edited_json(path).get("converted_by") == CONVERTED_BY
 
 
-def _named(studies: Iterable[ConvertedStudy], pseudonyms: Pseudonyms, *, keep_identifiers: bool) -> dict[str, ConvertedStudy]:
+def _named(studies: Iterable[CaseStudy], pseudonyms: Pseudonyms, *, keep_identifiers: bool) -> dict[str, CaseStudy]:
     """The studies by the names of their cases: pseudonyms of patient and study, or the patient's number and the date."""
-    named: dict[str, ConvertedStudy] = {}
+    named: dict[str, CaseStudy] = {}
     for study in studies:
         own = pseudonyms.study(study.uid)
         name = f"{pseudonyms.patient(study.patient)}_{own}"
@@ -125,16 +125,16 @@ def _named(studies: Iterable[ConvertedStudy], pseudonyms: Pseudonyms, *, keep_id
     return dict(sorted(named.items()))
 
 
-def _task(name: str, study: ConvertedStudy, folder: Path, settings: Settings, pseudonyms: Pseudonyms) -> CaseTask:
+def _task(name: str, study: CaseStudy, folder: Path, settings: Settings, pseudonyms: Pseudonyms) -> CaseTask:
     said = {"study": study.uid, "volumes": [None if volume is None else volume.identity for volume in study.volumes],
             "channels": settings.channels, "reference": settings.reference,
-            "structures": sorted(structures.uid for structures in study.structure_sets), "newest": settings.newest,
+            "structures": sorted(structures.uid for structures in study.structures), "newest": settings.newest,
             "table": None if settings.table is None else settings.table.model_dump(mode="json")}
-    return CaseTask(name, folder, study.volumes or (None,) * len(settings.channels), study.structure_sets, settings.reference,
+    return CaseTask(name, folder, study.volumes or (None,) * len(settings.channels), study.structures, settings.reference,
                     settings.table, settings.newest, pseudonyms.content(json.dumps(said, sort_keys=True)))
 
 
-def _kept(tasks: Mapping[str, CaseTask], named: Mapping[str, ConvertedStudy], folder: Path) -> dict[str, CaseResult]:
+def _kept(tasks: Mapping[str, CaseTask], named: Mapping[str, CaseStudy], folder: Path) -> dict[str, CaseResult]:
     """The cases that an earlier run made of the same files in the same way."""
     records = {record["case"]: record for record in read_records(folder / _RECORDS)}
     if strange := sorted(records.keys() - tasks.keys()):
@@ -159,11 +159,11 @@ def _convert(tasks: Sequence[CaseTask], workers: int, folder: Path) -> dict[str,
     return results
 
 
-def _unused(table: StructureTable | None, studies: Iterable[ConvertedStudy]) -> list[str]:
+def _unused(table: StructureTable | None, studies: Iterable[CaseStudy]) -> list[str]:
     """A sentence for names of the table that no study has: they may be misspelt."""
     if table is None:
         return []
-    names = {name for study in studies for structures in study.structure_sets for name in structures.names}
+    names = {name for study in studies for structures in study.structures for name in structures.names}
     unused = [name for label, spellings in table.labels.items() for name in spellings
               if not any(StructureTable(labels={label: (name,)}).label_of(other) for other in names)]
     return [f"no study has these structures: {listed(unused, len(unused))}"] if unused else []

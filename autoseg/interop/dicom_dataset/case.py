@@ -1,6 +1,6 @@
 """One study becomes one case: images by channel, and the label on the grid of the reference channel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from autoseg.interop.dicom_dataset.studies import Volume
 from autoseg.workspace.files import remove_file
 
 FILE_ENDING = ".nii.gz"
+_SHOWN = 20  # names of structures in a message
+_BYTES_PER_VOXEL = 16  # measured by benchmarks/dicom_convert.py
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class CaseTask:
     name: str
     folder: Path
     volumes: tuple[Volume | None, ...]
-    structure_sets: tuple[StructureHeader, ...]
+    structures: tuple[StructureHeader, ...]
     reference: int
     table: StructureTable | None
     newest: bool
@@ -42,7 +44,7 @@ class CaseTask:
     @property
     def estimated_bytes(self) -> int:
         """Memory that converting takes: one series, its file read back, and the masks of its structures."""
-        return max((volume.n_bytes for volume in self.volumes if volume is not None), default=0)
+        return _BYTES_PER_VOXEL * max((volume.n_voxels for volume in self.volumes if volume is not None), default=0)
 
     @property
     def label(self) -> Path:
@@ -69,7 +71,7 @@ def convert_case(task: CaseTask) -> CaseResult:
         label = _write_reference(task)
         for channel, volume in enumerate(task.volumes):
             if volume is not None and channel != task.reference:
-                write_array(task.image(channel), *volume.read())
+                write_array(task.image(channel), *volume.stack.read())
     except Exception as error:
         remove_case(task)
         fault = str(as_fault(error, f"case {task.name}"))
@@ -94,7 +96,7 @@ def _write_reference(task: CaseTask) -> CaseLabel | None:
     """The image that the label lies on, and the label."""
     volume = task.volumes[task.reference]
     assert volume is not None  # the channel is required
-    array_CDHW, geometry = volume.read()
+    array_CDHW, geometry = volume.stack.read()
     write_array(task.image(task.reference), array_CDHW, geometry)
     del array_CDHW  # masks take memory, too
     if task.table is None:
@@ -108,53 +110,55 @@ def _masks(task: CaseTask, volume: Volume, geometry: Geometry) -> Callable[[str]
     """The mask of each label on the grid of a volume: its structures joined; None where the case has none of them."""
     table = task.table
     assert table is not None
-    files = [_opened(structures, volume) for structures in
-             chosen_sets(task.structure_sets, volume.series, table, newest=task.newest)]
+    owners = owner_of_each(task.structures, volume.series, table, newest=task.newest)
+    opened = {owner.uid: _opened(owner, volume) for owner in owners.values()}
 
     def mask_of(label: str) -> np.ndarray | None:
-        joined: np.ndarray | None = None
-        for names, masks_on in files:
-            own = [name for name in names if table.label_of(name) == label]
-            for mask_DHW in masks_on(geometry, own).values() if own else ():
-                joined = mask_DHW if joined is None else joined | mask_DHW
+        if label not in owners:
+            return None
+        names = [name for name in owners[label].names if table.label_of(name) == label]
+        masks = iter(opened[owners[label].uid](geometry, names).values())
+        joined = next(masks)
+        for mask_DHW in masks:
+            joined |= mask_DHW
         return joined
 
     return mask_of
 
 
-def _opened(structures: StructureHeader, volume: Volume) -> tuple[tuple[str, ...], Callable[..., dict[str, np.ndarray]]]:
-    """The names of a file's structures, and what draws some of them on a grid. Raises UserError where it was drawn on other
-    images.
-    """
-    if structures.kind == "rtstruct":
-        contours = read_structures(structures.path)
+def _opened(header: StructureHeader, volume: Volume) -> Callable[[Geometry, Collection[str]], dict[str, np.ndarray]]:
+    """What draws some structures of a file on a grid. Raises UserError where they were drawn on other images."""
+    if header.kind == "rtstruct":
+        contours = read_structures(header.path)
         contours.refuse_other_series(volume.series, volume.frame_of_reference)
-        return structures.names, contours.masks_on
-    segmentation = read_segmentation(structures.path)
+        return contours.masks_on
+    segmentation = read_segmentation(header.path)
     segmentation.refuse_other_series(volume.stack, volume.frame_of_reference)
-    return structures.names, partial(masks_on, segmentation)
+    return partial(masks_on, segmentation)
 
 
-def chosen_sets(sets: Sequence[StructureHeader], series: str, table: StructureTable, *, newest: bool) -> list[StructureHeader]:
-    """The files that the labels of a case are read from: those drawn on the reference series, where they hold a chosen
-    structure; else those drawn on another series of the study.
+def owner_of_each(headers: Sequence[StructureHeader], series: str, table: StructureTable, *, newest: bool
+                  ) -> dict[str, StructureHeader]:
+    """The file that each label of a case is read from: one that was drawn on the reference series, where such a file holds a
+    chosen structure, else one that was drawn on another series of the study.
 
     Raises UserError where no file holds a chosen structure, and where two files hold the same label: nobody said which one
     counts, unless the `newest` is to be taken.
     """
-    holding = [structures for structures in sets if table.chosen(structures.names)]
+    holding = [header for header in headers if table.chosen(header.names)]
     if not holding:
-        names = dict.fromkeys(name for structures in sets for name in structures.names)
-        raise UserError("the study holds none of the chosen structures", found=listed(names, 20) or "no RTSTRUCT and no SEG",
-                        expected=listed((name for names in table.labels.values() for name in names), 20),
+        names = dict.fromkeys(name for header in headers for name in header.names)
+        raise UserError("the study holds none of the chosen structures", found=listed(names, _SHOWN) or "no RTSTRUCT, no SEG",
+                        expected=listed((name for names in table.labels.values() for name in names), _SHOWN),
                         do="add its spelling to the table of structures, or leave the study out")
-    here = [structures for structures in holding if series in structures.series] or holding
-    chosen: list[StructureHeader] = []
+    here = [header for header in holding if series in header.series] or holding
+    owners: dict[str, StructureHeader] = {}
     for label in table.labels:
-        owners = [structures for structures in here if label in table.chosen(structures.names).values()]
-        if len(owners) > 1 and not newest:
-            raise UserError(f"several files hold the label {label!r}", found=listed(owner.path for owner in owners),
+        having = [header for header in here if label in table.chosen(header.names).values()]
+        if len(having) > 1 and not newest:
+            raise UserError(f"several files hold the label {label!r}", found=listed(header.path for header in having),
                             do="say --newest-structures to take the one that was made last, name structures that tell them "
                                "apart, or take the other files away")
-        chosen += sorted(owners, key=lambda owner: owner.created)[-1:]
-    return list({structures.uid: structures for structures in chosen}.values())
+        if having:
+            owners[label] = max(having, key=lambda header: header.created)
+    return owners
