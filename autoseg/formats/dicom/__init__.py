@@ -1,5 +1,9 @@
-"""Series of DICOM slices as volumes."""
+"""Series of DICOM as volumes, in mm of the patient (LPS). Headers and voxels are read by pydicom (extra `dicom`)."""
 
-from autoseg.formats.dicom.stacks import Slice, Stack, find_stacks, series_of_file
+from autoseg.formats.dicom.find import Found, Refused, find_all, find_stacks, is_dicom, series_of_file
+from autoseg.formats.dicom.slices import Other, Series, Slice
+from autoseg.formats.dicom.source import DicomSource
+from autoseg.formats.dicom.stack import Stack
 
-__all__ = ["Slice", "Stack", "find_stacks", "series_of_file"]
+__all__ = ["DicomSource", "Found", "Other", "Refused", "Series", "Slice", "Stack", "find_all", "find_stacks", "is_dicom",
+           "series_of_file"]

@@ -1,0 +1,107 @@
+"""Which volumes some files of DICOM hold, and what else there is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.base.errors import AutosegError, UserError
+from autoseg.formats.dicom.header import read_slices
+from autoseg.formats.dicom.slices import Other, Series, Slice, pydicom_for
+from autoseg.formats.dicom.split import parts_of_series
+from autoseg.formats.dicom.stack import Stack
+from autoseg.formats.files import list_tree
+
+_MAGIC_AT, _MAGIC = 128, b"DICM"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A series, or a file, that should be a volume and is none: a sentence."""
+
+    sentence: str
+    series: Series | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that some files hold: volumes, what should be one and is none, and files that are something else."""
+
+    stacks: tuple[Stack, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    others: tuple[Other, ...] = ()
+
+
+def find_all(paths: Iterable[Path]) -> Found:
+    """The volumes in some files, one per phase of each series; what cannot be one is told beside them.
+
+    Raises UserError where pydicom is not installed.
+    """
+    series: dict[str, list[Slice]] = {}
+    known: dict[str, Series] = {}
+    others: list[Other] = []
+    refused: list[Refused] = []
+    for path in paths:
+        pydicom_for(path)
+        try:
+            read = read_slices(path, known)
+        except AutosegError as error:
+            refused.append(Refused(str(error)))
+            continue
+        if isinstance(read, Other):
+            others.append(read)
+        elif read:
+            series.setdefault(read[0].series, []).extend(read)
+    stacks: list[Stack] = []
+    for slices in series.values():
+        try:
+            stacks += stacks_of_series(slices)
+        except AutosegError as error:
+            refused.append(Refused(str(error), slices[0].facts))
+    return Found(tuple(stacks), tuple(refused), tuple(others))
+
+
+def find_stacks(paths: Iterable[Path]) -> list[Stack]:
+    """The volumes that some files hold: one per series, or several where phases are stacked in one (see `split`).
+
+    Raises UserError where a file is no slice, where slices of one acquisition lie at the same place, and where those of a
+    series are not parallel, as in a localiser.
+    """
+    series: dict[str, list[Slice]] = {}
+    known: dict[str, Series] = {}
+    for path in paths:
+        for part in _slices(path, known):
+            series.setdefault(part.series, []).append(part)
+    return [stack for slices in series.values() for stack in stacks_of_series(slices)]
+
+
+def stacks_of_series(slices: list[Slice]) -> list[Stack]:
+    """The volumes of one series. Raises UserError as `parts_of_series`."""
+    parts = parts_of_series(slices)
+    return [Stack(part.slices, part.phase, number, part.remarks) for number, part in enumerate(parts, start=1)]
+
+
+def series_of_file(path: Path) -> str:
+    """The series (SeriesInstanceUID) that a file belongs to; a UserError where it is no slice."""
+    return _slices(path, {})[0].series
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or one below a folder is."""
+    if path.is_file():
+        return _has_magic(path)
+    return path.is_dir() and any(map(_has_magic, list_tree(path)))
+
+
+def _slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...]:
+    read = read_slices(path, known)
+    if isinstance(read, Other):
+        raise UserError("the file is no slice with a position in the patient", where=path, found=read.kind)
+    return read
+
+
+def _has_magic(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    except OSError:
+        return False

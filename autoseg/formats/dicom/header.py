@@ -1,0 +1,166 @@
+"""What the header of a DICOM file says of the slices in it. pydicom reads the elements that are needed, and no voxel."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.formats.dicom.elements import items, macro, number, numbers, private, text, texts
+from autoseg.formats.dicom.slices import Other, Series, Slice, Stored, pydicom_for
+from autoseg.formats.door import reading
+from autoseg.grids.geometry import triple
+
+_NO_IMAGES = {"SEG": "a segmentation", "RTSTRUCT": "structures", "RTDOSE": "a dose", "RTPLAN": "a treatment plan",
+              "SR": "a report", "PR": "a presentation state", "KO": "a list of images", "REG": "a registration",
+              "DOC": "a document", "RTRECORD": "a treatment record", "ECG": "a signal"}
+_WITH_UNITS = ("CT", "PT")  # their values are quantities, however they are shown
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
+_GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
+_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "PatientID",
+    "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "StudyDate", "ImageType", "AcquisitionNumber",
+    "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "TriggerTime", "EchoNumbers",
+    "EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue", "ImageOrientationPatient",
+    "ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
+    "SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", _B_SIEMENS, _B_GE]
+
+
+def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Other:
+    """The slices of a file, or what it is instead. `known` are the series that were seen already, by their UID; a new one is
+    added. Raises UserError where pydicom is missing, or the file is damaged.
+    """
+    pydicom = pydicom_for(path)
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that are no valid text of their type
+        try:
+            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        except pydicom.errors.InvalidDicomError:
+            return Other(path, "no DICOM file")
+        if str(file.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+            return Other(path, "the directory of a disc (DICOMDIR)")
+        uid = text(file, "SeriesInstanceUID")
+        if uid not in known:
+            known[uid] = _facts(file, uid)
+        facts = known[uid]
+        kind = _no_image(file, facts)
+        if kind:
+            return Other(path, kind, facts)
+        frames = items(file, "PerFrameFunctionalGroupsSequence")
+        if frames:
+            shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
+            slices = [_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames)]
+            return tuple(slices)
+        return (_of_file(path, file, facts),)
+
+
+def _facts(file: Any, uid: str) -> Series:
+    return Series(uid=uid, study=text(file, "StudyInstanceUID"), patient=text(file, "PatientID"),
+                  number=text(file, "SeriesNumber"), modality=text(file, "Modality"),
+                  description=text(file, "SeriesDescription"), protocol=text(file, "ProtocolName"),
+                  contrast=text(file, "ContrastBolusAgent"), study_date=text(file, "StudyDate"))
+
+
+def _no_image(file: Any, facts: Series) -> str:
+    """What a file is, where it is no slice with a place in the patient; else empty."""
+    if facts.modality in _NO_IMAGES or not number(file, "Rows"):
+        return f"{_NO_IMAGES.get(facts.modality, 'no image')} ({facts.modality or 'no modality'})"
+    if (number(file, "SamplesPerPixel") or 1) != 1:
+        return "a colour picture"
+    if items(file, "PerFrameFunctionalGroupsSequence"):
+        return ""
+    if (number(file, "NumberOfFrames") or 1) > 1:
+        return "several frames whose positions are not said"
+    if numbers(file, "ImagePositionPatient", 3) is None or numbers(file, "ImageOrientationPatient", 6) is None:
+        return "a picture without a position in the patient, such as a secondary capture"
+    return ""
+
+
+def _of_file(path: Path, file: Any, facts: Series) -> Slice:
+    """The slice that a file of one image is."""
+    if items(file, "ModalityLUTSequence"):
+        raise UserError("its values come from a table, which is not read", where=path, found="ModalityLUTSequence",
+                        expected="RescaleSlope and RescaleIntercept")
+    marks = (("acquisition", text(file, "AcquisitionNumber")),
+             ("temporal position", text(file, "TemporalPositionIdentifier") or text(file, "TemporalPositionIndex")),
+             ("echo", text(file, "EchoNumbers") or text(file, "EchoTime")),
+             ("b-value", _b_value(file)), ("image type", "/".join(texts(file, "ImageType")[2:])),
+             ("trigger time", text(file, "TriggerTime")),
+             ("acquisition time", _moment(file, "Acquisition")), ("content time", _moment(file, "Content")))
+    return _slice(path, file, facts, (file, file, file, file), marks)
+
+
+def _of_frame(path: Path, file: Any, facts: Series, groups: Sequence[Any], k: int) -> Slice:
+    """One frame of an enhanced file (PS3.3 C.7.6.16)."""
+    content = macro(groups, "FrameContentSequence")
+    echo, diffusion = macro(groups, "MREchoSequence"), macro(groups, "MRDiffusionSequence")
+    kind = next((found for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
+                 if (found := macro(groups, name)) is not None), None)
+    cardiac = macro(groups, "CardiacSynchronizationSequence")
+    marks = (("acquisition", text(content, "FrameAcquisitionNumber") if content is not None else ""),
+             ("temporal position", text(content, "TemporalPositionIndex") if content is not None else ""),
+             ("echo", text(echo, "EffectiveEchoTime") if echo is not None else ""),
+             ("b-value", text(diffusion, "DiffusionBValue") if diffusion is not None else ""),
+             ("image type", "/".join(texts(kind, "FrameType")[2:]) if kind is not None else ""),
+             ("trigger time", text(cardiac, "NominalCardiacTriggerDelayTime") if cardiac is not None else ""),
+             ("acquisition time", text(content, "FrameAcquisitionDateTime") if content is not None else ""),
+             ("content time", text(content, "FrameReferenceDateTime") if content is not None else ""))
+    parts = [macro(groups, name) for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
+                                             "PixelValueTransformationSequence")]
+    return _slice(path, file, facts, parts, marks, k)
+
+
+def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tuple[tuple[str, str], ...],
+           frame: int | None = None) -> Slice:
+    """A slice of what says its position, its orientation, its pixels and its values; a UserError where one lacks."""
+    where, plane, pixels, values = parts
+    position = None if where is None else numbers(where, "ImagePositionPatient", 3)
+    orientation = None if plane is None else numbers(plane, "ImageOrientationPatient", 6)
+    spacing = None if pixels is None else numbers(pixels, "PixelSpacing", 2)
+    if position is None or orientation is None or spacing is None or min(spacing) <= 0:
+        lacking = [name for name, value in (("position", position), ("orientation", orientation)) if value is None]
+        raise UserError("the file does not say where its voxels lie", where=path,
+                        found=f"no {' and no '.join(lacking or ['pixel spacing'])}"
+                              + ("" if frame is None else f", frame {frame + 1}"))
+    rows, columns = _unit(orientation[:3], path), _unit(orientation[3:], path)
+    if abs(rows @ columns) > 1e-3:
+        raise UserError("rows and columns are not perpendicular", where=path, found=orientation)
+    normal = np.cross(rows, columns)
+    thickness = number(pixels, "SliceThickness") or number(pixels, "SpacingBetweenSlices")
+    slope, intercept = (None, None) if values is None else (number(values, "RescaleSlope"), number(values, "RescaleIntercept"))
+    inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
+    stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
+                    number(file, "PixelRepresentation") == 1, inverted)
+    return Slice(
+        path=path, uid=text(file, "SOPInstanceUID"), series=facts.uid, acquisition=marks[0][1], position_mm=triple(position),
+        normal=triple(map(float, normal)), along_mm=float(normal @ position), orientation=(*rows, *columns),
+        shape_HW=(int(number(file, "Rows") or 0), int(number(file, "Columns") or 0)), spacing_mm=(spacing[0], spacing[1]),
+        facts=facts, thickness_mm=thickness, frame=frame, marks=tuple(mark for mark in marks if mark[1]),
+        image_type=texts(file, "ImageType"), stored=stored)
+
+
+def _unit(vector: Sequence[float], path: Path) -> np.ndarray:
+    length = float(np.linalg.norm(vector))
+    if abs(length - 1) > 1e-2:
+        raise UserError("the orientation is no pair of directions", where=path, found=tuple(vector))
+    return np.array(vector) / length
+
+
+def _moment(file: Any, kind: str) -> str:
+    """Date and time as one text that sorts, as far as they are said."""
+    time = text(file, f"{kind}Time")
+    if not time and kind == "Acquisition":
+        return text(file, "AcquisitionDateTime")
+    return text(file, f"{kind}Date") + time if time else ""
+
+
+def _b_value(file: Any) -> str:
+    said = text(file, "DiffusionBValue") or private(file, *_B_SIEMENS)
+    if said:
+        return said
+    value = private(file, *_B_GE)
+    return str(int(value) % _GE_B_OFFSET) if value.isdigit() else ""

@@ -1,0 +1,35 @@
+"""A volume of a DICOM series as an image source."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.formats.dicom.stack import Stack
+from autoseg.formats.registry import Header
+from autoseg.formats.source import FileWriter, ResultWriter
+from autoseg.grids.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """One volume of a series. Its slices in order are `stack.slices`."""
+
+    stack: Stack
+
+    @property
+    def path(self) -> Path:
+        """What messages name: no file, but the folder of the slices with the name of the volume."""
+        return self.stack.slices[0].path.parent / self.stack.name.replace("/", "_")
+
+    def files(self) -> list[Path]:
+        return list(dict.fromkeys(part.path for part in self.stack.slices))
+
+    def header(self) -> Header:
+        return Header(self.stack.geometry(), 1, tuple(f"{self.path}: {remark}" for remark in self.stack.remarks))
+
+    def read(self) -> tuple[np.ndarray, Geometry]:
+        return self.stack.read()
+
+    def writer(self, geometry: Geometry) -> ResultWriter:
+        return FileWriter(geometry)

@@ -1,0 +1,232 @@
+"""The slices of a series by volume: phases, echoes or orientations that are stacked in one series are parted.
+
+Slices are put in order by their position in the patient, never by the names of files or their numbers. Volumes are told
+apart where slices lie at the same place, or between each other, and a mark of the headers says which belong together.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoseg.base.errors import UserError
+from autoseg.formats.dicom.slices import Slice
+from autoseg.grids.geometry import triple
+
+# Of the distance between slices, and in mm: headers round positions.
+UNEVEN, _UNEVEN_MM = 0.02, 0.02
+_SAME_PLACE_MM = 0.01
+_SAME_DIRECTION = 2e-3  # of each cosine; 0.1 degrees
+_FEWEST = 4  # slices of one orientation among others; localisers have fewer
+_MARKS = ("acquisition", "temporal position", "echo", "b-value", "image type", "trigger time", "acquisition time",
+          "content time")
+_TIMES = ("trigger time", "acquisition time", "content time")  # they may differ within a phase
+_PHASES = ("temporal position", "echo", "b-value")  # what they say is no way to take one volume
+_THICK = 1.5  # of the distance between slices
+# Of the places of all phases, how many each must have.
+_COVERED = 0.5
+
+
+@dataclass(frozen=True)
+class Part:
+    """The slices of one volume in the order of their positions; `phase` says what tells it from the others of its series."""
+
+    slices: tuple[Slice, ...]
+    phase: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def parts_of_series(slices: Sequence[Slice]) -> list[Part]:
+    """The volumes of a series, phases in the order of their marks.
+
+    Raises UserError where slices are not parallel, as in a localiser, and where some lie at the same place and nothing says
+    how they belong together.
+    """
+    kept, remarks = _without_copies(slices)
+    planes = _by_plane(kept)
+    large = [plane for plane in planes if len(plane) >= _FEWEST]
+    if len(planes) > 1 and not large:
+        raise UserError("the slices of a series are not parallel", where=kept[0].path.parent,
+                        found=f"{len(kept)} slices of {kept[0].facts.called}", do="leave out localisers: they are no volume")
+    if len(planes) > 1:
+        lost = len(kept) - sum(map(len, large))
+        remarks += [f"{lost} slices of another orientation or size are left out"] * bool(lost)
+    parts = []
+    for number, plane in enumerate(large or planes):
+        label = f"orientation {number + 1}" if len(large) > 1 else ""
+        for phase, group in _phases(_along_one_normal(plane)):
+            ordered = tuple(sorted(group, key=lambda part: part.along_mm))
+            parts.append(Part(ordered, ", ".join(filter(None, (label, phase))), tuple(remarks)))
+    return parts
+
+
+def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
+    """Each slice once: a folder may hold the same object twice."""
+    seen: dict[tuple[str, int | None], Slice] = {}
+    for part in slices:
+        seen.setdefault((part.uid or str(part.path), part.frame), part)
+    copies = len(slices) - len(seen)
+    return list(seen.values()), [f"{copies} slices are there twice and taken once"] * bool(copies)
+
+
+def _by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """The slices by orientation, size and pixel spacing."""
+    planes: list[list[Slice]] = []
+    for part in slices:
+        for plane in planes:
+            first = plane[0]
+            if (part.shape_HW == first.shape_HW and np.allclose(part.spacing_mm, first.spacing_mm, rtol=1e-3, atol=0)
+                    and np.allclose(part.orientation, first.orientation, rtol=0, atol=_SAME_DIRECTION)):
+                plane.append(part)
+                break
+        else:
+            planes.append([part])
+    return planes
+
+
+def _along_one_normal(slices: Sequence[Slice]) -> list[Slice]:
+    """The slices with one normal for all, since a rounded one moves far positions."""
+    normal = slices[0].normal
+    return [replace(part, normal=normal, along_mm=float(np.dot(normal, part.position_mm))) for part in slices]
+
+
+def _phases(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
+    if are_apart(slices):
+        return _interleaved(slices) or [("", slices)]
+    parts = _split(slices, _MARKS, ())
+    if parts is None:
+        at = _doubled(slices)
+        raise UserError("several slices of one acquisition lie at the same place", where=slices[0].path.parent,
+                        found=f"{at.path.name} and another one at (x, y, z) {position_text(at)} mm, {at.facts.called}",
+                        do="part the phases of this series into folders of their own, or remove what is there twice")
+    return parts
+
+
+def _interleaved(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
+    """Phases that lie between each other: each is even, all together are not. None: they are one volume. A number of
+    acquisition alone tells no volumes: some scanners count every slice.
+    """
+    for name in _sure_marks(slices) if are_even(slices) else _MARKS:
+        groups = _grouped(slices, name)
+        if len(groups) > 1 and all(len(group) > 1 and are_even(group) for group in groups.values()) and _overlap(groups):
+            return [(f"{name} {value or 'not said'}", group) for value, group in _in_order(groups)]
+    return []
+
+
+def _sure_marks(slices: Sequence[Slice]) -> Sequence[str]:
+    """Marks that part slices even where all together are evenly apart, as of phases shifted by half a distance: the
+    acquisition only where slices are far thicker than their distance.
+    """
+    step, thickness = _usual_step(slices), slices[0].thickness_mm or 0.0
+    return (*_PHASES, "acquisition") if thickness > _THICK * step else _PHASES
+
+
+def _overlap(groups: dict[str, list[Slice]]) -> bool:
+    """Whether groups lie between each other, and not one after the other."""
+    sides = [(min(part.along_mm for part in group), max(part.along_mm for part in group)) for group in groups.values()]
+    return max(low for low, _ in sides) < min(high for _, high in sides)
+
+
+def _split(slices: list[Slice], names: Sequence[str], said: tuple[str, ...]) -> list[tuple[str, list[Slice]]] | None:
+    """Phases by the first marks that tell them apart; None where none do."""
+    if are_apart(slices):
+        return [(", ".join(said), slices)]
+    n_places = len(set(places(slices)))
+    for number, name in enumerate(names):
+        groups = _grouped(slices, name)
+        if len(groups) < 2 or any(len(set(places(group))) < _COVERED * n_places for group in groups.values()):
+            continue
+        parts = [_split(group, names[number + 1:], (*said, f"{name} {value or 'not said'}"))
+                 for value, group in _in_order(groups)]
+        whole = [phase for part in parts if part is not None for phase in part]
+        if all(part is not None for part in parts):
+            return whole
+    return _by_rank(slices, said)
+
+
+def _by_rank(slices: list[Slice], said: tuple[str, ...]) -> list[tuple[str, list[Slice]]] | None:
+    """Phases by the order of their times at each place, as of slices that are taken one after the other. A phase ends before
+    the next begins, but for times after a trigger.
+    """
+    for name in _TIMES:
+        columns = defaultdict(list)
+        for place, part in zip(places(slices), slices, strict=True):
+            columns[place].append(part)
+        n_phases = len(columns[0])
+        times = [sorted(map(_sorting, (part.mark(name) for part in column))) for column in columns.values()]
+        if any(len(column) != n_phases or len(set(column)) != n_phases for column in times):
+            continue
+        phases = [list(phase) for phase in zip(*(sorted(column, key=lambda part: _sorting(part.mark(name)))
+                                                 for column in columns.values()), strict=True)]
+        ends = [max(column[k] for column in times) for k in range(n_phases)]
+        begins = [min(column[k] for column in times) for k in range(n_phases)]
+        if name == "trigger time" or all(ends[k] < begins[k + 1] for k in range(n_phases - 1)):
+            return [(", ".join((*said, f"phase {k + 1} by {name}")), phase) for k, phase in enumerate(phases)]
+    return None
+
+
+def are_apart(slices: Sequence[Slice]) -> bool:
+    """Whether no two slices lie at the same place."""
+    return len(set(places(slices))) == len(slices)
+
+
+def are_even(slices: Sequence[Slice]) -> bool:
+    """Whether the distances between slices are all the same, within what headers round."""
+    steps = np.diff(sorted(part.along_mm for part in slices))
+    if not len(steps):
+        return True
+    usual = _usual_step(slices)
+    return bool(np.abs(steps - usual).max() <= max(UNEVEN * usual, min(_UNEVEN_MM, 0.1 * usual)))
+
+
+def _usual_step(slices: Sequence[Slice]) -> float:
+    """The median distance between slices [mm]; 0 of a single one."""
+    steps = np.diff(sorted(part.along_mm for part in slices))
+    return float(np.median(steps)) if len(steps) else 0.0
+
+
+def places(slices: Sequence[Slice]) -> list[int]:
+    """The number of the place of each slice, from 0 along the normal; several may have one."""
+    along = np.array([part.along_mm for part in slices])
+    order = np.argsort(along, kind="stable")
+    numbers = np.zeros(len(slices), int)
+    numbers[order[1:]] = np.cumsum(np.diff(along[order]) > _SAME_PLACE_MM)
+    return [int(number) for number in numbers]
+
+
+def position_text(part: Slice) -> str:
+    return "(" + ", ".join(f"{value:.2f}" for value in part.position_mm) + ")"
+
+
+def position_at(part: Slice, along_mm: float) -> tuple[float, float, float]:
+    """Where the first pixel of a slice would be that lies at another distance along the normal."""
+    return triple(float(value) for value in np.array(part.position_mm) + (along_mm - part.along_mm) * np.array(part.normal))
+
+
+def _doubled(slices: Sequence[Slice]) -> Slice:
+    """The first slice that lies where another one does."""
+    seen: set[int] = set()
+    for place, part in sorted(zip(places(slices), slices, strict=True), key=lambda pair: pair[0]):
+        if place in seen:
+            return part
+        seen.add(place)
+    return slices[0]
+
+
+def _grouped(slices: Sequence[Slice], name: str) -> dict[str, list[Slice]]:
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for part in slices:
+        groups[part.mark(name)].append(part)
+    return groups
+
+
+def _in_order(groups: dict[str, list[Slice]]) -> list[tuple[str, list[Slice]]]:
+    return sorted(groups.items(), key=lambda pair: _sorting(pair[0]))
+
+
+def _sorting(value: str) -> tuple[float, str]:
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value
