@@ -11,12 +11,17 @@ from autoseg.interop.dicom_dataset.attributes import (
     study_day,
 )
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
+from autoseg.interop.dicom_dataset.studies import CaseStudy, identity
 from autoseg.interop.dicom_dataset.table import rows_of_studies
 from autoseg.workspace.secret import pseudonym_key
 
 KEY = Pseudonyms(bytes(32))
 PATIENT = {"PatientID": "123", "PatientName": "Doe^Jane", "PatientBirthDate": "19600301", "StudyDate": "20200229",
            "InstitutionName": "St. Elsewhere", "StudyInstanceUID": "1.2.3"}
+
+
+def study(header: dict[str, str]) -> CaseStudy:
+    return CaseStudy(identity(header), header["StudyInstanceUID"], header["StudyDate"], (), {"CT": header})
 
 
 @pytest.mark.parametrize(("header", "years"), [
@@ -59,7 +64,7 @@ def test_columns_that_are_the_same_in_all_cases_are_no_conditions():
 
 def test_no_cell_holds_who_the_patient_is_or_when_the_study_was():
     later = {**PATIENT, "StudyDate": "20200310", "StudyInstanceUID": "1.2.4"}
-    rows = rows_of_studies({"a": {"CT": PATIENT}, "b": {"CT": later}}, "CT", KEY, keep_identifiers=False)
+    rows = rows_of_studies({"a": study(PATIENT), "b": study(later)}, "CT", KEY, keep_identifiers=False)
     written = " ".join(text for row in rows.values() for text in row.values())
     assert not any(text in written for text in PATIENT.values())
     assert [rows[case]["days_since_first_study"] for case in "ab"] == ["0", "10"]
@@ -67,7 +72,7 @@ def test_no_cell_holds_who_the_patient_is_or_when_the_study_was():
 
 
 def test_identifiers_are_written_where_they_are_asked_for():
-    row = rows_of_studies({"a": {"CT": PATIENT}}, "CT", KEY, keep_identifiers=True)["a"]
+    row = rows_of_studies({"a": study(PATIENT)}, "CT", KEY, keep_identifiers=True)["a"]
     assert (row["patient"], row["site"], row["study_date"]) == ("123", "St. Elsewhere", "20200229")
 
 
@@ -88,3 +93,9 @@ def test_a_damaged_secret_is_refused(tmp_path):
 
 def test_days_between_studies_need_a_date():
     assert study_day({}) is None and study_day({"StudyDate": "2020.01.02"}) == study_day({"SeriesDate": "20200102"})
+
+
+def test_a_patient_without_a_number_is_known_by_name_and_birth_or_is_one_of_its_own():
+    assert identity({**PATIENT, "PatientID": ""}) == "Doe^Jane 19600301"
+    assert identity({**PATIENT, "PatientID": "", "PatientBirthDate": ""}) == "1.2.3"
+    assert identity({**PATIENT, "IssuerOfPatientID": "Site B"}) == "123 Site B"

@@ -13,6 +13,7 @@ from autoseg.base.errors import UserError
 from autoseg.datasets.dataset import Dataset
 from autoseg.formats import read_image, read_label
 from autoseg.interop.dicom_dataset.build import Converted, Settings, convert_studies
+from autoseg.interop.dicom_dataset.channels import channels_of
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
 from autoseg.interop.dicom_dataset.structures import parse_structures, with_overlaps
 from autoseg.interop.dicom_dataset.studies import find_studies
@@ -26,20 +27,12 @@ from dicom_studies import truth  # noqa: E402
 TUMOUR = parse_structures(["GTV=tumour"])
 
 
-def match_ct(stacks):
-    cts = [stack for stack in stacks if stack.facts.modality == "CT"]
-    if len(cts) != 1:
-        raise UserError(f"{len(cts)} series fit the channel CT")
-    return {"CT": cts[0]}
+CT, CT_AND_MR = channels_of(["CT"]), channels_of(["CT", "MR"], optional=["MR"])
 
 
-def match_both(stacks):
-    return {**match_ct(stacks), "MR": next((stack for stack in stacks if stack.facts.modality == "MR"), None)}
-
-
-def convert(folder: Path, table=TUMOUR, match=match_ct, channels=("CT",), **changes) -> Converted:
-    settings = Settings(12, "Sarcoma", channels, table=table, **changes)
-    return convert_studies(find_studies(folder / "dicom", match).studies, folder / "dicom", Workspace(folder / "home"),
+def convert(folder: Path, table=TUMOUR, channels=CT, **changes) -> Converted:
+    settings = Settings(12, "Sarcoma", channels, table, **changes)
+    return convert_studies(find_studies(folder / "dicom", channels).studies, folder / "dicom", Workspace(folder / "home"),
                            settings, Pseudonyms(bytes(32)))
 
 
@@ -74,7 +67,7 @@ def test_no_file_holds_a_name_a_number_an_identifier_or_a_date(tmp_path):
             "ReferringPhysicianName": "House^Gregory", "StationName": "CTAWP77", "OtherPatientIDs": "SSN999",
             "AcquisitionDate": "20200102", "AcquisitionTime": "101112", "PatientSex": "M"}
     studies = [write_patient(tmp_path / f"dicom/Pat7{n}", f"Pat7{n}", mr=True, **said) for n in (1, 2)]
-    converted = convert(tmp_path, match=match_both, channels=("CT", "MR"))
+    converted = convert(tmp_path, channels=CT_AND_MR)
     assert converted.n_cases == 2
     for path in filter(Path.is_file, converted.folder.rglob("*")):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -193,7 +186,7 @@ def test_structures_of_another_series_are_refused(tmp_path):
 def test_a_case_may_lack_an_optional_channel_and_keeps_each_grid(tmp_path):
     write_patient(tmp_path / "dicom/a", "A1", mr=True)
     write_patient(tmp_path / "dicom/b", "B2")
-    converted = convert(tmp_path, match=match_both, channels=("CT", "MR"), optional=("MR",))
+    converted = convert(tmp_path, channels=CT_AND_MR)
     content = described(converted)
     assert (content["optional_channels"], content["reference_channel"]) == (["MR"], "CT")
     shapes = {read_image(path)[1].shape for path in (converted.folder / "imagesTr").glob("*_0001.nii.gz")}

@@ -12,6 +12,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.unlabelled import without_labels
 from autoseg.formats.files import is_file
 from autoseg.interop.dicom_dataset.case import CaseResult, CaseTask, convert_case, is_whole, remove_case
+from autoseg.interop.dicom_dataset.channels import Channels
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
 from autoseg.interop.dicom_dataset.structures import StructureTable
 from autoseg.interop.dicom_dataset.studies import CaseStudy
@@ -27,15 +28,11 @@ _NOT_IN_NAMES = str.maketrans({character: "-" for character in " ^/\\:*?\"<>|=,;
 
 @dataclass(frozen=True)
 class Settings:
-    """How a dataset is converted. `reference` is the number of the channel that labels lie on; without a `table` there are
-    no labels.
-    """
+    """How a dataset is converted. Without a `table` there are no labels."""
 
     number: int
     name: str
-    channels: tuple[str, ...]
-    reference: int = 0
-    optional: tuple[str, ...] = ()
+    channels: Channels
     table: StructureTable | None = None
     newest: bool = False
     keep_identifiers: bool = False
@@ -78,13 +75,13 @@ def convert_studies(studies: Sequence[CaseStudy], source: Path, workspace: Works
     faults = [result.fault for result in results.values() if result.fault]
     if not whole:
         raise_faults(source, faults or [f"{source}: no study is here"])
-    headers = {name: named[name].headers for name in whole}
-    rows = rows_of_studies(headers, settings.channels[settings.reference], pseudonyms,
+    used = {name: named[name] for name in whole}
+    rows = rows_of_studies(used, settings.channels.names[settings.channels.reference], pseudonyms,
                            keep_identifiers=settings.keep_identifiers)
-    content = DatasetContent(settings.name, settings.channels, settings.reference, settings.optional, settings.table)
+    content = DatasetContent(settings.name, settings.channels, settings.table)
     write_descriptions(content, rows, whole, folder)
     warnings = [warning for result in whole.values() for warning in result.warnings]
-    warnings += [*_unused(settings.table, studies), *_other_frames(headers)]
+    warnings += [*_unused(settings.table, studies), *_other_frames(used)]
     if settings.table is None:
         scanned = without_labels(Dataset.open(folder)).scanned
         warnings += scanned.warnings
@@ -127,11 +124,11 @@ def _named(studies: Iterable[CaseStudy], pseudonyms: Pseudonyms, *, keep_identif
 
 def _task(name: str, study: CaseStudy, folder: Path, settings: Settings, pseudonyms: Pseudonyms) -> CaseTask:
     said = {"study": study.uid, "volumes": [None if volume is None else volume.identity for volume in study.volumes],
-            "channels": settings.channels, "reference": settings.reference,
+            "channels": settings.channels.names, "reference": settings.channels.reference,
             "structures": sorted(structures.uid for structures in study.structures), "newest": settings.newest,
             "table": None if settings.table is None else settings.table.model_dump(mode="json")}
-    return CaseTask(name, folder, study.volumes or (None,) * len(settings.channels), study.structures, settings.reference,
-                    settings.table, settings.newest, pseudonyms.content(json.dumps(said, sort_keys=True)))
+    return CaseTask(name, folder, study.volumes or (None,) * len(settings.channels.specs), study.structures,
+                    settings.channels.reference, settings.table, settings.newest, pseudonyms.content(json.dumps(said, sort_keys=True)))
 
 
 def _kept(tasks: Mapping[str, CaseTask], named: Mapping[str, CaseStudy], folder: Path) -> dict[str, CaseResult]:
@@ -169,9 +166,9 @@ def _unused(table: StructureTable | None, studies: Iterable[CaseStudy]) -> list[
     return [f"no study has these structures: {listed(unused, len(unused))}"] if unused else []
 
 
-def _other_frames(headers: Mapping[str, Mapping[str, Mapping[str, str]]]) -> list[str]:
+def _other_frames(studies: Mapping[str, CaseStudy]) -> list[str]:
     """A sentence where channels of a case have positions that cannot be compared."""
-    apart = [case for case, channels in headers.items()
-             if len({header.get("FrameOfReferenceUID", "") for header in channels.values()} - {""}) > 1]
+    apart = [case for case, study in studies.items()
+             if len({volume.frame_of_reference for volume in study.volumes if volume is not None} - {""}) > 1]
     return [f"{len(apart)} cases have channels in different frames of reference ({listed(apart)}): their positions need not "
             "agree; see dataset.json, registration, to align them"] if apart else []

@@ -1,21 +1,18 @@
 """Studies below a folder as cases: the series of each channel, the files of structures, and what the headers say."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.base.errors import AutosegError, UserError
-from autoseg.formats.dicom import Stack
-from autoseg.formats.dicom.find import Refused, find_all
+from autoseg.datasets.dicom_cases import Study, match, read_study, studies_of
+from autoseg.formats.dicom import Found, Stack
 from autoseg.formats.dicom_headers import read_header_texts
 from autoseg.formats.dicom_structures import KINDS, StructureHeader, read_structure_header
-from autoseg.formats.files import list_tree
 from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
-
-Matcher = Callable[[Sequence[Stack]], Mapping[str, Stack | None]]  # raises UserError where a series has to be chosen
-_SHOWN = 3  # reasons of series that are no volume, in a message
+from autoseg.interop.dicom_dataset.channels import Channels
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Volume:
 
     @property
     def identity(self) -> list[str]:
-        """What says that it is made of the same files."""
+        """What says that it is made of the same slices."""
         return [f"{part.uid} {part.frame}" for part in self.stack.slices]
 
     @property
@@ -41,14 +38,16 @@ class Volume:
 
 @dataclass(frozen=True)
 class CaseStudy:
-    """A study as a case. `volumes` and `headers` are by channel; `fault` says why it cannot be one (empty: it can)."""
+    """A study as a case. `patient` says who it is; `volumes` are by channel, `headers` by the channels that it has; `fault`
+    says why it cannot be a case (empty: it can).
+    """
 
     patient: str
     uid: str
     date: str
     volumes: tuple[Volume | None, ...]
     headers: Mapping[str, Header]
-    structures: tuple[StructureHeader, ...]
+    structures: tuple[StructureHeader, ...] = ()
     fault: str = ""
 
 
@@ -60,62 +59,74 @@ class FoundStudies:
     warnings: tuple[str, ...]
 
 
-@dataclass
-class _Growing:
-    patient: str = ""
-    date: str = ""
-    stacks: list[Stack] = field(default_factory=list)
-    structures: list[StructureHeader] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+def find_studies(source: Path, channels: Channels) -> FoundStudies:
+    """The studies below a folder, each with the series of the channels.
 
-
-def find_studies(source: Path, match: Matcher) -> FoundStudies:
-    """The studies below a folder, each with the series that `match` gives to the channels.
-
-    Raises UserError where pydicom is not installed, and where no volume is there. What is wrong with a study is its fault.
+    Raises UserError where pydicom is not installed, and where no series is there. What is wrong with a study is its fault.
     """
-    found = find_all(list_tree(source))
-    growing: dict[str, _Growing] = {}
+    found = read_study(source)
+    studies = studies_of(found)
     warnings = [refused.sentence for refused in found.refused if refused.series is None]
-    for stack in found.stacks:
-        study = growing.setdefault(stack.facts.study, _Growing(stack.facts.patient, stack.facts.study_date))
-        study.stacks.append(stack)
-    if not growing:
-        raise UserError("no series of images is here", where=source,
-                        found=(warnings or [refused.sentence for refused in found.refused] or ["no DICOM file"])[0])
-    for refused in found.refused:
-        if refused.series is not None and refused.series.study in growing:
-            growing[refused.series.study].refused.append(refused)
+    if not studies:
+        raise UserError("no series of images is here", where=source, found=warnings[0] if warnings else "no DICOM image",
+                        expected="DICOM slices with positions")
+    structures = [header for header in _structures(found, warnings)]
+    return FoundStudies(tuple(_case(study, channels, _drawn_on(study, studies, structures)) for study in studies),
+                        tuple(warnings))
+
+
+def _structures(found: Found, warnings: list[str]) -> list[StructureHeader]:
+    """The files of structures; what cannot be read becomes a warning."""
+    headers = []
     for other in found.others:
         if other.series is not None and other.series.modality in KINDS:
             try:
-                header = read_structure_header(other.path)
+                headers.append(read_structure_header(other.path))
             except AutosegError as error:
                 warnings.append(str(error))
-            else:
-                _add(header, growing)
-    return FoundStudies(tuple(_study(uid, study, match) for uid, study in sorted(growing.items())), tuple(warnings))
+    return headers
 
 
-def _add(header: StructureHeader, growing: Mapping[str, _Growing]) -> None:
-    """Put a file of structures to the studies whose series it names, else to that of its own: some programs give it a new one.
+def _drawn_on(study: Study, studies: Sequence[Study], headers: Sequence[StructureHeader]) -> tuple[StructureHeader, ...]:
+    """The files of a study: those that name one of its series, else those of the same study that name none that is here, since
+    some programs give structures a study of their own.
     """
-    named = [study for study in growing.values() if any(stack.facts.uid in header.series for stack in study.stacks)]
-    for study in named or ([growing[header.study]] if header.study in growing else []):
-        study.structures.append(header)
+    own, here = _series(study), {series for other in studies for series in _series(other)}
+    return tuple(header for header in headers
+                 if own & set(header.series) or header.study == study.uid and not here & set(header.series))
 
 
-def _study(uid: str, study: _Growing, match: Matcher) -> CaseStudy:
-    volumes: list[Volume | None] = []
-    headers: dict[str, Header] = {}
-    fault = ""
+def _series(study: Study) -> set[str]:
+    return {candidate.facts.uid for candidate in study.candidates}
+
+
+def _case(study: Study, channels: Channels, structures: tuple[StructureHeader, ...]) -> CaseStudy:
+    patient, date = study.patient or study.uid, study.candidates[0].facts.study_date
     try:
-        for channel, stack in match(study.stacks).items():
-            if stack is not None:
-                headers[channel] = read_header_texts(stack.slices[0].path, KEYWORDS)
-            volumes.append(None if stack is None else Volume(stack, headers[channel]["FrameOfReferenceUID"]))
+        stacks = [candidate.stack for candidate in study.candidates if candidate.stack is not None]
+        if stacks:
+            patient = identity(read_header_texts(stacks[0].slices[0].path, KEYWORDS))
+        chosen = match(study, channels.specs, channels.rules, channels.choices)
+        volumes: list[Volume | None] = []
+        headers: dict[str, Header] = {}
+        for name in channels.names:
+            if name not in chosen:
+                volumes.append(None)
+                continue
+            stack = chosen[name].stack
+            if stack is None:
+                raise UserError(f"the series of the channel {name!r} cannot be read", found=chosen[name].fault)
+            headers[name] = read_header_texts(stack.slices[0].path, KEYWORDS)
+            volumes.append(Volume(stack, headers[name]["FrameOfReferenceUID"]))
     except AutosegError as error:
-        reasons = "; ".join(refused.sentence for refused in study.refused[:_SHOWN])
-        fault = str(error) + (f"; these series are no volumes: {reasons}" if reasons else "")
-        volumes, headers = [], {}
-    return CaseStudy(study.patient, uid, study.date, tuple(volumes), headers, tuple(study.structures), fault)
+        return CaseStudy(patient, study.uid, date, (), {}, structures, str(error))
+    return CaseStudy(patient, study.uid, date, tuple(volumes), headers, structures)
+
+
+def identity(header: Header) -> str:
+    """Who a patient is: the number, else name and day of birth, else the study alone."""
+    if number := header.get("PatientID", "").strip():
+        issuer = header.get("IssuerOfPatientID", "").strip()
+        return f"{number} {issuer}".strip()
+    name, born = (header.get(key, "").strip() for key in ("PatientName", "PatientBirthDate"))
+    return f"{name} {born}" if name and born else header.get("StudyInstanceUID", "")

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.interop.dicom_dataset.attributes import (
-    Header,
     channel_cells,
     declared_columns,
     patient_cells,
     scanner_of,
     study_day,
 )
+from autoseg.interop.dicom_dataset.channels import Channels
 from autoseg.interop.dicom_dataset.case import FILE_ENDING, CaseResult
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
 from autoseg.interop.dicom_dataset.structures import StructureTable
+from autoseg.interop.dicom_dataset.studies import CaseStudy
 from autoseg.interop.tables import ID, NAME, Rows, as_csv
 from autoseg.workspace.files import write_json, write_text
 from autoseg.workspace.names import DATASET_JSON
@@ -30,22 +31,20 @@ class DatasetContent:
     """What `dataset.json` says of all cases."""
 
     name: str
-    channels: tuple[str, ...]
-    reference: int
-    optional: tuple[str, ...]
+    channels: Channels
     table: StructureTable | None
 
 
-def rows_of_studies(studies: Mapping[str, Mapping[str, Header]], reference: str, pseudonyms: Pseudonyms, *,
-                    keep_identifiers: bool) -> Rows:
-    """The row of each case, of the headers of its channels. Dates become days since the patient's first study."""
+def rows_of_studies(studies: Mapping[str, CaseStudy], reference: str, pseudonyms: Pseudonyms, *, keep_identifiers: bool
+                    ) -> Rows:
+    """The row of each case. Dates become days since the patient's first study."""
     rows: Rows = {}
     days: dict[str, dict[str, int]] = {}
-    for case, headers in studies.items():
+    for case, study in studies.items():
+        headers = study.headers
         header = headers[reference]
-        patient = identity(headers)
         name = header.get("InstitutionName", "")
-        cells = {"patient": patient if keep_identifiers else pseudonyms.patient(patient),
+        cells = {"patient": study.patient if keep_identifiers else pseudonyms.patient(study.patient),
                  "site": name if keep_identifiers else pseudonyms.site(name), "scanner": scanner_of(header)}
         cells |= patient_cells(headers, exact_age=keep_identifiers) | channel_cells(headers)
         if keep_identifiers:
@@ -62,16 +61,6 @@ def rows_of_studies(studies: Mapping[str, Mapping[str, Header]], reference: str,
     return {case: {column: text for column, text in row.items() if column in used} for case, row in rows.items()}
 
 
-def identity(headers: Mapping[str, Header]) -> str:
-    """Who a patient is: the number, else name and day of birth, else the study alone."""
-    header = next(iter(headers.values()))
-    if number := header.get("PatientID", "").strip():
-        issuer = header.get("IssuerOfPatientID", "").strip()
-        return f"{number} {issuer}".strip()
-    name, born = (header.get(key, "").strip() for key in ("PatientName", "PatientBirthDate"))
-    return f"{name} {born}" if name and born else header.get("StudyInstanceUID", "")
-
-
 def write_descriptions(content: DatasetContent, rows: Rows, results: Mapping[str, CaseResult], folder: Path) -> None:
     """Write the table, and `dataset.json` last: it says that the others are whole."""
     write_text(folder / NAME, as_csv(rows))
@@ -79,13 +68,13 @@ def write_descriptions(content: DatasetContent, rows: Rows, results: Mapping[str
     labels = {"labels": {"background": 0, "unlabelled": 1}} if table is None else table.declared()
     said: dict[str, Any] = {
         "name": content.name, "description": f"{content.name}, converted from DICOM", "converted_by": CONVERTED_BY,
-        "channel_names": {str(number): channel for number, channel in enumerate(content.channels)}, **labels,
+        "channel_names": {str(number): channel for number, channel in enumerate(content.channels.names)}, **labels,
         "numTraining": len(rows), "file_ending": FILE_ENDING}
     optional: dict[str, Any] = {
-        "optional_channels": list(content.optional),
-        "reference_channel": content.channels[content.reference] if len(content.channels) > 1 else "",
+        "optional_channels": [spec.name for spec in content.channels.specs if not spec.required],
+        "reference_channel": content.channels.names[content.channels.reference] if len(content.channels.specs) > 1 else "",
         "labels_present": _labels_present(table, results), "groups": _groups(rows)}
-    conditions = {"table": NAME, "id": ID, "columns": declared_columns(rows, content.channels)}
+    conditions = {"table": NAME, "id": ID, "columns": declared_columns(rows, content.channels.names)}
     write_json(folder / DATASET_JSON, {**said, "conditions": conditions,
                                        **{key: value for key, value in optional.items() if value}})
 
