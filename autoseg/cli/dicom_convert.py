@@ -25,6 +25,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", required=True, metavar="NAME", help="name of the dataset")
     _add_channels(command)
     _add_structures(command)
+    command.add_argument("--one-case-per-patient", action="store_true",
+                         help="take the channels of a case from all studies of a patient (default: one case per study)")
     command.add_argument("--keep-identifiers", action="store_true",
                          help="name cases by patient number and date, and write numbers, UIDs, dates and hospitals to the "
                               "table (default: pseudonyms, and days between a patient's studies)")
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
                            reference=options.reference or "", series=options.series)
     if options.workers != 1:
         expect_workers()
-    found = find_studies(source, channels)
+    found = find_studies(source, channels, join_patients=options.one_case_per_patient)
     if table is None and not options.no_labels and _list_structures(found):
         raise UserError("nobody said which structures are labels", where=source,
                         do="choose some of them: --structure 'GTV=tumour', or --structures FILE; or say --no-labels")

@@ -22,7 +22,7 @@ from autoseg.workspace.names import Workspace
 pytest.importorskip("pydicom")
 
 from dicom_patients import square, write_patient, write_structures  # noqa: E402
-from dicom_studies import truth  # noqa: E402
+from dicom_studies import truth, write_series  # noqa: E402
 
 TUMOUR = parse_structures(["GTV=tumour"])
 
@@ -30,9 +30,10 @@ TUMOUR = parse_structures(["GTV=tumour"])
 CT, CT_AND_MR = channels_of(["CT"]), channels_of(["CT", "MR"], optional=["MR"])
 
 
-def convert(folder: Path, table=TUMOUR, channels=CT, **changes) -> Converted:
+def convert(folder: Path, table=TUMOUR, channels=CT, join_patients=False, **changes) -> Converted:
     settings = Settings(12, "Sarcoma", channels, table, **changes)
-    return convert_studies(find_studies(folder / "dicom", channels).studies, folder / "dicom", Workspace(folder / "home"),
+    studies = find_studies(folder / "dicom", channels, join_patients=join_patients).studies
+    return convert_studies(studies, folder / "dicom", Workspace(folder / "home"),
                            settings, Pseudonyms(bytes(32)))
 
 
@@ -191,6 +192,35 @@ def test_a_case_may_lack_an_optional_channel_and_keeps_each_grid(tmp_path):
     assert (content["optional_channels"], content["reference_channel"]) == (["MR"], "CT")
     shapes = {read_image(path)[1].shape for path in (converted.folder / "imagesTr").glob("*_0001.nii.gz")}
     assert shapes == {(3, 4, 5)} and pipeline.verify(12, home=tmp_path / "home", workers=1).faults == ()
+
+
+def test_studies_of_a_patient_are_one_case_where_that_is_asked_for(tmp_path):
+    write_patient(tmp_path / "dicom/ct", "A1")
+    write_series(tmp_path / "dicom/mr", np.abs(truth(1)), study="1.2.826.9", patient="A1", modality="MR")
+    converted = convert(tmp_path, channels=CT_AND_MR, join_patients=True)
+    assert converted.n_cases == 1 and len(list((converted.folder / "imagesTr").iterdir())) == 2
+    assert "1 cases have channels in different frames of reference" in converted.warnings[0]
+
+
+def test_a_series_that_fits_a_channel_beside_another_is_a_question_that_a_flag_answers(tmp_path):
+    study = write_patient(tmp_path / "dicom/a", "A1")
+    write_series(tmp_path / "dicom/a/thin", truth(5), study=study, patient="A1", series=4, description="thin")
+    with pytest.raises(UserError, match="several series fit the channel 'CT'.*--series CT=1"):
+        convert(tmp_path)
+    assert convert(tmp_path, channels=channels_of(["CT"], series=["CT=1"])).n_cases == 1
+    own = channels_of(["CT=modality=CT description~venous not~thin"])
+    assert convert(tmp_path, channels=own).n_cases == 1
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"texts": []}, "the channels are not said"), ({"texts": ["CT", "CT"]}, "named twice"),
+    ({"texts": ["CT=kernel~soft"]}, "the rule of a channel cannot be read.*'kernel~soft'"),
+    ({"texts": ["CT=description~("]}, "the rule of a channel is not valid"), ({"texts": ["../CT"]}, "cannot have the name"),
+    ({"texts": ["CT"], "optional": ["CT"]}, "cannot be optional"), ({"texts": ["CT"], "reference": "MR"}, "name channels"),
+    ({"texts": ["CT"], "series": ["MR=3"]}, "no such channel")])
+def test_wrong_channels_are_a_sentence(changes, said):
+    with pytest.raises(UserError, match=said):
+        channels_of(**changes)
 
 
 def test_images_alone_are_a_dataset_for_pre_training(tmp_path):

@@ -59,20 +59,29 @@ class FoundStudies:
     warnings: tuple[str, ...]
 
 
-def find_studies(source: Path, channels: Channels) -> FoundStudies:
-    """The studies below a folder, each with the series of the channels.
+def find_studies(source: Path, channels: Channels, *, join_patients: bool = False) -> FoundStudies:
+    """The studies below a folder, each with the series of the channels; on request all studies of a patient as one.
 
     Raises UserError where pydicom is not installed, and where no series is there. What is wrong with a study is its fault.
     """
     found = read_study(source)
-    studies = studies_of(found)
+    studies = _joined(studies_of(found)) if join_patients else studies_of(found)
     warnings = [refused.sentence for refused in found.refused if refused.series is None]
     if not studies:
         raise UserError("no series of images is here", where=source, found=warnings[0] if warnings else "no DICOM image",
                         expected="DICOM slices with positions")
-    structures = [header for header in _structures(found, warnings)]
+    structures = _structures(found, warnings)
     return FoundStudies(tuple(_case(study, channels, _drawn_on(study, studies, structures)) for study in studies),
                         tuple(warnings))
+
+
+def _joined(studies: Sequence[Study]) -> list[Study]:
+    """All series of a patient as one study; a patient without a number has one for each study."""
+    patients: dict[str, list[Study]] = {}
+    for study in studies:
+        patients.setdefault(study.patient or study.uid, []).append(study)
+    return [Study(key, group[0].patient, tuple(candidate for study in group for candidate in study.candidates))
+            for key, group in patients.items()]
 
 
 def _structures(found: Found, warnings: list[str]) -> list[StructureHeader]:
@@ -92,8 +101,9 @@ def _drawn_on(study: Study, studies: Sequence[Study], headers: Sequence[Structur
     some programs give structures a study of their own.
     """
     own, here = _series(study), {series for other in studies for series in _series(other)}
+    uids = {candidate.facts.study for candidate in study.candidates}
     return tuple(header for header in headers
-                 if own & set(header.series) or header.study == study.uid and not here & set(header.series))
+                 if own & set(header.series) or header.study in uids and not here & set(header.series))
 
 
 def _series(study: Study) -> set[str]:
