@@ -35,9 +35,10 @@ def render() -> str:
     shared = [action for action in common.parser("")._actions if action.dest != "help"]
     names = {action.dest for action in shared}
     known = parsers()
+    sections = [section for name, parser in known.items() for section in ((name, parser), *_sub_commands(name))]
     parts = [_INTRODUCTION, "\n".join(f"- [{name}](#{name})" for name in known),
              "## Options of every command", _table(shared)]
-    for name, parser in known.items():
+    for name, parser in sections:
         actions = [action for action in parser._actions if action.dest not in names and action.dest != "help"]
         usage = " ".join([name, *(f"{action.option_strings[0]} {_values(action)}" for action in actions
                                   if action.option_strings and action.required),
@@ -48,6 +49,12 @@ def render() -> str:
         if parser.epilog:
             parts += ["Example:", _code(parser.epilog.removeprefix("example: "))]
     return "\n\n".join(parts) + "\n"
+
+
+def _sub_commands(name: str) -> list[tuple[str, argparse.ArgumentParser]]:
+    """The parsers of a command's sub-commands, such as `autoseg_dicom list`; none of most commands."""
+    module = sys.modules.get(f"autoseg.cli.{name.removeprefix('autoseg_')}")
+    return [(f"{name} {word}", parser) for word, parser in getattr(module, "sub_parsers", dict)().items()]
 
 
 def _table(actions: list[argparse.Action]) -> str:

@@ -9,9 +9,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autoseg.base.stopping import Stopped, stop_with_parent, stoppable
 from autoseg.cli.streams import discard_rest, lasting_streams
+
+if TYPE_CHECKING:
+    from autoseg.datasets.dicom_cases import DicomInput
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEMORY = {"m": 2**20, "g": 2**30}
@@ -72,6 +77,32 @@ def list_faults(faults: list[str]) -> int:
 def add_workers(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=positive, metavar="N",
                          help="number of processes (default: one per core, as memory allows)")
+
+
+def add_series(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--series", metavar="CHANNEL=SERIES", action="append", default=[],
+                         help="of DICOM: the series of a channel by its number or UID, such as CT=4, of several phases in one "
+                              "series CT_venous=5:2; may be repeated (default: what the rules find, if that is one)")
+    command.add_argument("--dicom-rules", metavar="FILE", type=Path,
+                         help="of DICOM: JSON with the rules by which series are matched to channels (default: those of the "
+                              "package, autoseg/datasets/dicom_rules.json)")
+    add_case_names(command)
+
+
+def add_case_names(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--case-names", choices=("pseudonym", "PatientID"), default="pseudonym",
+                         help="of DICOM: name cases by a pseudonym of the study, or by the patient's identifier (default: "
+                              "pseudonym)")
+
+
+def dicom_input(options: argparse.Namespace) -> "Path | DicomInput":
+    """What `--input` names: with the choices of `add_series`, if one was made."""
+    from autoseg.datasets.dicom_cases import DicomInput
+
+    if not (options.series or options.dicom_rules or options.case_names != "pseudonym"):
+        path: Path = options.input
+        return path
+    return DicomInput(options.input, options.dicom_rules, tuple(options.series), options.case_names)
 
 
 def add_outcomes(command: argparse.ArgumentParser) -> None:

@@ -14,7 +14,8 @@ def parser() -> argparse.ArgumentParser:
                               "an ensemble.",
                               "example: autoseg_predict -i imgs -o masks")
     arguments.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
-                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file")
+                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file; or a folder of DICOM, in which each "
+                           "study is a case")
     arguments.add_argument("-o", "--output", required=True, type=Path, metavar="PATH",
                            help="folder for the masks, or for one case the file of its mask, such as mask.nii.gz")
     arguments.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--seed", type=int, default=0, help="seed of --adapt (default: 0)")
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
+    common.add_series(arguments)
     common.add_device(arguments)
     return arguments
 
@@ -66,8 +68,9 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.orchestrate.distribute import connected
     from autoseg.prediction.inference_settings import Adaptation
 
-    arguments = {"dataset": options.dataset, "configuration": options.configuration, "planner": options.planner,
-                 "folds": options.folds, "folder": options.model, "home": options.home, "device": options.device,
+    arguments = {"source": common.dicom_input(options), "target": options.output, "dataset": options.dataset,
+                 "configuration": options.configuration, "planner": options.planner, "folds": options.folds,
+                 "folder": options.model, "home": options.home, "device": options.device,
                  "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
                  "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
                  "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality}
@@ -79,9 +82,9 @@ def _run(options: argparse.Namespace) -> None:
         arguments["adaptation"] = Adaptation(seed=options.seed)
     with connected(options.cluster) as nodes:
         if nodes is None:
-            masks = pipeline.predict(options.input, options.output, part=options.part, **arguments)
+            masks = pipeline.predict(part=options.part, **arguments)
         else:
-            masks = cluster.predict(nodes, options.input, options.output, **arguments)
+            masks = cluster.predict(nodes, **arguments)
     print(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'} written to {options.output}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.formats.source import FileWriter, ImageSource, ResultWriter
+from autoseg.formats.source import FileWriter, ImageSource, ResultWriter, open_source
 from autoseg.grids.geometry import Axes, Geometry
 from planners.schema.base import Frozen
 from planners.schema.names import fault_of_name
@@ -42,6 +42,7 @@ class CaseFiles:
     modalities: tuple[str, ...] = ()  # one per channel, empty of a channel that has one modality; (): of all channels
     numbers: tuple[int, ...] = ()  # of the channels in the dataset, where `images` are not of all of them
     grid: Path | None = None  # the image on whose grid the case lies, where it is none of `images`; only its header is read
+    sources: tuple[ImageSource, ...] = ()  # of those of `images` that are no files, such as volumes of DICOM
 
     def __post_init__(self) -> None:
         fault = fault_of_name(self.name)
@@ -57,6 +58,10 @@ class CaseFiles:
         grid = self.images[grid_number] if grid_number is not None and grid_number < len(self.images) else None
         return replace(self, images=tuple(self.images[number] for number in known), numbers=tuple(known), grid=grid,
                        modalities=tuple(self.modalities[number] for number in known) if self.modalities else ())
+
+    def source(self, image: Path) -> ImageSource:
+        """How one of the images, or the label, is read."""
+        return next((source for source in self.sources if source.path == image), None) or open_source(image)
 
     def number_of(self, channel: int) -> int:
         """The number in the dataset of one of the channels that `images` has."""

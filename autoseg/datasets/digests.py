@@ -13,7 +13,6 @@ import numpy as np
 from autoseg.base.processes import cores
 from autoseg.datasets.case import CaseFiles, RawFile
 from autoseg.datasets.manifest import Manifest
-from autoseg.formats import files_of
 from autoseg.formats.arrays import ENDING
 from autoseg.formats.files import combined_digest, digest, file_bytes, file_state, file_times, is_file
 from autoseg.formats.transforms import read_transforms
@@ -71,7 +70,7 @@ def case_digest(files: CaseFiles, transforms: Mapping[int, Transform] | None = N
     modalities of channels that have several.
     """
     content = [part for path in (*files.images, files.label)
-               for part in ([""] if path is None else map(file_digest, files_of(path)))]
+               for part in ([""] if path is None else map(file_digest, files.source(path).files()))]
     content += [f"modality {modality}" for modality in files.modalities]
     return combined_digest([*content, *(f"{c} {_transform_digest(by)}" for c, by in sorted((transforms or {}).items()))])
 
@@ -100,7 +99,8 @@ def changed_kinds(files: CaseFiles, known: Sequence[RawFile]) -> tuple[str, ...]
 
 def _listed(files: CaseFiles) -> list[tuple[int | None, Path]]:
     channels: list[tuple[int | None, Path | None]] = [*enumerate(files.images), (None, files.label)]
-    return [(channel, path) for channel, image in channels if image is not None for path in files_of(image)]
+    return [(channel, path) for channel, image in channels if image is not None
+            for path in files.source(image).files()]
 
 
 def _is_same(path: Path, channel: int | None, known: RawFile) -> bool:

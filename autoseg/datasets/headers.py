@@ -9,7 +9,7 @@ import numpy as np
 
 from autoseg.base.errors import AutosegError, TooLarge, UserError
 from autoseg.datasets.case import CaseFiles
-from autoseg.formats import Header, known_ending, read_header
+from autoseg.formats import Header, ImageSource, known_ending, read_header
 from autoseg.grids.geometry import Geometry, length
 from planners.schema.channels import ChannelSpec
 from planners.schema.labels import LabelSpec
@@ -23,13 +23,17 @@ _NO_CHANNEL = -1
 
 @dataclass(frozen=True)
 class Place:
-    """A readable image file, the channel (the first, of several) that it fills, and what was declared of that channel."""
+    """A readable image, the channel (the first, of several) that it fills, and what was declared of that channel."""
 
-    path: Path
+    source: ImageSource
     start: int
     n_channels: int
     geometry: Geometry
     spec: ChannelSpec | None  # None: a channel too many
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
 
     @property
     def called(self) -> str:
@@ -53,7 +57,7 @@ def check_headers(files: CaseFiles, channels: Sequence[ChannelSpec], labels: Lab
     faults: list[str] = []
     paths = [*_present(files), *([files.label] if labels is not None and files.label is not None else []),
              *([] if files.grid is None else [files.grid])]
-    headers = {path: header for path in paths if (header := attempt(read_header, path, faults)) is not None}
+    headers = {path: header for path in paths if (header := attempt(read_header, files.source(path), faults)) is not None}
     if labels is not None and files.label is None:
         faults.append(str(UserError("the case has no label", where=f"case {files.name}")))
     if len(headers) == len(paths):
@@ -80,7 +84,7 @@ def places(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[Cha
         starts = [k for k, path in enumerate(files.images) if path is not None]
     else:
         starts = np.cumsum([0, *counts])[:-1].tolist()
-    return [Place(path, start, headers[path].n_channels, headers[path].geometry,
+    return [Place(files.source(path), start, headers[path].n_channels, headers[path].geometry,
                   channels[start] if start < len(channels) else None)
             for path, start in zip(present, starts, strict=True) if path in headers]
 
@@ -99,13 +103,13 @@ def grid_of(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[Ch
     if files.grid not in headers:
         return None
     header = headers[files.grid]
-    return Place(files.grid, _NO_CHANNEL, header.n_channels, header.geometry, None)
+    return Place(files.source(files.grid), _NO_CHANNEL, header.n_channels, header.geometry, None)
 
 
 def case_warnings(files: CaseFiles, channels: Sequence[ChannelSpec]) -> list[str]:
     """As `header_warnings`, of a case whose files can all be read."""
     paths = [*_present(files), *(path for path in (files.label, files.grid) if path is not None)]
-    return header_warnings(files, {path: read_header(path) for path in paths}, channels)
+    return header_warnings(files, {path: read_header(files.source(path)) for path in paths}, channels)
 
 
 def header_warnings(files: CaseFiles, headers: dict[Path, Header], channels: Sequence[ChannelSpec]) -> list[str]:

@@ -27,7 +27,7 @@ from autoseg.datasets.case_files import (
 )
 from autoseg.datasets.headers import Place, attempt, check_headers, grid_of, places
 from autoseg.datasets.manifest import ListedCase, Manifest
-from autoseg.formats import ending_of, open_source, read_image, read_label
+from autoseg.formats import ImageSource, ending_of, open_source, read_image, read_label
 from autoseg.formats.door import refuse_more_than_memory, within_memory
 from autoseg.formats.files import is_file, is_folder, list_entries
 from autoseg.grids.regrid import regrid
@@ -191,12 +191,12 @@ def _loaded(files: CaseFiles, channels: Sequence[ChannelSpec], labels: LabelSpec
     raise_faults(f"case {files.name}", faults)
     nowhere = absent_CDHW is None or not absent_CDHW.any()
     return Case(files.name, image_CDHW, present_C, reference.geometry, label_DHW, None if nowhere else absent_CDHW,
-                modalities=files.modalities, source=open_source(reference.path))
+                modalities=files.modalities, source=reference.source)
 
 
 def _aligned(place: Place, reference: Place, transform: Transform | None) -> tuple[np.ndarray, np.ndarray | None]:
     """The file's channels (C, z, y, x) on the reference's grid, and where they are absent (None: nowhere)."""
-    image_CDHW = checked_image(place.path)
+    image_CDHW = checked_image(place.source)
     is_on_grid = transform is None and place.geometry.is_at(reference.geometry)
     if place is reference or not place.is_brought or is_on_grid:
         return image_CDHW, None
@@ -204,14 +204,14 @@ def _aligned(place: Place, reference: Place, transform: Transform | None) -> tup
     return regrid(image_CDHW, place.geometry, reference.geometry, transform, names)
 
 
-def checked_image(path: Path) -> np.ndarray:
-    """Channels (C, z, y, x) of a file; a UserError where a voxel is NaN or infinite."""
-    image_CDHW, _ = read_image(path)
+def checked_image(image: Path | ImageSource) -> np.ndarray:
+    """Channels (C, z, y, x) of an image; a UserError where a voxel is NaN or infinite."""
+    image_CDHW, _ = read_image(image)
     finite_CDHW = np.isfinite(image_CDHW)
     if not finite_CDHW.all():
         where = tuple(int(i) for i in np.argwhere(~finite_CDHW)[0])
         count = finite_CDHW.size - np.count_nonzero(finite_CDHW)
-        raise UserError("the image holds NaN or infinity", where=path,
+        raise UserError("the image holds NaN or infinity", where=open_source(image).path,
                         found=f"{image_CDHW[where]} at voxel (z, y, x) {where[1:]}, {count} such voxels",
                         expected="finite numbers", do="replace these voxels by a value that means something")
     return image_CDHW

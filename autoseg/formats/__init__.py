@@ -1,7 +1,7 @@
 """Images and labels on the disk, in any format that is registered.
 
 Arrays are in array order (z, y, x) with channels first; a 2D image has one slice. A path names an image source
-(`formats/source.py`), which today is a single file.
+(`formats/source.py`), a single file; a source of another kind, such as a volume of DICOM, is given as it is.
 """
 
 from pathlib import Path
@@ -19,9 +19,9 @@ __all__ = ["READERS", "Header", "ImageSource", "Reader", "ending_of", "files_of"
            "read_header", "read_image", "read_label", "write_array", "write_label"]
 
 
-def read_header(path: Path) -> Header:
+def read_header(image: Path | ImageSource) -> Header:
     """Grid and number of channels, without the voxels where the format allows it."""
-    return open_source(path).header()
+    return open_source(image).header()
 
 
 def files_of(path: Path) -> list[Path]:
@@ -29,9 +29,10 @@ def files_of(path: Path) -> list[Path]:
     return open_source(path).files()
 
 
-def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
+def read_image(image: Path | ImageSource) -> tuple[np.ndarray, Geometry]:
     """Image (C, z, y, x) as float32 and its grid."""
-    image_CDHW, geometry = open_source(path).read()
+    source = open_source(image)
+    (image_CDHW, geometry), path = source.read(), source.path
     if image_CDHW.dtype.kind not in "biuf":
         raise UserError("the voxels are not numbers", where=path, found=image_CDHW.dtype, expected="integers or floats")
     with within_memory(path), np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported so

@@ -1,7 +1,7 @@
 """Where an image comes from, and how results are written on its grid.
 
-Every image that a dataset or a user names is opened here. Today it is a single file; a folder of DICOM files will be a
-source of its own, and what reads cases will not notice.
+Every image that a dataset or a user names is opened here: a single file. A volume of a DICOM series is a source of its own
+(`formats/dicom/source.py`), and what reads cases does not notice.
 """
 
 import errno
@@ -156,9 +156,9 @@ class FileSource:
         return FileWriter(geometry)
 
 
-def open_source(path: Path) -> ImageSource:
-    """The image that a path names. Nothing is read yet."""
-    return FileSource(path)
+def open_source(image: Path | ImageSource) -> ImageSource:
+    """The image that a path names, or that is open already. Nothing is read yet."""
+    return FileSource(image) if isinstance(image, Path) else image
 
 
 def _checked(path: Path) -> Path:

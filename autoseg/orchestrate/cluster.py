@@ -13,6 +13,7 @@ from typing import Any
 from autoseg import pipeline
 from autoseg.base.errors import UserError
 from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.orchestrate.distribute import Nodes, distribute
 from autoseg.orchestrate.folds import FoldTask, Outcome, attempt
 from autoseg.prediction.folder import predict_folder
@@ -55,8 +56,8 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], fault)
 
 
-def predict(nodes: Nodes, source: Path, target: Path, *, probabilities: bool = False, uncertainty: bool = False,
-            keep_existing: bool = False, table: Path | None = None, **model: Any) -> list[Path]:
+def predict(nodes: Nodes, source: Path | DicomInput, target: Path, *, probabilities: bool = False,
+            uncertainty: bool = False, keep_existing: bool = False, table: Path | None = None, **model: Any) -> list[Path]:
     """As `predict_folder` with `Predictor.open(**model)`, in chunks over the machines; `source` and `target` lie on the
     shared disk. Cases that no machine could predict are predicted in this process at the end, which raises the faults.
     """
@@ -89,8 +90,8 @@ def _prepare(names: Sequence[str], *, dataset: str, planner: str, configurations
     pipeline.preprocess(dataset, planner=planner, configurations=configurations, home=home, only=names)
 
 
-def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path, target: Path, model: dict[str, Any],
-             keep_existing: bool) -> list[Path]:
+def _predict(export: Callable[..., list[Path]], names: Sequence[str], *, source: Path | DicomInput, target: Path,
+             model: dict[str, Any], keep_existing: bool) -> list[Path]:
     return export(Predictor.open(**model), source, target, keep_existing=keep_existing, only=names)
 
 

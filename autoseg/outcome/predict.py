@@ -10,6 +10,7 @@ import numpy as np
 from autoseg.base.errors import AutosegError
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
 from autoseg.datasets.case import Case, CaseFiles
+from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.formats import read_label
 from autoseg.formats.files import is_folder
 from autoseg.outcome.features import (
@@ -72,8 +73,8 @@ class _Task:
     conditions: Mapping[str, CaseConditions]
 
 
-def predict_outcomes(predictor: Predictor, source: str | Path, target: str | Path, *, table: str | Path | None = None,
-                     part: str | None = None) -> PredictedOutcomes | None:
+def predict_outcomes(predictor: Predictor, source: str | Path | DicomInput, target: str | Path, *,
+                     table: str | Path | None = None, part: str | None = None) -> PredictedOutcomes | None:
     """Predict the outcomes of the cases of `source` that have a mask in `target`, or of a `part` of them such as `1/4`, and
     write them beside the masks; None where no model has an outcome. A case that fails is named in the log: its mask stays.
     """

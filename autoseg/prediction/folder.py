@@ -17,6 +17,7 @@ from autoseg.base.progress import progress
 from autoseg.base.runtime import free_device_bytes, is_out_of_memory
 from autoseg.base.version import __version__
 from autoseg.datasets.case import CaseFiles
+from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.datasets.digests import case_digest
 from autoseg.formats.files import is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
@@ -46,11 +47,11 @@ Task = tuple[CaseFiles, Path]  # a case and its mask
 
 
 @called
-def predict_folder(predictor: Predictor, source: str | Path, target: str | Path, *, probabilities: bool = False,
+def predict_folder(predictor: Predictor, source: str | Path | DicomInput, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
                    only: Collection[str] | None = None, part: str | None = None) -> list[Path]:
-    """Predict every case of `source` (a folder or one file), or `only` those named, or one `part`, into `target`; the masks
-    written now.
+    """Predict every case of `source` (a folder or one file, also of DICOM), or `only` those named, or one `part`, into
+    `target`; the masks written now.
 
     `table` holds what is known of the patients beside the images (see `Predictor.find`). `part` is K/N, such as 1/4: N
     processes, each with a part of its own, predict all cases into one folder. The first part names the files left out.
@@ -62,12 +63,11 @@ def predict_folder(predictor: Predictor, source: str | Path, target: str | Path,
     other models made it (`prediction.sidecar`). One bad case does not stop the others: all faults, and the files that are
     left out, are raised together as ManyFaults when the rest is done.
     """
-    source = Path(source)
     share = Shard(1, 1) if part is None else Shard.parse(part)
     cases = predictor.find(source, table)
     files = [case_files for case_files in share.cases_of(cases.files) if only is None or case_files.name in only]
     if not files and share.n > 1:
-        logger.warning("part %s has no case: there are %d cases in %s", share, len(cases.files), source)
+        logger.warning("part %s has no case: there are %d cases in %s", share, len(cases.files), Path(source))
     outputs = Outputs.open(Path(target), predictor.plan.file_ending, cases.files)
     kinds = ARRAYS[:1] * probabilities + ARRAYS[1:] * uncertainty
     _spare_images(files, outputs, kinds)

@@ -16,6 +16,7 @@ from autoseg.base.errors import UserError, raise_faults
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
+from autoseg.datasets.dicom_cases import DicomInput, holds_dicom, scan_studies
 from autoseg.datasets.headers import case_warnings
 from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
@@ -181,17 +182,22 @@ class Predictor:
     def runtime(self) -> Runtime:
         return self.members[0].runtime
 
-    def find(self, path: str | Path, table: str | Path | None = None) -> CasesToPredict:
-        """The cases of a folder, or the one of a file, and what is known of them beside the images.
+    def find(self, source: str | Path | DicomInput, table: str | Path | None = None) -> CasesToPredict:
+        """The cases of a folder, or the one of a file, and what is known of them beside the images; of a folder of DICOM one
+        per study.
 
         `table` is a file; without it the table that training used is looked for beside the images, under its own name.
         Whatever is not found is missing, which a model that was trained with conditions can do without. It cannot do without
         the modality of a case, where a channel has several: cases of which nobody says it are left out.
         """
-        path, beside = Path(path), None if table is None else Path(table)
+        path, beside = Path(source), None if table is None else Path(table)
         folder = path if is_folder(path) else path.parent
         plan = self.plan
-        scanned = scan_cases(path, plan.channels, plan.file_ending, plan.channel_numbers, plan.grid_number)
+        if isinstance(source, DicomInput) or holds_dicom(path):
+            study = source if isinstance(source, DicomInput) else DicomInput(path)
+            scanned = scan_studies(study, plan.channels, plan.channel_numbers)
+        else:
+            scanned = scan_cases(path, plan.channels, plan.file_ending, plan.channel_numbers, plan.grid_number)
         for warning in scanned.warnings:
             logger.warning("%s", warning)
         known_files = files_with_modalities(scanned.cases, self.plan, folder=folder, table=beside,
@@ -254,13 +260,13 @@ class Predictor:
         that is checked and put in its channel, and the one that is normalised.
         """
         return sum(12 * header.n_channels * math.prod(header.geometry.shape)
-                   for header in (read_header(path) for path in files.images if path is not None))
+                   for header in (read_header(files.source(path)) for path in files.images if path is not None))
 
     def bytes_to_predict(self, files: CaseFiles, *, all_heads: bool = False) -> int:
         """Memory that predicting a prepared case needs beside the image and the network, from its header; with `all_heads`
         for probabilities or uncertainty too.
         """
-        geometry = next(read_header(path).geometry for path in (files.grid, *files.images) if path is not None)
+        geometry = next(read_header(files.source(path)).geometry for path in (files.grid, *files.images) if path is not None)
         n_voxels = math.prod(geometry.shape)
         bytes_of_heads = 2 * self.plan.labels.n_heads * n_voxels if all_heads or len(self.members) > 1 else 0
         return bytes_of_heads + max(member.bytes_to_predict(geometry) for member in self.members)

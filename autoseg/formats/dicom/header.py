@@ -131,7 +131,8 @@ def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tu
         raise UserError("rows and columns are not perpendicular", where=path, found=orientation)
     normal = np.cross(rows, columns)
     thickness = number(pixels, "SliceThickness") or number(pixels, "SpacingBetweenSlices")
-    slope, intercept = (None, None) if values is None else (number(values, "RescaleSlope"), number(values, "RescaleIntercept"))
+    slope = None if values is None else number(values, "RescaleSlope")
+    intercept = None if values is None else number(values, "RescaleIntercept")
     inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
     stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
                     number(file, "PixelRepresentation") == 1, inverted)

@@ -25,7 +25,7 @@ class Series:
     def called(self) -> str:
         """For messages."""
         said = f" {self.description!r}" if self.description else ""
-        return f"series {self.number or '?'}{said} ({self.modality or 'no modality'}, {self.uid})"
+        return f"series {self.number or self.uid}{said} ({self.modality or 'no modality'})"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ class DicomSource:
     @property
     def path(self) -> Path:
         """What messages name: no file, but the folder of the slices with the name of the volume."""
-        return self.stack.slices[0].path.parent / self.stack.name.replace("/", "_")
+        facts, phase = self.stack.facts, f", {self.stack.phase}" if self.stack.phase else ""
+        return self.stack.slices[0].path.parent / f"series {facts.number or '?'} ({facts.uid}{phase})".replace("/", "_")
 
     def files(self) -> list[Path]:
         return list(dict.fromkeys(part.path for part in self.stack.slices))

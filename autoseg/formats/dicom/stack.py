@@ -87,7 +87,8 @@ class Stack:
         if shear is None:
             return Geometry(self.shape, spacing, first.position_mm, direction)
         y, x = (low * mm for low, mm in zip(shear.first_HW, first.spacing_mm, strict=True))
-        return Geometry((n, *shear.shape_HW), spacing, triple(np.array(first.position_mm) + x * rows + y * columns), direction)
+        origin = np.array(first.position_mm) + x * rows + y * columns
+        return Geometry((n, *shear.shape_HW), spacing, triple(map(float, origin)), direction)
 
     def read(self) -> tuple[np.ndarray, Geometry]:
         """The values (1, z, y, x) and their grid.

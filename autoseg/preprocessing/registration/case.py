@@ -26,6 +26,6 @@ def register_case(files: CaseFiles, channels: Sequence[ChannelSpec], seed: int =
              if place.spec is not None and place.spec.is_registered]
     if not moved or reference is None:
         return {}
-    fixed_DHW = checked_image(reference.path)[0]
-    return {place.start: register_channel(fixed_DHW, reference.geometry, checked_image(place.path)[0], place.geometry,
+    fixed_DHW = checked_image(reference.source)[0]
+    return {place.start: register_channel(fixed_DHW, reference.geometry, checked_image(place.source)[0], place.geometry,
                                           kind=kind, seed=seed) for place, kind in moved}

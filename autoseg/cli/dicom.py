@@ -1,0 +1,60 @@
+"""autoseg_dicom: what a folder of DICOM holds."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autoseg.cli import common, dicom_list
+
+
+@dataclass(frozen=True)
+class SubCommand:
+    """A word after `autoseg_dicom`: what it does, and its arguments."""
+
+    description: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int | None]
+
+
+_COMMANDS = {
+    "list": SubCommand("List the volumes below a folder of DICOM: patient, study, series, phase, size, spacing, and what is "
+                       "odd with them.\nNames are pseudonyms unless identifiers are asked for.",
+                       "example: autoseg_dicom list STUDY", dicom_list.add_arguments, dicom_list.run),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    command = common.parser("Work with folders of DICOM. Each sub-command explains itself with --help.",
+                            "example: autoseg_dicom list STUDY")
+    command.add_argument("command", choices=tuple(_COMMANDS), metavar="COMMAND", help=f"one of: {', '.join(_COMMANDS)}")
+    return command
+
+
+def sub_parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each sub-command by its word; the first argument of each is this word."""
+    return {word: _parser_of(word) for word in _COMMANDS}
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    is_known = bool(words) and words[0] in _COMMANDS
+    return common.run(_run, _parser_of(words[0], with_word=True) if is_known else parser(), argv)
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    return _COMMANDS[options.command].run(options)
+
+
+def _parser_of(word: str, *, with_word: bool = False) -> argparse.ArgumentParser:
+    command = _COMMANDS[word]
+    made = common.parser(command.description, command.example)
+    if with_word:
+        made.add_argument("command", choices=(word,), metavar=word, help="this sub-command")
+    command.add_arguments(made)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

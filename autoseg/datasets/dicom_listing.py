@@ -1,0 +1,63 @@
+"""What a folder of DICOM holds, as a list for people and programs."""
+
+import hashlib
+from pathlib import Path
+
+from autoseg.datasets.dicom_cases import CaseNames, Study, case_names, read_study, studies_of, warnings_of
+from autoseg.datasets.dicom_rules import Candidate, DicomRules
+from planners.schema.base import Frozen, versioned
+
+
+class ListedVolume(Frozen):
+    """One volume. `case` and `patient` are pseudonyms, unless identifiers were asked for; `odd` says what is unusual, and why
+    it cannot be read or is no channel by itself.
+    """
+
+    case: str
+    patient: str
+    study: str
+    series: str
+    number: str
+    modality: str
+    description: str
+    phase: str
+    slices: int
+    shape: tuple[int, int, int] | None  # z, y, x
+    spacing_mm: tuple[float, float, float] | None  # z, y, x
+    odd: tuple[str, ...] = ()
+
+
+class Listing(Frozen):
+    """All volumes of a folder, and a sentence for all else that it holds."""
+
+    schema_version: int = versioned(1)
+    volumes: tuple[ListedVolume, ...]
+    others: tuple[str, ...] = ()
+
+
+def list_study(path: Path, rules: DicomRules, names: CaseNames = "pseudonym") -> Listing:
+    """The volumes below a folder, by patient, study and series; voxels are not read. Raises UserError where there is no such
+    folder, or pydicom is missing.
+    """
+    found = read_study(path)
+    studies = studies_of(found)
+    volumes = [_listed(candidate, study, case, rules, names) for study, case in zip(studies, case_names(studies, names),
+                                                                                  strict=True)
+               for candidate in study.candidates]
+    others = [*warnings_of(path, found), *(refused.sentence for refused in found.refused if refused.series is None)]
+    return Listing(volumes=tuple(volumes), others=tuple(others))
+
+
+def _listed(candidate: Candidate, study: Study, case: str, rules: DicomRules, names: CaseNames) -> ListedVolume:
+    facts, stack = candidate.facts, candidate.stack
+    ignored = rules.ignored.reason(candidate)
+    odd = [*([] if stack is None else stack.remarks), *filter(None, (candidate.fault, "" if stack is None else stack.fault))]
+    odd += ["its slices are shifted, as by a tilted gantry: it is regridded"] * (stack is not None and stack.is_tilted)
+    odd += [f"no channel unless it is named: {ignored}"] * bool(ignored)
+    patient = study.patient
+    if names == "pseudonym":
+        patient = f"patient_{hashlib.sha256(patient.encode()).hexdigest()[:8]}"
+    return ListedVolume(
+        case=case, patient=patient, study=facts.study, series=facts.uid, number=facts.number, modality=facts.modality,
+        description=facts.description, phase=candidate.phase, slices=0 if stack is None else len(stack.slices),
+        shape=None if stack is None else stack.shape, spacing_mm=None if stack is None else stack.spacing_mm, odd=tuple(odd))
