@@ -321,7 +321,7 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
             probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
             table: str | Path | None = None, modality: str = "", mirroring: bool = True, skip_background: bool = False,
             adaptation: "Adaptation | None" = None, part: str | None = None, home: str | Path | None = None,
-            device: str = "auto") -> list[Path]:
+            device: str = "auto", output_format: str | None = None) -> list[Path]:
     """Predict every case of `source` (a folder or one file), or a `part` such as `1/4`, into `target`; the masks' paths.
 
     Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder` and
@@ -337,8 +337,8 @@ def predict(source: str | Path, target: str | Path, *, dataset: str | int | None
     if adaptation is not None:
         predictor = predictor.adapting(adaptation)
     masks = predict_folder(predictor, source, target, probabilities=probabilities, uncertainty=uncertainty,
-                           keep_existing=keep_existing, table=table, part=part)
-    predict_outcomes(predictor, source, target, table=table, part=part)
+                           keep_existing=keep_existing, table=table, part=part, output_format=output_format)
+    predict_outcomes(predictor, source, target, table=table, part=part, output_format=output_format)
     return masks
 
 

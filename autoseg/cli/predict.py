@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
                            "a number; `all` counts only where there is no other)")
     arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p; "
                            "where inference.json has chosen this model alone, its postprocessing is applied")
+    arguments.add_argument("--output-format", metavar="FORMAT",
+                           help="format of the masks: seg or rtstruct, which are objects of DICOM that refer to the series of "
+                           "the input, or nifti, nrrd or mha (default: that of the training's files)")
     arguments.add_argument("--save_probabilities", action="store_true",
                            help="also write CASE_probabilities, one channel per class")
     arguments.add_argument("--save_uncertainty", action="store_true",
@@ -73,7 +76,8 @@ def _run(options: argparse.Namespace) -> None:
                  "folder": options.model, "home": options.home, "device": options.device,
                  "mirroring": options.mirroring == "on", "skip_background": options.skip_background == "on",
                  "probabilities": options.save_probabilities, "uncertainty": options.save_uncertainty,
-                 "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality}
+                 "keep_existing": options.keep_existing, "table": options.table, "modality": options.modality,
+                 "output_format": options.output_format}
     if options.cluster is not None and options.part is not None:
         raise UserError("--cluster divides the cases itself", found=f"--part {options.part}", do="give one of the two")
     if options.adapt:

@@ -9,7 +9,8 @@ import numpy as np
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.conditions import CaseConditions
-from autoseg.formats.source import FileWriter, ImageSource, ResultWriter, open_source
+from autoseg.formats.results import DicomResults
+from autoseg.formats.source import FileWriter, ImageSource, ResultWriter, no_series, open_source
 from autoseg.grids.geometry import Axes, Geometry
 from planners.schema.base import Frozen
 from planners.schema.names import fault_of_name
@@ -111,8 +112,14 @@ class Case:
 
     @property
     def results(self) -> ResultWriter:
-        """How results are written on the grid of this case."""
+        """How results are written on the grid of this case, as files."""
         return FileWriter(self.geometry) if self.source is None else self.source.writer(self.geometry)
+
+    def results_in_dicom(self, dicom: DicomResults) -> ResultWriter:
+        """How results are written as objects of DICOM. Raises UserError where the case is no series of DICOM."""
+        if self.source is None:
+            raise no_series(f"case {self.name}", dicom.kind)
+        return self.source.writer(self.geometry, dicom)
 
 
 @dataclass(frozen=True)

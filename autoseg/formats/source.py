@@ -17,6 +17,7 @@ from autoseg.formats.door import reading, refuse_impossible_size
 from autoseg.formats.files import file_bytes, no_file
 from autoseg.formats.inflate import unpacked_bytes
 from autoseg.formats.registry import Header, header_of, parts_of, reader_of
+from autoseg.formats.results import DicomResults
 from autoseg.grids.geometry import Geometry
 from autoseg.workspace.files import staged
 
@@ -49,8 +50,16 @@ class ImageSource(Protocol):
         """Its voxels (C, z, y, x) in their own number type, and its grid."""
         ...
 
-    def writer(self, geometry: Geometry) -> ResultWriter:
-        """How results are written for this image, on the grid that it was read on."""
+    @property
+    def is_dicom(self) -> bool:
+        """Whether results can be objects of DICOM, which refer to the series of this image."""
+        ...
+
+    def writer(self, geometry: Geometry, dicom: DicomResults | None = None) -> ResultWriter:
+        """How results are written for this image, on the grid that it was read on: as files, or as objects of DICOM.
+
+        Raises UserError where they cannot be objects of DICOM.
+        """
         ...
 
 
@@ -152,8 +161,21 @@ class FileSource:
         with reading(self.path):
             return reader.read(self.path)
 
-    def writer(self, geometry: Geometry) -> ResultWriter:
+    @property
+    def is_dicom(self) -> bool:
+        return False
+
+    def writer(self, geometry: Geometry, dicom: DicomResults | None = None) -> ResultWriter:
+        if dicom is not None:
+            raise no_series(self.path, dicom.kind)
         return FileWriter(geometry)
+
+
+def no_series(where: object, output_format: str) -> UserError:
+    """What is wrong where results in DICOM are asked for of an image that is none."""
+    return UserError("results in DICOM refer to a series of DICOM, and this image is none", where=where, found="a file",
+                     expected=f"a folder of DICOM, for --output-format {output_format}",
+                     do="give the DICOM series as the input, or choose --output-format nifti, nrrd or mha")
 
 
 def open_source(image: Path | ImageSource) -> ImageSource:

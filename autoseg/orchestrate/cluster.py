@@ -57,7 +57,8 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
 
 
 def predict(nodes: Nodes, source: Path | DicomInput, target: Path, *, probabilities: bool = False,
-            uncertainty: bool = False, keep_existing: bool = False, table: Path | None = None, **model: Any) -> list[Path]:
+            uncertainty: bool = False, keep_existing: bool = False, table: Path | None = None,
+            output_format: str | None = None, **model: Any) -> list[Path]:
     """As `predict_folder` with `Predictor.open(**model)`, in chunks over the machines; `source` and `target` lie on the
     shared disk. Cases that no machine could predict are predicted in this process at the end, which raises the faults.
     """
@@ -65,7 +66,8 @@ def predict(nodes: Nodes, source: Path | DicomInput, target: Path, *, probabilit
     model["home"] = Workspace.open(model.get("home")).home  # other machines have another environment
     if model.get("folder") is not None:
         model["folder"] = Path(model["folder"]).absolute()
-    export = partial(predict_folder, probabilities=probabilities, uncertainty=uncertainty, table=table and table.absolute())
+    export = partial(predict_folder, probabilities=probabilities, uncertainty=uncertainty, table=table and table.absolute(),
+                     output_format=output_format)
     predictor = Predictor.open(**model)
     names = [files.name for files in predictor.find(source, table).files]
     work = partial(_predict, export, source=source, target=target, model=model, keep_existing=keep_existing)

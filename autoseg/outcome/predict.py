@@ -13,6 +13,7 @@ from autoseg.datasets.case import Case, CaseFiles
 from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.formats import read_label
 from autoseg.formats.files import is_folder
+from autoseg.formats.results import named_format
 from autoseg.outcome.features import (
     TABLE_BLOCKS,
     CaseFeatures,
@@ -74,17 +75,24 @@ class _Task:
 
 
 def predict_outcomes(predictor: Predictor, source: str | Path | DicomInput, target: str | Path, *,
-                     table: str | Path | None = None, part: str | None = None) -> PredictedOutcomes | None:
+                     table: str | Path | None = None, part: str | None = None, output_format: str | None = None
+                     ) -> PredictedOutcomes | None:
     """Predict the outcomes of the cases of `source` that have a mask in `target`, or of a `part` of them such as `1/4`, and
-    write them beside the masks; None where no model has an outcome. A case that fails is named in the log: its mask stays.
+    write them beside the masks; None where no model has an outcome, or masks are objects of DICOM. A case that fails is named
+    in the log: its mask stays.
     """
     opened = {name: member for member in reversed(predictor.members) if member.folder is not None
               for name in member.folder.fitted_outcomes()}  # of several configurations the first
     if not opened:
         return None
+    form = named_format(output_format)
+    if form is not None and form.dicom is not None:
+        logger.warning("%s: outcomes are not predicted: they are read from masks as files, and these are objects of DICOM",
+                       target)
+        return None
     share = Shard(1, 1) if part is None else Shard.parse(part)
     files = share.cases_of(predictor.find(source, table).files)
-    outputs = Outputs.open(Path(target), predictor.plan.file_ending, files)
+    outputs = Outputs.open(Path(target), predictor.plan.file_ending, files, form)
     tasks = _tasks(predictor.postprocessing, opened, Path(source), [case.name for case in files],
                    None if table is None else Path(table))
     answers: dict[str, list[OutcomeOfCase]] = {task.predictor.facts.outcome: [] for task in tasks}

@@ -20,6 +20,8 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.datasets.digests import case_digest
 from autoseg.formats.files import is_folder, list_files
+from autoseg.formats.results import DicomResults, is_dicom_name, named_format
+from autoseg.formats.source import no_series
 from autoseg.prediction.inference_settings import QualityControl
 from autoseg.prediction.outputs import ARRAYS, Outputs
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
@@ -49,7 +51,8 @@ Task = tuple[CaseFiles, Path]  # a case and its mask
 @called
 def predict_folder(predictor: Predictor, source: str | Path | DicomInput, target: str | Path, *, probabilities: bool = False,
                    uncertainty: bool = False, keep_existing: bool = False, table: str | Path | None = None,
-                   only: Collection[str] | None = None, part: str | None = None) -> list[Path]:
+                   only: Collection[str] | None = None, part: str | None = None, output_format: str | None = None
+                   ) -> list[Path]:
     """Predict every case of `source` (a folder or one file, also of DICOM), or `only` those named, or one `part`, into
     `target`; the masks written now.
 
@@ -57,9 +60,9 @@ def predict_folder(predictor: Predictor, source: str | Path | DicomInput, target
     processes, each with a part of its own, predict all cases into one folder. The first part names the files left out.
 
     `target` is a folder, or of one case the file of its mask. In a folder each mask is `CASE<ending>` on the grid of the
-    case; probabilities go to `CASE_probabilities<ending>`, one channel per head; with `uncertainty` the models' entropy and
-    disagreement to `CASE_entropy` and `CASE_disagreement`. What is known of the quality of each case goes to
-    `quality.json`. With `keep_existing`, cases are skipped of which everything that is asked for is there already, unless
+    case, or has the name of its `output_format` (`formats/results.py`); probabilities go to `CASE_probabilities<ending>`, one
+    channel per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What
+    is known of the quality of each case goes to `quality.json`. With `keep_existing`, cases are skipped of which everything that is asked for is there already, unless
     other models made it (`prediction.sidecar`). One bad case does not stop the others: all faults, and the files that are
     left out, are raised together as ManyFaults when the rest is done.
     """
@@ -68,7 +71,8 @@ def predict_folder(predictor: Predictor, source: str | Path | DicomInput, target
     files = [case_files for case_files in share.cases_of(cases.files) if only is None or case_files.name in only]
     if not files and share.n > 1:
         logger.warning("part %s has no case: there are %d cases in %s", share, len(cases.files), Path(source))
-    outputs = Outputs.open(Path(target), predictor.plan.file_ending, cases.files)
+    outputs = Outputs.open(Path(target), predictor.plan.file_ending, cases.files, named_format(output_format))
+    dicom = _dicom(predictor, outputs, files)
     kinds = ARRAYS[:1] * probabilities + ARRAYS[1:] * uncertainty
     _spare_images(files, outputs, kinds)
     if only is None and share.n == 1:
@@ -81,7 +85,7 @@ def predict_folder(predictor: Predictor, source: str | Path | DicomInput, target
         known = begin(path, own, [mask.name for _, mask in tasks if mask.is_file()])
         if keep_existing:
             tasks = _left_to_do(tasks, outputs, kinds, known)
-    write = partial(_write, outputs=outputs, quality_control=predictor.quality_control, alone=only is None)
+    write = partial(_write, outputs=outputs, dicom=dicom, quality_control=predictor.quality_control, alone=only is None)
     started, names = now(), [mask.name for _, mask in tasks]
     if names:
         note(outputs.record(PROVENANCE), dict.fromkeys(names, ""), _provenance(predictor, started, None))
@@ -200,24 +204,25 @@ def _both_fit(predictor: Predictor, case: CaseFiles, following: CaseFiles, *, al
     return needed <= _SHARE * free
 
 
-def _write(task: Task, prediction: Prediction, *, outputs: Outputs, quality_control: QualityControl | None, alone: bool
-           ) -> str:
+def _write(task: Task, prediction: Prediction, *, outputs: Outputs, dicom: DicomResults | None,
+           quality_control: QualityControl | None, alone: bool) -> str:
     """Everything of a case; the mask last, which says that the case is done. The digest of its images.
 
     The report of quality names no case without a mask, so another prediction into the same folder waits until both are
     written.
     """
     (files, mask), case = task, prediction.case
+    results = case.results if dicom is None else case.results_in_dicom(dicom)
     for kind, array in zip(ARRAYS, (prediction.probabilities_KDHW, prediction.entropy_DHW, prediction.disagreement_DHW),
                            strict=True):
         if array is not None:
-            case.results.write_array(outputs.array(case.name, kind), array if array.ndim == 4 else array[None])
+            results.write_array(outputs.array(case.name, kind), array if array.ndim == 4 else array[None])
     with held(outputs.folder):
         if prediction.quality is not None:
             _note_quality(outputs, quality_control, prediction.quality, alone=alone)
         else:
             _forget_quality(outputs, case.name)
-        case.results.write_label(mask, prediction.label_DHW)
+        results.write_label(mask, prediction.label_DHW)
     try:
         return case_digest(files)
     except OSError:  # they were removed meanwhile
@@ -295,6 +300,25 @@ def _spare_images(files: Sequence[CaseFiles], outputs: Outputs, kinds: Sequence[
     if twice:
         raise UserError("two outputs would have one name", where=outputs.folder, found=", ".join(twice[:5]),
                         do="rename one of these cases")
+
+
+def _dicom(predictor: Predictor, outputs: Outputs, cases: Sequence[CaseFiles]) -> DicomResults | None:
+    """How masks are written as objects of DICOM; None where they are files.
+
+    Raises UserError where a case is no series of DICOM, or the name of the mask alone asks for DICOM.
+    """
+    if outputs.dicom is None:
+        if is_dicom_name(outputs.ending):
+            raise UserError("the name of the mask does not say which object of DICOM it shall be", where=outputs.folder,
+                            found=f"{outputs.stem}{outputs.ending}", do="add --output-format seg or --output-format rtstruct")
+        return None
+    for case in cases:
+        image = case.source(next(path for path in (case.grid, *case.images) if path is not None))
+        if not image.is_dicom:
+            raise no_series(image.path, outputs.dicom)
+    labels, plan = predictor.plan.labels, predictor.plan
+    return DicomResults(outputs.dicom, {name: labels.names[name] for name in labels.foreground}, labels.heads,
+                        f"{plan.dataset} {predictor.name}", predictor.identity)
 
 
 def _sidecar(predictor: Predictor) -> Sidecar:

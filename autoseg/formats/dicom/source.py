@@ -7,6 +7,8 @@ import numpy as np
 
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.registry import Header
+from autoseg.formats.results import DicomResults
+from autoseg.formats.segments.writer import DicomWriter
 from autoseg.formats.source import FileWriter, ResultWriter
 from autoseg.grids.geometry import Geometry
 
@@ -32,5 +34,9 @@ class DicomSource:
     def read(self) -> tuple[np.ndarray, Geometry]:
         return self.stack.read()
 
-    def writer(self, geometry: Geometry) -> ResultWriter:
-        return FileWriter(geometry)
+    @property
+    def is_dicom(self) -> bool:
+        return True
+
+    def writer(self, geometry: Geometry, dicom: DicomResults | None = None) -> ResultWriter:
+        return FileWriter(geometry) if dicom is None else DicomWriter(self.stack, geometry, dicom)

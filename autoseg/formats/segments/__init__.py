@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
+from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
-from autoseg.formats.segments.library import imported_pydicom
 from autoseg.formats.segments.on_grid import label_on, masks_on, own_grid
 from autoseg.formats.segments.rtstruct_file import StructureSet, read_structures
 from autoseg.formats.segments.seg_file import Segmentation, read_segmentation
@@ -24,7 +24,7 @@ def read_segments(path: Path, stack: Stack, only: Collection[str] | None = None)
     """
     segmentation = read_segmentation(path)
     segmentation.refuse_other_series(stack, _frame_of_reference(stack))
-    return masks_on(segmentation, stack.read()[1], only)
+    return masks_on(segmentation, stack.geometry(), only)
 
 
 def read_rtstruct(path: Path, stack: Stack, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -35,11 +35,11 @@ def read_rtstruct(path: Path, stack: Stack, only: Collection[str] | None = None)
     """
     structures = read_structures(path)
     structures.refuse_other_series(stack.slices[0].series, _frame_of_reference(stack))
-    return structures.masks_on(stack.read()[1], only)
+    return structures.masks_on(stack.geometry(), only)
 
 
 def _frame_of_reference(stack: Stack) -> str:
     path = stack.slices[0].path
     with reading(path):
-        header: Any = imported_pydicom(path).dcmread(path, stop_before_pixels=True, specific_tags=["FrameOfReferenceUID"])
+        header: Any = pydicom_for(path).dcmread(path, stop_before_pixels=True, specific_tags=["FrameOfReferenceUID"])
     return str(getattr(header, "FrameOfReferenceUID", ""))

@@ -17,6 +17,10 @@ logger = logging.getLogger(__name__)
 
 # A frame lies on voxels where none of its corners is farther from the centre of one, in voxels: headers round positions.
 _ON_VOXELS = 0.1
+# With as many rows and columns as the slices it was drawn on their pixels, also where its header means corners by positions.
+_SAME_PIXELS = 0.5 + 1e-3
+# What rounding leaves between two positions of one plane [mm].
+_ONE_PLANE_MM = 0.01
 # Positions of frames are multiples of one distance but for this share of it.
 _UNEVEN = 0.05
 
@@ -32,6 +36,7 @@ def masks_on(segmentation: Segmentation, geometry: Geometry, only: Collection[st
     wanted = _wanted(segmentation, only)
     frames = [frame for frame in segmentation.frames if frame.segment in wanted]
     if all(_voxels(frame, segmentation.shape, geometry) is not None for frame in frames):
+        _warn_of_shift(segmentation, frames, geometry)
         return _copied(segmentation, frames, wanted, geometry)
     own = own_grid(segmentation)
     logger.warning("%s: its grid is not that of the series (%s), to which it is interpolated", segmentation.path,
@@ -79,8 +84,8 @@ def own_grid(segmentation: Segmentation) -> Geometry:
 
 def _plane_distance(segmentation: Segmentation, along: np.ndarray) -> float:
     """The distance of the planes [mm]: as the file says, if all frames lie so, else the smallest that occurs."""
-    steps = np.diff(np.unique(along.round(3)))
-    steps = steps[steps > _ON_VOXELS * steps.max()] if len(steps) else steps
+    steps = np.diff(np.sort(along))
+    steps = steps[steps > _ONE_PLANE_MM]
     for distance in (segmentation.spacing_mm, float(steps.min()) if len(steps) else 1.0):
         if distance and all(abs(step / distance - round(step / distance)) <= _UNEVEN for step in steps.tolist()):
             return distance
@@ -101,15 +106,26 @@ def _voxels(frame: Frame, shape: tuple[int, int], geometry: Geometry) -> np.ndar
     None where the frame lies between voxels or across them.
     """
     reach = np.array([[0, 0], [shape[0] - 1, 0], [0, shape[1] - 1]])
-    corners = frame.position_mm + reach @ np.array([frame.row_step_mm, frame.column_step_mm])
-    indices = indices_of(geometry, corners)
+    indices = indices_of(geometry, frame.position_mm + reach @ np.array([frame.row_step_mm, frame.column_step_mm]))
     steps = indices_of(geometry, frame.position_mm + np.array([frame.row_step_mm, frame.column_step_mm])) - indices[0]
     whole = np.vstack([indices[0], steps]).round().astype(int)
     along = np.abs(whole[1:])
-    is_along_axes = (along.sum(1) == 1).all() and along.max() == 1 and not (along[0] & along[1]).any()
-    if not is_along_axes or np.abs(whole[0] + reach @ whole[1:] - indices).max() > _ON_VOXELS:
+    if not ((along.sum(1) == 1).all() and along.max() == 1 and not (along[0] & along[1]).any()):
         return None
-    return whole
+    tolerance, axes = np.full(3, _ON_VOXELS), along.argmax(1)
+    if all(shape[i] == geometry.shape[axis] for i, axis in enumerate(axes)):
+        tolerance[axes] = _SAME_PIXELS
+        whole[0, axes] = [0 if whole[1 + i, axis] > 0 else shape[i] - 1 for i, axis in enumerate(axes)]
+    return whole if (np.abs(whole[0] + reach @ whole[1:] - indices) <= tolerance).all() else None
+
+
+def _warn_of_shift(segmentation: Segmentation, frames: list[Frame], geometry: Geometry) -> None:
+    for frame in frames[:1]:
+        voxels = _voxels(frame, segmentation.shape, geometry)
+        shift = np.zeros(3) if voxels is None else indices_of(geometry, frame.position_mm[None])[0] - voxels[0]
+        if np.abs(shift).max() > _ON_VOXELS:
+            logger.warning("%s: its pixels lie %.2g mm from those of the series, which are as many; they are taken as the same",
+                           segmentation.path, np.linalg.norm(shift * geometry.spacing_mm))
 
 
 def _copied(segmentation: Segmentation, frames: list[Frame], wanted: Mapping[int, str], geometry: Geometry

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError, listed
+from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
-from autoseg.formats.segments.library import imported_pydicom
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import filled
 from autoseg.grids.transform import indices_of
@@ -107,7 +107,7 @@ def read_structures(path: Path) -> StructureSet:
     """The structures of a file, in its order. Raises UserError where pydicom is missing, the file is no RTSTRUCT or two
     structures have one name.
     """
-    pydicom = imported_pydicom(path)
+    pydicom = pydicom_for(path)
     with reading(path):
         file: Any = pydicom.dcmread(path)
         if getattr(file, "Modality", "") != "RTSTRUCT":

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError, listed
-from autoseg.formats.dicom import Stack
+from autoseg.formats.dicom.stack import Stack
+from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
-from autoseg.formats.segments.library import imported_pydicom
 
 _SAME_PLACE_MM = 0.1
 _LABELMAP = "LABELMAP"
@@ -123,7 +123,7 @@ def read_segmentation(path: Path) -> Segmentation:
 
     Raises UserError where pydicom is missing, the file is no segmentation, or its frames have no place in the patient.
     """
-    pydicom = imported_pydicom(path)
+    pydicom = pydicom_for(path)
     with reading(path):
         file: Any = pydicom.dcmread(path)
         if getattr(file, "Modality", "") != "SEG":
