@@ -30,6 +30,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--keep-identifiers", action="store_true",
                          help="name cases by patient number and date, and write numbers, UIDs, dates and hospitals to the "
                               "table (default: pseudonyms, and days between a patient's studies)")
+    command.add_argument("--identities", type=Path, metavar="FILE",
+                         help="write a table (CSV) of who each case is, to be kept apart from the dataset (default: none)")
     command.add_argument("--key", type=Path, metavar="FILE",
                          help="secret by which pseudonyms are made; with that of another workspace patients get the same "
                               "names (default: pseudonyms.key of the workspace, made on first use)")
@@ -41,10 +43,7 @@ def _add_channels(command: argparse.ArgumentParser) -> None:
                          help="a channel, in the order of their numbers: a name that the rules for series know, such as CT, "
                               "PET or T1, or with a rule of its own: CT_venous='modality=CT description~venous not~delayed'; "
                               "may be repeated")
-    command.add_argument("--dicom-rules", type=Path, metavar="FILE", help="rules for series (default: those of the package)")
-    command.add_argument("--series", action="append", default=[], metavar="NAME=SERIES",
-                         help="the series of a channel, where rules leave several: its number, its UID, or NUMBER:PHASE; may "
-                              "be repeated")
+    common.add_series(command)
     command.add_argument("--optional", action="append", default=[], metavar="NAME",
                          help="a channel that a study may lack; may be repeated")
     command.add_argument("--reference", metavar="NAME",
@@ -75,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
     from autoseg.interop.dicom_dataset.channels import channels_of
     from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
     from autoseg.interop.dicom_dataset.studies import find_studies
+    from autoseg.interop.dicom_dataset.table import write_identities
     from autoseg.workspace.names import Workspace
     from autoseg.workspace.secret import pseudonym_key
 
@@ -89,11 +89,16 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("nobody said which structures are labels", where=source,
                         do="choose some of them: --structure 'GTV=tumour', or --structures FILE; or say --no-labels")
     workspace = Workspace.open(options.home)
+    if options.identities is not None and options.identities.absolute().is_relative_to(workspace.home / "raw"):
+        raise UserError("the table of who each case is must not lie with the data", where=options.identities,
+                        do="name a file outside of the raw datasets")
     key = pseudonym_key(options.key or workspace.pseudonym_key)
     settings = Settings(options.dataset, options.name, channels, table, options.newest_structures, options.keep_identifiers)
     converted = convert_studies(found.studies, source, workspace, settings, Pseudonyms(key),
                                 workers=options.workers or cores())
     _print(converted, found)
+    if options.identities is not None:
+        write_identities(options.identities, converted.studies)
     faults = list(converted.faults)
     if not converted.images_alone:
         report = pipeline.verify(converted.dataset, home=options.home, workers=options.workers)

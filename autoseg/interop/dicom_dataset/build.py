@@ -40,15 +40,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Converted:
-    """A dataset that was converted. `kept` of its cases were there already. `faults` are of studies that are left out."""
+    """A dataset that was converted, with the study of each of its cases; `kept` of them were there already. `faults` are of
+    studies that are left out.
+    """
 
     dataset: str
     folder: Path
-    n_cases: int
+    studies: Mapping[str, CaseStudy]
     kept: int
     images_alone: bool
     warnings: tuple[str, ...]
     faults: tuple[str, ...]
+
+    @property
+    def n_cases(self) -> int:
+        return len(self.studies)
 
 
 def convert_studies(studies: Sequence[CaseStudy], source: Path, workspace: Workspace, settings: Settings,
@@ -86,7 +92,7 @@ def convert_studies(studies: Sequence[CaseStudy], source: Path, workspace: Works
         scanned = without_labels(Dataset.open(folder)).scanned
         warnings += scanned.warnings
         raise_faults(folder, scanned.faults)
-    return Converted(dataset, folder, len(whole), len(kept), settings.table is None, tuple(warnings), tuple(faults))
+    return Converted(dataset, folder, used, len(kept), settings.table is None, tuple(warnings), tuple(faults))
 
 
 def _dataset_name(workspace: Workspace, settings: Settings) -> str:

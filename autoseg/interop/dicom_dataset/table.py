@@ -61,6 +61,12 @@ def rows_of_studies(studies: Mapping[str, CaseStudy], reference: str, pseudonyms
     return {case: {column: text for column, text in row.items() if column in used} for case, row in rows.items()}
 
 
+def write_identities(path: Path, studies: Mapping[str, CaseStudy]) -> None:
+    """Who each case is, as a table to be kept apart from the dataset."""
+    rows = {case: {"patient": study.patient, "study_uid": study.uid, "study_date": study.date} for case, study in studies.items()}
+    write_text(path, as_csv(rows))
+
+
 def write_descriptions(content: DatasetContent, rows: Rows, results: Mapping[str, CaseResult], folder: Path) -> None:
     """Write the table, and `dataset.json` last: it says that the others are whole."""
     write_text(folder / NAME, as_csv(rows))
