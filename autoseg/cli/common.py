@@ -81,8 +81,8 @@ def add_workers(command: argparse.ArgumentParser) -> None:
 
 def add_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("--series", metavar="CHANNEL=SERIES", action="append", default=[],
-                         help="of DICOM: the series of a channel by its number or UID, such as CT=4, of several phases in one "
-                              "series CT_venous=5:2; may be repeated (default: what the rules find, if that is one)")
+                         help="of DICOM: the series of a channel by its number or UID, such as CT=4; of several phases in "
+                              "one series CT_venous=5:2; may be repeated (default: what the rules find, if that is one)")
     command.add_argument("--dicom-rules", metavar="FILE", type=Path,
                          help="of DICOM: JSON with the rules by which series are matched to channels (default: those of the "
                               "package, autoseg/datasets/dicom_rules.json)")

@@ -40,8 +40,8 @@ def sub_parsers() -> dict[str, argparse.ArgumentParser]:
 
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    is_known = bool(words) and words[0] in _COMMANDS
-    return common.run(_run, _parser_of(words[0], with_word=True) if is_known else parser(), argv)
+    word = next((word for word in words if word in _COMMANDS), None)
+    return common.run(_run, parser() if word is None else _parser_of(word, with_word=True), argv)
 
 
 def _run(options: argparse.Namespace) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autoseg.cli import common
 
 if TYPE_CHECKING:
-    from autoseg.datasets.dicom_listing import Listing, ListedVolume
+    from autoseg.datasets.dicom_listing import ListedVolume, Listing
 
 _HEADS = ("case", "patient", "series", "modality", "description", "phase", "slices", "size", "spacing mm", "odd")
 _WIDEST = 40  # of a column but the last

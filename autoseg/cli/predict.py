@@ -14,8 +14,8 @@ def parser() -> argparse.ArgumentParser:
                               "an ensemble.",
                               "example: autoseg_predict -i imgs -o masks")
     arguments.add_argument("-i", "--input", required=True, type=Path, metavar="PATH",
-                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file; or a folder of DICOM, in which each "
-                           "study is a case")
+                           help="folder with CASE_0000.nii.gz, CASE_0001.nii.gz, ... or one file; or a folder of DICOM, in "
+                           "which each study is a case")
     arguments.add_argument("-o", "--output", required=True, type=Path, metavar="PATH",
                            help="folder for the masks, or for one case the file of its mask, such as mask.nii.gz")
     arguments.add_argument("-d", "--dataset", metavar="D", help="trained dataset (default: the only one)")
@@ -86,10 +86,7 @@ def _run(options: argparse.Namespace) -> None:
             raise UserError("--adapt predicts on one machine", do="leave out --cluster, or --adapt")
         arguments["adaptation"] = Adaptation(seed=options.seed)
     with connected(options.cluster) as nodes:
-        if nodes is None:
-            masks = pipeline.predict(part=options.part, **arguments)
-        else:
-            masks = cluster.predict(nodes, **arguments)
+        masks = pipeline.predict(part=options.part, **arguments) if nodes is None else cluster.predict(nodes, **arguments)
     print(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'} written to {options.output}")
 
 

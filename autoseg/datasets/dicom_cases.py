@@ -78,10 +78,12 @@ class Study:
     patient: str
     candidates: tuple[Candidate, ...]
 
-    @property
-    def pseudonym(self) -> str:
-        """A name that is the same for the same study, and says nothing of the patient."""
-        return f"study_{hashlib.sha256(self.uid.encode()).hexdigest()[:12]}"
+    def pseudonym(self, *, is_unique: bool) -> str:
+        """A name that is the same for the same study, and says nothing of the patient, who counts where several patients
+        have one UID.
+        """
+        known = self.uid if is_unique else f"{self.patient}\0{self.uid}"
+        return f"study_{hashlib.sha256(known.encode()).hexdigest()[:12]}"
 
 
 def holds_dicom(path: Path) -> bool:
@@ -200,14 +202,16 @@ def _files(name: str, channels: Sequence[ChannelSpec], chosen: Mapping[str, Cand
 
 def case_names(studies: Sequence[Study], kind: CaseNames) -> list[str]:
     """A name for each study: its pseudonym, or the patient's identifier, with the pseudonym where a patient has several."""
+    n_uids = Counter(study.uid for study in studies)
+    pseudonyms = [study.pseudonym(is_unique=n_uids[study.uid] == 1) for study in studies]
     if kind == "pseudonym":
-        return [study.pseudonym for study in studies]
+        return pseudonyms
     n_studies = Counter(study.patient for study in studies)
     names = []
-    for study in studies:
+    for study, pseudonym in zip(studies, pseudonyms, strict=True):
         name = re.sub(r"[^A-Za-z0-9_.+-]", "_", study.patient)
         if n_studies[study.patient] > 1 or fault_of_name(name):
-            name = f"{name.lstrip('.-')}_{study.pseudonym}".lstrip("_")
+            name = f"{name.lstrip('.-')}_{pseudonym}".lstrip("_")
         names.append(name)
     return names
 

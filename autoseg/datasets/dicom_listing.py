@@ -9,8 +9,8 @@ from planners.schema.base import Frozen, versioned
 
 
 class ListedVolume(Frozen):
-    """One volume. `case` and `patient` are pseudonyms, unless identifiers were asked for; `odd` says what is unusual, and why
-    it cannot be read or is no channel by itself.
+    """One volume. `case` and `patient` are pseudonyms, unless identifiers were asked for; `odd` says what is unusual, why it
+    cannot be read, and why it is no channel unless it is named.
     """
 
     case: str

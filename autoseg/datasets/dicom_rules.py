@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator
 
-from autoseg.base.errors import UserError
 from autoseg.formats.dicom import Series, Stack
 from autoseg.workspace.files import read_model
-from planners.schema.base import Frozen, complaints_of, versioned
+from planners.schema.base import Frozen, versioned
 from planners.schema.channels import modality_of
 
 SHIPPED = Path(__file__).parent / "dicom_rules.json"
@@ -138,12 +137,8 @@ class DicomRules(Frozen):
 
 
 def read_rules(path: Path | None = None) -> DicomRules:
-    """The rules of a file, else those of the package. Raises UserError where they are not valid."""
-    try:
-        return read_model(path or SHIPPED, DicomRules)
-    except ValidationError as error:
-        raise UserError("the rules for DICOM series are not valid", where=path, found=complaints_of(error),
-                        do=f"compare them with {SHIPPED}") from None
+    """The rules of a file, else those of the package. Raises UserError where they are missing or not valid."""
+    return read_model(path or SHIPPED, DicomRules)
 
 
 def plain(text: str) -> str:

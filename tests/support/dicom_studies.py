@@ -1,4 +1,4 @@
-"""Small studies of DICOM, written with pydicom. `**changes` are DICOM keywords; a function is called with the slice's number."""
+"""Small studies of DICOM, written with pydicom. `**changes` are DICOM keywords; functions get the number of the slice."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ STUDY = "1.2.826.0.1.3680043.8.498.1"
 CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128",
            "CR": "1.2.840.10008.5.1.4.1.1.1", "OT": "1.2.840.10008.5.1.4.1.1.7"}
 ENHANCED = {"CT": "1.2.840.10008.5.1.4.1.1.2.1", "MR": "1.2.840.10008.5.1.4.1.1.4.1", "PT": "1.2.840.10008.5.1.4.1.1.130"}
-PLAIN = "1.2.840.10008.1.2.1"  # Explicit VR Little Endian
+PLAIN, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"  # explicit types of values
 
 
 def truth(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
@@ -82,7 +82,8 @@ def add_pixels(file: Any, stored: np.ndarray, syntax: Any) -> None:
         file.BitsStored = 16
     file.HighBit = file.BitsStored - 1
     assert stored.min() >= (-2**15 if signed else 0) and stored.max() < 2 ** (15 if signed else 16)
-    file.PixelData = stored.astype("<i2" if signed else "<u2").tobytes()
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    file.PixelData = stored.astype(f"{order}i2" if signed else f"{order}u2").tobytes()
     file["PixelData"].VR = "OW"
     file.ensure_file_meta()
     file.file_meta.TransferSyntaxUID = PLAIN

@@ -1,13 +1,13 @@
 """Which volumes some files of DICOM hold, and what else there is."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.formats.dicom.header import read_slices
 from autoseg.formats.dicom.slices import Other, Series, Slice, pydicom_for
-from autoseg.formats.dicom.split import parts_of_series
+from autoseg.formats.dicom.split import NoVolume, parts_of_series
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.files import list_tree
 
@@ -31,33 +31,56 @@ class Found:
     others: tuple[Other, ...] = ()
 
 
+@dataclass
+class _Sorted:
+    """Files by what they are: the slices of each series; what should be slices, by its series (empty: not known); others."""
+
+    slices: dict[str, list[Slice]] = field(default_factory=dict)
+    faulty: dict[str, list[Refused]] = field(default_factory=dict)
+    others: list[Other] = field(default_factory=list)
+
+
 def find_all(paths: Iterable[Path]) -> Found:
-    """The volumes in some files, one per phase of each series; what cannot be one is told beside them.
+    """The volumes in some files, one per phase of each series; what cannot be one is told beside them. A series with a file
+    at fault is none: without it a volume could be too short.
 
     Raises UserError where pydicom is not installed.
     """
-    series: dict[str, list[Slice]] = {}
-    known: dict[str, Series] = {}
-    others: list[Other] = []
-    refused: list[Refused] = []
+    files = _sorted(paths)
+    refused = files.faulty.pop("", [])
+    refused += [Refused(_with_count(faults), faults[0].series) for faults in files.faulty.values()]
+    stacks: list[Stack] = []
+    for slices in (slices for uid, slices in files.slices.items() if uid not in files.faulty):
+        try:
+            stacks += stacks_of_series(slices)
+        except NoVolume:
+            files.others += [Other(part.path, "a localiser: its slices are not parallel", part.facts) for part in slices]
+        except AutosegError as error:
+            refused.append(Refused(str(error), slices[0].facts))
+    return Found(tuple(stacks), tuple(refused), tuple(files.others))
+
+
+def _sorted(paths: Iterable[Path]) -> _Sorted:
+    files, known = _Sorted(), dict[str, Series]()
     for path in paths:
         pydicom_for(path)
         try:
             read = read_slices(path, known)
         except AutosegError as error:
-            refused.append(Refused(str(error)))
+            files.faulty.setdefault("", []).append(Refused(str(error)))
             continue
-        if isinstance(read, Other):
-            others.append(read)
-        elif read:
-            series.setdefault(read[0].series, []).extend(read)
-    stacks: list[Stack] = []
-    for slices in series.values():
-        try:
-            stacks += stacks_of_series(slices)
-        except AutosegError as error:
-            refused.append(Refused(str(error), slices[0].facts))
-    return Found(tuple(stacks), tuple(refused), tuple(others))
+        if not isinstance(read, Other):
+            files.slices.setdefault(read[0].series, []).extend(read)
+        elif read.fault:
+            uid = "" if read.series is None else read.series.uid
+            files.faulty.setdefault(uid, []).append(Refused(read.fault, read.series))
+        else:
+            files.others.append(read)
+    return files
+
+
+def _with_count(faults: list[Refused]) -> str:
+    return f"{faults[0].sentence}; so in {len(faults)} files" if len(faults) > 1 else faults[0].sentence
 
 
 def find_stacks(paths: Iterable[Path]) -> list[Stack]:
@@ -94,6 +117,8 @@ def is_dicom(path: Path) -> bool:
 
 def _slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...]:
     read = read_slices(path, known)
+    if isinstance(read, Other) and read.fault:
+        raise UserError(read.fault)
     if isinstance(read, Other):
         raise UserError("the file is no slice with a position in the patient", where=path, found=read.kind)
     return read

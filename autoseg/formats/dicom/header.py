@@ -17,6 +17,9 @@ _NO_IMAGES = {"SEG": "a segmentation", "RTSTRUCT": "structures", "RTDOSE": "a do
               "SR": "a report", "PR": "a presentation state", "KO": "a list of images", "REG": "a registration",
               "DOC": "a document", "RTRECORD": "a treatment record", "ECG": "a signal"}
 _WITH_UNITS = ("CT", "PT")  # their values are quantities, however they are shown
+_ALWAYS_IMAGES = ("CT", "MR", "PT")
+_GREY = ("MONOCHROME1", "MONOCHROME2", "")
+_NO_IMAGE = "no image"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
@@ -40,7 +43,8 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         try:
             file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
         except pydicom.errors.InvalidDicomError:
-            return Other(path, "no DICOM file")
+            is_named_so = path.name.lower().endswith(".dcm")
+            return Other(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
         if str(file.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
             return Other(path, "the directory of a disc (DICOMDIR)")
         uid = text(file, "SeriesInstanceUID")
@@ -49,13 +53,25 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         facts = known[uid]
         kind = _no_image(file, facts)
         if kind:
-            return Other(path, kind, facts)
-        frames = items(file, "PerFrameFunctionalGroupsSequence")
-        if frames:
-            shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
-            slices = [_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames)]
-            return tuple(slices)
+            is_one = facts.modality in _ALWAYS_IMAGES and kind.startswith(_NO_IMAGE)
+            return Other(path, kind, facts, _no_slice(path, kind) if is_one else "")
+        try:
+            return _slices(path, file, facts)
+        except UserError as error:
+            return Other(path, "a slice at fault", facts, str(error))
+
+
+def _no_slice(path: Path, kind: str) -> str:
+    return str(UserError("the file should be a slice and is none", where=path, found=kind,
+                         do="it may be cut short or damaged; copy the series again"))
+
+
+def _slices(path: Path, file: Any, facts: Series) -> tuple[Slice, ...]:
+    frames = items(file, "PerFrameFunctionalGroupsSequence")
+    if not frames:
         return (_of_file(path, file, facts),)
+    shared = (items(file, "SharedFunctionalGroupsSequence") or [None])[0]
+    return tuple(_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames))
 
 
 def _facts(file: Any, uid: str) -> Series:
@@ -68,9 +84,11 @@ def _facts(file: Any, uid: str) -> Series:
 def _no_image(file: Any, facts: Series) -> str:
     """What a file is, where it is no slice with a place in the patient; else empty."""
     if facts.modality in _NO_IMAGES or not number(file, "Rows"):
-        return f"{_NO_IMAGES.get(facts.modality, 'no image')} ({facts.modality or 'no modality'})"
-    if (number(file, "SamplesPerPixel") or 1) != 1:
+        return f"{_NO_IMAGES.get(facts.modality, _NO_IMAGE)} ({facts.modality or 'no modality'})"
+    if (number(file, "SamplesPerPixel") or 1) != 1 or text(file, "PhotometricInterpretation") not in _GREY:
         return "a colour picture"
+    if "MOSAIC" in texts(file, "ImageType"):
+        return "a mosaic of slices in one picture"
     if items(file, "PerFrameFunctionalGroupsSequence"):
         return ""
     if (number(file, "NumberOfFrames") or 1) > 1:
@@ -133,6 +151,8 @@ def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tu
     thickness = number(pixels, "SliceThickness") or number(pixels, "SpacingBetweenSlices")
     slope = None if values is None else number(values, "RescaleSlope")
     intercept = None if values is None else number(values, "RescaleIntercept")
+    if slope == 0:
+        raise UserError("all its values are the same: their slope is 0", where=path, found="RescaleSlope 0")
     inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
     stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
                     number(file, "PixelRepresentation") == 1, inverted)

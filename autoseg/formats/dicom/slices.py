@@ -84,11 +84,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Other:
-    """A file that is no slice of a volume, and what it is instead."""
+    """A file that is no slice of a volume, and what it is instead. `fault`: why it is none though it should be."""
 
     path: Path
     kind: str
-    series: Series | None = None  # None: it is not DICOM, or damaged
+    series: Series | None = None  # None: it is not DICOM
+    fault: str = ""
 
 
 def pydicom_for(where: Path) -> Any:

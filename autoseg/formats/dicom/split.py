@@ -37,17 +37,21 @@ class Part:
     remarks: tuple[str, ...] = ()
 
 
+class NoVolume(UserError):
+    """Slices that are not parallel, as of a localiser."""
+
+
 def parts_of_series(slices: Sequence[Slice]) -> list[Part]:
     """The volumes of a series, phases in the order of their marks.
 
-    Raises UserError where slices are not parallel, as in a localiser, and where some lie at the same place and nothing says
-    how they belong together.
+    Raises NoVolume where slices are not parallel, as in a localiser; UserError where some lie at the same place and nothing
+    says how they belong together.
     """
     kept, remarks = _without_copies(slices)
     planes = _by_plane(kept)
     large = [plane for plane in planes if len(plane) >= _FEWEST]
     if len(planes) > 1 and not large:
-        raise UserError("the slices of a series are not parallel", where=kept[0].path.parent,
+        raise NoVolume("the slices of a series are not parallel", where=kept[0].path.parent,
                         found=f"{len(kept)} slices of {kept[0].facts.called}", do="leave out localisers: they are no volume")
     if len(planes) > 1:
         lost = len(kept) - sum(map(len, large))

@@ -19,7 +19,7 @@ _SYNTAXES = "1.2.840.10008.1.2."
 
 
 def read_voxels(slices: Sequence[Slice], factor: float = 1.0) -> np.ndarray:
-    """The values (z, y, x) of slices times a `factor`; whole numbers (int16, else int32) where all slopes are, else float32.
+    """The values (z, y, x) of slices times a `factor`; whole numbers where all slopes are, else float32.
 
     Raises UserError where a file is damaged, or no installed package decodes it.
     """
@@ -31,19 +31,26 @@ def read_voxels(slices: Sequence[Slice], factor: float = 1.0) -> np.ndarray:
         if numbers_HW.shape != slices[k].shape_HW:
             raise UserError("the voxels have another size than the header says", where=slices[k].path,
                             found=numbers_HW.shape, expected=slices[k].shape_HW)
+        low, high = stored.limits
+        if numbers_HW.min() < low or numbers_HW.max() > high:
+            raise UserError("the voxels exceed what the header says can be stored", where=slices[k].path,
+                            found=f"{numbers_HW.min()} to {numbers_HW.max()}", expected=f"{low} to {high}")
         kind = np.int64 if is_whole else np.float64
         if stored.is_inverted:
-            numbers_HW = sum(stored.limits) - numbers_HW.astype(np.int64)
+            numbers_HW = low + high - numbers_HW.astype(np.int64)
         slope, intercept = (int(stored.slope), int(stored.intercept)) if is_whole else (stored.slope, stored.intercept)
         array_DHW[k] = (numbers_HW.astype(kind) * slope + intercept) * (1 if is_whole else factor)
     return array_DHW
 
 
 def _whole_type(slices: Sequence[Slice]) -> type[np.signedinteger[Any]]:
-    """The smaller of int16 and int32 that holds all values that can be stored."""
+    """The smallest of int16, int32 and int64 that holds all values that can be stored."""
     ends = [stored.slope * limit + stored.intercept for stored in {part.stored for part in slices}
             for limit in stored.limits]
-    return np.int16 if min(ends) >= -2**15 and max(ends) < 2**15 else np.int32
+    for kind in (np.int16, np.int32):
+        if min(ends) >= np.iinfo(kind).min and max(ends) <= np.iinfo(kind).max:
+            return kind
+    return np.int64
 
 
 def _decoded(slices: Sequence[Slice]) -> Iterator[tuple[int, np.ndarray]]:

@@ -2,12 +2,14 @@
 
 import itertools
 import logging
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.base.errors import UserError, listed
+from autoseg.formats.door import refuse_more_than_memory
 from autoseg.formats.segments.seg_file import Frame, Segmentation
 from autoseg.grids.geometry import Geometry, triple
 from autoseg.grids.regrid import regrid
@@ -130,6 +132,7 @@ def _warn_of_shift(segmentation: Segmentation, frames: list[Frame], geometry: Ge
 
 def _copied(segmentation: Segmentation, frames: list[Frame], wanted: Mapping[int, str], geometry: Geometry
             ) -> dict[str, np.ndarray]:
+    refuse_more_than_memory(segmentation.path, len(wanted) * math.prod(geometry.shape))
     masks = {name: np.zeros(geometry.shape, bool) for name in wanted.values()}
     for number, group in itertools.groupby(frames, lambda frame: frame.number):
         pixels_HW = segmentation.pixels_HW(number)

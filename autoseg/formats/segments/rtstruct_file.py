@@ -5,6 +5,7 @@ within an odd number of the closed contours of its slice, so that a contour with
 """
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
-from autoseg.formats.door import reading
+from autoseg.formats.door import reading, refuse_more_than_memory
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import filled
 from autoseg.grids.transform import indices_of
@@ -71,8 +72,9 @@ class StructureSet:
         if only is not None and (unknown := sorted(set(only) - set(names))):
             raise UserError("the file has no such structure", where=self.path, found=listed(unknown),
                             expected=listed(sorted(names)))
-        return {structure.name: self._mask(structure, geometry) for structure in self.structures
-                if only is None or structure.name in only}
+        wanted = [structure for structure in self.structures if only is None or structure.name in only]
+        refuse_more_than_memory(self.path, len(wanted) * math.prod(geometry.shape))
+        return {structure.name: self._mask(structure, geometry) for structure in wanted}
 
     def _mask(self, structure: Structure, geometry: Geometry) -> np.ndarray:
         if structure.left_out:
@@ -87,9 +89,9 @@ class StructureSet:
         mask = np.zeros(geometry.shape, bool)
         for plane, contours in planes.items():
             mask[plane] = filled(contours.values(), geometry.shape[1:])
-        if planes and (gaps := sorted(set(range(min(planes), max(planes))) - set(planes))):
-            logger.warning("%s: %s has no contour on %d of the slices between its first and its last, and no voxel there",
-                           self.path, structure.name, len(gaps))
+        if len(planes) > 1 and not any(plane + 1 in planes for plane in planes):
+            logger.warning("%s: %s has no contours on neighbouring slices, and no voxels between its contours", self.path,
+                           structure.name)
         return mask
 
     def _refuse_off_slice(self, name: str, geometry: Geometry, plane: int, planes: np.ndarray) -> None:
@@ -126,9 +128,19 @@ def read_structures(path: Path) -> StructureSet:
 
 
 def _structure(name: str, contours: Sequence[Any]) -> Structure:
-    closed = [np.array(contour.ContourData, float).reshape(-1, 3) for contour in contours
-              if contour.ContourGeometricType in _CLOSED and len(contour.ContourData) >= 9]
+    closed = [points_mm for contour in contours
+              if contour.ContourGeometricType in _CLOSED and len(points_mm := _points(contour)) > 2]
     return Structure(name, tuple(closed), len(contours) - len(closed))
+
+
+def _points(contour: Any) -> np.ndarray:
+    """The points (N, 3) of a contour, from the text in the file: to make an object of each number takes a second per MB."""
+    raw = contour.get_item("ContourData").value
+    values = raw.decode("ascii").strip("\0 ").split("\\") if isinstance(raw, bytes) else raw
+    points_mm = np.array(values, float).reshape(-1, 3)
+    if not np.isfinite(points_mm).all():
+        raise ValueError("contour data that are no finite numbers")
+    return points_mm
 
 
 def _referenced_series(file: Any) -> tuple[str, ...]:

@@ -151,15 +151,17 @@ def read_segmentation(path: Path) -> Segmentation:
 
 
 def _frame(path: Path, group: Any, shared: Any, segment_and_number: tuple[int, int]) -> Frame:
-    position = _said(path, group, shared, "PlanePositionSequence").ImagePositionPatient
+    position = np.array(_said(path, group, shared, "PlanePositionSequence").ImagePositionPatient, float)
     orientation = np.array(_said(path, group, shared, "PlaneOrientationSequence").ImageOrientationPatient, float)
     spacing = [float(mm) for mm in _said(path, group, shared, "PixelMeasuresSequence").PixelSpacing]
+    if not (np.isfinite([*position, *orientation, *spacing]).all() and min(spacing) > 0):
+        raise UserError("a frame lies at no place in the patient", where=path,
+                        found=f"position {listed(position)}, spacing {listed(spacing)}", expected="finite numbers of millimetres")
     source = ""
     if getattr(group, "DerivationImageSequence", None):
         images = getattr(group.DerivationImageSequence[0], "SourceImageSequence", None)
         source = str(images[0].ReferencedSOPInstanceUID) if images else ""
-    return Frame(*segment_and_number, np.array(position, float), orientation[3:] * spacing[0], orientation[:3] * spacing[1],
-                 source)
+    return Frame(*segment_and_number, position, orientation[3:] * spacing[0], orientation[:3] * spacing[1], source)
 
 
 def _said(path: Path, group: Any, shared: Any, name: str) -> Any:

@@ -73,7 +73,8 @@ def _write(path: Path, pixels: np.ndarray, stack: Stack, at: tuple[Geometry, np.
         plane_positions=[hd.PlanePositionSequence("PATIENT", position.tolist()) for position in positions],
         plane_orientation=hd.PlaneOrientationSequence("PATIENT", [*axes[:, 0].tolist(), *axes[:, 1].tolist()]),
         pixel_measures=hd.PixelMeasuresSequence(geometry.spacing_mm[1:], geometry.spacing_mm[0], geometry.spacing_mm[0]),
-        series_description=series_description(results.model), specific_character_set=CHARACTER_SET)
+        series_description=series_description(results.model), specific_character_set=CHARACTER_SET,
+        omit_empty_frames=bool(pixels.any()))
     write_atomically(path, file.save_as)
 
 
