@@ -128,7 +128,9 @@ def scan_studies(source: DicomInput, channels: Sequence[ChannelSpec], numbers: S
 
 
 def read_study(path: Path) -> Found:
-    """All that a folder of DICOM holds, at any depth; or a file."""
+    """All that a folder of DICOM holds, at any depth; or a file, or the disc whose DICOMDIR is named."""
+    if path.name.upper() == "DICOMDIR":
+        path = path.parent
     return find_all([path] if is_file(path) else list_tree(path))
 
 

@@ -1,12 +1,15 @@
 """A study of DICOM is predicted as the same images in NIfTI are."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from autoseg.base.errors import ManyFaults
 from autoseg.base.runtime import Runtime
-from autoseg.cli import dicom
+from autoseg.cli import common, dicom, predict
+from autoseg.datasets.dicom_cases import DicomInput
 from autoseg.formats import read_label, write_array
 from autoseg.formats.dicom import find_stacks
 from autoseg.formats.files import list_tree
@@ -21,7 +24,7 @@ from tests_support import small_plan
 
 pydicom = pytest.importorskip("pydicom")
 
-from dicom_studies import truth, write_series  # noqa: E402  (it needs pydicom)
+from dicom_studies import truth, write_directory, write_series  # noqa: E402  (it needs pydicom)
 
 CT_PET_MR = (ChannelSpec(name="CT", reference=True), ChannelSpec(name="PET", registration="regrid"),
              ChannelSpec(name="MR_T1", registration="regrid", required=False))
@@ -84,6 +87,20 @@ def test_a_study_with_missing_slices_is_named_by_position_and_the_other_is_predi
     with pytest.raises(ManyFaults, match=r"1 of 2 cases predicted(.|\n)*none at .*-592.50\) mm"):
         predict_folder(predictor_of((ChannelSpec(name="CT"),), 1.0), tmp_path / "study", tmp_path / "masks")
     assert len(list((tmp_path / "masks").glob("study_*.nii.gz"))) == 1
+
+
+def test_the_flags_of_the_command_say_how_a_study_is_understood():
+    options = predict.parser().parse_args(["-i", "study", "-o", "masks", "--series", "CT=4", "--series", "PET=1.2.3",
+                                           "--dicom-rules", "own.json", "--case-names", "PatientID"])
+    assert common.dicom_input(options) == DicomInput(Path("study"), Path("own.json"), ("CT=4", "PET=1.2.3"), "PatientID")
+    assert common.dicom_input(predict.parser().parse_args(["-i", "study", "-o", "masks"])) == Path("study")
+
+
+def test_the_dicomdir_of_a_disc_stands_for_the_disc(tmp_path):
+    write_directory(tmp_path / "DICOMDIR")
+    write_series(tmp_path / "IMAGES", truth())
+    (mask,) = predict_folder(predictor_of((ChannelSpec(name="CT"),), 1.0), tmp_path / "DICOMDIR", tmp_path / "masks")
+    assert read_label(mask)[0].shape == truth().shape
 
 
 def test_the_list_of_a_study_says_what_is_odd_and_no_identifier(tmp_path, capsys):

@@ -173,6 +173,13 @@ def phases_shifted_by_half_a_distance(folder):
     return Outcome((Volume(truth(0)), Volume(truth(1), origin_mm=tuple(at(0.5)))))
 
 
+def a_phase_of_a_small_part(folder):
+    whole = truth(0, (12, H, W))
+    write_series(folder, whole, AcquisitionNumber=1)
+    write_series(folder, truth(1)[:4], AcquisitionNumber=2, first=20, position_mm=lambda k: at(k + 5))
+    return Outcome((Volume(whole), Volume(truth(1)[:4], origin_mm=tuple(at(5)))))
+
+
 def one_phase_lacks_a_slice(folder):
     write_series(folder, truth(0), AcquisitionNumber=1)
     write_series(folder, truth(1), AcquisitionNumber=2, first=10)[3].unlink()
@@ -195,6 +202,11 @@ def the_same_files_twice(folder):
     write_series(folder / "a", truth())
     write_series(folder / "b", truth())
     return Outcome((Volume(truth()),), remarks=("6 slices are there twice and taken once",))
+
+
+def slices_of_one_uid(folder):
+    write_series(folder, truth(), SOPInstanceUID="1.2.3.4")
+    return one(truth())
 
 
 def missing_slices(folder):
@@ -347,6 +359,7 @@ STUDIES = [
     enhanced_whose_every_frame_turns, phases_by_acquisition_number, phases_by_temporal_position,
     phases_by_content_time_of_each_phase, phases_by_acquisition_times_of_each_slice, phases_over_midnight,
     phases_by_trigger_time, echoes, b_values, phases_between_each_other, phases_shifted_by_half_a_distance,
+    a_phase_of_a_small_part, slices_of_one_uid,
     one_phase_lacks_a_slice, phases_that_nothing_tells_apart, a_slice_twice_with_another_uid, the_same_files_twice,
     missing_slices, uneven_distances, gantry_tilt, slices_beside_the_line, oblique_slices, inverted_mr,
     inverted_ct_keeps_its_hounsfield_units, jpeg_lossless, localizer_of_three_planes, secondary_captures_and_reports,

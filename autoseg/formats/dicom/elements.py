@@ -1,9 +1,8 @@
 """Elements of a DICOM header as plain values. What cannot be understood counts as not said."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 
 def text(dataset: Any, name: str) -> str:
@@ -35,7 +34,7 @@ def numbers(dataset: Any, name: str, n: int) -> tuple[float, ...] | None:
         values = tuple(map(float, [value] if n == 1 else value))
     except (TypeError, ValueError):
         return None
-    return values if len(values) == n and np.isfinite(values).all() else None
+    return values if len(values) == n and all(map(math.isfinite, values)) else None
 
 
 def items(dataset: Any, name: str) -> Sequence[Any]:

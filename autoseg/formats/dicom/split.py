@@ -17,6 +17,7 @@ from autoseg.grids.geometry import triple
 # Of the distance between slices, and in mm: headers round positions.
 UNEVEN, _UNEVEN_MM = 0.02, 0.02
 _SAME_PLACE_MM = 0.01
+_SAME_SPACING = 1e-3  # of the pixel spacing
 _SAME_DIRECTION = 2e-3  # of each cosine; 0.1 degrees
 _FEWEST = 4  # slices of one orientation among others; localisers have fewer
 _MARKS = ("acquisition", "temporal position", "echo", "b-value", "image type", "trigger time", "acquisition time",
@@ -24,7 +25,7 @@ _MARKS = ("acquisition", "temporal position", "echo", "b-value", "image type", "
 _TIMES = ("trigger time", "acquisition time", "content time")  # they may differ within a phase
 _PHASES = ("temporal position", "echo", "b-value")  # what they say is no way to take one volume
 _THICK = 1.5  # of the distance between slices
-# Of the places of all phases, how many each must have.
+# Of the places of all phases, how many each must have, where it is not even by itself.
 _COVERED = 0.5
 
 
@@ -66,10 +67,12 @@ def parts_of_series(slices: Sequence[Slice]) -> list[Part]:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
-    """Each slice once: a folder may hold the same object twice."""
-    seen: dict[tuple[str, int | None], Slice] = {}
+    """Each slice once: a folder may hold the same object twice. A UID alone does not say it: some programs give all slices
+    the same.
+    """
+    seen: dict[tuple[object, ...], Slice] = {}
     for part in slices:
-        seen.setdefault((part.uid or str(part.path), part.frame), part)
+        seen.setdefault((part.uid or str(part.path), part.frame, part.position_mm, part.orientation, part.marks), part)
     copies = len(slices) - len(seen)
     return list(seen.values()), [f"{copies} slices are there twice and taken once"] * bool(copies)
 
@@ -79,9 +82,7 @@ def _by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
     planes: list[list[Slice]] = []
     for part in slices:
         for plane in planes:
-            first = plane[0]
-            if (part.shape_HW == first.shape_HW and np.allclose(part.spacing_mm, first.spacing_mm, rtol=1e-3, atol=0)
-                    and np.allclose(part.orientation, first.orientation, rtol=0, atol=_SAME_DIRECTION)):
+            if _is_in_plane(part, plane[0]):
                 plane.append(part)
                 break
         else:
@@ -89,10 +90,18 @@ def _by_plane(slices: Sequence[Slice]) -> list[list[Slice]]:
     return planes
 
 
+def _is_in_plane(part: Slice, first: Slice) -> bool:
+    """Whether two slices are parallel, turned alike and of one size."""
+    return (part.shape_HW == first.shape_HW
+            and all(abs(a - b) <= _SAME_SPACING * b for a, b in zip(part.spacing_mm, first.spacing_mm, strict=True))
+            and all(abs(a - b) <= _SAME_DIRECTION for a, b in zip(part.orientation, first.orientation, strict=True)))
+
+
 def _along_one_normal(slices: Sequence[Slice]) -> list[Slice]:
     """The slices with one normal for all, since a rounded one moves far positions."""
     normal = slices[0].normal
-    return [replace(part, normal=normal, along_mm=float(np.dot(normal, part.position_mm))) for part in slices]
+    along = np.array([part.position_mm for part in slices]) @ normal
+    return [replace(part, normal=normal, along_mm=float(mm)) for part, mm in zip(slices, along, strict=True)]
 
 
 def _phases(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
@@ -139,7 +148,8 @@ def _split(slices: list[Slice], names: Sequence[str], said: tuple[str, ...]) -> 
     n_places = len(set(places(slices)))
     for number, name in enumerate(names):
         groups = _grouped(slices, name)
-        if len(groups) < 2 or any(len(set(places(group))) < _COVERED * n_places for group in groups.values()):
+        covers = all(len(set(places(group))) >= _COVERED * n_places for group in groups.values())
+        if len(groups) < 2 or not (covers or all(map(_is_whole, groups.values()))):
             continue
         parts = [_split(group, names[number + 1:], (*said, f"{name} {value or 'not said'}"))
                  for value, group in _in_order(groups)]
@@ -147,6 +157,11 @@ def _split(slices: list[Slice], names: Sequence[str], said: tuple[str, ...]) -> 
         if all(part is not None for part in parts):
             return whole
     return _by_rank(slices, said)
+
+
+def _is_whole(slices: Sequence[Slice]) -> bool:
+    """Whether slices are a volume by themselves, as of a phase that covers one organ alone."""
+    return len(slices) >= _FEWEST and are_apart(slices) and are_even(slices)
 
 
 def _by_rank(slices: list[Slice], said: tuple[str, ...]) -> list[tuple[str, list[Slice]]] | None:
