@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from autoseg.interop.dicom_dataset.structures import StructureTable
     from autoseg.interop.dicom_dataset.studies import FoundStudies
 
-DESCRIPTION = """Make a raw dataset of the DICOM of many patients: a NIfTI image per channel, labels of RTSTRUCT and SEG, a table of
-what the headers say, and dataset.json; checked as by autoseg_verify. Names, numbers and dates of patients are left out. The
-same command goes on where it was stopped, and adds new studies."""
-EXAMPLE = """example: autoseg_dicom convert scans -d 12 --name Sarcoma --channel CT --channel PET --structure 'GTV_Mass*=tumour'"""
+DESCRIPTION = """Make a raw dataset of the DICOM of many patients: a NIfTI image per channel, labels of RTSTRUCT and SEG, a
+table of what the headers say, and dataset.json; checked as by autoseg_verify. Names, numbers and dates of patients are left
+out. The same command goes on where it was stopped, and adds new studies."""
+EXAMPLE = "example: autoseg_dicom convert scans -d 12 --name Sarcoma --channel CT --channel PET --structure 'GTV*=tumour'"
 _WIDTH = 48  # of the names in a list of structures
 
 
@@ -41,8 +41,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def _add_channels(command: argparse.ArgumentParser) -> None:
     command.add_argument("--channel", action="append", default=[], metavar="NAME[=RULE]",
                          help="a channel, in the order of their numbers: a name that the rules for series know, such as CT, "
-                              "PET or T1, or with a rule of its own: CT_venous='modality=CT description~venous not~delayed'; "
-                              "may be repeated")
+                              "PET or T1, or with a rule of its own: CT_venous='modality=CT description~venous "
+                              "not~delayed'; may be repeated")
     common.add_series(command)
     command.add_argument("--optional", action="append", default=[], metavar="NAME",
                          help="a channel that a study may lack; may be repeated")
@@ -58,7 +58,8 @@ def _add_structures(command: argparse.ArgumentParser) -> None:
     command.add_argument("--structures", type=Path, metavar="FILE",
                          help="the same as a table with the columns structure and label (CSV, XLSX), or as JSON")
     command.add_argument("--no-labels", action="store_true", help="convert images alone, for pre-training")
-    command.add_argument("--priority", metavar="LABELS", help="labels apart by commas: where two overlap, the earlier is kept")
+    command.add_argument("--priority", metavar="LABELS",
+                         help="labels apart by commas: where two overlap, the earlier one is kept")
     command.add_argument("--regions", metavar="LABELS",
                          help="labels apart by commas, each within the one before it (CTV,GTV): written as regions")
     command.add_argument("--newest-structures", action="store_true",

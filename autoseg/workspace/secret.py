@@ -15,7 +15,7 @@ _BYTES = 32
 
 
 def pseudonym_key(path: Path) -> bytes:
-    """The secret of a file (hexadecimal), which is made where it is not there. Raises UserError where the file holds none."""
+    """The secret of a file (hexadecimal digits), which is made where it is missing. Raises UserError where it holds none."""
     if not path.exists():
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,14 +6,14 @@ from autoseg.cli import dicom
 
 pytest.importorskip("pydicom")
 
-from dicom_patients import square, write_patient  # noqa: E402
+from dicom_patients import square, write_patient
 
 
 @pytest.fixture
 def convert(tmp_path):
     def call(*words: str) -> int:
-        return dicom.main(["convert", str(tmp_path / "scans"), "-d", "12", "--name", "Sarcoma", "--home", str(tmp_path / "home"),
-                           "--workers", "1", *words])
+        return dicom.main(["convert", str(tmp_path / "scans"), "-d", "12", "--name", "Sarcoma", "--workers", "1",
+                           "--home", str(tmp_path / "home"), *words])
 
     return call
 

@@ -32,8 +32,8 @@ def test_the_age_is_the_stated_one_or_that_of_the_dates(header, years):
 
 
 def test_the_first_channel_that_says_something_of_the_patient_counts():
-    cells = patient_cells({"CT": {"PatientAge": "", "PatientSex": "m"}, "PET": {"PatientAge": "061Y", "PatientWeight": "99.0"}},
-                          exact_age=False)
+    headers = {"CT": {"PatientAge": "", "PatientSex": "m"}, "PET": {"PatientAge": "061Y", "PatientWeight": "99.0"}}
+    cells = patient_cells(headers, exact_age=False)
     assert cells == {"age_years": "61", "sex": "M", "weight_kg": "99", "height_m": ""}
 
 

@@ -21,8 +21,8 @@ from autoseg.workspace.names import Workspace
 
 pytest.importorskip("pydicom")
 
-from dicom_patients import square, write_patient, write_structures  # noqa: E402
-from dicom_studies import truth, write_series  # noqa: E402
+from dicom_patients import square, write_patient, write_structures
+from dicom_studies import truth, write_series
 
 TUMOUR = parse_structures(["GTV=tumour"])
 
@@ -234,3 +234,22 @@ def test_a_folder_without_images_is_told(tmp_path):
     (tmp_path / "dicom/readme.txt").write_text("nothing")
     with pytest.raises(UserError, match="no series of images is here"):
         convert(tmp_path)
+
+
+def test_two_real_patients_become_the_published_images_and_masks(tmp_path, shared_data):
+    channels = channels_of(["CT", "PET", "MR_T1"])
+    source, published = shared_data / "samples/sts_dicom", shared_data / "Dataset010_STS"
+    studies = find_studies(source, channels).studies
+    converted = convert_studies(studies, source, Workspace(tmp_path), Settings(
+        12, "Sarcoma", channels, parse_structures(["GTV_Mass*=tumour"])), Pseudonyms(bytes(32)))
+    assert not converted.faults and {study.patient for study in converted.studies.values()} == {"STS_002", "STS_008"}
+    for case, study in converted.studies.items():
+        for channel in range(3):
+            name = f"{channel:04d}.nii.gz"
+            image, geometry = read_image(converted.folder / f"imagesTr/{case}_{name}")
+            expected, grid = read_image(published / f"imagesTr/{study.patient}_{name}")
+            assert geometry.shape == grid.shape and geometry.farthest_mm(grid) < 1e-3
+            assert np.abs(image - expected).max() < 1e-4
+        label, expected = (read_label(path)[0] > 0 for path in (
+            converted.folder / f"labelsTr/{case}.nii.gz", published / f"labelsTr/{study.patient}.nii.gz"))
+        assert 2 * (label & expected).sum() >= 0.99 * (label.sum() + expected.sum())

@@ -51,7 +51,8 @@ def test_a_structure_that_fits_two_labels_is_a_question():
 
 
 def test_a_text_without_a_label_keeps_the_name_of_the_structure():
-    assert parse_structures(["liver", "Tumor=lesion", "Met=lesion"]).labels == {"liver": ("liver",), "lesion": ("Tumor", "Met")}
+    table = parse_structures(["liver", "Tumor=lesion", "Met=lesion"])
+    assert table.labels == {"liver": ("liver",), "lesion": ("Tumor", "Met")}
 
 
 @pytest.mark.parametrize("text", ["=tumour", "GTV=", ""])

@@ -12,8 +12,8 @@ Contour = list[float]
 
 
 def square(y0: float, y1: float, x0: float, x1: float, k: int, *, spacing_mm: Sequence[float] = SPACING) -> Contour:
-    """A rectangle on slice k that holds the pixels y0 to y1 and x0 to x1, both with the last, of the grid that `write_series`
-    writes: its edges lie half a pixel outside. Points are x, y, z in mm.
+    """A rectangle on slice k around the pixels y0 to y1 and x0 to x1, with the last ones, of the grid of `write_series`: its
+    edges lie half a pixel outside. Points are x, y, z in mm.
     """
     corners = [(x0 - 0.5, y0 - 0.5), (x1 + 0.5, y0 - 0.5), (x1 + 0.5, y1 + 0.5), (x0 - 0.5, y1 + 0.5)]
     return [float(value) for x, y in corners

@@ -95,8 +95,9 @@ def acquired_at(header: Header) -> float | None:
 
 def declared_columns(rows: Mapping[str, Mapping[str, str]], channels: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """The columns that can be conditions, as `dataset.json` names them: those in which two cases differ."""
-    kinds = {name: "number" for name in (*NUMBERS, *(f"{channel}_{name}" for channel in channels for name in CHANNEL_NUMBERS))}
-    kinds |= {name: "category" for name in ("sex", *(f"{channel}_manufacturer" for channel in channels))}
+    numbers = (*NUMBERS, *(f"{channel}_{name}" for channel in channels for name in CHANNEL_NUMBERS))
+    kinds = dict.fromkeys(numbers, "number")
+    kinds |= dict.fromkeys(("sex", *(f"{channel}_manufacturer" for channel in channels)), "category")
     differing = {name for name in kinds if len({row[name] for row in rows.values() if row.get(name)}) > 1}
     return {name: {"kind": kind} for name, kind in kinds.items() if name in differing}
 

@@ -102,7 +102,8 @@ def _dataset_name(workspace: Workspace, settings: Settings) -> str:
         raise UserError("this name cannot be one of a dataset", where="--name", found=settings.name, expected=fault)
     for taken in workspace.datasets():
         if int(taken.removeprefix("Dataset").split("_")[0]) == settings.number and not _is_ours(workspace, taken, dataset):
-            raise UserError("this number is taken", where=workspace.home / "raw", found=taken, do="choose another one with -d")
+            raise UserError("this number is taken", where=workspace.home / "raw", found=taken,
+                            do="choose another one with -d")
     return dataset
 
 
@@ -133,8 +134,9 @@ def _task(name: str, study: CaseStudy, folder: Path, settings: Settings, pseudon
             "channels": settings.channels.names, "reference": settings.channels.reference,
             "structures": sorted(structures.uid for structures in study.structures), "newest": settings.newest,
             "table": None if settings.table is None else settings.table.model_dump(mode="json")}
-    return CaseTask(name, folder, study.volumes or (None,) * len(settings.channels.specs), study.structures,
-                    settings.channels.reference, settings.table, settings.newest, pseudonyms.content(json.dumps(said, sort_keys=True)))
+    volumes = study.volumes or (None,) * len(settings.channels.specs)
+    return CaseTask(name, folder, volumes, study.structures, settings.channels.reference, settings.table, settings.newest,
+                    pseudonyms.content(json.dumps(said, sort_keys=True)))
 
 
 def _kept(tasks: Mapping[str, CaseTask], named: Mapping[str, CaseStudy], folder: Path) -> dict[str, CaseResult]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from autoseg.base.errors import UserError, as_fault, listed
 from autoseg.formats import write_array, write_label
-from autoseg.formats.dicom_structures import StructureHeader
 from autoseg.formats.files import is_file
 from autoseg.formats.segments import masks_on, read_segmentation, read_structures
+from autoseg.formats.segments.structure_header import StructureHeader
 from autoseg.grids.geometry import Geometry
 from autoseg.interop.dicom_dataset.labels import CaseLabel, painted
 from autoseg.interop.dicom_dataset.structures import StructureTable
@@ -148,7 +148,8 @@ def owner_of_each(headers: Sequence[StructureHeader], series: str, table: Struct
     holding = [header for header in headers if table.chosen(header.names)]
     if not holding:
         names = dict.fromkeys(name for header in headers for name in header.names)
-        raise UserError("the study holds none of the chosen structures", found=listed(names, _SHOWN) or "no RTSTRUCT, no SEG",
+        raise UserError("the study holds none of the chosen structures",
+                        found=listed(names, _SHOWN) or "no RTSTRUCT, no SEG",
                         expected=listed((name for names in table.labels.values() for name in names), _SHOWN),
                         do="add its spelling to the table of structures, or leave the study out")
     here = [header for header in holding if series in header.series] or holding

@@ -56,7 +56,8 @@ def channels_of(texts: Sequence[str], *, rules: Path | None = None, optional: Se
                         found=listed(names) or "none", expected="one or more names, such as --channel CT --channel PET",
                         do="autoseg_dicom list tells which series there are")
     if unknown := [name for name in (*optional, *filter(None, [reference])) if name not in names]:
-        raise UserError("--optional and --reference name channels", found=listed(unknown), expected=listed(names, len(names)))
+        raise UserError("--optional and --reference name channels", found=listed(unknown),
+                        expected=listed(names, len(names)))
     required = [name for name in names if name not in optional]
     reference = reference or (required or [""])[0]
     if reference not in required:
@@ -83,10 +84,12 @@ def _rule(name: str, text: str) -> ChannelRule:
                             expected=_EXPECTED)
         said[match["key"]].append(match["value"])
     try:
-        return ChannelRule(names=(re.escape(plain(name)),), modalities=tuple(value.upper() for value in said["modality="]),
-                           all=tuple(map(_lower, said["description~"])), none=tuple(map(_lower, said["not~"])))
+        return ChannelRule(names=(re.escape(plain(name)),), none=tuple(map(_lower, said["not~"])),
+                           modalities=tuple(map(str.upper, said["modality="])),
+                           all=tuple(map(_lower, said["description~"])))
     except ValidationError as error:
-        raise UserError("the rule of a channel is not valid", where=f"--channel {name}", found=complaints_of(error)) from None
+        raise UserError("the rule of a channel is not valid", where=f"--channel {name}",
+                        found=complaints_of(error)) from None
 
 
 def _lower(pattern: str) -> str:

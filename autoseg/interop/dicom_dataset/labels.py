@@ -62,9 +62,10 @@ def _is_settled(label: str, other: str, table: StructureTable) -> bool:
 
 def _outside(label: str, below: np.ndarray, present: set[str], table: StructureTable) -> list[str]:
     """A sentence where a nested label leaves the one around it; `below` is what its voxels were before."""
-    around = [name for name in table.regions[:table.regions.index(label)] if name in present] if label in table.regions else []
+    before = table.regions[:table.regions.index(label)] if label in table.regions else ()
+    around = [name for name in before if name in present]
     if not around:
         return []
-    share = float(np.mean(below != table.values[around[-1]]))
-    return [f"{share:.0%} of {label!r} lies outside {around[-1]!r}, and counts as {around[-1]!r}, too"] \
-        if share > _OUTSIDE_SHARE else []
+    outer = around[-1]
+    share = float(np.mean(below != table.values[outer]))
+    return [f"{share:.0%} of {label!r} lies outside {outer!r}, and counts as {outer!r}, too"] * (share > _OUTSIDE_SHARE)

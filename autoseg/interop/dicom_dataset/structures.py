@@ -105,9 +105,11 @@ def read_structures(path: Path) -> StructureTable:
     if path.suffix.lower() == ".json":
         data = read_edited_json(path)
         if not isinstance(data, dict):
-            raise UserError("the table of structures is no JSON object", where=path, expected='{"labels": {"tumour": ["GTV"]}}')
+            raise UserError("the table of structures is no JSON object", where=path,
+                            expected='{"labels": {"tumour": ["GTV"]}}')
         if isinstance(data.get("labels"), dict):
-            data["labels"] = {label: [names] if isinstance(names, str) else names for label, names in data["labels"].items()}
+            data["labels"] = {label: [names] if isinstance(names, str) else names
+                              for label, names in data["labels"].items()}
         return _valid(data, path)
     table = read_table(path)
     places = {column: table.position(column) for column in ("structure", "label")}
@@ -116,7 +118,7 @@ def read_structures(path: Path) -> StructureTable:
                         expected=" and ".join(missing))
     pairs = [(row.cells[places["structure"] or 0], row.cells[places["label"] or 0]) for row in table.rows]
     if empty := next((row.line for row, (structure, label) in zip(table.rows, pairs, strict=True)
-                      if structure and not label or label and not structure), None):
+                      if bool(structure) != bool(label)), None):
         raise UserError("a row names a structure or a label, not both", where=f"{path}, line {empty}")
     return _of_pairs([pair for pair in pairs if all(pair)], path)
 
@@ -125,11 +127,11 @@ def parse_structures(texts: Sequence[str]) -> StructureTable:
     """The table of texts such as `GTV_Mass=tumour`; a text without `=` keeps the name. Raises UserError."""
     pairs = []
     for text in texts:
-        structure, equals, label = (part.strip() for part in text.rpartition("=")) if "=" in text else (text.strip(), "=", text)
-        if not structure or not label.strip():
+        structure, _, label = text.rpartition("=") if "=" in text else (text, "", text)
+        if not structure.strip() or not label.strip():
             raise UserError("a structure and its label are expected", where="--structure", found=repr(text),
                             expected="'GTV_Mass=tumour'")
-        pairs.append((structure, label.strip()))
+        pairs.append((structure.strip(), label.strip()))
     return _of_pairs(pairs, "--structure")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.datasets.dicom_cases import Study, match, read_study, studies_of
 from autoseg.formats.dicom import Found, Stack
-from autoseg.formats.dicom_headers import read_header_texts
-from autoseg.formats.dicom_structures import KINDS, StructureHeader, read_structure_header
+from autoseg.formats.dicom.texts import read_header_texts
+from autoseg.formats.segments.structure_header import KINDS, StructureHeader, read_structure_header
 from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
 from autoseg.interop.dicom_dataset.channels import Channels
 
@@ -97,13 +97,13 @@ def _structures(found: Found, warnings: list[str]) -> list[StructureHeader]:
 
 
 def _drawn_on(study: Study, studies: Sequence[Study], headers: Sequence[StructureHeader]) -> tuple[StructureHeader, ...]:
-    """The files of a study: those that name one of its series, else those of the same study that name none that is here, since
-    some programs give structures a study of their own.
+    """The files of a study: those that name one of its series, since some programs give structures a study of their own;
+    else those of the same study that name no series that is here.
     """
     own, here = _series(study), {series for other in studies for series in _series(other)}
     uids = {candidate.facts.study for candidate in study.candidates}
     return tuple(header for header in headers
-                 if own & set(header.series) or header.study in uids and not here & set(header.series))
+                 if own & set(header.series) or (header.study in uids and not here & set(header.series)))
 
 
 def _series(study: Study) -> set[str]:

@@ -12,8 +12,8 @@ from autoseg.interop.dicom_dataset.attributes import (
     scanner_of,
     study_day,
 )
-from autoseg.interop.dicom_dataset.channels import Channels
 from autoseg.interop.dicom_dataset.case import FILE_ENDING, CaseResult
+from autoseg.interop.dicom_dataset.channels import Channels
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
 from autoseg.interop.dicom_dataset.structures import StructureTable
 from autoseg.interop.dicom_dataset.studies import CaseStudy
@@ -63,7 +63,8 @@ def rows_of_studies(studies: Mapping[str, CaseStudy], reference: str, pseudonyms
 
 def write_identities(path: Path, studies: Mapping[str, CaseStudy]) -> None:
     """Who each case is, as a table to be kept apart from the dataset."""
-    rows = {case: {"patient": study.patient, "study_uid": study.uid, "study_date": study.date} for case, study in studies.items()}
+    rows = {case: {"patient": study.patient, "study_uid": study.uid, "study_date": study.date}
+            for case, study in studies.items()}
     write_text(path, as_csv(rows))
 
 

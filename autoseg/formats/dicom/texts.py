@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
-from autoseg.formats.segments.library import imported_pydicom
 
 
 def read_header_texts(path: Path, keywords: Sequence[str]) -> dict[str, str]:
     """The first value of each keyword as text, empty where the file has none. Raises UserError where it is no DICOM."""
-    pydicom = imported_pydicom(path)
+    pydicom = pydicom_for(path)
     with reading(path):
         file: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
         return {keyword: _text(file.get(keyword)) for keyword in keywords}

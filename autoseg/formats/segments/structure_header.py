@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autoseg.base.errors import UserError
+from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
-from autoseg.formats.segments.library import imported_pydicom
 
 Kind = Literal["rtstruct", "seg"]
 KINDS: dict[str, Kind] = {"RTSTRUCT": "rtstruct", "SEG": "seg"}  # by Modality (PS3.3 C.7.3.1.1.1)
@@ -21,47 +21,43 @@ class StructureHeader:
     path: Path
     kind: Kind
     uid: str
-    patient_id: str
     study: str
     series: tuple[str, ...]
-    frame_of_reference: str
     names: tuple[str, ...]
     created: str
 
 
 def read_structure_header(path: Path) -> StructureHeader:
     """Names and references of a file. Raises UserError where it is neither RTSTRUCT nor SEG."""
-    pydicom = imported_pydicom(path)
+    pydicom = pydicom_for(path)
     with reading(path):
         file: Any = pydicom.dcmread(path, stop_before_pixels=True)
         kind = KINDS.get(str(getattr(file, "Modality", "")))
         if kind is None:
             raise UserError("the file holds no structures", where=path, found=getattr(file, "Modality", "no modality"),
                             expected="RTSTRUCT or SEG")
-        names, series, frame = _of_rtstruct(file) if kind == "rtstruct" else _of_seg(file)
+        names, series = _of_rtstruct(file) if kind == "rtstruct" else _of_seg(file)
         dates = ("StructureSetDate", "StructureSetTime") if kind == "rtstruct" else ("ContentDate", "ContentTime")
-        created = " ".join(str(getattr(file, key, "") or "") for key in (*dates, "InstanceCreationDate", "InstanceCreationTime"))
-    return StructureHeader(path, kind, _text(file, "SOPInstanceUID"), _text(file, "PatientID"), _text(file, "StudyInstanceUID"),
-                        series, frame, names, created)
+        created = " ".join(_text(file, key) for key in (*dates, "InstanceCreationDate", "InstanceCreationTime"))
+        uid, study = _text(file, "SOPInstanceUID"), _text(file, "StudyInstanceUID")
+    return StructureHeader(path, kind, uid, study, series, names, created)
 
 
-def _of_rtstruct(file: Any) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+def _of_rtstruct(file: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """PS3.3 C.8.8.5: the structures, and the series of each frame of reference that they lie in."""
     names = tuple(_text(roi, "ROIName") for roi in getattr(file, "StructureSetROISequence", None) or ())
     frames = getattr(file, "ReferencedFrameOfReferenceSequence", None) or ()
     series = tuple(_text(item, "SeriesInstanceUID") for frame in frames
                    for study in getattr(frame, "RTReferencedStudySequence", None) or ()
                    for item in getattr(study, "RTReferencedSeriesSequence", None) or ())
-    uids = [_text(frame, "FrameOfReferenceUID") for frame in frames]
-    uids += [_text(roi, "ReferencedFrameOfReferenceUID") for roi in getattr(file, "StructureSetROISequence", None) or ()]
-    return names, series, next(filter(None, uids), _text(file, "FrameOfReferenceUID"))
+    return names, series
 
 
-def _of_seg(file: Any) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+def _of_seg(file: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """PS3.3 C.8.20.4 and C.12.4 (common instance reference)."""
     names = tuple(_text(segment, "SegmentLabel") for segment in getattr(file, "SegmentSequence", None) or ())
     series = tuple(_text(item, "SeriesInstanceUID") for item in getattr(file, "ReferencedSeriesSequence", None) or ())
-    return names, series, _text(file, "FrameOfReferenceUID")
+    return names, series
 
 
 def _text(item: Any, keyword: str) -> str:
