@@ -57,7 +57,7 @@ def test_images_alone_are_converted_for_pre_training(convert, tmp_path, capsys):
 @pytest.mark.parametrize(("words", "said"), [
     (["--structure", "GTV"], "the channels are not said"),
     (["--channel", "CT", "--structure", "GTV", "--no-labels"], "only one of"),
-    (["--channel", "CT", "--structure", "GTV", "--priority", "GVT"], "did you mean 'GTV'"),
+    (["--channel", "CT", "--structure", "GTV", "--priority", "GVT"], "found: priority names 'GVT', which is no label"),
     (["--channel", "CT", "--structures", "none.json"], "the file is missing"),
     (["--channel", "MR", "--structure", "GTV"], "no series fits the channel 'MR'"),
     (["--channel", "CT", "--structure", "GTV", "--identities", "HOME/raw/who.csv"], "must not lie with the data")])

@@ -68,6 +68,7 @@ class CaseResult:
 def convert_case(task: CaseTask) -> CaseResult:
     """Write the images and the label of a case, one series in memory at a time. Of a case at fault nothing stays."""
     try:
+        remove_case(task)  # an earlier run may have had a channel or a label that this one has not
         label = _write_reference(task)
         for channel, volume in enumerate(task.volumes):
             if volume is not None and channel != task.reference:

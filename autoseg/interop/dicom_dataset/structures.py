@@ -163,4 +163,5 @@ def _valid(data: dict[str, Any], where: object) -> StructureTable:
     try:
         return StructureTable.model_validate(data)
     except ValidationError as error:
-        raise UserError("the structures cannot be read", where=where, found=complaints_of(error)) from None
+        said = complaints_of(error).removeprefix(": ").replace("Value error, ", "")
+        raise UserError("the structures cannot be read", where=where, found=said) from None
