@@ -86,7 +86,6 @@ def add_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dicom-rules", metavar="FILE", type=Path,
                          help="of DICOM: JSON with the rules by which series are matched to channels (default: those of the "
                               "package, autoseg/datasets/dicom_rules.json)")
-    add_case_names(command)
 
 
 def add_case_names(command: argparse.ArgumentParser) -> None:

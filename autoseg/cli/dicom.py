@@ -1,11 +1,11 @@
-"""autoseg_dicom: what a folder of DICOM holds."""
+"""autoseg_dicom: what a folder of DICOM holds, and a raw dataset of it."""
 
 import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoseg.cli import common, dicom_list
+from autoseg.cli import common, dicom_convert, dicom_list
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ _COMMANDS = {
     "list": SubCommand("List the volumes below a folder of DICOM: patient, study, series, phase, size, spacing, and what is "
                        "odd with them.\nNames are pseudonyms unless identifiers are asked for.",
                        "example: autoseg_dicom list STUDY", dicom_list.add_arguments, dicom_list.run),
+    "convert": SubCommand(dicom_convert.DESCRIPTION, dicom_convert.EXAMPLE, dicom_convert.add_arguments, dicom_convert.run),
 }
 
 

@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--cluster", metavar="ADDRESS",
                            help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
     common.add_series(arguments)
+    common.add_case_names(arguments)
     common.add_device(arguments)
     return arguments
 

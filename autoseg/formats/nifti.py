@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _BYTES_OF_HEADER = {1: 348, 2: 540}
 _MOST_VOXELS_OF_NIFTI_1 = 32767  # along an axis
-_COMPRESSION = 6  # gzip's own default
+_COMPRESSION = 3  # as small as 6 within 1 % (CT, MR, PET), in a quarter to two thirds of the time
 
 
 def nifti_header(path: Path) -> Header:

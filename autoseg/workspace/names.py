@@ -104,6 +104,11 @@ class Workspace:
         """Folder of what registration found for each case."""
         return self.prepared(dataset) / "registration"
 
+    @property
+    def pseudonym_key(self) -> Path:
+        """The secret by which names of patients become pseudonyms (`workspace/secret.py`)."""
+        return self.home / "pseudonyms.key"
+
     def plans(self, dataset: str) -> dict[str, Path]:
         """The plan files of a dataset by the name of their planner."""
         return {path.stem.removeprefix("plan_"): path for path in sorted(self.prepared(dataset).glob("plan_*.json"))}
