@@ -152,8 +152,17 @@ def _warn(warning: str) -> None:
 
 def _read(path: Path) -> tuple[Split, ...]:
     """The folds of a file: a user's, of nnU-Net's form, or ours."""
-    validation, do = (("val", "write it in this form, or remove it") if path.name == USERS_OWN
-                      else ("validation", f"remove this file, and put folds of your own into {USERS_OWN}"))
+    if path.name == USERS_OWN:
+        return users_splits(path)
+    return _parsed(path, "validation", f"remove this file, and put folds of your own into {USERS_OWN}")
+
+
+def users_splits(path: Path) -> tuple[Split, ...]:
+    """The folds of a file of nnU-Net's form, whatever its name. Raises UserError where it holds no folds."""
+    return _parsed(path, "val", "write it in this form, or remove it")
+
+
+def _parsed(path: Path, validation: str, do: str) -> tuple[Split, ...]:
     try:
         content = read_json(path)
         if not isinstance(content, list):
