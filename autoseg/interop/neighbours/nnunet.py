@@ -31,10 +31,14 @@ _SEPARATORS = "_"
 def read_nnunet_v2(source: Path, options: ReadOptions) -> ForeignDataset:
     """The dataset of a folder `DatasetNNN_Name`. Raises UserError or ManyFaults where its dataset.json cannot be read."""
     refuse_no_description(source, "DatasetNNN_Name")
+    described = read_json(source / DATASET_JSON)
+    if isinstance(described, dict) and "modality" in described and "channel_names" not in described:
+        raise UserError("this is a dataset of nnU-Net v1, or of the Decathlon", where=source / DATASET_JSON,
+                        do=f"autoseg_import nnunet_v1 {source}, or msd in place of nnunet_v1")
     dataset = Dataset.open(source)
     has_labels = not is_unlabelled(dataset)
     dataset = dataset if has_labels else without_labels(dataset)
-    content, manifest = read_json(dataset.file), dataset.manifest
+    content, manifest = described, dataset.manifest
     cases, faults = [], list(dataset.scanned.faults)
     for files in dataset.scanned.cases:
         fault = _fault(files, manifest.channels, has_labels=has_labels)
