@@ -39,30 +39,31 @@ _SOURCES = {
 
 def parser() -> argparse.ArgumentParser:
     command = common.parser(
-        "Make a raw dataset of what others have: a public dataset by a recipe, or what lies in the layout of another program."
+        "Make a raw dataset of what others have: a public dataset by a recipe, or what another program has written."
         "\nFiles are linked where they can be used as they are, and everything is checked as by autoseg_verify.",
         "example: autoseg_import nnunet_v2 ~/nnUNet_raw/Dataset004_Hippocampus -d 4")
     sources = "; ".join(f"{name} {source.words}: {source.help}" for name, source in _SOURCES.items())
     command.add_argument("source", choices=tuple(_SOURCES), metavar="SOURCE", help=sources)
-    command.add_argument("words", nargs="*", metavar="WORD", help="what follows the source: SRC is a folder, of monai_datalist "
-                         "and csv a file")
+    command.add_argument("words", nargs="*", metavar="WORD", help="what follows the source: SRC is a folder, of "
+                         "monai_datalist and csv a file")
     command.add_argument("-d", "--dataset", type=common.positive, metavar="N",
                          help="number of the new dataset (default: the first that is free)")
     command.add_argument("--copy", action="store_true", help="copy files in place of linking them")
     command.add_argument("--name", metavar="NAME", help="name of the new dataset (default: that of the folder or file)")
-    command.add_argument("--channel", action="append", metavar="C", help="a channel; repeat it for each, in their order: of csv "
-                         "COLUMN or NAME=COLUMN, of monai_datalist its name, of bids what names the image, such as T1w")
-    command.add_argument("--label", action="append", metavar="L", help="the labels: of csv a column, or none; of bids what names "
-                         "the masks, such as dseg (repeat it for binary masks)")
+    command.add_argument("--channel", action="append", metavar="C", help="a channel; repeat it for each, in their order: of "
+                         "csv COLUMN or NAME=COLUMN, of monai_datalist its name, of bids what names the image, such as T1w")
+    command.add_argument("--label", action="append", metavar="L", help="the labels: of csv a column, or none; of bids what "
+                         "names the masks, such as dseg (repeat it for binary masks)")
     command.add_argument("--id", metavar="COLUMN", help="of csv: the column of the cases' names")
     command.add_argument("--group", metavar="COLUMN", help="of csv: the column that says which cases are of one patient")
     command.add_argument("--fold", metavar="COLUMN", help="of csv: the column of the folds, 0, 1, ... or train, val, test")
     command.add_argument("--run", metavar="N", help="of bids: the run that is taken, where a case has several")
-    command.add_argument("--derivative", metavar="NAME", help="of bids: the folder of derivatives whose masks are the labels")
-    command.add_argument("--root", type=Path, metavar="DIR", help="of csv and monai_datalist: where paths begin (default: the "
-                         "folder of the file)")
-    command.add_argument("--splits", type=Path, metavar="FILE", help="folds, as splits_final.json of nnU-Net (default: those "
-                         "that lie with the data or in nnUNet_preprocessed)")
+    command.add_argument("--derivative", metavar="NAME", help="of bids: the folder of derivatives that "
+                         "holds the labels")
+    command.add_argument("--root", type=Path, metavar="DIR", help="of csv and monai_datalist: where paths begin (default: "
+                         "the folder of the file)")
+    command.add_argument("--splits", type=Path, metavar="FILE", help="folds, as splits_final.json of nnU-Net (default: "
+                         "those that lie with the data or in nnUNet_preprocessed)")
     common.add_workers(command)
     return command
 
@@ -86,10 +87,12 @@ def _refuse_what_has_no_effect(options: argparse.Namespace) -> None:
     expected = f"autoseg_import {options.source} {source.words}"
     most = len(source.words.split())
     if not (0 if source.words.startswith("[") else most) <= len(options.words) <= most:
-        raise UserError(f"{options.source} takes {source.words}", found=" ".join(options.words) or "nothing", expected=expected,
-                        do="autoseg_import list names the recipes" if options.source == "recipe" else None)
+        do = "autoseg_import list names the recipes" if options.source == "recipe" else None
+        raise UserError(f"{options.source} takes {source.words}", found=" ".join(options.words) or "nothing",
+                        expected=expected, do=do)
     known = {*source.flags, *(() if options.source == "list" else ("--dataset", "--copy", "--workers"))}
-    own = ("dataset", "copy", "workers", "name", "channel", "label", "id", "group", "fold", "run", "derivative", "root", "splits")
+    own = ("dataset", "copy", "workers", "name", "channel", "label", "id", "group", "fold", "run", "derivative", "root",
+           "splits")
     idle = [f"--{name}" for name in own if getattr(options, name) not in (None, False) and f"--{name}" not in known]
     if idle:
         raise UserError(f"{options.source} takes no {idle[0]}", found=" ".join(idle), expected=f"{expected} "

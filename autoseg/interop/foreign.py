@@ -15,9 +15,9 @@ _ANY = "{case}"  # the pattern of a recipe whose files are listed, not looked fo
 
 @dataclass(frozen=True)
 class ForeignDataset:
-    """`recipe` says what channels and labels are, and how files become ours. `rows` are what is known of each case beside its
-    images, `keys` what dataset.json says beside the recipe's keys or in their place, `splits` the folds. `beside` are files
-    that go along, by their places in the new folder. `faults` has a sentence for each case that is left out.
+    """`recipe` says what channels and labels are, and how files become ours. `rows` are what is known of each case beside
+    its images, `keys` what dataset.json says beside the recipe's keys or in their place, `splits` the folds. `beside` are
+    files that go along, by their places in the new folder. `faults` has a sentence for each case that is left out.
 
     `is_drafted`: optional channels, the reference channel, conditions and groups are drafted from what was imported.
     """

@@ -49,8 +49,8 @@ class Imported:
 
 def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number: int | None = None, copy: bool = False,
                    workers: int = 1) -> Imported:
-    """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded, as `import_foreign`. Raises UserError where the folder
-    does not hold what the recipe expects, too.
+    """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded, as `import_foreign`. Raises UserError where the
+    folder does not hold what the recipe expects, too.
     """
     source = source.expanduser().absolute()
     files = find_cases(recipe, source)

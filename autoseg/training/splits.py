@@ -48,6 +48,12 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
     return splits
 
 
+def written_splits(workspace: Workspace, dataset: str) -> tuple[Split, ...]:
+    """The folds of the file that `read_splits` would take, unchecked; none where there is no file yet."""
+    path = _users_folds(workspace, dataset) or workspace.splits(dataset)
+    return _read(path) if path.is_file() else ()
+
+
 def write_partial_splits(workspace: Workspace, dataset: str, known: Sequence[str], groups: Mapping[str, str] | None,
                          strata: Mapping[str, str] | None) -> Path | None:
     """Folds of the cases whose groups are `known`, where there are no folds yet: no patient can be torn by them. They are

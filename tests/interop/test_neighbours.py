@@ -112,7 +112,7 @@ def test_files_that_the_decathlon_lists_and_lacks_are_named(imported, tmp_path):
     write_mask(folder / "labelsTr/other.nii.gz", 1)
     result, _ = imported("msd", folder, n_faults=1)
     assert "case prostate_00" in result.faults[0] and "the file is missing" in result.faults[0]
-    assert any("dataset.json does not list the cases of 1 label of labelsTr (other.nii.gz)" in text for text in result.warnings)
+    assert any("does not list the cases of 1 label of labelsTr (other.nii.gz)" in text for text in result.warnings)
 
 
 def test_nnunet_v1_has_a_file_per_channel_and_its_pickled_folds_are_not_read(imported, tmp_path):
@@ -191,7 +191,8 @@ def test_lists_of_training_and_validation_are_one_fold_and_binary_labels_are_mer
                  "tumour": str(write_mask(tmp_path / f"tumour{number}.nii.gz", 0, 1))}
         entries.append({"image": f"im{number}.nii.gz", "label": label})
     path = tmp_path / "msd_like.json"
-    path.write_text(json.dumps({"modality": {"0": "CT"}, "training": [entries[0], "gone.nii.gz"], "validation": [entries[1]]}))
+    path.write_text(json.dumps({"modality": {"0": "CT"}, "training": [entries[0], "gone.nii.gz"],
+                                "validation": [entries[1]]}))
     result, content = imported("monai_datalist", path, n_faults=1)
     assert "case gone" in result.faults[0]
     assert content["channel_names"] == {"0": "CT"} and content["labels"] == {"background": 0, "liver": 1, "tumour": 2}
@@ -228,7 +229,7 @@ def test_rows_of_one_case_missing_files_and_empty_cells_are_named_at_once(import
     rows = ("c0,my images/ct 0.nii.gz,my images/seg 0.nii.gz", "c1,my images/ct 1.nii.gz,my images/seg 1.nii.gz",
             "c1,my images/ct 2.nii.gz,my images/seg 2.nii.gz", "c3,my images/gone.nii.gz,my images/seg 2.nii.gz",
             "c4,,my images/seg 2.nii.gz", "c5,my images/ct 2.nii.gz,")
-    result, content = imported("csv", csv_table(tmp_path, "id,CT,mask", rows), n_faults=4)
+    result, _ = imported("csv", csv_table(tmp_path, "id,CT,mask", rows), n_faults=4)
     assert "cohort.csv, line 3, case c1: several rows are of this case" in result.faults[0]
     assert "line 5, case c3" in result.faults[2] and "gone.nii.gz: the file is missing" in result.faults[2]
     assert "line 6, case c4: it names no image" in result.faults[3]

@@ -26,7 +26,8 @@ def nnunet_v2(folder: Path, cases: tuple[str, ...] = ("a", "b", "case c"), n_cha
             write_image(folder / "imagesTr" / f"{case}_{channel:04d}.nii.gz", 10 * number + channel)
         write_mask(folder / "labelsTr" / f"{case}.nii.gz", 1, 2)
     content = {"channel_names": {str(k): f"MR_T{k + 1}" for k in range(n_channels)},
-               "labels": {"background": 0, "organ": 1, "lesion": 2}, "numTraining": len(cases), "file_ending": ".nii.gz", **keys}
+               "labels": {"background": 0, "organ": 1, "lesion": 2}, "numTraining": len(cases),
+               "file_ending": ".nii.gz", **keys}
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder
 

@@ -1,1 +1,1 @@
-"""Datasets in the layouts of other programs: each is read into a `ForeignDataset`, which `interop/importing.py` brings in."""
+"""Datasets in the layouts of other programs. Each is read into a `ForeignDataset`; `interop/importing.py` brings it in."""

@@ -1,7 +1,7 @@
 """Trees of BIDS (bids-specification.readthedocs.io, v1.10): images of participants and sessions, masks below derivatives.
 
-The name of a file is a chain of entities `key-value` and a suffix. What is left of it without participant, session and run is
-the name of a channel, such as `T1w` or `ce-gadolinium_T1w`; of a mask it says which kind it is, such as `label-lesion_mask`.
+The name of a file is a chain of entities `key-value` and a suffix. What is left of it without participant, session and run
+is the name of a channel, such as `T1w` or `ce-gadolinium_T1w`; of a mask it says which kind it is: `label-lesion_mask`.
 """
 
 import re

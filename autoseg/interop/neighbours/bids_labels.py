@@ -65,7 +65,7 @@ def label_files(kinds: Sequence[str], masks: Mapping[str, Path]) -> Path | dict[
 
 
 def labels_of_kinds(source: Path, kinds: Sequence[str], masks: Sequence[MaskFile]) -> tuple[RecipeLabels, list[str]]:
-    """Names and values: of a map from its table or JSON file, else as its files hold them; of binary masks by their names."""
+    """Names and values: of a map by its table or JSON file, else as its files hold them; of binary masks by their names."""
     if not kinds:
         return listed_labels(NO_LABELS), []
     if kinds[0].endswith(MASK):
@@ -96,7 +96,8 @@ def _of_table(path: Path) -> dict[str, int]:
     table = read_table(path)
     index, name = table.position("index"), table.position("name")
     if index is None or name is None:
-        raise UserError("the table of labels lacks a column", where=path, found=listed(table.columns), expected="index, name")
+        raise UserError("the table of labels lacks a column", where=path, found=listed(table.columns),
+                        expected="index, name")
     try:
         return {row.cells[name]: int(row.cells[index]) for row in table.rows if int(row.cells[index])}
     except ValueError as error:
@@ -104,7 +105,7 @@ def _of_table(path: Path) -> dict[str, int]:
 
 
 def _of_json(path: Path) -> dict[str, int]:
-    """The names under `LabelMap` or `Labels` of a JSON file, whichever way round they are written; none where it has none."""
+    """The names under `LabelMap` or `Labels` of a JSON file, whichever way round they are written, if it has any."""
     content = read_json(path)
     said: Any = next((content[key] for key in ("LabelMap", "Labels") if isinstance(content, dict) and key in content), None)
     if not isinstance(said, dict):

@@ -75,7 +75,8 @@ def read_csv_table(source: Path, options: ReadOptions) -> ForeignDataset:
         wrong = _faults(name, images, label, is_twice=name in twice)
         faults += [f"{source}, line {line}, case {name or '?'}: {fault}" for fault in wrong]
         if not wrong:
-            cases.append(listed_case(name, images, label, held_out=name in held_out or (bool(columns.label) and label is None)))
+            has_none = bool(columns.label) and label is None
+            cases.append(listed_case(name, images, label, held_out=has_none or name in held_out))
     labels, warnings = _labels([path for case in cases for _, path in case.labels])
     n_without = sum(not case.labels for case in cases) if columns.label else 0
     if n_without:
@@ -86,7 +87,7 @@ def read_csv_table(source: Path, options: ReadOptions) -> ForeignDataset:
     rows = {name: {column: row[column] for column in known} for name, row in zip(names, cells, strict=True)}
     recipe = listed_recipe(options.name or source.stem, list(columns.channels), labels, ending)
     recipe = recipe.model_copy(update={"table": RecipeTable(patient=columns.group)})
-    return ForeignDataset(recipe, SortedFiles(tuple(without_held_out(cases)), None, tuple(warnings)), rows if known else {n: {} for n in names},
+    return ForeignDataset(recipe, SortedFiles(tuple(without_held_out(cases)), None, tuple(warnings)), rows,
                           splits=users_splits(options.splits) if options.splits else splits, faults=tuple(faults),
                           origin="csv", is_drafted=True)
 
@@ -147,7 +148,8 @@ def _one_of(table: Table, chosen: str, names: set[str], flag: str, *, asked: boo
         return _known(table, chosen, flag)
     fits = [column for column in table.columns if _plain(column) in names]
     if len(fits) > 1 and asked:
-        raise UserError("which column names the cases?", where=table.path, found=listed(fits), do=f"say it with {flag} COLUMN")
+        raise UserError("which column names the cases?", where=table.path, found=listed(fits),
+                        do=f"say it with {flag} COLUMN")
     return fits[0] if len(fits) == 1 else ""
 
 

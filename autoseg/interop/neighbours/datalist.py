@@ -1,4 +1,4 @@
-"""Data lists of MONAI and its Auto3DSeg: a JSON file with lists of cases, each with the paths of its images and its label."""
+"""Data lists of MONAI and its Auto3DSeg: a JSON file with lists of cases, each with the paths of images and a label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,8 @@ def read_monai_datalist(source: Path, options: ReadOptions) -> ForeignDataset:
     content = read_json(source)
     items, faults = _items(source, content, options.root or source.parent)
     if not items:
-        raise UserError("this is no data list of MONAI", where=source, found="; ".join(faults) or listed(content) or "nothing",
+        raise UserError("this is no data list of MONAI", where=source,
+                        found="; ".join(faults) or listed(content) or "nothing",
                         expected='{"training": [{"image": ..., "label": ...}]}')
     names = _names(items)
     twice = repeated(names)
@@ -88,8 +89,8 @@ def read_monai_datalist(source: Path, options: ReadOptions) -> ForeignDataset:
     recipe = listed_recipe(options.name or str(content.get("name") or source.stem),
                            _channels(source, content, options.channels, n_channels), labels, ending, n_frames=n_frames)
     splits = users_splits(options.splits) if options.splits else _splits(kept, has_folds=has_folds)
-    return ForeignDataset(recipe, SortedFiles(tuple(without_held_out(cases)), None, tuple(warnings)), splits=splits, faults=tuple(faults),
-                          origin="monai_datalist", is_drafted=True)
+    files = SortedFiles(tuple(without_held_out(cases)), None, tuple(warnings))
+    return ForeignDataset(recipe, files, splits=splits, faults=tuple(faults), origin="monai_datalist", is_drafted=True)
 
 
 def _items(source: Path, content: Any, root: Path) -> tuple[list[_Item], list[str]]:

@@ -96,7 +96,8 @@ def _read(source: Path, options: ReadOptions, description: _Description, content
     pairs = [pair for pair in pairs if not pair[0].name.startswith(_LEFT_BY_A_MAC)]
     listed_tests = [entry if isinstance(entry, str) else str(entry.get("image", "")) for entry in description.test]
     tests = [source / text for text in listed_tests if not Path(text).name.startswith(_LEFT_BY_A_MAC)]
-    ending = next((known for path in (*(image for image, _ in pairs), *tests) if (known := known_ending(path.name))), ".nii.gz")
+    images = [*(image for image, _ in pairs), *tests]
+    ending = next((known for path in images if (known := known_ending(path.name))), ".nii.gz")
     cases, faults = list[FoundCase](), list[str]()
     names = [stem_of(label) for _, label in pairs]
     for name, (image, label) in zip(names, pairs, strict=True):
@@ -104,11 +105,11 @@ def _read(source: Path, options: ReadOptions, description: _Description, content
     warnings = _unlisted(source, [label for _, label in pairs])
     slots = [files_of(path) for path in tests]
     labels = held_out_labels(source / "labelsTs", ending, [name for name, _ in slots])
-    for name, images in slots:
-        _add(cases, faults, name, images, labels.get(name), held_out=True)
+    for name, channels in slots:
+        _add(cases, faults, name, channels, labels.get(name), held_out=True)
     splits, more = found_splits(source, options.splits)
-    recipe = listed_recipe(options.name or plain_name(source), description.channels, listed_labels(description.values), ending,
-                           n_frames=n_frames, title=str(content.get("description", "")))
+    recipe = listed_recipe(options.name or plain_name(source), description.channels, listed_labels(description.values),
+                           ending, n_frames=n_frames, title=str(content.get("description", "")))
     keys = {key: content[key] for key in _TEXTS if isinstance(content.get(key), str) and content[key]}
     return ForeignDataset(recipe, SortedFiles(tuple(cases), None, (*warnings, *more)), keys=keys, splits=splits,
                           faults=tuple(faults), origin=origin)
@@ -130,5 +131,5 @@ def _unlisted(source: Path, labels: Sequence[Path]) -> list[str]:
     """A sentence where labels lie in the folder whose cases dataset.json does not list."""
     known = {path.name for path in labels}
     idle = [path.name for path in list_files(source / "labelsTr") if known_ending(path.name) and path.name not in known]
-    return [f"dataset.json does not list the cases of {len(idle)} label{'s' * (len(idle) > 1)} of labelsTr ({listed(idle)}): they "
-            "do not come along"] if idle else []
+    return [f"dataset.json does not list the cases of {len(idle)} label{'s' * (len(idle) > 1)} of labelsTr "
+            f"({listed(idle)}): they do not come along"] if idle else []

@@ -51,8 +51,8 @@ def repeated(names: Iterable[str]) -> set[str]:
 
 
 def values_as_names(paths: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
-    """Names for the values that label files hold, because nothing says what they mean, and a sentence that says so. All files
-    are read; those that cannot be are left to the check of the whole dataset.
+    """Names for the values that label files hold, because nothing says what they mean, and a sentence that says so. All
+    files are read; those that cannot be are left to the check of the whole dataset.
     """
     values: set[int] = set()
     for path in progress(paths, "reading the values of labels", len(paths)):
@@ -65,8 +65,8 @@ def values_as_names(paths: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
                         found=f"{len(values)} values from {min(values)} to {max(values)}",
                         do="see whether --label names the right files")
     names = {"background": 0, **{f"label_{value}": value for value in sorted(values - {0})}}
-    return names, [f"nothing says what the labels are called: the names {listed(names)} in dataset.json are made up; correct "
-                   "them before you train"]
+    return names, [f"nothing says what the labels are called: the names {listed(names)} in dataset.json are made up; "
+                   "correct them before you train"]
 
 
 def splits_of(folds: Mapping[str, str]) -> tuple[tuple[Split, ...], frozenset[str]]:

@@ -1,6 +1,7 @@
 """Raw datasets of nnU-Net v2. They have our own format: what is wrong with a case leaves it out, and folds come along."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from planners.schema.channels import ChannelSpec
 # nnU-Net's own; what another reader does to images, nobody knows.
 _READERS = {"SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient", "NaturalImage2DIO", "Tiff3DIO"}
 _OWN_KEYS = {"dataset", "numTraining", "converted_by", "file_digest"}  # which say other things of the new dataset
-_SEPARATORS = "_"
+_NUMBERED = re.compile(r"(?:dataset|task)[0-9]+_(.+)", re.IGNORECASE)
 
 
 def read_nnunet_v2(source: Path, options: ReadOptions) -> ForeignDataset:
@@ -71,9 +72,8 @@ def refuse_no_description(source: Path, expected: str) -> None:
 
 def plain_name(source: Path) -> str:
     """The name of a dataset without the number in its folder's: `Hippocampus` of `Dataset004_Hippocampus`."""
-    word, separator, rest = source.name.partition(_SEPARATORS)
-    numbered = word.lower().startswith(("dataset", "task")) and word.lstrip("DATSETKdatsetk").isdecimal()
-    return rest if separator and rest and numbered else source.name
+    match = _NUMBERED.fullmatch(source.name)
+    return source.name if match is None else match[1]
 
 
 def found_splits(source: Path, chosen: Path | None) -> tuple[tuple[Split, ...], list[str]]:
@@ -140,7 +140,8 @@ def _with_present_labels(keys: dict[str, Any], names: Sequence[str]) -> dict[str
 
 def _beside(source: Path, content: Mapping[str, Any]) -> dict[str, Path]:
     """Tables of the folder, and the vectors and tokens that dataset.json declares, by their places in it."""
-    files = {path.relative_to(source).as_posix(): path for folder in (source, source / "imagesTs") for path in list_files(folder)
+    paths = [*list_files(source), *list_files(source / "imagesTs")]
+    files = {path.relative_to(source).as_posix(): path for path in paths
              if path.suffix.lower() in ENDINGS and path.suffix != ".txt"}
     conditions = content.get("conditions")
     if isinstance(conditions, dict):

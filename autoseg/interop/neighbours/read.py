@@ -23,12 +23,13 @@ class Layout:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "msd": Layout(read_msd), "nnunet_v1": Layout(read_nnunet_v1), "nnunet_v2": Layout(read_nnunet_v2), "bids": Layout(read_bids),
+    "msd": Layout(read_msd), "nnunet_v1": Layout(read_nnunet_v1), "nnunet_v2": Layout(read_nnunet_v2),
+    "bids": Layout(read_bids),
     "monai_datalist": Layout(read_monai_datalist, is_of_file=True), "csv": Layout(read_csv_table, is_of_file=True)}
 
 
 def read_foreign(kind: str, source: Path, options: ReadOptions) -> ForeignDataset:
-    """The dataset at `source`, in one of `LAYOUTS`; nothing is written. Raises UserError or ManyFaults where there is none."""
+    """The dataset at `source`, in one of `LAYOUTS`; nothing is written. Raises UserError or ManyFaults if there is none."""
     layout = LAYOUTS[kind]
     source = source.expanduser().absolute()
     is_there = is_file(source) if layout.is_of_file else is_folder(source)
