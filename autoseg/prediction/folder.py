@@ -20,6 +20,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.digests import case_digest
 from autoseg.formats.files import is_folder, list_files
 from autoseg.prediction.inference_settings import QualityControl
+from autoseg.prediction.mask_folders import written_values
 from autoseg.prediction.outputs import ARRAYS, Outputs
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
 from autoseg.prediction.prefetch import prefetch
@@ -31,7 +32,6 @@ from autoseg.workspace.locks import held
 from autoseg.workspace.partial import remove_leftovers
 from autoseg.workspace.paths import below
 from autoseg.workspace.provenance import PROVENANCE, Provenance, note, now, provenance, seconds_since
-from planners.schema.labels import LabelSpec
 from planners.schema.plan import content_hash_of
 
 logger = logging.getLogger(__name__)
@@ -301,13 +301,6 @@ def _sidecar(predictor: Predictor) -> Sidecar:
     plan = predictor.plan
     planners = " + ".join(dict.fromkeys(member.plan.planner for member in predictor.members))
     return Sidecar(autoseg_version=__version__, dataset=plan.dataset, planner=planners, configuration=predictor.name,
-                   folds=len(predictor.models), labels=_written_values(plan.labels),
+                   folds=len(predictor.models), labels=written_values(plan.labels),
                    postprocessing=predictor.postprocessing, model=predictor.identity,
                    adaptation=predictor.adaptation)
-
-
-def _written_values(labels: LabelSpec) -> dict[str, int]:
-    """What each value of a mask means; regions are painted in their order, so that a later one covers an earlier."""
-    if labels.region_order is not None:
-        return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
-    return {name: values[0] for name, values in labels.names.items()}
