@@ -88,10 +88,10 @@ def _wanted(manifest: Manifest, chosen: Sequence[str]) -> _Wanted:
         raise UserError(f"unknown channel {unknown[0]!r}{hint(unknown[0], names)}", expected=listed(names, len(names)),
                         do="correct --channels")
     numbers = tuple(number for number, name in enumerate(names) if not chosen or name in chosen)
-    values = {old: new for new, old in enumerate(manifest.labels.values)}  # nnU-Net wants 0, 1, 2, ...; ignore comes last
     flat = READERS.get(manifest.file_ending).flat
     ending = manifest.file_ending if manifest.file_ending in _READ_THERE else ".png" if flat else ".nii.gz"
-    return _Wanted(tuple(manifest.channels[number] for number in numbers), numbers, manifest.labels, values, ending)
+    return _Wanted(tuple(manifest.channels[number] for number in numbers), numbers, manifest.labels,
+                   numbered_without_gaps(manifest.labels), ending)
 
 
 def _task(files: CaseFiles, wanted: _Wanted, folder: Path, part: str, copy: bool, transforms: Path | None) -> ExportTask:
@@ -121,17 +121,26 @@ def _test_cases(dataset: Dataset) -> list[CaseFiles]:
     return [replace(files, label=labels.get(files.name, {}).get(0)) for files in cases]
 
 
+def numbered_without_gaps(labels: LabelSpec) -> dict[int, int]:
+    """Label values as nnU-Net wants them: 0, 1, 2, ... in their order, the ignore label last."""
+    return {old: new for new, old in enumerate(labels.values)}
+
+
+def labels_there(labels: LabelSpec, values: Mapping[int, int]) -> dict[str, Any]:
+    """The keys of dataset.json that declare labels, with other values."""
+    names = {name: [values[value] for value in old] for name, old in labels.names.items()}
+    declared: dict[str, Any] = {name: new[0] if len(new) == 1 else new for name, new in names.items()}
+    if labels.ignore is not None:
+        declared["ignore"] = values[labels.ignore]
+    order = None if labels.region_order is None else [values[value] for value in labels.region_order]
+    return {"labels": declared} if order is None else {"labels": declared, "regions_class_order": order}
+
+
 def _description(manifest: Manifest, wanted: _Wanted, n_training: int) -> dict[str, Any]:
     """Our dataset.json in nnU-Net's keys alone."""
-    names = {name: [wanted.values[value] for value in values] for name, values in manifest.labels.names.items()}
-    labels: dict[str, Any] = {name: values[0] if len(values) == 1 else values for name, values in names.items()}
-    if manifest.labels.ignore is not None:
-        labels["ignore"] = wanted.values[manifest.labels.ignore]
     content = {"channel_names": {str(number): _called_there(channel) for number, channel in enumerate(wanted.channels)},
-               "labels": labels, "numTraining": n_training, "file_ending": wanted.ending, "name": manifest.name,
-               "description": manifest.description, "converted_by": "autoseg_export nnunet"}
-    if manifest.labels.region_order is not None:
-        content["regions_class_order"] = [wanted.values[value] for value in manifest.labels.region_order]
+               **labels_there(manifest.labels, wanted.values), "numTraining": n_training, "file_ending": wanted.ending,
+               "name": manifest.name, "description": manifest.description, "converted_by": "autoseg_export nnunet"}
     return {key: value for key, value in content.items() if value != ""}
 
 

@@ -1,6 +1,7 @@
 """A raw dataset of ours becomes one of nnU-Net, which its own check accepts; what nnU-Net cannot read is said."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -130,3 +131,40 @@ def test_a_folder_that_is_there_is_not_written_over(tmp_path, capsys):
     assert "a dataset lies here already" in capsys.readouterr().err
     assert export.main([*arguments, "-o", str(tmp_path / "out"), "--channels", "CT"]) == 2
     assert "unknown channel 'CT'" in capsys.readouterr().err
+
+
+def probabilities_of(tmp_path, labels, heads):
+    """A folder of predictions of one case, and the dataset that says what they are of."""
+    source = nnunet_v2(tmp_path / "raw" / NAME, **labels)
+    masks = tmp_path / "masks"
+    write_label(masks / "a.nii.gz", blocks((1,)), GRID)
+    write_array(masks / "a_probabilities.nii.gz", heads, GRID)
+    where = ["-o", str(tmp_path / "theirs"), "--home", str(tmp_path), "--workers", "1"]
+    return source, ["nnunet_probabilities", str(masks), *where]
+
+
+def test_probabilities_are_written_as_nnunet_reads_them(tmp_path):
+    heads = np.stack([np.full(GRID.shape, share, np.float32) for share in (0.5, 0.125, 0.375)])
+    labels = {"background": 0, "lesion": 7, "organ": 1}
+    _, arguments = probabilities_of(tmp_path, {"labels": labels}, heads)
+    assert export.main([*arguments, "-d", "12"]) == 0
+    with np.load(tmp_path / "theirs/a.npz", allow_pickle=False) as content:
+        np.testing.assert_array_equal(content["probabilities"][:, 0, 0, 0], np.array([0.5, 0.125, 0.375], np.float16))
+    assert json.loads((tmp_path / "theirs/dataset.json").read_text())["labels"] == {"background": 0, "organ": 1, "lesion": 2}
+    assert json.loads((tmp_path / "theirs/plans.json").read_text())["image_reader_writer"] == "SimpleITKIO"
+    properties = pickle.loads((tmp_path / "theirs/a.pkl").read_bytes())
+    assert properties["spacing"] == list(GRID.spacing_mm)
+    assert properties["sitk_stuff"] == {"spacing": GRID.spacing_mm[::-1], "origin": GRID.origin_mm,
+                                        "direction": GRID.direction}
+
+
+def test_probabilities_that_do_not_fit_the_labels_are_refused(tmp_path, capsys):
+    _, arguments = probabilities_of(tmp_path, {}, np.zeros((2, *GRID.shape), np.float32))
+    assert export.main([*arguments, "-d", "12"]) == 2
+    assert "the probabilities do not fit the labels or the mask (found: (2, 8, 12, 14)" in capsys.readouterr().err
+    (tmp_path / "masks/a_probabilities.nii.gz").unlink()
+    assert export.main([*arguments, "-d", "12"]) == 2
+    assert "the folder holds no probabilities (found: 1 masks); predict with --save_probabilities" in capsys.readouterr().err
+    assert export.main([*arguments, "-d", "12", "--copy"]) == 2
+    assert export.main(["nnunet", "12", "-d", "12", "-o", str(tmp_path / "x"), "--home", str(tmp_path)]) == 2
+    assert "-d and --dataset_json say what probabilities are of" in capsys.readouterr().err
