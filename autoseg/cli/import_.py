@@ -1,32 +1,69 @@
-"""autoseg_import: make a raw dataset of what others publish."""
+"""autoseg_import: make a raw dataset of what others have."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.cli import common
 
 if TYPE_CHECKING:
+    from autoseg.interop.foreign import ReadOptions
     from autoseg.interop.importing import Imported
     from autoseg.interop.recipe import Recipe
 
 _FIGURES = 3  # published ones that are printed
+_READ = ("--channel", "--label", "--name", "--splits")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What follows a source, which of the options below it takes, and what it is."""
+
+    words: str
+    flags: tuple[str, ...]
+    help: str
+
+
+_SOURCES = {
+    "list": _Source("[NAME]", (), "the recipes, or all that one says"),
+    "recipe": _Source("NAME SRC", (), "a public dataset by its recipe, or by a JSON file of your own"),
+    "msd": _Source("SRC", ("--name", "--splits"), "a task of the Decathlon"),
+    "nnunet_v1": _Source("SRC", ("--name", "--splits"), "a folder TaskNNN_Name"),
+    "nnunet_v2": _Source("SRC", ("--name", "--splits"), "a folder DatasetNNN_Name"),
+    "bids": _Source("SRC", (*_READ, "--run", "--derivative"), "a tree of BIDS"),
+    "monai_datalist": _Source("SRC", ("--channel", "--name", "--splits", "--root"), "a JSON list of MONAI"),
+    "csv": _Source("SRC", (*_READ, "--id", "--group", "--fold", "--root"), "a table with a column per channel")}
 
 
 def parser() -> argparse.ArgumentParser:
-    command = common.parser("Make a raw dataset of a public one, as it was downloaded and unpacked: files are found by a "
-                            "recipe, linked where they can be used as they are,\nand checked as by autoseg_verify.",
-                            "example: autoseg_import recipe KiTS23 ~/Downloads/kits23")
-    command.add_argument("source", choices=tuple(_SOURCES), metavar="SOURCE",
-                         help="recipe: a public dataset by its recipe; list: name the recipes that there are")
-    command.add_argument("words", nargs="*", metavar="WORD",
-                         help="of recipe: NAME SRC, the recipe (or a JSON file of your own) and the folder of the data; of "
-                         "list: nothing, or NAME for all that one recipe says")
+    command = common.parser(
+        "Make a raw dataset of what others have: a public dataset by a recipe, or what another program has written."
+        "\nFiles are linked where they can be used as they are, and everything is checked as by autoseg_verify.",
+        "example: autoseg_import nnunet_v2 ~/nnUNet_raw/Dataset004_Hippocampus -d 4")
+    sources = "; ".join(f"{name} {source.words}: {source.help}" for name, source in _SOURCES.items())
+    command.add_argument("source", choices=tuple(_SOURCES), metavar="SOURCE", help=sources)
+    command.add_argument("words", nargs="*", metavar="WORD", help="what follows the source: SRC is a folder, of "
+                         "monai_datalist and csv a file")
     command.add_argument("-d", "--dataset", type=common.positive, metavar="N",
                          help="number of the new dataset (default: the first that is free)")
     command.add_argument("--copy", action="store_true", help="copy files in place of linking them")
+    command.add_argument("--name", metavar="NAME", help="name of the new dataset (default: that of the folder or file)")
+    command.add_argument("--channel", action="append", metavar="C", help="a channel; repeat it for each, in their order: of "
+                         "csv COLUMN or NAME=COLUMN, of monai_datalist its name, of bids what names the image, such as T1w")
+    command.add_argument("--label", action="append", metavar="L", help="the labels: of csv a column, or none; of bids what "
+                         "names the masks, such as dseg (repeat it for binary masks)")
+    command.add_argument("--id", metavar="COLUMN", help="of csv: the column of the cases' names")
+    command.add_argument("--group", metavar="COLUMN", help="of csv: the column that says which cases are of one patient")
+    command.add_argument("--fold", metavar="COLUMN", help="of csv: the column of the folds, 0, 1, ... or train, val, test")
+    command.add_argument("--run", metavar="N", help="of bids: the run that is taken, where a case has several")
+    command.add_argument("--derivative", metavar="NAME", help="of bids: the folder of derivatives that "
+                         "holds the labels")
+    command.add_argument("--root", type=Path, metavar="DIR", help="of csv and monai_datalist: where paths begin (default: "
+                         "the folder of the file)")
+    command.add_argument("--splits", type=Path, metavar="FILE", help="folds, as splits_final.json of nnU-Net (default: "
+                         "those that lie with the data or in nnUNet_preprocessed)")
     common.add_workers(command)
     return command
 
@@ -36,7 +73,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return _SOURCES[options.source](options)
+    _refuse_what_has_no_effect(options)
+    if options.source == "list":
+        return _list(options)
+    return _import(options)
+
+
+def _refuse_what_has_no_effect(options: argparse.Namespace) -> None:
+    """A UserError for a number of words that the source does not take, and for an option that it does not know."""
+    from autoseg.base.errors import UserError
+
+    source = _SOURCES[options.source]
+    expected = f"autoseg_import {options.source} {source.words}"
+    most = len(source.words.split())
+    if not (0 if source.words.startswith("[") else most) <= len(options.words) <= most:
+        do = "autoseg_import list names the recipes" if options.source == "recipe" else None
+        raise UserError(f"{options.source} takes {source.words}", found=" ".join(options.words) or "nothing",
+                        expected=expected, do=do)
+    known = {*source.flags, *(() if options.source == "list" else ("--dataset", "--copy", "--workers"))}
+    own = ("dataset", "copy", "workers", "name", "channel", "label", "id", "group", "fold", "run", "derivative", "root",
+           "splits")
+    idle = [f"--{name}" for name in own if getattr(options, name) not in (None, False) and f"--{name}" not in known]
+    if idle:
+        raise UserError(f"{options.source} takes no {idle[0]}", found=" ".join(idle), expected=f"{expected} "
+                        f"{' '.join(sorted(known))}".strip(), do="leave it out")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -51,24 +111,26 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(options: argparse.Namespace) -> int:
+def _import(options: argparse.Namespace) -> int:
     from autoseg import pipeline
-    from autoseg.base.errors import UserError
     from autoseg.base.processes import cores, expect_workers
     from autoseg.interop.catalogue import find_recipe
-    from autoseg.interop.importing import import_dataset
+    from autoseg.interop.importing import import_dataset, import_foreign
+    from autoseg.interop.neighbours.read import read_foreign
     from autoseg.workspace.names import Workspace
 
-    if len(options.words) != 2:
-        raise UserError("a recipe and a folder are needed", found=" ".join(options.words) or "neither",
-                        expected="autoseg_import recipe NAME SRC", do="autoseg_import list names the recipes")
     if options.workers != 1:
         expect_workers()
-    recipe = find_recipe(options.words[0])
-    imported = import_dataset(recipe, Path(options.words[1]), Workspace.open(options.home), number=options.dataset,
-                              copy=options.copy, workers=options.workers or cores())
+    how = {"number": options.dataset, "copy": options.copy, "workers": options.workers or cores()}
+    workspace, source = Workspace.open(options.home), Path(options.words[-1])
+    recipe = find_recipe(options.words[0]) if options.source == "recipe" else None
+    if recipe is not None:
+        imported = import_dataset(recipe, source, workspace, **how)
+    else:
+        imported = import_foreign(read_foreign(options.source, source, _read_options(options)), source, workspace, **how)
     held_out = f", {imported.n_held_out} held out (imagesTs)" * bool(imported.n_held_out)
-    print(f"{imported.n_training} cases{' without labels' * imported.images_alone}{held_out}: {imported.folder}", flush=True)
+    cases = f"{imported.n_training} case{'s' * (imported.n_training != 1)}"
+    print(f"{cases}{' without labels' * imported.images_alone}{held_out}: {imported.folder}", flush=True)
     for warning in imported.warnings:
         print(f"warning: {warning}")
     faults = list(imported.faults)
@@ -77,11 +139,16 @@ def _recipe(options: argparse.Namespace) -> int:
         faults += report.faults
         print(f"checked: {'no fault' if not report.faults else f'{len(report.faults)} faults'}, {len(report.warnings)} "
               f"warnings{f'; autoseg_verify -d {_number(imported)} tells them' * bool(report.warnings)}")
-    print("\n".join([*_remarks(recipe), *_next_commands(imported, options.home)]), flush=True)
+    print("\n".join([*([] if recipe is None else _remarks(recipe)), *_next_commands(imported, options.home)]), flush=True)
     return common.list_faults(faults)
 
 
-_SOURCES: dict[str, Callable[[argparse.Namespace], int]] = {"recipe": _recipe, "list": _list}
+def _read_options(options: argparse.Namespace) -> "ReadOptions":
+    from autoseg.interop.foreign import ReadOptions
+
+    return ReadOptions(name=options.name or "", channels=tuple(options.channel or ()), labels=tuple(options.label or ()),
+                       id=options.id or "", group=options.group or "", fold=options.fold or "", run=options.run or "",
+                       derivative=options.derivative or "", root=options.root, splits=options.splits)
 
 
 def _number(imported: "Imported") -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autoseg.evaluation.types import Scoring
+    from planners.schema.labels import LabelSpec
 
 GROUPS = ("overlap", "volume", "surface", "detection", "accuracy")
 DETECTION = ("one_to_one", "brats", "isles", "autopet", "panoptica")
@@ -101,3 +102,10 @@ def described(options: argparse.Namespace) -> Path:
         raise UserError("the labels are not declared", do="name the dataset with -d, or --dataset_json FILE")
     workspace = Workspace.open(options.home)
     return workspace.raw(workspace.dataset(options.dataset))
+
+
+def declared_labels(options: argparse.Namespace) -> "LabelSpec | None":
+    """The labels of the dataset that the options name; None where they name none."""
+    from autoseg.datasets.dataset import read_manifest
+
+    return None if options.dataset is None and options.dataset_json is None else read_manifest(described(options)).labels

@@ -78,6 +78,13 @@ def read_volumes(path: Path) -> tuple[np.ndarray, Geometry]:
         return voxels.reshape(shape[3] if len(shape) == 4 else 1, *geometry.shape), geometry
 
 
+def count_volumes(path: Path) -> int:
+    """How many volumes a NIfTI holds: the entries of its fourth axis, 1 where it has none."""
+    with reading(path):
+        shape = tuple(map(int, _header_of(first_bytes(path, _BYTES_OF_HEADER[2]), path).get_data_shape()))
+    return shape[3] if len(shape) == 4 else 1
+
+
 def write_nifti(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write one channel as a volume, several as a 4D file with the channels last; what the header of the image said of its
     grid (`geometry.nifti`) is said again.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.errors import UserError, as_fault, listed
-from autoseg.formats import ending_of, read_image, read_label, write_array, write_label
+from autoseg.formats import ending_of, read_header, read_image, read_label, write_array, write_label
 from autoseg.formats.dicom import Stack, find_stacks, series_of_file
 from autoseg.formats.nifti import read_volumes
 from autoseg.formats.segments import Segmentation, label_on, read_segmentation
@@ -53,12 +53,20 @@ def import_case(task: Task) -> str:
                     _import_image(task, channel, files[0])
             if task.case.labels:
                 _import_label(task)
+            for path in _written(task):  # a link is put to whatever there is
+                read_header(path)
     except Exception as error:
-        for path in (task.label, *map(task.image, range(len(task.recipe.channels)))):
+        for path in _written(task):
             remove_file(path)
         fault = str(as_fault(error, f"case {task.name}"))
         return fault if f"case {task.name}" in fault else f"case {task.name}: {fault}"
     return ""
+
+
+def _written(task: Task) -> list[Path]:
+    """The files of a case in the new dataset."""
+    images = [task.image(number) for number, files in enumerate(task.case.images) if files]
+    return [*images, *([task.label] if task.case.labels else [])]
 
 
 def _import_image(task: Task, channel: int, source: Path) -> None:

@@ -1,4 +1,5 @@
-"""Import a public dataset by its recipe: find, convert, write `dataset.json` last."""
+"""Import a dataset of others: find its files, by a recipe or as another program lists them, convert, write `dataset.json`
+last."""
 
 import logging
 from collections.abc import Sequence
@@ -6,19 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.base.errors import UserError, raise_faults
+from autoseg.base.errors import UserError, listed, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.unlabelled import without_labels
 from autoseg.formats.files import checksum, is_file
 from autoseg.interop.convert import Task, import_case
-from autoseg.interop.find import FoundCase, SortedFiles, find_cases
+from autoseg.interop.draft import add_draft
+from autoseg.interop.find import FoundCase, find_cases
+from autoseg.interop.foreign import ForeignDataset
 from autoseg.interop.recipe import Recipe, RecipeTable
 from autoseg.interop.tables import ID, NAME, Rows, as_csv, rows_of
+from autoseg.training.splits import USERS_OWN
 from autoseg.workspace.files import check_writable, write_json, write_text
+from autoseg.workspace.links import place
 from autoseg.workspace.names import DATASET_JSON, Workspace
 from autoseg.workspace.partial import remove_leftovers_below
+from autoseg.workspace.paths import below
+from planners.rules.splits import Split
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +49,24 @@ class Imported:
 
 def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number: int | None = None, copy: bool = False,
                    workers: int = 1) -> Imported:
-    """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded; files are linked unless they are to be copied.
-
-    `dataset.json` is written last: the same command starts an import again that was stopped. Raises UserError where the
-    number is taken, or the folder does not hold what the recipe expects. A case that cannot be read is left out, with its
-    fault in the result.
+    """Make a raw dataset `DatasetNNN_<recipe>` of what was downloaded, as `import_foreign`. Raises UserError where the
+    folder does not hold what the recipe expects, too.
     """
     source = source.expanduser().absolute()
     files = find_cases(recipe, source)
     rows = {} if recipe.table is None else rows_of(recipe.table, files.cases, files.table)  # its faults before hours of work
+    foreign = ForeignDataset(recipe, files, rows, origin=f"recipe {recipe.name}")
+    return import_foreign(foreign, source, workspace, number=number, copy=copy, workers=workers)
+
+
+def import_foreign(foreign: ForeignDataset, source: Path, workspace: Workspace, *, number: int | None = None,
+                   copy: bool = False, workers: int = 1) -> Imported:
+    """Make a raw dataset of one that was read at `source`; files are linked unless they are to be copied.
+
+    `dataset.json` is written last: the same command starts an import again that was stopped. Raises UserError where the
+    number is taken. A case that cannot be read is left out, with its fault in the result.
+    """
+    recipe, files = foreign.recipe, foreign.files
     name = _dataset_name(recipe, workspace, number)
     folder = workspace.home / "raw" / name
     check_writable(folder)
@@ -60,18 +76,36 @@ def import_dataset(recipe: Recipe, source: Path, workspace: Workspace, *, number
         faults = list(each_case(import_case, tasks, workers, bar.update, effort=Effort("importing", tried=1),
                                 died=lambda task, why: f"case {task.name}: {why}"))
     whole = [case for case, fault in zip(files.cases, faults, strict=True) if not fault]
-    faults = [fault for fault in faults if fault]
+    faults = [*foreign.faults, *filter(None, faults)]
     if not whole:
         raise_faults(source, faults)
     images_alone = not any(case.labels for case in whole)
     training = [case for case in whole if not case.held_out]
+    for target, path in foreign.beside.items():
+        place(path, below(folder, *Path(target).parts), copy=copy)
     warnings = [*files.warnings, *_other_counts(recipe, training, [case for case in whole if case.held_out]),
-                *_other_archives(recipe, source), *_write_descriptions(recipe, files, rows, whole, folder)]
+                *_other_archives(recipe, source), *_write_splits(foreign, training, folder),
+                *_write_descriptions(foreign, whole, folder)]
     if images_alone:
         dataset = without_labels(Dataset.open(folder))
         warnings += dataset.scanned.warnings
         raise_faults(folder, dataset.scanned.faults)
+    elif foreign.is_drafted:
+        warnings += add_draft(folder)
     return Imported(name, folder, len(training), len(whole) - len(training), images_alone, tuple(warnings), tuple(faults))
+
+
+def _write_splits(foreign: ForeignDataset, training: Sequence[FoundCase], folder: Path) -> list[str]:
+    """The folds of the cases that are here; a sentence where others are left out of them."""
+    if not foreign.splits:
+        return []
+    names = {case.name for case in training}
+    kept = [Split(train=tuple(case for case in split.train if case in names),
+                  validation=tuple(case for case in split.validation if case in names)) for split in foreign.splits]
+    write_json(folder / USERS_OWN, [{"train": list(split.train), "val": list(split.validation)} for split in kept])
+    gone = sorted({case for split in foreign.splits for case in (*split.train, *split.validation)} - names)
+    return [f"the folds name {len(gone)} case{'s' * (len(gone) > 1)} that {'are' if len(gone) > 1 else 'is'} not here, and "
+            f"go on without ({listed(gone)})"] if gone else []
 
 
 def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> str:
@@ -92,13 +126,13 @@ def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> s
     return f"Dataset{number:03d}_{wanted}"
 
 
-def _write_descriptions(recipe: Recipe, files: SortedFiles, rows: Rows, cases: Sequence[FoundCase], folder: Path
-                        ) -> list[str]:
-    """The table, if the recipe has one, and `dataset.json`; a sentence where the published table is not here."""
+def _write_descriptions(foreign: ForeignDataset, cases: Sequence[FoundCase], folder: Path) -> list[str]:
+    """The table, if there is one, and `dataset.json`; a sentence where the published table is not here."""
+    recipe, rows = foreign.recipe, foreign.rows
     training = [case for case in cases if not case.held_out]
     content = {
         "name": recipe.name, "description": recipe.title, "reference": recipe.home_page, "licence": recipe.licence,
-        "converted_by": f"autoseg_import recipe {recipe.name}",
+        "converted_by": f"autoseg_import {foreign.origin}",
         "channel_names": {str(number): channel.name for number, channel in enumerate(recipe.channels)},
         "labels": recipe.labels.names, "numTraining": len(training), "file_ending": recipe.file_ending}
     optional: dict[str, Any] = {
@@ -108,8 +142,9 @@ def _write_descriptions(recipe: Recipe, files: SortedFiles, rows: Rows, cases: S
         "paired_labels": recipe.labels.paired, "labels_present": _labels_present(recipe, training)}
     if recipe.table is not None:
         optional |= _write_table(recipe.table, {case.name: rows[case.name] for case in cases}, cases, folder)
-    write_json(folder / DATASET_JSON, {**content, **{key: value for key, value in optional.items() if value}})
-    if recipe.table is None or not recipe.table.files or files.table is not None:
+    filled = {key: value for key, value in (content | optional).items() if value != "" and (value or key in content)}
+    write_json(folder / DATASET_JSON, {**filled, **foreign.keys})
+    if recipe.table is None or not recipe.table.files or foreign.files.table is not None:
         return []
     return [f"the clinical table is not here ({recipe.table.files[0]}), so less is known of the patients; put it into the "
             "folder and import again, if you want it"]

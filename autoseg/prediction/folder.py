@@ -23,6 +23,7 @@ from autoseg.formats.files import is_folder, list_files
 from autoseg.formats.results import DicomResults, is_dicom_name, named_format
 from autoseg.formats.source import no_series
 from autoseg.prediction.inference_settings import QualityControl
+from autoseg.prediction.mask_folders import written_values
 from autoseg.prediction.outputs import ARRAYS, Outputs
 from autoseg.prediction.predictor import CasesToPredict, Prediction, Predictor, ReadyCase
 from autoseg.prediction.prefetch import prefetch
@@ -34,7 +35,6 @@ from autoseg.workspace.locks import held
 from autoseg.workspace.partial import remove_leftovers
 from autoseg.workspace.paths import below
 from autoseg.workspace.provenance import PROVENANCE, Provenance, note, now, provenance, seconds_since
-from planners.schema.labels import LabelSpec
 from planners.schema.plan import content_hash_of
 
 logger = logging.getLogger(__name__)
@@ -326,13 +326,6 @@ def _sidecar(predictor: Predictor) -> Sidecar:
     plan = predictor.plan
     planners = " + ".join(dict.fromkeys(member.plan.planner for member in predictor.members))
     return Sidecar(autoseg_version=__version__, dataset=plan.dataset, planner=planners, configuration=predictor.name,
-                   folds=len(predictor.models), labels=_written_values(plan.labels),
+                   folds=len(predictor.models), labels=written_values(plan.labels),
                    postprocessing=predictor.postprocessing, model=predictor.identity,
                    adaptation=predictor.adaptation)
-
-
-def _written_values(labels: LabelSpec) -> dict[str, int]:
-    """What each value of a mask means; regions are painted in their order, so that a later one covers an earlier."""
-    if labels.region_order is not None:
-        return {"background": 0, **dict(zip(labels.foreground, labels.region_order, strict=True))}
-    return {name: values[0] for name, values in labels.names.items()}

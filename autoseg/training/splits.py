@@ -48,6 +48,12 @@ def read_splits(workspace: Workspace, dataset: str, cases: list[str], groups: Ma
     return splits
 
 
+def written_splits(workspace: Workspace, dataset: str) -> tuple[Split, ...]:
+    """The folds of the file that `read_splits` would take, unchecked; none where there is no file yet."""
+    path = _users_folds(workspace, dataset) or workspace.splits(dataset)
+    return _read(path) if path.is_file() else ()
+
+
 def write_partial_splits(workspace: Workspace, dataset: str, known: Sequence[str], groups: Mapping[str, str] | None,
                          strata: Mapping[str, str] | None) -> Path | None:
     """Folds of the cases whose groups are `known`, where there are no folds yet: no patient can be torn by them. They are
@@ -152,8 +158,17 @@ def _warn(warning: str) -> None:
 
 def _read(path: Path) -> tuple[Split, ...]:
     """The folds of a file: a user's, of nnU-Net's form, or ours."""
-    validation, do = (("val", "write it in this form, or remove it") if path.name == USERS_OWN
-                      else ("validation", f"remove this file, and put folds of your own into {USERS_OWN}"))
+    if path.name == USERS_OWN:
+        return users_splits(path)
+    return _parsed(path, "validation", f"remove this file, and put folds of your own into {USERS_OWN}")
+
+
+def users_splits(path: Path) -> tuple[Split, ...]:
+    """The folds of a file of nnU-Net's form, whatever its name. Raises UserError where it holds no folds."""
+    return _parsed(path, "val", "write it in this form, or remove it")
+
+
+def _parsed(path: Path, validation: str, do: str) -> tuple[Split, ...]:
     try:
         content = read_json(path)
         if not isinstance(content, list):

@@ -32,6 +32,9 @@ ABSENT = {
     "autoseg_report": ["9"], "autoseg_demo": ["--seed", "1"],
     "autoseg_import": ["recipe", "KiTS23", "{tmp}/none"], "autoseg_external": ["9", "--on", "7"],
     "autoseg_outcome": ["9", "os"], "autoseg_dicom": ["list", "{tmp}/none"],
+    "autoseg_export": ["nnunet", "9", "-o", "{tmp}/out"],
+    "autoseg_ensemble": ["-i", "{tmp}/a", "{tmp}/b", "-o", "{tmp}/out"],
+    "autoseg_postprocess": ["-i", "{tmp}/a", "-o", "{tmp}/out", "--keep_largest_of_all"],
     "autoseg_explain": ["-i", "{tmp}/none", "-d", "9"],
     "autoseg_overlay": ["-i", "{tmp}/none.nii.gz", "-l", "{tmp}/none.nii.gz", "-o", "{tmp}/picture.png"]}
 
