@@ -17,15 +17,16 @@ def parser() -> argparse.ArgumentParser:
                          help="nnunet: trained models of nnU-Net v2; nnssl: weights that nnssl has pre-trained, to begin a "
                          "training from (--from)")
     command.add_argument("words", nargs="*", metavar="PATH",
-                         help="of nnunet: the folder of a dataset or of a model in nnUNet_results, or a zip of it; of nnssl: "
-                         "a checkpoint")
+                         help="of nnunet: the folder of a dataset or of a model in nnUNet_results, or a zip of it; of "
+                         "nnssl: a checkpoint")
     command.add_argument("-d", "--dataset", type=common.positive, metavar="N",
                          help="number of the dataset here (default: of nnunet that of the model, of nnssl the first that is "
                          "free)")
     command.add_argument("-c", "--configuration", metavar="C", default="",
                          help="of nnunet: import this configuration alone (default: all)")
     command.add_argument("--checkpoint", choices=("final", "best"),
-                         help="of nnunet: the checkpoint of each fold (default: final, or best where no fold has a final one)")
+                         help="of nnunet: the checkpoint of each fold (default: final, or best where no fold has a "
+                         "final one)")
     return command
 
 
@@ -48,17 +49,36 @@ def _only_path(options: argparse.Namespace) -> Path:
 
 
 def _nnunet(options: argparse.Namespace) -> int:
-    from autoseg.interop.nnunet_model import Wanted, all_in_words, import_nnunet, predict_command
+    from autoseg.interop.imported import in_words
+    from autoseg.interop.nnunet_model import Wanted, import_nnunet
     from autoseg.workspace.names import Workspace
 
     wanted = Wanted(options.dataset, options.configuration, options.checkpoint)
     imported = import_nnunet(_only_path(options), Workspace.open(options.home), wanted)
-    print("\n".join([*all_in_words(imported), "next:",
-                     *(f"  {predict_command(each, options.home)}" for each in imported)]))
+    where = f" --home {options.home}" if options.home else ""
+    lines = [line for each in imported for line in in_words(each)]
+    for model in (each.model for each in imported):
+        number = int(model.dataset.removeprefix("Dataset").split("_")[0])
+        chosen = f"-d {number} -c {model.configuration} -p {model.planner}"
+        lines.append(f"next: autoseg_predict -i IMAGES -o MASKS {chosen}{where}")
+    print("\n".join(lines))
     return 0
 
 
-_SOURCES: dict[str, Callable[[argparse.Namespace], int]] = {"nnunet": _nnunet}
+def _nnssl(options: argparse.Namespace) -> int:
+    from autoseg.interop.imported import in_words
+    from autoseg.interop.nnssl import NAME, import_nnssl
+    from autoseg.workspace.names import Workspace
+
+    imported = import_nnssl(_only_path(options), Workspace.open(options.home), options.dataset)
+    folder = imported.model.pretraining(NAME).path
+    where = f" --home {options.home}" if options.home else ""
+    print("\n".join([*in_words(imported), "next:", f"  autoseg_plan_and_preprocess -d D --like {folder}{where}",
+                     f"  autoseg_train D {imported.model.configuration} 0 -p like_{NAME} --from {folder}{where}"]))
+    return 0
+
+
+_SOURCES: dict[str, Callable[[argparse.Namespace], int]] = {"nnunet": _nnunet, "nnssl": _nnssl}
 
 
 if __name__ == "__main__":

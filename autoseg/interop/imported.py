@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from autoseg.base.version import __version__
-from autoseg.workspace.folders import ModelFolder
+from autoseg.workspace.folders import PRETRAINED, ModelFolder
 from planners.schema.base import Frozen, versioned
 
 
@@ -35,3 +35,12 @@ class Imported:
 
     model: ModelFolder
     record: ImportedModel
+
+
+def in_words(imported: Imported) -> list[str]:
+    """What was imported, and what should be known of it: a line each."""
+    model, record = imported.model, imported.record
+    checkpoints = sorted({fold.checkpoint for fold in record.folds.values()})
+    folds = ", ".join(fold.replace("_", " ") if fold.startswith(PRETRAINED) else f"fold {fold}" for fold in record.folds)
+    return [f"{model.dataset} {model.title} of {record.program}, {folds} ({', '.join(checkpoints)}): {model.path}",
+            *(f"note: {remark}" for remark in record.remarks)]

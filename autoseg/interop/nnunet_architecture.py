@@ -48,8 +48,9 @@ def unet_of(block: Block, arguments: Mapping[str, Any], dimensions: int) -> UNet
     known = _SIZES | _PARTS | _WITHOUT_EFFECT | {blocks_key}
     if unknown := sorted(key for key, value in arguments.items() if key not in known and value is not None):
         raise _custom(f"{unknown[0]} = {arguments[unknown[0]]}")
-    axes = [[tuple(_of_each(value, dimensions)) for value in _listed(arguments[key], n)] for key in ("strides", "kernel_sizes")]
-    return UNet(block=block, strides=tuple(axes[0]), kernel_sizes=tuple(axes[1]), features=tuple(features),
+    strides, kernels = (tuple(tuple(_of_each(value, dimensions)) for value in _listed(arguments[key], n))
+                        for key in ("strides", "kernel_sizes"))
+    return UNet(block=block, strides=strides, kernel_sizes=kernels, features=tuple(features),
                 blocks_encoder=tuple(_of_each(arguments[blocks_key], n)),
                 convs_decoder=tuple(_of_each(arguments["n_conv_per_stage_decoder"], n - 1)))
 

@@ -1,10 +1,10 @@
 """Imports trained models of nnU-Net v2: plans, weights and mirroring become a model of ours that predicts the same."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,7 +12,7 @@ from autoseg.base.errors import UserError, listed
 from autoseg.datasets.manifest import Manifest, parse_manifest
 from autoseg.interop.imported import Imported, ImportedFold, ImportedModel
 from autoseg.interop.nnunet_architecture import bare, renamed
-from autoseg.interop.nnunet_plans import plan_of, resolved
+from autoseg.interop.nnunet_plans import plan_of
 from autoseg.interop.nnunet_results import (
     Checkpoint,
     NnunetModel,
@@ -30,6 +30,7 @@ from autoseg.workspace.files import staged_folder, write_json
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.foreign import ForeignFiles
 from autoseg.workspace.names import Workspace
+from planners.architectures.unet import UNet
 from planners.schema.names import fault_of_name
 from planners.schema.plan import Configuration, Plan, ResolvedSchedule
 
@@ -42,8 +43,8 @@ _POSTPROCESSING = ("postprocessing.pkl", "postprocessing.json")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which models of a results folder are imported, and as what: the number of the dataset here (None: that of nnU-Net), one
-    configuration (empty: all), and the kind of checkpoint (None: the final one, or the best where no fold has a final one).
+    """Which models of a results folder are imported, and as what: the number of the dataset here (None: that of nnU-Net),
+    one configuration (empty: all), and the kind of checkpoint (None: final, or best where no fold has a final one).
     """
 
     number: int | None = None
@@ -63,8 +64,9 @@ def import_nnunet(source: Path, workspace: Workspace, wanted: Wanted) -> list[Im
     if wanted.configuration:
         fits = [model for model in models if _name_of(files, model) == wanted.configuration]
         if not fits:
-            raise UserError("this configuration is not among the models here", where=files.path, found=configuration_names(models),
-                            expected=wanted.configuration, do="name another one with -c, or leave -c out")
+            raise UserError("this configuration is not among the models here", where=files.path,
+                            found=configuration_names(models), expected=wanted.configuration,
+                            do="name another one with -c, or leave -c out")
         models = fits
     imported = [_import_model(files, model, workspace, wanted.number) for model in models]
     for each in imported:
@@ -81,7 +83,7 @@ def _name_of(files: ForeignFiles, model: NnunetModel) -> str:
     return read_checkpoint(files, name, fold).configuration
 
 
-def _import_model(files: ForeignFiles, model: NnunetModel, workspace: Workspace, number: int | None) -> Imported:
+def _import_model(files: ForeignFiles, model: NnunetModel, workspace: Workspace, dataset_number: int | None) -> Imported:
     plans, manifest = files.json(f"{model.folder}plans.json"), _manifest(files, f"{model.folder}dataset.json")
     if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
         raise UserError("the plans are not as nnU-Net v2 writes them", where=files.where(f"{model.folder}plans.json"),
@@ -90,7 +92,7 @@ def _import_model(files: ForeignFiles, model: NnunetModel, workspace: Workspace,
     first = read_checkpoint(files, name, fold)
     check_belong_together(files, first, first, plans)
     planner = _checked_name(f"{first.trainer}__{plans.get('plans_name', 'nnUNetPlans')}")
-    dataset = _dataset_name(workspace, str(plans.get("dataset_name", "")), number)
+    dataset = _dataset_name(workspace, str(plans.get("dataset_name", "")), dataset_number)
     plan = _with_mirroring(plan_of(plans, manifest, [first.configuration], dataset=dataset, planner=planner), first)
     target = workspace.model(dataset, planner, first.configuration)
     if target.has_plan or target.all_folds():
@@ -99,16 +101,22 @@ def _import_model(files: ForeignFiles, model: NnunetModel, workspace: Workspace,
     folds: dict[str, ImportedFold] = {}
     with staged_folder(target.path) as folder:
         staged = ModelFolder(folder)
-        for number_of_fold, checkpoint in [(fold, first), *((f, None) for f, _ in others)]:
-            known = checkpoint or read_checkpoint(files, model.checkpoints[number_of_fold], number_of_fold)
-            check_belong_together(files, first, known, plans)
-            _write_fold(staged, plan, known, mean_dice(files, model.folder, number_of_fold), files)
-            folds[number_of_fold] = ImportedFold(checkpoint=known.name.split("/")[-1], sha256=known.sha256, epoch=known.epoch)
+        for checkpoint in chain([first], _checkpoints(files, others)):
+            check_belong_together(files, first, checkpoint, plans)
+            _write_fold(staged, plan, checkpoint, mean_dice(files, model.folder, checkpoint.fold), files)
+            folds[checkpoint.fold] = ImportedFold(checkpoint=checkpoint.name.split("/")[-1], sha256=checkpoint.sha256,
+                                                  epoch=checkpoint.epoch)
         write_json(staged.plan, plan)
         record = ImportedModel(program=PROGRAM, trainer=first.trainer, plans=str(plans.get("plans_name", "")), folds=folds,
                                remarks=_remarks(files, model))
         write_json(staged.imported, record)
     return Imported(target, record)
+
+
+def _checkpoints(files: ForeignFiles, named: Iterable[tuple[str, str]]) -> Iterator[Checkpoint]:
+    """The checkpoints of folds, one at a time: together they may not fit into memory."""
+    for fold, name in named:
+        yield read_checkpoint(files, name, fold)
 
 
 def _manifest(files: ForeignFiles, name: str) -> Manifest:
@@ -124,14 +132,14 @@ def _with_mirroring(plan: Plan, checkpoint: Checkpoint) -> Plan:
 def _write_fold(model: ModelFolder, plan: Plan, checkpoint: Checkpoint, dice: float | None, files: ForeignFiles) -> None:
     """The weights of a fold and, last, the result that says that it is there."""
     name, configuration = checkpoint.configuration, plan.configurations[checkpoint.configuration]
-    with torch.device("meta"):
-        ours = {key: torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu") if key.startswith("fusion.") else tensor
-                for key, tensor in build_model(plan, configuration).state_dict().items()}
-    weights = with_regions(bare(checkpoint.weights), plan, configuration)
+    unet = configuration.architecture
+    assert isinstance(unet, UNet)  # `architecture_of` has made it
     try:
-        weights = renamed(weights, ours, configuration.architecture)  # type: ignore[arg-type]
+        weights = renamed(with_regions(bare(checkpoint.weights), plan, configuration),
+                          build_model(plan, configuration).state_dict(), unet)
     except UserError as error:
-        raise UserError(f"fold {checkpoint.fold} cannot be imported", where=files.where(checkpoint.name), found=error) from error
+        raise UserError(f"fold {checkpoint.fold} cannot be imported", where=files.where(checkpoint.name),
+                        found=error) from error
     fold, epochs = model.fold(checkpoint.fold), checkpoint.epoch or 0
     number = int(checkpoint.fold) if checkpoint.fold.isdecimal() else checkpoint.fold
     trained = TrainedWith(plan=plan.model_copy(update={"reasons": (), "first": None}), training=(), validation=())
@@ -209,22 +217,3 @@ def _warn_without_first_stage(imported: Imported) -> None:
     if previous and not imported.model.beside(previous).folds:
         logger.warning("%s predicts only beside its first stage: import %s of the same training, too", imported.model.path,
                        previous)
-
-
-def predict_command(imported: Imported, home: str | None) -> str:
-    """How a new image is predicted with an imported model."""
-    model = imported.model
-    number = int(model.dataset.removeprefix("Dataset").split("_")[0])
-    return (f"autoseg_predict -i IMAGES -o MASKS -d {number} -c {model.configuration} -p {model.planner}"
-            + (f" --home {home}" if home else ""))
-
-
-def all_in_words(imported: Sequence[Imported]) -> list[str]:
-    """What was imported: a line for each model, and its remarks."""
-    lines: list[str] = []
-    for each in imported:
-        checkpoints = sorted({fold.checkpoint for fold in each.record.folds.values()})
-        lines.append(f"{each.model.dataset} {each.model.title}, fold {', '.join(each.record.folds)} "
-                     f"({', '.join(checkpoints)}): {each.model.path}")
-        lines += [f"note: {remark}" for remark in each.record.remarks]
-    return lines

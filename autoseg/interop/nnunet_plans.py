@@ -20,8 +20,8 @@ _NORMALIZERS = {
     "NoNormalization": Part(name="none")}
 _ZSCORE_MASKED = Part(name="zscore_masked", options=_KEPT)
 # Whether a reader of nnU-Net turns images (our orientation), or takes them as they are stored.
-_ORIENTATIONS = {"SimpleITKIO": "", "NibabelIO": "", "NaturalImage2DIO": "", "Tiff3DIO": "", "SimpleITKIOWithReorient": "RAS",
-                 "NibabelIOWithReorient": "RAS"}
+_ORIENTATIONS = {"SimpleITKIO": "", "NibabelIO": "", "NaturalImage2DIO": "", "Tiff3DIO": "",
+                 "SimpleITKIOWithReorient": "RAS", "NibabelIOWithReorient": "RAS"}
 _RESAMPLING = "resample_data_or_seg_to_shape"
 _NEVER = 1e9  # an anisotropy that no image has
 # What a checkpoint and the plans beside it must say alike of a configuration.
@@ -50,8 +50,9 @@ def _plan_of(plans: Mapping[str, Any], manifest: Manifest, names: Sequence[str],
     _check_known("label manager", plans.get("label_manager", "LabelManager"), ("LabelManager",))
     measured = plans.get("foreground_intensity_properties_per_channel",
                          plans.get("foreground_intensity_properties_by_modality", {}))
-    intensities = tuple(IntensityStats.model_validate({key: measured[str(number)][key] for key in IntensityStats.model_fields})
-                        for number in range(len(manifest.channels)))
+    intensities = tuple(
+        IntensityStats.model_validate({key: measured[str(number)][key] for key in IntensityStats.model_fields})
+        for number in range(len(manifest.channels)))
     return Plan(dataset=dataset, planner=planner, channels=manifest.channels, labels=in_order_of_values(manifest.labels),
                 intensities=intensities, orientation=_ORIENTATIONS[reader], transpose=tuple(plans["transpose_forward"]),
                 file_ending=manifest.file_ending,
@@ -84,7 +85,8 @@ def configuration_of(configuration: Mapping[str, Any], n_channels: int) -> Confi
     return Configuration(
         spacing_mm=tuple(configuration["spacing"]), median_shape=tuple(configuration["median_image_size_in_voxels"]),
         patch=patch, batch=configuration["batch_size"], batch_dice=configuration["batch_dice"], architecture=architecture,
-        network=Part(name="unet"), resampling=_resampling(configuration), augmentation=Part(name="nnunet"), schedule=SCHEDULE,
+        network=Part(name="unet"), augmentation=Part(name="nnunet"), schedule=SCHEDULE,
+        resampling=_resampling(configuration),
         normalizers=tuple(_normalizer(scheme, mask) for scheme, mask in zip(schemes, masks, strict=True)),
         mirror_axes=tuple(range(len(patch))), previous=previous)
 

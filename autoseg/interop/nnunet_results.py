@@ -56,7 +56,8 @@ def models_in(files: ForeignFiles, kind: str | None = None) -> list[NnunetModel]
             folds.setdefault(known["model"], {}).setdefault(known["fold"], set()).add(known["kind"])
     models = []
     for folder, kinds in sorted(folds.items()):
-        wanted = next((each for each in ((kind,) if kind else KINDS) if any(each in of_fold for of_fold in kinds.values())), "")
+        present = set().union(*kinds.values())
+        wanted = next((each for each in ((kind,) if kind else KINDS) if each in present), "")
         chosen = {fold: f"{folder}fold_{fold}/checkpoint_{wanted}.pth" for fold, of_fold in sorted(kinds.items())
                   if wanted in of_fold}
         if chosen:
@@ -64,8 +65,8 @@ def models_in(files: ForeignFiles, kind: str | None = None) -> list[NnunetModel]
     if not models:
         found = "checkpoints of another kind" if folds else f"{len(files.sizes)} files, none of them a checkpoint"
         raise UserError("there is no trained model of nnU-Net v2 here", where=files.path, found=found,
-                        expected=f"plans.json, dataset.json and fold_0/checkpoint_{kind or 'final'}.pth, in this folder or in "
-                                 "folders below it", do="name the folder of the dataset or of the model in nnUNet_results")
+                        expected=f"plans.json, dataset.json and fold_0/checkpoint_{kind or 'final'}.pth, in this folder or "
+                                 "further down", do="name the folder of the dataset or of the model in nnUNet_results")
     return models
 
 
@@ -82,11 +83,12 @@ def read_checkpoint(files: ForeignFiles, name: str, fold: str) -> Checkpoint:
                                 _epoch(content), dict(plans), dict(weights))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError("the checkpoint is not one of nnU-Net v2", where=files.where(name),
-                        found=f"keys {listed(sorted(map(str, content)))}", expected="network_weights, trainer_name, init_args",
+                        found=f"keys {listed(sorted(map(str, content)))}",
+                        expected="network_weights, trainer_name, init_args",
                         do="a model of nnU-Net v1, or of another program, cannot be imported") from error
     if not _TRAINER.fullmatch(checkpoint.trainer):
-        raise UserError("the model was trained by a trainer that is not known here, and may have changed the network or how it "
-                        "predicts", where=files.where(name), found=checkpoint.trainer,
+        raise UserError("the model was trained by a trainer that is not known here, and may have changed the network or how "
+                        "it predicts", where=files.where(name), found=checkpoint.trainer,
                         expected="a trainer of nnU-Net that keeps the network of the plans, such as nnUNetTrainer",
                         do="predict with nnU-Net, or train a model of autoseg on this dataset")
     return checkpoint
@@ -105,15 +107,15 @@ def check_belong_together(files: ForeignFiles, first: Checkpoint, other: Checkpo
         mine, theirs = getattr(first, what), getattr(other, what)
         if mine != theirs:
             raise UserError("the folds of this model were not trained alike", where=files.where(other.name),
-                            found=f"{what.replace('_', ' ')} {theirs or 'none'} in fold {other.fold}, {mine or 'none'} in fold "
-                                  f"{first.fold}", do="keep the folds of one training in the folder")
+                            found=f"{what.replace('_', ' ')} {theirs or 'none'} in fold {other.fold}, {mine or 'none'} in "
+                                  f"fold {first.fold}", do="keep the folds of one training in the folder")
     if keys := differing(plans, other.plans, other.configuration):
         raise UserError("the fold was trained by other plans than plans.json", where=files.where(other.name),
                         found=f"different: {', '.join(keys)}", do="take plans.json and the folds from the same training")
 
 
 def mean_dice(files: ForeignFiles, folder: str, fold: str) -> float | None:
-    """The mean Dice of a fold's validation cases as nnU-Net scored them; None where it did not, or the file is no such one."""
+    """The mean Dice of a fold's validation cases as nnU-Net scored them; None where it did not."""
     name = f"{folder}fold_{fold}/validation/summary.json"
     if name not in files.sizes:
         return None

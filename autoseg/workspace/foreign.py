@@ -54,6 +54,14 @@ class ForeignFiles:
             raise UserError("the file is not a readable zip", where=path, found=error,
                             expected="a folder or a .zip", do="copy or download it again") from error
 
+    @classmethod
+    def of_file(cls, path: Path) -> "ForeignFiles":
+        """A file alone; a UserError where there is none."""
+        path = path.expanduser().absolute()
+        if not path.is_file():
+            raise UserError("there is nothing to import", where=path, expected="a file")
+        return cls(path.parent, {path.name: path.stat().st_size})
+
     def where(self, name: str) -> Path:
         """How messages name a file."""
         return self.path / name

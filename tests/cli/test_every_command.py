@@ -31,6 +31,7 @@ ABSENT = {
     "autoseg_compare_inputs": ["9", "3d_fullres", "--inputs", "CT", "CT,PET"],
     "autoseg_report": ["9"], "autoseg_demo": ["--seed", "1"],
     "autoseg_import": ["recipe", "KiTS23", "{tmp}/none"], "autoseg_external": ["9", "--on", "7"],
+    "autoseg_import_model": ["nnunet", "{tmp}/none"],
     "autoseg_outcome": ["9", "os"],
     "autoseg_explain": ["-i", "{tmp}/none", "-d", "9"],
     "autoseg_overlay": ["-i", "{tmp}/none.nii.gz", "-l", "{tmp}/none.nii.gz", "-o", "{tmp}/picture.png"]}

@@ -1,5 +1,5 @@
-"""The U-Nets of nnU-Net in plain torch, with the names that dynamic_network_architectures gives their tensors, twice where it
-does; and results folders as nnU-Net writes them. Nothing here is imported from either.
+"""The U-Nets of nnU-Net in plain torch, with the names that dynamic_network_architectures gives their tensors, twice where
+it does; and results folders as nnU-Net writes them. Nothing here is imported from either.
 """
 
 import json
@@ -81,10 +81,9 @@ class Encoder(nn.Module):
             self.stem, c_in = Stacked(1, c_in, features[0], kernels[0], [1] * len(kernels[0]), bias), features[0]
         for stage, c_out in enumerate(features):
             if residual:
-                n = arguments["n_blocks_per_stage"][stage]
-                ones = [1] * len(kernels[0])
-                stages.append(Blocks([Residual(c_out if i else c_in, c_out, kernels[stage], ones if i else strides[stage], bias)
-                                      for i in range(n)]))
+                kernel, ones = kernels[stage], [1] * len(kernels[0])
+                stages.append(Blocks([Residual(c_out if i else c_in, c_out, kernel, ones if i else strides[stage], bias)
+                                      for i in range(arguments["n_blocks_per_stage"][stage])]))
             else:
                 stages.append(nn.Sequential(Stacked(arguments["n_conv_per_stage"][stage], c_in, c_out, kernels[stage],
                                                     strides[stage], bias)))
@@ -142,7 +141,8 @@ def arguments_of(block: str, strides, kernels, features=(4, 6, 8), bias=True) ->
             "kernel_sizes": [list(k) for k in kernels], "strides": [list(s) for s in strides], **blocks,
             "n_conv_per_stage_decoder": [convs] * (len(features) - 1), "conv_bias": bias,
             "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{n}d", "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}}
+            "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True}}
 
 
 def configuration(block: str = "plain", patch=(16, 16, 16), spacing=(1.0, 1.0, 1.0), *, strides=None, kernels=None,
@@ -152,14 +152,15 @@ def configuration(block: str = "plain", patch=(16, 16, 16), spacing=(1.0, 1.0, 1
     strides = strides or [[1] * n, [2] * n, [2] * n]
     arguments = arguments_of(block, strides, kernels or [[3] * n] * 3)
     resampling = {f"resampling_fn_{kind}": "resample_data_or_seg_to_shape" for kind in ("data", "seg", "probabilities")}
-    orders = {f"resampling_fn_{kind}_kwargs": {"is_seg": kind == "seg", "order": order, "order_z": 0, "force_separate_z": None}
+    orders = {f"resampling_fn_{kind}_kwargs": {"is_seg": kind == "seg", "order": order, "order_z": 0,
+                                               "force_separate_z": None}
               for kind, order in (("data", 3), ("seg", 1), ("probabilities", 1))}
+    network = {"plain": "PlainConvUNet", "residual": "ResidualEncoderUNet"}[block]
     return {"data_identifier": "x", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2, "patch_size": list(patch),
             "median_image_size_in_voxels": [20.0] * n, "spacing": list(spacing), "normalization_schemes": list(schemes),
             "use_mask_for_norm": [masked] * len(schemes), **resampling, **orders, "batch_dice": True,
-            "architecture": {"network_class_name": PACKAGE + {"plain": "PlainConvUNet", "residual": "ResidualEncoderUNet"}[block],
-                             "arch_kwargs": arguments, "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]},
-            **more}
+            "architecture": {"network_class_name": PACKAGE + network, "arch_kwargs": arguments,
+                             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]}, **more}
 
 
 STATS = {"max": 900.0, "mean": 50.0, "median": 40.0, "min": -900.0, "percentile_00_5": -300.0, "percentile_99_5": 400.0,
@@ -176,7 +177,8 @@ def plans(configurations: Mapping[str, Any], *, transpose=(0, 1, 2), n_channels:
 
 def dataset_json(labels: Mapping[str, Any] | None = None, channels=("MR",), **more: Any) -> dict[str, Any]:
     return {"channel_names": {str(c): name for c, name in enumerate(channels)},
-            "labels": labels or {"background": 0, "organ": 1, "tumour": 2}, "numTraining": 5, "file_ending": ".nii.gz", **more}
+            "labels": labels or {"background": 0, "organ": 1, "tumour": 2}, "numTraining": 5, "file_ending": ".nii.gz",
+            **more}
 
 
 def random_unet(arguments: Mapping[str, Any], c_in: int, n_classes: int, seed: int = 0) -> Unet:

@@ -86,7 +86,8 @@ def tiled(image_CDHW, patch, networks, axes, n_heads):
     weight = np.ones(size)
     for axis, distance in enumerate(distances):
         if size[axis] > 1:
-            weight = weight * np.exp(-0.5 * (distance / (size[axis] / 8)) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
+            along = np.exp(-0.5 * (distance / (size[axis] / 8)) ** 2)
+            weight = weight * along.reshape([-1 if other == axis else 1 for other in range(3)])
     total, weights = np.zeros((n_heads, *image.shape[1:])), np.zeros(image.shape[1:])
     for start in itertools.product(*starts):
         window = tuple(slice(s, s + edge) for s, edge in zip(start, size, strict=True))
