@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,7 +160,8 @@ def _check_number(path: Path, n: int) -> None:
 def _loaded(where: Path, file: IO[bytes]) -> dict[str, Any]:
     import torch
 
-    with _scalars_allowed():
+    with _scalars_allowed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other protocols of pickles: what cannot be read is an error below
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch, pickle and zipfile raise several kinds
