@@ -9,6 +9,7 @@ import scipy.ndimage
 import torch
 
 import nnunet_layout as layout
+from autoseg.formats import read_label
 from autoseg.interop.nnunet_architecture import renamed, unet_of
 from autoseg.interop.nnunet_model import Wanted, import_nnunet
 from autoseg.nn.networks import NETWORKS, NetworkContext
@@ -158,3 +159,16 @@ def test_other_forms_of_resampling_slices_are_taken_over(tmp_path):
     (imported,) = import_nnunet(tmp_path / "results", Workspace(tmp_path / "home"), Wanted())
     rules = imported.model.read_plan().configurations["3d_fullres"].resampling
     assert rules.anisotropy_threshold > 1e6 and (rules.order_image, rules.order_label, rules.order_logits) == (3, 1, 1)
+
+
+@pytest.mark.slow
+def test_a_model_that_nnunet_has_trained_predicts_what_nnunet_has_predicted(shared_data, tmp_path):
+    model = shared_data.parent / "models" / "nnunet_2.8.1_Dataset004"
+    if not model.is_dir():
+        pytest.skip(f"there is no model at {model}")
+    (imported,) = import_nnunet(model, Workspace(tmp_path), Wanted())
+    predictor = Predictor.open(folder=imported.model.path, device="cpu")
+    for mask in sorted((model / "predicted").glob("*.nii.gz"))[-2:]:
+        image_file = mask.name.replace(".nii.gz", "_0000.nii.gz")
+        ours = predictor.predict_file(shared_data / "Dataset004_Hippocampus" / "imagesTr" / image_file).label_DHW
+        assert agreement(ours, read_label(mask)[0]) >= 0.999
