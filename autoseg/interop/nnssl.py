@@ -86,7 +86,7 @@ def architecture_of(adaptation: Mapping[str, Any]) -> UNet:
 
 def plan_of(adaptation: Mapping[str, Any], unet: UNet, n_channels: int, dataset: str) -> Plan:
     """A plan with the network of the pre-training, on its grid; it has no labels."""
-    pretrained = next(iter(adaptation.get("pretrain_plan", {}).get("configurations", {}).values()), {})
+    pretrained: Mapping[str, Any] = next(iter(adaptation.get("pretrain_plan", {}).get("configurations", {}).values()), {})
     patch = tuple(map(int, adaptation.get("recommended_downstream_patchsize") or pretrained.get("patch_size") or _PATCH))
     spacing = tuple(map(float, pretrained.get("spacing") or _ISOTROPIC_MM))
     configuration = Configuration(
