@@ -5,7 +5,7 @@ A normaliser is a function of arrays, made by `factory(options, NormalizerContex
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from autoseg.base.errors import UserError
 from autoseg.datasets.spikes import Bulk, bulk_of
 from autoseg.preprocessing.store import STEP, in_cache
-from planners.registry import NoOptions, Registry
+from planners.registry import Registry
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import IntensityStats
 
@@ -118,8 +118,16 @@ def without_options(normalizer: Normalizer) -> NormalizerFactory:
     return lambda options, context: normalizer
 
 
-@NORMALIZERS.register("ct", near_one=True, absolute_unit=True)
-def ct(options: NoOptions, context: NormalizerContext) -> Normalizer:
+class Spikes(Frozen):
+    """What becomes of intensity spikes (docs/decisions/0029): they are `bounded`, or `kept` like all other values, as in
+    nnU-Net, whose models have learnt from such images.
+    """
+
+    spikes: Literal["bounded", "kept"] = "bounded"
+
+
+@NORMALIZERS.register("ct", Spikes, near_one=True, absolute_unit=True)
+def ct(options: Spikes, context: NormalizerContext) -> Normalizer:
     """Clip to the 0.5 and 99.5 percentile of the dataset's foreground, then z-score with its mean and deviation.
 
     Absolute units mean the same in every case, so the dataset's statistics serve all. Where spikes decide the mean and the
@@ -130,10 +138,11 @@ def ct(options: NoOptions, context: NormalizerContext) -> Normalizer:
         raise UserError("the plan has no intensity statistics, which the normalizer 'ct' needs",
                         do="run autoseg_plan_and_preprocess again, or choose 'zscore'")
     low, high = stats.percentile_00_5, stats.percentile_99_5
-    if high <= low:
+    bounded = options.spikes == "bounded"
+    if high <= low and bounded:
         return zscore_of_case
     mean, std = np.float32(stats.mean), np.float32(stats.std) or np.float32(1)
-    if Bulk(low, high).is_hidden_by(stats.std):
+    if bounded and Bulk(low, high).is_hidden_by(stats.std):
         mean, std = np.float32(stats.median), np.float32((high - low) / _DEVIATIONS_IN_99_PERCENT)
 
     def clipped_zscore(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
@@ -150,32 +159,43 @@ def zscore_of_case(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
     return _zscored(image_DHW)
 
 
-NORMALIZERS.register("zscore", near_one=True)(without_options(zscore_of_case))
+@NORMALIZERS.register("zscore", Spikes, near_one=True)
+def zscore(options: Spikes, context: NormalizerContext) -> Normalizer:
+    """Mean 0 and deviation 1 over the whole cropped image."""
+    if options.spikes == "bounded":
+        return zscore_of_case
+    return lambda image_DHW, inside_DHW: _standardized(image_DHW)
 
 
-@NORMALIZERS.register("zscore_masked", near_one=True, zero_outside=True)
-@without_options
-def zscore_masked(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
+@NORMALIZERS.register("zscore_masked", Spikes, near_one=True, zero_outside=True)
+def zscore_masked(options: Spikes, context: NormalizerContext) -> Normalizer:
     """Mean 0 and deviation 1 over the inside; the outside keeps its values, which are 0 in a skull-stripped brain."""
-    image = image_DHW.astype(np.float32)
-    inside = image[inside_DHW]
-    if inside.size:
-        image[inside_DHW] = _zscored(inside)
-    return image
+    zscored = _zscored if options.spikes == "bounded" else _standardized
+
+    def zscore_inside(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
+        image = image_DHW.astype(np.float32)
+        inside = image[inside_DHW]
+        if inside.size:
+            image[inside_DHW] = zscored(inside)
+        return image
+
+    return zscore_inside
 
 
-@NORMALIZERS.register("rescale01", near_one=True)
-@without_options
-def rescale01(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
-    """The smallest value becomes 0, the largest 1; spikes become 0 or 1."""
-    low, high = float(image_DHW.min()), float(image_DHW.max())
-    bulk = bulk_of(image_DHW)
-    if bulk is not None and high - low > _WIDEST_RANGE * bulk.width:
-        low, high = max(low, bulk.bounds()[0]), min(high, bulk.bounds()[1])
-        image_DHW = np.clip(image_DHW, low, high)
-    image = image_DHW.astype(np.float32, copy=False) - np.float32(low)
-    image /= np.float32(image.max()) or np.float32(1)
-    return image
+@NORMALIZERS.register("rescale01", Spikes, near_one=True)
+def rescale01(options: Spikes, context: NormalizerContext) -> Normalizer:
+    """The smallest value becomes 0, the largest 1; bounded spikes become 0 or 1."""
+    def rescaled(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
+        low, high = float(image_DHW.min()), float(image_DHW.max())
+        bulk = bulk_of(image_DHW) if options.spikes == "bounded" else None
+        if bulk is not None and high - low > _WIDEST_RANGE * bulk.width:
+            low, high = max(low, bulk.bounds()[0]), min(high, bulk.bounds()[1])
+            image_DHW = np.clip(image_DHW, low, high)
+        image = image_DHW.astype(np.float32, copy=False) - np.float32(low)
+        image /= np.float32(image.max()) or np.float32(1)
+        return image
+
+    return rescaled
 
 
 @NORMALIZERS.register("rgb", near_one=True)
@@ -239,9 +259,7 @@ def _zscored(values: np.ndarray) -> np.ndarray:
     mean, std = _moments(values)
     bulk = bulk_of(values)
     if bulk is None or not bulk.is_hidden_by(float(std)):
-        image = values.astype(np.float32, copy=False) - mean
-        image /= std
-        return image
+        return _scaled(values, mean, std)
     mean, std = _moments(np.clip(values, *bulk.bounds(widths=1)))
     low, high = bulk.bounds()
     image = np.clip(values, low, high).astype(np.float32, copy=False)
@@ -250,6 +268,17 @@ def _zscored(values: np.ndarray) -> np.ndarray:
     for beyond, sign, bound in ((values < low, -1, low), (values > high, 1, high)):
         excess = np.abs(values[beyond].astype(np.float64) - bound) / float(std)
         image[beyond] += (sign * np.log1p(excess)).astype(np.float32)
+    return image
+
+
+def _standardized(values: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1 of all values alike, as a new float32 array."""
+    return _scaled(values, *_moments(values))
+
+
+def _scaled(values: np.ndarray, mean: np.float32, std: np.float32) -> np.ndarray:
+    image = values.astype(np.float32, copy=False) - mean
+    image /= std
     return image
 
 

@@ -48,6 +48,11 @@ class Source:
         return meaning(self.plan, self.configuration, encoder, heads)
 
     @property
+    def names_its_cases(self) -> bool:
+        """Whether it says which cases it was trained on; what other programs have trained does not."""
+        return bool(self.facts.get("training"))
+
+    @property
     def seen(self) -> frozenset[str]:
         """Each case that the weights, or those that they began with, were trained on, as `DATASET__CASE`."""
         training = self.facts.get("training", ())

@@ -175,7 +175,16 @@ def _report(taken: Taken, source: Source, target: Meaning, seen: tuple[str, ...]
         source=transfer.source, digest=source.digest, dataset=source.plan.dataset, planner=source.plan.planner,
         configuration=source.name, is_pretraining=source.is_pretraining, parts=parts, encoder_share=taken.encoder_share,
         channels=channels, labels=tuple(heads), new_labels=tuple(name for name in target.heads if name not in heads),
-        left=taken.left, remarks=_remarks(there, target, matched), seen=seen, freeze=transfer.freeze)
+        left=taken.left, remarks=(*_remarks(there, target, matched), *_unknown_cases(source)), seen=seen,
+        freeze=transfer.freeze)
+
+
+def _unknown_cases(source: Source) -> tuple[str, ...]:
+    """A sentence where nobody can say whether the source has seen a validation case."""
+    if source.names_its_cases:
+        return ()
+    return ("the source does not say which cases it was trained on: if a validation case is among them, the score of this "
+            "fold is too good",)
 
 
 def _remarks(there: Meaning, here: Meaning, matched: dict[int, int]) -> tuple[str, ...]:

@@ -60,6 +60,17 @@ def staged(path: Path) -> Iterator[Path]:
             os.replace(part, path.with_name(part.name))
 
 
+@contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """A folder that is filled elsewhere and gets its place at the end; where something is raised, nothing is there. Raises
+    CannotWrite where a folder with files in it lies there already.
+    """
+    with writing(path), partial_folder(path.parent) as folder:
+        (folder / path.name).mkdir()
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+
+
 def check_writable(folder: Path) -> None:
     """A UserError where no file could be written into a folder, which need not be there yet. Nothing is left behind."""
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))

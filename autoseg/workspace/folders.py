@@ -247,6 +247,11 @@ class ModelFolder:
         return self.path / "splits.json"
 
     @property
+    def imported(self) -> Path:
+        """Where a model that another program has trained came from."""
+        return self.path / "imported.json"
+
+    @property
     def has_plan(self) -> bool:
         return self.plan.is_file()
 

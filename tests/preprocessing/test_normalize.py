@@ -142,6 +142,16 @@ def test_spikes_and_padding_leave_the_contrast_of_all_other_voxels(name, spike, 
     assert len(np.unique(image_CDHW[0][normal])) > 20
 
 
+@pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01", "ct"])
+def test_kept_spikes_are_values_like_all_others(name):
+    values = parameter_map(1e6, 20)[0]
+    kept = normalize(Part(name=name, options={"spikes": "kept"}), values, np.ones(values.shape, dtype=bool),
+                     STATS.model_copy(update={"std": 1e4}))
+    wide = values.astype(np.float64)
+    expected = {"rescale01": (wide - wide.min()) / (wide.max() - wide.min()), "ct": (wide.clip(0, 30) - 10) / 1e4}
+    np.testing.assert_allclose(kept, expected.get(name, (wide - wide.mean()) / wide.std()), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["zscore", "zscore_masked", "rescale01"])
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-9, 1e-3, 1e9, 1e30])
 def test_the_unit_of_an_image_does_not_matter(name, scale):
