@@ -32,6 +32,7 @@ ABSENT = {
     "autoseg_report": ["9"], "autoseg_demo": ["--seed", "1"],
     "autoseg_import": ["recipe", "KiTS23", "{tmp}/none"], "autoseg_external": ["9", "--on", "7"],
     "autoseg_outcome": ["9", "os"],
+    "autoseg_export_model": ["-d", "9", "-o", "{tmp}/model.zip"], "autoseg_import_model": ["{tmp}/none.zip"],
     "autoseg_explain": ["-i", "{tmp}/none", "-d", "9"],
     "autoseg_overlay": ["-i", "{tmp}/none.nii.gz", "-l", "{tmp}/none.nii.gz", "-o", "{tmp}/picture.png"]}
 
