@@ -115,7 +115,11 @@ def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
 
 def without_options(normalizer: Normalizer) -> NormalizerFactory:
     """The factory of a normaliser that has no options and needs no statistics of the dataset."""
-    return lambda options, context: normalizer
+    def factory(options: NoOptions, context: NormalizerContext) -> Normalizer:
+        return normalizer
+
+    factory.__module__ = normalizer.__module__  # which says what a plan needs: a plug-in's normaliser is of the plug-in
+    return factory
 
 
 @NORMALIZERS.register("ct", near_one=True, absolute_unit=True)

@@ -15,7 +15,7 @@ from autoseg.datasets.preprocessors import PREPROCESSORS
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.interop.external import ExternalValidation
-from autoseg.interop.share import FEWEST, Rare, choice, known_cases, members_of, names, share
+from autoseg.interop.share import FEWEST, Rare, choice, cleaned_plan, known_cases, members_of, names, share
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS
@@ -131,7 +131,7 @@ def _encoder(fold: FoldFolder) -> ConditionEncoder:
 def _card_data(workspace: Workspace, settings: InferenceSettings, rare: Rare, licence: str, plugins: Sequence[str]
                ) -> CardData:
     dataset, member = settings.dataset, settings.members[0]
-    plan = workspace.model(dataset, member.planner, member.configuration).read_plan()
+    plan = cleaned_plan(workspace.model(dataset, member.planner, member.configuration).read_plan(), member.configuration)
     scores: dict[str, list[CaseScore]] = {}
     folds, ablations, outcomes = [], [], dict[str, None]()
     for each in members_of(settings):
@@ -171,7 +171,7 @@ def _readable(path: Path, model: Any) -> Any:
     try:
         return read_model(path, model)
     except AutosegError as error:
-        logger.warning("the card does not say it: %s", error)
+        logger.info("the card does not say it: %s", error)
         return None
 
 
