@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> None:
 
         graphs = export_onnx(workspace, options.dataset, options.output, **chosen)
         print(f"{len(graphs)} {'graph' if len(graphs) == 1 else 'graphs'} written to {options.output}\nnext: python "
-              f"{options.output / 'predict_onnx.py'} image.npy mask.npy")
+              f"{options.output / 'predict_onnx.py'} image.npy mask.npy --spacing Z Y X")
         return
     from autoseg.reporting.share import export_model
 

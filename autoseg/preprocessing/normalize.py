@@ -23,7 +23,7 @@ _CONSTANT = 1e-12
 # which it is stored would be left to the bulk.
 _WIDEST_RANGE = 64.0
 # Width of 99 % of a normal distribution, in standard deviations.
-_DEVIATIONS_IN_99_PERCENT = 5.15
+DEVIATIONS_IN_99_PERCENT = 5.15
 
 
 class Normalizer(Protocol):
@@ -138,7 +138,7 @@ def ct(options: NoOptions, context: NormalizerContext) -> Normalizer:
         return zscore_of_case
     mean, std = np.float32(stats.mean), np.float32(stats.std) or np.float32(1)
     if Bulk(low, high).is_hidden_by(stats.std):
-        mean, std = np.float32(stats.median), np.float32((high - low) / _DEVIATIONS_IN_99_PERCENT)
+        mean, std = np.float32(stats.median), np.float32((high - low) / DEVIATIONS_IN_99_PERCENT)
 
     def clipped_zscore(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
         image = np.clip(image_DHW, low, high).astype(np.float32, copy=False)
