@@ -8,9 +8,9 @@ from autoseg.cli import common
 
 
 def parser() -> argparse.ArgumentParser:
-    command = common.parser("Write a trained model into one file, to give away: what autoseg_predict would use with the same "
-                            "options (folds, ensembles,\ncascades, the choice, postprocessing, quality control), checksums "
-                            "and a card. It names no case, file, folder or row of a table.",
+    command = common.parser("Write a trained model into one file, to give away: what autoseg_predict would use with the "
+                            "same options (folds, ensembles,\ncascades, the choice, postprocessing, quality control), "
+                            "checksums and a card. It names no case, file, folder or row of a table.",
                             "example: autoseg_export_model -d 1 -o liver.zip --licence CC-BY-4.0")
     command.add_argument("-d", "--dataset", required=True, metavar="D", help="trained dataset")
     command.add_argument("-o", "--output", required=True, type=Path, metavar="PATH",

@@ -24,8 +24,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished with "
                            "a number; `all` counts only where there is no other)")
     arguments.add_argument("-m", "--model", type=Path, metavar="PATH", help="folder of a model, instead of -d, -c and -p; "
-                           "where inference.json has chosen this model alone, its postprocessing is applied. Or a model in one "
-                           "file (autoseg_export_model), of which -c, -p and -f may choose a part")
+                           "where inference.json has chosen this model alone, its postprocessing is applied. Or a model in "
+                           "one file (autoseg_export_model), of which -c, -p and -f may choose a part")
     arguments.add_argument("--save_probabilities", action="store_true",
                            help="also write CASE_probabilities, one channel per class")
     arguments.add_argument("--save_uncertainty", action="store_true",

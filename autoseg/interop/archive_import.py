@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"Dataset(\d{3,})_(.+)")
 
 
 def import_archive(path: str | Path, workspace: Workspace, number: int | None = None) -> Path:
-    """Unpack a model that `autoseg_export_model` wrote; the folder of its models. With a `number` its dataset is called by it.
+    """Unpack a model that `autoseg_export_model` wrote; the folder of its models. A `number` is that of its dataset here.
 
     All or nothing. Raises UserError where the file is refused (`workspace.archive`), where the workspace has models of this
     dataset already, and where the number belongs to another dataset.
@@ -33,7 +33,7 @@ def import_archive(path: str | Path, workspace: Workspace, number: int | None = 
 
 def _renumbered(path: Path, manifest: ArchiveManifest, number: int) -> str:
     known = _NUMBER.fullmatch(manifest.dataset)
-    if known is None or not 0 <= number:
+    if known is None or number < 0:
         raise UserError("the dataset of the model has no number", where=path, found=manifest.dataset,
                         expected="DatasetNNN_Name")
     return f"Dataset{number:03d}_{known[2]}"

@@ -1,6 +1,6 @@
-"""A trained model as ONNX: one graph for each fold, `model.json`, and `predict_onnx.py`, which needs numpy and onnxruntime alone.
+"""A trained model as ONNX: a graph for each fold, `model.json`, and `predict_onnx.py`, which needs numpy and onnxruntime.
 
-A graph takes patches (batch, channel, *patch) that are prepared as `model.json` says, and gives logits (batch, head, *patch).
+A graph takes patches (batch, channel, *patch), prepared as `model.json` says, and gives logits (batch, head, *patch).
 Where channels may be missing it takes `present` (batch, channel; bool), too. What a graph or the script cannot do is refused
 by name: a model that silently predicts something else is worse than none.
 """
@@ -184,7 +184,8 @@ def description(plan: Plan, configuration: Configuration, graphs: Sequence[str])
         dataset=plan.dataset, graphs=tuple(graphs), channels=tuple(channel.name for channel in plan.channels),
         optional=tuple(not channel.required for channel in plan.channels), orientation=plan.orientation,
         transpose=plan.transpose, spacing_mm=(z, y, x), patch=configuration.patch,
-        normalizers=tuple(_normalizer(part.name, known) for part, known in zip(configuration.normalizers, stats, strict=True)),
+        normalizers=tuple(_normalizer(part.name, known)
+                          for part, known in zip(configuration.normalizers, stats, strict=True)),
         mirror_axes=configuration.mirror_axes, head_swap=swap,
         pair_axis=configuration.pair_axis if configuration.pair_axis is None
         else configuration.pair_axis % configuration.dimensions,

@@ -55,9 +55,8 @@ class CardData:
 
 def card(data: CardData) -> str:
     """The whole card."""
-    sections = [_head(data), _inputs(data), _training_data(data), _scores(data), _ablation(data), _external(data), _use(data),
-                _privacy(data), _provenance(data)]
-    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+    sections = (_head, _inputs, _training_data, _scores, _ablation, _external, _use, _privacy, _provenance)
+    return "\n\n".join("\n".join(section(data)) for section in sections) + "\n"
 
 
 def _head(data: CardData) -> list[str]:
@@ -206,7 +205,7 @@ def _use(data: CardData) -> list[str]:
              "nothing in a mask says so, but for the rule of review where there is one.",
              "- It knows the labels above and nothing else: what it was not trained on becomes background or one of them."]
     if any(not channel.required for channel in data.plan.channels):
-        lines.append("- It predicts without the channels that are not required; how much is lost is said above, if measured.")
+        lines.append("- It predicts without the channels that are not required; what is lost is said above, if measured.")
     if data.rare:
         lines.append("- Values of the table that fewer than three training cases have are not named in this file and are "
                      f"taken for any other value: {', '.join(f'{n} of {column}' for column, n in data.rare.items())}.")
@@ -218,10 +217,10 @@ def _use(data: CardData) -> list[str]:
 
 def _privacy(data: CardData) -> list[str]:
     lines = ["## What is not in this file", "",
-             "No case, file, folder, row of a table, score of a single case, or digest of an image. Which cases the model has "
-             "seen is therefore not known to whoever has only this file: do not judge it on data that it may have seen."]
+             "No case, file, folder, row of a table, score of a single case, or digest of an image. Which cases the model "
+             "has seen is therefore not known to whoever has only this file: do not judge it on data that it may have seen."]
     if data.outcomes:
-        lines.append(f"Models of outcomes ({', '.join(data.outcomes)}) are left out, because they hold features of patients.")
+        lines.append(f"Models of outcomes ({', '.join(data.outcomes)}) are left out: they hold features of patients.")
     return lines
 
 

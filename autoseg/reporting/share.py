@@ -75,7 +75,7 @@ def export_model(workspace: Workspace, dataset: str | int, output: str | Path, *
 
 
 def rare_categories(workspace: Workspace, settings: InferenceSettings) -> Rare:
-    """The categories that a model knows and fewer than three cases have, by column. A UserError where the table is not here."""
+    """The categories that a model knows and fewer than three cases have, by column. A UserError where nobody can count."""
     parts = [part for fold in _folds(workspace, settings) for part in _encoder(fold).parts
              if isinstance(part, CategoryEncoder) and part.categories]
     if not parts:

@@ -242,7 +242,7 @@ def _copy(path: Path, member: ArchiveMember, source: IO[bytes], target: IO[bytes
 
 
 def take_models(tree: Workspace, dataset: str, workspace: Workspace, name: str) -> Path:
-    """Move the models of a dataset from an unpacked workspace on the same disk to another, under a name; their folder there."""
+    """Move the models of a dataset from an unpacked workspace to another on the same disk, under a name; their folder."""
     target = workspace.models_root / name
     with writing(target):
         os.replace(tree.models_root / dataset, target)

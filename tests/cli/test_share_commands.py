@@ -138,3 +138,22 @@ def test_weights_that_are_rubbish_with_a_right_checksum_are_refused(trained, sha
 def test_another_ending_than_zip_is_refused(trained, tmp_path, capsys):
     assert export_model.main(["-d", "1", "-o", str(tmp_path / "model.pt"), "--home", str(trained.home)]) == 2
     assert "ends with .zip" in capsys.readouterr().err
+
+
+def test_a_training_begins_from_the_file_and_says_what_nobody_knows(shared, tmp_path, capsys):
+    from autoseg.cli import train
+    from orchestrate_folds import prepared_spheres
+
+    workspace, _ = prepared_spheres(tmp_path / "other")
+    assert train.main(["1", "3d_fullres", "1", "--from", str(shared), "--home", str(workspace.home), "--device", "cpu",
+                       "--set", "schedule.iterations=1"]) == 0
+    report = json.loads(workspace.fold(DATASET, "budgeted", "3d_fullres", 1).transfer.read_text())
+    assert report["encoder_share"] == 1.0 and report["seen"] == [] and report["labels"] == ["background", "sphere", "core"]
+    assert "does not say which cases it was trained on" in report["remarks"][-1]
+
+
+def test_the_topology_of_the_file_is_planned_for_another_dataset(shared):
+    from autoseg.training.source import opened_source
+
+    with opened_source(shared, 0) as source:
+        assert (source.name, source.plan.planner, source.seen) == ("3d_fullres", "budgeted", frozenset())

@@ -119,9 +119,11 @@ def test_slices_of_two_folds_and_regions_with_a_channel_that_may_be_missing(tmp_
     image, present = torch.randn(3, 2, 16, 16), torch.tensor([[True, False]] * 3)
     with torch.inference_mode():
         expected = predictor.models[0].model(image, present).numpy()
-    assert np.abs(logits_of(str(tmp_path / "graphs" / "fold_0.onnx"), image=image, present=present) - expected).max() < 1e-3
+    found = logits_of(str(tmp_path / "graphs" / "fold_0.onnx"), image=image, present=present)
+    assert np.abs(found - expected).max() < 1e-3
     whole = sphere_case("ball", 3, shape=(16, 14, 24))
-    case = replace(whole, image_CDHW=whole.image_CDHW[:, 7:10], geometry=Geometry((3, 14, 24), (7.0, 1.0, 1.0)))
+    case = replace(whole, label_DHW=None, image_CDHW=whole.image_CDHW[:, 7:10],
+                   geometry=Geometry((3, 14, 24), (7.0, 1.0, 1.0)))
     np.save(tmp_path / "ct.npy", case.image_CDHW[0])
     result = script(tmp_path / "graphs", tmp_path / "ct.npy", "missing", tmp_path / "mask.npy", "--spacing", 7, 1, 1)
     assert result.returncode == 0, result.stderr
@@ -194,7 +196,7 @@ def test_without_the_packages_the_command_to_install_is_said(tmp_path, monkeypat
 @pytest.mark.parametrize("n", [2, 3])
 def test_every_block_keeps_its_logits(changes, n):
     plan = small_plan(n)
-    ((name, configuration),) = plan.configurations.items()
+    (configuration,) = plan.configurations.values()
     configuration = configuration.model_copy(update={
         "architecture": configuration.architecture.model_copy(update=changes)})
     same_logits(plan, configuration)

@@ -56,7 +56,8 @@ def add_model(workspace, configuration, folds=(0,), *, encoder=None, transfer=No
             weights = {name: tensor + 0.1 if name.startswith("conditioning") else tensor for name, tensor in weights.items()}
         trained = TrainedWith(plan=plan, training=CASES[:1], validation=CASES[1:],
                               cases={name: {"image": "secret_digest"} for name in CASES},
-                              initial_weights=InitialWeights(digest="0123", seen=("Dataset002_Old__kim_lee",), images=("old_image_digest",)))
+                              initial_weights=InitialWeights(digest="0123", seen=("Dataset002_Old__kim_lee",),
+                                                             images=("old_image_digest",)))
         save_weights(folder.checkpoint, weights, {
             "configuration": configuration, "fold": fold, "training": list(CASES[:1]), "note": "of smith_jane",
             "encoder": None if encoder is None else encoder.model_dump(mode="json"), KEY: trained.model_dump(mode="json")})

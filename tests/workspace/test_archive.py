@@ -58,8 +58,8 @@ def test_the_same_files_are_the_same_archive(archive, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "models/../../evil.json", "a\\..\\evil.json", "models//evil.json",
-                                  ".evil.json", "C:/evil.json\0", "a/b/c/d/e/f/evil.json"])
+@pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "models/../../evil.json", "a\\..\\evil.json",
+                                  "models//evil.json", ".evil.json", "C:/evil.json\0", "a/b/c/d/e/f/evil.json"])
 def test_a_path_outside_of_its_folder_is_refused(archive, tmp_path, name):
     entry = zipfile.ZipInfo("evil.json")
     entry.filename = name
