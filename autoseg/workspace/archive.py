@@ -1,4 +1,4 @@
-"""A model in one file: a zip whose members are stored as they are, each with its checksum in `autoseg.json`.
+"""A model in one file: a zip whose members are stored as they are, each with its checksum in `archive.json`.
 
 The members are the files of a workspace with one dataset (`models/DATASET/PLANNER/CONFIGURATION/...`) and a model card. The
 file comes from others: nothing of it is used before every member has been compared with its checksum, and nothing of it is
@@ -27,7 +27,7 @@ from autoseg.workspace.partial import partial_folder, remove_leftovers
 from planners.schema.base import Frozen, complaints_of, versioned
 from planners.schema.names import Name, fault_of_name
 
-MANIFEST, CARD = "autoseg.json", "MODEL_CARD.md"
+MANIFEST, CARD = "archive.json", "MODEL_CARD.md"
 _ENDINGS = (".json", ".safetensors", ".md")  # what is read: JSON and tensors are data, never code
 _MOST_MEMBERS, _MOST_FOLDERS = 5000, 6
 _MOST_MANIFEST_BYTES = 2**24
@@ -45,7 +45,7 @@ class ArchiveMember(Frozen):
 
 
 class ArchiveManifest(Frozen):
-    """`autoseg.json`: what the archive is, and all its other members.
+    """`archive.json`: what the archive is, and all its other members.
 
     `plugins` are the modules that register the parts that the plans name and autoseg does not have. They are named, never
     imported.

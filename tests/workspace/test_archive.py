@@ -142,7 +142,7 @@ def test_what_is_no_zip_is_refused(tmp_path, content):
 def test_a_zip_of_something_else_and_a_file_that_is_not_there_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.zip", "w") as target:
         target.writestr("a.json", b"{}")
-    refused(tmp_path / "model.zip", "no autoseg.json", tmp_path)
+    refused(tmp_path / "model.zip", "no archive.json", tmp_path)
     with pytest.raises(UserError, match="cannot be read"):
         unpack(tmp_path / "absent.zip", tmp_path / "unpacked")
 
