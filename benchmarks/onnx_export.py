@@ -3,7 +3,7 @@
     python benchmarks/onnx_export.py [--threads 2] [--repeats 5]
 
 Networks have learned nothing; their time does not depend on it. Ours runs as `autoseg_predict` runs it (channels last, in
-the precision that the processor is fast in) and in float32. Prints a Markdown table. Needs pip install 'autoseg-pipeline[onnx]'.
+the precision that the processor is fast in) and in float32. Prints a Markdown table. Needs the extra `onnx`.
 """
 
 import argparse

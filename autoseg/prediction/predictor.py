@@ -114,8 +114,9 @@ class Predictor:
         if folder is not None and is_archive(Path(folder)):
             with opened(Path(folder)) as (inside, _):
                 logger.info("the model is that of %s", folder)
-                return cls.open(configuration=configuration, planner=planner, folds=folds, home=inside.home, device=device,
-                                mirroring=mirroring, skip_background=skip_background, modality=modality)
+                return Predictor.open(configuration=configuration, planner=planner, folds=folds, home=inside.home,
+                                      device=device, mirroring=mirroring, skip_background=skip_background,
+                                      modality=modality)
         name = None if dataset is None else str(dataset)
         if configuration is None and planner is None and folds is None and folder is None:
             workspace = Workspace.open(home)
