@@ -130,7 +130,9 @@ def inference(plan: Plan, configuration: Configuration) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/masks'",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "datalist": f"$[{{'image': {files}}} for p in sorted(glob.glob(@dataset_dir + '/*{first}'))]",
-        "network": f"$torch.export.load(@bundle_root + '/{PROGRAM}').module().to(@device)",
+        "program": f"$torch.export.load(@bundle_root + '/{PROGRAM}').module().to(@device)",
+        # An exported program has no eval(), which MONAI calls of whatever has it, and takes plain tensors.
+        "network": "$(lambda program: lambda image: program(torch.Tensor.as_subclass(image, torch.Tensor)))(@program)",
         "preprocessing": {"_target_": "Compose", "transforms": _preprocessing(plan, configuration)},
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "shuffle": False, "num_workers": 0},

@@ -111,10 +111,10 @@ def cleaned_configuration(configuration: Configuration) -> Configuration:
 
 def without(cases: frozenset[str], sentences: Sequence[str]) -> tuple[str, ...]:
     """The sentences that name none of these cases."""
-    return tuple(text for text in sentences if not any(names(text, case) for case in cases))
+    return tuple(text for text in sentences if not any(mentions(text, case) for case in cases))
 
 
-def names(text: str, case: str) -> bool:
+def mentions(text: str, case: str) -> bool:
     """Whether a text has this name as a word: `liver_1` is not in `liver_10`."""
     return case in text and re.search(rf"(?<![^\W_]){re.escape(case)}(?![^\W_])", text) is not None
 

@@ -112,7 +112,7 @@ def _training_data(data: CardData) -> list[str]:
     if known is None:
         return [*lines, "Their sizes were not measured on the machine that exported the model."]
     percent = [f"{q} %" for q in _QUANTILES]
-    rows = [("quantiles over the cases", *percent)]
+    rows: list[tuple[str, ...]] = [("quantiles over the cases", *percent)]
     for axis, name in enumerate("zyx"):
         rows.append((f"spacing {name} [mm]", *_quantiles([case.spacing_mm[axis] for case in known.cases])))
         rows.append((f"size {name} after cropping [voxels]", *_quantiles([case.shape[axis] for case in known.cases])))
@@ -145,7 +145,7 @@ def _scores(data: CardData) -> list[str]:
     lines = ["## Scores", "",
              "Dice of the validation cases of cross-validation, each predicted by the fold that never saw it, before "
              "postprocessing. Means with 95 % bootstrap intervals, and quantiles over the cases."]
-    rows = [("model and label", "cases", "mean", "95 % interval", *(f"{q} %" for q in _QUANTILES))]
+    rows: list[tuple[str, ...]] = [("model and label", "cases", "mean", "95 % interval", *(f"{q} %" for q in _QUANTILES))]
     for title, cases in data.scores.items():
         for name in data.plan.labels.foreground:
             dice = [label.dice for case in cases for label in case.labels if label.name == name]
@@ -225,7 +225,7 @@ def _privacy(data: CardData) -> list[str]:
 
 
 def _provenance(data: CardData) -> list[str]:
-    rows = [("model and fold", "autoseg", "torch", "device", "seed", "started", "hours")]
+    rows: list[tuple[str, ...]] = [("model and fold", "autoseg", "torch", "device", "seed", "started", "hours")]
     for fold in data.folds:
         made = fold.made
         hours = "" if fold.seconds is None else f"{fold.seconds / 3600:.2f}"

@@ -15,7 +15,7 @@ from autoseg.datasets.preprocessors import PREPROCESSORS
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.interop.external import ExternalValidation
-from autoseg.interop.share import FEWEST, Rare, choice, cleaned_plan, known_cases, members_of, names, share
+from autoseg.interop.share import FEWEST, Rare, choice, cleaned_plan, known_cases, members_of, mentions, share
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS
@@ -133,7 +133,9 @@ def _card_data(workspace: Workspace, settings: InferenceSettings, rare: Rare, li
     dataset, member = settings.dataset, settings.members[0]
     plan = cleaned_plan(workspace.model(dataset, member.planner, member.configuration).read_plan(), member.configuration)
     scores: dict[str, list[CaseScore]] = {}
-    folds, ablations, outcomes = [], [], dict[str, None]()
+    folds: list[FoldFacts] = []
+    ablations: list[Ablation] = []
+    outcomes: dict[str, None] = {}
     for each in members_of(settings):
         model = workspace.model(dataset, each.planner, each.configuration)
         outcomes |= dict.fromkeys(model.fitted_outcomes())
@@ -184,7 +186,7 @@ def _check_no_case(workspace: Workspace, settings: InferenceSettings, plan: Plan
                 *(spec.name for spec in plan.conditions.specs)}
     wanted = sorted(case for case in cases - declared if len(case) >= _SHORTEST and not case.isdecimal())
     for name, text in texts_of(folder):
-        found = next((case for case in wanted if names(text, case) or names(text, json.dumps(case)[1:-1])), None) or (
+        found = next((case for case in wanted if mentions(text, case) or mentions(text, json.dumps(case)[1:-1])), None) or (
             str(workspace.home) if str(workspace.home) in text else None)
         if found is not None:
             raise UserError("the file would name a case or a folder of this machine, and is not written", where=name,

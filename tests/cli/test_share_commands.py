@@ -140,6 +140,7 @@ def test_another_ending_than_zip_is_refused(trained, tmp_path, capsys):
     assert "ends with .zip" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_training_begins_from_the_file_and_says_what_nobody_knows(shared, tmp_path, capsys):
     from autoseg.cli import train
     from orchestrate_folds import prepared_spheres

@@ -15,7 +15,7 @@ from autoseg.clinical.encoders import fit_encoder
 from autoseg.formats import write_array
 from autoseg.formats.files import digest
 from autoseg.interop.archive_import import import_archive
-from autoseg.interop.share import HIDDEN, cleaned_encoder, names
+from autoseg.interop.share import HIDDEN, cleaned_encoder, mentions
 from autoseg.nn.model import build_model
 from autoseg.prediction.folder import QUALITY, predict_folder
 from autoseg.prediction.inference_settings import InferenceSettings, Member, Postprocessing, QualityControl
@@ -196,8 +196,8 @@ def test_a_label_with_the_name_of_a_case_elsewhere_stops_the_export(workspace, t
 
 
 def test_names_are_found_as_words():
-    assert names('"liver_1"', "liver_1") and names("a liver_1.", "liver_1") and names('\\"liver_1\\"', "liver_1")
-    assert not names("liver_10", "liver_1") and not names("miliver_1", "liver_1")
+    assert all(mentions(text, "liver_1") for text in ('"liver_1"', "a liver_1.", '\\"liver_1\\"'))
+    assert not any(mentions(text, "liver_1") for text in ("liver_10", "miliver_1"))
 
 
 def test_an_imported_cascade_finds_its_earlier_stage(workspace, tmp_path):
