@@ -1,4 +1,4 @@
-"""autoseg_import_model: make a trained model of another program a model of the workspace."""
+"""autoseg_import_model: make a model in one file, or one of another program, a model of the workspace."""
 
 import argparse
 import sys
@@ -10,18 +10,18 @@ from autoseg.cli import common
 
 
 def parser() -> argparse.ArgumentParser:
-    command = common.parser("Make a trained model of another program a model of this workspace, which predicts the same. "
-                            "Nothing of it is executed.",
-                            "example: autoseg_import_model nnunet ~/nnUNet_results/Dataset004_Hippocampus")
+    command = common.parser("Bring a model that autoseg_export_model wrote into the workspace, or one of another program, "
+                            "which then predicts the same.\nNothing of it is executed.",
+                            "examples: autoseg_import_model liver.zip -d 12\n"
+                            "          autoseg_import_model nnunet ~/nnUNet_results/Dataset004_Hippocampus")
     command.add_argument("source", metavar="SOURCE",
-                         help="nnunet: trained models of nnU-Net v2; nnssl: weights that nnssl has pre-trained, to begin a "
-                         "training from (--from)")
+                         help="the zip that autoseg_export_model wrote; or nnunet: trained models of nnU-Net v2; or nnssl: "
+                         "weights that nnssl has pre-trained, to begin a training from (--from)")
     command.add_argument("words", nargs="*", metavar="PATH",
                          help="of nnunet: the folder of a dataset or of a model in nnUNet_results, or a zip of it; of "
                          "nnssl: a checkpoint")
     command.add_argument("-d", "--dataset", type=common.positive, metavar="N",
-                         help="number of the dataset here (default: of nnunet that of the model, of nnssl the first that is "
-                         "free)")
+                         help="number of the dataset here (default: that of the model; of nnssl the first that is free)")
     command.add_argument("-c", "--configuration", metavar="C", default="",
                          help="of nnunet: import this configuration alone (default: all)")
     command.add_argument("--checkpoint", choices=("final", "best"),
@@ -35,10 +35,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.source not in _SOURCES:
-        raise UserError("it is not known what kind of model this is", found=options.source, expected=", ".join(_SOURCES),
+    if options.source in _SOURCES:
+        return _SOURCES[options.source](options)
+    if Path(options.source).suffix != ".zip" and not Path(options.source).is_file():
+        raise UserError("it is not known what kind of model this is", found=options.source,
+                        expected=f"a zip of autoseg_export_model, or {', '.join(_SOURCES)}",
                         do="name the kind first: autoseg_import_model nnunet PATH")
-    return _SOURCES[options.source](options)
+    return _archive(options)
+
+
+def _archive(options: argparse.Namespace) -> int:
+    from autoseg.interop.archive_import import import_archive
+    from autoseg.workspace.names import Workspace
+
+    more = [*options.words, *filter(None, (options.configuration, options.checkpoint))]
+    if more:
+        raise UserError("a model in one file is imported as a whole", found=" ".join(more),
+                        expected="autoseg_import_model FILE.zip [-d N]")
+    folder = import_archive(Path(options.source), Workspace.open(options.home), options.dataset)
+    print(f"imported: {folder}\nnext: autoseg_predict -d {folder.name} -i imgs -o masks")
+    return 0
 
 
 def _only_path(options: argparse.Namespace) -> Path:

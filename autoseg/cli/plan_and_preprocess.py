@@ -27,9 +27,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--budget", type=common.seconds, metavar="TIME",
                          help="training time per fold with validation: 90s, 30m, 4h (default: 4h on a GPU, 1h else)")
     common.add_memory(command)
-    command.add_argument("--like", metavar="DIR",
-                         help="plan the network, patch and grid like those of the model in this folder, so that its weights "
-                              "fit (autoseg_train --from); the plan is called like_PLANNER")
+    command.add_argument("--like", metavar="PATH",
+                         help="plan the network, patch and grid like those of the model in this folder or file, so that its "
+                              "weights fit (autoseg_train --from); the plan is called like_PLANNER")
     command.add_argument("--replan", action="store_true",
                          help="plan anew, although there is a plan of the same data, budget, memory and device, or a model "
                               "was started with other prepared cases")

@@ -24,8 +24,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("-p", "--planner", metavar="NAME", help="planner of the model (default: likewise)")
     arguments.add_argument("-f", "--folds", nargs="+", metavar="F", help="folds to ensemble (default: all finished with "
                            "a number; `all` counts only where there is no other)")
-    arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p; "
-                           "where inference.json has chosen this model alone, its postprocessing is applied")
+    arguments.add_argument("-m", "--model", type=Path, metavar="PATH", help="folder of a model, instead of -d, -c and -p; "
+                           "where inference.json has chosen this model alone, its postprocessing is applied. Or a model in "
+                           "one file (autoseg_export_model), of which -c, -p and -f may choose a part")
     arguments.add_argument("--output-format", metavar="FORMAT",
                            help="format of the masks: seg or rtstruct, which are objects of DICOM that refer to the series "
                            "of the input, or nifti, nrrd or mha (default: that of the training's files)")

@@ -42,9 +42,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--class_weights", nargs="+", default=[], metavar="LABEL=WEIGHT",
                          help="labels that count more, or less, in the loss and in what patches are sampled for: tumour=3")
     command.add_argument("--plan", metavar="FILE", help="use this plan file, not the planner's; --set changes it")
-    command.add_argument("--from", metavar="DIR", dest="source",
+    command.add_argument("--from", metavar="PATH", dest="source",
                          help="begin with the weights of another model: the folder of a pre-training, of a model, or of one "
-                              "of its folds")
+                              "of its folds; or a model in one file (autoseg_export_model)")
     command.add_argument("--freeze", choices=("encoder", "none"),
                          help="with --from: encoder keeps its weights as they are (default: none)")
     command.add_argument("--allow-seen", action="store_true",

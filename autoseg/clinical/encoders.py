@@ -73,7 +73,7 @@ class OrdinalEncoder(Frozen):
         """(1,) and (1,)."""
         if value is None or _is_empty(value):
             return np.zeros(1, np.float32), np.array([False])
-        key = _spelled(value, self.spelling)
+        key = spelled(value, self.spelling)
         if key not in self.order:
             _warn_once(self.name, key, "is not in the order that is declared; it counts as missing")
             return np.zeros(1, np.float32), np.array([False])
@@ -103,7 +103,7 @@ class CategoryEncoder(Frozen):
         values, known = np.zeros(self.width, np.float32), np.zeros(self.width, bool)
         if value is None or _is_empty(value):
             return values, known
-        key = _spelled(value, self.spelling)
+        key = spelled(value, self.spelling)
         if key in self.categories:
             values[self.categories.index(key)], known[:] = 1, True
             return values, known
@@ -281,7 +281,8 @@ def _logarithm(value: float, floor: float | None) -> float:
     return value if floor is None else math.log(max(value, floor))
 
 
-def _spelled(value: float | str, spelling: Spelling) -> str:
+def spelled(value: float | str, spelling: Spelling) -> str:
+    """The category of a cell, as an encoder compares it."""
     text = category_text(value)
     if spelling == "text":
         return text

@@ -5,7 +5,7 @@ from pathlib import Path
 from autoseg.base.errors import UserError
 from autoseg.planning.make import make_plan
 from autoseg.planning.store import check_not_edited, check_started_models, is_planned_by_machine, read_fingerprint
-from autoseg.training.source import open_source
+from autoseg.training.source import Source, opened_source
 from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
@@ -19,14 +19,18 @@ OTHERWISE = "budgeted"  # plans what the topology does not say, where the model'
 
 
 def plan_like(workspace: Workspace, dataset: str, model: Path, budget: Budget, device: str, *, replan: bool = False) -> Plan:
-    """Plan a dataset that has a fingerprint with the topology of the model in a folder, and write the plan as
+    """Plan a dataset that has a fingerprint with the topology of the model in a folder or file, and write the plan as
     `like_<planner>`.
 
     Raises UserError where the dataset does not fit the topology, where the plan was edited, and, unless it is to `replan`,
     where the cases of a model that was started would be prepared differently.
     """
+    with opened_source(model, 0) as source:
+        return _plan_like(workspace, dataset, source, budget, device, replan=replan)
+
+
+def _plan_like(workspace: Workspace, dataset: str, source: Source, budget: Budget, device: str, *, replan: bool) -> Plan:
     started = now()
-    source = open_source(model, 0)
     planner = source.plan.planner.removeprefix(LIKE)
     own = make_plan(workspace, dataset, planner if is_planned_by_machine(planner) else OTHERWISE, budget, device)
     fingerprint = read_fingerprint(workspace, dataset)

@@ -95,7 +95,7 @@ class ConfigurationModel:
         logger.info("%s %s (%s), fold %s on %s", trained.dataset, trained.configuration, trained.planner,
                     ", ".join(wanted), runtime.device)
         return cls(plan, trained.configuration, models, runtime, previous=previous, mirroring=mirroring,
-                   skip_background=skip_background, postprocessing=_postprocessing_alone(trained, wanted), folder=trained,
+                   skip_background=skip_background, postprocessing=postprocessing_alone(trained, wanted), folder=trained,
                    folds=wanted)
 
     @property
@@ -155,7 +155,7 @@ class ConfigurationModel:
         return restore_label(self.logits(prepared, case), prepared, self.plan, self.configuration)
 
 
-def _postprocessing_alone(trained: ModelFolder, folds: Sequence[str]) -> Postprocessing:
+def postprocessing_alone(trained: ModelFolder, folds: Sequence[str]) -> Postprocessing:
     """What was chosen for a fold that predicts alone; nothing for several folds, or for other weights."""
     folder = trained.fold(folds[0])
     if len(folds) > 1 or not folder.postprocessing.is_file():

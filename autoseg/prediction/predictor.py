@@ -32,6 +32,7 @@ from autoseg.prediction.modality import conditions_with_modality, files_with_mod
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
 from autoseg.prediction.postprocess import apply
 from autoseg.prediction.uncertainty import CaseQuality, Votes
+from autoseg.workspace.archive import is_archive, opened
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
 from planners.rules.input_sets import joint_plan
@@ -104,12 +105,19 @@ class Predictor:
         """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
         workspace: the only dataset, the best configuration by validation Dice, all finished folds. A folder of the model
         that `inference.json` chose alone predicts with its postprocessing; the log says where a choice is not followed.
+        Where `folder` is a model in one file (autoseg_export_model), it is opened like a workspace with one dataset.
 
         With `skip_background`, tiles that a coarse pass shows to be background are not predicted again
         (`prediction.collect`); a structure that this pass misses is lost. `modality` is that of all cases of which no table
         says it, for a model that takes several in one channel. Raises UserError where the choice is not clear, or
         `inference.json` is out of date.
         """
+        if folder is not None and is_archive(Path(folder)):
+            with opened(Path(folder)) as (inside, _):
+                logger.info("the model is that of %s", folder)
+                return Predictor.open(configuration=configuration, planner=planner, folds=folds, home=inside.home,
+                                      device=device, mirroring=mirroring, skip_background=skip_background,
+                                      modality=modality)
         name = None if dataset is None else str(dataset)
         if configuration is None and planner is None and folds is None and folder is None:
             workspace = Workspace.open(home)

@@ -23,7 +23,7 @@ _CONSTANT = 1e-12
 # which it is stored would be left to the bulk.
 _WIDEST_RANGE = 64.0
 # Width of 99 % of a normal distribution, in standard deviations.
-_DEVIATIONS_IN_99_PERCENT = 5.15
+DEVIATIONS_IN_99_PERCENT = 5.15
 
 
 class Normalizer(Protocol):
@@ -115,7 +115,11 @@ def round_to_step(image_CDHW: np.ndarray, parts: Sequence[Part]) -> None:
 
 def without_options(normalizer: Normalizer) -> NormalizerFactory:
     """The factory of a normaliser that has no options and needs no statistics of the dataset."""
-    return lambda options, context: normalizer
+    def factory(options: NoOptions, context: NormalizerContext) -> Normalizer:
+        return normalizer
+
+    factory.__module__ = normalizer.__module__  # which says what a plan needs: a plug-in's normaliser is of the plug-in
+    return factory
 
 
 class Spikes(Frozen):
@@ -143,7 +147,7 @@ def ct(options: Spikes, context: NormalizerContext) -> Normalizer:
         return zscore_of_case
     mean, std = np.float32(stats.mean), np.float32(stats.std) or np.float32(1)
     if bounded and Bulk(low, high).is_hidden_by(stats.std):
-        mean, std = np.float32(stats.median), np.float32((high - low) / _DEVIATIONS_IN_99_PERCENT)
+        mean, std = np.float32(stats.median), np.float32((high - low) / DEVIATIONS_IN_99_PERCENT)
 
     def clipped_zscore(image_DHW: np.ndarray, inside_DHW: np.ndarray) -> np.ndarray:
         image = np.clip(image_DHW, low, high).astype(np.float32, copy=False)

@@ -1,5 +1,7 @@
-"""The model that a training begins from: the folder that a user names, and what its weights were trained with."""
+"""The model that a training begins from: the folder or file that a user names, and what its weights were trained with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from autoseg.clinical.encoded import NO_CONDITIONS
 from autoseg.clinical.encoders import ConditionEncoder
 from autoseg.datasets.unlabelled import qualified
 from autoseg.nn.transfer import Meaning
+from autoseg.prediction.inference_settings import InferenceSettings
 from autoseg.prediction.trained_with import TrainedWith, trained_with
 from autoseg.training.repair import ENCODER
+from autoseg.workspace.archive import is_archive, opened
 from autoseg.workspace.checkpoint import load_weights, read_digest, read_facts
 from autoseg.workspace.files import read_model
 from autoseg.workspace.folders import PRETRAINED, FoldFolder, ModelFolder, trained_below
@@ -104,6 +108,19 @@ def transfer_from(workspace: Workspace, path: str | Path | None, freeze: str = "
     learned_from = "images" if _is_pretraining(FoldFolder(Path(path))) else "labels"
     return Transfer.model_validate({"source": source_path(workspace, Path(path)), "learned_from": learned_from,
                                     "freeze": freeze, "allow_seen": allow_seen})
+
+
+@contextmanager
+def opened_source(path: Path, fold: int | str) -> Iterator[Source]:
+    """`open_source` of a folder, or of a model in one file (autoseg_export_model): of the first that its choice names. What
+    comes of a file can be read as long as this lasts.
+    """
+    if not is_archive(path):
+        yield open_source(path, fold)
+        return
+    with opened(path) as (inside, manifest):
+        member = read_model(inside.inference_settings(manifest.dataset), InferenceSettings).members[0]
+        yield open_source(inside.model(manifest.dataset, member.planner, member.configuration).path, fold)
 
 
 def open_source(path: Path, fold: int | str) -> Source:

@@ -21,9 +21,10 @@ from autoseg.nn.transfer import (
 )
 from autoseg.prediction.trained_with import InitialWeights
 from autoseg.training.job import FoldJob
-from autoseg.training.source import Source, meaning, open_source
+from autoseg.training.source import Source, meaning, opened_source
 from autoseg.training.splits import USERS_OWN
 from autoseg.training.tasks.segmentation import Segmentation
+from autoseg.workspace.archive import is_archive
 from autoseg.workspace.folders import PRETRAINED
 from autoseg.workspace.names import Workspace
 from planners.like import name_like
@@ -33,6 +34,8 @@ from planners.schema.plan import Plan, Transfer
 logger = logging.getLogger(__name__)
 
 LEAST_SHARE = 0.9  # of the encoder's parameters; below, a training is rather one from scratch
+_SEEN_IS_NOT_KNOWN = ("a model in one file does not say which cases it was trained on: if some of them are validated here, "
+                      "the score is too good")
 _OTHER_GRID = 1.25  # ratio of voxel edges beyond which a network sees structures at another size
 
 
@@ -105,7 +108,11 @@ def begin_from(workspace: Workspace, job: FoldJob) -> Beginning | None:
     if transfer is None:
         return None
     path = workspace.home / transfer.source
-    source = open_source(path, job.fold)
+    with opened_source(path, job.fold) as source:
+        return _beginning(source, job, transfer, path)
+
+
+def _beginning(source: Source, job: FoldJob, transfer: Transfer, path: Path) -> Beginning:
     if source.configuration.dimensions != job.configuration.dimensions:
         raise UserError("the model to begin from is of other dimensions", where=source.folder.path,
                         found=f"{source.configuration.dimensions}D ({source.name})",
@@ -117,6 +124,8 @@ def begin_from(workspace: Workspace, job: FoldJob) -> Beginning | None:
     taken = take_over(source.read_weights(), source.meaning, _fresh(job), target)
     _check_share(taken, source, job, path)
     report = _report(taken, source, target, seen, transfer)
+    if is_archive(path):
+        report = report.model_copy(update={"remarks": (*report.remarks, _SEEN_IS_NOT_KNOWN)})
     _log(report, job)
     return Beginning(taken.weights, report, InitialWeights(digest=report.digest, seen=tuple(sorted(source.seen)),
                                                               images=tuple(sorted(source.images))))

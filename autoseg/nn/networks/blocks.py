@@ -31,9 +31,9 @@ class Conv3d(nn.Conv3d):
 
 
 def _is_thin(x: torch.Tensor) -> bool:
-    """Whether torch would take the slow path; compiled models make their own choice."""
-    return (len(x) == 1 and x.device.type == "cpu" and x.dtype == torch.float32 and x[..., 0].numel() <= _THIN_VALUES
-            and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    """Whether torch would take the slow path; compiled models make their own choice, and have no number of samples yet."""
+    return (not torch.compiler.is_compiling() and len(x) == 1 and x.device.type == "cpu" and x.dtype == torch.float32
+            and x[..., 0].numel() <= _THIN_VALUES and not torch.is_autocast_enabled("cpu")
             and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled))
 
 
