@@ -51,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
                            "harm on others, and costs some hundred passes per case and fold (default: off)")
     arguments.add_argument("--seed", type=int, default=0, help="seed of --adapt (default: 0)")
     arguments.add_argument("--cluster", metavar="ADDRESS",
-                           help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
+                           help="predict on a cluster whose machines share these folders: slurm; or Ray: auto, or "
+                           "ray://HOST:PORT")
+    common.add_slurm(arguments)
     common.add_device(arguments)
     return arguments
 
@@ -77,7 +79,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.cluster is not None:
             raise UserError("--adapt predicts on one machine", do="leave out --cluster, or --adapt")
         arguments["adaptation"] = Adaptation(seed=options.seed)
-    with connected(options.cluster) as nodes:
+    with connected(common.cluster(options)) as nodes:
         if nodes is None:
             masks = pipeline.predict(options.input, options.output, part=options.part, **arguments)
         else:

@@ -70,8 +70,8 @@ def _result(options: argparse.Namespace) -> "RunResult":
     from autoseg.orchestrate.run import ExecutionOptions, run
     from autoseg.orchestrate.total import TotalOptions, run_within
 
-    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers,
-                                 options.seed, options.deterministic)
+    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), common.cluster(options),
+                                 options.workers, options.seed, options.deterministic)
     if options.total is None:
         if options.planners:
             raise UserError("several planners need a total time", found=f"--planners {' '.join(options.planners)}",

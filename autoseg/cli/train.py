@@ -146,7 +146,7 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
     from autoseg.orchestrate.progress import Overview, shown
     from autoseg.orchestrate.run import ExecutionOptions, train_tasks
 
-    execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
+    execution = ExecutionOptions(tuple(devices_of(options.devices, device)), common.cluster(options), seed=options.seed)
     planned = _resolved(options, execution.devices[0], workspace)
     tasks = begin_folds(workspace, planned, options.configuration, folds, restart=options.restart,
                         as_started=options.as_started, save_probabilities=options.save_probabilities)

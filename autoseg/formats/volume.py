@@ -1,7 +1,7 @@
 """An image in memory: an array, and where its voxels lie in the patient."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Volume:
     Raises UserError where array and grid do not fit, or are none.
     """
 
-    array: np.ndarray
+    array: np.ndarray = field(repr=False)
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] | None = None

@@ -11,7 +11,7 @@ from pathlib import Path
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, CannotWrite, UserError
 from autoseg.orchestrate import cluster
-from autoseg.orchestrate.distribute import Nodes, connected
+from autoseg.orchestrate.distribute import Cluster, Nodes, connected
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
 from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How folds run: on which devices of this machine, or on the Ray cluster at an address; and whether a run that is done
-    again gives the same weights, bit for bit.
+    """How folds run: on which devices of this machine, or on a cluster (`distribute.connected`); and whether a run that is
+    done again gives the same weights, bit for bit.
     """
 
     devices: tuple[str, ...] = ("auto",)
-    cluster: str | None = None
+    cluster: Cluster | None = None
     workers: int | None = None
     seed: int = 0
     deterministic: bool = False

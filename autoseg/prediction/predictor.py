@@ -365,4 +365,4 @@ class Predictor:
 
 
 def _reopened(members: Sequence[OpenedMember], *rest: Any) -> Predictor:
-    return Predictor([member.open() for member in members], *rest)
+    return Predictor([member.opened() for member in members], *rest)

@@ -23,7 +23,7 @@ class OpenedMember:
     skip_background: bool
     adaptation: Any
 
-    def open(self) -> ConfigurationModel:
+    def opened(self) -> ConfigurationModel:
         """The configuration, opened again. Raises UserError where its folder is gone, or this machine has no such device."""
         member = ConfigurationModel.open(self.folder, folds=self.folds, device=self.device, mirroring=self.mirroring,
                                          skip_background=self.skip_background)
