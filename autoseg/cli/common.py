@@ -59,6 +59,12 @@ def add_slurm(command: argparse.ArgumentParser) -> None:
                               "at a time: parallel=8; or any option of sbatch: partition=NAME; may be repeated")
 
 
+def add_tracker(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tracker", action="append", default=[], metavar="NAME",
+                         help="show the training in mlflow, tensorboard or wandb; offline, unless their environment "
+                              "variables say otherwise; may be repeated")
+
+
 def cluster(options: argparse.Namespace) -> "Cluster | None":
     """The cluster that the options name; None without one."""
     from autoseg.base.errors import UserError

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class ExecutionOptions:
     """How folds run: on which devices of this machine, or on a cluster (`distribute.connected`); and whether a run that is
-    done again gives the same weights, bit for bit.
+    done again gives the same weights, bit for bit; and which trackers follow them.
     """
 
     devices: tuple[str, ...] = ("auto",)
@@ -39,6 +39,7 @@ class ExecutionOptions:
     workers: int | None = None
     seed: int = 0
     deterministic: bool = False
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]],
                                                  deterministic=execution.deterministic))
                     for configuration in stage]
         tasks.append([task for configuration, plan in resolved
-                      for task in begin_folds(workspace, plan, configuration, folds, save_probabilities=True)])
+                      for task in begin_folds(workspace, plan, configuration, folds, save_probabilities=True,
+                                               trackers=execution.trackers)])
     return train_stages(tasks, execution, workspace.home, nodes)
 
 

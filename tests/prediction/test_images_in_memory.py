@@ -117,7 +117,8 @@ def test_scaled_integers_of_nibabel_are_read_as_the_numbers_they_mean(predictor)
     image.header.set_slope_inter(0.01, 5)
     image = nibabel.Nifti1Image.from_bytes(image.to_bytes())  # in memory the slope is the file's
     plain = autoseg.Volume(np.asanyarray(image.dataobj).T, GRID.spacing_mm, GRID.origin_mm, GRID.direction)
-    assert (np.asarray(predictor.predict(image).label.dataobj).T == predictor.predict(plain).label.array).all()
+    label = predictor.predict(image).label
+    assert (predictor.predict(plain).label.array == np.asarray(label.dataobj).T).all()
 
 
 def test_probabilities_and_uncertainty_are_images_of_the_same_kind(predictor, expected):
@@ -181,7 +182,8 @@ BAD = {
     "metres": (replace(VOLUME, spacing_mm=(0.0015, 0.0009, 0.0011)), "another unit than millimetres"),
     "axes the other way": (autoseg.Volume(np.random.default_rng(0).normal(size=(96, 96, 10)), (8.0, 1.0, 1.0)),
                            "opposite order.*768 x 96 x 10 mm.*is_zyx=True"),
-    "too many channels": (replace(VOLUME, array=np.stack([IMAGE_DHW] * 2)), r"number of channels.*found: 2; expected: 1: MR_0"),
+    "too many channels": (replace(VOLUME, array=np.stack([IMAGE_DHW] * 2)),
+                          r"number of channels.*found: 2; expected: 1: MR_0"),
     "another channel": ({"MR_1": VOLUME}, r"no channel 'MR_1' \(found: MR_1; expected: MR_0"),
     "no image": ({"MR_0": None}, "the case has no image"),
     "a fourth axis": (sitk.Image([4, 4, 4, 2], sitk.sitkFloat32), "the image has 4 axes"),
