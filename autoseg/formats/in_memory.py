@@ -6,7 +6,7 @@ SimpleITK and nibabel are not imported to find out whether an image is theirs.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,27 @@ from autoseg.formats.sitk import flat_or_solid, to_itk
 from autoseg.formats.source import ImageSource, open_source
 from autoseg.formats.volume import Volume
 from autoseg.grids.geometry import Geometry
+
+
+class ItkImage(Protocol):
+    """What is asked of an image of SimpleITK."""
+
+    def GetSpacing(self) -> tuple[float, ...]: ...
+
+    def GetDirection(self) -> tuple[float, ...]: ...
+
+
+class NiftiImage(Protocol):
+    """What is asked of a NIfTI image of nibabel."""
+
+    @property
+    def affine(self) -> Any: ...
+
+    @property
+    def dataobj(self) -> Any: ...
+
+
+Image = TypeVar("Image", bound=Volume | ItkImage | NiftiImage)
 
 KINDS = "an autoseg.Volume, a SimpleITK.Image, a nibabel.Nifti1Image, or the path of a file or a DICOM series"
 

@@ -11,6 +11,7 @@ from autoseg.grids.geometry import Geometry, triple
 
 _UNIT = 1e-3  # by how much the length of an axis may differ from 1
 _LEAST_DETERMINANT = 0.1  # of axes that span a volume: 1 where they are perpendicular
+_ALONG = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the axes of the world
 _NUMBERS = "biuf"  # kinds of NumPy's number types
 
 
@@ -70,10 +71,9 @@ class Volume:
     def geometry(self) -> Geometry:
         """The grid."""
         flat = () if self.dimensions == 3 else (FLAT_SPACING * max(self.spacing_mm),)
-        known = {} if self.direction is None else {"direction": self.direction}
         return Geometry(shape=triple(map(int, self.array_CDHW.shape[1:])), spacing_mm=triple((*flat, *self.spacing_mm)),
-                        origin_mm=self.origin_mm, dimensions=self.dimensions, is_oriented=self.direction is not None,
-                        **known)
+                        origin_mm=self.origin_mm, direction=self.direction or _ALONG, dimensions=self.dimensions,
+                        is_oriented=self.direction is not None)
 
     @classmethod
     def on_grid(cls, array: np.ndarray, geometry: Geometry) -> "Volume":

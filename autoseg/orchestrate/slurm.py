@@ -65,12 +65,12 @@ class SlurmJobs:
             return replace(self, minutes=max(1, int(_number(key, value, _MINUTES, "90m, 4h or 2d"))))
         if key == "memory":
             return replace(self, memory_gb=_number(key, value.upper().removesuffix("B"), _MEMORY_GB, "32G"))
-        if key in ("parallel", "gpus", "cpus"):
-            least = 0 if key == "gpus" else 1
-            if not value.isdecimal() or int(value) < least:
-                raise UserError("a parameter of --slurm is no such number", found=f"{key}={value}",
-                                expected=f"a whole number from {least}")
-            return replace(self, **{key: int(value)})
+        if key == "parallel":
+            return replace(self, parallel=_count(key, value, 1))
+        if key == "gpus":
+            return replace(self, gpus=_count(key, value, 0))
+        if key == "cpus":
+            return replace(self, cpus=_count(key, value, 1))
         return replace(self, more={**self.more, key: value})
 
     def without_gpu(self) -> "SlurmJobs":
@@ -127,6 +127,13 @@ def _result(job: Any) -> Any:
     except Exception:  # the job was killed, or submitit cannot read what it left; other jobs go on
         logger.debug("job %s", job.job_id, exc_info=True)
         return f"job {job.job_id} ended without a result; see {job.paths.stderr}; the same command goes on with it"
+
+
+def _count(key: str, value: str, least: int) -> int:
+    if not value.isdecimal() or int(value) < least:
+        raise UserError("a parameter of --slurm is no such number", found=f"{key}={value}",
+                        expected=f"a whole number from {least}")
+    return int(value)
 
 
 def _number(key: str, value: str, units: Mapping[str, float], example: str) -> float:

@@ -22,6 +22,7 @@ from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
 from autoseg.formats.files import combined_digest, is_folder
+from autoseg.formats.in_memory import Image
 from autoseg.formats.volume import Volume
 from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.collect import Progress
@@ -34,8 +35,8 @@ from autoseg.prediction.modality import conditions_with_modality, files_with_mod
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
 from autoseg.prediction.passes import NO_VOXELS, mean_probabilities, n_stages, predict_alone
 from autoseg.prediction.postprocess import apply
-from autoseg.prediction.reopen import OpenedMember, opened_members
-from autoseg.prediction.segmentation import Image, Prediction, Segmentation, as_images
+from autoseg.prediction.reopen import how_to_reopen, remembered
+from autoseg.prediction.segmentation import Prediction, Segmentation, as_images
 from autoseg.prediction.uncertainty import Votes
 from autoseg.prediction.watch import Cancel, Watch
 from autoseg.workspace.folders import ModelFolder
@@ -69,11 +70,11 @@ class ReadyCase:
 
 
 class Predictor:
-    """One or several configurations of a dataset, each with its folds. Open one with `Predictor.open(...)`.
+    """One or several configurations of a dataset, each with its folds, which stay in memory. Threads may share one.
 
-    >>> predictor = Predictor.open(dataset=4)
-    >>> prediction = predictor.predict_file("case_0000.nii.gz")
-    >>> prediction.label_DHW.shape
+    >>> predictor = Predictor.open("liver.zip")  # or a folder of a model; or dataset=4, of the workspace
+    >>> label = predictor.predict(SimpleITK.ReadImage("case.nii.gz")).label  # an image of SimpleITK
+    >>> predictor.predict_file("case_0000.nii.gz").label_DHW.shape
     """
 
     def __init__(self, members: Sequence[ConfigurationModel], postprocessing: Postprocessing | None = None,
@@ -84,20 +85,21 @@ class Predictor:
         self._plan = joint_plan([member.plan for member in members])
         self.postprocessing, self.modality = postprocessing or Postprocessing(), modality
         self._turn = threading.Lock()  # one case at a time is on the device
+        self.opened_with: Mapping[str, Any] | None = None  # by `open`; None: it was made in memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the models again from their folders (`prediction.reopen`)."""
-        return _reopened, (opened_members(self.members), self.postprocessing, self.quality_control, self.modality)
+        return how_to_reopen(self)
 
     def __repr__(self) -> str:
         return (f"<Predictor {self.plan.dataset} {self.name} on {self.runtime.device}: {', '.join(self.channels)} -> "
                 f"{', '.join(self.plan.labels.foreground)}>")
 
     @classmethod
-    def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
-             folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
-             home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
-             skip_background: bool = False, modality: str = "") -> "Predictor":
+    @remembered
+    def open(cls, folder: str | Path | None = None, *, dataset: str | int | None = None, configuration: str | None = None,
+             planner: str | None = None, folds: Sequence[int | str] | None = None, home: str | Path | None = None,
+             device: str = "auto", mirroring: bool = True, skip_background: bool = False, modality: str = "") -> "Predictor":
         """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
         workspace: the only dataset, the best configuration by validation Dice, all finished folds. A folder of the model
         that `inference.json` chose alone predicts with its postprocessing; the log says where a choice is not followed.
@@ -144,8 +146,10 @@ class Predictor:
         """The same models, of which copies are adapted to each case (`prediction.adapt`), without quality control: its rule
         was made for masks of models as they are.
         """
-        return Predictor([member.adapting(adaptation) for member in self.members], self.postprocessing,
-                         modality=self.modality)
+        other = Predictor([member.adapting(adaptation) for member in self.members], self.postprocessing,
+                          modality=self.modality)
+        other.opened_with = self.opened_with
+        return other
 
     @property
     def adaptation(self) -> Adaptation | None:
@@ -362,7 +366,3 @@ class Predictor:
         entropy, disagreement = votes.images() if votes is not None and uncertainty else (None, None)
         watch.finish()
         return Prediction(case, label, probabilities_KDHW if probabilities else None, quality, entropy, disagreement)
-
-
-def _reopened(members: Sequence[OpenedMember], *rest: Any) -> Predictor:
-    return Predictor([member.opened() for member in members], *rest)

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 
 from autoseg.datasets.case import Case
+from autoseg.formats.in_memory import Image
 from autoseg.prediction.uncertainty import CaseQuality
-
-Image = TypeVar("Image")
 
 
 @dataclass(frozen=True)

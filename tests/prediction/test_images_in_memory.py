@@ -280,11 +280,15 @@ def test_several_threads_share_a_predictor_and_each_has_its_own_result(predictor
 
 
 def test_another_process_opens_the_models_again(model_folder):
-    predictor = Predictor.open(folder=model_folder, device="cpu", mirroring=False)
+    predictor = Predictor.open(model_folder, device="cpu", mirroring=False)
     again = pickle.loads(pickle.dumps(predictor))
     assert again.identity == predictor.identity and again.members[0].mirroring is False
     assert (again.predict(VOLUME).label.array == predictor.predict(VOLUME).label.array).all()
     assert "MR_0 -> sphere, core" in repr(again)
+    sent = pickle.dumps(predictor)
+    save_weights(ModelFolder(model_folder).fold(0).checkpoint, predictor.models[0].model.state_dict(), {"seed": 9})
+    with pytest.raises(UserError, match="the models were changed"):
+        pickle.loads(sent)
 
 
 def test_a_predictor_that_was_made_in_memory_says_that_it_cannot_be_sent(predictor):
