@@ -311,14 +311,12 @@ class Predictor:
         event, or a function that says True) ends it with Cancelled. Messages call the case by its `name`. Raises UserError
         where images or conditions are not what the model takes. Of a `Case`, its arrays as a `Prediction`.
         """
-        if isinstance(images, Case):
-            check_arrays(images, self.plan)
-            return self.predict_ready(ReadyCase(images), probabilities, uncertainty)
         watch = Watch(progress, cancel)
         watch.check()
-        case, alike = self._case_of(images, name, conditions or {})
+        case, alike = (images, None) if isinstance(images, Case) else self._case_of(images, name, conditions or {})
         check_arrays(case, self.plan)
-        return as_images(self.predict_ready(ReadyCase(case), probabilities, uncertainty, watch), alike)
+        prediction = self.predict_ready(ReadyCase(case), probabilities, uncertainty, watch)
+        return prediction if alike is None else as_images(prediction, alike)
 
     def _case_of(self, images: Any, name: str, said: Mapping[str, Any]) -> tuple[Case, Callable[[np.ndarray], Any]]:
         known = conditions_of(said, self.plan, any(member.uses_conditions for member in self.members))
