@@ -78,7 +78,7 @@ def test_the_steps_of_the_image_make_commands_that_work_with_a_root_that_nobody_
     # The packages are those that are installed here; the project is the wheel of the first stage.
     (tmp_path / "packages").mkdir()
     for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if not path.name.startswith(("autoseg", "__editable__")):
+        if not path.name.startswith(("autoseg", "__editable__")) and path.stem not in sys.stdlib_module_names:
             (tmp_path / "packages" / path.name).symlink_to(path)
     here = {**plain_environment(), "PYTHONPATH": str(tmp_path / "packages"), "PIP_NO_BUILD_ISOLATION": "false",
             "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PATH": f"{Path(sys.executable).parent}:{plain_environment()['PATH']}"}
