@@ -17,7 +17,8 @@ _PUBLIC = {"verify": "pipeline", "fingerprint": "pipeline", "plan": "pipeline", 
            "train": "pipeline", "predict": "pipeline", "evaluate": "pipeline", "compare": "pipeline", "ablate": "pipeline",
            "find_best": "pipeline", "report": "pipeline",
            "pretrain": "orchestrate.pretrain", "fit_outcome": "outcome.run", "overlay": "pipeline",
-           "Predictor": "prediction.predictor",
+           "Predictor": "prediction.predictor", "Volume": "formats.volume", "Segmentation": "prediction.segmentation",
+           "Cancelled": "prediction.watch",
            "predict_folder": "prediction.folder", "UserError": "base.errors", "load_plugin": "base.processes"}
 
 __all__ = ["__version__", *_PUBLIC]

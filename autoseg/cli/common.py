@@ -17,6 +17,7 @@ from autoseg.cli.streams import discard_rest, lasting_streams
 
 if TYPE_CHECKING:
     from autoseg.datasets.dicom_cases import DicomInput
+    from autoseg.orchestrate.distribute import Cluster
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEMORY = {"m": 2**20, "g": 2**30}
@@ -49,7 +50,34 @@ def add_devices(command: argparse.ArgumentParser) -> None:
 
 def add_cluster(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cluster", metavar="ADDRESS",
-                         help="run folds on a Ray cluster whose machines share the workspace: auto, or ray://HOST:PORT")
+                         help="run folds on a cluster whose machines share the workspace: slurm; or Ray: auto, or "
+                              "ray://HOST:PORT")
+    add_slurm(command)
+
+
+def add_slurm(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
+                         help="with --cluster slurm, what each job takes: time=4h, gpus=1, cpus=4, memory=32G; how many run "
+                              "at a time: parallel=8; or any option of sbatch: partition=NAME; may be repeated")
+
+
+def add_tracker(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tracker", action="append", default=[], metavar="NAME",
+                         help="show the training in mlflow, tensorboard or wandb; offline, unless their environment "
+                              "variables say otherwise; may be repeated")
+
+
+def cluster(options: argparse.Namespace) -> "Cluster | None":
+    """The cluster that the options name; None without one."""
+    from autoseg.base.errors import UserError
+    from autoseg.orchestrate.slurm import LOCAL, SLURM, SlurmJobs
+    from autoseg.workspace.names import Workspace
+
+    if options.cluster in (SLURM, LOCAL):
+        return SlurmJobs.parse(options.cluster, options.slurm, Workspace.open(options.home).jobs)
+    if options.slurm:
+        raise UserError("--slurm says nothing without --cluster slurm", found=" ".join(options.slurm))
+    return options.cluster
 
 
 def add_memory(command: argparse.ArgumentParser) -> None:

@@ -56,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
                            "harm on others, and costs some hundred passes per case and fold (default: off)")
     arguments.add_argument("--seed", type=int, default=0, help="seed of --adapt (default: 0)")
     arguments.add_argument("--cluster", metavar="ADDRESS",
-                           help="predict on a Ray cluster whose machines share these folders: auto, or ray://HOST:PORT")
+                           help="predict on a cluster whose machines share these folders: slurm; or Ray: auto, or "
+                           "ray://HOST:PORT")
+    common.add_slurm(arguments)
     common.add_series(arguments)
     common.add_case_names(arguments)
     common.add_device(arguments)
@@ -86,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.cluster is not None:
             raise UserError("--adapt predicts on one machine", do="leave out --cluster, or --adapt")
         arguments["adaptation"] = Adaptation(seed=options.seed)
-    with connected(options.cluster) as nodes:
+    with connected(common.cluster(options)) as nodes:
         masks = pipeline.predict(part=options.part, **arguments) if nodes is None else cluster.predict(nodes, **arguments)
     print(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'} written to {options.output}")
 

@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_device(command)
     common.add_devices(command)
     common.add_cluster(command)
+    common.add_tracker(command)
     common.add_workers(command)
     return command
 
@@ -69,9 +70,11 @@ def _result(options: argparse.Namespace) -> "RunResult":
     from autoseg.orchestrate.processes import devices_of
     from autoseg.orchestrate.run import ExecutionOptions, run
     from autoseg.orchestrate.total import TotalOptions, run_within
+    from autoseg.tracking.follow import check_trackers
 
-    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), options.cluster, options.workers,
-                                 options.seed, options.deterministic)
+    check_trackers(options.tracker)
+    execution = ExecutionOptions(tuple(devices_of(options.devices, options.device)), common.cluster(options),
+                                 options.workers, options.seed, options.deterministic, tuple(options.tracker))
     if options.total is None:
         if options.planners:
             raise UserError("several planners need a total time", found=f"--planners {' '.join(options.planners)}",

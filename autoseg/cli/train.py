@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_device(command)
     common.add_devices(command)
     common.add_cluster(command)
+    common.add_tracker(command)
     return command
 
 
@@ -127,12 +128,16 @@ def _complete(options: argparse.Namespace, workspace: "Workspace") -> None:
 def _train_fold(options: argparse.Namespace, device: str, fold: int | str, workspace: "Workspace") -> None:
     from autoseg import pipeline
     from autoseg.base.ranks import agreed, is_first
+    from autoseg.tracking.follow import FollowedFold, check_trackers, tracked
 
+    check_trackers(options.tracker)
     planned = agreed(_resolved(options, device, workspace))
-    result = pipeline.train(options.dataset, options.configuration, fold, planner=options.planner, planned=planned,
-                            seed=options.seed, restart=options.restart, as_started=options.as_started,
-                            save_probabilities=options.save_probabilities, extend_seconds=options.extend,
-                            home=options.home, device=device)
+    folder = workspace.fold(planned.dataset, planned.planner, options.configuration, fold)
+    with tracked(options.tracker, FollowedFold(planned, options.configuration, fold, folder, options.seed)):
+        result = pipeline.train(options.dataset, options.configuration, fold, planner=options.planner, planned=planned,
+                                seed=options.seed, restart=options.restart, as_started=options.as_started,
+                                save_probabilities=options.save_probabilities, extend_seconds=options.extend,
+                                home=options.home, device=device)
     if is_first():
         _show(result)
     if options.twin:
@@ -145,11 +150,14 @@ def _train_folds(options: argparse.Namespace, device: str, folds: "list[int | st
     from autoseg.orchestrate.processes import devices_of
     from autoseg.orchestrate.progress import Overview, shown
     from autoseg.orchestrate.run import ExecutionOptions, train_tasks
+    from autoseg.tracking.follow import check_trackers
 
-    execution = ExecutionOptions(tuple(devices_of(options.devices, device)), options.cluster, seed=options.seed)
+    check_trackers(options.tracker)
+    execution = ExecutionOptions(tuple(devices_of(options.devices, device)), common.cluster(options), seed=options.seed)
     planned = _resolved(options, execution.devices[0], workspace)
     tasks = begin_folds(workspace, planned, options.configuration, folds, restart=options.restart,
-                        as_started=options.as_started, save_probabilities=options.save_probabilities)
+                        as_started=options.as_started, save_probabilities=options.save_probabilities,
+                        trackers=options.tracker)
     with connected(execution.cluster) as nodes:
         overview = Overview(tasks, len(execution.devices) if nodes is None else nodes.n_folds_at_once)
         with shown(overview):
@@ -201,6 +209,9 @@ def _check_bend(options: argparse.Namespace, folds: "list[int | str]") -> None:
     flag = "--finish" if options.finish else "--extend"
     if options.restart:
         raise UserError(f"--restart begins anew, and {flag} goes on with what is there", do="give one of them")
+    if options.tracker and options.extend is not None:
+        raise UserError("no tracker follows an extension", found=f"--tracker {' '.join(options.tracker)}",
+                        do="leave out --tracker; the run of the training before stays as it is")
     if len(folds) > 1 or options.cluster or options.devices:
         raise UserError(f"{flag} is for one fold at a time", found=", ".join(map(str, folds)), do="name one fold")
 

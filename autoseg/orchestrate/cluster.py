@@ -1,4 +1,4 @@
-"""Train folds, preprocess and predict on the machines of a Ray cluster that share the folder of the workspace.
+"""Train folds, preprocess and predict on the machines of a cluster (Ray or Slurm) that share the folder of the workspace.
 
 Tasks carry names, never data. They write each file whole or not at all. When a machine dies, its task runs again on
 another machine, finds the finished files and does the rest. Results are counted from the files on the disk.
@@ -51,7 +51,7 @@ def preprocess(nodes: Nodes, dataset: str, planner: str, configurations: Sequenc
     """
     names = Dataset.open(workspace.raw(dataset)).names
     work = partial(_prepare, dataset=dataset, planner=planner, configurations=list(configurations), home=workspace.home)
-    for chunk, fault in distribute(work, _chunks(names, nodes), {"num_cpus": nodes.cores}):
+    for chunk, fault in distribute(work, _chunks(names, nodes), nodes.resources_without_gpu):
         if fault:
             logger.warning("%d cases from %s on: %s", len(chunk), chunk[0], fault)
 

@@ -1,4 +1,5 @@
-"""Distribute work over the machines of a Ray cluster. When a machine dies, its unfinished work runs again on another one.
+"""Distribute work over the machines of a Ray cluster, or as jobs of Slurm. When a machine dies, its unfinished work runs
+again on another one.
 
 Ray is imported only where a cluster is used (the extra `cluster`), and a worker imports only what its work needs.
 """
@@ -11,35 +12,54 @@ from typing import Any
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.base.processes import load_plugin, loaded_plugins
+from autoseg.orchestrate.slurm import SlurmJobs
 
 logger = logging.getLogger(__name__)
+
+Cluster = str | SlurmJobs  # the address of a Ray cluster, or how jobs are submitted
+Resources = dict[str, float] | SlurmJobs  # of one item: in Ray's words, or the job that it becomes
 
 _RETRIES = 5  # of a task whose machine died; a task that fails by itself is not tried again
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """What a connected cluster offers: machines, GPUs in all, and the cores of its smallest machine."""
+    """What a connected cluster offers: machines, GPUs in all, and the cores of its smallest machine. Of Slurm a machine is a
+    job, of which so many run at a time.
+    """
 
     n: int
     n_gpus: int
     cores: int
+    jobs: SlurmJobs | None = None
 
     @property
     def n_folds_at_once(self) -> int:
         return self.n_gpus or self.n
 
     @property
-    def resources(self) -> dict[str, float]:
+    def resources(self) -> Resources:
         """The resources of one fold: a GPU, or a whole machine where there is no GPU."""
+        if self.jobs is not None:
+            return self.jobs
         return {"num_gpus": 1, "num_cpus": 1} if self.n_gpus else {"num_cpus": self.cores}
+
+    @property
+    def resources_without_gpu(self) -> Resources:
+        """The resources of a machine without its GPUs."""
+        return {"num_cpus": self.cores} if self.jobs is None else self.jobs.without_gpu()
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[Nodes | None]:
-    """The cluster of an address (`auto`, `ray://HOST:PORT` or `HOST:PORT`) within this context; None where none is given."""
+def connected(address: Cluster | None) -> Iterator[Nodes | None]:
+    """The cluster of an address (`auto`, `ray://HOST:PORT` or `HOST:PORT`), or the one that jobs are submitted to, within
+    this context; None where none is given.
+    """
     if address is None:
         yield None
+        return
+    if isinstance(address, SlurmJobs):
+        yield Nodes(address.parallel, address.parallel * min(1, address.gpus), address.cpus, address)
         return
     ray = _ray()
     try:
@@ -58,11 +78,14 @@ def connected(address: str | None) -> Iterator[Nodes | None]:
         ray.shutdown()
 
 
-def distribute(work: Callable[[Any], Any], items: Sequence[Any], resources: dict[str, float]) -> Iterator[tuple[Any, Any]]:
+def distribute(work: Callable[[Any], Any], items: Sequence[Any], resources: Resources) -> Iterator[tuple[Any, Any]]:
     """Pairs of each item and `work(item)`, which runs once somewhere in the cluster; in the order in which they end.
 
     When a machine dies, its items run again on another one. The result is a sentence where the work could not be done.
     """
+    if isinstance(resources, SlurmJobs):
+        yield from resources.distribute(_answer, work, items)
+        return
     ray = _ray()
     # `_answer` returns the exceptions of the work; Ray retries only machines and processes that died.
     remote = ray.remote(max_retries=_RETRIES, **resources)(_answer)

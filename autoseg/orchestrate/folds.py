@@ -12,6 +12,7 @@ from autoseg.base.ranks import ranks
 from autoseg.evaluation.statistics import bootstrap_mean
 from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import LabelSummary
+from autoseg.tracking.follow import FollowedFold, tracked
 from autoseg.training.assemble import known_folds
 from autoseg.training.run import start_model
 from autoseg.training.splits import too_few_for_folds
@@ -36,6 +37,7 @@ class FoldTask:
     folder: FoldFolder
     save_probabilities: bool = False
     as_started: bool = False
+    trackers: tuple[str, ...] = ()  # that follow its training
     name: str = ""  # in place of the configuration's, where several models have that
 
     @property
@@ -84,11 +86,13 @@ def choose_folds(workspace: Workspace, dataset: str, asked: Sequence[str]) -> li
 
 
 def begin_folds(workspace: Workspace, planned: Plan, configuration: str, folds: Sequence[int | str], *,
-                restart: bool = False, as_started: bool = False, save_probabilities: bool = False) -> list[FoldTask]:
+                restart: bool = False, as_started: bool = False, save_probabilities: bool = False,
+                trackers: Sequence[str] = ()) -> list[FoldTask]:
     """Write the plan of a configuration; its tasks. Raises UserError where folds were started with another plan."""
     path = start_model(workspace, planned, configuration, folds, restart=restart)
     return [FoldTask(planned, path, configuration, fold,
-                     workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities, as_started)
+                     workspace.fold(planned.dataset, planned.planner, configuration, fold), save_probabilities, as_started,
+                     tuple(trackers))
             for fold in folds]
 
 
@@ -101,9 +105,10 @@ def sequential(tasks: Iterable[FoldTask], device: str, *, home: Path, seed: int 
 def attempt(task: FoldTask, device: str, home: Path, seed: int) -> Outcome:
     """Train one fold, or continue it, or read its result; a failure is part of the outcome."""
     try:
-        result = pipeline.train(task.planned.dataset, task.configuration, task.fold, planner=task.planned.planner,
-                                planned=task.planned, seed=seed, save_probabilities=task.save_probabilities,
-                                as_started=task.as_started, home=home, device=device)
+        with tracked(task.trackers, FollowedFold(task.planned, task.configuration, task.fold, task.folder, seed)):
+            result = pipeline.train(task.planned.dataset, task.configuration, task.fold, planner=task.planned.planner,
+                                    planned=task.planned, seed=seed, save_probabilities=task.save_probabilities,
+                                    as_started=task.as_started, home=home, device=device)
         return Outcome(task, result)
     except AutosegError as error:
         fault = str(error)

@@ -114,11 +114,11 @@ class _Running:
 
 
 def _command(task: FoldTask, device: str, home: Path, seed: int) -> list[str]:
-    plugins = [argument for name in loaded_plugins() for argument in ("--plugin", name)]
+    parts = [("--plugin", name) for name in loaded_plugins()] + [("--tracker", name) for name in task.trackers]
     return [sys.executable, "-m", "autoseg.cli.train", task.planned.dataset, task.configuration, str(task.fold),
             "--planner", task.planned.planner, "--plan", str(task.plan_file), "--home", str(home), "--device", device,
             "--seed", str(seed), *(["--save_probabilities"] if task.save_probabilities else []),
-            *(["--as_started"] if task.as_started else []), *plugins]
+            *(["--as_started"] if task.as_started else []), *(word for part in parts for word in part)]
 
 
 def _finished(task: FoldTask, status: int) -> Outcome:

@@ -11,7 +11,7 @@ from pathlib import Path
 from autoseg import pipeline
 from autoseg.base.errors import AutosegError, CannotWrite, UserError
 from autoseg.orchestrate import cluster
-from autoseg.orchestrate.distribute import Nodes, connected
+from autoseg.orchestrate.distribute import Cluster, Nodes, connected
 from autoseg.orchestrate.folds import ALL_FOLDS, FoldTask, Outcome, begin_folds, choose_folds, sequential
 from autoseg.orchestrate.processes import parallel
 from autoseg.orchestrate.progress import Overview, shown
@@ -30,15 +30,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How folds run: on which devices of this machine, or on the Ray cluster at an address; and whether a run that is done
-    again gives the same weights, bit for bit.
+    """How folds run: on which devices of this machine, or on a cluster (`distribute.connected`); and whether a run that is
+    done again gives the same weights, bit for bit; and which trackers follow them.
     """
 
     devices: tuple[str, ...] = ("auto",)
-    cluster: str | None = None
+    cluster: Cluster | None = None
     workers: int | None = None
     seed: int = 0
     deterministic: bool = False
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def _train(workspace: Workspace, planned: Plan, stages: Sequence[Sequence[str]],
                                                  deterministic=execution.deterministic))
                     for configuration in stage]
         tasks.append([task for configuration, plan in resolved
-                      for task in begin_folds(workspace, plan, configuration, folds, save_probabilities=True)])
+                      for task in begin_folds(workspace, plan, configuration, folds, save_probabilities=True,
+                                               trackers=execution.trackers)])
     return train_stages(tasks, execution, workspace.home, nodes)
 
 

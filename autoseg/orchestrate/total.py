@@ -290,6 +290,7 @@ def _stages(entry: _Entry, race: Race) -> list[list[FoldTask]]:
         for candidate in stage:
             plan = _race_plan(entry.plans[candidate.planner], race)
             adopt_plan(entry.workspace, plan, candidate.configuration)
-            tasks += begin_folds(entry.workspace, plan, candidate.configuration, entry.folds, save_probabilities=True)
+            tasks += begin_folds(entry.workspace, plan, candidate.configuration, entry.folds, save_probabilities=True,
+                                 trackers=entry.execution.trackers)
         stages.append(tasks)
     return [tasks for tasks in stages if tasks]

@@ -39,7 +39,8 @@ def resolve_plan(workspace: Workspace, dataset: str, configuration: str, *, plan
     if deterministic:
         changes = [*changes, "schedule.deterministic=true"]
     if file is not None:
-        return apply_changes(_with_transfer(read_plan_file(file, dataset, budget), configuration, transfer), configuration, changes)
+        plan = read_plan_file(file, dataset, budget)
+        return apply_changes(_with_transfer(plan, configuration, transfer), configuration, changes)
     plan = read_plan(workspace, dataset, planner)
     started = None if restart else started_plan(workspace, dataset, planner, configuration)
     if started is not None:

@@ -23,6 +23,7 @@ from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_logits, co
 from autoseg.prediction.models import FoldModel, check_weights, load_model, train_command, trained_model
 from autoseg.prediction.prepared import image_of, predict_prepared
 from autoseg.prediction.trained_with import check_same_data
+from autoseg.prediction.watch import Watch
 from autoseg.preprocessing.cascade import with_previous
 from autoseg.preprocessing.normalize import NORMALIZERS
 from autoseg.preprocessing.prepare import axes_of, prepare
@@ -121,22 +122,29 @@ class ConfigurationModel:
         """The case transposed, cropped, normalised and resampled. This needs no model."""
         return compact(prepare(case, self.plan, self.configuration, self.runtime.device))
 
-    def prepare_all(self, case: Case) -> PreparedCase:
+    def prepare_all(self, case: Case, watch: Watch | None = None) -> PreparedCase:
         """The case as the models see it: where the plan is a cascade's, with the earlier stage's prediction."""
         prepared = self.prepare(case)
         if self.previous is None:
             return prepared
-        return with_previous(prepared, self.previous.predict_label(case), self.configuration)
+        return with_previous(prepared, self.previous.predict_label(case, watch), self.configuration)
 
-    def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None) -> torch.Tensor:
-        """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case."""
+    def logits(self, prepared: PreparedCase, case: Case, models: Sequence[FoldModel] | None = None,
+               watch: Watch | None = None) -> torch.Tensor:
+        """Mean logits (K, D, H, W) of all models, or of some, on the grid of the prepared case: a stage of the `watch`."""
         models = models or self.models
         if self.adaptation is not None:
             models = self._adapted(models, prepared, case)
-        with inner_bar(f"{case.name}, {self.name}", "tile", LONG_CASE) as show:
+        bar = inner_bar(f"{case.name}, {self.name}", "tile", LONG_CASE)
+        with bar as show, (watch or Watch()).stage() as count:
+
+            def progress(done: int, total: int) -> None:
+                show(done, total)
+                count(done, total)
+
             return predict_prepared(models, prepared, self.plan, self.configuration, self.runtime,
                                     mirroring=self.mirroring, skip_background=self.skip_background,
-                                    conditions=case.conditions, memory=self._memory, progress=show)
+                                    conditions=case.conditions, memory=self._memory, progress=progress)
 
     def _adapted(self, models: Sequence[FoldModel], prepared: PreparedCase, case: Case) -> Sequence[FoldModel]:
         from autoseg.prediction.adapt import CaseToAdapt, adapted  # an experiment, which few load
@@ -149,10 +157,10 @@ class ConfigurationModel:
         return adapted(models, encoded, seen, self.configuration, self.runtime, self.adaptation,
                        regions=self.plan.labels.has_regions)
 
-    def predict_label(self, case: Case) -> np.ndarray:
+    def predict_label(self, case: Case, watch: Watch | None = None) -> np.ndarray:
         """The label map (z, y, x) of a case on its own grid."""
-        prepared = self.prepare_all(case)
-        return restore_label(self.logits(prepared, case), prepared, self.plan, self.configuration)
+        prepared = self.prepare_all(case, watch)
+        return restore_label(self.logits(prepared, case, watch=watch), prepared, self.plan, self.configuration)
 
 
 def postprocessing_alone(trained: ModelFolder, folds: Sequence[str]) -> Postprocessing:

@@ -5,12 +5,13 @@ Within a configuration logits are averaged, between configurations probabilities
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
-import torch
 
 from autoseg.base.errors import UserError, raise_faults
 from autoseg.base.runtime import Runtime, open_runtime
@@ -22,16 +23,23 @@ from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
 from autoseg.formats.files import combined_digest, is_folder
+from autoseg.formats.in_memory import Image
+from autoseg.formats.volume import Volume
 from autoseg.prediction.arrays import check_arrays
+from autoseg.prediction.collect import Progress
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
-from autoseg.prediction.export import make_certain_outside, probability_slabs, restore_label, restore_probabilities
+from autoseg.prediction.in_memory import case_of_images, conditions_of
 from autoseg.prediction.inference_settings import Adaptation, InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.modality import conditions_with_modality, files_with_modalities
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
+from autoseg.prediction.passes import NO_VOXELS, mean_probabilities, n_stages, predict_alone
 from autoseg.prediction.postprocess import apply
-from autoseg.prediction.uncertainty import CaseQuality, Votes
+from autoseg.prediction.reopen import how_to_reopen, remembered
+from autoseg.prediction.segmentation import Prediction, Segmentation, as_images
+from autoseg.prediction.uncertainty import Votes
+from autoseg.prediction.watch import Cancel, Watch
 from autoseg.workspace.archive import is_archive, opened
 from autoseg.workspace.folders import ModelFolder
 from autoseg.workspace.names import Workspace
@@ -39,23 +47,6 @@ from planners.rules.input_sets import joint_plan
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
-
-# Of a case whose voxels are no longer needed.
-_NO_VOXELS = np.zeros((0, 0, 0, 0), np.float32)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A case's labels (z, y, x) on the file's grid; the others where they were asked for: probabilities (K, z, y, x),
-    the predicted quality of the case, the models' entropy and their disagreement (z, y, x).
-    """
-
-    case: Case
-    label_DHW: np.ndarray
-    probabilities_KDHW: np.ndarray | None = None
-    quality: CaseQuality | None = None
-    entropy_DHW: np.ndarray | None = None
-    disagreement_DHW: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -82,11 +73,11 @@ class ReadyCase:
 
 
 class Predictor:
-    """One or several configurations of a dataset, each with its folds. Open one with `Predictor.open(...)`.
+    """One or several configurations of a dataset, each with its folds, which stay in memory. Threads may share one.
 
-    >>> predictor = Predictor.open(dataset=4)
-    >>> prediction = predictor.predict_file("case_0000.nii.gz")
-    >>> prediction.label_DHW.shape
+    >>> predictor = Predictor.open("liver.zip")  # or a folder of a model; or dataset=4, of the workspace
+    >>> label = predictor.predict(SimpleITK.ReadImage("case.nii.gz")).label  # an image of SimpleITK
+    >>> predictor.predict_file("case_0000.nii.gz").label_DHW.shape
     """
 
     def __init__(self, members: Sequence[ConfigurationModel], postprocessing: Postprocessing | None = None,
@@ -96,12 +87,22 @@ class Predictor:
         self.members, self.quality_control = tuple(members), quality_control
         self._plan = joint_plan([member.plan for member in members])
         self.postprocessing, self.modality = postprocessing or Postprocessing(), modality
+        self._turn = threading.Lock()  # one case at a time is on the device
+        self.opened_with: Mapping[str, Any] | None = None  # by `open`; None: it was made in memory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the models again from their folders (`prediction.reopen`)."""
+        return how_to_reopen(self)
+
+    def __repr__(self) -> str:
+        return (f"<Predictor {self.plan.dataset} {self.name} on {self.runtime.device}: {', '.join(self.channels)} -> "
+                f"{', '.join(self.plan.labels.foreground)}>")
 
     @classmethod
-    def open(cls, *, dataset: str | int | None = None, configuration: str | None = None, planner: str | None = None,
-             folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
-             home: str | Path | None = None, device: str = "auto", mirroring: bool = True,
-             skip_background: bool = False, modality: str = "") -> "Predictor":
+    @remembered
+    def open(cls, folder: str | Path | None = None, *, dataset: str | int | None = None, configuration: str | None = None,
+             planner: str | None = None, folds: Sequence[int | str] | None = None, home: str | Path | None = None,
+             device: str = "auto", mirroring: bool = True, skip_background: bool = False, modality: str = "") -> "Predictor":
         """What `inference.json` says, where nothing but the dataset is named. Else the model of a folder, or of the
         workspace: the only dataset, the best configuration by validation Dice, all finished folds. A folder of the model
         that `inference.json` chose alone predicts with its postprocessing; the log says where a choice is not followed.
@@ -155,8 +156,10 @@ class Predictor:
         """The same models, of which copies are adapted to each case (`prediction.adapt`), without quality control: its rule
         was made for masks of models as they are.
         """
-        return Predictor([member.adapting(adaptation) for member in self.members], self.postprocessing,
-                         modality=self.modality)
+        other = Predictor([member.adapting(adaptation) for member in self.members], self.postprocessing,
+                          modality=self.modality)
+        other.opened_with = self.opened_with
+        return other
 
     @property
     def adaptation(self) -> Adaptation | None:
@@ -166,6 +169,16 @@ class Predictor:
     def plan(self) -> Plan:
         """The first member's, with the channels and conditions of all: what it says of labels and files holds for all."""
         return self._plan
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the images that a case has, in their order."""
+        return tuple(channel.name for channel in self.plan.channels)
+
+    @property
+    def labels(self) -> dict[str, tuple[int, ...]]:
+        """What the values of a label mean: those of each name."""
+        return dict(self.plan.labels.names)
 
     @property
     def name(self) -> str:
@@ -247,7 +260,7 @@ class Predictor:
         member = self.members[0]
         if len(self.members) > 1 or member.previous is not None:
             return ReadyCase(case)
-        return ReadyCase(replace(case, image_CDHW=_NO_VOXELS, absent_CDHW=None), member.prepare(case))
+        return ReadyCase(replace(case, image_CDHW=NO_VOXELS, absent_CDHW=None), member.prepare(case))
 
     def seen_by(self, member: ConfigurationModel, case: Case) -> Case:
         """The case with the channels that a member takes, in its order."""
@@ -281,84 +294,88 @@ class Predictor:
 
     def predict_file(self, path: str | Path, probabilities: bool = False, *, table: str | Path | None = None) -> Prediction:
         """The segmentation of the one case that a file, or a folder with its channels, holds. `table` is as in `find`."""
+        return self.predict(self._read(path, table), probabilities)
+
+    def _read(self, path: str | Path, table: str | Path | None = None) -> Case:
         cases = self.find(path, table)
         raise_faults(path, cases.left_out)
         if len(cases.files) != 1:
             raise UserError("one case was expected", where=path, found=f"{len(cases.files)} cases")
-        return self.predict(self.load(cases.files[0], cases.conditions), probabilities)
+        return self.load(cases.files[0], cases.conditions)
 
-    def predict(self, case: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
-        """As `predict_ready`. Raises UserError where the case's arrays are not what the model takes."""
+    @overload
+    def predict(self, images: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction: ...
+
+    @overload
+    def predict(self, images: str | Path, probabilities: bool = False, uncertainty: bool = False, *,
+                conditions: Mapping[str, Any] | None = None, name: str = "image", progress: Progress | None = None,
+                cancel: Cancel | None = None) -> Segmentation[Volume]: ...
+
+    @overload
+    def predict(self, images: Mapping[str, Image | None] | Sequence[Image | None] | Image, probabilities: bool = False,
+                uncertainty: bool = False, *, conditions: Mapping[str, Any] | None = None, name: str = "image",
+                progress: Progress | None = None, cancel: Cancel | None = None) -> Segmentation[Image]: ...
+
+    def predict(self, images: Any, probabilities: bool = False, uncertainty: bool = False, *,
+                conditions: Mapping[str, Any] | None = None, name: str = "image", progress: Progress | None = None,
+                cancel: Cancel | None = None) -> Any:
+        """The segmentation of a case of images (docs/reference/python.md): one `Volume`, SimpleITK or nibabel image, or
+        path; a mapping from names of channels to them, or a sequence in the order of the channels (None: it lacks one).
+
+        `conditions` is what is known of the patient, by name. `progress(done, total)` is called as it goes on, `cancel` (an
+        event, or a function that says True) ends it with Cancelled. Messages call the case by its `name`. Raises UserError
+        where images or conditions are not what the model takes. Of a `Case`, its arrays as a `Prediction`.
+        """
+        watch = Watch(progress, cancel)
+        watch.check()
+        case, alike = (images, None) if isinstance(images, Case) else self._case_of(images, name, conditions or {})
         check_arrays(case, self.plan)
-        return self.predict_ready(ReadyCase(case), probabilities, uncertainty)
+        prediction = self.predict_ready(ReadyCase(case), probabilities, uncertainty, watch)
+        return prediction if alike is None else as_images(prediction, alike)
 
-    def predict_ready(self, ready: ReadyCase, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
+    def _case_of(self, images: Any, name: str, said: Mapping[str, Any]) -> tuple[Case, Callable[[np.ndarray], Any]]:
+        known = conditions_of(said, self.plan, any(member.uses_conditions for member in self.members))
+        if isinstance(images, str | Path):
+            read = self._read(images)
+            case = replace(read, conditions=known) if said else read
+            return case, lambda array: Volume.on_grid(array, case.geometry)
+        encoders = [model.encoder for model in self.models if model.encoder is not None]
+        known = conditions_with_modality({name: known}, self.plan, encoders, self.modality)[name]
+        case, alike = case_of_images(images, self.plan, name, known, self.modality)
+        for doubt in orientation_doubt(name, case.geometry, self.plan.orientation):
+            logger.warning("%s", doubt)
+        return case, alike
+
+    def predict_ready(self, ready: ReadyCase, probabilities: bool = False, uncertainty: bool = False,
+                      watch: Watch | None = None) -> Prediction:
         """The segmentation of a case on its own grid, postprocessed, with its quality where that is known.
 
         `uncertainty` adds the entropy and the disagreement of the models. Of several configurations one array of all heads
         is held on the file's grid, as float16; for `uncertainty` another.
         """
+        watch = watch or Watch()
+        with watch.turn(self._turn):
+            return self._predicted(ready, probabilities, uncertainty, watch)
+
+    def _predicted(self, ready: ReadyCase, probabilities: bool, uncertainty: bool, watch: Watch) -> Prediction:
         case, labels = ready.case, self.plan.labels
         votes = None
-        predicting = self._predicting(case) if len(self.members) > 1 else []
-        n_models = sum(len(member.models) for member, _ in predicting) or len(self.models)
+        predicting = self._predicting(case) if len(self.members) > 1 else [(self.members[0], case)]
+        members = [member for member, _ in predicting]
         if uncertainty or self.quality_control is not None:
             temperature = 1.0 if self.quality_control is None else self.quality_control.temperature
+            n_models = sum(len(member.models) for member in members)
             votes = Votes(labels, case.geometry.shape, n_models, temperature, uncertainty)
+        watch.begin(n_stages(members, votes))
         if len(self.members) == 1:
-            label, probabilities_KDHW = _predict_alone(self.members[0], ready, probabilities, votes)
+            prepared = ready.take() or members[0].prepare_all(case, watch)
+            label, probabilities_KDHW = predict_alone(members[0], prepared, case, probabilities=probabilities, votes=votes,
+                                                      watch=watch)
         else:
-            probabilities_KDHW = _mean_probabilities(predicting, votes)
+            probabilities_KDHW = mean_probabilities(predicting, votes, watch)
             label = decided(probabilities_KDHW, labels)
         label = apply(self.postprocessing, label, labels, case.geometry)
         quality = None if votes is None else votes.quality(case.name, self.quality_control)
         entropy, disagreement = votes.images() if votes is not None and uncertainty else (None, None)
+        watch.finish()
         return Prediction(case, label, probabilities_KDHW if probabilities else None, quality, entropy, disagreement)
-
-
-def _logits(member: ConfigurationModel, prepared: PreparedCase, case: Case, votes: Votes | None) -> torch.Tensor:
-    """Mean logits of a member; where votes are asked for, model by model, which costs one resampling each."""
-    if votes is None:
-        return member.logits(prepared, case)
-    total: torch.Tensor | None = None
-    for model in member.models:
-        logits = member.logits(prepared, case, [model])
-        votes.add(probability_slabs(logits, prepared, member.plan, member.configuration))
-        logits.div_(len(member.models))  # before they are added: half precision has a largest value
-        # Where the device was too small for one of them, its logits are in the host's memory.
-        total = logits if total is None else _sum(total, logits)
-    if total is None:
-        raise ValueError(f"{member.name} has no model")
-    return total
-
-
-def _sum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a + b, on the CPU where one of them lies there."""
-    device = a.device if a.device == b.device else torch.device("cpu")
-    return a.to(device).add_(b.to(device))
-
-
-def _predict_alone(member: ConfigurationModel, ready: ReadyCase, probabilities: bool, votes: Votes | None
-                   ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The label map of one configuration and, where they are asked for, its probabilities."""
-    prepared = ready.take() or member.prepare_all(ready.case)
-    logits = _logits(member, prepared, ready.case, votes)
-    prepared = replace(prepared, image_CDHW=_NO_VOXELS, absent_CDHW=None)  # export needs the memory
-    arguments = (logits, prepared, member.plan, member.configuration)
-    return restore_label(*arguments), restore_probabilities(*arguments) if probabilities else None
-
-
-def _mean_probabilities(members: Sequence[tuple[ConfigurationModel, Case]], votes: Votes | None) -> np.ndarray:
-    """Mean probabilities (K, z, y, x; float16) of several configurations on the file's grid, each with the case as it sees
-    it.
-    """
-    labels, share = members[0][0].plan.labels, 1 / len(members)
-    mean_KDHW = np.zeros((labels.n_heads, *members[0][1].geometry.shape), np.float16)
-    for member, case in members:
-        prepared = member.prepare_all(case)
-        logits = _logits(member, prepared, case, votes)
-        for window, slab in probability_slabs(logits, prepared, member.plan, member.configuration):
-            mean_KDHW[(slice(None), *window)] += (slab * share).astype(np.float16)
-        if not labels.has_regions:
-            make_certain_outside(mean_KDHW[0], prepared, share)
-    return mean_KDHW

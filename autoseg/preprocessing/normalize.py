@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from autoseg.base.errors import UserError
 from autoseg.datasets.spikes import Bulk, bulk_of
 from autoseg.preprocessing.store import STEP, in_cache
-from planners.registry import Registry
+from planners.registry import NoOptions, Registry
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import IntensityStats
 

@@ -163,6 +163,16 @@ class FoldFolder:
         return self.path / "explanations"
 
     @property
+    def tracking(self) -> Path:
+        """What trackers keep here, in a folder each."""
+        return self.path / "tracking"
+
+    @property
+    def tracked(self) -> Path:
+        """How far each tracker has followed the training."""
+        return self.path / "tracked.json"
+
+    @property
     def log(self) -> Path:
         """The output of the process that trained this fold beside others."""
         return self.path / "log.txt"

@@ -177,6 +177,11 @@ class Workspace:
         return sorted(self._models(dataset).glob("external_*.json"))
 
     @property
+    def jobs(self) -> Path:
+        """What jobs of Slurm are given, and what they print: a file each, by the number of the job."""
+        return self.home / "jobs"
+
+    @property
     def models_root(self) -> Path:
         return self.home / self.models_name
 

@@ -3,9 +3,9 @@
 from planners.schema.plan import Configuration, Plan, Transfer
 
 WARM_UP_SHARE = 0.05  # 50 of 1,000 epochs, as nnU-Net fine-tunes weights of a pre-training
-# Share of the learning rate from scratch, by what the weights learned from. nnU-Net's SGD is fine-tuned with 1e-3 in place of
-# 1e-2. AdamW scales each step by itself: half of the rate is enough for weights that know labels. Those of a pre-training have
-# more to learn: 8 hippocampi, 343 iterations, three seeds, Dice 0.823 with the whole rate and 0.814 with half of it
+# Share of the learning rate from scratch, by what the weights learned from. nnU-Net's SGD is fine-tuned with 1e-3 in place
+# of 1e-2. AdamW scales each step by itself: half of the rate is enough for weights that know labels. Those of a pre-training
+# have more to learn: 8 hippocampi, 343 iterations, three seeds, Dice 0.823 with the whole rate and 0.814 with half of it
 # (benchmarks/RESULTS.md).
 SGD_RATE = 0.1
 RATES = {"labels": 0.5, "images": 1.0}

@@ -15,7 +15,7 @@ from autoseg.prediction.collect import _Rows
 from autoseg.prediction.folder import predict_folder
 from autoseg.prediction.memory_plan import MemoryPlan, PredictionMemory, bytes_of_logits
 from autoseg.prediction.models import FoldModel
-from autoseg.prediction.predictor import _sum
+from autoseg.prediction.passes import _sum
 from autoseg.prediction.tiles import cover
 from predict_phantoms import CASE, member_of, predictor_of
 

@@ -1,0 +1,49 @@
+"""A predictor in another process: it is opened there again, as it was opened here.
+
+Weights are read there and not sent: they would be copied through a pipe, and those on a GPU cannot be.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from autoseg.base.errors import UserError
+from autoseg.workspace.names import Workspace
+
+P = ParamSpec("P")
+Opened = TypeVar("Opened")
+
+
+def remembered(opening: Callable[Concatenate[Any, P], Opened]) -> Callable[Concatenate[Any, P], Opened]:
+    """What opens a predictor, which then knows in `opened_with` how: with paths that are right in another process, too."""
+
+    @functools.wraps(opening)
+    def noting(owner: Any, *words: P.args, **named: P.kwargs) -> Opened:
+        opened = opening(owner, *words, **named)
+        given: dict[str, Any] = {**({"folder": words[0]} if words else {}), **named}
+        if given.get("folder") is not None:
+            given["folder"] = Path(given["folder"]).absolute()
+        else:
+            given["home"] = Workspace.open(given.get("home")).home  # there the environment may be another
+        opened.opened_with = given  # type: ignore[attr-defined]
+        return opened
+
+    return noting
+
+
+def how_to_reopen(predictor: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """For `pickle`: what opens the predictor again. Raises UserError for one that was made in memory."""
+    if predictor.opened_with is None:
+        raise UserError("this predictor cannot be sent to another process: its models were made in memory",
+                        found=predictor.name, do="open it with Predictor.open, or once in each process")
+    return _reopened, (type(predictor), predictor.opened_with, predictor.adaptation, predictor.identity)
+
+
+def _reopened(kind: Any, opened_with: Mapping[str, Any], adaptation: Any, identity: str) -> Any:
+    predictor = kind.open(**opened_with)
+    predictor = predictor if adaptation is None else predictor.adapting(adaptation)
+    if predictor.identity != identity:
+        raise UserError("the models were changed since the predictor was sent here", where=predictor.name,
+                        do="open it again with Predictor.open")
+    return predictor
