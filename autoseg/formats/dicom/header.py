@@ -25,7 +25,7 @@ _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
 _TAGS: list[str | tuple[int, int]] = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "PatientID",
-    "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "StudyDate", "ImageType", "AcquisitionNumber",
+    "SeriesDescription", "ProtocolName", "StudyDate", "ImageType", "AcquisitionNumber",
     "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "TriggerTime", "EchoNumbers",
     "EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue", "ImageOrientationPatient",
     "ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
@@ -86,7 +86,7 @@ def _facts(file: Any, uid: str) -> Series:
     return Series(uid=uid, study=text(file, "StudyInstanceUID"), patient=text(file, "PatientID"),
                   number=text(file, "SeriesNumber"), modality=text(file, "Modality"),
                   description=text(file, "SeriesDescription"), protocol=text(file, "ProtocolName"),
-                  contrast=text(file, "ContrastBolusAgent"), study_date=text(file, "StudyDate"))
+                  study_date=text(file, "StudyDate"))
 
 
 def _no_image(file: Any, facts: Series) -> str:
