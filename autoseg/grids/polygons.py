@@ -108,4 +108,5 @@ def _without_straight(points_N2: np.ndarray) -> np.ndarray:
     """The points at which a path of unit steps, or of longer ones along an axis, changes its direction."""
     into = np.sign(points_N2 - np.roll(points_N2, 1, axis=0))
     onwards = np.sign(np.roll(points_N2, -1, axis=0) - points_N2)
-    return points_N2[(into != onwards).any(1)]
+    turns: np.ndarray = points_N2[(into != onwards).any(1)]
+    return turns

@@ -4,7 +4,7 @@ Contours run along the edges of voxels: every centre is half a voxel from them, 
 mask, and the area that they enclose is that of the voxels. See docs/decisions/0049-contours-along-voxel-edges.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,13 @@ def write_rtstruct(path: Path, label_DHW: np.ndarray, stack: Stack, geometry: Ge
                                               ContourImageSequence=images)])])]
     classes = {str(header.SOPInstanceUID): header.SOPClassUID for header in headers}
     planes = [_image(pydicom, classes[part.uid], part) for part in stack.slices]
+    present = [set(np.flatnonzero(np.bincount(label_HW.ravel())).tolist()) for label_HW in label_DHW]
     file.StructureSetROISequence, file.ROIContourSequence, file.RTROIObservationsSequence = [], [], []
     for number, (name, colour) in enumerate(zip(results.structures, colours(len(results.structures)), strict=True), start=1):
         file.StructureSetROISequence.append(_item(
             pydicom, ROINumber=number, ReferencedFrameOfReferenceUID=file.FrameOfReferenceUID, ROIName=text(name),
             ROIGenerationAlgorithm="AUTOMATIC", ROIGenerationDescription=text(f"{MAKER} {__version__}")))
-        outlined = enumerate(_contours(label_DHW, results.structures[name], geometry), start=1)
+        outlined = enumerate(_contours(label_DHW, present, results.structures[name], geometry), start=1)
         contours = [_item(pydicom, ContourImageSequence=[planes[plane]], ContourGeometricType="CLOSED_PLANAR",
                           NumberOfContourPoints=len(points_mm), ContourNumber=k, ContourData=_decimals(points_mm))
                     for k, (plane, points_mm) in outlined]
@@ -76,10 +77,14 @@ def write_rtstruct(path: Path, label_DHW: np.ndarray, stack: Stack, geometry: Ge
     write_atomically(path, lambda temporary: file.save_as(temporary, enforce_file_format=True))
 
 
-def _contours(label_DHW: np.ndarray, values: tuple[int, ...], geometry: Geometry) -> Iterator[tuple[int, np.ndarray]]:
-    """The slice and the points (N, 3; x, y, z in mm) of each contour of a structure."""
-    for plane in np.flatnonzero(np.isin(label_DHW, values).any((1, 2))).tolist():
-        for polygon in outlines(np.isin(label_DHW[plane], values)):
+def _contours(label_DHW: np.ndarray, present: Sequence[set[int]], values: tuple[int, ...], geometry: Geometry
+              ) -> Iterator[tuple[int, np.ndarray]]:
+    """The slice and the points (N, 3; x, y, z in mm) of each contour of a structure. `present` are the values of each slice.
+    """
+    for plane, label_HW in enumerate(label_DHW):
+        if present[plane].isdisjoint(values):
+            continue
+        for polygon in outlines(np.isin(label_HW, values)):
             yield plane, points_of(geometry, np.column_stack([np.full(len(polygon), plane), polygon[:, ::-1]]))
 
 

@@ -55,10 +55,11 @@ def _segments(label_DHW: np.ndarray, results: DicomResults) -> np.ndarray:
     """Numbers of segments (z, y, x) from 1 on, or where structures overlap their masks (z, y, x, S)."""
     values = list(results.structures.values())
     if len({value for part in values for value in part}) == sum(map(len, values)):
-        numbers = np.zeros_like(label_DHW, np.uint8 if len(values) <= np.iinfo(np.uint8).max else np.uint16)
+        largest = max(int(label_DHW.max()), *(value for part in values for value in part))
+        number_of = np.zeros(largest + 1, np.uint8 if len(values) <= np.iinfo(np.uint8).max else np.uint16)
         for number, part in enumerate(values, start=1):
-            numbers[np.isin(label_DHW, part)] = number
-        return numbers
+            number_of[list(part)] = number
+        return np.take(number_of, label_DHW)
     return np.stack([np.isin(label_DHW, part) for part in values], axis=-1)
 
 
