@@ -9,6 +9,7 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom import find_all
+from autoseg.formats.dicom.elements import numbers
 from autoseg.formats.files import list_tree
 
 pydicom = pytest.importorskip("pydicom")
@@ -73,3 +74,13 @@ def check(expected: Outcome, folder: Path) -> None:
                                    atol=volume.tolerance)
     assert tuple(sorted({other.kind for other in found.others})) == expected.others
     assert tuple(remark for stack in found.stacks for remark in stack.remarks) == expected.remarks
+
+
+def test_texts_of_other_alphabets_and_numbers_that_are_none_are_understood(tmp_path):
+    write_series(tmp_path, truth(), description="Schädel nativ", SpecificCharacterSet="ISO_IR 100", EchoTime=None,
+                 ProtocolName="a\\b")
+    (stack,) = find_all(list_tree(tmp_path)).stacks
+    assert (stack.facts.description, stack.facts.protocol) == ("Schädel nativ", "a\\b")
+    file = pydicom.dcmread(sorted(tmp_path.iterdir())[0])
+    file.add(pydicom.DataElement(0x00280030, "DS", ["wide", "1"], already_converted=True))
+    assert numbers(file, "PixelSpacing", 2) is None and numbers(file, "ImagePositionPatient", 2) is None

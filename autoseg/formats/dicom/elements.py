@@ -1,14 +1,18 @@
 """Elements of a DICOM header as plain values. What cannot be understood counts as not said."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
+
+_TEXTS = ("CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI")  # types of values that are read as text
+_ESCAPE = b"\x1b"  # changes the character set
 
 
 def text(dataset: Any, name: str) -> str:
     """An element as text; empty where it is missing."""
     value = _value(dataset, name)
-    return "" if value is None else str(value).strip()
+    return "" if value is None else "\\".join(value) if isinstance(value, list) else str(value).strip()
 
 
 def texts(dataset: Any, name: str) -> tuple[str, ...]:
@@ -65,7 +69,33 @@ def private(dataset: Any, group: int, element: int) -> str:
 
 
 def _value(dataset: Any, name: str) -> Any:
+    """The value of an element; None where it is missing. Plain text and whole numbers are taken from the bytes as they were
+    read: pydicom's conversion takes most of the time of a listing.
+    """
+    tag, kind = _entry(name)
+    if tag not in dataset:
+        return None
+    raw = dataset.get_item(tag)
+    value = raw.value
+    if isinstance(value, bytes) and (raw.VR or kind) == kind:
+        if kind in _TEXTS and value.isascii() and _ESCAPE not in value:
+            parts = [part.strip("\0 ") for part in value.decode("ascii").split("\\")]
+            return parts[0] if len(parts) == 1 else parts
+        if kind == "US" and len(value) == 2:
+            return int.from_bytes(value, "little" if raw.is_little_endian else "big")
     try:
         return dataset.get(name)
     except (ValueError, TypeError, NotImplementedError):  # a number that is none
         return None
+
+
+@functools.cache
+def _entry(name: str) -> tuple[Any, str]:
+    """The tag of an element and the type of its value, from the dictionary of the standard."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.tag import Tag
+
+    tag = tag_for_keyword(name)
+    if tag is None:
+        raise ValueError(f"DICOM has no element {name}")
+    return Tag(tag), dictionary_VR(tag)

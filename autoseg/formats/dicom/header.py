@@ -1,5 +1,6 @@
 """What the header of a DICOM file says of the slices in it. pydicom reads the elements that are needed, and no voxel."""
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ _NO_IMAGE = "no image"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
-_TAGS = [
+_TAGS: list[str | tuple[int, int]] = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "PatientID",
-    "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "StudyDate", "ImageType", "AcquisitionNumber",
+    "SeriesDescription", "ProtocolName", "StudyDate", "ImageType", "AcquisitionNumber",
     "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "TriggerTime", "EchoNumbers",
     "EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue", "ImageOrientationPatient",
     "ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
@@ -40,7 +41,7 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that are no valid text of their type
         try:
-            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_tags())
         except pydicom.errors.InvalidDicomError:
             is_named_so = path.name.lower().endswith(".dcm")
             return Other(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
@@ -73,11 +74,19 @@ def _slices(path: Path, file: Any, facts: Series) -> tuple[Slice, ...]:
     return tuple(_of_frame(path, file, facts, (frame, shared), k) for k, frame in enumerate(frames))
 
 
+@functools.cache
+def _tags() -> list[Any]:
+    """The elements as pydicom's numbers: it would look up the names for each file."""
+    from pydicom.tag import Tag
+
+    return [Tag(tag) for tag in _TAGS]
+
+
 def _facts(file: Any, uid: str) -> Series:
     return Series(uid=uid, study=text(file, "StudyInstanceUID"), patient=text(file, "PatientID"),
                   number=text(file, "SeriesNumber"), modality=text(file, "Modality"),
                   description=text(file, "SeriesDescription"), protocol=text(file, "ProtocolName"),
-                  contrast=text(file, "ContrastBolusAgent"), study_date=text(file, "StudyDate"))
+                  study_date=text(file, "StudyDate"))
 
 
 def _no_image(file: Any, facts: Series) -> str:

@@ -18,7 +18,6 @@ class Series:
     modality: str = ""
     description: str = ""
     protocol: str = ""
-    contrast: str = ""
     study_date: str = ""
 
     @property
