@@ -1,12 +1,12 @@
 """Studies of DICOM in, results in DICOM out, and read again: are they the same masks, at the same place?
 
-    python benchmarks/dicom_round_trip.py --out trip --studies SAMPLES/sts_dicom --source DATASET010 [--cases 5] [--budget 20s]
+    python benchmarks/dicom_round_trip.py --out trip --studies SAMPLES/sts_dicom --source DATASET010 [--budget 20s]
 
-A small model with the channels CT, PET and MR is trained on some cases of the raw dataset for a moment: what it predicts is a
-poor mask with many islands and holes, which is what this needs. Each study is predicted three times: as NIfTI, as DICOM-SEG and
-as RTSTRUCT. The last two are read again and compared with the first. So are masks that are written without a model: the
-structures that came with each series, and lesions of 1 to 27 voxels. The grid of what is written is compared with that of the
-NIfTI path, at the farthest corner.
+A small model with the channels CT, PET and MR is trained on some cases of the raw dataset for a moment: what it predicts is
+a poor mask with many islands and holes, which is what this needs. Each study is predicted three times: as NIfTI, as
+DICOM-SEG and as RTSTRUCT. The last two are read again and compared with the first. So are masks that are written without a
+model: the structures that came with each series, and lesions of 1 to 27 voxels. The grid of what is written is compared with
+that of the NIfTI path, at the farthest corner.
 """
 
 import argparse
@@ -64,7 +64,8 @@ def main() -> int:
     home = train(options.out / "home", options.source, options.cases, options.budget)
     rows = []
     for study in sorted(folder for folder in options.studies.iterdir() if folder.is_dir()):
-        rows += [*of_prediction(study, options.out / study.name, home, options.source), *of_masks(study, options.out / study.name)]
+        out = options.out / study.name
+        rows += [*of_prediction(study, out, home, options.source), *of_masks(study, out)]
     print("| study | mask | written as | voxels | other voxels | Dice | grid apart [mm] |\n|---|---|---|---|---|---|---|")
     for row in rows:
         print(row.line())
@@ -95,11 +96,13 @@ def of_prediction(study: Path, out: Path, home: Path, source: Path) -> Iterator[
     label_DHW, geometry = read_label(nifti)
     stack = one_stack(study / "CT" / "image")
     known = read_header(source / "imagesTr" / f"{study.name}_0000.nii.gz").geometry
-    print(f"{study.name}: NIfTI path apart from the dataset's by {known.farthest_mm(stack.geometry()):.1e} mm", file=sys.stderr)
+    print(f"{study.name}: NIfTI path apart from the dataset's by {known.farthest_mm(stack.geometry()):.1e} mm",
+          file=sys.stderr)
     for kind, read in READ.items():
         (path,) = written[kind]
         for name, mask_DHW in read(path, stack).items():
-            yield compared(study.name, f"predicted {name}", kind, label_DHW > 0, mask_DHW, apart(path, kind, stack, geometry))
+            yield compared(study.name, f"predicted {name}", kind, label_DHW > 0, mask_DHW,
+                           apart(path, kind, stack, geometry))
 
 
 def of_masks(study: Path, out: Path) -> Iterator[Row]:

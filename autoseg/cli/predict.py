@@ -27,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder of a model, instead of -d, -c and -p; "
                            "where inference.json has chosen this model alone, its postprocessing is applied")
     arguments.add_argument("--output-format", metavar="FORMAT",
-                           help="format of the masks: seg or rtstruct, which are objects of DICOM that refer to the series of "
-                           "the input, or nifti, nrrd or mha (default: that of the training's files)")
+                           help="format of the masks: seg or rtstruct, which are objects of DICOM that refer to the series "
+                           "of the input, or nifti, nrrd or mha (default: that of the training's files)")
     arguments.add_argument("--save_probabilities", action="store_true",
                            help="also write CASE_probabilities, one channel per class")
     arguments.add_argument("--save_uncertainty", action="store_true",

@@ -11,8 +11,8 @@ DicomKind = Literal["seg", "rtstruct"]
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """A format of results: what follows the name of a case, the endings that a file of it may have, and the kind of object that
-    it is in DICOM, which refers to a series.
+    """A format of results: what follows the name of a case, the endings that a file of it may have, and the kind of object
+    that it is in DICOM, which refers to a series.
     """
 
     name: str
@@ -29,8 +29,8 @@ OUTPUT_FORMATS = {form.name: form for form in (
 
 @dataclass(frozen=True)
 class DicomResults:
-    """Results as objects of DICOM: the values of a label map that form each structure (one value may be part of several), the
-    names of the channels of probabilities, and what made them.
+    """Results as objects of DICOM: the values of a label map that form each structure (one value may be part of several),
+    the names of the channels of probabilities, and what made them.
     """
 
     kind: DicomKind

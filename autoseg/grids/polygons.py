@@ -1,7 +1,7 @@
 """Masks of a slice as polygons, and polygons as masks. Points are (x, y) in pixels; a pixel's centre has whole coordinates.
 
-A pixel belongs to polygons if its centre lies within an odd number of them, as planning systems fill contours. `outlines` runs
-along the edges of pixels, half a pixel from every centre, so that `filled` gives back the same mask, and the same area.
+A pixel belongs to polygons if its centre lies within an odd number of them, as planning systems fill contours. `outlines`
+runs along the edges of pixels, half a pixel from every centre, so that `filled` gives back the same mask, and the same area.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ _RIGHT_TURN_FIRST = (1, 0, 3)
 def filled(polygons: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """The mask (H, W; bool) of polygons (N, 2; x, y), each closed from its last point to its first.
 
-    Even-odd: a polygon within another is a hole, and a channel that is walked there and back encloses nothing. A centre on an
-    edge counts as inside at the left and upper side alone, so that two polygons with a common edge share no pixel.
+    Even-odd: a polygon within another is a hole, and a channel that is walked there and back encloses nothing. A centre on
+    an edge counts as inside at the left and upper side alone, so that two polygons with a common edge share no pixel.
     """
     height, width = shape
     flips = np.zeros((height, width + 1), np.int32)
@@ -89,7 +89,8 @@ def _loops(mask_HW: np.ndarray) -> list[tuple[int, np.ndarray]]:
 def _joined(loops: list[np.ndarray], stride: int) -> np.ndarray:
     """The outline of an island with its holes in one path.
 
-    From the leftmost corner of a hole one walks to the left until the path is met. Holes further left are part of it by then.
+    From the leftmost corner of a hole one walks to the left until the path is met. Holes further left are part of it by
+    then.
     """
     by_left = sorted(loops, key=lambda loop: int((loop % stride).min()))
     path = by_left[0].tolist()
@@ -107,4 +108,5 @@ def _without_straight(points_N2: np.ndarray) -> np.ndarray:
     """The points at which a path of unit steps, or of longer ones along an axis, changes its direction."""
     into = np.sign(points_N2 - np.roll(points_N2, 1, axis=0))
     onwards = np.sign(np.roll(points_N2, -1, axis=0) - points_N2)
-    return points_N2[(into != onwards).any(1)]
+    turns: np.ndarray = points_N2[(into != onwards).any(1)]
+    return turns

@@ -78,8 +78,8 @@ def predict_outcomes(predictor: Predictor, source: str | Path | DicomInput, targ
                      table: str | Path | None = None, part: str | None = None, output_format: str | None = None
                      ) -> PredictedOutcomes | None:
     """Predict the outcomes of the cases of `source` that have a mask in `target`, or of a `part` of them such as `1/4`, and
-    write them beside the masks; None where no model has an outcome, or masks are objects of DICOM. A case that fails is named
-    in the log: its mask stays.
+    write them beside the masks; None where no model has an outcome, or masks are objects of DICOM. A case that fails is
+    named in the log: its mask stays.
     """
     opened = {name: member for member in reversed(predictor.members) if member.folder is not None
               for name in member.folder.fitted_outcomes()}  # of several configurations the first

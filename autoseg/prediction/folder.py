@@ -60,11 +60,11 @@ def predict_folder(predictor: Predictor, source: str | Path | DicomInput, target
     processes, each with a part of its own, predict all cases into one folder. The first part names the files left out.
 
     `target` is a folder, or of one case the file of its mask. In a folder each mask is `CASE<ending>` on the grid of the
-    case, or has the name of its `output_format` (`formats/results.py`); probabilities go to `CASE_probabilities<ending>`, one
-    channel per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`. What
-    is known of the quality of each case goes to `quality.json`. With `keep_existing`, cases are skipped of which everything that is asked for is there already, unless
-    other models made it (`prediction.sidecar`). One bad case does not stop the others: all faults, and the files that are
-    left out, are raised together as ManyFaults when the rest is done.
+    case, or has the name of its `output_format` (`formats/results.py`); probabilities go to `CASE_probabilities<ending>`,
+    one channel per head; with `uncertainty` the models' entropy and disagreement to `CASE_entropy` and `CASE_disagreement`.
+    What is known of the quality of each case goes to `quality.json`. With `keep_existing`, cases are skipped of which
+    everything that is asked for is there already, unless other models made it (`prediction.sidecar`). One bad case does not
+    stop the others: all faults, and the files that are left out, are raised together as ManyFaults when the rest is done.
     """
     share = Shard(1, 1) if part is None else Shard.parse(part)
     cases = predictor.find(source, table)
@@ -310,7 +310,8 @@ def _dicom(predictor: Predictor, outputs: Outputs, cases: Sequence[CaseFiles]) -
     if outputs.dicom is None:
         if is_dicom_name(outputs.ending):
             raise UserError("the name of the mask does not say which object of DICOM it shall be", where=outputs.folder,
-                            found=f"{outputs.stem}{outputs.ending}", do="add --output-format seg or --output-format rtstruct")
+                            found=f"{outputs.stem}{outputs.ending}",
+                            do="add --output-format seg or --output-format rtstruct")
         return None
     for case in cases:
         image = case.source(next(path for path in (case.grid, *case.images) if path is not None))

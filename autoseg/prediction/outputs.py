@@ -20,8 +20,8 @@ _ARRAYS_BESIDE_DICOM = ".nii.gz"
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of a prediction. Where a file was named, `stem` is its name without the ending, else it is empty. `dicom` is the
-    kind of object that masks are in DICOM; None: they are files that carry nothing but their grid.
+    """The files of a prediction. Where a file was named, `stem` is its name without the ending, else it is empty. `dicom` is
+    the kind of object that masks are in DICOM; None: they are files that carry nothing but their grid.
     """
 
     folder: Path

@@ -5,7 +5,7 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom import find_stacks
-from autoseg.formats.segments import (masks_on, own_grid, read_rtstruct, read_segmentation, read_segments, read_structures)
+from autoseg.formats.segments import masks_on, own_grid, read_rtstruct, read_segmentation, read_segments, read_structures
 from dicom_masks import FRAME_OF_REFERENCE, Contour, as_label_map, change, square, write_seg_file, write_structures
 from dicom_studies import ORIGIN, SHAPE, SPACING, truth, write_series
 
@@ -65,7 +65,8 @@ def test_a_fraction_belongs_to_a_segment_from_a_half_on(tmp_path, stack):
     values = np.where(LIVER[1:4], 128, 127).astype(np.uint8)
     values[:, 0, 0] = 0
     with change(path) as file:
-        file.SegmentationType, file.SegmentationFractionalType, file.MaximumFractionalValue = "FRACTIONAL", "PROBABILITY", 255
+        file.SegmentationType, file.SegmentationFractionalType = "FRACTIONAL", "PROBABILITY"
+        file.MaximumFractionalValue = 255
         file.BitsAllocated = file.BitsStored = 8
         file.HighBit, file.PixelData = 7, values.tobytes()
     np.testing.assert_array_equal(read_segments(path, stack)["Liver"], LIVER)
@@ -210,7 +211,8 @@ def test_contour_data_that_are_no_numbers_are_refused(tmp_path, stack):
 
 
 def test_contours_are_filled_where_the_centres_of_voxels_lie_in_them(tmp_path, stack):
-    path = write_structures(tmp_path / "rs.dcm", stack, {"GTV": [Contour(2, square(0.6, 4.4)), Contour(3, square(1.5, 2.5))]})
+    contours = [Contour(2, square(0.6, 4.4)), Contour(3, square(1.5, 2.5))]
+    path = write_structures(tmp_path / "rs.dcm", stack, {"GTV": contours})
     expected = block(slice(2, 3), slice(1, 5), slice(1, 5)) | block(slice(3, 4), slice(2, 3), slice(2, 3))
     np.testing.assert_array_equal(read_rtstruct(path, stack)["GTV"], expected)
 
@@ -223,15 +225,15 @@ def test_a_contour_in_another_is_a_hole_and_one_beside_it_an_island(tmp_path, st
 
 
 def test_a_channel_to_a_hole_is_no_part_of_it(tmp_path, stack):
-    keyhole = [(-0.5, -0.5), (5.5, -0.5), (5.5, 5.5), (-0.5, 5.5), (-0.5, 1.2), (1.5, 1.2), (1.5, 3.5), (3.5, 3.5), (3.5, 1.2),
-               (1.5, 1.2), (-0.5, 1.2)]
+    keyhole = [(-0.5, -0.5), (5.5, -0.5), (5.5, 5.5), (-0.5, 5.5), (-0.5, 1.2), (1.5, 1.2), (1.5, 3.5), (3.5, 3.5),
+               (3.5, 1.2), (1.5, 1.2), (-0.5, 1.2)]
     mask_DHW = read_rtstruct(write_structures(tmp_path / "rs.dcm", stack, {"GTV": [Contour(2, keyhole)]}), stack)["GTV"]
     expected = block(slice(2, 3), slice(0, 6), slice(0, 6)) & ~block(slice(2, 3), slice(2, 4), slice(2, 4))
     np.testing.assert_array_equal(mask_DHW, expected)
 
 
 def test_a_contour_that_is_drawn_twice_is_no_hole(tmp_path, stack):
-    path = write_structures(tmp_path / "rs.dcm", stack, {"GTV": [Contour(2, square(0.5, 3.5)), Contour(2, square(0.5, 3.5))]})
+    path = write_structures(tmp_path / "rs.dcm", stack, {"GTV": 2 * [Contour(2, square(0.5, 3.5))]})
     assert read_rtstruct(path, stack)["GTV"].sum() == 9
 
 

@@ -1,4 +1,5 @@
-"""What the standard asks of a file: the modules and attributes of its object (PS3.3), from the tables that highdicom carries."""
+"""What the standard asks of a file: the modules and attributes of its object (PS3.3), from the tables that highdicom
+carries."""
 
 from typing import Any
 
@@ -6,9 +7,9 @@ _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
 def faults_of(file: Any) -> list[str]:
-    """A sentence for each attribute of a mandatory module that is missing (types 1 and 2), or empty although it needs a value
-    (type 1), and for each sequence without an item (type 1). Conditions (1C, 2C) are not judged, nor which macros are in the
-    functional groups: those that are there are.
+    """A sentence for each attribute of a mandatory module that is missing (types 1 and 2), or empty although it needs a
+    value (type 1), and for each sequence without an item (type 1). Conditions (1C, 2C) are not judged, nor which macros are
+    in the functional groups: those that are there are.
     """
     from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.door import reading
 from autoseg.formats.segments.on_grid import label_on, masks_on, own_grid
 from autoseg.formats.segments.rtstruct_file import StructureSet, read_structures
@@ -18,7 +18,8 @@ __all__ = ["Segmentation", "StructureSet", "label_on", "masks_on", "own_grid", "
 
 
 def read_segments(path: Path, stack: Stack, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The masks (z, y, x; bool) of a SEG by the names of its segments, or of `only` some, on the grid that `Stack.read` gives.
+    """The masks (z, y, x; bool) of a SEG by the names of its segments, or of `only` some, on the grid that `Stack.read`
+    gives.
 
     Segments may overlap. Raises UserError where the file was drawn on another series or cannot be brought to this grid.
     """

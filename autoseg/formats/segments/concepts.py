@@ -20,7 +20,8 @@ _UNKNOWN = "anatomy"
 
 
 class ConceptTable(Frozen):
-    """Codes with their meanings: categories (CID 7150), sides (CID 244), and by name the category and the code of structures.
+    """Codes with their meanings: categories (CID 7150), sides (CID 244), and by name the category and the code of
+    structures.
     """
 
     categories: dict[str, tuple[str, str]]

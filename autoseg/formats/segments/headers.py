@@ -1,13 +1,15 @@
 """What objects that are made from a series share: its headers, its patient and study, and who made them."""
 
 import colorsys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from autoseg.base.errors import UserError
-from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.door import reading
 
 MAKER = "autoseg"
@@ -17,13 +19,22 @@ _LONGEST = 64  # characters of a text of type LO
 _NUMBER_AFTER = 1000
 _GOLDEN = 0.618
 # Type 2 in the modules of patient and study (PS3.3 C.7.1.1, C.7.2.1): they are there, if empty.
-_NEEDED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
-           "ReferringPhysicianName")
+_NEEDED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+           "AccessionNumber", "ReferringPhysicianName")
 _SEXES = ("M", "F", "O", "")
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of pydicom and highdicom about texts of the source that are longer than they may be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def source_headers(stack: Stack) -> list[Any]:
-    """The headers of the files of a volume, each once, in the order of its slices; empty elements that must be there are added.
+    """The headers of the files of a volume, each once, in the order of its slices; empty elements that must be there are
+    added.
 
     Raises UserError where a file has no frame of reference, to which results could refer.
     """

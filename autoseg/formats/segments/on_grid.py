@@ -104,8 +104,8 @@ def _wanted(segmentation: Segmentation, only: Collection[str] | None) -> dict[in
 
 
 def _voxels(frame: Frame, shape: tuple[int, int], geometry: Geometry) -> np.ndarray | None:
-    """Indices (3, 3; z, y, x) of a frame's first pixel and the steps to the next row and column, where they are whole numbers;
-    None where the frame lies between voxels or across them.
+    """Indices (3, 3; z, y, x) of a frame's first pixel and the steps to the next row and column, where they are whole
+    numbers; None where the frame lies between voxels or across them.
     """
     reach = np.array([[0, 0], [shape[0] - 1, 0], [0, shape[1] - 1]])
     indices = indices_of(geometry, frame.position_mm + reach @ np.array([frame.row_step_mm, frame.column_step_mm]))
@@ -126,8 +126,8 @@ def _warn_of_shift(segmentation: Segmentation, frames: list[Frame], geometry: Ge
         voxels = _voxels(frame, segmentation.shape, geometry)
         shift = np.zeros(3) if voxels is None else indices_of(geometry, frame.position_mm[None])[0] - voxels[0]
         if np.abs(shift).max() > _ON_VOXELS:
-            logger.warning("%s: its pixels lie %.2g mm from those of the series, which are as many; they are taken as the same",
-                           segmentation.path, np.linalg.norm(shift * geometry.spacing_mm))
+            logger.warning("%s: its pixels lie %.2g mm from those of the series, which are as many; they are taken as the "
+                           "same", segmentation.path, np.linalg.norm(shift * geometry.spacing_mm))
 
 
 def _copied(segmentation: Segmentation, frames: list[Frame], wanted: Mapping[int, str], geometry: Geometry

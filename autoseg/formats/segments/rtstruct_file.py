@@ -17,6 +17,7 @@ import numpy as np
 from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading, refuse_more_than_memory
+from autoseg.formats.segments.headers import quiet
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import filled
 from autoseg.grids.transform import indices_of
@@ -48,7 +49,8 @@ class StructureSet:
     structures: tuple[Structure, ...]
 
     def refuse_other_series(self, series: str, frame_of_reference: str) -> None:
-        """A UserError where the structures were drawn on another series: by the series named, else by the frame of reference.
+        """A UserError where the structures were drawn on another series: by the series named, else by the frame of
+        reference.
         """
         if self.series:
             is_other = series not in self.series
@@ -65,8 +67,8 @@ class StructureSet:
     def masks_on(self, geometry: Geometry, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """The mask (z, y, x; bool) of each structure, or of `only` some, on the grid of a series.
 
-        A structure without closed contours has an empty mask. Raises UserError where a contour lies off the slices, or a name
-        of `only` is not known.
+        A structure without closed contours has an empty mask. Raises UserError where a contour lies off the slices, or a
+        name of `only` is not known.
         """
         names = [structure.name for structure in self.structures]
         if only is not None and (unknown := sorted(set(only) - set(names))):
@@ -100,11 +102,13 @@ class StructureSet:
         off_mm = float(np.abs(planes - nearest).max()) * geometry.spacing_mm[0]
         if off_mm > _ON_SLICE * geometry.spacing_mm[0]:
             raise UserError("a contour lies off the slices of the series", where=self.path,
-                            found=f"{name}, up to {off_mm:.3g} mm from slice {nearest + 1} of {geometry.shape[0]}, the nearest",
+                            found=f"{name}, up to {off_mm:.3g} mm from slice {nearest + 1} of {geometry.shape[0]}, the "
+                                  "nearest",
                             expected=f"at most {_ON_SLICE * geometry.spacing_mm[0]:.2g} mm",
                             do="name the series that it was drawn on, with all its slices")
 
 
+@quiet()
 def read_structures(path: Path) -> StructureSet:
     """The structures of a file, in its order. Raises UserError where pydicom is missing, the file is no RTSTRUCT or two
     structures have one name.

@@ -1,10 +1,10 @@
 """Label maps as structure sets (RTSTRUCT, PS3.3 A.19.3); pydicom writes them (extra `dicom`).
 
-Contours run along the edges of voxels: every centre is half a voxel from them, so that whoever fills them gets the same mask,
-and the area that they enclose is that of the voxels. See docs/decisions/0049-contours-along-voxel-edges.md.
+Contours run along the edges of voxels: every centre is half a voxel from them, so that whoever fills them gets the same
+mask, and the area that they enclose is that of the voxels. See docs/decisions/0049-contours-along-voxel-edges.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.version import __version__
-from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.results import DicomResults
 from autoseg.formats.segments.concepts import SCHEME, concept_of
-from autoseg.formats.segments.headers import (CHARACTER_SET, MAKER, colours, series_description, series_number,
-                                              source_headers, text)
+from autoseg.formats.segments.headers import (
+    CHARACTER_SET,
+    MAKER,
+    colours,
+    quiet,
+    series_description,
+    series_number,
+    source_headers,
+    text,
+)
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.polygons import outlines
 from autoseg.grids.transform import points_of
@@ -35,6 +43,7 @@ _COPIED = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", 
            "ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator")
 
 
+@quiet()
 def write_rtstruct(path: Path, label_DHW: np.ndarray, stack: Stack, geometry: Geometry, results: DicomResults) -> None:
     """Write a label map (z, y, x) on a grid as a structure set of a series, a structure for each; atomically.
 
@@ -52,24 +61,30 @@ def write_rtstruct(path: Path, label_DHW: np.ndarray, stack: Stack, geometry: Ge
                                               ContourImageSequence=images)])])]
     classes = {str(header.SOPInstanceUID): header.SOPClassUID for header in headers}
     planes = [_image(pydicom, classes[part.uid], part) for part in stack.slices]
+    present = [set(np.flatnonzero(np.bincount(label_HW.ravel())).tolist()) for label_HW in label_DHW]
     file.StructureSetROISequence, file.ROIContourSequence, file.RTROIObservationsSequence = [], [], []
     for number, (name, colour) in enumerate(zip(results.structures, colours(len(results.structures)), strict=True), start=1):
         file.StructureSetROISequence.append(_item(
             pydicom, ROINumber=number, ReferencedFrameOfReferenceUID=file.FrameOfReferenceUID, ROIName=text(name),
             ROIGenerationAlgorithm="AUTOMATIC", ROIGenerationDescription=text(f"{MAKER} {__version__}")))
+        outlined = enumerate(_contours(label_DHW, present, results.structures[name], geometry), start=1)
         contours = [_item(pydicom, ContourImageSequence=[planes[plane]], ContourGeometricType="CLOSED_PLANAR",
                           NumberOfContourPoints=len(points_mm), ContourNumber=k, ContourData=_decimals(points_mm))
-                    for k, (plane, points_mm) in enumerate(_contours(label_DHW, results.structures[name], geometry), start=1)]
+                    for k, (plane, points_mm) in outlined]
         file.ROIContourSequence.append(_item(pydicom, ROIDisplayColor=list(colour), ReferencedROINumber=number,
                                              **({"ContourSequence": contours} if contours else {})))
         file.RTROIObservationsSequence.append(_observation(pydicom, number, name))
     write_atomically(path, lambda temporary: file.save_as(temporary, enforce_file_format=True))
 
 
-def _contours(label_DHW: np.ndarray, values: tuple[int, ...], geometry: Geometry) -> Iterator[tuple[int, np.ndarray]]:
-    """The slice and the points (N, 3; x, y, z in mm) of each contour of a structure."""
-    for plane in np.flatnonzero(np.isin(label_DHW, values).any((1, 2))).tolist():
-        for polygon in outlines(np.isin(label_DHW[plane], values)):
+def _contours(label_DHW: np.ndarray, present: Sequence[set[int]], values: tuple[int, ...], geometry: Geometry
+              ) -> Iterator[tuple[int, np.ndarray]]:
+    """The slice and the points (N, 3; x, y, z in mm) of each contour of a structure. `present` are the values of each slice.
+    """
+    for plane, label_HW in enumerate(label_DHW):
+        if present[plane].isdisjoint(values):
+            continue
+        for polygon in outlines(np.isin(label_HW, values)):
             yield plane, points_of(geometry, np.column_stack([np.full(len(polygon), plane), polygon[:, ::-1]]))
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from autoseg.base.errors import UserError, listed
-from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.door import reading
+from autoseg.formats.segments.headers import quiet
 
 _SAME_PLACE_MM = 0.1
 _LABELMAP = "LABELMAP"
@@ -25,7 +26,8 @@ _KINDS = ("BINARY", "FRACTIONAL", _LABELMAP)
 
 @dataclass(frozen=True)
 class Frame:
-    """One segment in one plane: the world position of its first pixel and the steps to the next row and column, x, y, z in mm.
+    """One segment in one plane: the world position of its first pixel and the steps to the next row and column, x, y, z in
+    mm.
 
     `source` is the image that it was drawn on (SOPInstanceUID; empty: not said), `number` that of the frame in the file.
     """
@@ -118,6 +120,7 @@ class Segmentation:
         return bits.reshape(height, width).astype(bool)
 
 
+@quiet()
 def read_segmentation(path: Path) -> Segmentation:
     """The segments of a file; voxels are decoded when they are asked for.
 
@@ -156,7 +159,8 @@ def _frame(path: Path, group: Any, shared: Any, segment_and_number: tuple[int, i
     spacing = [float(mm) for mm in _said(path, group, shared, "PixelMeasuresSequence").PixelSpacing]
     if not (np.isfinite([*position, *orientation, *spacing]).all() and min(spacing) > 0):
         raise UserError("a frame lies at no place in the patient", where=path,
-                        found=f"position {listed(position)}, spacing {listed(spacing)}", expected="finite numbers of millimetres")
+                        found=f"position {listed(position)}, spacing {listed(spacing)}",
+                        expected="finite numbers of millimetres")
     source = ""
     if getattr(group, "DerivationImageSequence", None):
         images = getattr(group.DerivationImageSequence[0], "SourceImageSequence", None)

@@ -11,8 +11,16 @@ from autoseg.base.version import __version__
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.results import DicomResults
 from autoseg.formats.segments.concepts import SCHEME, Code, concept_of
-from autoseg.formats.segments.headers import (CHARACTER_SET, MAKER, colours, series_description, series_number,
-                                              source_headers, text)
+from autoseg.formats.segments.headers import (
+    CHARACTER_SET,
+    MAKER,
+    colours,
+    quiet,
+    series_description,
+    series_number,
+    source_headers,
+    text,
+)
 from autoseg.grids.geometry import Geometry
 from autoseg.grids.transform import points_of
 from autoseg.workspace.files import write_atomically
@@ -47,13 +55,15 @@ def _segments(label_DHW: np.ndarray, results: DicomResults) -> np.ndarray:
     """Numbers of segments (z, y, x) from 1 on, or where structures overlap their masks (z, y, x, S)."""
     values = list(results.structures.values())
     if len({value for part in values for value in part}) == sum(map(len, values)):
-        numbers = np.zeros_like(label_DHW, np.uint8 if len(values) <= np.iinfo(np.uint8).max else np.uint16)
+        largest = max(int(label_DHW.max()), *(value for part in values for value in part))
+        number_of = np.zeros(largest + 1, np.uint8 if len(values) <= np.iinfo(np.uint8).max else np.uint16)
         for number, part in enumerate(values, start=1):
-            numbers[np.isin(label_DHW, part)] = number
-        return numbers
+            number_of[list(part)] = number
+        return np.take(number_of, label_DHW)
     return np.stack([np.isin(label_DHW, part) for part in values], axis=-1)
 
 
+@quiet()
 def _write(path: Path, pixels: np.ndarray, stack: Stack, at: tuple[Geometry, np.ndarray], results: DicomResults) -> None:
     hd = _highdicom(path)
     geometry, planes = at
