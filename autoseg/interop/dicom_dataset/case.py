@@ -20,7 +20,7 @@ from autoseg.workspace.files import remove_file
 
 FILE_ENDING = ".nii.gz"
 _SHOWN = 20  # names of structures in a message
-_BYTES_PER_VOXEL = 16  # measured by benchmarks/dicom_convert.py
+_BYTES_PER_VOXEL = 16  # float32: the voxels, the same read back from the file, the bytes of the file, a label and a mask
 
 
 @dataclass(frozen=True)
