@@ -35,6 +35,6 @@ def write_npz(path: Path, probabilities_KDHW: np.ndarray) -> None:
     """Write the probabilities (K, z, y, x) in their own number type, atomically."""
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
-            np.savez_compressed(file, **{KEY: probabilities_KDHW})
+            np.savez_compressed(file, probabilities=probabilities_KDHW)
 
     write_atomically(path, write)

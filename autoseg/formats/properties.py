@@ -1,6 +1,6 @@
 """What nnU-Net wants to know of the grid of probabilities: `CASE.pkl`, a pickle of plain values. It is never read."""
 
-import pickle  # nosec B403: nothing is loaded
+import pickle  # nosec B403
 from pathlib import Path
 
 from autoseg.grids.geometry import Geometry

@@ -136,7 +136,8 @@ def _averaged(task: _Task, geometry: Geometry) -> np.ndarray:
     if task.labels is None:
         raise UserError("nothing says what the probabilities are of", where=f"case {task.name}",
                         do="name the dataset with -d, or its dataset.json with --dataset_json")
-    labels, total_KDHW = task.labels, np.zeros((0, 0, 0, 0), np.float32)
+    labels = task.labels
+    total_KDHW: np.ndarray = np.zeros((0, 0, 0, 0), np.float32)
     order = sorted(range(len(task.masks)), key=lambda k: task.probabilities[k] is None)  # they say how many heads there are
     for k in order:
         path, mask = task.probabilities[k], task.masks[k]

@@ -83,8 +83,8 @@ def read_csv_table(source: Path, options: ReadOptions) -> ForeignDataset:
         warnings.append(f"{n_without} row{'s have' if n_without > 1 else ' has'} no label: held out, in imagesTs")
     ending = next((known for case in cases for files in case.images for path in files if (known := known_ending(path.name))),
                   ".nii.gz")
-    known = [column for column in table.columns if column and column not in columns.used]
-    rows = {name: {column: row[column] for column in known} for name, row in zip(names, cells, strict=True)}
+    others = [column for column in table.columns if column and column not in columns.used]
+    rows = {name: {column: row[column] for column in others} for name, row in zip(names, cells, strict=True)}
     recipe = listed_recipe(options.name or source.stem, list(columns.channels), labels, ending)
     recipe = recipe.model_copy(update={"table": RecipeTable(patient=columns.group)})
     return ForeignDataset(recipe, SortedFiles(tuple(without_held_out(cases)), None, tuple(warnings)), rows,
