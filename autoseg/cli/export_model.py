@@ -1,4 +1,4 @@
-"""autoseg_export_model: write a trained model into one file that names no patient, as ONNX, or as a bundle of MONAI."""
+"""autoseg_export_model: write a trained model into one file that names no patient, or as ONNX."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
                             "example: autoseg_export_model -d 1 -o liver.zip --licence CC-BY-4.0")
     command.add_argument("-d", "--dataset", required=True, metavar="D", help="trained dataset")
     command.add_argument("-o", "--output", required=True, type=Path, metavar="PATH",
-                         help="the file, such as liver.zip; of other formats a folder")
+                         help="the file, such as liver.zip; with --format onnx a folder")
     command.add_argument("-c", "--configuration", metavar="C",
                          help="configuration (default: from inference.json, else the best validation Dice)")
     command.add_argument("-p", "--planner", metavar="NAME", help="planner of the model (default: likewise)")
@@ -24,9 +24,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--rare_values", choices=("hide", "name"), default="hide",
                          help="categories of the table that fewer than three cases have: hide takes them for any other "
                               "value, name keeps them, so that the file says them (default: hide)")
-    command.add_argument("--format", choices=("zip", "onnx", "monai_bundle"), default="zip",
-                         help="onnx: a graph per fold and predict_onnx.py, which needs numpy and onnxruntime alone; "
-                              "monai_bundle: a folder that MONAI runs (default: zip, one file for autoseg)")
+    command.add_argument("--format", choices=("zip", "onnx"), default="zip",
+                         help="onnx: a graph per fold and predict_onnx.py, which needs numpy and onnxruntime alone "
+                              "(default: zip, one file for autoseg)")
     return command
 
 
@@ -45,13 +45,6 @@ def _run(options: argparse.Namespace) -> None:
         graphs = export_onnx(workspace, options.dataset, options.output, **chosen)
         print(f"{len(graphs)} {'graph' if len(graphs) == 1 else 'graphs'} written to {options.output}\nnext: python "
               f"{options.output / 'predict_onnx.py'} image.npy mask.npy --spacing Z Y X")
-        return
-    if options.format == "monai_bundle":
-        from autoseg.interop.monai_bundle import export_bundle
-
-        folder = export_bundle(workspace, options.dataset, options.output, licence=options.licence, **chosen)
-        print(f"written: {folder}\nnext: put images into {folder / 'images'}, then python -m monai.bundle run --bundle_root "
-              f"{folder} --config_file {folder / 'configs' / 'inference.json'}")
         return
     from autoseg.reporting.share import export_model
 

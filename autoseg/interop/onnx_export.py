@@ -105,25 +105,22 @@ def _import_onnx() -> None:
                         do="pip install 'autoseg-pipeline[onnx]'") from error
 
 
-def refuse_unsupported(plan: Plan, configuration: Configuration, where: str, form: str = "ONNX") -> None:
+def refuse_unsupported(plan: Plan, configuration: Configuration, where: str) -> None:
     """A UserError that names the first part that a graph or the script cannot do."""
-    def unsupported(part: str) -> UserError:
-        return _unsupported(where, part, form=form)
-
     if configuration.previous:
-        raise unsupported(f"the earlier stage {configuration.previous!r} of a cascade")
+        raise _unsupported(where, f"the earlier stage {configuration.previous!r} of a cascade")
     if CONDITIONERS.traits(configuration.conditioning.name).reads_conditions:
-        raise unsupported(f"the conditioner {configuration.conditioning.name!r}, which reads what is known of a "
-                          "patient beside the images")
+        raise _unsupported(where, f"the conditioner {configuration.conditioning.name!r}, which reads what is known of a "
+                                  "patient beside the images")
     if configuration.preprocess.name != "none":
-        raise unsupported(f"the preprocessor {configuration.preprocess.name!r}")
+        raise _unsupported(where, f"the preprocessor {configuration.preprocess.name!r}")
     for channel, part in zip(plan.channels, configuration.normalizers, strict=True):
         if part.name not in _NORMALIZERS:
-            raise unsupported(f"the normaliser {part.name!r} of channel {channel.name!r}")
+            raise _unsupported(where, f"the normaliser {part.name!r} of channel {channel.name!r}")
 
 
-def _unsupported(where: str, part: str, found: object = None, form: str = "ONNX") -> UserError:
-    return UserError(f"the model cannot be written as {form}: {part} is not supported", where=where, found=found,
+def _unsupported(where: str, part: str, found: object = None) -> UserError:
+    return UserError(f"the model cannot be written as ONNX: {part} is not supported", where=where, found=found,
                      do="give it away as one file (--format zip)")
 
 
@@ -152,7 +149,7 @@ def onnx_bytes(model: Model, plan: Plan, configuration: Configuration, where: st
     names = ["image", "present"][: len(arguments)]
     batch = torch.export.Dim("batch")
     try:
-        with silent():
+        with _silent():
             program = torch.export.export(graph, arguments, dynamic_shapes=tuple({0: batch} for _ in names), strict=False)
             written: Any = torch.onnx.export(program, input_names=names, output_names=["logits"], opset_version=_OPSET,
                                              dynamo=True, verbose=False)
@@ -165,7 +162,7 @@ def onnx_bytes(model: Model, plan: Plan, configuration: Configuration, where: st
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[None]:
+def _silent() -> Iterator[None]:
     """Without the warnings of torch's exporters, which are about torch."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
@@ -187,7 +184,7 @@ def description(plan: Plan, configuration: Configuration, graphs: Sequence[str])
         dataset=plan.dataset, graphs=tuple(graphs), channels=tuple(channel.name for channel in plan.channels),
         optional=tuple(not channel.required for channel in plan.channels), orientation=plan.orientation,
         transpose=plan.transpose, spacing_mm=(z, y, x), patch=configuration.patch,
-        normalizers=tuple(normalizer_numbers(part.name, known)
+        normalizers=tuple(_normalizer(part.name, known)
                           for part, known in zip(configuration.normalizers, stats, strict=True)),
         mirror_axes=configuration.mirror_axes, head_swap=swap,
         pair_axis=configuration.pair_axis if configuration.pair_axis is None
@@ -195,7 +192,7 @@ def description(plan: Plan, configuration: Configuration, graphs: Sequence[str])
         regions=plan.labels.has_regions, values=tuple(label_values(plan.labels).tolist()), labels=plan.labels.names)
 
 
-def normalizer_numbers(name: str, stats: IntensityStats | None) -> dict[str, float | str]:
+def _normalizer(name: str, stats: IntensityStats | None) -> dict[str, float | str]:
     """The kind of a normaliser, with the numbers that `preprocessing.normalize` takes from the statistics."""
     if name != "ct" or stats is None:
         return {"kind": name}
