@@ -106,6 +106,8 @@ def test_an_ensemble_with_a_cascade_predicts_the_same_bits_with_the_same_quality
 
 
 def test_a_model_in_one_file_is_opened_from_python_and_again_in_another_process(workspace, tmp_path):
+    other = add_model(workspace, "3d_lowres", spacing_mm=(2.0, 2.0, 2.0))
+    choose(workspace, add_model(workspace, "3d_fullres", (0, 1)), other)
     predictor = Predictor.open(exported(workspace, tmp_path), device="cpu")
     again = pickle.loads(pickle.dumps(predictor))
     assert again.identity == predictor.identity
