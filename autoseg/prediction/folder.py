@@ -317,9 +317,7 @@ def _dicom(predictor: Predictor, outputs: Outputs, cases: Sequence[CaseFiles]) -
         image = case.source(next(path for path in (case.grid, *case.images) if path is not None))
         if not image.is_dicom:
             raise no_series(image.path, outputs.dicom)
-    labels, plan = predictor.plan.labels, predictor.plan
-    return DicomResults(outputs.dicom, {name: labels.names[name] for name in labels.foreground}, labels.heads,
-                        f"{plan.dataset} {predictor.name}", predictor.identity)
+    return predictor.in_dicom(outputs.dicom)
 
 
 def _sidecar(predictor: Predictor) -> Sidecar:

@@ -24,6 +24,7 @@ from autoseg.datasets.raw import load_case, scan_cases
 from autoseg.formats import read_header
 from autoseg.formats.files import combined_digest, is_folder
 from autoseg.formats.in_memory import Image
+from autoseg.formats.results import DicomKind, DicomResults
 from autoseg.formats.volume import Volume
 from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.collect import Progress
@@ -199,6 +200,12 @@ class Predictor:
         more += [self.modality] if self.modality else []
         return combined_digest([*weights, self.postprocessing.model_dump_json(), how, *more])
 
+    def in_dicom(self, kind: DicomKind) -> DicomResults:
+        """How its masks are described as objects of DICOM."""
+        labels = self.plan.labels
+        return DicomResults(kind, {name: labels.names[name] for name in labels.foreground}, labels.heads,
+                            f"{self.plan.dataset} {self.name}", self.identity)
+
     @property
     def runtime(self) -> Runtime:
         return self.members[0].runtime
@@ -296,7 +303,7 @@ class Predictor:
         """The segmentation of the one case that a file, or a folder with its channels, holds. `table` is as in `find`."""
         return self.predict(self._read(path, table), probabilities)
 
-    def _read(self, path: str | Path, table: str | Path | None = None) -> Case:
+    def _read(self, path: str | Path | DicomInput, table: str | Path | None = None) -> Case:
         cases = self.find(path, table)
         raise_faults(path, cases.left_out)
         if len(cases.files) != 1:
@@ -307,7 +314,7 @@ class Predictor:
     def predict(self, images: Case, probabilities: bool = False, uncertainty: bool = False) -> Prediction: ...
 
     @overload
-    def predict(self, images: str | Path, probabilities: bool = False, uncertainty: bool = False, *,
+    def predict(self, images: str | Path | DicomInput, probabilities: bool = False, uncertainty: bool = False, *,
                 conditions: Mapping[str, Any] | None = None, name: str = "image", progress: Progress | None = None,
                 cancel: Cancel | None = None) -> Segmentation[Volume]: ...
 
@@ -331,11 +338,11 @@ class Predictor:
         case, alike = (images, None) if isinstance(images, Case) else self._case_of(images, name, conditions or {})
         check_arrays(case, self.plan)
         prediction = self.predict_ready(ReadyCase(case), probabilities, uncertainty, watch)
-        return prediction if alike is None else as_images(prediction, alike)
+        return prediction if alike is None else as_images(prediction, alike, self.in_dicom("seg"))
 
     def _case_of(self, images: Any, name: str, said: Mapping[str, Any]) -> tuple[Case, Callable[[np.ndarray], Any]]:
         known = conditions_of(said, self.plan, any(member.uses_conditions for member in self.members))
-        if isinstance(images, str | Path):
+        if isinstance(images, str | Path | DicomInput):
             read = self._read(images)
             case = replace(read, conditions=known) if said else read
             return case, lambda array: Volume.on_grid(array, case.geometry)

@@ -1,7 +1,7 @@
 """What a prediction of a case is: as arrays, and as images of the kind that a caller gave."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from autoseg.datasets.case import Case
 from autoseg.formats.in_memory import Image
+from autoseg.formats.results import DicomKind, DicomResults, is_dicom_name
 from autoseg.prediction.uncertainty import CaseQuality
 
 
@@ -40,19 +41,23 @@ class Segmentation(Generic[Image]):
     entropy: Image | None
     disagreement: Image | None
     prediction: Prediction
+    in_dicom: DicomResults  # as which `save` writes an object of DICOM
 
     @property
     def quality(self) -> CaseQuality | None:
         return self.prediction.quality
 
-    def save(self, path: str | Path) -> None:
-        """Write the label on the grid of the image; the name of the file decides the format. Raises UserError where that is
-        not possible.
+    def save(self, path: str | Path, dicom: DicomKind = "seg") -> None:
+        """Write the label on the grid of the image; the name of the file decides the format. `NAME.dcm` becomes an object of
+        DICOM, a segmentation or a structure set (`dicom`), which refers to the series. Raises UserError where the case is no
+        series, or the file cannot be written.
         """
-        self.prediction.case.results.write_label(Path(path), self.prediction.label_DHW)
+        case, path = self.prediction.case, Path(path)
+        results = case.results_in_dicom(replace(self.in_dicom, kind=dicom)) if is_dicom_name(path.name) else case.results
+        results.write_label(path, self.prediction.label_DHW)
 
 
-def as_images(prediction: Prediction, alike: Callable[[np.ndarray], Any]) -> Segmentation[Any]:
+def as_images(prediction: Prediction, alike: Callable[[np.ndarray], Any], in_dicom: DicomResults) -> Segmentation[Any]:
     """The arrays of a prediction, of which `alike` makes images."""
 
     def image(array: np.ndarray | None) -> Any:
@@ -61,4 +66,4 @@ def as_images(prediction: Prediction, alike: Callable[[np.ndarray], Any]) -> Seg
     highest = int(prediction.label_DHW.max())
     label_DHW = prediction.label_DHW.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
     return Segmentation(alike(label_DHW), image(prediction.probabilities_KDHW), image(prediction.entropy_DHW),
-                        image(prediction.disagreement_DHW), prediction)
+                        image(prediction.disagreement_DHW), prediction, in_dicom)

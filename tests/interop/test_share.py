@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import pickle
 import zipfile
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_an_ensemble_with_a_cascade_predicts_the_same_bits_with_the_same_quality
     choose(workspace, add_model(workspace, "3d_fullres", (0, 1)), cascade)
     (quality,) = same_prediction(workspace, exported(workspace, tmp_path), tmp_path)
     assert quality["needs_review"] is True
+
+
+def test_a_model_in_one_file_is_opened_from_python_and_again_in_another_process(workspace, tmp_path):
+    other = add_model(workspace, "3d_lowres", spacing_mm=(2.0, 2.0, 2.0))
+    choose(workspace, add_model(workspace, "3d_fullres", (0, 1)), other)
+    predictor = Predictor.open(exported(workspace, tmp_path), device="cpu")
+    again = pickle.loads(pickle.dumps(predictor))
+    assert again.identity == predictor.identity
+    assert np.array_equal(again.predict(CASE).label_DHW, predictor.predict(CASE).label_DHW)
 
 
 @pytest.mark.parametrize("flags", [{"configuration": "3d_cascade"}, {"configuration": "3d_cascade", "folds": ["1"]}])

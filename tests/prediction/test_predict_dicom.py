@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoseg.base.errors import ManyFaults
+from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.runtime import Runtime
 from autoseg.cli import common, dicom, predict
 from autoseg.datasets.dicom_cases import DicomInput
@@ -110,3 +110,22 @@ def test_the_list_of_a_study_says_what_is_odd_and_no_identifier(tmp_path, capsys
     assert "Abdomen" in printed and "slices are missing" in printed and "5x8x10" in printed and "Secret" not in printed
     assert dicom.main(["list", str(tmp_path), "--json", "--case-names", "PatientID"]) == 0
     assert '"patient": "Secret"' in capsys.readouterr().out
+
+
+def test_a_series_is_segmented_from_python_and_saved_as_an_object_that_refers_to_it(tmp_path):
+    from autoseg.formats.segments import read_rtstruct, read_segments
+
+    pytest.importorskip("highdicom")
+    write_series(tmp_path / "study", truth(shape=(8, 12, 16)), spacing_mm=(1.0, 1.0, 1.0))
+    predictor = predictor_of((ChannelSpec(name="CT"),), 1.0)
+    found = predictor.predict(tmp_path / "study")
+    found.save(tmp_path / "mask.nii.gz")
+    found.save(tmp_path / "mask.dcm")
+    found.save(tmp_path / "structures.dcm", dicom="rtstruct")
+    label_DHW, _ = read_label(tmp_path / "mask.nii.gz")
+    (stack,) = find_stacks(list_tree(tmp_path / "study"))
+    assert np.array_equal(found.label.array, label_DHW) and found.label.array.any()
+    assert read_segments(tmp_path / "mask.dcm", stack) and read_rtstruct(tmp_path / "structures.dcm", stack)
+    image = found.label.on_grid(np.random.default_rng(0).normal(0, 300, label_DHW.shape), found.label.geometry)
+    with pytest.raises(UserError, match="refer to a series of DICOM"):
+        predictor.predict(image).save(tmp_path / "other.dcm")
