@@ -93,7 +93,7 @@ def test_the_steps_of_the_image_make_commands_that_work_with_a_root_that_nobody_
     before = {path.relative_to(image) for path in image.rglob("*")}
     said = subprocess.run(build.commands["cpu"], env=build.inside("cpu"), cwd=image / "workspace", capture_output=True,
                           text=True, check=False)
-    assert said.returncode == 0 and "Predict" in said.stdout and "autoseg_predict" in said.stdout
+    assert said.returncode == 0 and said.stdout.startswith("usage: autoseg_predict")
     code = "import autoseg, sys; print(autoseg.__file__)"
     module = subprocess.run([str(image / "opt" / "autoseg" / "bin" / "python"), "-c", code], env=build.inside("cpu"),
                             cwd=image / "workspace", capture_output=True, text=True, check=True)
