@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from planners.architectures.unet import Block, UNet
 from planners.classic import CLASSIC, published_plan
-from planners.rules.budget import EMA, SELDOM_SEEN, WARM_UP
+from planners.rules.budget import EMA, SELDOM_SEEN, WARM_UP, in_words
 from planners.rules.ceiling import COARSER, affordable_spacing
 from planners.rules.pooling import Pooling, pooling, unet
 from planners.rules.slices import as_headers_say, as_thick_as_they_are, thick_slices
@@ -214,7 +214,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         "step_seconds": float(f"{limits.step_seconds(shape, size, batch):.5g}"),
         "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
-    reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {limits.seconds / 60:.0f} min with a "
+    reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {in_words(limits.seconds)} with a "
               f"{architecture.title} of {channels} channels; {fitted.augmentation.name} augmentation, as every voxel is "
               f"seen about {views:.0f} times; a patch holds {_held(shape.patch, base):.0%} of the median case")
     return fitted, reason

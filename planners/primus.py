@@ -20,7 +20,7 @@ from planners.budgeted import (
     mirror_axes_for,
 )
 from planners.classic import CLASSIC, SCHEDULE, published_plan
-from planners.rules.budget import EMA, WARM_UP
+from planners.rules.budget import EMA, WARM_UP, in_words
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import GIB, Budget, Hardware, StepSpeed
@@ -152,7 +152,7 @@ def _fitted(base: Configuration, offer: _Offer, limits: _Limits, n_channels: int
     patch, token = ("x".join(map(str, edges)) for edges in (choice.patch, choice.token))
     reason = (f"{choice.size.name}, {architecture.depth} layers of width {architecture.width} on "
               f"{architecture.voxels(choice.patch)[0]} tokens of {token} voxels: about {iterations:.0f} iterations of "
-              f"{choice.batch} patches {patch} fit {limits.seconds / 60:.0f} min, {iterations / PUBLISHED_ITERATIONS:.1%} "
+              f"{choice.batch} patches {patch} fit {in_words(limits.seconds)}, {iterations / PUBLISHED_ITERATIONS:.1%} "
               "of those behind the published figures")
     return fitted, reason
 

@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from autoseg import pipeline
     from autoseg.base.errors import UserError
     from autoseg.base.processes import cores, expect_workers
+    from autoseg.cli.findings_table import checked
     from autoseg.interop.dicom_dataset.build import Settings, convert_studies
     from autoseg.interop.dicom_dataset.channels import channels_of
     from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
@@ -104,9 +105,7 @@ def run(options: argparse.Namespace) -> int:
     if not converted.images_alone:
         report = pipeline.verify(converted.dataset, home=options.home, workers=options.workers)
         faults += report.faults
-        more = f"; autoseg_verify -d {options.dataset} tells them" * bool(report.warnings)
-        print(f"checked: {'no fault' if not report.faults else f'{len(report.faults)} faults'}, {len(report.warnings)} "
-              f"warnings{more}")
+        print(checked(len(report.faults), len(report.warnings), options.dataset))
     next_command = "autoseg_pretrain" if converted.images_alone else "autoseg_plan_and_preprocess"
     print(f"next:\n  {next_command} -d {options.dataset}{f' --home {options.home}' if options.home else ''}", flush=True)
     return common.list_faults(faults)
@@ -143,6 +142,7 @@ def _list_structures(found: "FoundStudies") -> bool:
 
 def _print(converted: "Converted", found: "FoundStudies") -> None:
     kept = f", {converted.kept} of them there already" if converted.kept else ""
-    print(f"{converted.n_cases} cases{' without labels' * converted.images_alone}{kept}: {converted.folder}", flush=True)
+    cases = f"{converted.n_cases} case{'s' * (converted.n_cases != 1)}"
+    print(f"{cases}{' without labels' * converted.images_alone}{kept}: {converted.folder}", flush=True)
     for warning in (*found.warnings, *converted.warnings):
         print(f"warning: {warning}")

@@ -26,7 +26,7 @@ def _run(options: argparse.Namespace) -> None:
     from autoseg.selection.text import as_text
 
     print(as_text(pipeline.find_best(options.dataset, seed=options.seed, home=options.home, workers=options.workers)))
-    print("next: autoseg_predict -i IMAGES -o MASKS")
+    print(f"next: autoseg_predict -i IMAGES -o MASKS -d {options.dataset}")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,17 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
+def checked(n_faults: int, n_warnings: int, number: int) -> str:
+    """What the check of dataset `number` found, in a line.
+
+    >>> checked(0, 1, 12)
+    'checked: no fault, 1 warning; autoseg_verify -d 12 tells them'
+    """
+    faults = counted(n_faults, "fault") if n_faults else "no fault"
+    more = f"; autoseg_verify -d {number} tells them" * bool(n_warnings)
+    return f"checked: {faults}, {counted(n_warnings, 'warning')}{more}"
+
+
 def _kind(kind: Kind, folder: str, width: int) -> Iterator[str]:
     """A row with the number and the title, the examples below it, the files of the others, and what to do."""
     findings = kind.findings

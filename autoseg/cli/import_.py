@@ -114,6 +114,7 @@ def _list(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from autoseg import pipeline
     from autoseg.base.processes import cores, expect_workers
+    from autoseg.cli.findings_table import checked
     from autoseg.interop.catalogue import find_recipe
     from autoseg.interop.importing import import_dataset, import_foreign
     from autoseg.interop.neighbours.read import read_foreign
@@ -137,8 +138,7 @@ def _import(options: argparse.Namespace) -> int:
     if not imported.images_alone:
         report = pipeline.verify(imported.dataset, home=options.home, workers=options.workers)
         faults += report.faults
-        print(f"checked: {'no fault' if not report.faults else f'{len(report.faults)} faults'}, {len(report.warnings)} "
-              f"warnings{f'; autoseg_verify -d {_number(imported)} tells them' * bool(report.warnings)}")
+        print(checked(len(report.faults), len(report.warnings), _number(imported)))
     print("\n".join([*([] if recipe is None else _remarks(recipe)), *_next_commands(imported, options.home)]), flush=True)
     return common.list_faults(faults)
 

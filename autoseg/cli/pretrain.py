@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from autoseg.base.progress import duration
     from autoseg.orchestrate.pretrain import pretrain
     from autoseg.workspace.names import Workspace
 
@@ -52,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
     folder = model.pretraining(result.method.name).path
     n_images = sum(map(len, result.images.values()))
     print(f"{result.dataset} {result.configuration}, {result.method.name}: {n_images} images, "
-          f"{result.schedule.iterations} iterations, {result.training_seconds / 60:.1f} min")
+          f"{result.schedule.iterations} iterations, {duration(result.training_seconds)}")
     if result.held_out_error is not None and result.mean_fill_error:
         print(f"{len(result.held_out)} held-out images: error {result.held_out_error:.4f}, "
               f"{result.held_out_error / result.mean_fill_error:.2f} of filling in the mean")

@@ -139,7 +139,7 @@ def _train_fold(options: argparse.Namespace, device: str, fold: int | str, works
                                 save_probabilities=options.save_probabilities, extend_seconds=options.extend,
                                 home=options.home, device=device)
     if is_first():
-        _show(result)
+        _show(result, options.dataset)
     if options.twin:
         _train_twin(options, device, planned, result, workspace)
 
@@ -235,6 +235,7 @@ def _transfer(options: argparse.Namespace, workspace: "Workspace") -> "Transfer 
 def _train_twin(options: argparse.Namespace, device: str, planned: "Plan", result: "FoldResult", workspace: "Workspace"
                 ) -> None:
     """Train a finished fold from scratch, too, and print how both compare."""
+    from autoseg.base.progress import duration
     from autoseg.base.ranks import is_first
     from autoseg.evaluation.comparison import as_text
     from autoseg.orchestrate.twin import train_twin
@@ -243,7 +244,7 @@ def _train_twin(options: argparse.Namespace, device: str, planned: "Plan", resul
     twin = train_twin(workspace, planned, options.configuration, result.fold, device=device, seed=options.seed,
                       restart=options.restart, as_started=options.as_started)
     if is_first():
-        print(f"fold {result.fold} from scratch: {twin.schedule.iterations} iterations, {twin.total_seconds / 60:.1f} min")
+        print(f"fold {result.fold} from scratch: {twin.schedule.iterations} iterations, {duration(twin.total_seconds)}")
         comparison = compared(result, twin)
         print("" if comparison is None else as_text(comparison))
 
@@ -263,18 +264,19 @@ def _resolved(options: argparse.Namespace, device: str, workspace: "Workspace") 
     return planned
 
 
-def _show(result: "FoldResult") -> None:
+def _show(result: "FoldResult", dataset: str) -> None:
+    from autoseg.base.progress import duration
     from autoseg.evaluation.table import table
 
     planned = f" of {result.planned_iterations}" if result.planned_iterations is not None else ""
     before = sum(extension.iterations_before for extension in result.extended)
     print(f"{result.dataset} {result.configuration} fold {result.fold}: {before or ''}{' + ' if before else ''}"
-          f"{result.schedule.iterations}{planned} iterations, {result.total_seconds / 60:.1f} min")
+          f"{result.schedule.iterations}{planned} iterations, {duration(result.total_seconds)}")
     if result.scores is not None:
         print(table(result.scores))
     for fault in result.unscored:
         print(f"not scored: {fault}")
-    print("next: autoseg_predict -i IMAGES -o MASKS")
+    print(f"next: autoseg_predict -i IMAGES -o MASKS -d {dataset}")
 
 
 if __name__ == "__main__":

@@ -144,6 +144,13 @@ def _is_within(plan: Plan, configuration: str, budget: Budget) -> bool:
             and budget.memory_bytes in (None, plan.memory_bytes))
 
 
+def _options(budget: Budget) -> str:
+    """The options of a command that give this budget."""
+    seconds, memory = budget.seconds_per_fold, budget.memory_bytes
+    time = f" --budget {seconds:g}s" if seconds is not None else ""
+    return time + (f" --memory {memory // 2**20}M" if memory is not None else "")
+
+
 def _planned_again(workspace: Workspace, plan: Plan, configuration: str, budget: Budget, device: str) -> Plan:
     """The plan with one configuration planned for another budget; the prepared cases must still fit it."""
     known = configuration_of(plan, configuration)
@@ -151,7 +158,7 @@ def _planned_again(workspace: Workspace, plan: Plan, configuration: str, budget:
     planned = fresh.configurations.get(configuration)
     if planned is None or recipe_digest(plan, known) != recipe_digest(plan, planned):
         raise UserError(f"{configuration} needs other prepared cases for this budget", where=plan.dataset,
-                        do=f"run autoseg_plan_and_preprocess -d {plan.dataset} -p {plan.planner} with this budget")
+                        do=f"run autoseg_plan_and_preprocess -d {plan.dataset} -p {plan.planner}{_options(budget)}")
     return plan.model_copy(update={"configurations": {**plan.configurations, configuration: planned},
                                    "reasons": fresh.reasons, "first": fresh.first,
                                    "memory_bytes": fresh.memory_bytes})

@@ -43,6 +43,15 @@ class Throughput(Frozen):
         return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
 
 
+def in_words(seconds: float) -> str:
+    """A budget as reasons say it.
+
+    >>> in_words(25.0), in_words(1800.0)
+    ('25 s', '30 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def with_budget(plan: Plan, seconds: float | None) -> Plan:
     """The plan with every schedule bound to a time budget, where one is given: published recipes give way to it."""
     if seconds is None:

@@ -59,7 +59,7 @@ def test_plan_and_preprocess_prints_reasons_folders_and_the_next_command(tmp_pat
 def test_train_prints_the_scores_of_the_fold(trained):
     assert f"{DATASET} 3d_fullres fold 0: 6 iterations" in trained.printed
     assert "sphere" in trained.printed and "core" in trained.printed
-    assert trained.printed.endswith("next: autoseg_predict -i IMAGES -o MASKS\n")
+    assert trained.printed.endswith("next: autoseg_predict -i IMAGES -o MASKS -d 1\n")
 
 
 def test_train_of_a_finished_fold_reads_its_result(trained, capsys):
@@ -148,7 +148,7 @@ def test_find_best_configuration_prints_the_choice(tmp_path, capsys):
     assert find_best_configuration.main(["1", "--home", str(tmp_path), "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     assert "1 candidate on 10 cross-validation cases" in printed and "chosen:\n  3d_fullres" in printed
-    assert printed.endswith("next: autoseg_predict -i IMAGES -o MASKS\n")
+    assert printed.endswith("next: autoseg_predict -i IMAGES -o MASKS -d 1\n")
     assert balls.workspace.inference_settings(balls.workspace.dataset(1)).is_file()
 
 

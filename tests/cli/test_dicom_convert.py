@@ -45,13 +45,13 @@ def test_a_study_at_fault_is_told_at_the_end_and_in_the_exit_status(convert, tmp
     write_patient(tmp_path / "scans/b", "B2", structures={"Heart": [square(0, 1, 0, 1, 1)]})
     assert convert("--channel", "CT", "--structure", "GTV") == 2
     printed = capsys.readouterr()
-    assert "1 cases: " in printed.out and "1 failed:" in printed.err and "none of the chosen structures" in printed.err
+    assert "1 case: " in printed.out and "1 failed:" in printed.err and "none of the chosen structures" in printed.err
 
 
 def test_images_alone_are_converted_for_pre_training(convert, tmp_path, capsys):
     write_patient(tmp_path / "scans/a", "A1")
     assert convert("--channel", "CT", "--no-labels") == 0
-    assert "1 cases without labels" in (printed := capsys.readouterr().out) and "autoseg_pretrain -d 12" in printed
+    assert "1 case without labels" in (printed := capsys.readouterr().out) and "autoseg_pretrain -d 12" in printed
 
 
 @pytest.mark.parametrize(("words", "said"), [

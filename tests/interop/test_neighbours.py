@@ -225,6 +225,13 @@ def test_a_table_gives_channels_labels_conditions_and_groups(imported, tmp_path)
                                                 "c2_0001.nii.gz"]
 
 
+def test_a_column_of_patients_that_names_the_cases_groups_none_of_them(imported, tmp_path):
+    rows = tuple(f"p{number},my images/ct {number}.nii.gz,my images/seg {number}.nii.gz,{age}"
+                 for number, age in enumerate((61, 45, 70)))
+    result, content = imported("csv", csv_table(tmp_path / "work", "patient_id,CT,mask,age", rows))
+    assert result.n_training == 3 and "patient" not in content.get("groups", {})
+
+
 def test_rows_of_one_case_missing_files_and_empty_cells_are_named_at_once(imported, tmp_path):
     rows = ("c0,my images/ct 0.nii.gz,my images/seg 0.nii.gz", "c1,my images/ct 1.nii.gz,my images/seg 1.nii.gz",
             "c1,my images/ct 2.nii.gz,my images/seg 2.nii.gz", "c3,my images/gone.nii.gz,my images/seg 2.nii.gz",

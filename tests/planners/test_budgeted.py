@@ -89,6 +89,7 @@ def test_a_cascade_shares_the_grid_of_full_resolution_and_names_its_earlier_stag
 
 def test_the_reasons_are_words():
     assert any("iterations" in reason and "30 min" in reason for reason in plan(SMALL, seconds_per_fold=1800).reasons)
+    assert any("iterations" in reason and "fit 25 s" in reason for reason in plan(SMALL, seconds_per_fold=25).reasons)
 
 
 def test_paired_labels_swap_along_the_left_right_axis():

@@ -72,8 +72,9 @@ def test_another_budget_than_the_started_one_is_planned_for(workspace, monkeypat
 
 def test_a_plan_for_another_budget_must_fit_the_prepared_cases(workspace, monkeypatch):
     monkeypatch.setattr(resolve_module, "make_plan", lambda *_: small_plan(spacing_mm=(2.0, 2.0, 2.0)))
-    with pytest.raises(UserError, match="needs other prepared cases for this budget"):
-        resolved(workspace, budget=Budget(seconds_per_fold=90))
+    with pytest.raises(UserError, match=f"needs other prepared cases for this budget; run autoseg_plan_and_preprocess "
+                                        f"-d .* -p {small_plan().planner} --budget 90s --memory 8192M$"):
+        resolved(workspace, budget=Budget(seconds_per_fold=90, memory_bytes=2**33))
 
 
 def test_a_file_holds_before_anything_else(workspace, tmp_path):

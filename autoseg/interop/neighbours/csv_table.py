@@ -103,7 +103,8 @@ def _columns(table: Table, options: ReadOptions) -> _Columns:
     if not channels:
         raise UserError("no column holds image files", where=table.path, found=listed(table.columns),
                         do="which is it? --channel NAME=COLUMN, once for each channel")
-    return _Columns(channels, label, _id(table, options.id), _group(table, options.group),
+    case, group = _id(table, options.id), _group(table, options.group)
+    return _Columns(channels, label, case, "" if group == case else group,  # a row per patient groups nothing
                     _one_of(table, options.fold, _FOLDS, "--fold", asked=False))
 
 
