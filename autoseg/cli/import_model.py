@@ -12,8 +12,8 @@ from autoseg.cli import common
 def parser() -> argparse.ArgumentParser:
     command = common.parser("Bring a model that autoseg_export_model wrote into the workspace, or one of another program, "
                             "which then predicts the same.\nNothing of it is executed.",
-                            "examples: autoseg_import_model liver.zip -d 12\n"
-                            "          autoseg_import_model nnunet ~/nnUNet_results/Dataset004_Hippocampus")
+                            "example: autoseg_import_model liver.zip -d 12\n"
+                            "         autoseg_import_model nnunet ~/nnUNet_results/Dataset004_Hippocampus")
     command.add_argument("source", metavar="SOURCE",
                          help="the zip that autoseg_export_model wrote; or nnunet: trained models of nnU-Net v2; or nnssl: "
                          "weights that nnssl has pre-trained, to begin a training from (--from)")

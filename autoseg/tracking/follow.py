@@ -20,7 +20,7 @@ from autoseg.base.version import __version__
 from autoseg.tracking.port import TRACKERS, Status, TrackedRun, Tracker
 from autoseg.workspace.files import DamagedFile, read_model, read_records, write_json
 from autoseg.workspace.folders import FoldFolder, ModelFolder
-from planners.schema.base import Frozen, Part
+from planners.schema.base import Frozen, Part, versioned
 from planners.schema.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class _Followed(Frozen):
 class Following(Frozen):
     """What is known of each tracker of a fold, so that a training that is resumed goes on in the same run."""
 
+    schema_version: int = versioned(1)
     runs: dict[str, _Followed] = Field(default_factory=dict)
 
 

@@ -37,10 +37,10 @@ def test_all_faults_of_all_cases_are_told(raw, geometry, image_DHW, label_DHW):
 def test_a_header_that_takes_more_memory_than_there_is_ends_no_other_case(raw, monkeypatch):
     folder, read = raw(n_cases=3), headers.read_header
 
-    def read_or_fail(path):
-        if path.name.startswith("case0"):
-            raise TooLarge("it takes more memory than there is", where=path)
-        return read(path)
+    def read_or_fail(source):
+        if source.path.name.startswith("case0"):
+            raise TooLarge("it takes more memory than there is", where=source.path)
+        return read(source)
 
     monkeypatch.setattr(headers, "read_header", read_or_fail)
     (folder / "imagesTr/case2_0000.nii.gz").write_bytes(b"")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.workspace.files import read_model
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 SCHEME = "SCT"
 _TABLE = Path(__file__).parent / "concepts.json"
@@ -24,6 +24,7 @@ class ConceptTable(Frozen):
     structures.
     """
 
+    schema_version: int = versioned(1)
     categories: dict[str, tuple[str, str]]
     laterality: dict[str, tuple[str, str]]
     other_names: dict[str, str]
