@@ -16,7 +16,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dicom_rules import SHIPPED, Candidate, DicomRules, read_rules
 from autoseg.datasets.raw import ScannedCases
 from autoseg.formats import READERS, known_ending
-from autoseg.formats.dicom import DicomSource, Found, Other, find_all, is_dicom
+from autoseg.formats.dicom import DicomSource, Found, Other, find_all, is_dicom, share_a_frame
 from autoseg.formats.files import is_file, list_entries, list_tree
 from planners.schema.channels import ChannelSpec
 from planners.schema.names import fault_of_name
@@ -119,6 +119,7 @@ def scan_studies(source: DicomInput, channels: Sequence[ChannelSpec], numbers: S
         scanned.warnings += [f"case {name}: {candidate.facts.called} is not used: {reason}"
                              for candidate, reason in ignored if reason]
         scanned.faults += [f"case {name}: {candidate.fault}" for candidate in chosen.values() if candidate.stack is None]
+        scanned.warnings += _other_frames(name, channels, chosen)
         if all(candidate.stack is not None for candidate in chosen.values()):
             scanned.cases.append(_files(name, channels, chosen, numbers))
     if not studies and not scanned.faults:
@@ -196,6 +197,16 @@ def _fitting(study: Study, name: str, channels: Sequence[ChannelSpec], rules: Di
             and not any(choice.takes(candidate) for choice in others)]
 
 
+def _other_frames(case: str, channels: Sequence[ChannelSpec], chosen: Mapping[str, Candidate]) -> list[str]:
+    """A sentence where channels that are not registered have positions that cannot be compared (PS3.3 C.7.4.1)."""
+    fixed = {channel.name: chosen[channel.name].facts for channel in channels
+             if channel.name in chosen and not channel.is_registered}
+    if share_a_frame(fixed.values()):
+        return []
+    return [f"case {case}: the channels {listed(fixed, len(fixed))} have different frames of reference: their positions "
+            "need not agree; see whether the images lie on each other"]
+
+
 def _files(name: str, channels: Sequence[ChannelSpec], chosen: Mapping[str, Candidate], numbers: Sequence[int]) -> CaseFiles:
     sources = {channel: DicomSource(candidate.stack) for channel, candidate in chosen.items() if candidate.stack is not None}
     images = tuple(sources[channel.name].path if channel.name in sources else None for channel in channels)
@@ -215,7 +226,9 @@ def case_names(studies: Sequence[Study], kind: CaseNames) -> list[str]:
         if n_studies[study.patient] > 1 or fault_of_name(name):
             name = f"{name.lstrip('.-')}_{pseudonym}".lstrip("_")
         names.append(name)
-    return names
+    written = Counter(map(str.casefold, names))  # characters that no name may have are replaced, and names may meet
+    return [f"{name}_{pseudonym}" if written[name.casefold()] > 1 else name
+            for name, pseudonym in zip(names, pseudonyms, strict=True)]
 
 
 def warnings_of(path: Path, found: Found) -> list[str]:

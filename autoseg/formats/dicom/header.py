@@ -25,7 +25,7 @@ _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
 _TAGS: list[str | tuple[int, int]] = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "PatientID",
-    "SeriesDescription", "ProtocolName", "StudyDate", "ImageType", "AcquisitionNumber",
+    "SeriesDescription", "ProtocolName", "StudyDate", "FrameOfReferenceUID", "ImageType", "AcquisitionNumber",
     "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "TriggerTime", "EchoNumbers",
     "EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue", "ImageOrientationPatient",
     "ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
@@ -53,9 +53,10 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
         facts = known[uid]
         kind = _no_image(file, facts)
         if kind:
-            is_one = facts.modality in _ALWAYS_IMAGES and kind.startswith(_NO_IMAGE)
+            is_one = kind.startswith(_NO_IMAGE) and facts.modality in (*_ALWAYS_IMAGES, "")  # every object has a modality
             return Other(path, kind, facts, _no_slice(path, kind) if is_one else "")
         try:
+            _refuse_another(path, file, facts)
             return _slices(path, file, facts)
         except UserError as error:
             return Other(path, "a slice at fault", facts, str(error))
@@ -64,6 +65,15 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
 def _no_slice(path: Path, kind: str) -> str:
     return str(UserError("the file should be a slice and is none", where=path, found=kind,
                          do="it may be cut short or damaged; copy the series again"))
+
+
+def _refuse_another(path: Path, file: Any, facts: Series) -> None:
+    """A UserError where the series belongs to two patients, as after a bad removal of identifiers: slices would be mixed."""
+    said = [text(file, name) for name in ("PatientID", "StudyInstanceUID", "Modality")]
+    if said != [facts.patient, facts.study, facts.modality]:
+        raise UserError("files with one series UID belong to different patients, studies or modalities", where=path,
+                        found=facts.called, expected="one PatientID, StudyInstanceUID and Modality in all files of a series",
+                        do="put each of them into a folder of its own, and read one folder at a time")
 
 
 def _slices(path: Path, file: Any, facts: Series) -> tuple[Slice, ...]:
@@ -86,7 +96,7 @@ def _facts(file: Any, uid: str) -> Series:
     return Series(uid=uid, study=text(file, "StudyInstanceUID"), patient=text(file, "PatientID"),
                   number=text(file, "SeriesNumber"), modality=text(file, "Modality"),
                   description=text(file, "SeriesDescription"), protocol=text(file, "ProtocolName"),
-                  study_date=text(file, "StudyDate"))
+                  study_date=text(file, "StudyDate"), frame_of_reference=text(file, "FrameOfReferenceUID"))
 
 
 def _no_image(file: Any, facts: Series) -> str:
@@ -162,6 +172,9 @@ def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tu
     intercept = None if values is None else number(values, "RescaleIntercept")
     if slope == 0:
         raise UserError("all its values are the same: their slope is 0", where=path, found="RescaleSlope 0")
+    if facts.modality in _WITH_UNITS and (slope is None or intercept is None):  # type 1 in PS3.3 C.8.2.1 and C.8.9.1
+        raise UserError("the file does not say how its numbers become quantities, such as HU", where=path,
+                        found="no RescaleSlope and RescaleIntercept, of both", do="export the series again")
     inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
     stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
                     number(file, "PixelRepresentation") == 1, inverted)

@@ -31,6 +31,9 @@ def read_voxels(slices: Sequence[Slice], factor: float = 1.0) -> np.ndarray:
         if numbers_HW.shape != slices[k].shape_HW:
             raise UserError("the voxels have another size than the header says", where=slices[k].path,
                             found=numbers_HW.shape, expected=slices[k].shape_HW)
+        if numbers_HW.dtype.kind not in "iu":  # FloatPixelData, as of parametric maps
+            raise UserError("the voxels are stored as fractions, which are not read", where=slices[k].path,
+                            found=numbers_HW.dtype, expected="whole numbers with RescaleSlope and RescaleIntercept")
         low, high = stored.limits
         if numbers_HW.min() < low or numbers_HW.max() > high:
             raise UserError("the voxels exceed what the header says can be stored", where=slices[k].path,

@@ -16,6 +16,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.door import reading, refuse_more_than_memory
 from autoseg.formats.segments.headers import quiet
 from autoseg.grids.geometry import Geometry
@@ -48,10 +49,11 @@ class StructureSet:
     frames_of_reference: tuple[str, ...]
     structures: tuple[Structure, ...]
 
-    def refuse_other_series(self, series: str, frame_of_reference: str) -> None:
+    def refuse_other_series(self, stack: Stack) -> None:
         """A UserError where the structures were drawn on another series: by the series named, else by the frame of
         reference.
         """
+        series, frame_of_reference = stack.facts.uid, stack.facts.frame_of_reference
         if self.series:
             is_other = series not in self.series
         else:

@@ -12,7 +12,7 @@ Header = Mapping[str, str]  # keyword of DICOM (PS3.6) -> text of the value, emp
 KEYWORDS = ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID", "PatientAge", "PatientSex", "PatientWeight",
             "PatientSize", "StudyInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionTime",
             "AcquisitionDateTime", "ContrastBolusStartTime", "InstitutionName", "Manufacturer", "ManufacturerModelName",
-            "MagneticFieldStrength", "KVP", "SliceThickness", "FrameOfReferenceUID")
+            "MagneticFieldStrength", "KVP", "SliceThickness")
 
 _YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 _OLDEST = 90  # older patients are so few that their age tells who they are (45 CFR 164.514(b)(2)(i)(C))

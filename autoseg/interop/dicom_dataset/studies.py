@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.datasets.dicom_cases import Study, match, read_study, studies_of
 from autoseg.formats.dicom import Found, Stack
@@ -13,27 +11,6 @@ from autoseg.formats.dicom.texts import read_header_texts
 from autoseg.formats.segments.structure_header import KINDS, StructureHeader, read_structure_header
 from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
 from autoseg.interop.dicom_dataset.channels import Channels
-
-
-@dataclass(frozen=True)
-class Volume:
-    """The series of a channel."""
-
-    stack: Stack
-    frame_of_reference: str
-
-    @property
-    def series(self) -> str:
-        return self.stack.facts.uid
-
-    @property
-    def identity(self) -> list[str]:
-        """What says that it is made of the same slices."""
-        return [f"{part.uid} {part.frame}" for part in self.stack.slices]
-
-    @property
-    def n_voxels(self) -> int:
-        return int(np.prod(self.stack.shape))
 
 
 @dataclass(frozen=True)
@@ -45,7 +22,7 @@ class CaseStudy:
     patient: str
     uid: str
     date: str
-    volumes: tuple[Volume | None, ...]
+    volumes: tuple[Stack | None, ...]
     headers: Mapping[str, Header]
     structures: tuple[StructureHeader, ...] = ()
     fault: str = ""
@@ -117,7 +94,7 @@ def _case(study: Study, channels: Channels, structures: tuple[StructureHeader, .
         if stacks:
             patient = identity(read_header_texts(stacks[0].slices[0].path, KEYWORDS))
         chosen = match(study, channels.specs, channels.rules, channels.choices)
-        volumes: list[Volume | None] = []
+        volumes: list[Stack | None] = []
         headers: dict[str, Header] = {}
         for name in channels.names:
             if name not in chosen:
@@ -127,7 +104,7 @@ def _case(study: Study, channels: Channels, structures: tuple[StructureHeader, .
             if stack is None:
                 raise UserError(f"the series of the channel {name!r} cannot be read", found=chosen[name].fault)
             headers[name] = read_header_texts(stack.slices[0].path, KEYWORDS)
-            volumes.append(Volume(stack, headers[name]["FrameOfReferenceUID"]))
+            volumes.append(stack)
     except AutosegError as error:
         return CaseStudy(patient, study.uid, date, (), {}, structures, str(error))
     return CaseStudy(patient, study.uid, date, tuple(volumes), headers, structures)
