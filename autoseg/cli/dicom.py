@@ -20,7 +20,7 @@ class SubCommand:
 
 _COMMANDS = {
     "list": SubCommand("List the volumes below a folder of DICOM: patient, study, series, phase, size, spacing, and what is "
-                       "odd with them.\nNames are pseudonyms unless identifiers are asked for.",
+                       "odd with them.\nPatients are numbered and cases have pseudonyms, unless identifiers are asked for.",
                        "example: autoseg_dicom list STUDY", dicom_list.add_arguments, dicom_list.run),
     "convert": SubCommand(dicom_convert.DESCRIPTION, dicom_convert.EXAMPLE, dicom_convert.add_arguments, dicom_convert.run),
 }

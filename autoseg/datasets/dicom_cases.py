@@ -79,10 +79,11 @@ class Study:
     candidates: tuple[Candidate, ...]
 
     def pseudonym(self, *, is_unique: bool) -> str:
-        """A name that is the same for the same study, and says nothing of the patient, who counts where several patients
-        have one UID.
+        """A name that is the same for the same study on every machine, without a secret: it is made of UIDs alone, since the
+        number of a patient could be found by trying all numbers. Where several patients have one study UID, the first series
+        UID counts, too.
         """
-        known = self.uid if is_unique else f"{self.patient}\0{self.uid}"
+        known = self.uid if is_unique else f"{self.uid}\0{min(candidate.facts.uid for candidate in self.candidates)}"
         return f"study_{hashlib.sha256(known.encode()).hexdigest()[:12]}"
 
 
