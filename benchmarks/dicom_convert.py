@@ -103,6 +103,7 @@ def main() -> None:
         for workers in options.workers:
             seconds, peak = convert(source, Path(folder, f"home{workers}"), workers)
             again, _ = convert(source, Path(folder, f"home{workers}"), workers)
+            print(f"{workers} workers: {seconds:.0f} s", file=sys.stderr, flush=True)
             rows.append((str(options.slices), str(options.patients * len(_PHASES)), str(workers), f"{seconds:.0f}",
                          f"{peak / 1e9:.2f}", f"{again:.0f}"))
     print("\n".join(text_table(rows, markdown=True)))

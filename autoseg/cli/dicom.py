@@ -50,11 +50,11 @@ def _run(options: argparse.Namespace) -> int | None:
 
 def _parser_of(word: str, *, with_word: bool = False) -> argparse.ArgumentParser:
     command = _COMMANDS[word]
-    made = common.parser(command.description, command.example)
+    sub_parser = common.parser(command.description, command.example)
     if with_word:
-        made.add_argument("command", choices=(word,), metavar=word, help="this sub-command")
-    command.add_arguments(made)
-    return made
+        sub_parser.add_argument("command", choices=(word,), metavar=word, help="this sub-command")
+    command.add_arguments(sub_parser)
+    return sub_parser
 
 
 if __name__ == "__main__":

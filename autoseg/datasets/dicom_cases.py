@@ -16,7 +16,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dicom_rules import SHIPPED, Candidate, DicomRules, read_rules
 from autoseg.datasets.raw import ScannedCases
 from autoseg.formats import READERS, known_ending
-from autoseg.formats.dicom import DicomSource, Found, Other, find_all, is_dicom, share_a_frame
+from autoseg.formats.dicom import DicomSource, FolderContent, OtherFile, find_all, is_dicom, share_a_frame
 from autoseg.formats.files import is_file, list_entries, list_tree
 from planners.schema.channels import ChannelSpec
 from planners.schema.names import fault_of_name
@@ -104,10 +104,10 @@ def scan_studies(source: DicomInput, channels: Sequence[ChannelSpec], numbers: S
     """
     rules = read_rules(source.rules)
     choices = [Choice.parse(text, channels) for text in source.series]
-    found = read_study(source.path)
-    scanned = ScannedCases(warnings=warnings_of(source.path, found))
-    scanned.faults += [refused.sentence for refused in found.refused if refused.series is None]
-    studies = studies_of(found)
+    content = read_study(source.path)
+    scanned = ScannedCases(warnings=warnings_of(source.path, content))
+    scanned.faults += [refused.sentence for refused in content.refused if refused.series is None]
+    studies = studies_of(content)
     names = case_names(studies, source.case_names)
     for study, name in zip(studies, names, strict=True):
         try:
@@ -125,22 +125,22 @@ def scan_studies(source: DicomInput, channels: Sequence[ChannelSpec], numbers: S
             scanned.cases.append(_files(name, channels, chosen, numbers))
     if not studies and not scanned.faults:
         raise UserError("no series of images was found", where=source.path,
-                        found=listed(_counted(found.others)) or "no file", expected="DICOM slices with positions")
+                        found=listed(_counted(content.others)) or "no file", expected="DICOM slices with positions")
     return scanned
 
 
-def read_study(path: Path) -> Found:
+def read_study(path: Path) -> FolderContent:
     """All that a folder of DICOM holds, at any depth; or a file, or the disc whose DICOMDIR is named."""
     if path.name.upper() == "DICOMDIR":
         path = path.parent
     return find_all([path] if is_file(path) else list_tree(path))
 
 
-def studies_of(found: Found) -> list[Study]:
+def studies_of(content: FolderContent) -> list[Study]:
     """The studies, in the order of patients and of their series."""
-    n_volumes = Counter(stack.facts.uid for stack in found.stacks)
-    candidates = [Candidate(stack.facts, stack, n_volumes[stack.facts.uid]) for stack in found.stacks]
-    candidates += [Candidate(refused.series, fault=refused.sentence) for refused in found.refused
+    n_volumes = Counter(stack.facts.uid for stack in content.stacks)
+    candidates = [Candidate(stack.facts, stack, n_volumes[stack.facts.uid]) for stack in content.stacks]
+    candidates += [Candidate(refused.series, fault=refused.sentence) for refused in content.refused
                    if refused.series is not None]
     grouped: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in candidates:
@@ -232,12 +232,12 @@ def case_names(studies: Sequence[Study], kind: CaseNames) -> list[str]:
             for name, pseudonym in zip(names, pseudonyms, strict=True)]
 
 
-def warnings_of(path: Path, found: Found) -> list[str]:
+def warnings_of(path: Path, content: FolderContent) -> list[str]:
     """What is no volume, by its kind."""
-    return [f"{path}: not used: {kind}" for kind in _counted(found.others)]
+    return [f"{path}: not used: {kind}" for kind in _counted(content.others)]
 
 
-def _counted(others: Iterable[Other]) -> list[str]:
+def _counted(others: Iterable[OtherFile]) -> list[str]:
     kinds: dict[str, list[Path]] = {}
     for other in others:
         kinds.setdefault(other.kind, []).append(other.path)

@@ -38,13 +38,13 @@ def list_study(path: Path, rules: DicomRules, names: CaseNames = "pseudonym") ->
     """The volumes below a folder, by patient, study and series; voxels are not read. Raises UserError where there is no such
     folder, or pydicom is missing.
     """
-    found = read_study(path)
-    studies = studies_of(found)
+    content = read_study(path)
+    studies = studies_of(content)
     patients = {patient: f"patient_{number}" if names == "pseudonym" else patient
                 for number, patient in enumerate(dict.fromkeys(study.patient for study in studies), start=1)}
     volumes = [_listed(candidate, case, patients[study.patient], rules)
                for study, case in zip(studies, case_names(studies, names), strict=True) for candidate in study.candidates]
-    others = [*warnings_of(path, found), *(refused.sentence for refused in found.refused if refused.series is None)]
+    others = [*warnings_of(path, content), *(refused.sentence for refused in content.refused if refused.series is None)]
     return Listing(volumes=tuple(volumes), others=tuple(others))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom.elements import items, macro, number, numbers, private, text, texts
-from autoseg.formats.dicom.slices import Other, Series, Slice, Stored, pydicom_for
+from autoseg.formats.dicom.slices import OtherFile, Series, Slice, Stored, pydicom_for
 from autoseg.formats.door import reading
 from autoseg.grids.geometry import triple
 
@@ -33,7 +33,7 @@ _TAGS: list[str | tuple[int, int]] = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", _B_SIEMENS, _B_GE]
 
 
-def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Other:
+def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | OtherFile:
     """The slices of a file, or what it is instead. `known` are the series that were seen already, by their UID; a new one is
     added. Raises UserError where pydicom is missing, or the file is damaged.
     """
@@ -44,22 +44,23 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
             file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_tags())
         except pydicom.errors.InvalidDicomError:
             is_named_so = path.name.lower().endswith(".dcm")
-            return Other(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
+            return OtherFile(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
         if str(file.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
-            return Other(path, "the directory of a disc (DICOMDIR)")
+            return OtherFile(path, "the directory of a disc (DICOMDIR)")
         uid = text(file, "SeriesInstanceUID")
         if uid not in known:
             known[uid] = _facts(file, uid)
         facts = known[uid]
         kind = _no_image(file, facts)
         if kind:
-            is_one = kind.startswith(_NO_IMAGE) and facts.modality in (*_ALWAYS_IMAGES, "")  # every object has a modality
-            return Other(path, kind, facts, _no_slice(path, kind) if is_one else "")
+            # Every object has a modality: where it lacks, the header is cut short.
+            should_be_slice = kind.startswith(_NO_IMAGE) and facts.modality in (*_ALWAYS_IMAGES, "")
+            return OtherFile(path, kind, facts, _no_slice(path, kind) if should_be_slice else "")
         try:
             _refuse_another(path, file, facts)
             return _slices(path, file, facts)
         except UserError as error:
-            return Other(path, "a slice at fault", facts, str(error))
+            return OtherFile(path, "a slice at fault", facts, str(error))
 
 
 def _no_slice(path: Path, kind: str) -> str:
@@ -134,8 +135,8 @@ def _of_frame(path: Path, file: Any, facts: Series, groups: Sequence[Any], k: in
     """One frame of an enhanced file (PS3.3 C.7.6.16)."""
     content = macro(groups, "FrameContentSequence")
     echo, diffusion = macro(groups, "MREchoSequence"), macro(groups, "MRDiffusionSequence")
-    kind = next((found for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
-                 if (found := macro(groups, name)) is not None), None)
+    kind = next((item for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
+                 if (item := macro(groups, name)) is not None), None)
     cardiac = macro(groups, "CardiacSynchronizationSequence")
     marks = (("acquisition", text(content, "FrameAcquisitionNumber") if content is not None else ""),
              ("temporal position", text(content, "TemporalPositionIndex") if content is not None else ""),

@@ -90,7 +90,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Other:
+class OtherFile:
     """A file that is no slice of a volume, and what it is instead. `fault`: why it is none though it should be."""
 
     path: Path

@@ -160,9 +160,9 @@ def _convert(tasks: Sequence[CaseTask], workers: int, folder: Path) -> dict[str,
     results: dict[str, CaseResult] = {}
     effort = Effort("converting", [task.estimated_bytes for task in tasks], tried=1)
     with progress_bar("converting", len(tasks)) as bar:
-        made = each_case(convert_case, tasks, workers, bar.update, effort=effort,
+        converting = each_case(convert_case, tasks, workers, bar.update, effort=effort,
                          died=lambda task, why: CaseResult(fault=f"case {task.name}: {why}"))
-        for task, result in zip(tasks, made, strict=True):
+        for task, result in zip(tasks, converting, strict=True):
             results[task.name] = result
             if not result.fault:
                 append_record(folder / _RECORDS, {"case": task.name, "source": task.source, "present": list(result.present),

@@ -154,14 +154,14 @@ def owner_of_each(headers: Sequence[StructureHeader], series: str, table: Struct
                         found=listed(names, _SHOWN) or "no RTSTRUCT, no SEG",
                         expected=listed((name for names in table.labels.values() for name in names), _SHOWN),
                         do="add its spelling to the table of structures, or leave the study out")
-    here = [header for header in holding if series in header.series] or holding
+    drawn_on_it = [header for header in holding if series in header.series] or holding
     owners: dict[str, StructureHeader] = {}
     for label in table.labels:
-        having = [header for header in here if label in table.chosen(header.names).values()]
-        if len(having) > 1 and not newest:
-            raise UserError(f"several files hold the label {label!r}", found=listed(header.path for header in having),
+        holders = [header for header in drawn_on_it if label in table.chosen(header.names).values()]
+        if len(holders) > 1 and not newest:
+            raise UserError(f"several files hold the label {label!r}", found=listed(header.path for header in holders),
                             do="say --newest-structures to take the one that was made last, name structures that tell them "
                                "apart, or take the other files away")
-        if having:
-            owners[label] = max(having, key=lambda header: header.created)
+        if holders:
+            owners[label] = max(holders, key=lambda header: header.created)
     return owners
