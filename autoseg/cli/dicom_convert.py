@@ -33,8 +33,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--identities", type=Path, metavar="FILE",
                          help="write a table (CSV) of who each case is, to be kept apart from the dataset (default: none)")
     command.add_argument("--key", type=Path, metavar="FILE",
-                         help="secret by which pseudonyms are made; with that of another workspace patients get the same "
-                              "names (default: pseudonyms.key of the workspace, made on first use)")
+                         help="secret by which pseudonyms are made, a file that is there; with that of another workspace "
+                              "patients get the same names (default: pseudonyms.key of the workspace, made on first use)")
     common.add_workers(command)
 
 
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     from autoseg.interop.dicom_dataset.studies import find_studies
     from autoseg.interop.dicom_dataset.table import write_identities
     from autoseg.workspace.names import Workspace
-    from autoseg.workspace.secret import pseudonym_key
+    from autoseg.workspace.secret import pseudonym_key, read_key
 
     table = _table(options)
     source = options.source.expanduser().absolute()
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     if options.identities is not None and options.identities.absolute().is_relative_to(workspace.home / "raw"):
         raise UserError("the table of who each case is must not lie with the data", where=options.identities,
                         do="name a file outside of the raw datasets")
-    key = pseudonym_key(options.key or workspace.pseudonym_key)
+    key = pseudonym_key(workspace.pseudonym_key) if options.key is None else read_key(options.key)
     settings = Settings(options.dataset, options.name, channels, table, options.newest_structures, options.keep_identifiers)
     converted = convert_studies(found_studies.studies, source, workspace, settings, Pseudonyms(key),
                                 workers=options.workers or cores())

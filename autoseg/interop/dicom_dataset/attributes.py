@@ -70,7 +70,7 @@ def age_years(header: Header) -> float | None:
     1.5
     """
     match = re.fullmatch(r"(\d{1,3})([DWMY])", header.get("PatientAge", "").strip().upper())
-    if match:
+    if match and match[0] != "000Y":  # which stands for a removed age; newborns have days
         return round(int(match[1]) / _YEARS[match[2]], 2)
     born, seen = _date(header.get("PatientBirthDate", "")), _date(header.get("StudyDate", ""))
     if born is None or seen is None or seen < born:
