@@ -130,7 +130,7 @@ def read_structures(path: Path) -> StructureSet:
                             do="rename one of them in the planning system")
         frames = tuple(dict.fromkeys(str(roi.ReferencedFrameOfReferenceUID) for roi in regions
                                      if getattr(roi, "ReferencedFrameOfReferenceUID", "")))
-        return StructureSet(path, _referenced_series(file), frames, structures)
+        return StructureSet(path, referenced_series(file), frames, structures)
 
 
 def _structure(name: str, contours: Sequence[Any]) -> Structure:
@@ -149,7 +149,8 @@ def _points(contour: Any) -> np.ndarray:
     return points_mm
 
 
-def _referenced_series(file: Any) -> tuple[str, ...]:
+def referenced_series(file: Any) -> tuple[str, ...]:
+    """The series that the structures of a file were drawn on, of all its frames of reference (PS3.3 C.8.8.5)."""
     return tuple(str(series.SeriesInstanceUID)
                  for frame in getattr(file, "ReferencedFrameOfReferenceSequence", None) or []
                  for study in getattr(frame, "RTReferencedStudySequence", None) or []
