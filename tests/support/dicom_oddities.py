@@ -361,6 +361,13 @@ def the_last_file_cut_short_and_without_an_ending(folder):
     return Outcome((Volume(truth()[:-1]),), refusal="IM5: the file should be a slice and is none")
 
 
+def values_that_grow_beyond_16_bits(folder):
+    slopes = (1, 1, 40, 1, 2_000_000, 1)
+    values = (truth() + 1000) * np.array(slopes, np.int64)[:, None, None]
+    write_series(folder, values, modality="MR", slope=lambda k: slopes[k])
+    return one(values)
+
+
 def a_slope_beyond_whole_numbers(folder):
     write_series(folder, truth(), modality="MR", RescaleSlope="1e30")
     return one(truth() * 1e30, tolerance=1e25)
@@ -404,5 +411,6 @@ STUDIES = [
     inverted_ct_keeps_its_hounsfield_units, jpeg_lossless, localizer_of_three_planes, secondary_captures_and_reports,
     an_overlay_in_the_unused_bits, big_endian, damaged_header, no_voxels_in_a_file, mosaic, palette, a_slope_of_zero,
     a_ct_without_hounsfield_units, two_patients_with_one_series_uid,
-    a_ct_and_an_mr_with_one_series_uid, the_last_file_cut_short_and_without_an_ending, a_slope_beyond_whole_numbers,
+    a_ct_and_an_mr_with_one_series_uid, the_last_file_cut_short_and_without_an_ending, values_that_grow_beyond_16_bits,
+    a_slope_beyond_whole_numbers,
     voxels_that_are_fractions]
