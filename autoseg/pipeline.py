@@ -43,6 +43,7 @@ from planners.schema.hardware import Budget
 from planners.schema.plan import Plan
 
 if TYPE_CHECKING:
+    from autoseg.datasets.dicom_cases import DicomInput
     from autoseg.prediction.inference_settings import Adaptation
     from autoseg.training.validate import FoldResult
 
@@ -316,12 +317,12 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
 
 
 @called
-def predict(source: str | Path, target: str | Path, *, dataset: str | int | None = None, configuration: str | None = None,
-            planner: str | None = None, folds: Sequence[int | str] | None = None, folder: str | Path | None = None,
-            probabilities: bool = False, uncertainty: bool = False, keep_existing: bool = False,
-            table: str | Path | None = None, modality: str = "", mirroring: bool = True, skip_background: bool = False,
-            adaptation: "Adaptation | None" = None, part: str | None = None, home: str | Path | None = None,
-            device: str = "auto", output_format: str | None = None) -> list[Path]:
+def predict(source: "str | Path | DicomInput", target: str | Path, *, dataset: str | int | None = None,
+            configuration: str | None = None, planner: str | None = None, folds: Sequence[int | str] | None = None,
+            folder: str | Path | None = None, probabilities: bool = False, uncertainty: bool = False,
+            keep_existing: bool = False, table: str | Path | None = None, modality: str = "", mirroring: bool = True,
+            skip_background: bool = False, adaptation: "Adaptation | None" = None, part: str | None = None,
+            home: str | Path | None = None, device: str = "auto", output_format: str | None = None) -> list[Path]:
     """Predict every case of `source` (a folder or one file), or a `part` such as `1/4`, into `target`; the masks' paths.
 
     Which model predicts is said as in `Predictor.open`; what is written, as in `predict_folder` and

@@ -4,8 +4,8 @@
     python benchmarks/dicom_convert.py --slices 40 --patients 2 --workers 1
 
 Series are synthetic CT of 512 x 512 pixels, uncompressed, with one RTSTRUCT per patient. Peak memory is the sum of the
-resident memory of the process and its workers, sampled 50 times a second; pages that they share count several times. Seconds
-are those of a whole process, from its start to `dataset.json`. The second run finds everything done.
+process and its workers, sampled 20 times a second; pages that several of them share count once, in proportion (PSS).
+Seconds are those of a whole process, from its start to `dataset.json`. The second run finds everything done.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def convert(source: Path, home: Path, workers: int) -> tuple[float, float]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         tree = psutil.Process(process.pid)
         while process.poll() is None:
-            peak = max(peak, sum(_resident(part) for part in [tree, *_children(tree)]))
-            time.sleep(0.02)
+            peak = max(peak, sum(_memory(part) for part in [tree, *_children(tree)]))
+            time.sleep(0.05)
     if process.returncode:
         raise SystemExit(f"the process ended with {process.returncode}")
     return time.perf_counter() - started, peak
@@ -79,10 +79,10 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _resident(process: psutil.Process) -> int:
+def _memory(process: psutil.Process) -> int:
     try:
-        return process.memory_info().rss
-    except psutil.NoSuchProcess:
+        return int(process.memory_full_info().pss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return 0
 
 
@@ -103,6 +103,7 @@ def main() -> None:
         for workers in options.workers:
             seconds, peak = convert(source, Path(folder, f"home{workers}"), workers)
             again, _ = convert(source, Path(folder, f"home{workers}"), workers)
+            print(f"{workers} workers: {seconds:.0f} s", file=sys.stderr, flush=True)
             rows.append((str(options.slices), str(options.patients * len(_PHASES)), str(workers), f"{seconds:.0f}",
                          f"{peak / 1e9:.2f}", f"{again:.0f}"))
     print("\n".join(text_table(rows, markdown=True)))

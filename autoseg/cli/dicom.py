@@ -20,7 +20,7 @@ class SubCommand:
 
 _COMMANDS = {
     "list": SubCommand("List the volumes below a folder of DICOM: patient, study, series, phase, size, spacing, and what is "
-                       "odd with them.\nNames are pseudonyms unless identifiers are asked for.",
+                       "odd with them.\nPatients are numbered and cases have pseudonyms, unless identifiers are asked for.",
                        "example: autoseg_dicom list STUDY", dicom_list.add_arguments, dicom_list.run),
     "convert": SubCommand(dicom_convert.DESCRIPTION, dicom_convert.EXAMPLE, dicom_convert.add_arguments, dicom_convert.run),
 }
@@ -50,11 +50,11 @@ def _run(options: argparse.Namespace) -> int | None:
 
 def _parser_of(word: str, *, with_word: bool = False) -> argparse.ArgumentParser:
     command = _COMMANDS[word]
-    made = common.parser(command.description, command.example)
+    sub_parser = common.parser(command.description, command.example)
     if with_word:
-        made.add_argument("command", choices=(word,), metavar=word, help="this sub-command")
-    command.add_arguments(made)
-    return made
+        sub_parser.add_argument("command", choices=(word,), metavar=word, help="this sub-command")
+    command.add_arguments(sub_parser)
+    return sub_parser
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--identities", type=Path, metavar="FILE",
                          help="write a table (CSV) of who each case is, to be kept apart from the dataset (default: none)")
     command.add_argument("--key", type=Path, metavar="FILE",
-                         help="secret by which pseudonyms are made; with that of another workspace patients get the same "
-                              "names (default: pseudonyms.key of the workspace, made on first use)")
+                         help="secret by which pseudonyms are made, a file that is there; with that of another workspace "
+                              "patients get the same names (default: pseudonyms.key of the workspace, made on first use)")
     common.add_workers(command)
 
 
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from autoseg.interop.dicom_dataset.studies import find_studies
     from autoseg.interop.dicom_dataset.table import write_identities
     from autoseg.workspace.names import Workspace
-    from autoseg.workspace.secret import pseudonym_key
+    from autoseg.workspace.secret import pseudonym_key, read_key
 
     table = _table(options)
     source = options.source.expanduser().absolute()
@@ -86,19 +86,19 @@ def run(options: argparse.Namespace) -> int:
                            reference=options.reference or "", series=options.series)
     if options.workers != 1:
         expect_workers()
-    found = find_studies(source, channels, join_patients=options.one_case_per_patient)
-    if table is None and not options.no_labels and _list_structures(found):
+    found_studies = find_studies(source, channels, join_patients=options.one_case_per_patient)
+    if table is None and not options.no_labels and _list_structures(found_studies):
         raise UserError("nobody said which structures are labels", where=source,
                         do="choose some of them: --structure 'GTV=tumour', or --structures FILE; or say --no-labels")
     workspace = Workspace.open(options.home)
     if options.identities is not None and options.identities.absolute().is_relative_to(workspace.home / "raw"):
         raise UserError("the table of who each case is must not lie with the data", where=options.identities,
                         do="name a file outside of the raw datasets")
-    key = pseudonym_key(options.key or workspace.pseudonym_key)
+    key = pseudonym_key(workspace.pseudonym_key) if options.key is None else read_key(options.key)
     settings = Settings(options.dataset, options.name, channels, table, options.newest_structures, options.keep_identifiers)
-    converted = convert_studies(found.studies, source, workspace, settings, Pseudonyms(key),
+    converted = convert_studies(found_studies.studies, source, workspace, settings, Pseudonyms(key),
                                 workers=options.workers or cores())
-    _print(converted, found)
+    _print(converted, found_studies)
     if options.identities is not None:
         write_identities(options.identities, converted.studies)
     faults = list(converted.faults)
@@ -115,8 +115,8 @@ def _table(options: argparse.Namespace) -> "StructureTable | None":
     from autoseg.base.errors import UserError
     from autoseg.interop.dicom_dataset.structures import parse_structures, read_structures, with_overlaps
 
-    ways = [bool(options.structure), options.structures is not None, options.no_labels]
-    if sum(ways) > 1:
+    sources = [bool(options.structure), options.structures is not None, options.no_labels]
+    if sum(sources) > 1:
         raise UserError("only one of --structure, --structures and --no-labels can say what the labels are")
     if options.structures is not None:
         table = read_structures(options.structures)
@@ -127,11 +127,11 @@ def _table(options: argparse.Namespace) -> "StructureTable | None":
     return with_overlaps(table, options.priority, options.regions)
 
 
-def _list_structures(found: "FoundStudies") -> bool:
+def _list_structures(studies: "FoundStudies") -> bool:
     """Print the structures of all studies; whether there are any."""
     from autoseg.interop.dicom_dataset.structures import counted
 
-    names = {study.uid: [name for header in study.structures for name in header.names] for study in found.studies}
+    names = {study.uid: [name for header in study.structures for name in header.names] for study in studies.studies}
     rows = counted(names)
     if rows:
         width = min(_WIDTH, max(len(name) for name, _ in rows))
@@ -140,9 +140,9 @@ def _list_structures(found: "FoundStudies") -> bool:
     return bool(rows)
 
 
-def _print(converted: "Converted", found: "FoundStudies") -> None:
+def _print(converted: "Converted", studies: "FoundStudies") -> None:
     kept = f", {converted.kept} of them there already" if converted.kept else ""
     cases = f"{converted.n_cases} case{'s' * (converted.n_cases != 1)}"
     print(f"{cases}{' without labels' * converted.images_alone}{kept}: {converted.folder}", flush=True)
-    for warning in (*found.warnings, *converted.warnings):
+    for warning in (*studies.warnings, *converted.warnings):
         print(f"warning: {warning}")

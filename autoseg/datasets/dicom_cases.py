@@ -16,7 +16,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dicom_rules import SHIPPED, Candidate, DicomRules, read_rules
 from autoseg.datasets.raw import ScannedCases
 from autoseg.formats import READERS, known_ending
-from autoseg.formats.dicom import DicomSource, Found, Other, find_all, is_dicom
+from autoseg.formats.dicom import DicomSource, FolderContent, OtherFile, find_all, is_dicom, share_a_frame
 from autoseg.formats.files import is_file, list_entries, list_tree
 from planners.schema.channels import ChannelSpec
 from planners.schema.names import fault_of_name
@@ -79,10 +79,11 @@ class Study:
     candidates: tuple[Candidate, ...]
 
     def pseudonym(self, *, is_unique: bool) -> str:
-        """A name that is the same for the same study, and says nothing of the patient, who counts where several patients
-        have one UID.
+        """A name that is the same for the same study on every machine, without a secret: it is made of UIDs alone, since the
+        number of a patient could be found by trying all numbers. Where several patients have one study UID, the first series
+        UID counts, too.
         """
-        known = self.uid if is_unique else f"{self.patient}\0{self.uid}"
+        known = self.uid if is_unique else f"{self.uid}\0{min(candidate.facts.uid for candidate in self.candidates)}"
         return f"study_{hashlib.sha256(known.encode()).hexdigest()[:12]}"
 
 
@@ -103,10 +104,10 @@ def scan_studies(source: DicomInput, channels: Sequence[ChannelSpec], numbers: S
     """
     rules = read_rules(source.rules)
     choices = [Choice.parse(text, channels) for text in source.series]
-    found = read_study(source.path)
-    scanned = ScannedCases(warnings=warnings_of(source.path, found))
-    scanned.faults += [refused.sentence for refused in found.refused if refused.series is None]
-    studies = studies_of(found)
+    content = read_study(source.path)
+    scanned = ScannedCases(warnings=warnings_of(source.path, content))
+    scanned.faults += [refused.sentence for refused in content.refused if refused.series is None]
+    studies = studies_of(content)
     names = case_names(studies, source.case_names)
     for study, name in zip(studies, names, strict=True):
         try:
@@ -119,26 +120,27 @@ def scan_studies(source: DicomInput, channels: Sequence[ChannelSpec], numbers: S
         scanned.warnings += [f"case {name}: {candidate.facts.called} is not used: {reason}"
                              for candidate, reason in ignored if reason]
         scanned.faults += [f"case {name}: {candidate.fault}" for candidate in chosen.values() if candidate.stack is None]
+        scanned.warnings += _other_frames(name, channels, chosen)
         if all(candidate.stack is not None for candidate in chosen.values()):
             scanned.cases.append(_files(name, channels, chosen, numbers))
     if not studies and not scanned.faults:
         raise UserError("no series of images was found", where=source.path,
-                        found=listed(_counted(found.others)) or "no file", expected="DICOM slices with positions")
+                        found=listed(_counted(content.others)) or "no file", expected="DICOM slices with positions")
     return scanned
 
 
-def read_study(path: Path) -> Found:
+def read_study(path: Path) -> FolderContent:
     """All that a folder of DICOM holds, at any depth; or a file, or the disc whose DICOMDIR is named."""
     if path.name.upper() == "DICOMDIR":
         path = path.parent
     return find_all([path] if is_file(path) else list_tree(path))
 
 
-def studies_of(found: Found) -> list[Study]:
+def studies_of(content: FolderContent) -> list[Study]:
     """The studies, in the order of patients and of their series."""
-    n_volumes = Counter(stack.facts.uid for stack in found.stacks)
-    candidates = [Candidate(stack.facts, stack, n_volumes[stack.facts.uid]) for stack in found.stacks]
-    candidates += [Candidate(refused.series, fault=refused.sentence) for refused in found.refused
+    n_volumes = Counter(stack.facts.uid for stack in content.stacks)
+    candidates = [Candidate(stack.facts, stack, n_volumes[stack.facts.uid]) for stack in content.stacks]
+    candidates += [Candidate(refused.series, fault=refused.sentence) for refused in content.refused
                    if refused.series is not None]
     grouped: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in candidates:
@@ -196,6 +198,16 @@ def _fitting(study: Study, name: str, channels: Sequence[ChannelSpec], rules: Di
             and not any(choice.takes(candidate) for choice in others)]
 
 
+def _other_frames(case: str, channels: Sequence[ChannelSpec], chosen: Mapping[str, Candidate]) -> list[str]:
+    """A sentence where channels that are not registered have positions that cannot be compared (PS3.3 C.7.4.1)."""
+    fixed = {channel.name: chosen[channel.name].facts for channel in channels
+             if channel.name in chosen and not channel.is_registered}
+    if share_a_frame(fixed.values()):
+        return []
+    return [f"case {case}: the channels {listed(fixed, len(fixed))} have different frames of reference: their positions "
+            "need not agree; see whether the images lie on each other"]
+
+
 def _files(name: str, channels: Sequence[ChannelSpec], chosen: Mapping[str, Candidate], numbers: Sequence[int]) -> CaseFiles:
     sources = {channel: DicomSource(candidate.stack) for channel, candidate in chosen.items() if candidate.stack is not None}
     images = tuple(sources[channel.name].path if channel.name in sources else None for channel in channels)
@@ -215,15 +227,17 @@ def case_names(studies: Sequence[Study], kind: CaseNames) -> list[str]:
         if n_studies[study.patient] > 1 or fault_of_name(name):
             name = f"{name.lstrip('.-')}_{pseudonym}".lstrip("_")
         names.append(name)
-    return names
+    written = Counter(map(str.casefold, names))  # characters that no name may have are replaced, and names may meet
+    return [f"{name}_{pseudonym}" if written[name.casefold()] > 1 else name
+            for name, pseudonym in zip(names, pseudonyms, strict=True)]
 
 
-def warnings_of(path: Path, found: Found) -> list[str]:
+def warnings_of(path: Path, content: FolderContent) -> list[str]:
     """What is no volume, by its kind."""
-    return [f"{path}: not used: {kind}" for kind in _counted(found.others)]
+    return [f"{path}: not used: {kind}" for kind in _counted(content.others)]
 
 
-def _counted(others: Iterable[Other]) -> list[str]:
+def _counted(others: Iterable[OtherFile]) -> list[str]:
     kinds: dict[str, list[Path]] = {}
     for other in others:
         kinds.setdefault(other.kind, []).append(other.path)

@@ -1,16 +1,15 @@
 """What a folder of DICOM holds, as a list for people and programs."""
 
-import hashlib
 from pathlib import Path
 
-from autoseg.datasets.dicom_cases import CaseNames, Study, case_names, read_study, studies_of, warnings_of
+from autoseg.datasets.dicom_cases import CaseNames, case_names, read_study, studies_of, warnings_of
 from autoseg.datasets.dicom_rules import Candidate, DicomRules
 from planners.schema.base import Frozen, versioned
 
 
 class ListedVolume(Frozen):
-    """One volume. `case` and `patient` are pseudonyms, unless identifiers were asked for; `odd` says what is unusual, why it
-    cannot be read, and why it is no channel unless it is named.
+    """One volume. `case` is a pseudonym and `patient` a number in this list, unless identifiers were asked for; `odd` says
+    what is unusual, why it cannot be read, and why it is no channel unless it is named.
     """
 
     case: str
@@ -39,24 +38,22 @@ def list_study(path: Path, rules: DicomRules, names: CaseNames = "pseudonym") ->
     """The volumes below a folder, by patient, study and series; voxels are not read. Raises UserError where there is no such
     folder, or pydicom is missing.
     """
-    found = read_study(path)
-    studies = studies_of(found)
-    volumes = [_listed(candidate, study, case, rules, names) for study, case in zip(studies, case_names(studies, names),
-                                                                                  strict=True)
-               for candidate in study.candidates]
-    others = [*warnings_of(path, found), *(refused.sentence for refused in found.refused if refused.series is None)]
+    content = read_study(path)
+    studies = studies_of(content)
+    patients = {patient: f"patient_{number}" if names == "pseudonym" else patient
+                for number, patient in enumerate(dict.fromkeys(study.patient for study in studies), start=1)}
+    volumes = [_listed(candidate, case, patients[study.patient], rules)
+               for study, case in zip(studies, case_names(studies, names), strict=True) for candidate in study.candidates]
+    others = [*warnings_of(path, content), *(refused.sentence for refused in content.refused if refused.series is None)]
     return Listing(volumes=tuple(volumes), others=tuple(others))
 
 
-def _listed(candidate: Candidate, study: Study, case: str, rules: DicomRules, names: CaseNames) -> ListedVolume:
+def _listed(candidate: Candidate, case: str, patient: str, rules: DicomRules) -> ListedVolume:
     facts, stack = candidate.facts, candidate.stack
     ignored = rules.ignored.reason(candidate)
     odd = [*([] if stack is None else stack.remarks), *filter(None, (candidate.fault, "" if stack is None else stack.fault))]
     odd += ["its slices are shifted, as by a tilted gantry: it is regridded"] * (stack is not None and stack.is_tilted)
     odd += [f"no channel unless it is named: {ignored}"] * bool(ignored)
-    patient = study.patient
-    if names == "pseudonym":
-        patient = f"patient_{hashlib.sha256(patient.encode()).hexdigest()[:8]}"
     return ListedVolume(
         case=case, patient=patient, study=facts.study, series=facts.uid, number=facts.number, modality=facts.modality,
         description=facts.description, phase=candidate.phase, slices=0 if stack is None else len(stack.slices),

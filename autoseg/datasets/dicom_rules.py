@@ -156,8 +156,8 @@ def number_in(channel: str) -> int | None:
     >>> [number_in(name) for name in ("DCE_2", "post1", "DWI_b800", "MR_T1")]
     [2, 1, 800, None]
     """
-    found = _NUMBER.search(plain(channel))
-    return int(found[1]) if found else None
+    match = _NUMBER.search(plain(channel))
+    return int(match[1]) if match else None
 
 
 def _finds_one(patterns: Sequence[str], said: str) -> bool:

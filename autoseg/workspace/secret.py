@@ -22,15 +22,16 @@ def pseudonym_key(path: Path) -> bytes:
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:  # another process was faster
-                return _read(path)
+                return read_key(path)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(f"{secrets.token_hex(_BYTES)}\n")
                 file.flush()
                 os.fsync(file.fileno())
-    return _read(path)
+    return read_key(path)
 
 
-def _read(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """The secret of a file. Raises UserError where it is missing or holds none."""
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:

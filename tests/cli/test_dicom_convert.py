@@ -59,6 +59,7 @@ def test_images_alone_are_converted_for_pre_training(convert, tmp_path, capsys):
     (["--channel", "CT", "--structure", "GTV", "--no-labels"], "only one of"),
     (["--channel", "CT", "--structure", "GTV", "--priority", "GVT"], "found: priority names 'GVT', which is no label"),
     (["--channel", "CT", "--structures", "none.json"], "the file is missing"),
+    (["--channel", "CT", "--structure", "GTV", "--key", "HOME/none.key"], "the secret of the pseudonyms cannot be read"),
     (["--channel", "MR", "--structure", "GTV"], "no series fits the channel 'MR'"),
     (["--channel", "CT", "--structure", "GTV", "--identities", "HOME/raw/who.csv"], "must not lie with the data")])
 def test_what_cannot_be_done_is_a_sentence(convert, tmp_path, capsys, words, said):

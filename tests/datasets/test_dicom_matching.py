@@ -6,6 +6,7 @@ import pytest
 
 from autoseg.base.errors import UserError
 from autoseg.datasets.dicom_cases import DicomInput, holds_dicom, scan_studies
+from autoseg.datasets.dicom_listing import list_study
 from autoseg.datasets.dicom_rules import SHIPPED, Candidate, read_rules
 from autoseg.formats import write_array
 from autoseg.formats.dicom import Series
@@ -162,6 +163,34 @@ def test_names_of_patients_are_used_where_they_are_asked_for(tmp_path):
     assert names[0] == "A_1" and all(name.startswith("B_study_") for name in names[1:]) and len(set(names)) == 3
     again = [case.name for case in scan_studies(DicomInput(tmp_path), CT).cases]
     assert [name[2:] for name in names[1:]] == again[1:]
+
+
+def test_patients_whose_names_differ_only_in_what_a_file_cannot_be_called_stay_two(tmp_path):
+    for k, patient in enumerate(("A/1", "a 1")):
+        write_series(tmp_path / str(k), truth(k), study=f"1.2.3.{k + 1}", patient=patient)
+    names = [case.name for case in scan_studies(DicomInput(tmp_path, case_names="PatientID"), CT).cases]
+    assert [name[:10] for name in names] == ["A_1_study_", "a_1_study_"] and names[0][10:] != names[1][10:]
+
+
+def test_names_are_made_of_uids_alone(tmp_path):
+    for number, patient in enumerate("AB"):
+        write_series(tmp_path / "one" / patient, truth(number), series=number + 1, patient=patient)
+        write_series(tmp_path / "two" / patient, truth(number), series=number + 1, patient=f"another {patient}")
+    names, others = ([case.name for case in scan_studies(DicomInput(tmp_path / folder), CT).cases]
+                     for folder in ("one", "two"))
+    assert names == others and len(set(names)) == 2
+    listing = list_study(tmp_path / "one", read_rules())
+    assert [(volume.case, volume.patient) for volume in listing.volumes] == list(zip(names, ("patient_1", "patient_2"),
+                                                                                     strict=True))
+
+
+def test_channels_in_different_frames_of_reference_are_told(tmp_path):
+    write_series(tmp_path / "a", truth(0), series=3)
+    write_series(tmp_path / "b", truth(1), series=4, modality="PT", Units="GML", FrameOfReferenceUID="1.2.3.9")
+    (warning,) = scan_studies(DicomInput(tmp_path), CT_AND_PET).warnings
+    assert "the channels CT, PET have different frames of reference" in warning
+    registered = (CT_AND_PET[0], ChannelSpec(name="PET", registration="rigid"))
+    assert scan_studies(DicomInput(tmp_path), registered).warnings == []
 
 
 def test_rules_of_the_user_are_used_and_wrong_ones_named(tmp_path):

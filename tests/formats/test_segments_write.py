@@ -107,6 +107,20 @@ def test_it_belongs_to_the_patient_and_the_study_of_its_series(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_dates_that_are_none_and_the_largest_number_of_a_series_are_no_obstacle(tmp_path, kind):
+    stack = stack_of(write_series(tmp_path / "ct", truth(), PatientBirthDate="00000000", SeriesNumber=2**31 - 1))
+    path = written(tmp_path, stack, kind)
+    np.testing.assert_array_equal(READ[kind](path, stack)["whole"], label() > 0)
+    assert (pydicom.dcmread(path).PatientBirthDate, pydicom.dcmread(path).SeriesNumber) == ("", 1000)
+
+
+def test_a_series_to_which_no_segmentation_can_refer_is_said(tmp_path):
+    stack = stack_of(write_series(tmp_path / "ct", truth(), SOPClassUID="1.2.3"))
+    with pytest.raises(UserError, match=r"cannot refer to the series.*1\.2\.3.*rtstruct or nifti"):
+        written(tmp_path, stack, "seg")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_has_what_the_standard_asks_for(tmp_path, stack, kind):
     assert faults_of(pydicom.dcmread(written(tmp_path, stack, kind))) == []
 

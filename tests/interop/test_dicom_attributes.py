@@ -26,7 +26,8 @@ def study(header: dict[str, str]) -> CaseStudy:
 
 @pytest.mark.parametrize(("header", "years"), [
     ({"PatientAge": "061Y"}, 61), ({"PatientAge": "018M"}, 1.5), ({"PatientAge": "", **PATIENT}, 59),
-    ({"PatientBirthDate": "19600229", "StudyDate": "20200229"}, 60), ({}, None), ({"PatientAge": "old"}, None)])
+    ({"PatientBirthDate": "19600229", "StudyDate": "20200229"}, 60), ({}, None), ({"PatientAge": "old"}, None),
+    ({"PatientAge": "000Y"}, None), ({"PatientAge": "003D"}, 0.01)])
 def test_the_age_is_the_stated_one_or_that_of_the_dates(header, years):
     assert age_years(header) == years
 

@@ -338,6 +338,52 @@ def a_slope_of_zero(folder):
     return Outcome(refusal="0997.dcm: all its values are the same")
 
 
+def a_ct_without_hounsfield_units(folder):
+    write_series(folder, truth() + 1000, intercept=0, RescaleIntercept=None)
+    return Outcome(refusal="how its numbers become quantities, such as HU.*6 files")
+
+
+def two_patients_with_one_series_uid(folder):
+    for k, patient in enumerate("AB"):
+        write_series(folder / patient, truth(k), patient=patient, AcquisitionTime=f"12{k}000")
+    return Outcome(refusal="one series UID belong to different patients.*6 files")
+
+
+def a_ct_and_an_mr_with_one_series_uid(folder):
+    write_series(folder, truth(0), AcquisitionNumber=1)
+    write_series(folder, truth(1), AcquisitionNumber=2, first=10, Modality="MR")
+    return Outcome(refusal="one series UID belong to different patients, studies or modalities.*6 files")
+
+
+def the_last_file_cut_short_and_without_an_ending(folder):
+    path = write_series(folder, truth(), name=lambda k: f"IM{k}")[-1]
+    path.write_bytes(path.read_bytes()[:300])
+    return Outcome((Volume(truth()[:-1]),), refusal="IM5: the file should be a slice and is none")
+
+
+def values_that_grow_beyond_16_bits(folder):
+    slopes = (1, 1, 40, 1, 2_000_000, 1)
+    values = (truth() + 1000) * np.array(slopes, np.int64)[:, None, None]
+    write_series(folder, values, modality="MR", slope=lambda k: slopes[k])
+    return one(values)
+
+
+def a_slope_beyond_whole_numbers(folder):
+    write_series(folder, truth(), modality="MR", RescaleSlope="1e30")
+    return one(truth() * 1e30, tolerance=1e25)
+
+
+def voxels_that_are_fractions(folder):
+    import pydicom
+
+    for path in write_series(folder, truth(), modality="MR"):
+        file = pydicom.dcmread(path)
+        del file.PixelData
+        file.FloatPixelData, file.BitsAllocated = np.full((H, W), 0.7, "<f4").tobytes(), 32
+        file.save_as(path)
+    return Outcome(refusal="stored as fractions")
+
+
 def _ramp(folder: Path, position: Callable[[int], list[float]]) -> Outcome:
     """A field that is linear in the world: linear interpolation must keep it, wherever slices lie."""
     def field_at(z, y, x):
@@ -363,4 +409,8 @@ STUDIES = [
     one_phase_lacks_a_slice, phases_that_nothing_tells_apart, a_slice_twice_with_another_uid, the_same_files_twice,
     missing_slices, uneven_distances, gantry_tilt, slices_beside_the_line, oblique_slices, inverted_mr,
     inverted_ct_keeps_its_hounsfield_units, jpeg_lossless, localizer_of_three_planes, secondary_captures_and_reports,
-    an_overlay_in_the_unused_bits, big_endian, damaged_header, no_voxels_in_a_file, mosaic, palette, a_slope_of_zero]
+    an_overlay_in_the_unused_bits, big_endian, damaged_header, no_voxels_in_a_file, mosaic, palette, a_slope_of_zero,
+    a_ct_without_hounsfield_units, two_patients_with_one_series_uid,
+    a_ct_and_an_mr_with_one_series_uid, the_last_file_cut_short_and_without_an_ending, values_that_grow_beyond_16_bits,
+    a_slope_beyond_whole_numbers,
+    voxels_that_are_fractions]

@@ -63,6 +63,40 @@ def pet_injected_after_the_scan(folder):
                injected={"RadiopharmaceuticalStartDateTime": "20200103120000"})
 
 
+def pet_of_a_later_series_whose_acquisitions_have_no_date(folder):
+    return pet(folder, suv(1, 3600), SeriesTime="170000", AcquisitionDate=None)
+
+
+def pet_whose_acquisitions_without_a_date_pass_midnight(folder):
+    return pet(folder, suv(1, 3600), SeriesTime="235900", AcquisitionDate=None,
+               AcquisitionTime=lambda k: ("235930", "000100")[k > 3],
+               injected={"RadiopharmaceuticalStartDateTime": "20200102225900"})
+
+
+def pet_whose_scan_began_a_minute_before_the_injection_without_dates(folder):
+    return pet(folder, Outcome(refusal="impossible time before the scan.*24.0 h"), SeriesTime="115900",
+               injected={"RadiopharmaceuticalStartDateTime": None, "RadiopharmaceuticalStartTime": "120000"})
+
+
+def pet_of_an_injection_with_the_date_of_the_day_before(folder):
+    return pet(folder, Outcome(refusal="impossible time before the scan.*25.0 h"),
+               injected={"RadiopharmaceuticalStartDateTime": "20200101120000"})
+
+
+def pet_of_a_long_half_life_without_the_day_of_injection(folder):
+    return pet(folder, Outcome(refusal="on which day the dose was injected.*78.4 h"),
+               injected={"RadiopharmaceuticalStartDateTime": None, "RadiopharmaceuticalStartTime": "120000",
+                         "RadionuclideHalfLife": 282240})
+
+
+def pet_without_correction_of_attenuation(folder):
+    return pet(folder, Outcome(refusal="not corrected for attenuation.*DECY"), CorrectedImage=["DECY", "SCAT"])
+
+
+def pet_without_a_slope(folder):
+    return pet(folder, Outcome(refusal="how its numbers become quantities.*6 files"), RescaleSlope=None)
+
+
 def enhanced_pet_in_bq_per_ml(folder):
     write_frames(folder / "x", np.full((N, H, W), 7400.0), [at(k) for k in range(N)], modality="PT", PatientWeight=70,
                  RadiopharmaceuticalInformationSequence=radiopharmaceutical(), DecayCorrected="YES",
@@ -74,4 +108,7 @@ def enhanced_pet_in_bq_per_ml(folder):
 PETS = [
     pet_with_a_slope_per_slice, pet_that_was_made_again_later, pet_corrected_to_the_injection,
     pet_over_midnight_without_dates, pet_in_counts, pet_that_is_suv_already, pet_of_lean_body_mass, pet_without_weight,
+    pet_of_a_later_series_whose_acquisitions_have_no_date, pet_whose_acquisitions_without_a_date_pass_midnight,
+    pet_whose_scan_began_a_minute_before_the_injection_without_dates, pet_of_an_injection_with_the_date_of_the_day_before,
+    pet_of_a_long_half_life_without_the_day_of_injection, pet_without_correction_of_attenuation, pet_without_a_slope,
     pet_that_is_not_decay_corrected, pet_injected_after_the_scan, enhanced_pet_in_bq_per_ml]

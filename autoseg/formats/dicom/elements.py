@@ -49,9 +49,9 @@ def items(dataset: Any, name: str) -> Sequence[Any]:
 def macro(groups: Sequence[Any], name: str) -> Any:
     """The first item of a functional group: of the frame, else of all frames; None where neither says it."""
     for group in groups:
-        found = items(group, name) if group is not None else ()
-        if found:
-            return found[0]
+        values = items(group, name) if group is not None else ()
+        if values:
+            return values[0]
     return None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.formats.dicom.header import read_slices
-from autoseg.formats.dicom.slices import Other, Series, Slice, pydicom_for
+from autoseg.formats.dicom.slices import OtherFile, Series, Slice, pydicom_for
 from autoseg.formats.dicom.split import NoVolume, parts_of_series
 from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.files import list_tree
@@ -23,12 +23,12 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderContent:
     """All that some files hold: volumes, what should be one and is none, and files that are something else."""
 
     stacks: tuple[Stack, ...] = ()
     refused: tuple[Refused, ...] = ()
-    others: tuple[Other, ...] = ()
+    others: tuple[OtherFile, ...] = ()
 
 
 @dataclass
@@ -37,10 +37,10 @@ class _Sorted:
 
     slices: dict[str, list[Slice]] = field(default_factory=dict)
     faulty: dict[str, list[Refused]] = field(default_factory=dict)
-    others: list[Other] = field(default_factory=list)
+    others: list[OtherFile] = field(default_factory=list)
 
 
-def find_all(paths: Iterable[Path]) -> Found:
+def find_all(paths: Iterable[Path]) -> FolderContent:
     """The volumes in some files, one per phase of each series; what cannot be one is told beside them. A series with a file
     at fault is none: without it a volume could be too short.
 
@@ -54,10 +54,10 @@ def find_all(paths: Iterable[Path]) -> Found:
         try:
             stacks += stacks_of_series(slices)
         except NoVolume:
-            files.others += [Other(part.path, "a localiser: its slices are not parallel", part.facts) for part in slices]
+            files.others += [OtherFile(part.path, "a localiser: its slices are not parallel", part.facts) for part in slices]
         except AutosegError as error:
             refused.append(Refused(str(error), slices[0].facts))
-    return Found(tuple(stacks), tuple(refused), tuple(files.others))
+    return FolderContent(tuple(stacks), tuple(refused), tuple(files.others))
 
 
 def _sorted(paths: Iterable[Path]) -> _Sorted:
@@ -69,7 +69,7 @@ def _sorted(paths: Iterable[Path]) -> _Sorted:
         except AutosegError as error:
             files.faulty.setdefault("", []).append(Refused(str(error)))
             continue
-        if not isinstance(read, Other):
+        if not isinstance(read, OtherFile):
             files.slices.setdefault(read[0].series, []).extend(read)
         elif read.fault:
             uid = "" if read.series is None else read.series.uid
@@ -117,9 +117,9 @@ def is_dicom(path: Path) -> bool:
 
 def _slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...]:
     read = read_slices(path, known)
-    if isinstance(read, Other) and read.fault:
+    if isinstance(read, OtherFile) and read.fault:
         raise UserError(read.fault)
-    if isinstance(read, Other):
+    if isinstance(read, OtherFile):
         raise UserError("the file is no slice with a position in the patient", where=path, found=read.kind)
     return read
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom.elements import items, macro, number, numbers, private, text, texts
-from autoseg.formats.dicom.slices import Other, Series, Slice, Stored, pydicom_for
+from autoseg.formats.dicom.slices import OtherFile, Series, Slice, Stored, pydicom_for
 from autoseg.formats.door import reading
 from autoseg.grids.geometry import triple
 
@@ -25,7 +25,7 @@ _B_SIEMENS, _B_GE = (0x0019, 0x100C), (0x0043, 0x1039)
 _GE_B_OFFSET = 1_000_000_000  # is added to the number in some versions
 _TAGS: list[str | tuple[int, int]] = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "PatientID",
-    "SeriesDescription", "ProtocolName", "StudyDate", "ImageType", "AcquisitionNumber",
+    "SeriesDescription", "ProtocolName", "StudyDate", "FrameOfReferenceUID", "ImageType", "AcquisitionNumber",
     "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "TriggerTime", "EchoNumbers",
     "EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue", "ImageOrientationPatient",
     "ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
@@ -33,7 +33,7 @@ _TAGS: list[str | tuple[int, int]] = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", _B_SIEMENS, _B_GE]
 
 
-def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Other:
+def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | OtherFile:
     """The slices of a file, or what it is instead. `known` are the series that were seen already, by their UID; a new one is
     added. Raises UserError where pydicom is missing, or the file is damaged.
     """
@@ -44,26 +44,37 @@ def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | Oth
             file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_tags())
         except pydicom.errors.InvalidDicomError:
             is_named_so = path.name.lower().endswith(".dcm")
-            return Other(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
+            return OtherFile(path, "no DICOM file", fault=_no_slice(path, "no DICOM file") if is_named_so else "")
         if str(file.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
-            return Other(path, "the directory of a disc (DICOMDIR)")
+            return OtherFile(path, "the directory of a disc (DICOMDIR)")
         uid = text(file, "SeriesInstanceUID")
         if uid not in known:
             known[uid] = _facts(file, uid)
         facts = known[uid]
         kind = _no_image(file, facts)
         if kind:
-            is_one = facts.modality in _ALWAYS_IMAGES and kind.startswith(_NO_IMAGE)
-            return Other(path, kind, facts, _no_slice(path, kind) if is_one else "")
+            # Every object has a modality: where it lacks, the header is cut short.
+            should_be_slice = kind.startswith(_NO_IMAGE) and facts.modality in (*_ALWAYS_IMAGES, "")
+            return OtherFile(path, kind, facts, _no_slice(path, kind) if should_be_slice else "")
         try:
+            _refuse_another(path, file, facts)
             return _slices(path, file, facts)
         except UserError as error:
-            return Other(path, "a slice at fault", facts, str(error))
+            return OtherFile(path, "a slice at fault", facts, str(error))
 
 
 def _no_slice(path: Path, kind: str) -> str:
     return str(UserError("the file should be a slice and is none", where=path, found=kind,
                          do="it may be cut short or damaged; copy the series again"))
+
+
+def _refuse_another(path: Path, file: Any, facts: Series) -> None:
+    """A UserError where the series belongs to two patients, as after a bad removal of identifiers: slices would be mixed."""
+    said = [text(file, name) for name in ("PatientID", "StudyInstanceUID", "Modality")]
+    if said != [facts.patient, facts.study, facts.modality]:
+        raise UserError("files with one series UID belong to different patients, studies or modalities", where=path,
+                        found=facts.called, expected="one PatientID, StudyInstanceUID and Modality in all files of a series",
+                        do="put each of them into a folder of its own, and read one folder at a time")
 
 
 def _slices(path: Path, file: Any, facts: Series) -> tuple[Slice, ...]:
@@ -86,7 +97,7 @@ def _facts(file: Any, uid: str) -> Series:
     return Series(uid=uid, study=text(file, "StudyInstanceUID"), patient=text(file, "PatientID"),
                   number=text(file, "SeriesNumber"), modality=text(file, "Modality"),
                   description=text(file, "SeriesDescription"), protocol=text(file, "ProtocolName"),
-                  study_date=text(file, "StudyDate"))
+                  study_date=text(file, "StudyDate"), frame_of_reference=text(file, "FrameOfReferenceUID"))
 
 
 def _no_image(file: Any, facts: Series) -> str:
@@ -124,8 +135,8 @@ def _of_frame(path: Path, file: Any, facts: Series, groups: Sequence[Any], k: in
     """One frame of an enhanced file (PS3.3 C.7.6.16)."""
     content = macro(groups, "FrameContentSequence")
     echo, diffusion = macro(groups, "MREchoSequence"), macro(groups, "MRDiffusionSequence")
-    kind = next((found for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
-                 if (found := macro(groups, name)) is not None), None)
+    kind = next((item for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
+                 if (item := macro(groups, name)) is not None), None)
     cardiac = macro(groups, "CardiacSynchronizationSequence")
     marks = (("acquisition", text(content, "FrameAcquisitionNumber") if content is not None else ""),
              ("temporal position", text(content, "TemporalPositionIndex") if content is not None else ""),
@@ -162,6 +173,9 @@ def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tu
     intercept = None if values is None else number(values, "RescaleIntercept")
     if slope == 0:
         raise UserError("all its values are the same: their slope is 0", where=path, found="RescaleSlope 0")
+    if facts.modality in _WITH_UNITS and (slope is None or intercept is None):  # type 1 in PS3.3 C.8.2.1 and C.8.9.1
+        raise UserError("the file does not say how its numbers become quantities, such as HU", where=path,
+                        found="no RescaleSlope and RescaleIntercept, of both", do="export the series again")
     inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
     stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
                     number(file, "PixelRepresentation") == 1, inverted)

@@ -1,5 +1,6 @@
 """One slice of a series: where it lies in the patient, how its numbers become values, and what tells phases apart."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,18 @@ class Series:
     description: str = ""
     protocol: str = ""
     study_date: str = ""
+    frame_of_reference: str = ""  # FrameOfReferenceUID: positions in one frame can be compared
 
     @property
     def called(self) -> str:
         """For messages."""
         said = f" {self.description!r}" if self.description else ""
         return f"series {self.number or self.uid}{said} ({self.modality or 'no modality'})"
+
+
+def share_a_frame(series: Iterable[Series]) -> bool:
+    """Whether positions in all of them can be compared (PS3.3 C.7.4.1), as far as they say it."""
+    return len({facts.frame_of_reference for facts in series} - {""}) < 2
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,9 @@ class Stored:
 
     @property
     def is_whole(self) -> bool:
-        """Whether values are whole numbers."""
-        return self.slope == int(self.slope) and self.intercept == int(self.intercept)
+        """Whether values are whole numbers, that are exact also as float64."""
+        largest = max(map(abs, self.limits)) * abs(self.slope) + abs(self.intercept)
+        return self.slope == int(self.slope) and self.intercept == int(self.intercept) and largest < 2**53
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Other:
+class OtherFile:
     """A file that is no slice of a volume, and what it is instead. `fault`: why it is none though it should be."""
 
     path: Path

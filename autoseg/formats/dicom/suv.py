@@ -11,16 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from autoseg.base.errors import UserError
-from autoseg.formats.dicom.elements import items, number, text
+from autoseg.formats.dicom.elements import items, number, text, texts
 from autoseg.formats.dicom.slices import Slice, pydicom_for
 from autoseg.formats.door import reading
 
-_TAGS = ["Modality", "Units", "SUVType", "DecayCorrection", "DecayCorrectionDateTime", "DecayCorrected", "SeriesDate",
-         "SeriesTime", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "PatientWeight",
+_TAGS = ["Modality", "Units", "SUVType", "CorrectedImage", "DecayCorrection", "DecayCorrectionDateTime", "DecayCorrected",
+         "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "PatientWeight",
          "RadiopharmaceuticalInformationSequence", "SharedFunctionalGroupsSequence", "RealWorldValueMappingSequence"]
 _UNITS = {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML"}  # of enhanced files (UCUM)
 _DAY = timedelta(days=1)
-_MOST_HALF_LIVES = 15.0  # between injection and scan; less than 0.01 % of the dose is left then
+# Between injection and scan; 0.1 % of the dose is left then. A day is 13 half-lives of F-18: so a wrong date is noticed, and
+# without dates a scan that lies before the injection.
+_MOST_HALF_LIVES = 10.0
+_LONGEST_UNDATED_S = 4 * 3600.0  # half-life; what lives longer may have been injected days before
 _WEIGHTS_KG = (0.01, 500.0)  # from a mouse on
 _NO_DATE = "20000101"
 
@@ -43,6 +46,10 @@ def suv_factor(slices: Sequence[Slice]) -> float:
         return 1.0
     if units != "BQML":
         raise _refused(first, "the unit of the PET cannot become SUV", f"Units {units or 'not said'}", "BQML, or GML")
+    corrections = texts(file, "CorrectedImage")
+    if corrections and "ATTN" not in corrections:
+        raise _refused(first, "the PET is not corrected for attenuation, so its values are no activity",
+                       f"CorrectedImage {', '.join(corrections)}", "ATTN among them")
     injected = items(file, "RadiopharmaceuticalInformationSequence")
     if not injected:
         raise _refused(first, "the PET does not say what was injected", "no RadiopharmaceuticalInformationSequence")
@@ -70,6 +77,9 @@ def _left(first: Slice, slices: Sequence[Slice], file: Any, injected: Any) -> fl
         said = text(injected, "RadiopharmaceuticalStartTime") or whole[8:]
         if not said:
             raise _refused(first, "the PET does not say when the dose was injected", "no RadiopharmaceuticalStartTime")
+        if half_life_s > _LONGEST_UNDATED_S:
+            raise _refused(first, "the PET does not say on which day the dose was injected",
+                           f"a half-life of {half_life_s / 3600:.1f} h", "RadiopharmaceuticalStartDateTime")
         elapsed = (scanned - _time(first, scanned.strftime("%Y%m%d"), said)) % _DAY  # over midnight it was the day before
     half_lives = elapsed.total_seconds() / half_life_s
     if not 0 <= half_lives <= _MOST_HALF_LIVES:
@@ -88,16 +98,16 @@ def _scan_start(first: Slice, slices: Sequence[Slice], file: Any) -> tuple[datet
         return _time(first, whole[:8], whole[8:]), True
     times = sorted(part.mark("acquisition time") for part in slices if part.mark("acquisition time"))
     date, time = text(file, "SeriesDate"), text(file, "SeriesTime")
-    dated = [moment for moment in times if _has_date(moment)]
-    candidates = [_time(first, moment[:8], moment[8:]) for moment in dated]
-    if date and time:
-        candidates.append(_time(first, date, time))
-    if candidates:
+    series = [_time(first, date, time)] if date and time else []
+    dated = [_time(first, moment[:8], moment[8:]) for moment in times if _has_date(moment)]
+    on_that_day = [_time(first, date, moment) for moment in times if date and not _has_date(moment)]
+    on_that_day = [moment for moment in on_that_day if not series or series[0] - moment < _DAY / 2]  # else after midnight
+    if candidates := [*series, *dated, *on_that_day]:
         return min(candidates), True
     bare = [*times, *([time] if time else [])]
     if not bare:
         raise _refused(first, "the PET does not say when it was taken", "no SeriesTime and no AcquisitionTime")
-    day = text(file, "SeriesDate") or text(file, "AcquisitionDate")
+    day = text(file, "AcquisitionDate")
     return min(_time(first, day or _NO_DATE, moment) for moment in bare), bool(day)
 
 

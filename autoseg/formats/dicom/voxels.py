@@ -25,12 +25,15 @@ def read_voxels(slices: Sequence[Slice], factor: float = 1.0) -> np.ndarray:
     """
     shape = (len(slices), *slices[0].shape_HW)
     is_whole = factor == 1.0 and all(part.stored.is_whole for part in slices)
-    array_DHW = np.empty(shape, _whole_type(slices) if is_whole else np.float32)
+    array_DHW = np.empty(shape, np.int16 if is_whole else np.float32)
     for k, numbers_HW in _decoded(slices):
         stored = slices[k].stored
         if numbers_HW.shape != slices[k].shape_HW:
             raise UserError("the voxels have another size than the header says", where=slices[k].path,
                             found=numbers_HW.shape, expected=slices[k].shape_HW)
+        if numbers_HW.dtype.kind not in "iu":  # FloatPixelData, as of parametric maps
+            raise UserError("the voxels are stored as fractions, which are not read", where=slices[k].path,
+                            found=numbers_HW.dtype, expected="whole numbers with RescaleSlope and RescaleIntercept")
         low, high = stored.limits
         if numbers_HW.min() < low or numbers_HW.max() > high:
             raise UserError("the voxels exceed what the header says can be stored", where=slices[k].path,
@@ -39,18 +42,21 @@ def read_voxels(slices: Sequence[Slice], factor: float = 1.0) -> np.ndarray:
         if stored.is_inverted:
             numbers_HW = low + high - numbers_HW.astype(np.int64)
         slope, intercept = (int(stored.slope), int(stored.intercept)) if is_whole else (stored.slope, stored.intercept)
-        array_DHW[k] = (numbers_HW.astype(kind) * slope + intercept) * (1 if is_whole else factor)
+        values_HW = (numbers_HW.astype(kind) * slope + intercept) * (1 if is_whole else factor)
+        if is_whole:
+            array_DHW = _widened(array_DHW, values_HW)
+        array_DHW[k] = values_HW
     return array_DHW
 
 
-def _whole_type(slices: Sequence[Slice]) -> type[np.signedinteger[Any]]:
-    """The smallest of int16, int32 and int64 that holds all values that can be stored."""
-    ends = [stored.slope * limit + stored.intercept for stored in {part.stored for part in slices}
-            for limit in stored.limits]
-    for kind in (np.int16, np.int32):
-        if min(ends) >= np.iinfo(kind).min and max(ends) <= np.iinfo(kind).max:
-            return kind
-    return np.int64
+def _widened(array_DHW: np.ndarray, values_HW: np.ndarray) -> np.ndarray:
+    """The array in the smallest of int16, int32 and int64 that holds whole values, too: what could be stored is mostly wider
+    than what is, and half of the memory counts.
+    """
+    low, high = values_HW.min(), values_HW.max()
+    holding = (kind for kind in (np.int16, np.int32) if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    kind = next(holding, np.int64)
+    return array_DHW.astype(np.promote_types(array_DHW.dtype, kind), copy=False)
 
 
 def _decoded(slices: Sequence[Slice]) -> Iterator[tuple[int, np.ndarray]]:

@@ -22,6 +22,8 @@ _GOLDEN = 0.618
 _NEEDED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
            "AccessionNumber", "ReferringPhysicianName")
 _SEXES = ("M", "F", "O", "")
+_WHEN = {"PatientBirthDate": "DA", "StudyDate": "DA", "StudyTime": "TM"}  # with their types of values (PS3.5 6.2)
+_LARGEST_NUMBER = 2**31 - 1  # of type IS
 
 
 @contextmanager
@@ -52,9 +54,23 @@ def _header(path: Path) -> Any:
                 setattr(header, name, "")
         if header.PatientSex not in _SEXES:
             header.PatientSex = ""
+        for name in _WHEN:
+            if not _is_when(name, str(header[name].value or "")):
+                setattr(header, name, "")
         if "PerFrameFunctionalGroupsSequence" in header:
             _share(header)
     return header
+
+
+def _is_when(name: str, value: str) -> bool:
+    """Whether a date or a time is one: some programs write 00000000 where they remove the day of birth."""
+    from pydicom.valuerep import DA, TM
+
+    try:
+        DA(value) if _WHEN[name] == "DA" else TM(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _share(header: Any) -> None:
@@ -71,8 +87,9 @@ def series_description(model: str) -> str:
 
 
 def series_number(header: Any) -> int:
-    """A number after those of the study's own series."""
-    return _NUMBER_AFTER + int(header.get("SeriesNumber") or 0)
+    """A number after those of the study's own series, if there is one."""
+    number = _NUMBER_AFTER + int(header.get("SeriesNumber") or 0)
+    return number if number <= _LARGEST_NUMBER else _NUMBER_AFTER
 
 
 def text(words: str) -> str:

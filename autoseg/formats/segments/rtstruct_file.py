@@ -16,6 +16,7 @@ import numpy as np
 
 from autoseg.base.errors import UserError, listed
 from autoseg.formats.dicom.slices import pydicom_for
+from autoseg.formats.dicom.stack import Stack
 from autoseg.formats.door import reading, refuse_more_than_memory
 from autoseg.formats.segments.headers import quiet
 from autoseg.grids.geometry import Geometry
@@ -48,10 +49,11 @@ class StructureSet:
     frames_of_reference: tuple[str, ...]
     structures: tuple[Structure, ...]
 
-    def refuse_other_series(self, series: str, frame_of_reference: str) -> None:
+    def refuse_other_series(self, stack: Stack) -> None:
         """A UserError where the structures were drawn on another series: by the series named, else by the frame of
         reference.
         """
+        series, frame_of_reference = stack.facts.uid, stack.facts.frame_of_reference
         if self.series:
             is_other = series not in self.series
         else:
@@ -128,7 +130,7 @@ def read_structures(path: Path) -> StructureSet:
                             do="rename one of them in the planning system")
         frames = tuple(dict.fromkeys(str(roi.ReferencedFrameOfReferenceUID) for roi in regions
                                      if getattr(roi, "ReferencedFrameOfReferenceUID", "")))
-        return StructureSet(path, _referenced_series(file), frames, structures)
+        return StructureSet(path, referenced_series(file), frames, structures)
 
 
 def _structure(name: str, contours: Sequence[Any]) -> Structure:
@@ -147,7 +149,8 @@ def _points(contour: Any) -> np.ndarray:
     return points_mm
 
 
-def _referenced_series(file: Any) -> tuple[str, ...]:
+def referenced_series(file: Any) -> tuple[str, ...]:
+    """The series that the structures of a file were drawn on, of all its frames of reference (PS3.3 C.8.8.5)."""
     return tuple(str(series.SeriesInstanceUID)
                  for frame in getattr(file, "ReferencedFrameOfReferenceSequence", None) or []
                  for study in getattr(frame, "RTReferencedStudySequence", None) or []

@@ -93,11 +93,12 @@ class Segmentation:
                             found=f"{stacks[best[0][0]].name}; {stacks[best[1][0]].name}")
         return stacks[best[0][0]]
 
-    def refuse_other_series(self, stack: Stack, frame_of_reference: str) -> None:
+    def refuse_other_series(self, stack: Stack) -> None:
         """A UserError where it says that it was drawn on other images than those of a volume.
 
         What its frames name decides, else the series that it names, else the frame of reference.
         """
+        frame_of_reference = stack.facts.frame_of_reference
         sources = {frame.source for frame in self.frames} - {""}
         if sources:
             is_other = not sources & {part.uid for part in stack.slices}

@@ -72,19 +72,23 @@ def _write(path: Path, pixels: np.ndarray, stack: Stack, at: tuple[Geometry, np.
     axes = np.array(geometry.direction).reshape(3, 3)
     positions = points_of(geometry, np.column_stack([planes, np.zeros((len(planes), 2))]))
     is_fractional = pixels.dtype.kind == "f"
-    file = hd.seg.Segmentation(
-        source_images=headers, pixel_array=pixels,
-        segmentation_type="FRACTIONAL" if is_fractional else "BINARY", max_fractional_value=_LARGEST,
-        segment_descriptions=_descriptions(hd, results),
-        series_instance_uid=hd.UID(), series_number=series_number(first), sop_instance_uid=hd.UID(), instance_number=1,
-        manufacturer=MAKER, manufacturer_model_name=MAKER, software_versions=__version__,
-        device_serial_number=results.identity or "0", content_label="SEGMENTATION",
-        content_description=text(f"Segmentation by {MAKER} {__version__}"),
-        plane_positions=[hd.PlanePositionSequence("PATIENT", position.tolist()) for position in positions],
-        plane_orientation=hd.PlaneOrientationSequence("PATIENT", [*axes[:, 0].tolist(), *axes[:, 1].tolist()]),
-        pixel_measures=hd.PixelMeasuresSequence(geometry.spacing_mm[1:], geometry.spacing_mm[0], geometry.spacing_mm[0]),
-        series_description=series_description(results.model), specific_character_set=CHARACTER_SET,
-        omit_empty_frames=bool(pixels.any()))
+    try:
+        file = hd.seg.Segmentation(
+            source_images=headers, pixel_array=pixels,
+            segmentation_type="FRACTIONAL" if is_fractional else "BINARY", max_fractional_value=_LARGEST,
+            segment_descriptions=_descriptions(hd, results),
+            series_instance_uid=hd.UID(), series_number=series_number(first), sop_instance_uid=hd.UID(), instance_number=1,
+            manufacturer=MAKER, manufacturer_model_name=MAKER, software_versions=__version__,
+            device_serial_number=results.identity or "0", content_label="SEGMENTATION",
+            content_description=text(f"Segmentation by {MAKER} {__version__}"),
+            plane_positions=[hd.PlanePositionSequence("PATIENT", position.tolist()) for position in positions],
+            plane_orientation=hd.PlaneOrientationSequence("PATIENT", [*axes[:, 0].tolist(), *axes[:, 1].tolist()]),
+            pixel_measures=hd.PixelMeasuresSequence(geometry.spacing_mm[1:], geometry.spacing_mm[0], geometry.spacing_mm[0]),
+            series_description=series_description(results.model), specific_character_set=CHARACTER_SET,
+            omit_empty_frames=bool(pixels.any()))
+    except (AttributeError, KeyError, ValueError) as error:  # of headers that it cannot take over
+        raise UserError("a segmentation cannot refer to the series", where=headers[0].filename, found=repr(error),
+                        do="choose --output-format rtstruct or nifti, or correct the header of the series") from error
     write_atomically(path, file.save_as)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom.slices import pydicom_for
 from autoseg.formats.door import reading
+from autoseg.formats.segments.rtstruct_file import referenced_series
 
 Kind = Literal["rtstruct", "seg"]
 KINDS: dict[str, Kind] = {"RTSTRUCT": "rtstruct", "SEG": "seg"}  # by Modality (PS3.3 C.7.3.1.1.1)
@@ -46,11 +47,7 @@ def read_structure_header(path: Path) -> StructureHeader:
 def _of_rtstruct(file: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """PS3.3 C.8.8.5: the structures, and the series of each frame of reference that they lie in."""
     names = tuple(_text(roi, "ROIName") for roi in getattr(file, "StructureSetROISequence", None) or ())
-    frames = getattr(file, "ReferencedFrameOfReferenceSequence", None) or ()
-    series = tuple(_text(item, "SeriesInstanceUID") for frame in frames
-                   for study in getattr(frame, "RTReferencedStudySequence", None) or ()
-                   for item in getattr(study, "RTReferencedSeriesSequence", None) or ())
-    return names, series
+    return names, referenced_series(file)
 
 
 def _of_seg(file: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,7 +12,7 @@ Header = Mapping[str, str]  # keyword of DICOM (PS3.6) -> text of the value, emp
 KEYWORDS = ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID", "PatientAge", "PatientSex", "PatientWeight",
             "PatientSize", "StudyInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionTime",
             "AcquisitionDateTime", "ContrastBolusStartTime", "InstitutionName", "Manufacturer", "ManufacturerModelName",
-            "MagneticFieldStrength", "KVP", "SliceThickness", "FrameOfReferenceUID")
+            "MagneticFieldStrength", "KVP", "SliceThickness")
 
 _YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 _OLDEST = 90  # older patients are so few that their age tells who they are (45 CFR 164.514(b)(2)(i)(C))
@@ -70,7 +70,7 @@ def age_years(header: Header) -> float | None:
     1.5
     """
     match = re.fullmatch(r"(\d{1,3})([DWMY])", header.get("PatientAge", "").strip().upper())
-    if match:
+    if match and match[0] != "000Y":  # which stands for a removed age; newborns have days
         return round(int(match[1]) / _YEARS[match[2]], 2)
     born, seen = _date(header.get("PatientBirthDate", "")), _date(header.get("StudyDate", ""))
     if born is None or seen is None or seen < born:

@@ -10,6 +10,7 @@ from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.unlabelled import without_labels
+from autoseg.formats.dicom import Stack, share_a_frame
 from autoseg.formats.files import is_file
 from autoseg.interop.dicom_dataset.case import CaseResult, CaseTask, convert_case, is_whole, remove_case
 from autoseg.interop.dicom_dataset.channels import Channels
@@ -130,13 +131,18 @@ def _named(studies: Iterable[CaseStudy], pseudonyms: Pseudonyms, *, keep_identif
 
 
 def _task(name: str, study: CaseStudy, folder: Path, settings: Settings, pseudonyms: Pseudonyms) -> CaseTask:
-    said = {"study": study.uid, "volumes": [None if volume is None else volume.identity for volume in study.volumes],
+    said = {"study": study.uid, "volumes": [stack and _slices(stack) for stack in study.volumes],
             "channels": settings.channels.names, "reference": settings.channels.reference,
             "structures": sorted(structures.uid for structures in study.structures), "newest": settings.newest,
             "table": None if settings.table is None else settings.table.model_dump(mode="json")}
     volumes = study.volumes or (None,) * len(settings.channels.specs)
     return CaseTask(name, folder, volumes, study.structures, settings.channels.reference, settings.table, settings.newest,
                     pseudonyms.content(json.dumps(said, sort_keys=True)))
+
+
+def _slices(stack: Stack) -> list[str]:
+    """What says that a volume is made of the same slices."""
+    return [f"{part.uid} {part.frame}" for part in stack.slices]
 
 
 def _kept(tasks: Mapping[str, CaseTask], named: Mapping[str, CaseStudy], folder: Path) -> dict[str, CaseResult]:
@@ -154,9 +160,9 @@ def _convert(tasks: Sequence[CaseTask], workers: int, folder: Path) -> dict[str,
     results: dict[str, CaseResult] = {}
     effort = Effort("converting", [task.estimated_bytes for task in tasks], tried=1)
     with progress_bar("converting", len(tasks)) as bar:
-        made = each_case(convert_case, tasks, workers, bar.update, effort=effort,
+        converting = each_case(convert_case, tasks, workers, bar.update, effort=effort,
                          died=lambda task, why: CaseResult(fault=f"case {task.name}: {why}"))
-        for task, result in zip(tasks, made, strict=True):
+        for task, result in zip(tasks, converting, strict=True):
             results[task.name] = result
             if not result.fault:
                 append_record(folder / _RECORDS, {"case": task.name, "source": task.source, "present": list(result.present),
@@ -177,6 +183,6 @@ def _unused(table: StructureTable | None, studies: Iterable[CaseStudy]) -> list[
 def _other_frames(studies: Mapping[str, CaseStudy]) -> list[str]:
     """A sentence where channels of a case have positions that cannot be compared."""
     apart = [case for case, study in studies.items()
-             if len({volume.frame_of_reference for volume in study.volumes if volume is not None} - {""}) > 1]
+             if not share_a_frame(stack.facts for stack in study.volumes if stack is not None)]
     return [f"{len(apart)} cases have channels in different frames of reference ({listed(apart)}): their positions need not "
             "agree; see dataset.json, registration, to align them"] if apart else []

@@ -1,5 +1,6 @@
 """One study becomes one case: images by channel, and the label on the grid of the reference channel."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,13 +10,13 @@ import numpy as np
 
 from autoseg.base.errors import UserError, as_fault, listed
 from autoseg.formats import write_array, write_label
+from autoseg.formats.dicom import Stack
 from autoseg.formats.files import is_file
 from autoseg.formats.segments import masks_on, read_segmentation, read_structures
 from autoseg.formats.segments.structure_header import StructureHeader
 from autoseg.grids.geometry import Geometry
 from autoseg.interop.dicom_dataset.labels import CaseLabel, painted
 from autoseg.interop.dicom_dataset.structures import StructureTable
-from autoseg.interop.dicom_dataset.studies import Volume
 from autoseg.workspace.files import remove_file
 
 FILE_ENDING = ".nii.gz"
@@ -31,7 +32,7 @@ class CaseTask:
 
     name: str
     folder: Path
-    volumes: tuple[Volume | None, ...]
+    volumes: tuple[Stack | None, ...]
     structures: tuple[StructureHeader, ...]
     reference: int
     table: StructureTable | None
@@ -44,7 +45,7 @@ class CaseTask:
     @property
     def estimated_bytes(self) -> int:
         """Memory that converting takes: one series, its file read back, and the masks of its structures."""
-        return _BYTES_PER_VOXEL * max((volume.n_voxels for volume in self.volumes if volume is not None), default=0)
+        return _BYTES_PER_VOXEL * max((math.prod(stack.shape) for stack in self.volumes if stack is not None), default=0)
 
     @property
     def label(self) -> Path:
@@ -52,7 +53,7 @@ class CaseTask:
 
     def files(self) -> list[Path]:
         """Every file of the case when it is whole."""
-        images = [self.image(channel) for channel, volume in enumerate(self.volumes) if volume is not None]
+        images = [self.image(channel) for channel, stack in enumerate(self.volumes) if stack is not None]
         return images if self.table is None else [*images, self.label]
 
 
@@ -70,9 +71,9 @@ def convert_case(task: CaseTask) -> CaseResult:
     try:
         remove_case(task)  # an earlier run may have had a channel or a label that this one has not
         label = _write_reference(task)
-        for channel, volume in enumerate(task.volumes):
-            if volume is not None and channel != task.reference:
-                write_array(task.image(channel), *volume.stack.read())
+        for channel, stack in enumerate(task.volumes):
+            if stack is not None and channel != task.reference:
+                write_array(task.image(channel), *stack.read())
     except Exception as error:
         remove_case(task)
         fault = str(as_fault(error, f"case {task.name}"))
@@ -95,24 +96,24 @@ def is_whole(task: CaseTask) -> bool:
 
 def _write_reference(task: CaseTask) -> CaseLabel | None:
     """The image that the label lies on, and the label."""
-    volume = task.volumes[task.reference]
-    assert volume is not None  # the channel is required
-    array_CDHW, geometry = volume.stack.read()
+    stack = task.volumes[task.reference]
+    assert stack is not None  # the channel is required
+    array_CDHW, geometry = stack.read()
     write_array(task.image(task.reference), array_CDHW, geometry)
     del array_CDHW  # masks take memory, too
     if task.table is None:
         return None
-    label = painted(_masks(task, volume, geometry), task.table, geometry.shape)
+    label = painted(_masks(task, stack, geometry), task.table, geometry.shape)
     write_label(task.label, label.label_DHW, geometry)
     return label
 
 
-def _masks(task: CaseTask, volume: Volume, geometry: Geometry) -> Callable[[str], np.ndarray | None]:
+def _masks(task: CaseTask, stack: Stack, geometry: Geometry) -> Callable[[str], np.ndarray | None]:
     """The mask of each label on the grid of a volume: its structures joined; None where the case has none of them."""
     table = task.table
     assert table is not None
-    owners = owner_of_each(task.structures, volume.series, table, newest=task.newest)
-    opened = {owner.uid: _opened(owner, volume) for owner in owners.values()}
+    owners = owner_of_each(task.structures, stack.facts.uid, table, newest=task.newest)
+    opened = {owner.uid: _opened(owner, stack) for owner in owners.values()}
 
     def mask_of(label: str) -> np.ndarray | None:
         if label not in owners:
@@ -127,14 +128,14 @@ def _masks(task: CaseTask, volume: Volume, geometry: Geometry) -> Callable[[str]
     return mask_of
 
 
-def _opened(header: StructureHeader, volume: Volume) -> Callable[[Geometry, Collection[str]], dict[str, np.ndarray]]:
+def _opened(header: StructureHeader, stack: Stack) -> Callable[[Geometry, Collection[str]], dict[str, np.ndarray]]:
     """What draws some structures of a file on a grid. Raises UserError where they were drawn on other images."""
     if header.kind == "rtstruct":
         contours = read_structures(header.path)
-        contours.refuse_other_series(volume.series, volume.frame_of_reference)
+        contours.refuse_other_series(stack)
         return contours.masks_on
     segmentation = read_segmentation(header.path)
-    segmentation.refuse_other_series(volume.stack, volume.frame_of_reference)
+    segmentation.refuse_other_series(stack)
     return partial(masks_on, segmentation)
 
 
@@ -153,14 +154,14 @@ def owner_of_each(headers: Sequence[StructureHeader], series: str, table: Struct
                         found=listed(names, _SHOWN) or "no RTSTRUCT, no SEG",
                         expected=listed((name for names in table.labels.values() for name in names), _SHOWN),
                         do="add its spelling to the table of structures, or leave the study out")
-    here = [header for header in holding if series in header.series] or holding
+    drawn_on_it = [header for header in holding if series in header.series] or holding
     owners: dict[str, StructureHeader] = {}
     for label in table.labels:
-        having = [header for header in here if label in table.chosen(header.names).values()]
-        if len(having) > 1 and not newest:
-            raise UserError(f"several files hold the label {label!r}", found=listed(header.path for header in having),
+        holders = [header for header in drawn_on_it if label in table.chosen(header.names).values()]
+        if len(holders) > 1 and not newest:
+            raise UserError(f"several files hold the label {label!r}", found=listed(header.path for header in holders),
                             do="say --newest-structures to take the one that was made last, name structures that tell them "
                                "apart, or take the other files away")
-        if having:
-            owners[label] = max(having, key=lambda header: header.created)
+        if holders:
+            owners[label] = max(holders, key=lambda header: header.created)
     return owners

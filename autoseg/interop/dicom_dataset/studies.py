@@ -4,36 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.datasets.dicom_cases import Study, match, read_study, studies_of
-from autoseg.formats.dicom import Found, Stack
+from autoseg.formats.dicom import FolderContent, Stack
 from autoseg.formats.dicom.texts import read_header_texts
 from autoseg.formats.segments.structure_header import KINDS, StructureHeader, read_structure_header
 from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
 from autoseg.interop.dicom_dataset.channels import Channels
-
-
-@dataclass(frozen=True)
-class Volume:
-    """The series of a channel."""
-
-    stack: Stack
-    frame_of_reference: str
-
-    @property
-    def series(self) -> str:
-        return self.stack.facts.uid
-
-    @property
-    def identity(self) -> list[str]:
-        """What says that it is made of the same slices."""
-        return [f"{part.uid} {part.frame}" for part in self.stack.slices]
-
-    @property
-    def n_voxels(self) -> int:
-        return int(np.prod(self.stack.shape))
 
 
 @dataclass(frozen=True)
@@ -45,7 +22,7 @@ class CaseStudy:
     patient: str
     uid: str
     date: str
-    volumes: tuple[Volume | None, ...]
+    volumes: tuple[Stack | None, ...]
     headers: Mapping[str, Header]
     structures: tuple[StructureHeader, ...] = ()
     fault: str = ""
@@ -64,13 +41,13 @@ def find_studies(source: Path, channels: Channels, *, join_patients: bool = Fals
 
     Raises UserError where pydicom is not installed, and where no series is there. What is wrong with a study is its fault.
     """
-    found = read_study(source)
-    studies = _joined(studies_of(found)) if join_patients else studies_of(found)
-    warnings = [refused.sentence for refused in found.refused if refused.series is None]
+    content = read_study(source)
+    studies = _joined(studies_of(content)) if join_patients else studies_of(content)
+    warnings = [refused.sentence for refused in content.refused if refused.series is None]
     if not studies:
         raise UserError("no series of images is here", where=source, found=warnings[0] if warnings else "no DICOM image",
                         expected="DICOM slices with positions")
-    structures = _structures(found, warnings)
+    structures = _structures(content, warnings)
     return FoundStudies(tuple(_case(study, channels, _drawn_on(study, studies, structures)) for study in studies),
                         tuple(warnings))
 
@@ -84,10 +61,10 @@ def _joined(studies: Sequence[Study]) -> list[Study]:
             for key, group in patients.items()]
 
 
-def _structures(found: Found, warnings: list[str]) -> list[StructureHeader]:
+def _structures(content: FolderContent, warnings: list[str]) -> list[StructureHeader]:
     """The files of structures; what cannot be read becomes a warning."""
     headers = []
-    for other in found.others:
+    for other in content.others:
         if other.series is not None and other.series.modality in KINDS:
             try:
                 headers.append(read_structure_header(other.path))
@@ -100,10 +77,10 @@ def _drawn_on(study: Study, studies: Sequence[Study], headers: Sequence[Structur
     """The files of a study: those that name one of its series, since some programs give structures a study of their own;
     else those of the same study that name no series that is here.
     """
-    own, here = _series(study), {series for other in studies for series in _series(other)}
+    own, known = _series(study), {series for other in studies for series in _series(other)}
     uids = {candidate.facts.study for candidate in study.candidates}
     return tuple(header for header in headers
-                 if own & set(header.series) or (header.study in uids and not here & set(header.series)))
+                 if own & set(header.series) or (header.study in uids and not known & set(header.series)))
 
 
 def _series(study: Study) -> set[str]:
@@ -117,7 +94,7 @@ def _case(study: Study, channels: Channels, structures: tuple[StructureHeader, .
         if stacks:
             patient = identity(read_header_texts(stacks[0].slices[0].path, KEYWORDS))
         chosen = match(study, channels.specs, channels.rules, channels.choices)
-        volumes: list[Volume | None] = []
+        volumes: list[Stack | None] = []
         headers: dict[str, Header] = {}
         for name in channels.names:
             if name not in chosen:
@@ -127,7 +104,7 @@ def _case(study: Study, channels: Channels, structures: tuple[StructureHeader, .
             if stack is None:
                 raise UserError(f"the series of the channel {name!r} cannot be read", found=chosen[name].fault)
             headers[name] = read_header_texts(stack.slices[0].path, KEYWORDS)
-            volumes.append(Volume(stack, headers[name]["FrameOfReferenceUID"]))
+            volumes.append(stack)
     except AutosegError as error:
         return CaseStudy(patient, study.uid, date, (), {}, structures, str(error))
     return CaseStudy(patient, study.uid, date, tuple(volumes), headers, structures)
