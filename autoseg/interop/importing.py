@@ -102,8 +102,11 @@ def _write_splits(foreign: ForeignDataset, training: Sequence[FoundCase], folder
     names = {case.name for case in training}
     kept = [Split(train=tuple(case for case in split.train if case in names),
                   validation=tuple(case for case in split.validation if case in names)) for split in foreign.splits]
-    write_json(folder / USERS_OWN, [{"train": list(split.train), "val": list(split.validation)} for split in kept])
     gone = sorted({case for split in foreign.splits for case in (*split.train, *split.validation)} - names)
+    if gone and not all(split.train for split in kept):
+        return ["the folds are not taken over: without the cases that are not here, one has no training case "
+                f"({listed(gone)}); new folds are made"]
+    write_json(folder / USERS_OWN, [{"train": list(split.train), "val": list(split.validation)} for split in kept])
     return [f"the folds name {len(gone)} case{'s' * (len(gone) > 1)} that {'are' if len(gone) > 1 else 'is'} not here, and "
             f"go on without ({listed(gone)})"] if gone else []
 

@@ -19,7 +19,14 @@ from autoseg.formats import ending_of, open_source, read_header, read_label
 from autoseg.grids.geometry import Geometry
 from autoseg.prediction.decision import decided
 from autoseg.prediction.inference_settings import Postprocessing
-from autoseg.prediction.mask_folders import MaskFolder, common_labels, open_masks, read_scores, written_values
+from autoseg.prediction.mask_folders import (
+    MaskFolder,
+    common_labels,
+    open_masks,
+    read_scores,
+    refuse_turned_axes,
+    written_values,
+)
 from autoseg.prediction.sidecar import SIDECAR, Sidecar
 from autoseg.workspace.files import check_writable, write_json
 from autoseg.workspace.partial import remove_leftovers
@@ -56,13 +63,16 @@ def ensemble(sources: Sequence[Path], target: Path, *, weights: Sequence[float] 
 
     Where every folder has probabilities of a case, their mean is decided as in a prediction. Where none has, the masks vote
     for each voxel: of equal votes the lower value counts. Where some have, the other masks count as certain.
-    Raises UserError where the folders have different cases or labels; a case on different grids is a fault of the result.
+    Raises UserError where the folders have different cases or labels, or probabilities whose axes were turned; a case on
+    different grids is a fault of the result.
     """
     shares = _shares(sources, weights)
     folders = [open_masks(source) for source in sources]
     if target.resolve() in {folder.path.resolve() for folder in folders}:
         raise UserError("the masks would replace those of a model", where=target, do="name another folder with -o")
     _refuse_other_cases(folders)
+    for folder in folders:
+        refuse_turned_axes(folder)
     common = common_labels(folders, labels)
     check_writable(target)
     remove_leftovers(target)

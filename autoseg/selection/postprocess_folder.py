@@ -76,6 +76,8 @@ def chosen_rules(source: Path, reference: Path, labels: LabelSpec, *, annotated:
     Raises UserError where a true label has no mask, or lies on another grid.
     """
     masks, truths = open_masks(source).masks, open_masks(reference).masks
+    if not truths:
+        raise UserError("the reference holds no mask", where=reference, do="name the folder of the true labels with -r")
     if lacking := sorted(truths.keys() - masks.keys()):
         raise UserError("cases of the reference have no mask", where=source, found=listed(lacking),
                         do="predict them, too: rules that are found on a part of the cases may suit only these")
@@ -91,19 +93,25 @@ def chosen_rules(source: Path, reference: Path, labels: LabelSpec, *, annotated:
 
 def given_rules(steps: Postprocessing, labels: LabelSpec) -> Rules:
     """Rules that somebody says. Raises UserError for a name that is none of the labels."""
-    for name in (*steps.keep_largest, *steps.fill_holes, *steps.minimum_ml):
-        if name not in labels.foreground:
-            raise UserError(f"no label is called {name!r}{hint(name, labels.foreground)}",
-                            expected=listed(labels.foreground, len(labels.foreground)))
+    _refuse_unknown(steps, labels)
     return Rules(labels=written_values(labels), postprocessing=steps)
 
 
+def _refuse_unknown(steps: Postprocessing, labels: LabelSpec, path: Path | None = None) -> None:
+    for name in (*steps.keep_largest, *steps.fill_holes, *steps.minimum_ml):
+        if name not in labels.foreground:
+            raise UserError(f"no label is called {name!r}{hint(name, labels.foreground)}", where=path,
+                            expected=listed(labels.foreground, len(labels.foreground)))
+
+
 def read_rules(path: Path, labels: LabelSpec) -> Rules:
-    """The rules of a file that `postprocess` wrote. Raises UserError where they are of other labels."""
+    """The rules of a file that `postprocess` wrote. Raises UserError where they are of other labels, or name an unknown one.
+    """
     rules = read_model(path, Rules)
     if rules.labels != written_values(labels):
         raise UserError("the rules are of other labels than the masks", where=path, found=_said(rules.labels),
                         expected=_said(written_values(labels)))
+    _refuse_unknown(rules.postprocessing, labels, path)
     return rules
 
 
@@ -112,6 +120,9 @@ def postprocess(source: Path, target: Path, rules: Rules, labels: LabelSpec, *, 
     that has undeclared values, is a fault of the result.
     """
     folder = open_masks(source)
+    if not folder.masks:
+        raise UserError("the folder holds probabilities and no mask", where=source,
+                        do="autoseg_ensemble makes masks of probabilities")
     if target.resolve() == source.resolve():
         raise UserError("the masks would be replaced", where=target, do="name another folder with -o")
     check_writable(target)

@@ -142,3 +142,12 @@ def test_a_file_that_holds_no_probabilities_is_refused_and_a_pickle_is_not_opene
         np.savez(path, **content)
     with pytest.raises(UserError, match=message):
         read_npz(path)
+
+
+def test_probabilities_of_a_reader_that_turns_axes_are_refused_and_its_masks_are_not(tmp_path):
+    folders = [model(tmp_path / name, {"background": 0, "a": 1, "b": 2}, c=mask(1, 2)) for name in "xy"]
+    (folders[1] / "plans.json").write_text('{"image_reader_writer": "NibabelIOWithReorient"}')
+    assert ensemble(folders, tmp_path / "out").n_masks == 1
+    write_npz(folders[1] / "c.npz", probabilities((0, 0), (1, 0), (0, 1)))
+    with pytest.raises(UserError, match=r"other axes than the images \(found: c.npz, read by NibabelIOWithReorient"):
+        ensemble(folders, tmp_path / "out")
