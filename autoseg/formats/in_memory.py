@@ -104,9 +104,9 @@ def _of_simpleitk(image: Any, where: str) -> OpenedImage:
 
     def alike(array: np.ndarray) -> Any:
         vector = array.ndim == 4
-        made = to_itk(np.moveaxis(array, 0, -1) if vector else array, geometry, vector)
-        made.CopyInformation(image)  # its very numbers
-        return made
+        result = to_itk(np.moveaxis(array, 0, -1) if vector else array, geometry, vector)
+        result.CopyInformation(image)  # its very numbers
+        return result
 
     return OpenedImage(np.moveaxis(array, -1, 0), geometry, alike)
 
