@@ -137,8 +137,9 @@ def _import(options: argparse.Namespace) -> int:
     if not imported.images_alone:
         report = pipeline.verify(imported.dataset, home=options.home, workers=options.workers)
         faults += report.faults
-        print(f"checked: {'no fault' if not report.faults else f'{len(report.faults)} faults'}, {len(report.warnings)} "
-              f"warnings{f'; autoseg_verify -d {_number(imported)} tells them' * bool(report.warnings)}")
+        counts = [f"{len(lines)} {what}{'s' * (len(lines) > 1)}" if lines else f"no {what}"
+                  for what, lines in (("fault", report.faults), ("warning", report.warnings))]
+        print(f"checked: {', '.join(counts)}{f'; autoseg_verify -d {_number(imported)} tells them' * bool(report.warnings)}")
     print("\n".join([*([] if recipe is None else _remarks(recipe)), *_next_commands(imported, options.home)]), flush=True)
     return common.list_faults(faults)
 

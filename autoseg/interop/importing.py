@@ -115,6 +115,9 @@ def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> s
     """The name of the new dataset; without a number, the first one that is free, or that of an import that was stopped."""
     known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
     wanted = "".join(c for c in recipe.name if c.isalnum() or c == "_")
+    if not wanted.strip("_"):
+        raise UserError("the name of the dataset has no letter and no digit", found=repr(recipe.name),
+                        do="give it one with --name")
 
     def is_unfinished(taken: int) -> bool:
         folder = workspace.home / "raw" / known[taken]

@@ -94,6 +94,8 @@ def _shares(sources: Sequence[Path], weights: Sequence[float]) -> tuple[float, .
     if weights and (len(weights) != len(sources) or not all(0 < weight < float("inf") for weight in weights)):
         raise UserError("the weights do not fit the folders", found=listed(weights, len(weights)),
                         expected=f"{len(sources)} numbers above 0, one for each folder in their order")
+    if twice := [path for k, path in enumerate(sources) if path.resolve() in {other.resolve() for other in sources[:k]}]:
+        raise UserError("a folder is named twice", found=listed(twice), do="name it once; --weights lets it count more")
     given = weights or [1.0] * len(sources)
     return tuple(weight / sum(given) for weight in given)
 
@@ -156,6 +158,8 @@ def _averaged(task: _Task, geometry: Geometry) -> np.ndarray:
             labels = _fitting(labels, len(scores_KDHW), path)
         elif mask is not None:
             scores_KDHW = _certain(read_label(mask)[0], labels, mask)
+        if not np.isfinite(scores_KDHW).all():
+            raise UserError("the probabilities hold NaN or infinity", where=path, do="predict this case again")
         if scores_KDHW.shape[1:] != geometry.shape:
             raise UserError("the probabilities lie on another grid than the mask", where=path, found=scores_KDHW.shape[1:],
                             expected=geometry.shape)

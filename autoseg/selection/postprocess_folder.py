@@ -21,6 +21,7 @@ from autoseg.workspace.paths import below
 from planners.schema.base import Frozen, versioned
 from planners.schema.labels import LabelSpec
 
+_FEWEST = 2  # cases of which a paired difference has an interval
 RULES = "postprocessing.json"  # beside the masks that were written
 
 
@@ -73,11 +74,12 @@ def chosen_rules(source: Path, reference: Path, labels: LabelSpec, *, annotated:
     """The rules that improve the masks of `source` on the true labels of a folder, by the search of cross-validation: a rule
     is accepted where the 95 % interval of the paired difference in Dice lies above 0.
 
-    Raises UserError where a true label has no mask, or lies on another grid.
+    Raises UserError where a true label has no mask, or lies on another grid, and where there is one true label alone.
     """
     masks, truths = open_masks(source).masks, open_masks(reference).masks
-    if not truths:
-        raise UserError("the reference holds no mask", where=reference, do="name the folder of the true labels with -r")
+    if len(truths) < _FEWEST:
+        raise UserError("the reference has too few masks to say which rules pay", where=reference, found=len(truths),
+                        expected=f"{_FEWEST} or more", do="name the folder of the true labels with -r")
     if lacking := sorted(truths.keys() - masks.keys()):
         raise UserError("cases of the reference have no mask", where=source, found=listed(lacking),
                         do="predict them, too: rules that are found on a part of the cases may suit only these")

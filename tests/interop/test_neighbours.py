@@ -361,3 +361,11 @@ def test_label_files_of_a_data_list_need_names_that_all_cases_share(tmp_path):
 def test_channels_of_a_table_that_collide_are_refused(channels, message, tmp_path):
     with pytest.raises(UserError, match=message):
         read_foreign("csv", csv_table(tmp_path), ReadOptions(channels=channels))
+
+
+def test_a_name_without_letters_is_refused_before_anything_is_written(tmp_path):
+    folder = nnunet_v2(tmp_path / "Dataset001_A")
+    foreign = read_foreign("nnunet_v2", folder, ReadOptions(name="///"))
+    with pytest.raises(UserError, match="no letter and no digit .*--name"):
+        import_foreign(foreign, folder, Workspace(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()

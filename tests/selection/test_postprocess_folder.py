@@ -114,10 +114,17 @@ def test_folders_without_masks_and_rules_of_unknown_labels_are_refused(folders, 
     (folders / "only_probabilities").mkdir()
     (folders / "only_probabilities/case0.npz").write_bytes(b"")
     for words, message in ((("--rules", str(folders / "edited.json")), "no label is called 'orgna'"),
-                           (("-r", str(folders / "only_probabilities")), "the reference holds no mask"),
+                           (("-r", str(folders / "only_probabilities")), "the reference has too few masks"),
                            (("-i", str(folders / "only_probabilities"), "--keep_largest", "organ", "--dataset_json",
                              str(folders / "dataset.json")), "holds probabilities and no mask")):
         (folders / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": 1,
                                                           "file_ending": ".nii.gz"}))
         assert run(folders, *words) == 2
         assert message in capsys.readouterr().err
+
+
+def test_rules_are_not_measured_on_one_case(folders, capsys):
+    for number in range(1, 8):
+        (folders / f"truth/case{number}.nii.gz").unlink()
+    assert run(folders, "-r", str(folders / "truth")) == 2
+    assert "too few masks to say which rules pay (found: 1; expected: 2 or more)" in capsys.readouterr().err
