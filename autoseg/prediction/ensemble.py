@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import UserError, as_fault, listed, raise_faults
+from autoseg.base.errors import UserError, case_fault, listed, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.base.version import __version__
@@ -124,8 +124,7 @@ def _write(task: _Task) -> str:
         label_DHW = _averaged(task, geometry) if any(task.probabilities) else _voted(task)
         open_source(reference).writer(geometry).write_label(task.target, label_DHW)
     except Exception as error:
-        fault = str(as_fault(error, f"case {task.name}"))
-        return fault if f"case {task.name}" in fault else f"case {task.name}: {fault}"
+        return case_fault(error, task.name)
     return ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import UserError, as_fault, hint, listed, raise_faults
+from autoseg.base.errors import UserError, case_fault, hint, listed, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.datasets.raw import checked_label
@@ -153,8 +153,7 @@ def _write(task: _Task) -> _Done:
         source.writer(geometry).write_label(task.target, after_DHW)
         return _Done(is_changed=bool((before_DHW != after_DHW).any()))
     except Exception as error:
-        fault = str(as_fault(error, f"case {task.name}"))
-        return _Done(fault=fault if f"case {task.name}" in fault else f"case {task.name}: {fault}")
+        return _Done(fault=case_fault(error, task.name))
 
 
 def _said(values: Mapping[str, int]) -> str:
