@@ -40,5 +40,5 @@ def test_the_page_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
         exec(compile(block, str(PAGE), "exec"), names)
     printed = capsys.readouterr().out
     assert "('CT',)" in printed and "100%" in printed and "cancelled" in printed and "no image with a grid" in printed
-    assert np.array_equal(read_label(tmp_path / "mask.nii.gz")[0], names["found"].label.array)
+    assert np.array_equal(read_label(tmp_path / "mask.nii.gz")[0], names["result"].label.array)
     assert all(name in text for name in PUBLIC)

@@ -69,6 +69,12 @@ def as_fault(error: Exception, where: object = None) -> AutosegError:
     return UserError(f"{type(error).__name__}: {error}", where=where)
 
 
+def case_fault(error: Exception, name: str) -> str:
+    """What a case raised, in a sentence that names the case."""
+    fault = str(as_fault(error, f"case {name}"))
+    return fault if re.search(rf"case {re.escape(name)}(?!\w)", fault) else f"case {name}: {fault}"
+
+
 class TrainingFailed(UserError):
     """A network cannot be trained or cannot predict as planned: another configuration of the same data may do better."""
 

@@ -32,12 +32,12 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.workers != 1:
         expect_workers()
-    made = ensemble(options.input, options.output, weights=options.weights, labels=scoring.declared_labels(options),
+    result = ensemble(options.input, options.output, weights=options.weights, labels=scoring.declared_labels(options),
                     workers=options.workers or cores())
-    how = {0: "all by votes", made.n_masks: "all by probabilities"}.get(
-        made.n_averaged, f"{made.n_averaged} by probabilities, the others by votes")
-    print(f"{made.n_masks} {'mask' if made.n_masks == 1 else 'masks'} written to {options.output}, {how}")
-    return common.list_faults(list(made.faults))
+    how = {0: "all by votes", result.n_masks: "all by probabilities"}.get(
+        result.n_averaged, f"{result.n_averaged} by probabilities, the others by votes")
+    print(f"{result.n_masks} {'mask' if result.n_masks == 1 else 'masks'} written to {options.output}, {how}")
+    return common.list_faults(list(result.faults))
 
 
 if __name__ == "__main__":

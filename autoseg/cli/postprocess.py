@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _rules(options: argparse.Namespace, labels: "LabelSpec") -> "Rules":
-    """The rules that the options say in one of three ways. Raises UserError where they say none, or several."""
+    """The rules that the options say by flags, a file or a reference. Raises UserError where they say none, or several."""
     from autoseg.base.errors import UserError
     from autoseg.base.processes import cores
     from autoseg.prediction.inference_settings import Postprocessing
@@ -77,11 +77,11 @@ def _rules(options: argparse.Namespace, labels: "LabelSpec") -> "Rules":
 
     steps = Postprocessing(keep_largest_of_all=options.keep_largest_of_all, keep_largest=tuple(options.keep_largest),
                            fill_holes=tuple(options.fill_holes), minimum_ml=dict(options.minimum_ml))
-    ways = {"-r": options.reference is not None, "--rules": options.rules is not None,
-            "--keep_largest and the like": steps != Postprocessing()}
-    if sum(ways.values()) != 1:
-        raise UserError("the rules are said in one way", expected=f"one of {', '.join(ways)}",
-                        found=" and ".join(way for way, is_given in ways.items() if is_given) or "no rules")
+    sources = {"-r": options.reference is not None, "--rules": options.rules is not None,
+               "--keep_largest and the like": steps != Postprocessing()}
+    if sum(sources.values()) != 1:
+        raise UserError("the rules are said in one way", expected=f"one of {', '.join(sources)}",
+                        found=" and ".join(source for source, is_given in sources.items() if is_given) or "no rules")
     if options.rules is not None:
         return read_rules(options.rules, labels)
     if options.reference is not None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.door import reading
 from autoseg.formats.nifti_grid import grid_of
 from autoseg.formats.sitk import flat_or_solid, to_itk
 from autoseg.formats.source import ImageSource, open_source
@@ -90,6 +91,9 @@ def _opened(image: Any, where: str) -> OpenedImage:
 def _of_simpleitk(image: Any, where: str) -> OpenedImage:
     import SimpleITK as sitk
 
+    if image.GetPixelIDTypeAsString().startswith("label of"):  # a LabelMap: what is asked below ends the process
+        raise UserError("the image holds labels, not grey values", where=where, found=image.GetPixelIDTypeAsString(),
+                        do="give the image, not a mask of it")
     size, n_channels = image.GetSize(), image.GetNumberOfComponentsPerPixel()
     if len(size) not in (2, 3):
         raise _not_three(where, "size (x, y, ...)", size)
@@ -100,9 +104,9 @@ def _of_simpleitk(image: Any, where: str) -> OpenedImage:
 
     def alike(array: np.ndarray) -> Any:
         vector = array.ndim == 4
-        made = to_itk(np.moveaxis(array, 0, -1) if vector else array, geometry, vector)
-        made.CopyInformation(image)  # its very numbers
-        return made
+        result = to_itk(np.moveaxis(array, 0, -1) if vector else array, geometry, vector)
+        result.CopyInformation(image)  # its very numbers
+        return result
 
     return OpenedImage(np.moveaxis(array, -1, 0), geometry, alike)
 
@@ -124,7 +128,8 @@ def _of_nibabel(image: Any, where: str) -> OpenedImage:
                         found=f"they differ by {apart:g}",
                         do="make the image again: nibabel.Nifti1Image(image.dataobj, affine)")
     geometry, _ = grid_of(header, shape[:3], Path(where))
-    array = np.asanyarray(image.dataobj).reshape(shape[:3])
+    with reading(Path(image.get_filename() or where)):  # the file may be damaged or gone since its header was read
+        array = np.asanyarray(image.dataobj).reshape(shape[:3])
 
     def alike(array: np.ndarray) -> Any:
         last = np.moveaxis(array, 0, -1) if array.ndim == 4 else array[..., None]

@@ -39,6 +39,9 @@ class Volume:
         if not isinstance(self.array, np.ndarray):
             raise UserError("the array of a Volume is no NumPy array", found=type(self.array).__name__,
                             expected="numpy.ndarray", do="convert it: numpy.asarray(image), tensor.cpu().numpy()")
+        if isinstance(self.array, np.ma.MaskedArray):
+            raise UserError("the array of a Volume is masked, and a mask says not what lies below it",
+                            do="say it: array.filled(value), or array.data for the voxels as they are")
         if self.array.dtype.kind not in _NUMBERS:
             raise UserError("the array of a Volume holds no numbers", found=f"dtype {self.array.dtype}",
                             expected="integers or floating-point numbers", do="convert it: array.astype(numpy.float32)")
@@ -53,7 +56,7 @@ class Volume:
                             expected=f"shape ({axes}), or (C, {axes}) with channels, none of them empty",
                             do="give one spacing per axis of space")
         if self.direction is not None:
-            object.__setattr__(self, "direction", _direction(self.direction))
+            object.__setattr__(self, "direction", _direction(self.direction, self.dimensions))
 
     @property
     def dimensions(self) -> int:
@@ -94,9 +97,12 @@ def _numbers(name: str, values: Sequence[float], counts: tuple[int, ...], order:
     return numbers
 
 
-def _direction(values: Sequence[float]) -> tuple[float, ...]:
-    matrix = np.asarray(values, dtype=np.float64)
-    if matrix.size == 4:  # of a flat image
+def _direction(values: Sequence[float], dimensions: int) -> tuple[float, ...]:
+    try:
+        matrix = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):  # texts, or lists of several lengths
+        matrix = np.zeros(0)
+    if matrix.size == 4 and dimensions == 2:
         matrix = np.pad(matrix.reshape(2, 2), (0, 1)) + np.diag((0.0, 0.0, 1.0))
     expected = "9 numbers, row by row, whose columns are the axes x, y, z with the length 1 (identity: along those of LPS)"
     if matrix.size != 9 or not np.isfinite(matrix).all():

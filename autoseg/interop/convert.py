@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import UserError, as_fault, listed
+from autoseg.base.errors import UserError, case_fault, listed
 from autoseg.formats import ending_of, read_header, read_image, read_label, write_array, write_label
 from autoseg.formats.dicom import Stack, find_stacks, series_of_file
 from autoseg.formats.nifti import read_volumes
@@ -58,8 +58,7 @@ def import_case(task: Task) -> str:
     except Exception as error:
         for path in _written(task):
             remove_file(path)
-        fault = str(as_fault(error, f"case {task.name}"))
-        return fault if f"case {task.name}" in fault else f"case {task.name}: {fault}"
+        return case_fault(error, task.name)
     return ""
 
 

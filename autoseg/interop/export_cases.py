@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import UserError, as_fault
+from autoseg.base.errors import UserError, case_fault
 from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.digests import transforms_of
 from autoseg.datasets.raw import load_case
@@ -76,8 +76,7 @@ def export_case(task: ExportTask) -> Exported:
     except Exception as error:
         for path in (*map(task.image, range(len(task.channels))), task.label):
             remove_file(path)
-        fault = str(as_fault(error, f"case {task.name}"))
-        return Exported(task.name, fault=fault if f"case {task.name}" in fault else f"case {task.name}: {fault}")
+        return Exported(task.name, fault=case_fault(error, task.name))
 
 
 def _lacking(task: ExportTask, headers: Mapping[Path, Header]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.base.errors import UserError, as_fault, listed, raise_faults
+from autoseg.base.errors import UserError, case_fault, listed, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.formats import READERS, ending_of, read_header
@@ -85,8 +85,7 @@ def _write(task: _Task) -> str:
         write_npz(below(task.target, f"{task.name}.npz"), scores_KDHW.astype(np.float16))
         write_properties(below(task.target, f"{task.name}.pkl"), geometry)
     except Exception as error:
-        fault = str(as_fault(error, f"case {task.name}"))
-        return fault if f"case {task.name}" in fault else f"case {task.name}: {fault}"
+        return case_fault(error, task.name)
     return ""
 
 

@@ -102,8 +102,11 @@ def _write_splits(foreign: ForeignDataset, training: Sequence[FoundCase], folder
     names = {case.name for case in training}
     kept = [Split(train=tuple(case for case in split.train if case in names),
                   validation=tuple(case for case in split.validation if case in names)) for split in foreign.splits]
-    write_json(folder / USERS_OWN, [{"train": list(split.train), "val": list(split.validation)} for split in kept])
     gone = sorted({case for split in foreign.splits for case in (*split.train, *split.validation)} - names)
+    if gone and not all(split.train for split in kept):
+        return ["the folds are not taken over: without the cases that are not here, one has no training case "
+                f"({listed(gone)}); new folds are made"]
+    write_json(folder / USERS_OWN, [{"train": list(split.train), "val": list(split.validation)} for split in kept])
     return [f"the folds name {len(gone)} case{'s' * (len(gone) > 1)} that {'are' if len(gone) > 1 else 'is'} not here, and "
             f"go on without ({listed(gone)})"] if gone else []
 
@@ -112,6 +115,9 @@ def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> s
     """The name of the new dataset; without a number, the first one that is free, or that of an import that was stopped."""
     known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
     wanted = "".join(c for c in recipe.name if c.isalnum() or c == "_")
+    if not wanted.strip("_"):
+        raise UserError("the name of the dataset has no letter and no digit", found=repr(recipe.name),
+                        do="give it one with --name")
 
     def is_unfinished(taken: int) -> bool:
         folder = workspace.home / "raw" / known[taken]

@@ -79,11 +79,19 @@ class SlurmJobs:
     def distribute(self, answer: Answer, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         """Pairs of each item and `answer(work, item, plugins)` of its job, in the order in which they end; a sentence where
         a job ended without one. Jobs that still run are cancelled where the caller stops: they go on another time.
+
+        Raises UserError where jobs cannot be submitted from here, or sbatch refuses them.
         """
+        if not items:
+            return
         submitit = _submitit()
         executor = self._executor(submitit)
-        with executor.batch():
-            jobs = [executor.submit(_Job(answer), work, item, loaded_plugins()) for item in items]
+        try:
+            with executor.batch():
+                jobs = [executor.submit(_Job(answer), work, item, loaded_plugins()) for item in items]
+        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+            raise UserError("Slurm does not take the jobs", where="sbatch", found=_last_line(error),
+                            do="correct the parameters of --slurm, such as partition and time") from None
         logger.info("%d jobs (%s to %s); their output is in %s", len(jobs), jobs[0].job_id, jobs[-1].job_id, self.folder)
         item_of = {job.job_id: item for job, item in zip(jobs, items, strict=True)}
         try:
@@ -127,6 +135,11 @@ def _result(job: Any) -> Any:
     except Exception:  # the job was killed, or submitit cannot read what it left; other jobs go on
         logger.debug("job %s", job.job_id, exc_info=True)
         return f"job {job.job_id} ended without a result; see {job.paths.stderr}; the same command goes on with it"
+
+
+def _last_line(error: Exception) -> str:
+    """What sbatch says last, which is what is wrong."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
 def _count(key: str, value: str, least: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import UserError, as_fault, listed, raise_faults
+from autoseg.base.errors import UserError, case_fault, listed, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.base.version import __version__
@@ -19,7 +19,14 @@ from autoseg.formats import ending_of, open_source, read_header, read_label
 from autoseg.grids.geometry import Geometry
 from autoseg.prediction.decision import decided
 from autoseg.prediction.inference_settings import Postprocessing
-from autoseg.prediction.mask_folders import MaskFolder, common_labels, open_masks, read_scores, written_values
+from autoseg.prediction.mask_folders import (
+    MaskFolder,
+    common_labels,
+    open_masks,
+    read_scores,
+    refuse_turned_axes,
+    written_values,
+)
 from autoseg.prediction.sidecar import SIDECAR, Sidecar
 from autoseg.workspace.files import check_writable, write_json
 from autoseg.workspace.partial import remove_leftovers
@@ -56,13 +63,16 @@ def ensemble(sources: Sequence[Path], target: Path, *, weights: Sequence[float] 
 
     Where every folder has probabilities of a case, their mean is decided as in a prediction. Where none has, the masks vote
     for each voxel: of equal votes the lower value counts. Where some have, the other masks count as certain.
-    Raises UserError where the folders have different cases or labels; a case on different grids is a fault of the result.
+    Raises UserError where the folders have different cases or labels, or probabilities whose axes were turned; a case on
+    different grids is a fault of the result.
     """
     shares = _shares(sources, weights)
     folders = [open_masks(source) for source in sources]
     if target.resolve() in {folder.path.resolve() for folder in folders}:
         raise UserError("the masks would replace those of a model", where=target, do="name another folder with -o")
     _refuse_other_cases(folders)
+    for folder in folders:
+        refuse_turned_axes(folder)
     common = common_labels(folders, labels)
     check_writable(target)
     remove_leftovers(target)
@@ -84,6 +94,8 @@ def _shares(sources: Sequence[Path], weights: Sequence[float]) -> tuple[float, .
     if weights and (len(weights) != len(sources) or not all(0 < weight < float("inf") for weight in weights)):
         raise UserError("the weights do not fit the folders", found=listed(weights, len(weights)),
                         expected=f"{len(sources)} numbers above 0, one for each folder in their order")
+    if twice := [path for k, path in enumerate(sources) if path.resolve() in {other.resolve() for other in sources[:k]}]:
+        raise UserError("a folder is named twice", found=listed(twice), do="name it once; --weights lets it count more")
     given = weights or [1.0] * len(sources)
     return tuple(weight / sum(given) for weight in given)
 
@@ -112,8 +124,7 @@ def _write(task: _Task) -> str:
         label_DHW = _averaged(task, geometry) if any(task.probabilities) else _voted(task)
         open_source(reference).writer(geometry).write_label(task.target, label_DHW)
     except Exception as error:
-        fault = str(as_fault(error, f"case {task.name}"))
-        return fault if f"case {task.name}" in fault else f"case {task.name}: {fault}"
+        return case_fault(error, task.name)
     return ""
 
 
@@ -146,6 +157,8 @@ def _averaged(task: _Task, geometry: Geometry) -> np.ndarray:
             labels = _fitting(labels, len(scores_KDHW), path)
         elif mask is not None:
             scores_KDHW = _certain(read_label(mask)[0], labels, mask)
+        if not np.isfinite(scores_KDHW).all():
+            raise UserError("the probabilities hold NaN or infinity", where=path, do="predict this case again")
         if scores_KDHW.shape[1:] != geometry.shape:
             raise UserError("the probabilities lie on another grid than the mask", where=path, found=scores_KDHW.shape[1:],
                             expected=geometry.shape)

@@ -23,6 +23,7 @@ from planners.schema.labels import LabelSpec
 
 _SUFFIXES = tuple(f"_{kind}" for kind in ARRAYS)
 _OF_THEIRS, _OF_OURS = ".npz", ".b2nd"  # endings of probabilities that are no image
+_PLANS = "plans.json"  # nnU-Net's, beside its predictions
 _NIFTI = (".nii", ".nii.gz")
 
 
@@ -60,6 +61,17 @@ def open_masks(folder: Path) -> MaskFolder:
                         found=listed(path.name for path in entries.files) or "no file",
                         expected="CASE.nii.gz, CASE_probabilities.nii.gz or CASE.npz")
     return MaskFolder(folder, masks, probabilities, _labels(folder))
+
+
+def refuse_turned_axes(folder: MaskFolder) -> None:
+    """Raises UserError where nnU-Net turned the axes of the images: its probabilities stay turned, its masks do not."""
+    plans = read_json(folder.path / _PLANS) if is_file(folder.path / _PLANS) else None
+    reader = plans.get("image_reader_writer") if isinstance(plans, dict) else None
+    turned = [path.name for path in folder.probabilities.values() if path.suffix == _OF_THEIRS]
+    if turned and str(reader).endswith("WithReorient"):
+        raise UserError("these probabilities have other axes than the images", where=folder.path,
+                        found=f"{listed(turned)}, read by {reader}", expected="those of SimpleITKIO",
+                        do="average the masks: move the .npz files to another folder")
 
 
 def read_scores(path: Path) -> np.ndarray:

@@ -119,7 +119,12 @@ class ConfigurationModel:
                                exact=self.skip_background)
 
     def prepare(self, case: Case) -> PreparedCase:
-        """The case transposed, cropped, normalised and resampled. This needs no model."""
+        """The case transposed, cropped, normalised and resampled. This needs no model. Raises UserError for a flat image
+        where the model takes volumes.
+        """
+        if case.geometry.dimensions == 2 and self.configuration.dimensions == 3:
+            raise UserError("the image is flat, and the model takes volumes", where=f"case {case.name}",
+                            found=f"shape {case.geometry.shape[1:]}", expected="a volume, such as the training images")
         return compact(prepare(case, self.plan, self.configuration, self.runtime.device))
 
     def prepare_all(self, case: Case, watch: Watch | None = None) -> PreparedCase:

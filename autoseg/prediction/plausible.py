@@ -50,6 +50,9 @@ def check_grid(image: OpenedImage, plan: Plan, where: str) -> None:
 def check_voxels(image_DHW: np.ndarray, channel: ChannelSpec, stats: IntensityStats | None, plan: Plan, where: str) -> None:
     """Raises UserError where the voxels (z, y, x) are not finite, say nothing, are a mask, or are in another unit."""
     low, high = float(image_DHW.min()), float(image_DHW.max())
+    if math.isfinite(low) and math.isfinite(high) and max(-low, high) > float(np.finfo(np.float32).max):
+        raise UserError("the image holds numbers that are too large", where=where, found=f"{low:g} to {high:g}",
+                        expected=f"below {np.finfo(np.float32).max:g}", do="see whether these voxels mean anything")
     if not (math.isfinite(low) and math.isfinite(high)):
         count = image_DHW.size - np.count_nonzero(np.isfinite(image_DHW))
         raise UserError("the image holds NaN or infinity", where=where, found=f"{count} such voxels",

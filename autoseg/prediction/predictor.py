@@ -37,7 +37,7 @@ from autoseg.prediction.modality import conditions_with_modality, files_with_mod
 from autoseg.prediction.models import FoldModel, choose_model, trained_model
 from autoseg.prediction.passes import NO_VOXELS, mean_probabilities, n_stages, predict_alone
 from autoseg.prediction.postprocess import apply
-from autoseg.prediction.reopen import how_to_reopen, remembered
+from autoseg.prediction.reopen import how_to_reopen, reopenable
 from autoseg.prediction.segmentation import Prediction, Segmentation, as_images
 from autoseg.prediction.uncertainty import Votes
 from autoseg.prediction.watch import Cancel, Watch
@@ -100,7 +100,7 @@ class Predictor:
                 f"{', '.join(self.plan.labels.foreground)}>")
 
     @classmethod
-    @remembered
+    @reopenable
     def open(cls, folder: str | Path | None = None, *, dataset: str | int | None = None, configuration: str | None = None,
              planner: str | None = None, folds: Sequence[int | str] | None = None, home: str | Path | None = None,
              device: str = "auto", mirroring: bool = True, skip_background: bool = False, modality: str = "") -> "Predictor":

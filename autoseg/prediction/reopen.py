@@ -15,21 +15,21 @@ P = ParamSpec("P")
 Opened = TypeVar("Opened")
 
 
-def remembered(opening: Callable[Concatenate[Any, P], Opened]) -> Callable[Concatenate[Any, P], Opened]:
-    """What opens a predictor, which then knows in `opened_with` how: with paths that are right in another process, too."""
+def reopenable(opening: Callable[Concatenate[Any, P], Opened]) -> Callable[Concatenate[Any, P], Opened]:
+    """Wraps the method that opens a predictor: its arguments are kept in `opened_with`, with absolute paths."""
 
     @functools.wraps(opening)
-    def noting(owner: Any, *words: P.args, **named: P.kwargs) -> Opened:
-        opened = opening(owner, *words, **named)
-        given: dict[str, Any] = {**({"folder": words[0]} if words else {}), **named}
-        if given.get("folder") is not None:
-            given["folder"] = Path(given["folder"]).absolute()
-        else:
-            given["home"] = Workspace.open(given.get("home")).home  # there the environment may be another
-        opened.opened_with = given  # type: ignore[attr-defined]
-        return opened
+    def open_and_keep(owner: Any, *words: P.args, **named: P.kwargs) -> Opened:
+        predictor = opening(owner, *words, **named)
+        arguments: dict[str, Any] = {**({"folder": words[0]} if words else {}), **named}
+        if arguments.get("folder") is not None:
+            arguments["folder"] = Path(arguments["folder"]).absolute()
+        else:  # another process may have another environment
+            arguments["home"] = Workspace.open(arguments.get("home")).home
+        predictor.opened_with = arguments  # type: ignore[attr-defined]
+        return predictor
 
-    return noting
+    return open_and_keep
 
 
 def how_to_reopen(predictor: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -37,11 +37,11 @@ def how_to_reopen(predictor: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if predictor.opened_with is None:
         raise UserError("this predictor cannot be sent to another process: its models were made in memory",
                         found=predictor.name, do="open it with Predictor.open, or once in each process")
-    return _reopened, (type(predictor), predictor.opened_with, predictor.adaptation, predictor.identity)
+    return _reopened, (type(predictor).open, predictor.opened_with, predictor.adaptation, predictor.identity)
 
 
-def _reopened(kind: Any, opened_with: Mapping[str, Any], adaptation: Any, identity: str) -> Any:
-    predictor = kind.open(**opened_with)
+def _reopened(opening: Callable[..., Any], opened_with: Mapping[str, Any], adaptation: Any, identity: str) -> Any:
+    predictor = opening(**opened_with)
     predictor = predictor if adaptation is None else predictor.adapting(adaptation)
     if predictor.identity != identity:
         raise UserError("the models were changed since the predictor was sent here", where=predictor.name,

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from autoseg.base.errors import AutosegError
+from autoseg.base.errors import AutosegError, UserError
 from autoseg.prediction.collect import Progress
 
 Cancel = threading.Event | Callable[[], bool]
@@ -21,10 +21,15 @@ class Watch:
     """Counts the stages of one case and says so to `progress(done, total)`; ends it where `cancel` says so.
 
     `total` stays the same for a case, and `done` never becomes less. A stage is all passes of one model, or of models whose
-    logits are averaged.
+    logits are averaged. Raises UserError where what was given cannot be called or asked.
     """
 
     def __init__(self, progress: Progress | None = None, cancel: Cancel | None = None) -> None:
+        if not (progress is None or callable(progress)):
+            raise UserError("progress is no function", found=type(progress).__name__, expected="progress(done, total)")
+        if not (cancel is None or callable(cancel) or hasattr(cancel, "is_set")):
+            raise UserError("cancel is neither an event nor a function", found=type(cancel).__name__,
+                            expected="threading.Event()")
         self._progress, self._cancel = progress, cancel
         self._stages, self._stage, self._done = 1, 0, 0
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.base.errors import UserError, as_fault, hint, listed, raise_faults
+from autoseg.base.errors import UserError, case_fault, hint, listed, raise_faults
 from autoseg.base.parallel import Effort, each_case
 from autoseg.base.progress import progress_bar
 from autoseg.datasets.raw import checked_label
@@ -21,6 +21,7 @@ from autoseg.workspace.paths import below
 from planners.schema.base import Frozen, versioned
 from planners.schema.labels import LabelSpec
 
+_FEWEST = 2  # cases of which a paired difference has an interval
 RULES = "postprocessing.json"  # beside the masks that were written
 
 
@@ -73,9 +74,12 @@ def chosen_rules(source: Path, reference: Path, labels: LabelSpec, *, annotated:
     """The rules that improve the masks of `source` on the true labels of a folder, by the search of cross-validation: a rule
     is accepted where the 95 % interval of the paired difference in Dice lies above 0.
 
-    Raises UserError where a true label has no mask, or lies on another grid.
+    Raises UserError where a true label has no mask, or lies on another grid, and where there is one true label alone.
     """
     masks, truths = open_masks(source).masks, open_masks(reference).masks
+    if len(truths) < _FEWEST:
+        raise UserError("the reference has too few masks to say which rules pay", where=reference, found=len(truths),
+                        expected=f"{_FEWEST} or more", do="name the folder of the true labels with -r")
     if lacking := sorted(truths.keys() - masks.keys()):
         raise UserError("cases of the reference have no mask", where=source, found=listed(lacking),
                         do="predict them, too: rules that are found on a part of the cases may suit only these")
@@ -91,19 +95,25 @@ def chosen_rules(source: Path, reference: Path, labels: LabelSpec, *, annotated:
 
 def given_rules(steps: Postprocessing, labels: LabelSpec) -> Rules:
     """Rules that somebody says. Raises UserError for a name that is none of the labels."""
-    for name in (*steps.keep_largest, *steps.fill_holes, *steps.minimum_ml):
-        if name not in labels.foreground:
-            raise UserError(f"no label is called {name!r}{hint(name, labels.foreground)}",
-                            expected=listed(labels.foreground, len(labels.foreground)))
+    _refuse_unknown(steps, labels)
     return Rules(labels=written_values(labels), postprocessing=steps)
 
 
+def _refuse_unknown(steps: Postprocessing, labels: LabelSpec, path: Path | None = None) -> None:
+    for name in (*steps.keep_largest, *steps.fill_holes, *steps.minimum_ml):
+        if name not in labels.foreground:
+            raise UserError(f"no label is called {name!r}{hint(name, labels.foreground)}", where=path,
+                            expected=listed(labels.foreground, len(labels.foreground)))
+
+
 def read_rules(path: Path, labels: LabelSpec) -> Rules:
-    """The rules of a file that `postprocess` wrote. Raises UserError where they are of other labels."""
+    """The rules of a file that `postprocess` wrote. Raises UserError where they are of other labels, or name an unknown one.
+    """
     rules = read_model(path, Rules)
     if rules.labels != written_values(labels):
         raise UserError("the rules are of other labels than the masks", where=path, found=_said(rules.labels),
                         expected=_said(written_values(labels)))
+    _refuse_unknown(rules.postprocessing, labels, path)
     return rules
 
 
@@ -112,6 +122,9 @@ def postprocess(source: Path, target: Path, rules: Rules, labels: LabelSpec, *, 
     that has undeclared values, is a fault of the result.
     """
     folder = open_masks(source)
+    if not folder.masks:
+        raise UserError("the folder holds probabilities and no mask", where=source,
+                        do="autoseg_ensemble makes masks of probabilities")
     if target.resolve() == source.resolve():
         raise UserError("the masks would be replaced", where=target, do="name another folder with -o")
     check_writable(target)
@@ -140,8 +153,7 @@ def _write(task: _Task) -> _Done:
         source.writer(geometry).write_label(task.target, after_DHW)
         return _Done(is_changed=bool((before_DHW != after_DHW).any()))
     except Exception as error:
-        fault = str(as_fault(error, f"case {task.name}"))
-        return _Done(fault=fault if f"case {task.name}" in fault else f"case {task.name}: {fault}")
+        return _Done(fault=case_fault(error, task.name))
 
 
 def _said(values: Mapping[str, int]) -> str:

@@ -200,7 +200,7 @@ def flattened(values: Mapping[str, Any], joint: str = ".") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}{joint}{inner}": found for inner, found in flattened(value, joint).items()}
+            flat |= {f"{key}{joint}{inner}": inner_value for inner, inner_value in flattened(value, joint).items()}
         elif value is not None:
             flat[key] = value if isinstance(value, str | int | float | bool) else str(value)
     return flat

@@ -286,3 +286,93 @@ def test_the_command_imports_checks_and_lists_the_bad_cases(tmp_path, capsys):
     assert "1 failed:" in printed.err and "case b" in printed.err
     assert import_.main(["nnunet_v2", str(folder), "-d", "12", *home]) == 2
     assert "this number is taken (found: Dataset012_B" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keys, message", [
+    ({"labels": {"background": "0", "PZ": "1"}}, "labels: 'background' is no number"),
+    ({"modality": {"T2": "0", "ADC": "1"}}, "modality: 'T2' is no number"),
+    ({"labels": {"0": "background", "1": "PZ", "2": "PZ"}}, "several values are called 'PZ'")])
+def test_odd_keys_of_the_decathlon_are_named(keys, message, tmp_path):
+    folder = msd(tmp_path / "Task05_Prostate")
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**content, **keys}))
+    with pytest.raises(UserError, match=message):
+        read_foreign("msd", folder, ReadOptions())
+
+
+def test_the_background_of_the_decathlon_may_have_another_name_or_none(imported, tmp_path):
+    folder = msd(tmp_path / "Task05_Prostate")
+    text = (folder / "dataset.json").read_text()
+    for labels in ({"0": "BG", "1": "PZ", "2": "TZ"}, {"1": "PZ", "2": "TZ"}):
+        (folder / "dataset.json").write_text(json.dumps({**json.loads(text), "labels": labels}))
+        foreign = read_foreign("msd", folder, ReadOptions())
+        assert foreign.recipe.labels.names == {"background": 0, "PZ": 1, "TZ": 2}
+
+
+def test_folds_that_are_empty_without_missing_cases_are_not_taken_over(imported, tmp_path):
+    folder = nnunet_v2(tmp_path / "Dataset001_A", overwrite_image_reader_writer=["odd"])
+    (folder / "splits_final.json").write_text(json.dumps([{"train": ["q", "r"], "val": ["a"]}]))
+    result, _ = imported("nnunet_v2", folder)
+    assert any("the folds are not taken over" in warning and "(q, r)" in warning for warning in result.warnings)
+    assert not (result.folder / "splits_final.json").exists()
+
+
+def test_a_case_without_the_run_or_the_channel_is_named_and_the_others_come(imported, tmp_path):
+    folder = bids(tmp_path / "study")
+    anat = folder / "sub-01/ses-pre/anat"
+    (anat / "sub-01_ses-pre_T1w.nii.gz").unlink()
+    for run in (1, 2):
+        write_image(anat / f"sub-01_ses-pre_run-{run}_T1w.nii.gz", run)
+    result, _ = imported("bids", folder, run="3", channels=("T1w",), n_faults=1)
+    assert result.n_training == 3 and "no single file of T1w is of run 3" in result.faults[0]
+    (folder / "derivatives/manual/sub-02/ses-pre/anat/sub-02_ses-pre_label-lesion_mask.nii.gz").unlink()
+    (folder / "derivatives/manual/sub-02/ses-pre/anat/sub-02_ses-pre_label-organ_mask.nii.gz").unlink()
+    foreign = read_foreign("bids", folder, ReadOptions(channels=("ce-gd_T1w",)))
+    assert "cases with no image of the channels are left out (sub-02_ses-pre)" in foreign.files.warnings
+
+
+def test_two_rows_of_one_participant_are_refused(tmp_path):
+    folder = bids(tmp_path / "study")
+    with open(folder / "participants.tsv", "a") as file:
+        file.write("sub-01\t11\tM\tcase\n")
+    with pytest.raises(UserError, match=r"several rows are of one participant_id \(found: sub-01\)"):
+        read_foreign("bids", folder, ReadOptions())
+
+
+def test_an_image_that_a_data_list_lacks_is_null_and_never_the_last_by_guess(imported, tmp_path):
+    path = datalist(tmp_path / "auto3dseg")
+    content = json.loads(path.read_text())
+    content["training"][0]["image"][0] = None
+    content["training"].append(content["training"][1])
+    content["testing"][0]["image"].pop(0)
+    path.write_text(json.dumps(content))
+    result, described = imported("monai_datalist", path, channels=("MR_T1", "MR_T2"), n_faults=3)
+    assert files(result.folder, "imagesTr") == ["p0_seg_0001.nii.gz", "p2_seg_0000.nii.gz", "p2_seg_0001.nii.gz"]
+    assert described["optional_channels"] == ["MR_T1"]
+    assert all("several entries are of this case" in fault for fault in result.faults[:2])
+    assert "it names 1 of 2 images; write null" in result.faults[2]
+
+
+def test_label_files_of_a_data_list_need_names_that_all_cases_share(tmp_path):
+    path = datalist(tmp_path / "auto3dseg")
+    content = json.loads(path.read_text())
+    for number, entry in enumerate(content["training"]):
+        entry["label"] = [str(write_mask(tmp_path / f"case{number}_{organ}.nii.gz", 1)) for organ in ("liver", "tumour")]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="the label files of the cases do not have the same names.*one name for each label"):
+        read_foreign("monai_datalist", path, ReadOptions(channels=("MR_T1", "MR_T2")))
+
+
+@pytest.mark.parametrize("channels, message", [(("A=CT", "A=PET"), "two channels are called 'A'"),
+                                               (("CT", "MR=label"), "'label' cannot be a channel and the label")])
+def test_channels_of_a_table_that_collide_are_refused(channels, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        read_foreign("csv", csv_table(tmp_path), ReadOptions(channels=channels))
+
+
+def test_a_name_without_letters_is_refused_before_anything_is_written(tmp_path):
+    folder = nnunet_v2(tmp_path / "Dataset001_A")
+    foreign = read_foreign("nnunet_v2", folder, ReadOptions(name="///"))
+    with pytest.raises(UserError, match="no letter and no digit .*--name"):
+        import_foreign(foreign, folder, Workspace(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()

@@ -1,6 +1,7 @@
 """Folds as jobs of Slurm, by submitit's executor of this machine; what is asked of Slurm, in its own words."""
 
 import math
+import os
 import sys
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_job_that_is_killed_says_where_its_output_is(tmp_path, monkeypatch):
     monkeypatch.setattr(submitit.Job, "_results_timeout_s", 0)  # no slow network disk here
     ((item, sentence),) = distribute(sys.exit, [3], local(tmp_path))
     assert item == 3 and "ended without a result" in sentence and str(tmp_path) in sentence
+
+
+def test_jobs_that_sbatch_refuses_are_an_error_that_says_why(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    for name in ("srun", "sbatch"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpuu' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    jobs = SlurmJobs.parse("slurm", ["partition=gpuu"], tmp_path / "jobs")
+    with pytest.raises(UserError, match="Slurm does not take the jobs .*invalid partition specified: gpuu"):
+        list(distribute(math.sqrt, [4, 9], jobs))
+    assert list(distribute(math.sqrt, [], jobs)) == []
 
 
 @pytest.mark.slow

@@ -122,12 +122,14 @@ def test_probabilities_of_another_number_of_labels_or_without_a_mask_are_refused
     write_npz(y / "c.npz", probabilities(*[(0.1,)] * 5))
     with pytest.raises(UserError, match="the probabilities are of other labels.*5 heads"):
         ensemble([x, y], tmp_path / "out")
+    z = model(tmp_path / "z", c=mask(1))
     with pytest.raises(UserError, match="nothing says what the probabilities are of"):
-        ensemble([y, y], tmp_path / "out")
-    bare = tmp_path / "bare"
-    write_npz(bare / "c.npz", probabilities((0.1,), (0.9,), (0.0,)))
+        ensemble([y, z], tmp_path / "out")
+    bare = [tmp_path / "bare", tmp_path / "bare too"]
+    for folder in bare:
+        write_npz(folder / "c.npz", probabilities((0.1,), (0.9,), (0.0,)))
     with pytest.raises(UserError, match="no folder has a mask of this case"):
-        ensemble([bare, bare], tmp_path / "out", labels=LABELS)
+        ensemble(bare, tmp_path / "out", labels=LABELS)
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"no archive", "the file cannot be read"),
@@ -142,3 +144,21 @@ def test_a_file_that_holds_no_probabilities_is_refused_and_a_pickle_is_not_opene
         np.savez(path, **content)
     with pytest.raises(UserError, match=message):
         read_npz(path)
+
+
+def test_probabilities_of_a_reader_that_turns_axes_are_refused_and_its_masks_are_not(tmp_path):
+    folders = [model(tmp_path / name, {"background": 0, "a": 1, "b": 2}, c=mask(1, 2)) for name in "xy"]
+    (folders[1] / "plans.json").write_text('{"image_reader_writer": "NibabelIOWithReorient"}')
+    assert ensemble(folders, tmp_path / "out").n_masks == 1
+    write_npz(folders[1] / "c.npz", probabilities((0, 0), (1, 0), (0, 1)))
+    with pytest.raises(UserError, match=r"other axes than the images \(found: c.npz, read by NibabelIOWithReorient"):
+        ensemble(folders, tmp_path / "out")
+
+
+def test_a_folder_twice_and_probabilities_that_are_no_numbers_are_refused(tmp_path):
+    folders = [model(tmp_path / name, {"background": 0, "a": 1, "b": 2}, c=mask(1, 2)) for name in "xy"]
+    with pytest.raises(UserError, match="a folder is named twice"):
+        ensemble([folders[0], folders[1], tmp_path / "y" / ".." / "x"], tmp_path / "out")
+    write_npz(folders[1] / "c.npz", probabilities((np.nan,), (1, 0), (0, 1)))
+    with pytest.raises(UserError, match="c.npz: the probabilities hold NaN"):
+        ensemble(folders, tmp_path / "out")

@@ -188,6 +188,9 @@ BAD = {
     "no image": ({"MR_0": None}, "the case has no image"),
     "a fourth axis": (sitk.Image([4, 4, 4, 2], sitk.sitkFloat32), "the image has 4 axes"),
     "colours": (sitk.Image([4, 4, 4], sitk.sitkVectorFloat32, 3), "number of channels is wrong"),
+    "a slice": (autoseg.Volume(IMAGE_DHW[0], (0.9, 1.1)), "the image is flat, and the model takes volumes"),
+    "numbers too large": (replace(VOLUME, array=IMAGE_DHW.astype(float) * 1e300), "numbers that are too large"),
+    "labels of ITK": (sitk.Image([4, 4, 4], sitk.sitkLabelUInt8), "holds labels, not grey values"),
     "a list too long": ([VOLUME, VOLUME], "not one image per channel"),
 }
 
@@ -209,7 +212,10 @@ def test_an_axis_order_that_the_caller_is_sure_of_is_taken(predictor):
     ((IMAGE_DHW, 1.0), "spacing_mm of a Volume is not understood"), ((IMAGE_DHW, (1, 1, np.nan)), "not understood"),
     ((np.zeros((3, 0, 3)), (1, 1, 1)), "none of them empty"),
     ((IMAGE_DHW, (1, 1, 1), (0, 0, 0), np.diag((2.0, 1, 1))), "does not hold three axes"),
-    ((IMAGE_DHW, (1, 1, 1), (0, 0, 0), (1.0, 0)), "direction of a Volume is not understood")])
+    ((IMAGE_DHW, (1, 1, 1), (0, 0, 0), (1.0, 0)), "direction of a Volume is not understood"),
+    ((IMAGE_DHW, (1, 1, 1), (0, 0, 0), ((1.0,), (0, 1))), "direction of a Volume is not understood"),
+    ((IMAGE_DHW, (1, 1, 1), (0, 0, 0), (1.0, 0, 0, 1)), "direction of a Volume is not understood"),
+    ((np.ma.masked_greater(IMAGE_DHW, 2), (1, 1, 1)), r"is masked.*array.filled\(value\)")])
 def test_a_volume_that_cannot_be_one_is_refused_where_it_is_made(arguments, sentence):
     with pytest.raises(UserError, match=sentence):
         autoseg.Volume(*arguments)
@@ -306,3 +312,26 @@ def test_numpy_images_need_neither_simpleitk_nor_nibabel():
     code = ("import sys; import autoseg.formats.volume, autoseg.formats.in_memory, autoseg.prediction.predictor; "
             "print({'SimpleITK', 'nibabel', 'pydicom'} & set(sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("array", [IMAGE_DHW.astype(">f4"), np.asfortranarray(IMAGE_DHW), IMAGE_DHW[::-1].copy()[::-1],
+                                   IMAGE_DHW.astype(np.float64), np.frombuffer(IMAGE_DHW.tobytes(), np.float32).reshape(
+                                       IMAGE_DHW.shape)], ids=["bytes swapped", "columns", "steps", "double", "read-only"])
+def test_how_an_array_lies_in_memory_does_not_change_its_mask(predictor, expected, array):
+    np.testing.assert_array_equal(predictor.predict(replace(VOLUME, array=array)).label.array, expected)
+
+
+def test_a_file_that_was_cut_after_nibabel_opened_it_is_named(predictor, tmp_path):
+    nibabel.save(nifti(IMAGE_DHW), tmp_path / "x.nii.gz")
+    image = nibabel.load(tmp_path / "x.nii.gz")
+    content = (tmp_path / "x.nii.gz").read_bytes()
+    (tmp_path / "x.nii.gz").write_bytes(content[:len(content) // 2])
+    with pytest.raises(UserError, match="x.nii.gz: the file .*cut short"):
+        predictor.predict(image)
+
+
+@pytest.mark.parametrize("words, sentence", [({"cancel": True}, "cancel is neither an event nor a function"),
+                                             ({"progress": 3}, "progress is no function")])
+def test_progress_and_cancel_that_cannot_be_called_are_refused(predictor, words, sentence):
+    with pytest.raises(UserError, match=sentence):
+        predictor.predict(VOLUME, **words)

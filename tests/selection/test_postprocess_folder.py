@@ -103,3 +103,28 @@ def test_masks_without_labels_need_a_dataset(folders, capsys):
     (folders / "masks/labels.json").unlink()
     assert run(folders, "--keep_largest_of_all") == 2
     assert "nothing says what the values of these masks are" in capsys.readouterr().err
+
+
+def test_folders_without_masks_and_rules_of_unknown_labels_are_refused(folders, capsys):
+    assert run(folders, "--keep_largest", "organ") == 0
+    rules = json.loads((folders / "out/postprocessing.json").read_text())
+    rules["postprocessing"]["keep_largest"] = ["orgna"]
+    del rules["file_digest"]
+    (folders / "edited.json").write_text(json.dumps(rules))
+    (folders / "only_probabilities").mkdir()
+    (folders / "only_probabilities/case0.npz").write_bytes(b"")
+    for words, message in ((("--rules", str(folders / "edited.json")), "no label is called 'orgna'"),
+                           (("-r", str(folders / "only_probabilities")), "the reference has too few masks"),
+                           (("-i", str(folders / "only_probabilities"), "--keep_largest", "organ", "--dataset_json",
+                             str(folders / "dataset.json")), "holds probabilities and no mask")):
+        (folders / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": 1,
+                                                          "file_ending": ".nii.gz"}))
+        assert run(folders, *words) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_rules_are_not_measured_on_one_case(folders, capsys):
+    for number in range(1, 8):
+        (folders / f"truth/case{number}.nii.gz").unlink()
+    assert run(folders, "-r", str(folders / "truth")) == 2
+    assert "too few masks to say which rules pay (found: 1; expected: 2 or more)" in capsys.readouterr().err

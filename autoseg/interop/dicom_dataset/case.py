@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.base.errors import UserError, as_fault, listed
+from autoseg.base.errors import UserError, case_fault, listed
 from autoseg.formats import write_array, write_label
 from autoseg.formats.dicom import Stack
 from autoseg.formats.files import is_file
@@ -76,8 +76,7 @@ def convert_case(task: CaseTask) -> CaseResult:
                 write_array(task.image(channel), *stack.read())
     except Exception as error:
         remove_case(task)
-        fault = str(as_fault(error, f"case {task.name}"))
-        return CaseResult(fault=fault if f"case {task.name}" in fault else f"case {task.name}: {fault}")
+        return CaseResult(fault=case_fault(error, task.name))
     if label is None:
         return CaseResult()
     return CaseResult(label.present, tuple(f"case {task.name}: {warning}" for warning in label.warnings))

@@ -21,6 +21,7 @@ from autoseg.interop.foreign import (
     without_held_out,
 )
 from autoseg.interop.neighbours.bids_labels import MASK_SUFFIXES, chosen_kinds, label_files, labels_of_kinds
+from autoseg.interop.neighbours.names import repeated
 from autoseg.interop.neighbours.nnunet import plain_name
 from autoseg.interop.recipe import RecipeTable
 from autoseg.interop.tables import Rows
@@ -78,13 +79,18 @@ def read_bids(source: Path, options: ReadOptions) -> ForeignDataset:
                 case = cases.setdefault(file.case, _Case(file=file))
                 getattr(case, place).setdefault(file.rest, []).append(file)
     _refuse_runs(source, cases, options.run)
-    listed_cases, warnings = _cases(cases, channels, kinds, options.run)
+    faults = _without_run(cases, options.run)
+    listed_cases, warnings = _cases({name: case for name, case in cases.items() if name not in faults}, channels, kinds,
+                                    options.run)
+    if others := sorted({file.case for file in images} - cases.keys()):
+        warnings.append(f"cases with no image of the channels are left out ({listed(others)})")
     labels, more = labels_of_kinds(source, kinds, [file for file in masks if file.rest in kinds])
     recipe = listed_recipe(options.name or plain_name(source), channels, labels, _ENDINGS[0])
     recipe = recipe.model_copy(update={"table": RecipeTable(patient=_PARTICIPANT)})
     rows = _rows(source, {name: case.file for name, case in cases.items() if case.file is not None})
     return ForeignDataset(recipe, SortedFiles(tuple(without_held_out(listed_cases)), None, (*warnings, *more)), rows,
-                          splits=users_splits(options.splits) if options.splits else (), origin="bids", is_drafted=True)
+                          splits=users_splits(options.splits) if options.splits else (), faults=tuple(faults.values()),
+                          origin="bids", is_drafted=True)
 
 
 def parsed(path: Path, source: Path) -> BidsFile | None:
@@ -137,9 +143,20 @@ def _refuse_runs(source: Path, cases: Mapping[str, _Case], run: str) -> None:
                                 do="say which one is taken with --run N")
 
 
+def _without_run(cases: Mapping[str, _Case], run: str) -> dict[str, str]:
+    """A sentence for each case with several files of a channel or a mask, of which not exactly one is of the run."""
+    return {name: f"case {name}: no single file of {rest} is of run {run} ({listed(file.path.name for file in files)})"
+            for name, case in cases.items() for rest, files in (*case.images.items(), *case.masks.items())
+            if len(files) > 1 and len(_of_the_run(files, run)) != 1}
+
+
+def _of_the_run(files: Sequence[BidsFile], run: str) -> list[BidsFile]:
+    return [file for file in files if file.run.lstrip("0") == run.lstrip("0")]
+
+
 def _of_run(files: Sequence[BidsFile], run: str) -> BidsFile | None:
     """The file of a run, with or without leading zeros; the only one where there is one."""
-    fits = [file for file in files if file.run.lstrip("0") == run.lstrip("0")] if len(files) > 1 else list(files)
+    fits = _of_the_run(files, run) if len(files) > 1 else list(files)
     return fits[0] if fits else None
 
 
@@ -184,4 +201,6 @@ def _table(path: Path, column: str) -> dict[str, dict[str, str]]:
     place = table.position(column)
     if place is None:
         raise UserError("the table lacks a column", where=path, found=listed(table.columns), expected=column)
+    if twice := sorted(repeated(row.cells[place] for row in table.rows)):
+        raise UserError(f"several rows are of one {column}", where=path, found=listed(twice), do="keep one of each")
     return {row.cells[place]: dict(zip(table.columns, row.cells, strict=True)) for row in table.rows}

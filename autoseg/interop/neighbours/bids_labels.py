@@ -74,8 +74,8 @@ def labels_of_kinds(source: Path, kinds: Sequence[str], masks: Sequence[MaskFile
     names = _names_of_map(source, kinds[0], [mask.path for mask in masks])
     if names:
         return listed_labels({"background": 0, **names}), []
-    made, warnings = values_as_names([mask.path for mask in masks])
-    return listed_labels(made), warnings
+    names, warnings = values_as_names([mask.path for mask in masks])
+    return listed_labels(names), warnings
 
 
 def _names_of_map(source: Path, kind: str, paths: Sequence[Path]) -> dict[str, int]:

@@ -97,9 +97,15 @@ def _columns(table: Table, options: ReadOptions) -> _Columns:
     label = _label(table, files, options.labels)
     if options.channels:
         pairs = [text.partition("=")[::2] for text in options.channels]
+        if twice := sorted(repeated(name for name, _ in pairs)):
+            raise UserError(f"two channels are called {twice[0]!r}", found=" ".join(options.channels),
+                            do="give each a name of its own")
         channels = {name: _known(table, column or name, "--channel") for name, column in pairs}
     else:
         channels = {column: column for column in files if column != label}
+    if label and label in channels.values():
+        raise UserError(f"the column {label!r} cannot be a channel and the label", where=table.path,
+                        do="correct --channel or --label")
     if not channels:
         raise UserError("no column holds image files", where=table.path, found=listed(table.columns),
                         do="which is it? --channel NAME=COLUMN, once for each channel")

@@ -39,10 +39,12 @@ _NIFTI = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class _Item:
-    """A case of a list: its images, its label (a file, or one for each name), and the key `fold`."""
+    """A case of a list: its images (None: it lacks the channel), its label (a file, or one for each name), and the key
+    `fold`.
+    """
 
     part: str
-    images: tuple[Path, ...]
+    images: tuple[Path | None, ...]
     label: Path | dict[str, Path] | None
     name: str
     fold: str
@@ -50,12 +52,12 @@ class _Item:
     @property
     def files(self) -> list[Path]:
         labels = [] if self.label is None else [self.label] if isinstance(self.label, Path) else [*self.label.values()]
-        return [*self.images, *labels]
+        return [*filter(None, self.images), *labels]
 
     @property
     def naming(self) -> Path:
         """The file whose name is the case's where nothing else names it."""
-        return self.label if isinstance(self.label, Path) else self.images[0]
+        return self.label if isinstance(self.label, Path) else next(filter(None, self.images))
 
 
 def read_monai_datalist(source: Path, options: ReadOptions) -> ForeignDataset:
@@ -74,18 +76,20 @@ def read_monai_datalist(source: Path, options: ReadOptions) -> ForeignDataset:
     twice = repeated(names)
     has_folds = any(item.fold for item in items)
     n_frames = _n_frames(items)
-    n_channels = n_frames or max(len(item.images) for item in items)
+    n_files = max(len(item.images) for item in items)
+    n_channels = n_frames or n_files
     cases, kept = list[FoundCase](), dict[str, _Item]()
     for name, item in zip(names, items, strict=True):
-        wrong = _faults(name, item, is_twice=name in twice)
+        wrong = _faults(name, item, n_files, is_twice=name in twice)
         faults += [f"{source}, {item.part}, case {name or '?'}: {fault}" for fault in wrong]
         if not wrong:
             held_out = item.part in _TESTS or (item.part == _VALIDATION and has_folds) or item.label is None
-            images = list(item.images) * n_frames if n_frames else [*item.images, *[None] * (n_channels - len(item.images))]
+            images = list(item.images) * (n_frames or 1)
             cases.append(listed_case(name, images, item.label, held_out=held_out))
             kept[name] = item
     labels, warnings = _labels(content, cases)
-    ending = next((known for item in items for path in item.images if (known := known_ending(path.name))), ".nii.gz")
+    ending = next((known for item in items for path in filter(None, item.images) if (known := known_ending(path.name))),
+                  ".nii.gz")
     recipe = listed_recipe(options.name or str(content.get("name") or source.stem),
                            _channels(source, content, options.channels, n_channels), labels, ending, n_frames=n_frames)
     splits = users_splits(options.splits) if options.splits else _splits(kept, has_folds=has_folds)
@@ -101,14 +105,13 @@ def _items(source: Path, content: Any, root: Path) -> tuple[list[_Item], list[st
         entries = parts.get(part)
         for number, entry in enumerate(entries if isinstance(entries, list) else []):
             entry = {"image": entry} if isinstance(entry, str | list) else entry
-            images, label = _paths(root, _value(entry, "image")), _value(entry, "label")
-            if not images:
+            images, label = _paths(root, _value(entry, "image")), _label(root, _value(entry, "label"))
+            if not any(images):
                 faults.append(f"{source}, {part}, entry {number}: it names no image")
                 continue
-            held = _label(root, label)
             named = next((str(entry[key]) for key in _NAMES if entry.get(key)), "")
             fold = entry.get(_FOLD)
-            items.append(_Item(part, images, held, named, "" if fold is None else str(fold)))
+            items.append(_Item(part, images, label, named, "" if fold is None else str(fold)))
     return items, faults
 
 
@@ -116,15 +119,16 @@ def _value(entry: Any, key: str) -> Any:
     return entry.get(key) if isinstance(entry, dict) else None
 
 
-def _paths(root: Path, value: Any) -> tuple[Path, ...]:
-    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(root / text for text in texts if isinstance(text, str) and text)
+def _paths(root: Path, value: Any) -> tuple[Path | None, ...]:
+    """The files of a path or of a list of paths; None in the place of what is no path."""
+    texts = value if isinstance(value, list) else [value]
+    return tuple(root / text if isinstance(text, str) and text else None for text in texts)
 
 
 def _label(root: Path, value: Any) -> Path | dict[str, Path] | None:
     if isinstance(value, dict):
         return {str(name): root / text for name, text in value.items() if isinstance(text, str) and text} or None
-    paths = _paths(root, value)
+    paths = [path for path in _paths(root, value) if path is not None]
     return paths[0] if len(paths) == 1 else {stem_of(path): path for path in paths} or None
 
 
@@ -134,20 +138,23 @@ def _names(items: Sequence[_Item]) -> list[str]:
     return names_of_files([item.naming for item in items])
 
 
-def _faults(name: str, item: _Item, *, is_twice: bool) -> list[str]:
+def _faults(name: str, item: _Item, n_files: int, *, is_twice: bool) -> list[str]:
     if not name:
         return ["it has no name that can be one of files"]
     if is_twice:
         return ["several entries are of this case"]
+    if len(item.images) != n_files:
+        return [f"it names {len(item.images)} of {n_files} images; write null in the place of one that it lacks"]
     return broken_files(item.files)
 
 
 def _n_frames(items: Sequence[_Item]) -> int:
     """The number of volumes of images of four axes, of the first item that can be read; 0 where they have three."""
     for item in items:
-        if len(item.images) == 1 and known_ending(item.images[0].name) in _NIFTI and not broken_files(item.images):
+        image = item.images[0]
+        if len(item.images) == 1 and image is not None and known_ending(image.name) in _NIFTI and not broken_files([image]):
             try:
-                n = count_volumes(item.images[0])
+                n = count_volumes(image)
             except AutosegError:
                 continue
             return n if n > 1 else 0
@@ -172,6 +179,9 @@ def _labels(content: Mapping[str, Any], cases: Sequence[FoundCase]) -> tuple[Rec
     """Names and values, as the file says them (`labels` of the Decathlon) or as the label files hold them."""
     paths = [path for case in cases for _, path in case.labels]
     organs = list(dict.fromkeys(organ for case in cases for organ, _ in case.labels if organ))
+    if organs and not any({organ for organ, _ in case.labels} == {*organs} for case in cases):
+        raise UserError("the label files of the cases do not have the same names", found=listed(organs),
+                        expected='one name for each label: {"label": {"liver": "a.nii.gz", "tumour": "b.nii.gz"}}')
     if organs:
         values = {organ: number for number, organ in enumerate(organs, start=1)}
         return listed_labels({"background": 0, **values}, values), []
@@ -179,7 +189,7 @@ def _labels(content: Mapping[str, Any], cases: Sequence[FoundCase]) -> tuple[Rec
     if isinstance(said, dict) and said:
         pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in said.items()]
         if all(str(value).isdecimal() for _, value in pairs):
-            return listed_labels({str(name): int(value) for name, value in pairs}), []
+            return listed_labels({"background": 0} | {str(name): int(value) for name, value in pairs if int(value)}), []
     if not paths:
         return listed_labels(NO_LABELS), []
     names, warnings = values_as_names(paths)

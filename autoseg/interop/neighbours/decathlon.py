@@ -15,6 +15,7 @@ from autoseg.formats import known_ending
 from autoseg.formats.files import is_file, list_files
 from autoseg.interop.find import FoundCase, SortedFiles
 from autoseg.interop.foreign import ForeignDataset, ReadOptions, listed_case, listed_labels, listed_recipe
+from autoseg.interop.neighbours.names import repeated
 from autoseg.interop.neighbours.nnunet import found_splits, held_out_labels, plain_name, refuse_no_description
 from autoseg.workspace.files import read_json
 from autoseg.workspace.names import DATASET_JSON
@@ -41,7 +42,8 @@ class _Description(Frozen):
 
     @property
     def values(self) -> dict[str, int]:
-        return {name: int(value) for value, name in self.labels.items()}
+        """The labels by name; 0 is the background, whatever it is called."""
+        return {"background": 0} | {name: int(value) for value, name in self.labels.items() if int(value)}
 
 
 def read_msd(source: Path, options: ReadOptions) -> ForeignDataset:
@@ -76,11 +78,21 @@ def _described(source: Path) -> tuple[_Description, Mapping[str, Any]]:
     try:
         known = {key: content[key] for key in _Description.model_fields if key in content}
         description = _Description.model_validate(known)
+        _refuse_odd_keys(description)
         return description.model_copy(update={"training": tuple(map(_checked_pair, description.training))}), content
     except (ValidationError, ValueError, TypeError) as error:
         found = complaints_of(error) if isinstance(error, ValidationError) else error
         raise UserError("this is no dataset.json of the Decathlon or of nnU-Net v1", where=path, found=found,
                         expected="modality, labels, training and test") from None
+
+
+def _refuse_odd_keys(description: _Description) -> None:
+    """ValueError where channels or labels are not called by numbers, or two labels have one name."""
+    for key, names in (("modality", description.modality), ("labels", description.labels)):
+        if odd := [number for number in names if not number.isdecimal()]:
+            raise ValueError(f"{key}: {odd[0]!r} is no number; it has the form {{\"0\": \"name\", \"1\": ...}}")
+    if twice := sorted(repeated(description.labels.values())):
+        raise ValueError(f"labels: several values are called {twice[0]!r}; give each a name of its own")
 
 
 def _checked_pair(pair: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,8 +112,9 @@ def _read(source: Path, options: ReadOptions, description: _Description, content
     ending = next((known for path in images if (known := known_ending(path.name))), ".nii.gz")
     cases, faults = list[FoundCase](), list[str]()
     names = [stem_of(label) for _, label in pairs]
+    twice = repeated(names)
     for name, (image, label) in zip(names, pairs, strict=True):
-        _add(cases, faults, name, files_of(image)[1], label, is_twice=names.count(name) > 1)
+        _add(cases, faults, name, files_of(image)[1], label, is_twice=name in twice)
     warnings = _unlisted(source, [label for _, label in pairs])
     slots = [files_of(path) for path in tests]
     labels = held_out_labels(source / "labelsTs", ending, [name for name, _ in slots])

@@ -40,7 +40,7 @@ def names_of_files(paths: Sequence[Path]) -> list[str]:
     """
     for n_folders in range(_MOST_FOLDERS):
         names = [case_name("_".join((*path.parts[:-1][len(path.parts) - 1 - n_folders:], stem_of(path)))) for path in paths]
-        if len(set(names)) == len(names):
+        if len(set(names)) == len(set(paths)):  # a file that is listed twice is a fault of its two cases alone
             return names
     return [case_name(stem_of(path)) for path in paths]
 
@@ -85,7 +85,8 @@ def splits_of(folds: Mapping[str, str]) -> tuple[tuple[Split, ...], frozenset[st
         validation = tuple(sorted(case for case, word in inside.items() if word in _VALIDATION))
         return ((Split(train=train, validation=validation),) if train and validation else ()), held_out
     if odd := sorted({word for word in inside.values() if not word.removesuffix(".0").isdecimal()}):
-        raise UserError("the folds are neither numbers nor train, val and test", found=listed(odd))
+        raise UserError("the folds are neither numbers nor train, val and test", found=listed(odd),
+                        expected="0, 1, 2, ... or train, val, test; empty: in no fold")
     numbers = {case: int(word.removesuffix(".0")) for case, word in inside.items()}
     splits = [Split(train=tuple(sorted(case for case in numbers if numbers[case] != fold)),
                     validation=tuple(sorted(case for case in numbers if numbers[case] == fold)))

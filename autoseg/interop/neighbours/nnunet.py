@@ -53,7 +53,7 @@ def read_nnunet_v2(source: Path, options: ReadOptions) -> ForeignDataset:
     splits, warnings = found_splits(source, options.splits)
     warnings += dataset.scanned.warnings
     reader = content.get("overwrite_image_reader_writer")
-    if reader is not None and reader not in _READERS:
+    if reader is not None and str(reader) not in _READERS:
         warnings.append(f"nnU-Net reads these images by {reader!r}, autoseg by the ending of their files: look at some")
     return ForeignDataset(recipe, SortedFiles((*cases, *held_out), None, tuple(warnings)),
                           keys=_with_present_labels(keys, [case.name for case in cases]), splits=splits,
