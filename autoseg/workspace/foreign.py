@@ -7,9 +7,9 @@ numbers, texts and containers. Of NumPy it is told scalars alone, because traine
 import json
 import os
 import re
-import stat
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import numpy as np
 from autoseg.base.errors import TooLarge, UserError
 from autoseg.base.memory import free_host_bytes
 from autoseg.workspace.files import parse_json
-from planners.schema.names import fault_of_name
+from autoseg.workspace.zips import NOT_A_ZIP, fault_of_entry
 
 _MOST_FILES = 200_000  # of a folder or zip: a training of five folds leaves one per case and fold
 _MOST_TEXT_BYTES = 2**28
@@ -51,7 +51,7 @@ class ForeignFiles:
         try:
             with zipfile.ZipFile(path) as archive:
                 return cls(path, _checked_sizes(path, archive))
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        except (OSError, *NOT_A_ZIP) as error:
             raise UserError("the file is not a readable zip", where=path, found=error,
                             expected="a folder or a .zip", do="copy or download it again") from error
 
@@ -98,7 +98,7 @@ class ForeignFiles:
         try:
             with self._opened(name) as file:
                 return file.read(size)
-        except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as error:
+        except (OSError, zlib.error, *NOT_A_ZIP) as error:
             raise UserError("the file cannot be read", where=where, found=error, do="copy or download it again") from error
 
     @contextmanager
@@ -140,15 +140,8 @@ def _checked_sizes(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
 
 def _fault_of(member: zipfile.ZipInfo) -> str:
     """Why a file of a zip is refused; empty where it is not."""
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return "it is a link"
-    if member.flag_bits & 1:
-        return "it is encrypted"
-    names = member.filename.rstrip("/").split("/")
-    if ".." in names or "" in names or "." in names:
-        return "its name leads out of the folder"
-    faults = (fault_of_name(name.lstrip(".-") or name) for name in names)  # hidden files are not read, and do no harm
-    return next((fault for fault in faults if fault), "")
+    names = member.filename.removesuffix("/").split("/")
+    return fault_of_entry(member, [name.lstrip(".-") or name for name in names])  # hidden files are not read, and do no harm
 
 
 def _check_number(path: Path, n: int) -> None:
