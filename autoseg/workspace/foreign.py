@@ -11,7 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from autoseg.base.errors import TooLarge, UserError
+from autoseg.base.errors import TooLarge, UserError, listed
 from autoseg.base.memory import free_host_bytes
 from autoseg.workspace.files import parse_json
 from autoseg.workspace.zips import NOT_A_ZIP, fault_of_entry
@@ -86,6 +86,7 @@ class ForeignFiles:
         file, or holds anything but tensors, numbers, texts and containers of them.
         """
         content = self._content(name, _MOST_CHECKPOINT_BYTES)
+        _check_stored(self.where(name), BytesIO(content))
         return _loaded(self.where(name), BytesIO(content)), sha256(content).hexdigest()
 
     def _content(self, name: str, most_bytes: int) -> bytes:
@@ -148,6 +149,17 @@ def _check_number(path: Path, n: int) -> None:
     if n > _MOST_FILES:
         raise UserError("there are too many files", where=path, found=f"more than {_MOST_FILES}",
                         do="name the folder of the model itself")
+
+
+def _check_stored(where: Path, file: IO[bytes]) -> None:
+    """A UserError where a checkpoint is a zip with compressed parts: torch writes none, and would unpack them to any size."""
+    if not zipfile.is_zipfile(file):  # the form before torch 1.6
+        return
+    with suppress(*NOT_A_ZIP), zipfile.ZipFile(file) as archive:  # what cannot be read is an error of torch
+        compressed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        if compressed:
+            raise UserError("the checkpoint has compressed parts, which torch never writes, and is not read", where=where,
+                            found=listed(compressed), do="ask its author for the file as it was saved")
 
 
 def _loaded(where: Path, file: IO[bytes]) -> dict[str, Any]:
