@@ -136,7 +136,8 @@ def _write_fold(model: ModelFolder, plan: Plan, checkpoint: Checkpoint, dice: fl
     unet = configuration.architecture
     assert isinstance(unet, UNet)  # `architecture_of` has made it
     try:
-        weights = renamed(with_regions(bare(checkpoint.weights), plan, configuration), _own_weights(plan, configuration), unet)
+        weights = renamed(with_regions(bare(checkpoint.weights), plan, configuration),
+                          _own_weights(plan, configuration), unet)
     except UserError as error:
         raise UserError(f"fold {checkpoint.fold} cannot be imported", where=files.where(checkpoint.name),
                         found=error) from error
@@ -156,7 +157,8 @@ def _write_fold(model: ModelFolder, plan: Plan, checkpoint: Checkpoint, dice: fl
 def _own_weights(plan: Plan, configuration: Configuration) -> Mapping[str, torch.Tensor]:
     """The weights of our untrained network; a TooLarge where the plans describe one that would fill the memory."""
     with torch.device("meta"):
-        n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in build_model(plan, configuration).state_dict().values())
+        tensors = build_model(plan, configuration).state_dict().values()
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     most = free_host_bytes() // 2
     if n_bytes > most:
         raise TooLarge("the network that the plans describe is too large for the memory", found=f"{n_bytes >> 20} MiB",

@@ -152,7 +152,7 @@ def _check_number(path: Path, n: int) -> None:
 
 
 def _check_stored(where: Path, file: IO[bytes]) -> None:
-    """A UserError where a checkpoint is a zip with compressed parts: torch writes none, and would unpack them to any size."""
+    """A UserError where a checkpoint is a zip with compressed parts: torch writes none, but would unpack them."""
     if not zipfile.is_zipfile(file):  # the form before torch 1.6
         return
     with suppress(*NOT_A_ZIP), zipfile.ZipFile(file) as archive:  # what cannot be read is an error of torch
