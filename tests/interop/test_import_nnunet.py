@@ -286,7 +286,8 @@ def test_the_command_says_what_was_imported_and_how_to_predict(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["nnunet"], "one path is needed"), (["torchvision", "x"], "found: torchvision; expected: a zip of autoseg_export_model, or nnunet, nnssl"),
+    (["nnunet"], "one path is needed"),
+    (["torchvision", "x"], "found: torchvision; expected: a zip of autoseg_export_model, or nnunet, nnssl"),
     (["nnunet", "none", "-c", "2d"], "there is nothing to import")])
 def test_the_command_refuses_in_a_sentence(tmp_path, capsys, words, message):
     assert import_model.main([*words, "--home", str(tmp_path)]) == 2
