@@ -218,9 +218,9 @@ def _dataset_name(workspace: Workspace, name: str, number: int | None) -> str:
 def _remarks(files: ForeignFiles, model: NnunetModel) -> tuple[str, ...]:
     """What is left out."""
     remarks = [f"fold {', '.join(model.left_out)} has no such checkpoint and is left out"] if model.left_out else []
-    found = sorted({name.split("/")[-1] for name in files.sizes if name.split("/")[-1] in _POSTPROCESSING})
-    if found:
-        remarks.append(f"{' and '.join(found)} of nnU-Net are not used: pickles are never opened, and nnU-Net applies "
+    pickles = sorted({name.split("/")[-1] for name in files.sizes if name.split("/")[-1] in _POSTPROCESSING})
+    if pickles:
+        remarks.append(f"{' and '.join(pickles)} of nnU-Net are not used: pickles are never opened, and nnU-Net applies "
                        "postprocessing in a step of its own")
     return tuple(remarks)
 

@@ -30,7 +30,7 @@ class FoldFacts:
     fold: str
     seconds: float | None
     provenance: Provenance | None
-    began_from: str  # the digest of the weights that it began with; empty: of none
+    initial_weights: str  # the digest of the weights that it began with; empty: of none
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,6 @@ def _provenance(data: CardData) -> list[str]:
         rows.append((f"{fold.title}, fold {fold.fold}", *(("", "", "", "", "") if known is None else (
             known.autoseg_version, known.packages.get("torch", ""), known.machine.device,
             "" if known.seed is None else str(known.seed), known.started[:10])), hours))
-    began = sorted({fold.began_from for fold in data.folds if fold.began_from})
+    initial = sorted({fold.initial_weights for fold in data.folds if fold.initial_weights})
     return ["## Provenance", "", *text_table(rows, markdown=True),
-            *(["", f"Trainings began from other weights, of digest {', '.join(began)}."] if began else [])]
+            *(["", f"Trainings began from other weights, of digest {', '.join(initial)}."] if initial else [])]

@@ -172,9 +172,9 @@ def _card_data(workspace: Workspace, settings: InferenceSettings, rare: Rare, li
 def _fold_facts(title: str, fold: FoldFolder, result: FoldResult | None) -> FoldFacts:
     known = _readable(fold.path / PROVENANCE, ProvenanceFile)
     trained = trained_with(read_facts(fold.checkpoint), fold.checkpoint)
-    began = None if trained is None else trained.initial_weights
+    initial = None if trained is None else trained.initial_weights
     return FoldFacts(title, fold.name, None if result is None else result.total_seconds,
-                     None if known is None else known.of(fold.checkpoint.name), "" if began is None else began.digest)
+                     None if known is None else known.of(fold.checkpoint.name), "" if initial is None else initial.digest)
 
 
 def _readable(path: Path, model: Any) -> Any:
