@@ -131,7 +131,7 @@ def _write(folder: FoldFolder, weights: Mapping[str, torch.Tensor], plan: Plan) 
 
 
 def _dataset_name(workspace: Workspace, number: int | None) -> str:
-    known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
+    known = workspace.numbered()
     if number is None:
         number = next(free for free in range(1, _HIGHEST_NUMBER + 1) if free not in known)
     elif number in known:

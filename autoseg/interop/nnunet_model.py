@@ -201,7 +201,7 @@ def _checked_name(name: str) -> str:
 
 def _dataset_name(workspace: Workspace, name: str, number: int | None) -> str:
     """The dataset that the model is imported into: that of this number here, else nnU-Net's with the number."""
-    known = {int(each.removeprefix("Dataset").split("_")[0]): each for each in workspace.datasets()}
+    known = workspace.numbered()
     if number is None:
         digits, _, rest = name.removeprefix("Dataset").partition("_")
         if not (digits.isascii() and digits.isdecimal()) or not rest or not name.startswith("Dataset"):

@@ -187,7 +187,7 @@ def _ablation(data: CardData) -> list[str]:
     if not data.ablations:
         return [*lines, "Not measured (autoseg_ablate)."]
     for ablation in data.ablations:
-        rows = [(f"{ablation.configuration}, fold {ablation.fold}", "cases", "Dice", "loss without it")]
+        rows: list[tuple[str, ...]] = [(f"{ablation.configuration}, fold {ablation.fold}", "cases", "Dice", "loss without it")]
         for row in ablation.rows:
             loss = row.difference
             rows.append((row.name, str(row.mean.n), *_of_several(row.mean.n, (
@@ -201,7 +201,7 @@ def _ablation(data: CardData) -> list[str]:
 def _external(data: CardData) -> list[str]:
     if not data.external:
         return ["## Other datasets", "", "Not measured (autoseg_external): how it does elsewhere is not known."]
-    rows = [("dataset and label", "cases", "Dice", "95 % interval")]
+    rows: list[tuple[str, ...]] = [("dataset and label", "cases", "Dice", "95 % interval")]
     rows += [(f"{validation.on}: {label.name}", str(mean.n), *_of_several(mean.n, (
         f"{mean.value:.4f}", _interval(mean.low, mean.high))))
              for validation in data.external for label in validation.external.labels
