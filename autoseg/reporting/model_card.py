@@ -187,7 +187,8 @@ def _ablation(data: CardData) -> list[str]:
     if not data.ablations:
         return [*lines, "Not measured (autoseg_ablate)."]
     for ablation in data.ablations:
-        rows: list[tuple[str, ...]] = [(f"{ablation.configuration}, fold {ablation.fold}", "cases", "Dice", "loss without it")]
+        rows: list[tuple[str, ...]] = [
+            (f"{ablation.configuration}, fold {ablation.fold}", "cases", "Dice", "loss without it")]
         for row in ablation.rows:
             loss = row.difference
             rows.append((row.name, str(row.mean.n), *_of_several(row.mean.n, (
