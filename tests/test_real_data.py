@@ -1,6 +1,5 @@
 """Real data through the commands: geometry survives, grids that differ are named, every format trains."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,21 +8,10 @@ from autoseg.formats import read_image, read_label
 from autoseg.workspace.files import read_model, write_json
 from autoseg.workspace.names import Workspace
 from planners.schema.plan import Plan
+from real_cases import some_cases
 
 SHORT = ["--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=4",
          "--set", "schedule.validation_mirroring=false"]
-
-
-def some_cases(source: Path, target: Path, n: int, ending: str) -> None:
-    """The first cases of a dataset."""
-    declared = json.loads((source / "dataset.json").read_text())
-    for label in sorted((source / "labelsTr").iterdir())[:n]:
-        (target / "labelsTr").mkdir(parents=True, exist_ok=True)
-        (target / "imagesTr").mkdir(parents=True, exist_ok=True)
-        shutil.copy(label, target / "labelsTr")
-        for image in (source / "imagesTr").glob(label.name.removesuffix(ending) + "_*"):
-            shutil.copy(image, target / "imagesTr")
-    write_json(target / "dataset.json", {**declared, "numTraining": n})
 
 
 def run_all(home: Path, configuration: str, masks: Path, images: Path) -> None:

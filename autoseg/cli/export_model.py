@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--licence", "--license", dest="licence", default="", metavar="NAME",
                          help="licence under which you give the model away, such as CC-BY-4.0 (default: not stated)")
     command.add_argument("--rare_values", choices=("hide", "name"), default="hide",
-                         help="categories of the table that fewer than three cases have: hide takes them for any other "
+                         help="categories of the table that fewer than three patients have: hide takes them for any other "
                               "value, name keeps them, so that the file says them (default: hide)")
     command.add_argument("--format", choices=("zip", "onnx"), default="zip",
                          help="onnx: a graph per fold and predict_onnx.py, which needs numpy and onnxruntime alone "

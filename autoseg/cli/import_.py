@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from autoseg.interop.foreign import ReadOptions
     from autoseg.interop.importing import Imported
     from autoseg.interop.recipe import Recipe
+    from planners.schema.plan import Plan
 
 _FIGURES = 3  # published ones that are printed
 _READ = ("--channel", "--label", "--name", "--splits")
@@ -31,7 +32,7 @@ _SOURCES = {
     "recipe": _Source("NAME SRC", (), "a public dataset by its recipe, or by a JSON file of your own"),
     "msd": _Source("SRC", ("--name", "--splits"), "a task of the Decathlon"),
     "nnunet_v1": _Source("SRC", ("--name", "--splits"), "a folder TaskNNN_Name"),
-    "nnunet_v2": _Source("SRC", ("--name", "--splits"), "a folder DatasetNNN_Name"),
+    "nnunet_v2": _Source("SRC", ("--name", "--splits", "--plans"), "a folder DatasetNNN_Name"),
     "bids": _Source("SRC", (*_READ, "--run", "--derivative"), "a tree of BIDS"),
     "monai_datalist": _Source("SRC", ("--channel", "--name", "--splits", "--root"), "a JSON list of MONAI"),
     "csv": _Source("SRC", (*_READ, "--id", "--group", "--fold", "--root"), "a table with a column per channel")}
@@ -64,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
                          "the folder of the file)")
     command.add_argument("--splits", type=Path, metavar="FILE", help="folds, as splits_final.json of nnU-Net (default: "
                          "those that lie with the data or in nnUNet_preprocessed)")
+    command.add_argument("--plans", type=Path, metavar="FILE", help="of nnunet_v2: the nnUNetPlans.json of "
+                         "nnUNet_preprocessed, which becomes a plan here under its plans_name (-p)")
     common.add_workers(command)
     return command
 
@@ -92,7 +95,7 @@ def _refuse_what_has_no_effect(options: argparse.Namespace) -> None:
                         expected=expected, do=do)
     known = {*source.flags, *(() if options.source == "list" else ("--dataset", "--copy", "--workers"))}
     own = ("dataset", "copy", "workers", "name", "channel", "label", "id", "group", "fold", "run", "derivative", "root",
-           "splits")
+           "splits", "plans")
     idle = [f"--{name}" for name in own if getattr(options, name) not in (None, False) and f"--{name}" not in known]
     if idle:
         raise UserError(f"{options.source} takes no {idle[0]}", found=" ".join(idle), expected=f"{expected} "
@@ -116,6 +119,7 @@ def _import(options: argparse.Namespace) -> int:
     from autoseg.base.processes import cores, expect_workers
     from autoseg.cli.findings_table import checked
     from autoseg.interop.catalogue import find_recipe
+    from autoseg.interop.import_plans import import_plans, read_nnunet_plans
     from autoseg.interop.importing import import_dataset, import_foreign
     from autoseg.interop.neighbours.read import read_foreign
     from autoseg.workspace.names import Workspace
@@ -124,6 +128,8 @@ def _import(options: argparse.Namespace) -> int:
         expect_workers()
     how = {"number": options.dataset, "copy": options.copy, "workers": options.workers or cores()}
     workspace, source = Workspace.open(options.home), Path(options.words[-1])
+    if options.plans is not None:
+        read_nnunet_plans(options.plans, source, source.absolute().name)  # its faults before hours of work
     recipe = find_recipe(options.words[0]) if options.source == "recipe" else None
     if recipe is not None:
         imported = import_dataset(recipe, source, workspace, **how)
@@ -139,7 +145,9 @@ def _import(options: argparse.Namespace) -> int:
         report = pipeline.verify(imported.dataset, home=options.home, workers=options.workers)
         faults += report.faults
         print(checked(len(report.faults), len(report.warnings), _number(imported)))
-    print("\n".join([*([] if recipe is None else _remarks(recipe)), *_next_commands(imported, options.home)]), flush=True)
+    plan = None if options.plans is None else import_plans(options.plans, workspace, imported.dataset)
+    print("\n".join([*([] if recipe is None else _remarks(recipe)), *_next_commands(imported, options.home, plan)]),
+          flush=True)
     return common.list_faults(faults)
 
 
@@ -163,10 +171,14 @@ def _remarks(recipe: "Recipe") -> list[str]:
     return lines + [f"to compare with: {figure.figure} ({figure.source})" for figure in recipe.published[:_FIGURES]]
 
 
-def _next_commands(imported: "Imported", home: str | None) -> list[str]:
+def _next_commands(imported: "Imported", home: str | None, plan: "Plan | None") -> list[str]:
     number, where = _number(imported), f" --home {home}" if home else ""
-    commands = [f"autoseg_pretrain -d {number}"] if imported.images_alone else [
-        f"autoseg_plan_and_preprocess -d {number}", f"autoseg_run {number}"]
+    commands = [f"autoseg_plan_and_preprocess -d {number}", f"autoseg_run {number}"]
+    if imported.images_alone:
+        commands = [f"autoseg_pretrain -d {number}"]
+    elif plan is not None:
+        commands = [f"autoseg_plan_and_preprocess -d {number} -p {plan.planner}",
+                    f"autoseg_train {number} {next(iter(plan.configurations))} all-folds -p {plan.planner}"]
     return ["next:", *(f"  {command}{where}" for command in commands)]
 
 

@@ -113,7 +113,7 @@ def _write_splits(foreign: ForeignDataset, training: Sequence[FoundCase], folder
 
 def _dataset_name(recipe: Recipe, workspace: Workspace, number: int | None) -> str:
     """The name of the new dataset; without a number, the first one that is free, or that of an import that was stopped."""
-    known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
+    known = workspace.numbered()
     wanted = "".join(c for c in recipe.name if c.isalnum() or c == "_")
     if not wanted.strip("_"):
         raise UserError("the name of the dataset has no letter and no digit", found=repr(recipe.name),

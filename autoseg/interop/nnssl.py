@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 PROGRAM = NAME = "nnssl"
 CONFIGURATION = "3d_fullres"
 _HIGHEST_NUMBER = 999
+_MOST_CHANNELS = 1000
 _RESENC_L = {"n_stages": 6, "features_per_stage": [32, 64, 128, 256, 320, 320], "kernel_sizes": [[3, 3, 3]] * 6,
              "strides": [[1, 1, 1], *[[2, 2, 2]] * 5], "n_blocks_per_stage": [1, 3, 4, 6, 6, 6],
              "n_conv_per_stage_decoder": [1] * 5, "conv_bias": True}
@@ -55,7 +56,7 @@ def import_nnssl(path: Path, workspace: Workspace, number: int | None = None) ->
         unet, n_channels = architecture_of(adaptation), int(adaptation["pretrain_num_input_channels"])
         plan = plan_of(adaptation, unet, n_channels, _dataset_name(workspace, number))
         prefix = str(adaptation["key_to_encoder"]).removesuffix("encoder.stages")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise UserError("the checkpoint is not one that nnssl has pre-trained", where=path,
                         found=f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0],
                         expected="network_weights and nnssl_adaptation_plan") from error
@@ -86,6 +87,8 @@ def architecture_of(adaptation: Mapping[str, Any]) -> UNet:
 
 def plan_of(adaptation: Mapping[str, Any], unet: UNet, n_channels: int, dataset: str) -> Plan:
     """A plan with the network of the pre-training, on its grid; it has no labels."""
+    if not 0 < n_channels <= _MOST_CHANNELS:
+        raise ValueError(f"{n_channels} channels")
     pretrained: Mapping[str, Any] = next(iter(adaptation.get("pretrain_plan", {}).get("configurations", {}).values()), {})
     patch = tuple(map(int, adaptation.get("recommended_downstream_patchsize") or pretrained.get("patch_size") or _PATCH))
     spacing = tuple(map(float, pretrained.get("spacing") or _ISOTROPIC_MM))
@@ -128,7 +131,7 @@ def _write(folder: FoldFolder, weights: Mapping[str, torch.Tensor], plan: Plan) 
 
 
 def _dataset_name(workspace: Workspace, number: int | None) -> str:
-    known = {int(name.removeprefix("Dataset").split("_")[0]): name for name in workspace.datasets()}
+    known = workspace.numbered()
     if number is None:
         number = next(free for free in range(1, _HIGHEST_NUMBER + 1) if free not in known)
     elif number in known:

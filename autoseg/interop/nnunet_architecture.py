@@ -16,6 +16,7 @@ from planners.architectures.unet import Block, UNet
 
 _PACKAGE = "dynamic_network_architectures."
 _BLOCKS: dict[str, Block] = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "residual"}
+_MOST_STAGES = 16  # a patch is halved at each
 _EPS, _SLOPE = 1e-5, 0.01  # of normalisation and rectifier, as ours
 _SIZES = {"n_stages", "features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage_decoder"}
 _PARTS = {"conv_op", "norm_op", "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first", "stem_channels"}
@@ -42,6 +43,8 @@ def architecture_of(configuration: Mapping[str, Any]) -> UNet:
 def unet_of(block: Block, arguments: Mapping[str, Any], dimensions: int) -> UNet:
     """The shape that the arguments of a U-Net of dynamic_network_architectures describe; a UserError for what ours lack."""
     n = int(arguments["n_stages"])
+    if not 0 < n <= _MOST_STAGES:
+        raise _custom(f"n_stages = {n}")
     blocks_key = "n_conv_per_stage" if block == "plain" else "n_blocks_per_stage"
     features = _of_each(arguments["features_per_stage"], n)
     _check_parts(arguments, block, dimensions, features[0])

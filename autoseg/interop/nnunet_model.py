@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from autoseg.base.errors import UserError, listed
+from autoseg.base.errors import TooLarge, UserError, listed
+from autoseg.base.memory import free_host_bytes
 from autoseg.datasets.manifest import Manifest, parse_manifest
 from autoseg.interop.imported import Imported, ImportedFold, ImportedModel
 from autoseg.interop.nnunet_architecture import bare, renamed
@@ -136,7 +137,7 @@ def _write_fold(model: ModelFolder, plan: Plan, checkpoint: Checkpoint, dice: fl
     assert isinstance(unet, UNet)  # `architecture_of` has made it
     try:
         weights = renamed(with_regions(bare(checkpoint.weights), plan, configuration),
-                          build_model(plan, configuration).state_dict(), unet)
+                          _own_weights(plan, configuration), unet)
     except UserError as error:
         raise UserError(f"fold {checkpoint.fold} cannot be imported", where=files.where(checkpoint.name),
                         found=error) from error
@@ -151,6 +152,18 @@ def _write_fold(model: ModelFolder, plan: Plan, checkpoint: Checkpoint, dice: fl
     write_json(fold.result, FoldResult(
         dataset=plan.dataset, planner=plan.planner, configuration=name, fold=number, seed=0, schedule=schedule,
         training_seconds=0, total_seconds=0, mean_dice=dice, scores=None))
+
+
+def _own_weights(plan: Plan, configuration: Configuration) -> Mapping[str, torch.Tensor]:
+    """The weights of our untrained network; a TooLarge where the plans describe one that would fill the memory."""
+    with torch.device("meta"):
+        tensors = build_model(plan, configuration).state_dict().values()
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    most = free_host_bytes() // 2
+    if n_bytes > most:
+        raise TooLarge("the network that the plans describe is too large for the memory", found=f"{n_bytes >> 20} MiB",
+                       expected=f"at most {most >> 20} MiB")
+    return build_model(plan, configuration).state_dict()
 
 
 def with_regions(weights: Mapping[str, torch.Tensor], plan: Plan, configuration: Configuration) -> dict[str, torch.Tensor]:
@@ -188,10 +201,10 @@ def _checked_name(name: str) -> str:
 
 def _dataset_name(workspace: Workspace, name: str, number: int | None) -> str:
     """The dataset that the model is imported into: that of this number here, else nnU-Net's with the number."""
-    known = {int(each.removeprefix("Dataset").split("_")[0]): each for each in workspace.datasets()}
+    known = workspace.numbered()
     if number is None:
         digits, _, rest = name.removeprefix("Dataset").partition("_")
-        if not digits.isdecimal() or not rest or not name.startswith("Dataset"):
+        if not (digits.isascii() and digits.isdecimal()) or not rest or not name.startswith("Dataset"):
             raise UserError("the plans do not name their dataset", where="plans.json", found=repr(name[:80]),
                             expected="such as Dataset004_Hippocampus", do="give the number of a dataset with -d")
         if known.get(int(digits), name) != name:
@@ -205,9 +218,9 @@ def _dataset_name(workspace: Workspace, name: str, number: int | None) -> str:
 def _remarks(files: ForeignFiles, model: NnunetModel) -> tuple[str, ...]:
     """What is left out."""
     remarks = [f"fold {', '.join(model.left_out)} has no such checkpoint and is left out"] if model.left_out else []
-    found = sorted({name.split("/")[-1] for name in files.sizes if name.split("/")[-1] in _POSTPROCESSING})
-    if found:
-        remarks.append(f"{' and '.join(found)} of nnU-Net are not used: pickles are never opened, and nnU-Net applies "
+    pickles = sorted({name.split("/")[-1] for name in files.sizes if name.split("/")[-1] in _POSTPROCESSING})
+    if pickles:
+        remarks.append(f"{' and '.join(pickles)} of nnU-Net are not used: pickles are never opened, and nnU-Net applies "
                        "postprocessing in a step of its own")
     return tuple(remarks)
 

@@ -1,7 +1,8 @@
 """The plans of nnU-Net v2 (2.0 to 2.8) as plans of ours: the same grid, normalisation, resampling and network."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from autoseg.base.errors import UserError
@@ -36,9 +37,16 @@ def plan_of(plans: Mapping[str, Any], manifest: Manifest, names: Sequence[str], 
     normalisation, resampling, preprocessor or reader that has no counterpart, and where the plans are not as nnU-Net
     writes them.
     """
-    try:
+    with _read_as_plans():
         return _plan_of(plans, manifest, names, dataset, planner)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+
+
+@contextmanager
+def _read_as_plans() -> Iterator[None]:
+    """What plans raise that are not as nnU-Net writes them, as a UserError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         found = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise UserError("the plans are not as nnU-Net v2 writes them", where="plans.json", found=found,
                         do="take the plans.json that nnU-Net put beside the folds of this model") from error
@@ -125,9 +133,10 @@ def in_order_of_values(labels: LabelSpec) -> LabelSpec:
 
 def differing(plans: Mapping[str, Any], trained: Mapping[str, Any], name: str) -> list[str]:
     """What decides a configuration and differs between plans and those that a checkpoint was trained with."""
-    if name not in trained.get("configurations", {}):
-        return []
-    mine, theirs = resolved(plans, name), resolved(trained, name)
+    with _read_as_plans():
+        if name not in trained.get("configurations", {}):
+            return []
+        mine, theirs = resolved(plans, name), resolved(trained, name)
     keys = [key for key in _DECISIVE if key in mine and key in theirs and _plain(mine[key]) != _plain(theirs[key])]
     turned = plans.get("transpose_forward"), trained.get("transpose_forward")
     return keys + ["transpose_forward"] * (_plain(turned[0]) != _plain(turned[1]))

@@ -13,6 +13,7 @@ from autoseg.workspace.foreign import ForeignFiles
 
 _CHECKPOINT = re.compile(r"(?P<model>(?:.+/)?)fold_(?P<fold>0|[1-9]\d*|all)/checkpoint_(?P<kind>final|best|latest)\.pth")
 KINDS = ("final", "best")
+_LONGEST_NAME = 100  # of a trainer: the words below can be read in several ways, whose number doubles with each
 # The trainers of nnU-Net that change how a network is trained, and not what it computes: a word for each change.
 _TRAINER = re.compile(
     r"nnUNetTrainer(?:Benchmark)?(?:_?(?:\d+ep(?:och)?s?|NoMirroring|onlyMirror01|DA5(?:ord0|Segord0)?|DASegOrd0|NoDA|noDummy2DDA"
@@ -81,14 +82,14 @@ def read_checkpoint(files: ForeignFiles, name: str, fold: str) -> Checkpoint:
         axes = content.get("inference_allowed_mirroring_axes") or ()
         checkpoint = Checkpoint(fold, name, sha256, str(trainer), str(configuration), tuple(int(axis) for axis in axes),
                                 _epoch(content), dict(plans), dict(weights))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError("the checkpoint is not one of nnU-Net v2", where=files.where(name),
                         found=f"keys {listed(sorted(map(str, content)))}",
                         expected="network_weights, trainer_name, init_args",
                         do="a model of nnU-Net v1, or of another program, cannot be imported") from error
-    if not _TRAINER.fullmatch(checkpoint.trainer):
+    if len(checkpoint.trainer) > _LONGEST_NAME or not _TRAINER.fullmatch(checkpoint.trainer):
         raise UserError("the model was trained by a trainer that is not known here, and may have changed the network or how "
-                        "it predicts", where=files.where(name), found=checkpoint.trainer,
+                        "it predicts", where=files.where(name), found=checkpoint.trainer[:_LONGEST_NAME],
                         expected="a trainer of nnU-Net that keeps the network of the plans, such as nnUNetTrainer",
                         do="predict with nnU-Net, or train a model of autoseg on this dataset")
     return checkpoint

@@ -153,12 +153,22 @@ def onnx_bytes(model: Model, plan: Plan, configuration: Configuration, where: st
             program = torch.export.export(graph, arguments, dynamic_shapes=tuple({0: batch} for _ in names), strict=False)
             written: Any = torch.onnx.export(program, input_names=names, output_names=["logits"], opset_version=_OPSET,
                                              dynamo=True, verbose=False)
-            content: bytes = written.model_proto.SerializeToString()
+        content: bytes = _without_sources(written.model_proto).SerializeToString()
     except Exception as error:  # torch raises dozens of kinds for what it cannot trace or write
         logger.debug("torch cannot write the graph", exc_info=error)
         parts = f"network {configuration.network.name!r} with fusion {configuration.fusion.name!r}"
         raise _unsupported(where, parts, str(error).strip().splitlines()[0][:200]) from error
     return content
+
+
+def _without_sources(model: Any) -> Any:
+    """The graph without what torch notes of every node: the files and lines of its Python, by folders of this machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer,
+                 *model.functions, *(node for function in model.functions for node in function.node)):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
 
 
 @contextlib.contextmanager

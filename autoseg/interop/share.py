@@ -27,7 +27,7 @@ from planners.schema.plan import Configuration, Plan
 
 TABLE = "clinical.csv"  # the name under which any model looks for a table beside the images
 HIDDEN = "(a value of too few cases)"  # in the place of a category; no cell of a table is spelled like this
-FEWEST = 3  # cases that have a category, from which it may be named
+FEWEST = 3  # patients that have a category, from which it may be named; cases of a mean that may be told
 _FACTS = ("configuration", "fold", "dataset", "seed", "iterations")  # of weights, that are kept
 
 Rare = Mapping[str, frozenset[str]]  # column -> its categories that are not named
@@ -111,7 +111,7 @@ def cleaned_configuration(configuration: Configuration) -> Configuration:
 
 def without(cases: frozenset[str], sentences: Sequence[str]) -> tuple[str, ...]:
     """The sentences that name none of these cases."""
-    return tuple(text for text in sentences if not any(mentions(text, case) for case in cases))
+    return tuple(text for text in sentences if not any(mentions(text.casefold(), case.casefold()) for case in cases))
 
 
 def mentions(text: str, case: str) -> bool:
@@ -121,24 +121,32 @@ def mentions(text: str, case: str) -> bool:
 
 def known_cases(workspace: Workspace, settings: InferenceSettings) -> frozenset[str]:
     """The names of all cases that the models, and those that they began from, say they have seen."""
-    found: set[str] = set()
-    for member in members_of(settings):
-        model = workspace.model(settings.dataset, member.planner, member.configuration)
-        for fold in member.folds:
-            found |= _cases_of(model.fold(fold))
-    return frozenset(found)
+    names = set(own_cases(workspace, settings))
+    for fold in folds_of(workspace, settings):
+        trained = trained_with(read_facts(fold.checkpoint), fold.checkpoint)
+        if trained is not None and trained.initial_weights is not None:
+            names |= {name.partition("__")[2] or name for name in trained.initial_weights.seen}
+    return frozenset(names)
 
 
-def _cases_of(fold: FoldFolder) -> set[str]:
-    facts = read_facts(fold.checkpoint)
-    trained = trained_with(facts, fold.checkpoint)
-    found = set(map(str, facts.get("training", ())))
-    if trained is not None:
-        found |= {*trained.training, *trained.validation, *trained.cases}
-        if trained.initial_weights is not None:
-            found |= {name.partition("__")[2] or name for name in trained.initial_weights.seen}
-    scores = (_result(fold) or {}).get("scores") or {}
-    return found | {case["name"] for case in scores.get("cases", ()) if isinstance(case, dict) and "name" in case}
+def own_cases(workspace: Workspace, settings: InferenceSettings) -> frozenset[str]:
+    """The names of the cases that the folds of the models were trained on or validated with."""
+    names: set[str] = set()
+    for fold in folds_of(workspace, settings):
+        facts = read_facts(fold.checkpoint)
+        trained = trained_with(facts, fold.checkpoint)
+        names |= set(map(str, facts.get("training", ())))
+        if trained is not None:
+            names |= {*trained.training, *trained.validation, *trained.cases}
+        scores = (_result(fold) or {}).get("scores") or {}
+        names |= {case["name"] for case in scores.get("cases", ()) if isinstance(case, dict) and "name" in case}
+    return frozenset(names)
+
+
+def folds_of(workspace: Workspace, settings: InferenceSettings) -> list[FoldFolder]:
+    """The folds of all models of a choice, of earlier stages, too."""
+    return [workspace.fold(settings.dataset, member.planner, member.configuration, fold)
+            for member in members_of(settings) for fold in member.folds]
 
 
 def _share_fold(source: FoldFolder, target: FoldFolder, configuration: str, rare: Rare, cases: frozenset[str]) -> None:
@@ -150,9 +158,10 @@ def _share_fold(source: FoldFolder, target: FoldFolder, configuration: str, rare
         if chosen.digest == digest(source.checkpoint):
             write_json(target.postprocessing, chosen.model_copy(update={
                 "digest": digest(target.checkpoint), "reasons": without(cases, chosen.reasons)}))
-    made = source.path / PROVENANCE
-    if made.is_file():
-        write_json(target.path / PROVENANCE, _cleaned_provenance(read_model(made, ProvenanceFile), source.checkpoint.name))
+    provenance = source.path / PROVENANCE
+    if provenance.is_file():
+        known = read_model(provenance, ProvenanceFile)
+        write_json(target.path / PROVENANCE, _cleaned_provenance(known, source.checkpoint.name))
 
 
 def _cleaned_facts(facts: Mapping[str, Any], source: FoldFolder, configuration: str, rare: Rare) -> dict[str, Any]:
@@ -162,10 +171,10 @@ def _cleaned_facts(facts: Mapping[str, Any], source: FoldFolder, configuration: 
         kept[ENCODER] = cleaned_encoder(encoder, rare).model_dump(mode="json")
     trained = trained_with(facts, source.checkpoint)
     if trained is not None:
-        began = trained.initial_weights
+        initial = trained.initial_weights
         kept[KEY] = TrainedWith(
             plan=cleaned_plan(trained.plan, configuration), training=(), validation=(),
-            initial_weights=None if began is None else InitialWeights(digest=began.digest)).model_dump(mode="json")
+            initial_weights=None if initial is None else InitialWeights(digest=initial.digest)).model_dump(mode="json")
     return kept
 
 
@@ -188,13 +197,16 @@ def _result(fold: FoldFolder) -> dict[str, Any] | None:
 
 
 def _cleaned_result(fold: FoldFolder) -> FoldResult | dict[str, Any]:
-    """The result with means alone; of an earlier version's, or a damaged one, the mean Dice."""
+    """The result with means alone, which are left out where they are of one case or two; of an earlier version's, or a
+    damaged one, the mean Dice.
+    """
     try:
         result = read_model(fold.result, FoldResult)
     except DamagedFile:
         return {"mean_dice": fold.mean_dice()}
-    scores = None if result.scores is None else result.scores.model_copy(update={
-        "cases": (), "faults": (), "warnings": ()})
+    if result.scores is None or result.scores.n_cases < FEWEST:
+        return result.model_copy(update={"scores": None, "mean_dice": None, "unscored": ()})
+    scores = result.scores.model_copy(update={"cases": (), "faults": (), "warnings": ()})
     return result.model_copy(update={"scores": scores, "unscored": ()})
 
 

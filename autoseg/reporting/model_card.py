@@ -1,6 +1,6 @@
 """The card of a model that is given away, in Markdown: what it was trained on, how good it is, what it is for, its limits.
 
-It has means, quantiles and counts; no case is named.
+It has means, quantiles and counts; no case is named. What is of one case or two alone is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ from autoseg.evaluation.table import text_table
 from autoseg.evaluation.types import CaseScore, Summary
 from autoseg.explain.ablation import Ablation
 from autoseg.interop.external import ExternalValidation
+from autoseg.interop.share import FEWEST
 from autoseg.prediction.inference_settings import InferenceSettings, Postprocessing, QualityControl
 from autoseg.workspace.provenance import Provenance
 from planners.schema.fingerprint import Fingerprint
@@ -28,8 +29,8 @@ class FoldFacts:
     title: str
     fold: str
     seconds: float | None
-    made: Provenance | None
-    began_from: str  # the digest of the weights that it began with; empty: of none
+    provenance: Provenance | None
+    initial_weights: str  # the digest of the weights that it began with; empty: of none
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def _training_data(data: CardData) -> list[str]:
     known = data.fingerprint
     if known is None:
         return [*lines, "Their sizes were not measured on the machine that exported the model."]
+    if len(known.cases) < FEWEST:
+        return [*lines, "They are too few to say their sizes."]
     percent = [f"{q} %" for q in _QUANTILES]
     rows: list[tuple[str, ...]] = [("quantiles over the cases", *percent)]
     for axis, name in enumerate("zyx"):
@@ -119,18 +122,25 @@ def _training_data(data: CardData) -> list[str]:
     lines += ["", *text_table(rows, markdown=True)]
     if known.label_stats:
         rows = [("label", "cases", "mean volume [mL]", *(f"component {q} [mL]" for q in percent))]
-        rows += [(stats.name, str(stats.cases), f"{stats.volume_ml / max(1, stats.cases):.4g}",
-                  *(f"{value:.4g}" for value in stats.component_ml_percentiles)) for stats in known.label_stats]
+        rows += [(stats.name, str(stats.cases), *_of_several(stats.cases, (
+            f"{stats.volume_ml / max(1, stats.cases):.4g}",
+            *(f"{value:.4g}" for value in stats.component_ml_percentiles)))) for stats in known.label_stats]
         lines += ["", *text_table(rows, markdown=True)]
     if any(share < 1 for share in known.presence):
         lines += ["", "Share of the cases that have the channel: " + ", ".join(
             f"{channel.name} {share:.0%}" for channel, share in zip(known.channels, known.presence, strict=True)) + "."]
     if known.condition_stats:
         rows = [("beside the images", "missing", "mean", "deviation")]
-        rows += [(stats.name, f"{stats.missing:.0%}", _number(stats.mean), _number(stats.std))
-                 for stats in known.condition_stats]
+        rows += [(stats.name, f"{stats.missing:.0%}", *_of_several(
+            round(len(known.cases) * (1 - stats.missing)), (_number(stats.mean), _number(stats.std))))
+            for stats in known.condition_stats]
         lines += ["", *text_table(rows, markdown=True)]
     return lines
+
+
+def _of_several(n: int, cells: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells, empty where they are of one case or two: they would say the value of a case."""
+    return cells if n >= FEWEST else ("",) * len(cells)
 
 
 def _quantiles(values: Iterable[float]) -> tuple[str, ...]:
@@ -144,7 +154,8 @@ def _number(value: float | None) -> str:
 def _scores(data: CardData) -> list[str]:
     lines = ["## Scores", "",
              "Dice of the validation cases of cross-validation, each predicted by the fold that never saw it, before "
-             "postprocessing. Means with 95 % bootstrap intervals, and quantiles over the cases."]
+             "postprocessing. Means with 95 % bootstrap intervals, and quantiles over the cases. Of fewer than three cases "
+             "nothing is said."]
     rows: list[tuple[str, ...]] = [("model and label", "cases", "mean", "95 % interval", *(f"{q} %" for q in _QUANTILES))]
     for title, cases in data.scores.items():
         for name in data.plan.labels.foreground:
@@ -153,7 +164,8 @@ def _scores(data: CardData) -> list[str]:
     lines += ["", *text_table(rows, markdown=True)] if len(rows) > 1 else ["", "They are not known."]
     if data.final is not None:
         rows = [("what is in this file, all steps", "metric", "cases", "mean", "95 % interval")]
-        rows += [(label.name, metric, str(mean.n), f"{mean.value:.4f}", _interval(mean.low, mean.high))
+        rows += [(label.name, metric, str(mean.n), *_of_several(mean.n, (
+            f"{mean.value:.4f}", _interval(mean.low, mean.high))))
                  for label in data.final.labels for metric, mean in label.means.items() if mean.value is not None]
         lines += ["", *text_table(rows, markdown=True)]
     return lines
@@ -163,7 +175,7 @@ def _score_row(title: str, dice: Sequence[float]) -> tuple[str, ...]:
     mean = bootstrap_mean(dice)
     if mean.mean is None:
         return title, "0", "", "", *("" for _ in _QUANTILES)
-    return title, str(mean.n), f"{mean.mean:.4f}", _interval(mean.low, mean.high), *_quantiles(dice)
+    return title, str(mean.n), *_of_several(mean.n, (f"{mean.mean:.4f}", _interval(mean.low, mean.high), *_quantiles(dice)))
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -175,12 +187,13 @@ def _ablation(data: CardData) -> list[str]:
     if not data.ablations:
         return [*lines, "Not measured (autoseg_ablate)."]
     for ablation in data.ablations:
-        rows = [(f"{ablation.configuration}, fold {ablation.fold}", "cases", "Dice", "loss without it")]
+        rows: list[tuple[str, ...]] = [
+            (f"{ablation.configuration}, fold {ablation.fold}", "cases", "Dice", "loss without it")]
         for row in ablation.rows:
             loss = row.difference
-            rows.append((row.name, str(row.mean.n), _number(row.mean.mean),
-                         "" if loss is None or loss.difference is None else
-                         f"{loss.difference:+.4f} ({_interval(loss.low, loss.high)})"))
+            rows.append((row.name, str(row.mean.n), *_of_several(row.mean.n, (
+                _number(row.mean.mean), "" if loss is None or loss.difference is None else
+                f"{loss.difference:+.4f} ({_interval(loss.low, loss.high)})"))))
         lines += [*text_table(rows, markdown=True), ""]
         lines += [f"- {finding.input}: {finding.verdict}" for finding in ablation.findings]
     return lines
@@ -189,8 +202,9 @@ def _ablation(data: CardData) -> list[str]:
 def _external(data: CardData) -> list[str]:
     if not data.external:
         return ["## Other datasets", "", "Not measured (autoseg_external): how it does elsewhere is not known."]
-    rows = [("dataset and label", "cases", "Dice", "95 % interval")]
-    rows += [(f"{validation.on}: {label.name}", str(mean.n), f"{mean.value:.4f}", _interval(mean.low, mean.high))
+    rows: list[tuple[str, ...]] = [("dataset and label", "cases", "Dice", "95 % interval")]
+    rows += [(f"{validation.on}: {label.name}", str(mean.n), *_of_several(mean.n, (
+        f"{mean.value:.4f}", _interval(mean.low, mean.high))))
              for validation in data.external for label in validation.external.labels
              if (mean := label.means.get("dice")) is not None and mean.value is not None]
     return ["## Other datasets", "", *text_table(rows, markdown=True)]
@@ -207,7 +221,7 @@ def _use(data: CardData) -> list[str]:
     if any(not channel.required for channel in data.plan.channels):
         lines.append("- It predicts without the channels that are not required; what is lost is said above, if measured.")
     if data.rare:
-        lines.append("- Values of the table that fewer than three training cases have are not named in this file and are "
+        lines.append("- Values of the table that fewer than three patients have are not named in this file and are "
                      f"taken for any other value: {', '.join(f'{n} of {column}' for column, n in data.rare.items())}.")
     if data.plugins:
         lines.append(f"- It needs parts of {', '.join(data.plugins)}, which are not in this file: read this module before "
@@ -217,8 +231,9 @@ def _use(data: CardData) -> list[str]:
 
 def _privacy(data: CardData) -> list[str]:
     lines = ["## What is not in this file", "",
-             "No case, file, folder, row of a table, score of a single case, or digest of an image. Which cases the model "
-             "has seen is therefore not known to whoever has only this file: do not judge it on data that it may have seen."]
+             "No case, patient, file, folder, row of a table, score of a single case, or digest of an image. Which cases "
+             "the model has seen is therefore not known to whoever has only this file: do not judge it on data that it may "
+             "have seen."]
     if data.outcomes:
         lines.append(f"Models of outcomes ({', '.join(data.outcomes)}) are left out: they hold features of patients.")
     return lines
@@ -227,11 +242,11 @@ def _privacy(data: CardData) -> list[str]:
 def _provenance(data: CardData) -> list[str]:
     rows: list[tuple[str, ...]] = [("model and fold", "autoseg", "torch", "device", "seed", "started", "hours")]
     for fold in data.folds:
-        made = fold.made
+        known = fold.provenance
         hours = "" if fold.seconds is None else f"{fold.seconds / 3600:.2f}"
-        rows.append((f"{fold.title}, fold {fold.fold}", *(("", "", "", "", "") if made is None else (
-            made.autoseg_version, made.packages.get("torch", ""), made.machine.device,
-            "" if made.seed is None else str(made.seed), made.started[:10])), hours))
-    began = sorted({fold.began_from for fold in data.folds if fold.began_from})
+        rows.append((f"{fold.title}, fold {fold.fold}", *(("", "", "", "", "") if known is None else (
+            known.autoseg_version, known.packages.get("torch", ""), known.machine.device,
+            "" if known.seed is None else str(known.seed), known.started[:10])), hours))
+    initial = sorted({fold.initial_weights for fold in data.folds if fold.initial_weights})
     return ["## Provenance", "", *text_table(rows, markdown=True),
-            *(["", f"Trainings began from other weights, of digest {', '.join(began)}."] if began else [])]
+            *(["", f"Trainings began from other weights, of digest {', '.join(initial)}."] if initial else [])]

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,18 @@ from autoseg.datasets.preprocessors import PREPROCESSORS
 from autoseg.evaluation.types import CaseScore
 from autoseg.explain.ablation import Ablation
 from autoseg.interop.external import ExternalValidation
-from autoseg.interop.share import FEWEST, Rare, choice, cleaned_plan, known_cases, members_of, mentions, share
+from autoseg.interop.share import (
+    FEWEST,
+    Rare,
+    choice,
+    cleaned_plan,
+    folds_of,
+    known_cases,
+    members_of,
+    mentions,
+    own_cases,
+    share,
+)
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.networks import NETWORKS
@@ -50,9 +60,9 @@ def export_model(workspace: Workspace, dataset: str | int, output: str | Path, *
                  rare_values: RareValues = "hide") -> Path:
     """Write what `autoseg_predict` would use, given the same, into the file `output` (.zip); its path.
 
-    Categories of the table that fewer than three cases have are not named unless `rare_values` is `name`: a model then takes
-    them for any other value. Raises UserError where there is no model, where the choice is out of date, where the table is
-    needed to count the cases of a category and is not here, and where the name of a case would be in the file.
+    Categories of the table that fewer than three patients have are not named unless `rare_values` is `name`: a model then
+    takes them for any other value. Raises UserError where there is no model, where the choice is out of date, where the
+    table is needed to count the patients of a category and is not here, and where the name of a case would be in the file.
     """
     path, name = Path(output), workspace.dataset(dataset)
     if path.suffix != ENDING:
@@ -69,30 +79,36 @@ def export_model(workspace: Workspace, dataset: str | int, output: str | Path, *
     if data.outcomes:
         logger.warning("models of outcomes are left out, because they hold features of patients: %s", listed(data.outcomes))
     for column, n in data.rare.items():
-        logger.warning("column %s: %d values of fewer than %d cases are not named in the file; the model takes them for any "
-                       "other value", column, n, FEWEST)
+        logger.warning("column %s: %d values of fewer than %d patients are not named in the file; the model takes them for "
+                       "any other value", column, n, FEWEST)
     return path
 
 
 def rare_categories(workspace: Workspace, settings: InferenceSettings) -> Rare:
-    """The categories that a model knows and fewer than three cases have, by column. A UserError where nobody can count."""
-    parts = [part for fold in _folds(workspace, settings) for part in _encoder(fold).parts
+    """The categories that a model knows and fewer than three patients have, by column (where no groups are declared, each
+    case is a patient). A UserError where nobody can count.
+    """
+    parts = [part for fold in folds_of(workspace, settings) for part in _encoder(fold).parts
              if isinstance(part, CategoryEncoder) and part.categories]
     if not parts:
         return {}
     if not workspace.has_raw(settings.dataset):
-        raise UserError("the model knows values of a table, and how many cases have each is not known without the dataset",
-                        where=settings.dataset, found=f"column {listed(dict.fromkeys(part.name for part in parts))}",
+        raise UserError("the model knows values of a table, and how many patients have each is not known without "
+                        "the dataset", where=settings.dataset,
+                        found=f"column {listed(dict.fromkeys(part.name for part in parts))}",
                         do="bring the raw dataset back, or say --rare_values name, if no value tells who a patient is")
     raw = Dataset.open(workspace.raw(settings.dataset))
     member = settings.members[0]
     declared = workspace.model(settings.dataset, member.planner, member.configuration).read_plan().conditions
-    values = [case.values for case in raw.conditions(raw.names, declared).cases.values()]
+    cases = raw.conditions(raw.names, declared).cases
+    patients = raw.known_groups().groups[0] or {}
     rare: dict[str, frozenset[str]] = {}
     for part in parts:
-        counts = Counter(spelled(cell, part.spelling) for case in values
-                         if (cell := case.get(part.name)) is not None)
-        few = frozenset(category for category in part.categories if counts[category] < FEWEST)
+        having: dict[str, set[str]] = {}
+        for name, case in cases.items():
+            if (cell := case.values.get(part.name)) is not None:
+                having.setdefault(spelled(cell, part.spelling), set()).add(patients.get(name, name))
+        few = frozenset(category for category in part.categories if len(having.get(category, ())) < FEWEST)
         if few:
             rare[part.name] = rare.get(part.name, frozenset()) | few
     return rare
@@ -117,11 +133,6 @@ def plugins_of(workspace: Workspace, settings: InferenceSettings) -> tuple[str, 
 def _parts(configuration: Configuration) -> list[tuple[Registry[Any, Any], Part]]:
     return [(NETWORKS, configuration.network), (FUSIONS, configuration.fusion), (CONDITIONERS, configuration.conditioning),
             (PREPROCESSORS, configuration.preprocess), *((NORMALIZERS, part) for part in configuration.normalizers)]
-
-
-def _folds(workspace: Workspace, settings: InferenceSettings) -> list[FoldFolder]:
-    return [workspace.fold(settings.dataset, member.planner, member.configuration, fold)
-            for member in members_of(settings) for fold in member.folds]
 
 
 def _encoder(fold: FoldFolder) -> ConditionEncoder:
@@ -150,7 +161,7 @@ def _card_data(workspace: Workspace, settings: InferenceSettings, rare: Rare, li
     selection = _readable(workspace.selection(dataset), Selection)
     is_choice = selection is not None and selection.inference.members == settings.members
     external = [_readable(path, ExternalValidation) for path in workspace.external_results(dataset)]
-    return CardData(settings=settings, plan=plan, n_cases=len(known_cases(workspace, settings)),
+    return CardData(settings=settings, plan=plan, n_cases=len(own_cases(workspace, settings)),
                     fingerprint=read_fingerprint(workspace, dataset) if workspace.fingerprint(dataset).is_file() else None,
                     scores=scores, final=selection.final if selection is not None and is_choice else None,
                     ablations=ablations, external=[known for known in external if known is not None], folds=folds,
@@ -161,9 +172,9 @@ def _card_data(workspace: Workspace, settings: InferenceSettings, rare: Rare, li
 def _fold_facts(title: str, fold: FoldFolder, result: FoldResult | None) -> FoldFacts:
     known = _readable(fold.path / PROVENANCE, ProvenanceFile)
     trained = trained_with(read_facts(fold.checkpoint), fold.checkpoint)
-    began = None if trained is None else trained.initial_weights
+    initial = None if trained is None else trained.initial_weights
     return FoldFacts(title, fold.name, None if result is None else result.total_seconds,
-                     None if known is None else known.of(fold.checkpoint.name), "" if began is None else began.digest)
+                     None if known is None else known.of(fold.checkpoint.name), "" if initial is None else initial.digest)
 
 
 def _readable(path: Path, model: Any) -> Any:
@@ -178,17 +189,28 @@ def _readable(path: Path, model: Any) -> Any:
 
 
 def _check_no_case(workspace: Workspace, settings: InferenceSettings, plan: Plan, folder: Path) -> None:
-    """A UserError where a file that would be given away names a case, or a folder of this machine."""
-    cases = set(known_cases(workspace, settings))
+    """A UserError where a file that would be given away names a case, a patient, or a folder of this machine."""
+    names = set(known_cases(workspace, settings))
     if workspace.has_raw(settings.dataset):
-        cases |= {case.name for case in Dataset.open(workspace.raw(settings.dataset)).scanned.cases}
-    declared = {*plan.labels.names, *(channel.name for channel in plan.channels), settings.dataset,
-                *(spec.name for spec in plan.conditions.specs)}
-    wanted = sorted(case for case in cases - declared if len(case) >= _SHORTEST and not case.isdecimal())
-    for name, text in texts_of(folder):
-        found = next((case for case in wanted if mentions(text, case) or mentions(text, json.dumps(case)[1:-1])), None) or (
-            str(workspace.home) if str(workspace.home) in text else None)
-        if found is not None:
-            raise UserError("the file would name a case or a folder of this machine, and is not written", where=name,
-                            found=found, do="if a label, a channel, a column or one of its values has the name of a case, "
-                                            "give it another one; if not, please report it")
+        raw = Dataset.open(workspace.raw(settings.dataset))
+        names |= {*raw.names, *(raw.known_groups().groups[0] or {}).values()}
+    declared = {name.casefold() for name in (
+        *plan.labels.names, *(channel.name for channel in plan.channels), settings.dataset,
+        *(spec.name for spec in plan.conditions.specs))}
+    wanted = sorted(name for name in names
+                    if len(name) >= _SHORTEST and not name.isdecimal() and name.casefold() not in declared)
+    folders = [str(root) for root in (workspace.home, *workspace.raw_roots())]
+    for file, text in texts_of(folder):
+        folded = text.casefold()
+        leaked = next((name for name in wanted if any(mentions(folded, each) for each in _spellings(name))), None) or next(
+            (root for root in folders if any(each in folded for each in _spellings(root))), None)
+        if leaked is not None:
+            raise UserError("the file would name a case, a patient or a folder of this machine, and is not written",
+                            where=file, found=leaked,
+                            do="if a label, a channel, a column or one of its values has the name of a case, give it "
+                               "another one; if not, please report it")
+
+
+def _spellings(name: str) -> set[str]:
+    """A name as a text says it and as JSON does, in small letters."""
+    return {name.casefold(), json.dumps(name)[1:-1].casefold()}

@@ -24,8 +24,9 @@ from autoseg.base.version import __version__
 from autoseg.workspace.files import DamagedFile, check_writable, parse_json, write_atomically, writing
 from autoseg.workspace.names import Workspace
 from autoseg.workspace.partial import partial_folder, remove_leftovers
+from autoseg.workspace.zips import NOT_A_ZIP, fault_of_entry
 from planners.schema.base import Frozen, complaints_of, versioned
-from planners.schema.names import Name, fault_of_name
+from planners.schema.names import Name
 
 MANIFEST, CARD = "archive.json", "MODEL_CARD.md"
 _ENDINGS = (".json", ".safetensors", ".md")  # what is read: JSON and tensors are data, never code
@@ -145,7 +146,7 @@ def unpack(path: Path, folder: Path) -> ArchiveManifest:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with archive.open(entries[member.name]) as source, open(target, "xb") as written:
                         _copy(path, member, source, written)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except NOT_A_ZIP as error:
         raise UserError("the file is not a model in one file, or is damaged", where=path, found=error, do=_AGAIN) from error
     except OSError as error:
         raise UserError("the file cannot be read", where=path, found=error.strerror or error) from error
@@ -166,7 +167,7 @@ def _checked_entries(path: Path, entries: Sequence[zipfile.ZipInfo], size: int) 
         raise _refused(path, f"{len(entries)} members", f"at most {_MOST_MEMBERS}")
     for entry in entries:
         if fault := _fault(entry):
-            raise _refused(path, f"{entry.orig_filename[:200]!r}, {fault}", "plain files of a model, stored as they are")
+            raise _refused(path, f"{entry.orig_filename[:200]!r}: {fault}", "plain files of a model, stored as they are")
     if sum(entry.file_size for entry in entries) > size:
         raise _refused(path, "members that are larger together than the file", "members that do not overlap")
     names = {entry.filename: entry for entry in entries}
@@ -177,20 +178,15 @@ def _checked_entries(path: Path, entries: Sequence[zipfile.ZipInfo], size: int) 
 
 def _fault(entry: zipfile.ZipInfo) -> str:
     """Why a member is refused; empty where it is not."""
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    parts = entry.orig_filename.split("/")
-    if kind not in (0, stat.S_IFREG):
-        return "a link" if kind == stat.S_IFLNK else "no plain file"
+    parts = entry.filename.split("/")
     if len(parts) > _MOST_FOLDERS:
-        return "a path of too many folders"
-    if fault := next((fault for part in parts if (fault := fault_of_name(part))), ""):
-        return f"whose path leads out of the archive or is no name: {fault}"
+        return "its path has too many folders"
+    if fault := fault_of_entry(entry, parts):
+        return fault
     if not entry.filename.endswith(_ENDINGS):
-        return f"which is none of {', '.join(_ENDINGS)}"
-    if entry.flag_bits & 1:
-        return "encrypted"
+        return f"it is none of {', '.join(_ENDINGS)}"
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-        return "compressed"
+        return "it is compressed"
     return ""
 
 

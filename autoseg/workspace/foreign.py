@@ -7,11 +7,11 @@ numbers, texts and containers. Of NumPy it is told scalars alone, because traine
 import json
 import os
 import re
-import stat
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -20,10 +20,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from autoseg.base.errors import TooLarge, UserError
+from autoseg.base.errors import TooLarge, UserError, listed
 from autoseg.base.memory import free_host_bytes
 from autoseg.workspace.files import parse_json
-from planners.schema.names import fault_of_name
+from autoseg.workspace.zips import NOT_A_ZIP, fault_of_entry
 
 _MOST_FILES = 200_000  # of a folder or zip: a training of five folds leaves one per case and fold
 _MOST_TEXT_BYTES = 2**28
@@ -51,7 +51,7 @@ class ForeignFiles:
         try:
             with zipfile.ZipFile(path) as archive:
                 return cls(path, _checked_sizes(path, archive))
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        except (OSError, *NOT_A_ZIP) as error:
             raise UserError("the file is not a readable zip", where=path, found=error,
                             expected="a folder or a .zip", do="copy or download it again") from error
 
@@ -86,6 +86,7 @@ class ForeignFiles:
         file, or holds anything but tensors, numbers, texts and containers of them.
         """
         content = self._content(name, _MOST_CHECKPOINT_BYTES)
+        _check_stored(self.where(name), BytesIO(content))
         return _loaded(self.where(name), BytesIO(content)), sha256(content).hexdigest()
 
     def _content(self, name: str, most_bytes: int) -> bytes:
@@ -98,7 +99,7 @@ class ForeignFiles:
         try:
             with self._opened(name) as file:
                 return file.read(size)
-        except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as error:
+        except (OSError, zlib.error, *NOT_A_ZIP) as error:
             raise UserError("the file cannot be read", where=where, found=error, do="copy or download it again") from error
 
     @contextmanager
@@ -140,21 +141,25 @@ def _checked_sizes(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
 
 def _fault_of(member: zipfile.ZipInfo) -> str:
     """Why a file of a zip is refused; empty where it is not."""
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return "it is a link"
-    if member.flag_bits & 1:
-        return "it is encrypted"
-    names = member.filename.rstrip("/").split("/")
-    if ".." in names or "" in names or "." in names:
-        return "its name leads out of the folder"
-    faults = (fault_of_name(name.lstrip(".-") or name) for name in names)  # hidden files are not read, and do no harm
-    return next((fault for fault in faults if fault), "")
+    names = member.filename.removesuffix("/").split("/")
+    return fault_of_entry(member, [name.lstrip(".-") or name for name in names])  # hidden files are not read, and do no harm
 
 
 def _check_number(path: Path, n: int) -> None:
     if n > _MOST_FILES:
         raise UserError("there are too many files", where=path, found=f"more than {_MOST_FILES}",
                         do="name the folder of the model itself")
+
+
+def _check_stored(where: Path, file: IO[bytes]) -> None:
+    """A UserError where a checkpoint is a zip with compressed parts: torch writes none, but would unpack them."""
+    if not zipfile.is_zipfile(file):  # the form before torch 1.6
+        return
+    with suppress(*NOT_A_ZIP), zipfile.ZipFile(file) as archive:  # what cannot be read is an error of torch
+        compressed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        if compressed:
+            raise UserError("the checkpoint has compressed parts, which torch never writes, and is not read", where=where,
+                            found=listed(compressed), do="ask its author for the file as it was saved")
 
 
 def _loaded(where: Path, file: IO[bytes]) -> dict[str, Any]:

@@ -53,6 +53,10 @@ class Workspace:
         return sorted({path.name for root in roots if root.is_dir() for path in root.iterdir()
                        if _DATASET_FOLDER.fullmatch(path.name)})
 
+    def numbered(self) -> dict[int, str]:
+        """The datasets by their numbers."""
+        return {int(_number_and_name(name)[0]): name for name in self.datasets()}
+
     def dataset(self, key: str | int) -> str:
         """Full name `Dataset004_Hippocampus` from `4`, `004`, or the name itself.
 

@@ -106,7 +106,9 @@ def test_the_card_says_scores_licence_and_limits(shared):
     with zipfile.ZipFile(shared) as archive:
         card = archive.read("MODEL_CARD.md").decode()
     assert "Licence: CC0-1.0." in card and "5 cases." in card and "not a medical device" in card
-    assert "| 3d_fullres (budgeted): sphere" in card and "Not measured (autoseg_ablate)." in card
+    row = next(line for line in card.splitlines() if "| 3d_fullres (budgeted): sphere" in line)
+    assert not set(row.partition("sphere")[2]) - set(" |1"), "the score of the only validation case is told"
+    assert "Not measured (autoseg_ablate)." in card
 
 
 def test_a_damaged_file_is_a_sentence_that_names_it(trained, shared, tmp_path, capsys):
@@ -133,6 +135,9 @@ def test_weights_that_are_rubbish_with_a_right_checksum_are_refused(trained, sha
                          str(tmp_path / "rubbish.zip")]) == 2
     error = capsys.readouterr().err
     assert "the trained weights are damaged" in error and str(tmp_path / "rubbish.zip") in error
+    assert import_model.main([str(tmp_path / "rubbish.zip"), "--home", str(tmp_path / "other")]) == 2
+    assert "the trained weights are damaged" in capsys.readouterr().err
+    assert not list((tmp_path / "other").rglob("*.json"))
 
 
 def test_another_ending_than_zip_is_refused(trained, tmp_path, capsys):

@@ -126,6 +126,19 @@ def test_a_custom_trainer_is_named_and_refused(tmp_path, trainer):
     assert not list(tmp_path.glob("home/models/*/*/*"))
 
 
+def test_a_trainer_whose_name_can_be_read_in_a_billion_of_forms_is_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match="by a trainer that is not known here"):
+        imported(tmp_path, written(tmp_path, trainer="nnUNetTrainer" + "Adam1en1111ep" * 60 + "Mine"))
+
+
+def test_plans_of_another_form_are_refused(tmp_path):
+    source = written(tmp_path)
+    (path,) = source.rglob("plans.json")
+    path.write_text(json.dumps({**PLANS, "configurations": {"3d_fullres": ["a"]}}))
+    with pytest.raises(UserError, match="the plans are not as nnU-Net v2 writes them"):
+        imported(tmp_path, source)
+
+
 @pytest.mark.parametrize(("changes", "found"), [
     ({"arch_nonlin": "torch.nn.ReLU"}, "nonlin = ReLU"),
     ({"arch_nonlin_kwargs": {"negative_slope": 0.2}}, "slope of nonlin = 0.2"),
@@ -137,7 +150,9 @@ def test_a_custom_trainer_is_named_and_refused(tmp_path, trainer):
     ({"normalization_schemes": ["MyNormalization"]}, "found: MyNormalization"),
     ({"resampling_fn_data": "resample_torch_fornnunet"}, "resampling of data .*found: resample_torch_fornnunet"),
     ({"preprocessor_name": "MyPreprocessor"}, "found: MyPreprocessor"), ({"spacing": None}, "plans are not as nnU-Net v2"),
-    ({"normalization_schemes": []}, "other channels than dataset.json")])
+    ({"normalization_schemes": []}, "other channels than dataset.json"), ({"arch_n_stages": 10**9}, "n_stages = 1000000000"),
+    ({"spacing": [float("inf")] * 3, "patch_size": [float("inf")] * 3}, "plans are not as nnU-Net v2 writes them"),
+    ({"arch_features_per_stage": [10**6, 10**6, 10**6]}, "is too large for the memory")])
 def test_what_has_no_counterpart_is_named_and_refused(tmp_path, changes, found):
     with pytest.raises(UserError, match=found):
         imported(tmp_path, written(tmp_path, plans=changed(**changes)))
@@ -271,7 +286,8 @@ def test_the_command_says_what_was_imported_and_how_to_predict(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["nnunet"], "one path is needed"), (["torchvision", "x"], "found: torchvision; expected: nnunet, nnssl"),
+    (["nnunet"], "one path is needed"),
+    (["torchvision", "x"], "found: torchvision; expected: a zip of autoseg_export_model, or nnunet, nnssl"),
     (["nnunet", "none", "-c", "2d"], "there is nothing to import")])
 def test_the_command_refuses_in_a_sentence(tmp_path, capsys, words, message):
     assert import_model.main([*words, "--home", str(tmp_path)]) == 2

@@ -92,3 +92,8 @@ def test_a_checkpoint_without_adaptation_plan_is_refused_by_the_command(tmp_path
 def test_the_command_says_how_to_begin_from_it(tmp_path, capsys):
     assert import_model.main(["nnssl", str(saved(tmp_path)), "--home", str(tmp_path / "home")]) == 0
     assert "--from " in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_a_billion_channels_is_refused(tmp_path):
+    with pytest.raises(UserError, match="found: 1000000000 channels"):
+        import_nnssl(saved(tmp_path, pretrain_num_input_channels=10**9), Workspace(tmp_path / "home"))

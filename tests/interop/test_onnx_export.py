@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,13 @@ def test_a_graph_gives_the_logits_of_its_fold_for_any_batch(volumes):
                 expected = model.model(image).numpy()
             found = logits_of(str(folder / f"fold_{fold}.onnx"), image=image)
             assert np.abs(found - expected).max() < 1e-3
+
+
+def test_a_graph_names_no_folder_of_the_machine_that_wrote_it(volumes):
+    for path in volumes[1].iterdir():
+        content = path.read_bytes()
+        assert str(Path(torch.__file__).parent).encode() not in content
+        assert str(Path(__file__).parents[2]).encode() not in content and b"stack_trace" not in content
 
 
 def test_the_script_predicts_our_mask_with_numpy_and_onnxruntime_alone(volumes, tmp_path):

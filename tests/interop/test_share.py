@@ -150,7 +150,7 @@ def test_values_of_fewer_than_three_cases_are_not_named_unless_one_asks_for_it(w
     with_table(workspace, tmp_path)
     choose(workspace, add_model(workspace, "3d_fullres", encoder=encoder_of(), conditioning=Part(name="film")))
     archive = exported(workspace, tmp_path)
-    assert "column site: 1 values of fewer than 3 cases are not named" in caplog.text
+    assert "column site: 1 values of fewer than 3 patients are not named" in caplog.text
     content = every_byte(archive)
     assert b"north" in content and b"south" not in content and b"moon" not in content
     assert b"taken for any other value: 1 of site" in content
@@ -158,9 +158,44 @@ def test_values_of_fewer_than_three_cases_are_not_named_unless_one_asks_for_it(w
     same_prediction(workspace, tmp_path / "away" / "model.zip", tmp_path, table=tmp_path / "new.csv")
 
 
+def test_several_cases_of_one_patient_are_one_where_rare_values_are_counted(workspace, tmp_path):
+    with_table(workspace, tmp_path)
+    raw = workspace.home / "raw" / DATASET
+    rows = (raw / TABLE.table).read_text().splitlines()
+    patients = ["patient", "Ms_Noether", "Ms_Noether", "ms_noether", "b", "c", "d"]
+    (raw / TABLE.table).write_text("\n".join(f"{row},{patient}" for row, patient in zip(rows, patients, strict=True)) + "\n")
+    description = json.loads((raw / "dataset.json").read_text())
+    write_json(raw / "dataset.json", {**description, "groups": {"patient": "patient"}, "conditions": {
+        "table": TABLE.table, "id": "case", "columns": {"age": {"kind": "number"}, "site": {"kind": "category"}}}})
+    choose(workspace, add_model(workspace, "3d_fullres", encoder=encoder_of(), conditioning=Part(name="film")))
+    content = every_byte(exported(workspace, tmp_path))
+    assert b"north" not in content, "three cases have it, of one patient"
+    reasons = {"reasons": ("it is better on MS_NOETHER",)}
+    settings = read_model(workspace.inference_settings(DATASET), InferenceSettings)
+    write_json(workspace.inference_settings(DATASET), settings.model_copy(update=reasons))
+    with pytest.raises(UserError, match=r"would name a case, a patient.*Ms_Noether"):
+        exported(workspace, tmp_path)
+
+
+def test_a_folder_of_this_machine_is_found_as_json_spells_it(tmp_path):
+    write_array(tmp_path / "images" / "ball_0000.nii.gz", CASE.image_CDHW, CASE.geometry)
+    workspace = Workspace(tmp_path / "h\u00f4me")
+    choose(workspace, add_model(workspace, "3d_fullres"))
+    settings = read_model(workspace.inference_settings(DATASET), InferenceSettings)
+    write_json(workspace.inference_settings(DATASET), settings.model_copy(update={
+        "reasons": (f"as {workspace.home} says",)}))
+    with pytest.raises(UserError, match="or a folder of this machine"):
+        exported(workspace, tmp_path)
+
+
+def test_the_card_counts_the_cases_of_the_dataset_and_not_those_of_a_pre_training(workspace, tmp_path):
+    choose(workspace, add_model(workspace, "3d_fullres", (0, 1)))
+    assert b"## Training data\n\n3 cases." in every_byte(exported(workspace, tmp_path))
+
+
 def test_without_the_table_nobody_knows_which_values_are_rare(workspace, tmp_path):
     choose(workspace, add_model(workspace, "3d_fullres", encoder=encoder_of(), conditioning=Part(name="film")))
-    with pytest.raises(UserError, match=r"how many cases have each is not known.*column site.*--rare_values name"):
+    with pytest.raises(UserError, match=r"how many patients have each is not known.*column site.*--rare_values name"):
         exported(workspace, tmp_path)
 
 

@@ -11,6 +11,7 @@ import pytest
 from autoseg.base.errors import UserError
 from autoseg.workspace.archive import MANIFEST, ArchiveManifest, check_plugins, opened, unpack, write_archive
 from autoseg.workspace.files import write_json, write_text
+from autoseg.workspace.zips import fault_of_entry
 
 NAME = "models/Dataset001_Spheres/budgeted/3d_fullres/plan.json"
 
@@ -69,12 +70,12 @@ def test_a_path_outside_of_its_folder_is_refused(archive, tmp_path, name):
 def test_a_link_is_refused(archive, tmp_path):
     entry = zipfile.ZipInfo("models/evil.json")
     entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-    refused(rewritten(archive, more=[(entry, b"/etc/passwd")]), "a link", tmp_path)
+    refused(rewritten(archive, more=[(entry, b"/etc/passwd")]), "it is a link", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["models/evil.pkl", "models/evil.pt", "evil.py", "models/evil.npy"])
 def test_a_pickle_or_code_is_refused(archive, tmp_path, name):
-    refused(rewritten(archive, more=[(name, pickle.dumps({"a": 1}))]), r"which is none of \.json", tmp_path)
+    refused(rewritten(archive, more=[(name, pickle.dumps({"a": 1}))]), r"it is none of \.json", tmp_path)
 
 
 def test_a_zip_bomb_is_refused_before_anything_is_written(archive, tmp_path):
@@ -130,6 +131,21 @@ def test_a_flipped_bit_of_the_file_itself_is_found(archive, tmp_path):
     (lambda data: {**data, "dataset": "../x"}, "cannot be read")])
 def test_a_wrong_list_of_members_is_refused(archive, tmp_path, change, words):
     refused(rewritten(archive, manifest=change), words, tmp_path)
+
+
+def test_a_name_that_is_no_utf_8_is_a_damaged_file(tmp_path):
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w") as target:
+        target.writestr("\u00e9.json", b"{}")
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    refused(path, "not a model in one file", tmp_path)
+
+
+def test_a_second_name_in_an_extra_field_is_refused():
+    """Python from 3.12 on takes the name of a file from there, and only the first one was checked."""
+    entry = zipfile.ZipInfo("models/plan.json")
+    entry.filename = "../../evil.json"
+    assert fault_of_entry(entry, ["models", "plan.json"]) == "it has two names"
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04" + b"\0" * 100])
