@@ -19,8 +19,6 @@ SplineOrder = Literal[0, 1, 2, 3, 4, 5]
 Triple = tuple[int, int, int]
 TripleMm = tuple[float, float, float]
 
-_DECIMALS = 4  # of a number of voxels; float32 spacings move that of 800 voxels by less than 0.0001
-
 
 @dataclass(frozen=True)
 class Resize:
@@ -44,12 +42,8 @@ def target_spacing(configuration: Configuration, spacing_mm: TripleMm) -> Triple
 
 
 def target_shape(shape: Triple, from_mm: TripleMm, to_mm: TripleMm) -> Triple:
-    """Voxels of the same extent at another spacing, at least one per axis; halves round to even.
-
-    What is a half but for the last bits of a spacing is taken as a half: DICOM writes 3.27 mm, a NIfTI header holds it
-    as float32, and both must be brought to one grid. nnU-Net lets the last bits decide.
-    """
-    return triple(max(1, round(round(old / new * n, _DECIMALS))) for n, old, new in zip(shape, from_mm, to_mm, strict=True))
+    """Voxels of the same extent at another spacing, at least one per axis; halves round to even."""
+    return triple(max(1, round(old / new * n)) for n, old, new in zip(shape, from_mm, to_mm, strict=True))
 
 
 def separate_axis(from_mm: TripleMm, to_mm: TripleMm, threshold: float) -> int | None:
