@@ -51,7 +51,7 @@ def test_an_ensemble_that_is_better_for_the_same_time_is_trained(home, trainings
         (name, fold) for name in ("2d", "3d_fullres") for fold in (0, 1)}
 
 
-@pytest.mark.parametrize("stop_at", range(5))
+@pytest.mark.parametrize("stop_at", [0, 2, 4, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 3))])
 def test_stopped_at_any_moment_the_same_command_goes_on(home, trainings, stop_at):
     trainings.dice = {"2d": 0.8, "3d_fullres": 0.8}
     trainings.stop_at = stop_at
@@ -184,6 +184,7 @@ def test_no_configurations_are_not_all_of_them(home):
     assert pipeline.preprocess(1, configurations=[], home=home, workers=1) == []
 
 
+@pytest.mark.slow
 def test_a_cascade_on_what_is_left_out_is_not_prepared(home, trainings, configurations, monkeypatch):
     volume = configurations["3d_fullres"]
     configurations.update({"3d_lowres": volume, "3d_cascade_fullres": volume.model_copy(update={"previous": "3d_lowres"})})

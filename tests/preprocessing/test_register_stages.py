@@ -57,6 +57,7 @@ def test_a_deformable_stage_recovers_most_of_a_bump_and_folds_nothing():
     assert least_jacobian(found.transform, pair[1]) > 0.5
 
 
+@pytest.mark.slow
 def test_a_deformable_stage_of_an_aligned_pair_is_not_kept():
     pair, _ = bumped_pair(seed=2, amplitude_mm=0.0)
     found = register_channel(*pair, kind="deformable")
