@@ -10,7 +10,7 @@ from autoseg.base.errors import ManyFaults, UserError
 from autoseg.base.runtime import Runtime
 from autoseg.cli import common, dicom, predict
 from autoseg.datasets.dicom_cases import DicomInput
-from autoseg.formats import read_label, write_array
+from autoseg.formats import read_header, read_label, write_array
 from autoseg.formats.dicom import find_stacks
 from autoseg.formats.files import list_tree
 from autoseg.grids.geometry import Geometry, triple
@@ -79,6 +79,15 @@ def test_the_volumes_of_the_samples_are_what_simpleitk_reads(shared_data):
         np.testing.assert_allclose(geometry.origin_mm, image.GetOrigin(), atol=1e-3)
         np.testing.assert_allclose(geometry.spacing_mm, image.GetSpacing()[::-1], atol=1e-5)
         np.testing.assert_allclose(geometry.direction, image.GetDirection(), atol=1e-6)
+
+
+def test_the_spacing_of_a_series_is_that_of_its_nifti_file_to_the_last_bit(shared_data):
+    for patient in ("STS_002", "STS_008"):
+        study = shared_data / "samples" / "sts_dicom" / patient
+        for number, name in enumerate(("CT", "PET", "MR_T1")):
+            (stack,) = find_stacks(path for path in list_tree(study / name) if "image" in path.parts)
+            header = read_header(shared_data / "Dataset010_STS" / "imagesTr" / f"{patient}_{number:04}.nii.gz")
+            assert stack.geometry().spacing_mm == header.geometry.spacing_mm
 
 
 def test_a_study_with_missing_slices_is_named_by_position_and_the_other_is_predicted(tmp_path):

@@ -82,7 +82,9 @@ class Stack:
         step = (self.slices[-1].along_mm - first.along_mm) / (n - 1) if n > 1 else self.spacing_mm[0]
         if step <= 0:
             raise UserError("the thickness of its only slice is not said", where=first.path, found=self.name)
-        spacing = (step, *first.spacing_mm)
+        # As a NIfTI header holds it: last bits decide whether half a voxel is one when an image is resampled, and a scan is
+        # brought to the same grid whichever way it comes.
+        spacing = triple(float(np.float32(mm)) for mm in (step, *first.spacing_mm))
         direction = tuple(float(value) for value in np.stack([rows, columns, normal], axis=1).ravel())
         if shear is None:
             return Geometry(self.shape, spacing, first.position_mm, direction)
