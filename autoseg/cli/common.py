@@ -107,6 +107,15 @@ def add_workers(command: argparse.ArgumentParser) -> None:
                          help="number of processes (default: one per core, as memory allows)")
 
 
+def start_workers(options: argparse.Namespace) -> int:
+    """The number of worker processes that `add_workers` asks for, by default one per core; their server starts early."""
+    from autoseg.base.processes import cores, expect_workers
+
+    if options.workers != 1:
+        expect_workers()
+    return options.workers or cores()
+
+
 def add_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("--series", metavar="CHANNEL=SERIES", action="append", default=[],
                          help="of DICOM: the series of a channel by its number or UID, such as CT=4; of several phases in "

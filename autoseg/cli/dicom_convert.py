@@ -70,7 +70,6 @@ def run(options: argparse.Namespace) -> int:
     """Convert; the exit status is 2 where a study was left out or a check failed."""
     from autoseg import pipeline
     from autoseg.base.errors import UserError
-    from autoseg.base.processes import cores, expect_workers
     from autoseg.cli.findings_table import checked
     from autoseg.interop.dicom_dataset.build import Settings, convert_studies
     from autoseg.interop.dicom_dataset.channels import channels_of
@@ -84,10 +83,9 @@ def run(options: argparse.Namespace) -> int:
     source = options.source.expanduser().absolute()
     channels = channels_of(options.channel, rules=options.dicom_rules, optional=options.optional,
                            reference=options.reference or "", series=options.series)
-    if options.workers != 1:
-        expect_workers()
-    found_studies = find_studies(source, channels, join_patients=options.one_case_per_patient)
-    if table is None and not options.no_labels and _list_structures(found_studies):
+    workers = common.start_workers(options)
+    source_studies = find_studies(source, channels, join_patients=options.one_case_per_patient)
+    if table is None and not options.no_labels and _list_structures(source_studies):
         raise UserError("nobody said which structures are labels", where=source,
                         do="choose some of them: --structure 'GTV=tumour', or --structures FILE; or say --no-labels")
     workspace = Workspace.open(options.home)
@@ -96,9 +94,9 @@ def run(options: argparse.Namespace) -> int:
                         do="name a file outside of the raw datasets")
     key = pseudonym_key(workspace.pseudonym_key) if options.key is None else read_key(options.key)
     settings = Settings(options.dataset, options.name, channels, table, options.newest_structures, options.keep_identifiers)
-    converted = convert_studies(found_studies.studies, source, workspace, settings, Pseudonyms(key),
-                                workers=options.workers or cores())
-    _print(converted, found_studies)
+    converted = convert_studies(source_studies.studies, source, workspace, settings, Pseudonyms(key),
+                                workers=workers)
+    _print(converted, source_studies)
     if options.identities is not None:
         write_identities(options.identities, converted.studies)
     faults = list(converted.faults)

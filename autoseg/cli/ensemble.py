@@ -27,13 +27,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from autoseg.base.processes import cores, expect_workers
     from autoseg.prediction.ensemble import ensemble
 
-    if options.workers != 1:
-        expect_workers()
+    workers = common.start_workers(options)
     result = ensemble(options.input, options.output, weights=options.weights, labels=scoring.declared_labels(options),
-                    workers=options.workers or cores())
+                      workers=workers)
     how = {0: "all by votes", result.n_masks: "all by probabilities"}.get(
         result.n_averaged, f"{result.n_averaged} by probabilities, the others by votes")
     print(f"{result.n_masks} {'mask' if result.n_masks == 1 else 'masks'} written to {options.output}, {how}")

@@ -31,16 +31,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from autoseg.base.processes import expect_workers
-
-    if options.workers != 1:
-        expect_workers()
-    return _dataset(options) if options.layout == "nnunet" else _probabilities(options)
+    workers = common.start_workers(options)
+    return _dataset(options, workers) if options.layout == "nnunet" else _probabilities(options, workers)
 
 
-def _dataset(options: argparse.Namespace) -> int:
+def _dataset(options: argparse.Namespace, workers: int) -> int:
     from autoseg.base.errors import UserError
-    from autoseg.base.processes import cores
     from autoseg.interop.export_nnunet import export_nnunet
     from autoseg.workspace.names import Workspace
 
@@ -48,7 +44,7 @@ def _dataset(options: argparse.Namespace) -> int:
         raise UserError("-d and --dataset_json say what probabilities are of", expected="autoseg_export nnunet D -o DIR")
     workspace = Workspace.open(options.home)
     exported = export_nnunet(workspace, workspace.dataset(options.source), options.output, channels=options.channels,
-                             copy=options.copy, workers=options.workers or cores())
+                             copy=options.copy, workers=workers)
     test = f", {exported.n_test} to test" * bool(exported.n_test)
     print(f"{exported.n_training} case{'s' * (exported.n_training != 1)}{test}: {exported.folder}")
     for note in exported.notes:
@@ -56,9 +52,8 @@ def _dataset(options: argparse.Namespace) -> int:
     return 0
 
 
-def _probabilities(options: argparse.Namespace) -> int:
+def _probabilities(options: argparse.Namespace, workers: int) -> int:
     from autoseg.base.errors import UserError
-    from autoseg.base.processes import cores
     from autoseg.datasets.dataset import read_manifest
     from autoseg.interop.export_probabilities import export_probabilities
 
@@ -67,7 +62,7 @@ def _probabilities(options: argparse.Namespace) -> int:
                         expected="autoseg_export nnunet_probabilities DIR -o DIR -d D")
     manifest = read_manifest(scoring.described(options))
     exported = export_probabilities(Path(options.source), options.output, manifest.labels, manifest.channels,
-                                    workers=options.workers or cores())
+                                    workers=workers)
     print(f"{exported.n_cases} case{'s' * (exported.n_cases != 1)} written to {options.output}")
     return common.list_faults(list(exported.faults))
 

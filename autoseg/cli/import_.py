@@ -116,7 +116,6 @@ def _list(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from autoseg import pipeline
-    from autoseg.base.processes import cores, expect_workers
     from autoseg.cli.findings_table import checked
     from autoseg.interop.catalogue import find_recipe
     from autoseg.interop.import_plans import import_plans, read_nnunet_plans
@@ -124,9 +123,7 @@ def _import(options: argparse.Namespace) -> int:
     from autoseg.interop.neighbours.read import read_foreign
     from autoseg.workspace.names import Workspace
 
-    if options.workers != 1:
-        expect_workers()
-    how = {"number": options.dataset, "copy": options.copy, "workers": options.workers or cores()}
+    how = {"number": options.dataset, "copy": options.copy, "workers": common.start_workers(options)}
     workspace, source = Workspace.open(options.home), Path(options.words[-1])
     if options.plans is not None:
         read_nnunet_plans(options.plans, source, source.absolute().name)  # its faults before hours of work

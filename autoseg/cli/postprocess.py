@@ -51,27 +51,24 @@ def _volume(text: str) -> tuple[str, float]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from autoseg.base.processes import cores, expect_workers
     from autoseg.selection.postprocess_folder import labels_of_masks, postprocess
     from autoseg.selection.steps import describe
 
-    if options.workers != 1:
-        expect_workers()
+    workers = common.start_workers(options)
     labels = labels_of_masks(options.input, scoring.declared_labels(options))
-    rules = _rules(options, labels)
+    rules = _rules(options, labels, workers)
     for comparison in rules.comparisons:
         difference = comparison.difference
         print(f"{'kept' if comparison.accepted else 'not kept'}: {comparison.candidate}: Dice {difference.difference:+.4f} "
               f"({difference.low:+.4f} to {difference.high:+.4f})")
-    done = postprocess(options.input, options.output, rules, labels, workers=options.workers or cores())
+    done = postprocess(options.input, options.output, rules, labels, workers=workers)
     print(f"{describe(rules.postprocessing)}: {done.n_changed} of {done.n_masks} masks changed, written to {options.output}")
     return common.list_faults(list(done.faults))
 
 
-def _rules(options: argparse.Namespace, labels: "LabelSpec") -> "Rules":
+def _rules(options: argparse.Namespace, labels: "LabelSpec", workers: int) -> "Rules":
     """The rules that the options say by flags, a file or a reference. Raises UserError where they say none, or several."""
     from autoseg.base.errors import UserError
-    from autoseg.base.processes import cores
     from autoseg.prediction.inference_settings import Postprocessing
     from autoseg.selection.postprocess_folder import chosen_rules, given_rules, read_rules
 
@@ -85,7 +82,7 @@ def _rules(options: argparse.Namespace, labels: "LabelSpec") -> "Rules":
     if options.rules is not None:
         return read_rules(options.rules, labels)
     if options.reference is not None:
-        return chosen_rules(options.input, options.reference, labels, workers=options.workers or cores(),
+        return chosen_rules(options.input, options.reference, labels, workers=workers,
                             seed=options.seed)
     return given_rules(steps, labels)
 

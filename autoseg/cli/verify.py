@@ -24,10 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from autoseg.base.processes import expect_workers
-
-    if options.workers != 1:
-        expect_workers()
+    common.start_workers(options)
     from autoseg import pipeline
     from autoseg.cli.findings_table import counted, findings_table
     from autoseg.workspace.names import Workspace

@@ -27,7 +27,7 @@ from planners.schema.plan import Configuration, Plan
 
 TABLE = "clinical.csv"  # the name under which any model looks for a table beside the images
 HIDDEN = "(a value of too few cases)"  # in the place of a category; no cell of a table is spelled like this
-FEWEST = 3  # patients that have a category, from which it may be named; cases of a mean that may be told
+FEWEST = 3  # patients that have a category, from which it may be named; cases of a mean that may be given
 _FACTS = ("configuration", "fold", "dataset", "seed", "iterations")  # of weights, that are kept
 
 Rare = Mapping[str, frozenset[str]]  # column -> its categories that are not named

@@ -30,7 +30,7 @@ _SECONDS_TO_END = 120.0  # for the pictures and the model
 
 
 class _Followed(Frozen):
-    """How far a tracker has followed a fold: its run, the last iteration it was told, whether it was told the result."""
+    """How far a tracker has followed a fold: its run, the last iteration that it has, and whether it has the result."""
 
     run_id: str
     step: int
@@ -125,34 +125,34 @@ class _Follower:
         """Follow until the training is `over`. What fails is said once, and ends this tracker alone."""
         try:
             while not over.wait(_SECONDS):
-                self._tell_new()
-            self._tell_rest()
+                self._send_new()
+            self._send_rest()
         except Exception as error:
             logger.debug("the tracker %s", self.name, exc_info=True)
             logger.warning("the tracker %s failed and follows no more: %s: %s; the training goes on", self.name,
                            type(error).__name__, error)
 
-    def _tell_new(self) -> None:
+    def _send_new(self) -> None:
         records = _records(self._folder)
         if self._tracker is None and all(record in self._before for record in records):
             return
-        self._tell(records)
+        self._send(records)
 
-    def _tell_rest(self) -> None:
+    def _send_rest(self) -> None:
         is_finished = self.status == "finished" and self._folder.is_finished
         known = _following(self._folder).runs.get(self.name)
         if self._tracker is None and not (is_finished and (known is None or not known.ended)):
-            self._tell_new()
+            self._send_new()
         else:
-            self._tell(_records(self._folder))
+            self._send(_records(self._folder))
         if self._tracker is None:
             return
         if is_finished:
-            self._tell_result(self._tracker)
+            self._send_result(self._tracker)
         self._tracker.end(self.status)
         self._note(ended=is_finished)
 
-    def _tell(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def _send(self, records: Sequence[Mapping[str, Any]]) -> None:
         tracker = self._tracker or self._started()
         self._tracker = tracker
         for record in records:
@@ -161,13 +161,13 @@ class _Follower:
                 self._step = record["iteration"]
         self._note(ended=False)
 
-    def _tell_result(self, tracker: Tracker) -> None:
+    def _send_result(self, tracker: Tracker) -> None:
         dice = self._folder.mean_dice()
         if dice is not None:
             tracker.metrics(self._step, {"mean_dice": dice})
-        for tell, paths in ((tracker.picture, (self._folder.curves, self._folder.sheet)),
+        for send, paths in ((tracker.picture, (self._folder.curves, self._folder.sheet)),
                             (tracker.model, (self._folder.checkpoint, ModelFolder(self._folder.path.parent).plan))):
-            _tell_files(tell, paths)
+            _send_files(send, paths)
 
     def _started(self) -> Tracker:
         known = _following(self._folder).runs.get(self.name)
@@ -206,10 +206,10 @@ def flattened(values: Mapping[str, Any], joint: str = ".") -> dict[str, Any]:
     return flat
 
 
-def _tell_files(tell: Callable[[Path], None], paths: Sequence[Path]) -> None:
+def _send_files(send: Callable[[Path], None], paths: Sequence[Path]) -> None:
     for path in paths:
         if path.is_file():
-            tell(path)
+            send(path)
 
 
 def _records(folder: FoldFolder) -> list[dict[str, Any]]:

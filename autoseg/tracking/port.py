@@ -15,7 +15,7 @@ Status = Literal["finished", "failed", "stopped"]
 class TrackedRun:
     """One fold as trackers see it: its name, the dataset that it is grouped by, what it was started with (texts and numbers
     by name), and a folder that a tracker may write to. `run_id` is what `start` gave for an earlier part of the same
-    training, None for a new one; `step` is the last iteration that was told then.
+    training, None for a new one; `step` is the last iteration that it had then.
     """
 
     name: str

@@ -18,7 +18,7 @@ class TensorBoardTracker:
     def start(self) -> str:
         from torch.utils.tensorboard import SummaryWriter
 
-        # What an earlier part told after its last saved iteration was forgotten by the training, too.
+        # What came after the last saved iteration of an earlier part, the training has forgotten, too.
         self._writer = SummaryWriter(str(self._run.folder), purge_step=self._run.step + 1 if self._run.run_id else None)
         if self._run.run_id is None:
             rows = "\n".join(f"| {name} | {value} |" for name, value in self._run.parameters.items())

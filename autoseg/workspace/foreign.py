@@ -1,7 +1,7 @@
 """What other programs left: the files of a folder or of a zip by their names, and checkpoints of tensors.
 
 Nothing is executed and nothing is unpacked: checkpoints are loaded by torch with `weights_only=True`, which knows tensors,
-numbers, texts and containers. Of NumPy it is told scalars alone, because trainers log them.
+numbers, texts and containers. Of NumPy it may read scalars alone, because trainers log them.
 """
 
 import json

@@ -14,12 +14,14 @@ from autoseg.formats.files import list_tree
 
 pydicom = pytest.importorskip("pydicom")
 
-from dicom_oddities import STUDIES, WIDE, Outcome, compressed  # noqa: E402  (they need pydicom)
+from dicom_expected import WIDE, Outcome  # noqa: E402  (they need pydicom)
+from dicom_oddities import STUDIES, compressed  # noqa: E402
 from dicom_pet import PETS  # noqa: E402
+from dicom_phases import STACKED  # noqa: E402
 from dicom_studies import item, truth, write_series  # noqa: E402
 
 
-@pytest.mark.parametrize("study", [*STUDIES, *PETS], ids=lambda study: study.__name__)
+@pytest.mark.parametrize("study", [*STUDIES, *STACKED, *PETS], ids=lambda study: study.__name__)
 def test_an_odd_study_is_read_right_or_refused_with_one_sentence(study, tmp_path):
     check(study(tmp_path), tmp_path)
 

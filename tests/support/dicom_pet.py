@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dicom_oddities import H, N, Outcome, W, at, one
+from dicom_expected import H, N, Outcome, W, at, one
 from dicom_studies import item, radiopharmaceutical, write_frames, write_series
 
 

@@ -41,8 +41,8 @@ class _Sorted:
 
 
 def find_all(paths: Iterable[Path]) -> FolderContent:
-    """The volumes in some files, one per phase of each series; what cannot be one is told beside them. A series with a file
-    at fault is none: without it a volume could be too short.
+    """The volumes in some files, one per phase of each series; what cannot be one is listed beside them. A series with a
+    file at fault is none: without it a volume could be too short.
 
     Raises UserError where pydicom is not installed.
     """

@@ -1,7 +1,7 @@
 """The slices of a series by volume: phases, echoes or orientations that are stacked in one series are parted.
 
-Slices are put in order by their position in the patient, never by the names of files or their numbers. Volumes are told
-apart where slices lie at the same place, or between each other, and a mark of the headers says which belong together.
+Slices are put in order by their position in the patient, never by the names of files or their numbers. Volumes are parted
+where slices lie at the same place, or between each other, and a mark of the headers says which belong together.
 """
 
 from collections import defaultdict

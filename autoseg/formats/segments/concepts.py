@@ -1,7 +1,8 @@
 """Coded concepts (SNOMED CT) of structures by their names: `concepts.json`.
 
 Names are those of TotalSegmentator, with synonyms; sides are codes of their own, so that `kidney_left`, `left kidney` and
-`Kidney L` are the same. A name that is not in the table is coded as an anatomical structure, and told by its label alone.
+`Kidney L` are the same. A name that is not in the table is coded as an anatomical structure;
+its label alone says what it is.
 """
 
 import functools
