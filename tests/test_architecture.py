@@ -13,7 +13,7 @@ ALL = PLANNERS + AUTOSEG
 # From the ground up. A room imports from its own folder and from lower rooms only.
 ROOMS = ("base", "workspace", "grids", "formats", "clinical", "datasets", "nn", "preprocessing", "batches", "evaluation",
          "prediction", "training", "planning", "interop", "explain", "outcome", "selection", "reporting", "tracking",
-         "pipeline", "orchestrate", "cli")
+         "pipeline", "orchestrate", "serve", "cli")
 # What reads and writes files. Everybody else calls the functions of these.
 DISK = ("workspace", "formats", "clinical/table.py",
         "base/memory.py",  # the kernel's files, which say how much memory a container has

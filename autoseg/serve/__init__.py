@@ -1,0 +1,1 @@
+"""The web service: jobs, a viewer, and the doors of other programs."""

@@ -1,0 +1,1 @@
+"""The jobs of the service: what was asked for, their state, and their files."""
