@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from planners.schema.base import Frozen
 
 
@@ -20,15 +22,15 @@ class Limits(Frozen):
 
 
 class ServeSettings(Frozen):
-    """The settings of `autoseg_serve`. `tokens` maps each bearer token to the name of its owner; empty: no token is asked for,
-    which only a service bound to this machine may do.
+    """The settings of `autoseg_serve`. `tokens` maps each bearer token to the name of its owner; empty: no token is asked
+    for, which only a service bound to this machine may do.
     """
 
     spool: Path
     home: Path
     host: str = "127.0.0.1"
     port: int = 8000
-    tokens: dict[str, str] = {}
+    tokens: dict[str, str] = Field(default_factory=dict)
     devices: tuple[str, ...] = ("auto",)  # a worker process for each
     model_files: tuple[Path, ...] = ()  # models in one file, beside those of the workspace
     limits: Limits = Limits()

@@ -5,10 +5,12 @@ These are the objects that the service writes into its database and gives to its
 
 from typing import Literal
 
+from pydantic import Field
+
 from planners.schema.base import Frozen
 
-# A job is queued when its files are whole on the disk. `question`: it waits for an answer of its client. `expired`: its files
-# are removed. `done`, `failed`, `cancelled` and `expired` are final.
+# A job is queued when its files are whole on the disk. `question`: it waits for an answer of its client. `expired`: its
+# files are removed. `done`, `failed`, `cancelled` and `expired` are final.
 State = Literal["queued", "running", "question", "done", "failed", "cancelled", "expired"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "expired")
 
@@ -40,8 +42,8 @@ class JobRequest(Frozen):
     model: str
     kind: Literal["images", "study"]
     files: tuple[InputFile, ...]
-    row: dict[str, str | float | None] = {}
-    series: dict[str, str] = {}
+    row: dict[str, str | float | None] = Field(default_factory=dict)
+    series: dict[str, str] = Field(default_factory=dict)
     modality: str = ""
     uncertainty: bool = True
 
