@@ -19,7 +19,8 @@ from autoseg.serve.service import Service
 ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     models.router, accept.router, jobs.router, results.router, health.router, metrics.router)
 
-_DESCRIPTION = ("Segmentation of medical images. A job is asked for with POST /v1/jobs, followed under /v1/jobs/{id}/events, "
+_DESCRIPTION = ("Segmentation of medical images. A job is asked for with POST /v1/jobs, followed under "
+                "/v1/jobs/{id}/events, "
                 "and fetched from /v1/jobs/{id}/result. Every answer that is no success has the body {\"error\": ...}.")
 
 

@@ -7,8 +7,6 @@ import pytest
 import torch
 
 pytest.importorskip("fastapi")
-from tests_support import small_plan
-
 from autoseg.base.errors import UserError
 from autoseg.clinical.encoders import CategoryEncoder, ConditionEncoder, NumberEncoder
 from autoseg.nn.model import build_model
@@ -21,6 +19,7 @@ from autoseg.workspace.files import write_json
 from autoseg.workspace.names import Workspace
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionTable
+from tests_support import small_plan
 
 NAME = "Dataset001_Spheres"
 LABELS = [{"name": "sphere", "means": {"dice": {"value": 0.9}}}, {"name": "core", "means": {"dice": {"value": None}}}]
@@ -44,7 +43,8 @@ def test_the_best_configuration_of_a_dataset_is_offered_under_its_name_and_each_
     trained(tmp_path, "classic", dice=0.9)
     catalogue = Catalogue(tmp_path)
     best, *others = catalogue.served()
-    assert [best.name, *(model.name for model in others)] == [NAME, f"{NAME}.budgeted.3d_fullres", f"{NAME}.classic.3d_fullres"]
+    assert best.name == NAME
+    assert [model.name for model in others] == [f"{NAME}.budgeted.3d_fullres", f"{NAME}.classic.3d_fullres"]
     assert (best.title, best.dimensions, best.models, best.scores) == ("Spheres", 3, 1, {"sphere": 0.9})
     assert [(channel.name, channel.number, channel.required, channel.modality) for channel in best.channels] == [
         ("MR_0", 0, True, "MR")]
@@ -56,8 +56,9 @@ def test_the_best_configuration_of_a_dataset_is_offered_under_its_name_and_each_
 def test_the_choice_of_cross_validation_is_offered_with_its_quality_control(tmp_path):
     trained(tmp_path)
     control = QualityControl(temperature=1, intercept=0, slope=1, review_below=0.5, correlation=None, n=9)
-    write_json(tmp_path / "models" / NAME / "inference.json", InferenceSettings(
-        dataset=NAME, members=(Member(planner="budgeted", configuration="3d_fullres", folds=("0",)),), quality_control=control))
+    member = Member(planner="budgeted", configuration="3d_fullres", folds=("0",))
+    write_json(tmp_path / "models" / NAME / "inference.json",
+               InferenceSettings(dataset=NAME, members=(member,), quality_control=control))
     chosen, single = Catalogue(tmp_path).served()
     assert (chosen.name, chosen.quality, single.quality) == (NAME, True, False)
 

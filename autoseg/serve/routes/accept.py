@@ -1,6 +1,5 @@
 """`POST /v1/jobs`: an upload becomes a job."""
 
-import secrets
 from contextlib import ExitStack
 
 from fastapi import APIRouter, Request
@@ -56,9 +55,8 @@ def router(service: Service) -> APIRouter:
 
 def check_queue(service: Service, client: str) -> None:
     """Raises 429 where the queue, or the client's part of it, is full."""
-    limits = service.settings.limits
-    mine = sum(job.state in _WAITING for job in service.jobs.of_client(client))
-    of_all = sum(service.jobs.counts().get(state, 0) for state in _WAITING)
+    limits, mine, counts = service.settings.limits, service.jobs.n_unfinished(client), service.jobs.counts()
+    of_all = sum(counts.get(state, 0) for state in _WAITING)
     if mine >= limits.queued_per_client or of_all >= limits.queued:
         most = f"{limits.queued_per_client} jobs of a client, {limits.queued} of all"
         raise refused(429, "the queue is full", found=f"{mine} jobs of yours, {of_all} of all", expected=most,
@@ -82,25 +80,25 @@ def _accepted(service: Service, client: str, form: Form, receiving: Receiving) -
     """The job of a form whose files are on the disk."""
     if "model" not in form.texts:
         raise refused(422, "the form does not name a model", where="model", do="ask /v1/models for those that there are")
-    model, job_id = model_of(service, form.texts["model"]), secrets.token_hex(16)
+    model = model_of(service, form.texts["model"])
     if "inputs_of" in form.texts:
         if form.files:
             raise refused(422, "the form has files, and asks for those of another job", where="inputs_of")
-        return _again(service, client, model, form, job_id)
+        return _again(service, client, model, form, receiving)
     try:
         received = told_apart([file for _, file in form.files], receiving, service.settings.limits.unpacked_bytes)
         kind, kept = input_files(received, model, form.texts)
         asked = job_request(client, model, kind, tuple(file for _, file in kept), form.texts)
         check_queue(service, client)  # others may have come meanwhile
-        service.spool.keep(job_id, kept)
+        receiving.arrange({path: f"{file.number}{file.ending}" for path, file in kept})
     except TooLarge as error:
         raise of_fault(413, error) from None
     except UserError as error:
         raise of_fault(422, error) from None
-    return _queued(service, asked, job_id)
+    return _queued(service, asked, receiving)
 
 
-def _again(service: Service, client: str, model: ServedModel, form: Form, job_id: str) -> Job:
+def _again(service: Service, client: str, model: ServedModel, form: Form, receiving: Receiving) -> Job:
     """A job with the files of another one of the same client."""
     other_id = form.texts["inputs_of"]
     other = service.jobs.get(other_id)
@@ -111,14 +109,15 @@ def _again(service: Service, client: str, model: ServedModel, form: Form, job_id
     kind, files = other.request.kind, renamed_channels(other.request, model, form.texts)
     asked = job_request(client, model, kind, files, form.texts)
     try:
-        service.spool.share(job_id, other_id, files)
-    except UserError as error:
-        raise of_fault(410, error) from None
-    return _queued(service, asked, job_id)
+        service.spool.share_inputs(other_id, receiving.folder)
+    except UserError:  # they were removed just now
+        raise refused(410, "the files of this job are removed", where="inputs_of", found=other_id) from None
+    return _queued(service, asked, receiving)
 
 
-def _queued(service: Service, asked: JobRequest, job_id: str) -> Job:
+def _queued(service: Service, asked: JobRequest, receiving: Receiving) -> Job:
     """The job in the queue; where it does not get there, its files are gone."""
+    job_id = service.spool.keep(receiving.folder)
     try:
         return service.jobs.accept(asked, job_id)
     except BaseException:
