@@ -150,6 +150,12 @@ class Spool:
         """Those of these jobs whose inputs are not here."""
         return [job_id for job_id in job_ids if not self.job(job_id).input.is_dir()]
 
+    def remove_inputs(self, job_id: str) -> None:
+        """Remove what the client of a job sent; the result stays."""
+        folder = self.job(job_id)
+        remove_folder(folder.input)
+        remove_folder(folder.images)
+
     def remove_all_but(self, known: Collection[str]) -> None:
         """Remove what killed services left, and the folders of jobs that nobody knows. Only who holds the spool may do so:
         a job's folder is there before the job is known.
