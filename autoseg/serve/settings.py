@@ -38,3 +38,17 @@ class ServeSettings(Frozen):
     collect: str = ""  # the raw dataset that takes corrections; empty: none are taken
     dicomweb: str = ""  # URL of a DICOMweb server
     training: bool = False  # whether folds can be started and stopped
+
+
+class WorkerSettings(Frozen):
+    """What a worker process is started with, by its standard input."""
+
+    name: str
+    spool: Path
+    home: Path
+    model_files: tuple[Path, ...] = ()
+    device: str = "auto"
+    job_seconds: float
+    result_seconds: float
+    attempts: int
+    plugins: tuple[str, ...] = ()
