@@ -6,9 +6,9 @@ from pathlib import Path
 
 from autoseg.cli import common
 
-_DESCRIPTION = ("Serve the models of the workspace over HTTP, with a page to look at images and results.\nIt answers on "
-                "this machine alone unless --host says otherwise, which needs --tokens. Ctrl-C or SIGTERM stops it:\nthe queue "
-                "is kept for the next start, and a job that ran then runs again.")
+_DESCRIPTION = ("Serve the models of the workspace over HTTP, with a page to look at images and results.\n"
+                "It answers on this machine alone unless --host says otherwise, which needs --tokens. Ctrl-C or SIGTERM stops "
+                "it:\nthe queue is kept for the next start, and a job that ran then runs again.")
 
 
 def parser() -> argparse.ArgumentParser:
