@@ -1,0 +1,2 @@
+import { createViewer } from "./viewer/index.js";
+console.debug(createViewer);
