@@ -19,8 +19,11 @@ function licences(inputs) {
   }
   return [...folders].sort().map((folder) => {
     const about = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    const texts = readdirSync(folder).filter((name) => /^(licen[cs]e|notice|copying)/i.test(name)).sort();
-    const words = texts.map((name) => readFileSync(join(folder, name), "utf8").trim());
+    const names = readdirSync(folder).filter((name) => /^(licen[cs]e|notice|copying)/i.test(name)).sort();
+    const files = names.map((name) => join(folder, name));
+    // A package without the text of its licence has it in licences/; without both the build fails here.
+    if (!files.length) files.push(join("licences", `${about.name.replaceAll("/", "__")}.txt`));
+    const words = files.map((file) => readFileSync(file, "utf8").trim());
     return [`${about.name} ${about.version} (${about.license ?? "licence not stated"})`, ...words].join("\n\n");
   });
 }

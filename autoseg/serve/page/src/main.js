@@ -53,7 +53,9 @@ function start(models, collects) {
 
   async function take(files) {
     if (!mayLeave()) return;
-    const input = await recognised(files);
+    const earlier = panel.contains(form.element) ? form.files() : [];
+    const found = await recognised(files);
+    const input = found.kind === "images" && found.files.length ? { ...found, files: [...earlier, ...found.files] } : found;
     if (location.hash) history.replaceState(null, "", location.pathname);
     besides = "";
     session.close();

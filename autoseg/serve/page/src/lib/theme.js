@@ -1,7 +1,7 @@
 import { el } from "./dom.js";
 
 const KEY = "autoseg.theme";
-const NAMES = { system: "As the system", light: "Light", dark: "Dark" };
+const NAMES = { system: "Auto", light: "Light", dark: "Dark" };
 
 function apply(choice) {
   const dark = choice === "dark" || (choice === "system" && matchMedia("(prefers-color-scheme: dark)").matches);

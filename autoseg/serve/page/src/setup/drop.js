@@ -1,8 +1,8 @@
 import { el } from "../lib/dom.js";
 import { dropped, tidy } from "./collect.js";
 
-/** Two hidden pickers, of files and of a folder, and the buttons that open them. */
-export function pickers(onFiles) {
+/** Two hidden pickers, of files and of a folder, and the buttons that open them; with words of its own, only that of files. */
+export function pickers(onFiles, words = "") {
   const picker = (more) => el("input", {
     type: "file", multiple: true, hidden: true, ...more,
     onchange: (event) => {
@@ -12,6 +12,7 @@ export function pickers(onFiles) {
     },
   });
   const files = picker({});
+  if (words) return el("div", { class: "pickers" }, files, el("button", { type: "button", onclick: () => files.click() }, words));
   const folder = picker({ webkitdirectory: true });
   return el("div", { class: "pickers" }, files, folder,
     el("button", { type: "button", class: "primary", onclick: () => files.click() }, "Choose files"),

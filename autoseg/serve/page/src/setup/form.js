@@ -25,7 +25,8 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
     if (!state.input) return "Choose images first.";
     if (state.input.kind === "study") return "";
     const { required } = missing(state.model, state.chosen);
-    return required.length ? `${joined(required)} ${required.length > 1 ? "are" : "is"} missing. This model needs it.` : "";
+    if (!required.length) return "";
+    return `${joined(required)} ${required.length > 1 ? "are missing. This model needs them." : "is missing. This model needs it."}`;
   }
 
   function refresh() {
@@ -50,8 +51,14 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
     onChannels(images.length ? images : [{ name: state.input.files[0].name, modality: "", file: state.input.files[0] }]);
   }
 
+  /** Whether files that come now are further channels, not other images. */
+  function isOpen() {
+    const { input, model, chosen } = state;
+    return input?.kind === "images" && !input.inputsOf && chosen.size < model.channels.length;
+  }
+
   function imagesBlock() {
-    if (!state.input) return section("Images", el("p", { class: "quiet" }, "No image yet."), pickers(onFiles));
+    if (!state.input) return section("Images", el("p", { class: "quiet" }, "No image yet."));
     const { kind, files, strange, inputsOf } = state.input;
     const size = files.reduce((sum, file) => sum + (file.size ?? 0), 0);
     const what = kind === "study" ? `DICOM, ${counted(files.length, "file")}` : counted(files.length, "image");
@@ -60,6 +67,7 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
         el("span", {}, inputsOf ? "The same images as before" : `${what}, ${bytes(size)}`),
         el("button", { type: "button", class: "link", onclick: onClear }, inputsOf ? "Other images" : "Remove")),
       kind === "images" && files.length === 1 && !inputsOf ? el("p", { class: "file" }, files[0].name) : null,
+      isOpen() ? pickers(onFiles, "Add files") : null,
       strange.length ? el("p", { class: "note warn" },
         `Left out, because ${strange.length > 1 ? "they are not images" : "it is not an image"}: `
         + `${joined(strange.map((file) => file.name))}.`) : null);
@@ -127,6 +135,8 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
       tellChannels();
       render();
     },
+    /** What the form has already, where files that come now are further channels. */
+    files: () => (isOpen() ? state.input.files : []),
     /** Another model than that, where there is one. */
     chooseOtherThan(name) {
       state.model = models.find((model) => model.name !== name) ?? state.model;
