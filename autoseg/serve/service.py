@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from autoseg.serve.catalogue import Catalogue
 from autoseg.serve.settings import ServeSettings
+from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.types import Job, JobRequest, JobResult, Problem, Progress, Question, State
 
 
@@ -14,6 +16,7 @@ class Jobs(Protocol):
     def accept(self, request: JobRequest, job_id: str) -> Job: ...
     def get(self, job_id: str) -> Job | None: ...
     def of_client(self, client: str) -> list[Job]: ...
+    def n_unfinished(self, client: str) -> int: ...
     def counts(self) -> Mapping[State, int]: ...
     def claim(self, worker: str) -> Job | None: ...
     def progress(self, job_id: str, progress: Progress) -> None: ...
@@ -32,6 +35,6 @@ class Service:
 
     settings: ServeSettings
     jobs: Jobs
-    spool: Any
-    catalogue: Any
+    spool: Spool
+    catalogue: Catalogue
     extras: dict[str, Any] = field(default_factory=dict)
