@@ -30,7 +30,10 @@ const nameOf = ({ file, name }) => (file ? file.name : `${name}.nii.gz`);
 export async function createViewer(container, { announce }) {
   const canvas = el("canvas", { "aria-label": "Image", role: "img", tabIndex: 0 });
   container.replaceChildren(canvas);
-  const view = new Niivue({ backColor: [0.047, 0.059, 0.075, 1], show3Dcrosshair: true, dragAndDropEnabled: false, logLevel: "error" });
+  const view = new Niivue({
+    backColor: [0.047, 0.059, 0.075, 1], show3Dcrosshair: true, dragAndDropEnabled: false, logLevel: "error",
+    crosshairColor: [0.36, 0.76, 0.81, 0.9], crosshairWidth: 0.3, crosshairWidthUnit: "percent", fontSizeScaling: 0.4, fontMinPx: 13,
+  });
   await view.attachToCanvas(canvas);
   view.setSliceType(SLICE_TYPE.MULTIPLANAR);
 
