@@ -32,6 +32,10 @@ class ArrivingStudy(Frozen):
     patient: str
     description: str = ""
 
+    def is_same(self, other: "ArrivingStudy") -> bool:
+        """Whether both are the same study: series may describe it differently."""
+        return (self.sender, self.study, self.patient) == (other.sender, other.study, other.patient)
+
 
 @dataclass(frozen=True)
 class Arrived:
@@ -40,6 +44,7 @@ class Arrived:
     job_id: str
     study: ArrivingStudy
     files: tuple[Path, ...]
+    sizes: tuple[int, ...]  # bytes
 
 
 class Incoming:
@@ -54,7 +59,7 @@ class Incoming:
 
     def add(self, study: ArrivingStudy, files: Iterable[Path]) -> None:
         """Move files into the folder of their study, on the disk when this returns."""
-        folder = next((path for path in self._studies() if _record(path) == study), None)
+        folder = next((path for path in self._studies() if (known := _record(path)) and known.is_same(study)), None)
         if folder is None:
             folder = self._folder / secrets.token_hex(16)
             write_json(folder / _RECORD, study)
@@ -71,7 +76,7 @@ class Incoming:
     def quiet(self, seconds: float) -> list[Arrived]:
         """The studies of which nothing came for so long; the oldest first."""
         ready = sorted((last, name) for name, last in self._last.items() if self._now() - last >= seconds)
-        return [Arrived(name, record, tuple(files)) for _, name in ready
+        return [Arrived(name, record, tuple(files), tuple(file.stat().st_size for file in files)) for _, name in ready
                 if (record := _record(self._folder / name)) and (files := _instances(self._folder / name))]
 
     def link(self, arrived: Arrived, folder: Path) -> list[Path]:
