@@ -13,8 +13,9 @@ from typing import Protocol
 
 from autoseg.base.errors import AutosegError, UserError
 from autoseg.serve.problems import without_paths
-from autoseg.serve.service import Jobs, Spool
+from autoseg.serve.service import Jobs
 from autoseg.workspace.jobs.deliveries import Delivery, DeliveryStore, Form
+from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.types import InputFile, Job, JobRequest
 
 logger = logging.getLogger(__name__)
@@ -41,14 +42,14 @@ class Deliveries:
         self._store, self._jobs, self._spool, self._now = store, jobs, spool, now
         self.destinations: dict[str, Destination] = {}
 
-    def accept(self, request: JobRequest, job_id: str, files: Mapping[int, Path], goes_to: tuple[str, Form] | None) -> Job:
-        """Make a job of files by the numbers of the request, and note where its result goes. It is safe on the disk when
-        this returns; where something is raised, nothing is left.
+    def accept(self, request: JobRequest, job_id: str, received: Path, goes_to: tuple[str, Form] | None) -> Job:
+        """Make a job of a folder of files, and note where its result goes. It is safe on the disk when this returns; where
+        something is raised, nothing is left.
         """
         if goes_to is not None:
             self._store.plan(job_id, *goes_to)
         try:
-            self._spool.keep(job_id, [(files[file.number], file) for file in request.files])
+            self._spool.keep(received, job_id)
             return self._jobs.accept(request, job_id)
         except BaseException:
             self._spool.remove(job_id)
@@ -81,7 +82,7 @@ class Deliveries:
 
     def _deliver(self, delivery: Delivery) -> None:
         destination = self.destinations.get(delivery.destination)
-        path = self._spool.result(delivery.job_id, delivery.form, "")
+        path = self._spool.job(delivery.job_id).result / f"{delivery.form}.dcm"
         try:
             if destination is None:
                 raise UserError("the destination is not among those that the service is started with")

@@ -159,10 +159,10 @@ class Listener:
         if self._service.jobs.get(arrived.job_id) is not None:  # before a restart
             return
         with self._service.spool.receiving() as folder:
-            linked = self._incoming.link(arrived, folder)
+            self._incoming.link(arrived, folder)
             files = input_files_of(dict(enumerate(arrived.sizes)))
             request = JobRequest(client=f"dicom-{arrived.study.sender}", model=rule.model, kind="study", files=files)
-            self._deliveries.accept(request, arrived.job_id, dict(enumerate(linked)),
+            self._deliveries.accept(request, arrived.job_id, folder,
                                     (rule.send_to, rule.form) if rule.send_to else None)
         logger.info("job %s: a study of %d files from %s", arrived.job_id, len(files), arrived.study.sender)
 

@@ -100,12 +100,12 @@ class Pacs:
 
     def has(self, path: Path) -> bool:
         """Whether the server has an instance already. Raises PacsError."""
-        facts = read_instance(path)
+        header = read_instance(path)
+        study, instance = (str(header.get(keyword) or "") for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
         with _Asked() as asked:
             found = self._client(asked, _MOST_JSON_BYTES).search_for_instances(
-                study_instance_uid=str(facts.StudyInstanceUID), limit=1,
-                search_filters={"SOPInstanceUID": str(facts.SOPInstanceUID)})
-        return any(_values(entry, "00080018") == [str(facts.SOPInstanceUID)] for entry in found)
+                study_instance_uid=study or None, limit=1, search_filters={"SOPInstanceUID": instance})
+        return any(_values(entry, "00080018") == [instance] for entry in found)
 
     def _client(self, asked: "_Asked", most_bytes: int) -> Any:
         client = self._library()(self._url, session=asked.session(self._headers(), self._authorities, most_bytes),

@@ -15,7 +15,8 @@ from autoseg.serve.deliveries import DICOMWEB, Deliveries, input_files_of
 from autoseg.serve.pacs import Pacs, PacsError, PacsStudy, UnknownStudy
 from autoseg.serve.problems import answers, refused
 from autoseg.serve.requests import job_request
-from autoseg.serve.routes.jobs import JobId, check_queue, own_job, shown
+from autoseg.serve.routes.accept import check_queue
+from autoseg.serve.routes.jobs import JobId, own_job, shown
 from autoseg.serve.routes.models import model_of
 from autoseg.serve.service import Service
 from autoseg.serve.uploads import of_fault
@@ -108,7 +109,8 @@ def _fetched(service: Service, client: str, asked: StudyJob) -> Job:
             request = job_request(client, model, "study", input_files_of(dict(enumerate(f.n_bytes for f in files))), texts)
             check_queue(service, client)  # others may have come meanwhile
             deliveries: Deliveries = service.extras["deliveries"]
-            return deliveries.accept(request, secrets.token_hex(16), dict(enumerate(file.path for file in files)),
+            receiving.arrange({file.path: f"{number}.dcm" for number, file in enumerate(files)})
+            return deliveries.accept(request, secrets.token_hex(16), folder,
                                      (DICOMWEB, asked.form) if asked.store else None)
         except UnknownStudy as error:
             raise of_fault(404, error) from None

@@ -79,16 +79,15 @@ class Incoming:
         return [Arrived(name, record, tuple(files), tuple(file.stat().st_size for file in files)) for _, name in ready
                 if (record := _record(self._folder / name)) and (files := _instances(self._folder / name))]
 
-    def link(self, arrived: Arrived, folder: Path) -> list[Path]:
-        """The files of a study, in another folder of the same disk too; without a copy where the disk can."""
-        linked = [folder / file.name for file in arrived.files]
+    def link(self, arrived: Arrived, folder: Path) -> None:
+        """The files of a study in another folder too, numbered, as inputs of a job; without a copy where the disk can."""
+        linked = [folder / f"{number}.dcm" for number in range(len(arrived.files))]
         with writing(folder):
             for source, target in zip(arrived.files, linked, strict=True):
                 try:
                     os.link(source, target)
                 except OSError:
                     shutil.copyfile(source, target)
-        return linked
 
     def remove(self, job_id: str) -> None:
         """Forget a study that has become a job."""
