@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 
@@ -97,12 +96,10 @@ class Guard:
         except ClientDisconnect:
             logger.info("%s %s: the client went away", scope["method"], scope["path"])
         except Exception as error:
-            if answer.is_whole:  # the routes have told it
-                return
             if answer.has_begun:  # the connection ends, so that the client does not take half of it for all
                 logger.exception("an answer to %s %s ended early", scope["method"], scope["path"])
                 raise
-            await tell(error, scope, receive, answer)
+            await _tell(error, scope, receive, answer)
 
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raises what is to be answered to a request that may not come in; names its client otherwise."""
@@ -169,7 +166,7 @@ class _Answer:
     """The answer on its way out: the headers that every answer has are added, and whether it has begun is noticed."""
 
     def __init__(self, send: Send):
-        self._send, self.has_begun, self.is_whole = send, False, False
+        self._send, self.has_begun = send, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -179,10 +176,9 @@ class _Answer:
             headers += [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in there]
             message = {**message, "headers": headers}
         await self._send(message)
-        self.is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
-async def tell(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+async def _tell(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer what a request was refused for; of any other error only a number, under which the log has it."""
     detail = getattr(error, "detail", None)
     if isinstance(detail, Problem):
@@ -207,7 +203,8 @@ def _declared(headers: Mapping[str, str]) -> int:
 
 def _name_of(host: str) -> str:
     """The name in `name:port`, also of `[::1]:8000`."""
-    return urlsplit(f"//{host}").hostname or "" if re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", host) else ""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::\d{1,5})?", host)
+    return (match[1] or match[2]).lower() if match else ""
 
 
 def _is_foreign(headers: Mapping[str, str]) -> bool:

@@ -17,9 +17,12 @@ _MODALITIES = {"ct": "CT", "pet": "PT", "mr": "MR"}  # as DICOM calls them
 
 
 class ServedChannel(Frozen):
-    """An image that a case has. `required`: the model was never trained without it. `modality` is DICOM's, empty: another."""
+    """An image that a case has. `required`: the model was never trained without it. `modality` is DICOM's, empty: another.
+    `number` is that at the end of its files' names, such as 1 of `case_0001.nii.gz`.
+    """
 
     name: str
+    number: int
     modality: str = ""
     required: bool = True
     unit: str = ""
@@ -69,10 +72,10 @@ class ServedModel(Frozen):
 def channels_of(plan: Plan) -> tuple[ServedChannel, ...]:
     """The images that a case has. The channel on whose grid the case lies is always required."""
     several = plan.modality_columns
-    return tuple(ServedChannel(name=channel.name, required=channel.required or channel.reference,
+    return tuple(ServedChannel(name=channel.name, number=number, required=channel.required or channel.reference,
                                modality="" if channel.name in several else _MODALITIES.get(channel.modality, ""),
                                unit="" if channel.name in several else _UNITS.get(channel.modality, ""))
-                 for channel in plan.channels)
+                 for number, channel in zip(plan.numbers, plan.channels, strict=True))
 
 
 def columns_of(plan: Plan, encoders: Sequence[ConditionEncoder]) -> tuple[ServedColumn, ...]:

@@ -38,7 +38,7 @@ class _Parts:
         self._known_texts, self._known_files = texts, files
         self._headers: dict[bytes, bytes] = {}
         self._key, self._value = bytearray(), bytearray()
-        self._name, self._is_file, self._n_text_bytes, self._n_parts = "", False, 0, 0
+        self._name, self._file_name, self._is_file, self._n_text_bytes, self._n_parts = "", "", False, 0, 0
         self._text = bytearray()
         self.is_whole = False
 
@@ -62,7 +62,8 @@ class _Parts:
             raise refused(422, "a part of the form has no name", do="send multipart/form-data, as curl -F does")
         self._name, self._is_file = name, name in self._known_files
         if self._is_file:
-            self._receiving.begin(options.get(b"filename", b"file").decode("utf-8", errors="replace"))
+            self._file_name = options.get(b"filename", b"").decode("utf-8", errors="replace")
+            self._receiving.begin(self._file_name)
             return
         self._n_parts += 1
         if name not in self._known_texts or self._n_parts > _MOST_PARTS:
@@ -84,7 +85,9 @@ class _Parts:
 
     def _end(self) -> None:
         if self._is_file:
-            self.form.files.append((self._name, self._receiving.end()))
+            file = self._receiving.end()
+            if file.n_bytes or self._file_name:  # else it is a browser's field in which no file was chosen
+                self.form.files.append((self._name, file))
             return
         try:
             self.form.texts[self._name] = self._text.decode("utf-8")

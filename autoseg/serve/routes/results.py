@@ -1,0 +1,76 @@
+"""`/v1/jobs/.../images` and `/result`: the files of a job."""
+
+from pathlib import Path as File
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import StreamingResponse
+
+from autoseg.serve.problems import answers, refused
+from autoseg.serve.routes.jobs import JobId, own_job
+from autoseg.serve.service import Service
+from autoseg.workspace.jobs.sending import blocks, opened_to_send
+from autoseg.workspace.jobs.types import Job
+
+Form = Literal["nifti", "seg", "rtstruct", "stl", "obj", "entropy", "disagreement", "json"]
+_MESHES = ("stl", "obj")
+_TYPES = {".json": "application/json", ".gz": "application/gzip", ".dcm": "application/dicom", ".stl": "model/stl",
+          ".obj": "model/obj", ".zip": "application/zip"}
+_FILE = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+               "description": "the file"}}
+
+
+def router(service: Service) -> APIRouter:
+    routes = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+    @routes.get("/images/{channel}", summary="An image of a job", response_class=StreamingResponse,
+                responses={**answers(404, 410), **_FILE})
+    def image(request: Request, job_id: JobId,
+              channel: Annotated[str, Path(description="name of a channel", examples=["CT"])]) -> StreamingResponse:
+        """A channel as the model read it, as NIfTI (.nii.gz)."""
+        job = own_job(service, request, job_id)
+        if job.state == "expired":
+            raise _gone(job)
+        names = (*(file.channel for file in job.request.files), *(job.result.images if job.result is not None else ()))
+        if channel not in names:
+            raise refused(404, "the job has no image of this channel", found=channel[:80],
+                          expected=", ".join(sorted(set(filter(None, names)))) or "none yet")
+        return _sent(service.spool.image(job_id, channel), f"{job_id}_image")
+
+    @routes.get("/result/{form}", summary="The result of a job", response_class=StreamingResponse,
+                responses={**answers(404, 409, 410), **_FILE})
+    def result(request: Request, job_id: JobId, form: Form,
+               label: Annotated[str, Query(description="of stl and obj: one label alone", max_length=200)] = ""
+               ) -> StreamingResponse:
+        """The mask as NIfTI, DICOM-SEG, RTSTRUCT or mesh; its uncertainty; JSON with volumes and quality."""
+        job = own_job(service, request, job_id)
+        if job.state == "expired":
+            raise _gone(job)
+        if job.state != "done" or job.result is None:
+            raise refused(409, "the job has no result", found=job.state, expected="done")
+        if form not in (*job.result.files, "json"):
+            raise refused(404, "the job has no result of this form", found=form, expected=", ".join(job.result.files))
+        if label and form not in _MESHES:
+            raise refused(422, "a label is asked for only of meshes", where="label", expected="stl or obj")
+        known = [known.name for known in job.result.labels]
+        if label and label not in known:
+            raise refused(404, "the result has no such label", found=label[:80], expected=", ".join(known))
+        return _sent(service.spool.result(job_id, form, label), f"{job_id}_{form}")
+
+    return routes
+
+
+def _sent(path: File, name: str) -> StreamingResponse:
+    """The file under a name for the client's disk. Raises 404 where there is none, such as of a mesh of an empty label."""
+    opened = opened_to_send(path)
+    if opened is None:
+        raise refused(404, "there is no such file", do="a label without voxels has no mesh; an image comes once it is read")
+    file, n_bytes = opened
+    ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    return StreamingResponse(blocks(file), media_type=_TYPES.get(path.suffix, "application/octet-stream"),
+                             headers={"Content-Length": str(n_bytes),
+                                      "Content-Disposition": f'attachment; filename="{name}{ending}"'})
+
+
+def _gone(job: Job) -> Exception:
+    return refused(410, "the files of this job are removed", found=job.state, do="ask for the segmentation again")
