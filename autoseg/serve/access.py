@@ -30,7 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOCAL = "local"  # the owner of requests to a service without tokens
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_OPEN = re.compile(r"/|/health|/openapi\.json|/static/.*")  # what says nothing of patients, and is read before a token is typed
+_OPEN = re.compile(r"/|/health|/openapi\.json|/static/.*")  # read before a token is typed; says nothing of patients
 _STREAMED = re.compile(r"/v1/jobs|/v1/jobs/[^/]+/correction|/infer/.*|/datastore/.*|/session/.*")  # bodies that are not held
 _MOST_BODY = 2**20  # bytes of any other request
 _MOST_FORM = 2**20  # bytes of an upload beside its files: names, headers, fields
@@ -107,7 +107,8 @@ class Guard:
         address = scope["client"][0] if scope.get("client") else ""
         wait = self._rates.wait(owner if self._tokens and owner else f"address {address}")
         if wait:
-            raise refused(429, "too many requests", expected=f"at most {self._settings.limits.requests_per_minute} per minute",
+            most = self._settings.limits.requests_per_minute
+            raise refused(429, "too many requests", expected=f"at most {most} per minute",
                           do="wait, then ask again", headers={"Retry-After": str(int(wait) + 1)})
         if not self._tokens and _name_of(headers.get("host", "")) not in _LOOPBACK:
             raise refused(403, "this service answers under the name localhost only", found=headers.get("host", ""),

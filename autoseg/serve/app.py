@@ -12,14 +12,15 @@ from autoseg.base.errors import AutosegError
 from autoseg.base.version import __version__
 from autoseg.serve.access import Guard
 from autoseg.serve.problems import of_http, of_user, of_validation
-from autoseg.serve.routes import health, jobs, metrics, models, results
+from autoseg.serve.routes import accept, health, jobs, metrics, models, results
 from autoseg.serve.service import Service
 
 # Every router of the service, in the order in which addresses are looked for.
 ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
-    models.router, jobs.router, results.router, health.router, metrics.router)
+    models.router, accept.router, jobs.router, results.router, health.router, metrics.router)
 
-_DESCRIPTION = ("Segmentation of medical images. A job is asked for with POST /v1/jobs, followed under /v1/jobs/{id}/events, "
+_DESCRIPTION = ("Segmentation of medical images. A job is asked for with POST /v1/jobs, followed under "
+                "/v1/jobs/{id}/events, "
                 "and fetched from /v1/jobs/{id}/result. Every answer that is no success has the body {\"error\": ...}.")
 
 

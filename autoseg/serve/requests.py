@@ -68,8 +68,8 @@ def _numbered(files: Sequence[tuple[ReceivedFile, str]], channels: Sequence[str 
 
 
 def renamed_channels(request: JobRequest, model: ServedModel, texts: Mapping[str, str]) -> tuple[InputFile, ...]:
-    """The files of another job as a model takes them: by `channels`, else by the channels that they were, where the model has
-    these. What it has no channel for is left out. Raises what is to be answered as `input_files`.
+    """The files of another job as a model takes them: by `channels`, else by the channels that they were, where the model
+    has these. What it has no channel for is left out. Raises what is to be answered as `input_files`.
     """
     if request.kind == "study":
         return request.files

@@ -1,14 +1,13 @@
 """What all routes of the service share."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from autoseg.serve.catalogue import Catalogue
 from autoseg.serve.settings import ServeSettings
-from autoseg.workspace.jobs.types import InputFile, Job, JobRequest, JobResult, Problem, Progress, Question, State
+from autoseg.workspace.jobs.spool import Spool
+from autoseg.workspace.jobs.types import Job, JobRequest, JobResult, Problem, Progress, Question, State
 
 
 class Jobs(Protocol):
@@ -17,6 +16,7 @@ class Jobs(Protocol):
     def accept(self, request: JobRequest, job_id: str) -> Job: ...
     def get(self, job_id: str) -> Job | None: ...
     def of_client(self, client: str) -> list[Job]: ...
+    def n_unfinished(self, client: str) -> int: ...
     def counts(self) -> Mapping[State, int]: ...
     def claim(self, worker: str) -> Job | None: ...
     def progress(self, job_id: str, progress: Progress) -> None: ...
@@ -27,28 +27,6 @@ class Jobs(Protocol):
     def cancel(self, job_id: str) -> Job: ...
     def is_cancelled(self, job_id: str) -> bool: ...
     def remove(self, job_id: str) -> None: ...
-
-
-class Spool(Protocol):
-    """The folder of what jobs are given and give (`autoseg/workspace/jobs/spool.py`)."""
-
-    def receiving(self) -> AbstractContextManager[Path]:
-        """A folder for what comes in, on the disk of the spool; at the end it is gone with all that was not kept."""
-
-    def keep(self, job_id: str, received: Sequence[tuple[Path, InputFile]]) -> None:
-        """Move what came in into the folder of a job."""
-
-    def share(self, job_id: str, other_id: str, files: Sequence[InputFile]) -> None:
-        """Give a job the input files of another one. Raises UserError where they are gone."""
-
-    def image(self, job_id: str, channel: str) -> Path:
-        """A channel of a job as NIfTI; it need not be there."""
-
-    def result(self, job_id: str, form: str, label: str) -> Path:
-        """A result of a job (`label`: of one label alone, empty: of all); it need not be there."""
-
-    def remove(self, job_id: str) -> None:
-        """Remove all files of a job, also where there are none."""
 
 
 @dataclass(frozen=True)

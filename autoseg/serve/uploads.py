@@ -1,4 +1,4 @@
-"""Uploads, parsed while they stream: each file goes straight to the disk, in a folder that is gone if the upload breaks off."""
+"""Uploads, parsed while they stream: files go straight to the disk, in a folder that is gone if the upload breaks off."""
 
 import asyncio
 import time

@@ -6,11 +6,10 @@ import itertools
 import pytest
 
 pytest.importorskip("fastapi")
-from serve_support import ask, client_to, nifti_bytes, service_in
-
 from autoseg.serve import access
 from autoseg.serve.access import Rates
 from autoseg.serve.settings import Limits
+from serve_support import ask, client_to, nifti_bytes, service_in
 
 TOKENS = {"a" * 32: "anna", "b" * 32: "bert"}
 
@@ -21,7 +20,7 @@ def bearing(token):
 
 @pytest.fixture
 def guarded(tmp_path):
-    with client_to(service_in(tmp_path, tokens=TOKENS, host="0.0.0.0")) as client:  # noqa: S104
+    with client_to(service_in(tmp_path, tokens=TOKENS, host="0.0.0.0")) as client:
         yield client
 
 
@@ -68,7 +67,7 @@ def test_another_site_cannot_change_anything(tmp_path):
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
                         {"Origin": "http://localhost:9999"}):
             assert ask(client, ("a.nii", nifti_bytes()), model="brain", headers=headers).status_code == 403
-        assert not service.jobs.by_id
+        assert not service.jobs.ids()
         own = {"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}
         assert ask(client, ("a.nii", nifti_bytes()), model="brain", headers=own).status_code == 202
         assert "access-control-allow-origin" not in client.get("/v1/models", headers={"Origin": "http://evil.example"}).headers

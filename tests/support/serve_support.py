@@ -1,20 +1,16 @@
-"""A service whose jobs and files are kept by small stand-ins, and clients that talk to it."""
+"""A service without workers and with models that are not there, and clients that talk to it."""
 
-import itertools
 import json
-import shutil
-from collections import Counter
-from contextlib import contextmanager
 
 import nibabel
 import numpy as np
 
-from autoseg.base.errors import UserError
 from autoseg.serve.served import ServedChannel, ServedColumn, ServedLabel, ServedModel
 from autoseg.serve.service import Service
 from autoseg.serve.settings import ServeSettings
-from autoseg.workspace.jobs.types import Job, JobResult, LabelVolume, Progress
-from autoseg.workspace.partial import partial_folder
+from autoseg.workspace.jobs.spool import Spool
+from autoseg.workspace.jobs.store import JobStore
+from autoseg.workspace.jobs.types import JobResult, LabelVolume
 
 LIVER = ServedModel(
     name="Dataset001_Liver", title="Liver", dataset="Dataset001_Liver", dimensions=3, models=1,
@@ -40,83 +36,23 @@ class OfferedModels:
         return next((model for model in self.models if model.name == name), None)
 
 
-class RememberedJobs:
-    """The jobs of a service in memory."""
-
-    def __init__(self):
-        self.by_id, self._clock = {}, itertools.count(1)
-
-    def accept(self, request, job_id):
-        self.by_id[job_id] = Job(id=job_id, request=request, state="queued", created=float(next(self._clock)))
-        return self.by_id[job_id]
-
-    def get(self, job_id):
-        return self.by_id.get(job_id)
-
-    def of_client(self, client):
-        return sorted((job for job in self.by_id.values() if job.request.client == client), key=lambda job: -job.created)
-
-    def counts(self):
-        return Counter(job.state for job in self.by_id.values())
-
-    def change(self, job_id, **changes):
-        self.by_id[job_id] = self.by_id[job_id].model_copy(update=changes)
-        return self.by_id[job_id]
-
-    def finish(self, job_id, result=RESULT):
-        return self.change(job_id, state="done", result=result, progress=Progress(stage="finished", fraction=1.0))
-
-    def answer(self, job_id, series):
-        if self.by_id[job_id].state != "question":
-            raise UserError("the job has no question")
-        request = self.by_id[job_id].request.model_copy(update={"series": dict(series)})
-        return self.change(job_id, state="queued", request=request)
-
-    def cancel(self, job_id):
-        return self.change(job_id, state="cancelled")
-
-    def remove(self, job_id):
-        self.by_id.pop(job_id, None)
-
-
-class FolderSpool:
-    """The files of jobs in a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def jobs(self):
-        return sorted(path.name for path in (self.folder / "jobs").glob("*"))
-
-    @contextmanager
-    def receiving(self):
-        with partial_folder(self.folder) as folder:
-            yield folder
-
-    def keep(self, job_id, received):
-        inside = self.folder / "jobs" / job_id / "input"
-        inside.mkdir(parents=True)
-        for path, file in received:
-            path.rename(inside / f"{file.number}{file.ending}")
-
-    def share(self, job_id, other_id, files):
-        shutil.copytree(self.folder / "jobs" / other_id, self.folder / "jobs" / job_id)
-
-    def image(self, job_id, channel):
-        return self.folder / "jobs" / job_id / "images" / f"{channel}.nii.gz"
-
-    def result(self, job_id, form, label):
-        names = {"nifti": "mask.nii.gz", "json": "result.json", "stl": f"{label or 'all'}.stl"}
-        return self.folder / "jobs" / job_id / "result" / names.get(form, form)
-
-    def remove(self, job_id):
-        shutil.rmtree(self.folder / "jobs" / job_id, ignore_errors=True)
-
-
 def service_in(folder, models=(LIVER, BRAIN), **settings):
     """A service without workers."""
     chosen = ServeSettings(spool=folder / "spool", home=folder / "home", **settings)
-    return Service(chosen, RememberedJobs(), FolderSpool(chosen.spool), OfferedModels(models))
+    spool = Spool(chosen.spool)
+    return Service(chosen, JobStore(spool.database), spool, OfferedModels(models))
+
+
+def finish(service, job_id, result=RESULT):
+    """What a worker does with the oldest job, which is this one."""
+    assert service.jobs.claim("worker").id == job_id
+    service.jobs.finish(job_id, result)
+
+
+def leftovers(service):
+    """What lies in the spool beside jobs that were accepted."""
+    folders = service.spool.jobs.glob("*") if service.spool.jobs.is_dir() else ()
+    return sorted(path.name for path in folders if path.name not in service.jobs.ids())
 
 
 def client_to(service, **changes):

@@ -1,5 +1,6 @@
 """`/v1/jobs/.../images` and `/result`: the files of a job."""
 
+from collections.abc import Sequence
 from pathlib import Path as File
 from typing import Annotated, Literal
 
@@ -14,6 +15,8 @@ from autoseg.workspace.jobs.types import Job
 
 Form = Literal["nifti", "seg", "rtstruct", "stl", "obj", "entropy", "disagreement", "json"]
 _MESHES = ("stl", "obj")
+_NAMES = {"nifti": "mask.nii.gz", "seg": "seg.dcm", "rtstruct": "rtstruct.dcm", "stl": "stl.zip", "obj": "mesh.obj",
+          "entropy": "entropy.nii.gz", "disagreement": "disagreement.nii.gz", "json": "result.json"}
 _TYPES = {".json": "application/json", ".gz": "application/gzip", ".dcm": "application/dicom", ".stl": "model/stl",
           ".obj": "model/obj", ".zip": "application/zip"}
 _FILE = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -31,11 +34,11 @@ def router(service: Service) -> APIRouter:
         job = own_job(service, request, job_id)
         if job.state == "expired":
             raise _gone(job)
-        names = (*(file.channel for file in job.request.files), *(job.result.images if job.result is not None else ()))
-        if channel not in names:
-            raise refused(404, "the job has no image of this channel", found=channel[:80],
-                          expected=", ".join(sorted(set(filter(None, names)))) or "none yet")
-        return _sent(service.spool.image(job_id, channel), f"{job_id}_image")
+        model = service.catalogue.find(job.request.model)
+        known = () if model is None else tuple(known.name for known in model.channels)
+        if channel not in known:
+            raise refused(404, "the model of the job has no such channel", found=channel[:80], expected=", ".join(known))
+        return _sent(service.spool.job(job_id).image(known.index(channel)), f"{job_id}_image")
 
     @routes.get("/result/{form}", summary="The result of a job", response_class=StreamingResponse,
                 responses={**answers(404, 409, 410), **_FILE})
@@ -55,9 +58,16 @@ def router(service: Service) -> APIRouter:
         known = [known.name for known in job.result.labels]
         if label and label not in known:
             raise refused(404, "the result has no such label", found=label[:80], expected=", ".join(known))
-        return _sent(service.spool.result(job_id, form, label), f"{job_id}_{form}")
+        return _sent(service.spool.job(job_id).result / result_name(form, label, known), f"{job_id}_{form}")
 
     return routes
+
+
+def result_name(form: str, label: str, labels: Sequence[str]) -> str:
+    """The name of a result in its folder; a label's mesh has the number of the label."""
+    if form in _MESHES and label:
+        return f"{labels.index(label)}.{form}"
+    return _NAMES[form]
 
 
 def _sent(path: File, name: str) -> StreamingResponse:

@@ -4,7 +4,7 @@ outside.
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -68,6 +68,14 @@ class Receiving:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def arrange(self, names: Mapping[Path, str]) -> None:
+        """Give these files their names in the folder; all others are removed."""
+        for path in sorted(self.folder.iterdir()):
+            if path in names:
+                path.rename(self.folder / names[path])
+            else:
+                path.unlink()
 
     def unzip(self, file: ReceivedFile, most_bytes: int) -> list[ReceivedFile]:
         """The files in a zip, which takes their place; at most `most_bytes` of them, whatever it says of itself.

@@ -1,0 +1,125 @@
+"""`POST /v1/jobs`: an upload becomes a job."""
+
+from contextlib import ExitStack
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from autoseg.base.errors import TooLarge, UserError
+from autoseg.serve.access import Gates, client_of
+from autoseg.serve.problems import answers, refused
+from autoseg.serve.requests import input_files, job_request, renamed_channels, told_apart
+from autoseg.serve.routes.jobs import shown
+from autoseg.serve.routes.models import model_of
+from autoseg.serve.served import ServedModel
+from autoseg.serve.service import Service
+from autoseg.serve.uploads import Form, of_fault, read_form
+from autoseg.workspace.jobs.receiving import Receiving
+from autoseg.workspace.jobs.types import Job, JobRequest, State
+
+_TEXTS = ("model", "channels", "row", "series", "modality", "uncertainty", "inputs_of")
+_WAITING: tuple[State, ...] = ("queued", "running", "question")
+
+_FORM = {"required": ["model"], "type": "object", "properties": {
+    "model": {"type": "string", "description": "Name of a model (/v1/models)", "example": "Dataset004_Hippocampus"},
+    "files": {"type": "array", "items": {"type": "string", "format": "binary"},
+              "description": "NIfTI, NRRD, MHA, DICOM, or a zip of a study. What a file is, its first bytes say."},
+    "channels": {"type": "string", "description": "JSON: for each file the name of its channel, or null",
+                 "example": '["CT", "PET"]'},
+    "row": {"type": "string", "description": "JSON: columns of the clinical table; absent or null: not known",
+            "example": '{"age": 61, "sex": "f"}'},
+    "series": {"type": "string", "description": "JSON: channel -> SeriesInstanceUID, of a DICOM study"},
+    "modality": {"type": "string", "description": "CT, MR or PET, of a model that takes several", "example": "CT"},
+    "uncertainty": {"type": "string", "enum": ["true", "false"], "description": "true by default"},
+    "inputs_of": {"type": "string", "description": "Id of a job of yours, whose files are used again"}}}
+
+
+def router(service: Service) -> APIRouter:
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    gates = Gates()
+
+    @routes.post("", status_code=202, summary="Ask for a segmentation", responses=answers(404, 408, 409, 410, 415),
+                 openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}})
+    async def create(request: Request) -> Job:
+        """Send the images of one case and the name of a model. The answer is the job, which waits in the queue."""
+        client = client_of(request.scope)
+        await run_in_threadpool(check_queue, service, client)
+        await gates.enter(client)
+        try:
+            return shown(service, await _received(service, request, client))
+        finally:
+            await gates.leave(client)
+
+    return routes
+
+
+def check_queue(service: Service, client: str) -> None:
+    """Raises 429 where the queue, or the client's part of it, is full."""
+    limits, mine, counts = service.settings.limits, service.jobs.n_unfinished(client), service.jobs.counts()
+    of_all = sum(counts.get(state, 0) for state in _WAITING)
+    if mine >= limits.queued_per_client or of_all >= limits.queued:
+        most = f"{limits.queued_per_client} jobs of a client, {limits.queued} of all"
+        raise refused(429, "the queue is full", found=f"{mine} jobs of yours, {of_all} of all", expected=most,
+                      do="wait until some have ended", headers={"Retry-After": "60"})
+
+
+async def _received(service: Service, request: Request, client: str) -> Job:
+    """The job that a request asks for; nothing of it is left where it is refused, or breaks off."""
+    limits = service.settings.limits
+    with ExitStack() as stack:
+        folder = await run_in_threadpool(stack.enter_context, service.spool.receiving())
+        try:
+            receiving = Receiving(folder, limits.upload_bytes, limits.files)
+            form = await read_form(request, receiving, texts=_TEXTS, files=("files",))
+            return await run_in_threadpool(_accepted, service, client, form, receiving)
+        finally:
+            await run_in_threadpool(stack.close)
+
+
+def _accepted(service: Service, client: str, form: Form, receiving: Receiving) -> Job:
+    """The job of a form whose files are on the disk."""
+    if "model" not in form.texts:
+        raise refused(422, "the form does not name a model", where="model", do="ask /v1/models for those that there are")
+    model = model_of(service, form.texts["model"])
+    if "inputs_of" in form.texts:
+        if form.files:
+            raise refused(422, "the form has files, and asks for those of another job", where="inputs_of")
+        return _again(service, client, model, form, receiving)
+    try:
+        received = told_apart([file for _, file in form.files], receiving, service.settings.limits.unpacked_bytes)
+        kind, kept = input_files(received, model, form.texts)
+        asked = job_request(client, model, kind, tuple(file for _, file in kept), form.texts)
+        check_queue(service, client)  # others may have come meanwhile
+        receiving.arrange({path: f"{file.number}{file.ending}" for path, file in kept})
+    except TooLarge as error:
+        raise of_fault(413, error) from None
+    except UserError as error:
+        raise of_fault(422, error) from None
+    return _queued(service, asked, receiving)
+
+
+def _again(service: Service, client: str, model: ServedModel, form: Form, receiving: Receiving) -> Job:
+    """A job with the files of another one of the same client."""
+    other_id = form.texts["inputs_of"]
+    other = service.jobs.get(other_id)
+    if other is None or other.request.client != client:
+        raise refused(404, "there is no such job", where="inputs_of", found=other_id[:80])
+    if other.state == "expired":
+        raise refused(410, "the files of this job are removed", where="inputs_of", found=other_id)
+    kind, files = other.request.kind, renamed_channels(other.request, model, form.texts)
+    asked = job_request(client, model, kind, files, form.texts)
+    try:
+        service.spool.share_inputs(other_id, receiving.folder)
+    except UserError:  # they were removed just now
+        raise refused(410, "the files of this job are removed", where="inputs_of", found=other_id) from None
+    return _queued(service, asked, receiving)
+
+
+def _queued(service: Service, asked: JobRequest, receiving: Receiving) -> Job:
+    """The job in the queue; where it does not get there, its files are gone."""
+    job_id = service.spool.keep(receiving.folder)
+    try:
+        return service.jobs.accept(asked, job_id)
+    except BaseException:
+        service.spool.remove(job_id)
+        raise
