@@ -63,8 +63,8 @@ def input_files(files: Sequence[tuple[ReceivedFile, str]], model: ServedModel, t
 
 def _numbered(files: Sequence[tuple[ReceivedFile, str]], channels: Sequence[str | None]) -> Kept:
     kept = [(file, ending, channel) for (file, ending), channel in zip(files, channels, strict=True) if channel is not None]
-    return tuple((file.path, InputFile(number=number, channel=channel, shown=file.shown, n_bytes=file.n_bytes, ending=ending))
-                 for number, (file, ending, channel) in enumerate(kept))
+    return tuple((file.path, InputFile(number=number, channel=channel, shown=file.shown, n_bytes=file.n_bytes,
+                                       ending=ending)) for number, (file, ending, channel) in enumerate(kept))
 
 
 def renamed_channels(request: JobRequest, model: ServedModel, texts: Mapping[str, str]) -> tuple[InputFile, ...]:
