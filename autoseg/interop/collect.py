@@ -19,7 +19,7 @@ from autoseg.datasets.case import CaseFiles
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.integrity import check_case
 from autoseg.datasets.raw import distinct
-from autoseg.formats import open_source, read_header, read_label, write_array, write_label
+from autoseg.formats import open_source, read_label, write_array, write_label
 from autoseg.formats.arrays import read_raw
 from autoseg.formats.files import is_file
 from autoseg.grids.geometry import Geometry
@@ -99,8 +99,8 @@ def add_image(folder: Path, plan: Plan, images: Mapping[str, Path], source: Sour
 
 def add_correction(folder: Path, plan: Plan, images: Mapping[str, Path], label: GivenLabel, row: Mapping[str, Cell],
                    source: Source) -> Collected:
-    """Store images with their corrected label as a training case, and what is known of the patient in the table. A label that
-    the same images have already is kept in `formerLabels`.
+    """Store images with their corrected label as a training case, and what is known of the patient in the table. A label
+    that the same images have already is kept in `formerLabels`.
 
     Raises UserError or ManyFaults where the images or the label are not what the dataset declares; nothing is stored then.
     """
@@ -238,7 +238,7 @@ def _label_path(dataset: Dataset, name: str) -> Path:
 
 
 def _keep_former(dataset: Dataset, name: str) -> str:
-    """Keep a copy of the label that is about to be replaced, under the time at which it was given; its name in the dataset."""
+    """Keep a copy of the label that is to be replaced, under the time at which it was given; its name in the dataset."""
     label = _label_path(dataset, name)
     if not is_file(label):
         return ""
@@ -253,7 +253,7 @@ def _write_row(dataset: Dataset, name: str, row: Mapping[str, Cell]) -> list[str
     """Write what is known of a case into the table; a sentence where the table is not one that can be added to."""
     known = {column: "" if value is None else str(value) for column, value in row.items()}
     table = dataset.manifest.conditions
-    if not table.table or not any(known.values()) and is_file(dataset.folder / table.table):
+    if not table.table or (not any(known.values()) and is_file(dataset.folder / table.table)):
         return []
     path = dataset.folder / table.table
     if path.suffix.lower() != ".csv" or table.match != "exact":

@@ -31,8 +31,8 @@ _HIGHEST_NUMBER = 999
 
 
 class Given(Frozen):
-    """A line of the log: images, or a label for them, that somebody gave. `alias` is a digest of the name that the client has
-    for the images, `former` the file of the label that was replaced, relative to the dataset.
+    """A line of the log: images, or a label for them, that somebody gave. `alias` is a digest of the name that the client
+    has for the images, `former` the file of the label that was replaced, relative to the dataset.
     """
 
     kind: Literal["image", "label"]
@@ -48,7 +48,7 @@ class Given(Frozen):
 
 @dataclass(frozen=True)
 class CollectedCase:
-    """A case of the dataset: its images by the number of the channel, its label if it has one, and what the log says of it."""
+    """A case: its images by the number of the channel, its label if it has one, and what the log says of it."""
 
     name: str
     images: dict[int, Path]

@@ -45,7 +45,8 @@ def source_of(client: str, model: str, identity: str = "", comment: object = "",
 
 def keep_image(service: Service, model: str, image: Path, source: Source) -> Collected:
     """Store an image that waits for a label, as the channel of a model that a case cannot do without."""
-    return add_image(folder_of(service), service.catalogue.plan(model), {only_channel(_model(service, model)): image}, source)
+    channel = only_channel(_model(service, model))
+    return add_image(folder_of(service), service.catalogue.plan(model), {channel: image}, source)
 
 
 def keep_label(service: Service, case: CollectedCase, label: GivenLabel, source: Source) -> Collected:

@@ -9,13 +9,12 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from monailabel_support import TINY, quick_service
-from serve_support import client_to
-
 from autoseg.datasets.integrity import verify
 from autoseg.formats import read_label, write_array, write_label
 from autoseg.serve.served import ServedLabel
 from autoseg.workspace.jobs.sessions import Sessions
+from monailabel_support import TINY, quick_service
+from serve_support import client_to
 
 MODEL = "Dataset001_Tiny"
 

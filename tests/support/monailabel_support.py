@@ -1,7 +1,6 @@
 """A service of stand-ins whose jobs are done at once: the mask is where the image is bright."""
 
 import numpy as np
-from serve_support import OfferedModels
 
 from autoseg.formats import read_image, write_label
 from autoseg.serve.served import ServedChannel, ServedColumn, ServedLabel, ServedModel
@@ -13,6 +12,7 @@ from autoseg.workspace.jobs.types import JobResult, LabelVolume
 from planners.schema.channels import ChannelSpec
 from planners.schema.conditions import ConditionSpec, ConditionTable
 from planners.schema.labels import LabelSpec
+from serve_support import OfferedModels
 from tests_support import small_plan
 
 LABELS = LabelSpec(names={"background": (0,), "a": (1,), "b": (2,)})

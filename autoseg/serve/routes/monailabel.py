@@ -54,7 +54,7 @@ def router(service: Service) -> APIRouter:
         if not service.settings.tokens:
             return {"access_token": None, "token_type": None}
         if not any([hmac.compare_digest(given, known.encode()) for known in service.settings.tokens]):  # all are compared
-            raise refused(401, "the password is no token of this service", do="ask the person who started the service for one")
+            raise refused(401, "the password is no token of this service", do="ask the person who runs the service for one")
         return {"access_token": given.decode(), "token_type": "bearer"}
 
     @routes.get("/auth/token/valid", summary="Whether a token is valid", responses=answers())

@@ -43,6 +43,9 @@ A = TypeVar("A")
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/datastore", tags=["MONAI Label"])
 
+    _add_images(routes, service)
+    _add_labels(routes, service)
+
     @routes.get("/", summary="Images and labels of the dataset", responses=answers(501))
     def datastore(output: Literal["stats", "all", "train"] = "stats") -> Any:
         """Counts, all objects, or the pairs of image and label by their names."""
@@ -54,6 +57,10 @@ def router(service: Service) -> APIRouter:
         return {"name": service.settings.collect, "description": "cases of corrections", "images_dir": "", "labels_dir": "",
                 "objects": {name: _object(case) for name, case in cases.items()}}
 
+    return routes
+
+
+def _add_images(routes: APIRouter, service: Service) -> None:
     async def add_image(request: Request, image: Annotated[str, Query(max_length=500)] = "") -> Answer:
         """Store an image that waits for a label. The answer has its name here; the client's name leads to it, too."""
         client = client_of(request.scope)
@@ -64,7 +71,7 @@ def router(service: Service) -> APIRouter:
         routes.add_api_route(path, add_image, methods=["PUT"], summary="Send an image", operation_id=f"put_datastore_{path}",
                              responses=answers(404, 409, 415, 501), openapi_extra={"requestBody": _FORM})
 
-    def remove(id: Annotated[str, Query(min_length=1)]) -> Answer:  # noqa: A002 (the name of the client's parameter)
+    def remove(id: Annotated[str, Query(min_length=1)]) -> Answer:
         """Remove an image that has no label."""
         remove_image(folder_of(service), case_of(service, id))
         return {}
@@ -86,6 +93,8 @@ def router(service: Service) -> APIRouter:
         answer: Answer = _object(case_of(service, image))["image"]["info"]
         return answer
 
+
+def _add_labels(routes: APIRouter, service: Service) -> None:
     @routes.put("/label", summary="Send a corrected label", responses=answers(404, 409, 415, 501),
                 openapi_extra={"requestBody": _FORM})
     async def save_label(request: Request, image: ImageId, tag: str = TAG) -> Answer:
@@ -109,8 +118,6 @@ def router(service: Service) -> APIRouter:
         """Who gave it, and when."""
         answer: Answer = _object(_labelled(service, label, tag))["labels"][TAG]["info"]
         return answer
-
-    return routes
 
 
 async def with_form(service: Service, request: Request, files: tuple[str, ...], use: Callable[[Form], A]) -> A:
@@ -193,9 +200,8 @@ def _object(case: CollectedCase) -> Answer:
         labels[TAG] = {"ext": known_ending(case.label.name) or "", "info": {
             "name": name_of_image(case.label, case.name), "params": {},
             **{key: getattr(g, key) for g in last for key in ("who", "time", "model", "comment")}}}
-    first = case.given[0].time if case.given else ""
-    return {"image": {"ext": known_ending(image.name) or "", "info": {"name": name_of_image(image, case.name), "time": first}},
-            "labels": labels}
+    info = {"name": name_of_image(image, case.name), "time": case.given[0].time if case.given else ""}
+    return {"image": {"ext": known_ending(image.name) or "", "info": info}, "labels": labels}
 
 
 def _sent(path: Path, case: str) -> FileResponse:

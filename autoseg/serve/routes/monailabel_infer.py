@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 
 from autoseg.base.errors import TooLarge
 from autoseg.formats import read_label, write_label
-from autoseg.formats.files import file_bytes
 from autoseg.formats.sitk import write_uncompressed
 from autoseg.serve.access import Gates, client_of
 from autoseg.serve.collecting import case_of, named_values, only_channel
@@ -53,9 +52,10 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/infer/{model}", summary="Segment an image and wait for it", responses=answers(404, 409, 410, 415, 501),
                  openapi_extra={"requestBody": _UPLOAD})
-    async def infer(request: Request, model: str, image: str = "", session_id: str = "", output: Output = "all") -> Response:
-        """The image is the file that comes along, that of a session, or one of the dataset. The answer is multipart, `params`
-        and the mask (`output=all`), or one of both.
+    async def infer(request: Request, model: str, image: str = "", session_id: str = "",
+                    output: Output = "all") -> Response:
+        """The image is the file that comes along, that of a session, or one of the dataset. The answer is multipart,
+        `params` and the mask (`output=all`), or one of both.
         """
         client = client_of(request.scope)
         served = await run_in_threadpool(model_of, service, model)
@@ -188,7 +188,8 @@ def _answer(service: Service, job: Job, params: Mapping[str, Any], output: Outpu
         if "seg" not in job.result.files:
             raise refused(422, "only a series of DICOM has a segmentation in DICOM", where="output",
                           do="send the DICOM files of the series, or ask for output=image")
-        return _sent([], service.spool.job(job.id).result / result_name("seg", "", ()), [], "application/dicom", "segmentation.dcm")
+        segmentation = service.spool.job(job.id).result / result_name("seg", "", ())
+        return _sent([], segmentation, [], "application/dicom", "segmentation.dcm")
     ending, result = _ending(params), service.spool.job(job.id).result / result_name("nifti", "", ())
     with ExitStack() as stack:
         path = result if ending == ".nii.gz" else _converted(stack.enter_context(service.spool.receiving()), result, ending,
