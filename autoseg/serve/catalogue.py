@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Offer:
-    """A model that is offered, and the arguments of `Predictor.open` that open it."""
+    """A model that is offered, the arguments of `Predictor.open` that open it, and the state of its files."""
 
     served: ServedModel
     opened_by: Mapping[str, Any]
+    state: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Catalogue:
             models = [model for model in workspace.models(manifest.dataset) if model.folds]
             return _plan(workspace, next(_offers_of(workspace, manifest.dataset, models)).opened_by)
 
+    def state(self, name: str) -> tuple[Any, ...]:
+        """What changes when the files of a model change; empty where there is none."""
+        offer = self._offers().get(name)
+        return () if offer is None else offer.state
+
     def _offers(self) -> dict[str, Offer]:
         with self._lock:
             offers: dict[str, Offer] = {}
@@ -95,7 +101,7 @@ class Catalogue:
                 while name in offers:
                     name, number = f"{offer.served.name}-{number}", number + 1
                 served = offer.served.model_copy(update={"name": name})
-                offers[name] = Offer(served, offer.opened_by)
+                offers[name] = replace(offer, served=served)
             return offers
 
     def _current(self) -> Iterator[Offer]:
@@ -114,7 +120,7 @@ class Catalogue:
     def _read(self, key: str, state: tuple[Any, ...], read: Any) -> tuple[Offer, ...]:
         known = self._known.get(key)
         if known is None or known.state != state:
-            known = self._known[key] = Known(state, tuple(read()))
+            known = self._known[key] = Known(state, tuple(replace(offer, state=state) for offer in read()))
         return known.offers
 
 

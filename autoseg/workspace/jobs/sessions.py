@@ -14,7 +14,7 @@ from autoseg.base.errors import UserError
 from autoseg.workspace.files import read_model, remove_folder, write_json
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
 from autoseg.workspace.jobs.sending import blocks, opened_to_send
-from autoseg.workspace.partial import partial_folder
+from autoseg.workspace.partial import partial_folder, remove_leftovers
 from planners.schema.base import Frozen
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -73,10 +73,14 @@ class Sessions:
             remove_folder(self._root / session_id)
 
     def of_client(self, client: str) -> list[Session]:
-        """The sessions of a client. Those of all clients whose time is over are removed."""
+        """The sessions of a client."""
+        return [session for session in self.remove_expired() if session.client == client]
+
+    def remove_expired(self) -> list[Session]:
+        """Remove the sessions whose time is over, and what killed services left; the sessions that stay."""
+        remove_leftovers(self._root)
         names = [path.name for path in self._root.iterdir()] if self._root.is_dir() else []
-        sessions = [session for name in names if (session := self._read(name)) is not None]
-        return [session for session in sessions if session.client == client]
+        return [session for name in names if (session := self._read(name)) is not None]
 
     def path(self, session: Session, number: int) -> Path:
         return self._root / session.id / str(number)

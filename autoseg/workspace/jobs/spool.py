@@ -112,6 +112,12 @@ class Spool:
         """Remove the files of a job."""
         remove_folder(self.job(job_id).path)
 
+    def remove_inputs(self, job_id: str) -> None:
+        """Remove what the client of a job sent; the result stays."""
+        folder = self.job(job_id)
+        remove_folder(folder.input)
+        remove_folder(folder.images)
+
     def remove_all_but(self, known: Collection[str]) -> None:
         """Remove what killed services left, and the folders of jobs that nobody knows."""
         remove_leftovers(self.jobs)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +33,16 @@ _NEXT = """
 SELECT jobs.id FROM jobs LEFT JOIN clients ON clients.name = jobs.client WHERE state = 'queued'
 ORDER BY COALESCE(clients.last_turn, -1), sequence LIMIT 1
 """
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that a worker has, since so many seconds."""
+
+    id: str
+    model: str
+    worker: str
+    seconds: float
 
 
 class WrongState(UserError):
@@ -117,6 +128,19 @@ class JobStore:
         row = self._connection.execute(
             "SELECT COUNT(*) FROM jobs WHERE client = ? AND state IN ('queued', 'running', 'question')", (client,))
         return int(row.fetchone()[0])
+
+    def running(self) -> list[Running]:
+        """The jobs that workers have now."""
+        now = self._now()
+        rows = self._connection.execute("SELECT id, request, worker, started FROM jobs WHERE state = 'running'").fetchall()
+        return [Running(row["id"], JobRequest.model_validate_json(row["request"]).model, row["worker"], now - row["started"])
+                for row in rows]
+
+    def ended_before(self, seconds: float) -> list[str]:
+        """The jobs that ended longer ago, and have not expired."""
+        rows = self._connection.execute("SELECT id FROM jobs WHERE ended < ? AND state IN ('done', 'failed', 'cancelled')",
+                                        (self._now() - seconds,))
+        return [row["id"] for row in rows.fetchall()]
 
     def claim(self, worker: str) -> Job | None:
         """The next job, which the worker begins now; None where none waits."""
