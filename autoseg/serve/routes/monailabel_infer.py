@@ -198,7 +198,8 @@ def _answer(service: Service, job: Job, params: Mapping[str, Any], output: Outpu
             return _sent([], path, [], "application/octet-stream", f"label{ending}")
         mark = f"autoseg-{secrets.token_hex(16)}"
         head = (f'--{mark}\r\nContent-Disposition: form-data; name="params"\r\nContent-Type: application/json\r\n\r\n'
-                f'{json.dumps(told)}\r\n--{mark}\r\nContent-Disposition: form-data; name="image"; filename="label{ending}"\r\n'
+                f'{json.dumps(told)}\r\n--{mark}\r\n'
+                f'Content-Disposition: form-data; name="image"; filename="label{ending}"\r\n'
                 "Content-Type: application/octet-stream\r\n\r\n").encode()
         return _sent([head], path, [f"\r\n--{mark}--\r\n".encode()], f"multipart/form-data; boundary={mark}", "")
 
