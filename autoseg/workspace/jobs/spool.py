@@ -106,9 +106,9 @@ class Spool:
                 folder = stack.enter_context(partial_folder(self.jobs))
             yield folder
 
-    def keep(self, received: Path) -> str:
-        """Make what was received the input of a new job, whole on the disk; the id of the job."""
-        job_id = secrets.token_hex(16)
+    def keep(self, received: Path, job_id: str = "") -> str:
+        """Make what was received the input of a new job, whole on the disk; the id of the job, new if none is given."""
+        job_id = job_id or secrets.token_hex(16)
         folder = self.job(job_id)
         with writing(folder.path):
             folder.path.mkdir(parents=True, mode=0o700)
