@@ -155,7 +155,8 @@ def test_progress_runs_from_0_to_1_in_its_stages(bench, monkeypatch):
 
 def test_a_row_is_what_the_model_reads_in_a_table():
     specs = tuple(ConditionSpec(name=name, kind=kind) for name, kind in (("age", "number"), ("sex", "category")))
-    plan = small_plan().model_copy(update={"conditions": ConditionTable(specs=specs), "modality_columns": {"MR_0": "Scanner"}})
+    plan = small_plan().model_copy(update={"conditions": ConditionTable(specs=specs),
+                                           "modality_columns": {"MR_0": "Scanner"}})
     request = JobRequest(client="a", model="m", kind="images", files=(), modality="MR",
                          row={"age": "61 y", "sex": " f", "grade": "n/a", "height": None})
     assert conditions_of_row(request, plan) == {"age": 61.0, "sex": " f", "Scanner": "MR"}

@@ -63,7 +63,8 @@ def test_a_start_goes_on_where_a_killed_service_left_off(bench):
     bench.spool.remove(gone)
     (bench.spool.jobs / ("0" * 32)).mkdir()
     with workers_of(bench, devices=()):
-        assert [bench.jobs.get(job_id).state for job_id in (ran, whole, waits, gone)] == ["queued", "done", "queued", "failed"]
+        states = [bench.jobs.get(job_id).state for job_id in (ran, whole, waits, gone)]
+        assert states == ["queued", "done", "queued", "failed"]
     assert bench.jobs.get(gone).problem.what == "the files of the job are gone"
     assert sorted(path.name for path in bench.spool.jobs.iterdir()) == sorted([ran, whole, waits])
 
