@@ -10,7 +10,7 @@ from typing import Any
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.cells import is_missing, read_numbers
-from autoseg.datasets.dicom_cases import Choice, DicomInput, Study, fitting_series, read_study, studies_of
+from autoseg.datasets.dicom_cases import Choice, DicomInput, fitting_series, read_study, studies_of
 from autoseg.datasets.dicom_rules import Candidate, read_rules
 from autoseg.prediction.predictor import Predictor
 from autoseg.prediction.watch import Cancelled
@@ -120,19 +120,22 @@ def question_of(request: JobRequest, folder: JobFolder, plan: Plan) -> Question 
     if not studies:
         return None  # reading says what is wrong
     choices = [Choice.parse(text, plan.channels) for text in study_of(request, folder).series]
-    fitting = fitting_series(studies[0], plan.channels, read_rules(None), choices)
+    rules = read_rules(None)
+    fitting = fitting_series(studies[0], plan.channels, rules, choices)
+    volumes = [candidate for candidate in studies[0].candidates if candidate.stack is not None]
+    usual = [candidate for candidate in volumes if not rules.ignored.reason(candidate)]  # such as no localizers
     open_ones = {name: tuple(map(choice_of, candidates))
-                 for name, candidates in open_channels(fitting, studies[0], plan).items() if candidates}
+                 for name, candidates in open_channels(fitting, usual or volumes, plan).items() if candidates}
     if not open_ones:
         return None
     return Question(text="choose which series is which channel", channels=open_ones)
 
 
-def open_channels(fitting: Mapping[str, Sequence[Candidate]], study: Study, plan: Plan) -> dict[str, Sequence[Candidate]]:
+def open_channels(fitting: Mapping[str, Sequence[Candidate]], volumes: Sequence[Candidate], plan: Plan
+                  ) -> dict[str, Sequence[Candidate]]:
     """The candidates of channels that several series fit. Where no series fits a channel that must be there, or the same one
-    fits several channels, any volume may be it.
+    fits several channels, any of the volumes may be it.
     """
-    volumes = [candidate for candidate in study.candidates if candidate.stack is not None]
     alone = Counter(id(candidates[0]) for candidates in fitting.values() if len(candidates) == 1)
     found: dict[str, Sequence[Candidate]] = {}
     for channel in plan.channels:
