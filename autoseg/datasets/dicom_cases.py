@@ -149,20 +149,27 @@ def studies_of(content: FolderContent) -> list[Study]:
             for (patient, uid), group in sorted(grouped.items())]
 
 
-def match(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice] = ()
-          ) -> dict[str, Candidate]:
-    """The candidate of each channel by its name; an optional channel that none fits has none.
-
-    A series that the user chose for one channel, or that alone fits one, is no candidate of the others. Raises UserError
-    where no series fits a channel, or several do.
+def fitting_series(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice] = ()
+                   ) -> dict[str, list[Candidate]]:
+    """The candidates of each channel by its name. A series that the user chose for one channel, or that alone fits one, is
+    no candidate of the others.
     """
     fitting = {channel.name: _fitting(study, channel.name, channels, rules, choices) for channel in channels}
     while True:
         taken = {id(fits[0]): name for name, fits in fitting.items() if len(fits) == 1}
         fewer = {name: [fit for fit in fits if len(fits) == 1 or id(fit) not in taken] for name, fits in fitting.items()}
         if fewer == fitting:
-            break
+            return fitting
         fitting = fewer
+
+
+def match(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice] = ()
+          ) -> dict[str, Candidate]:
+    """The candidate of each channel by its name; an optional channel that none fits has none.
+
+    Raises UserError where no series fits a channel, or several do.
+    """
+    fitting = fitting_series(study, channels, rules, choices)
     required = {channel.name for channel in channels if channel.required or channel.reference}
     for name, fits in fitting.items():
         if not fits and name in required:

@@ -18,6 +18,7 @@ class Limits(Frozen):
     job_seconds: float = 3600.0
     requests_per_minute: int = 600  # of one client
     result_hours: float = 24.0
+    input_hours: float = 1.0  # after the end of a job, for another model or a correction
     attempts: int = 2  # a job whose worker died is tried so often
 
 
