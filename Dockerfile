@@ -4,7 +4,7 @@ ARG PYTHON=python:3.12.11-slim-bookworm
 # The project as a wheel: the images hold neither its sources nor a compiler.
 FROM ${PYTHON} AS wheel
 WORKDIR /src
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.cfg setup.py pyproject.toml README.md LICENSE ./
 COPY autoseg ./autoseg
 COPY planners ./planners
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .

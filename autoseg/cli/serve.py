@@ -6,9 +6,9 @@ from pathlib import Path
 
 from autoseg.cli import common
 
-_DESCRIPTION = ("Serve the models of the workspace over HTTP, with a page to look at images and results.\nIt answers on "
-                "this machine alone unless --host says otherwise, which needs --tokens. Ctrl-C or SIGTERM stops it:\nthe queue "
-                "is kept for the next start, and a job that ran then runs again.")
+_DESCRIPTION = ("Serve the models of the workspace over HTTP, with a page to look at images and results.\n"
+                "It answers on this machine alone unless --host says otherwise, which needs --tokens. Ctrl-C or SIGTERM "
+                "stops it:\nthe queue is kept for the next start, and a job that ran then runs again.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +43,8 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
     limits.add_argument("--job_time", type=common.seconds, metavar="TIME", help="of one job (default: 1h)")
     limits.add_argument("--keep", type=common.seconds, metavar="TIME",
                         help="how long results are kept after a job has ended (default: 24h)")
+    limits.add_argument("--keep_inputs", type=common.seconds, metavar="TIME",
+                        help="how long what a client sent is kept then, for another model (default: 1h)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,7 +60,8 @@ def _run(options: argparse.Namespace) -> None:
     home = Workspace.open(options.home).home
     said = {"upload_bytes": options.upload, "unpacked_bytes": options.unpacked, "queued": options.queue,
             "queued_per_client": options.queue_per_client, "requests_per_minute": options.rate,
-            "job_seconds": options.job_time, "result_hours": None if options.keep is None else options.keep / 3600}
+            "job_seconds": options.job_time, "result_hours": None if options.keep is None else options.keep / 3600,
+            "input_hours": None if options.keep_inputs is None else options.keep_inputs / 3600}
     settings = ServeSettings(
         spool=(options.spool or home / "serve").absolute(), home=home, host=options.host, port=options.port,
         tokens={} if options.tokens is None else read_tokens(options.tokens), devices=tuple(options.device.split(",")),

@@ -3,22 +3,19 @@
 import asyncio
 import logging
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from autoseg.base.errors import AutosegError, UserError
+from autoseg.base.errors import UserError
 from autoseg.serve.access import is_loopback
 from autoseg.serve.catalogue import Catalogue
 from autoseg.serve.settings import ServeSettings
+from autoseg.serve.workers import Workers
 from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.tokens import HOW_TO
 
-logger = logging.getLogger(__name__)
-
-_SECONDS_BETWEEN_CLEANING = 60.0
 _SECONDS_TO_FINISH = 5  # of answers that are on their way when the service is stopped
 _CONNECTIONS = 512  # at a time; more are refused with 503
 _WAITING = 128  # connections that the system holds until they are accepted
@@ -52,13 +49,13 @@ def serve(settings: ServeSettings, started: Callable[[int], object]) -> None:
     with spool.held(), bound(settings) as listener:
         hours = settings.limits.result_hours
         jobs = JobStore(spool.database, result_seconds=hours * 3600, attempts=settings.limits.attempts)
-        jobs.give_back()
-        spool.remove_all_but(jobs.ids())
         service = Service(settings, jobs, spool, Catalogue(settings.home, settings.model_files))
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what a client sends is told to the client
         config = uvicorn.Config(make_app(service), log_level="warning", access_log=False, server_header=False,
                                 proxy_headers=False, ws="none", http="h11", limit_concurrency=_CONNECTIONS,
                                 timeout_graceful_shutdown=_SECONDS_TO_FINISH)
-        with cleaning(jobs, spool):
+        with Workers(settings, spool, jobs) as workers:
+            service.extras["workers"] = workers
             started(len(service.catalogue.served()))
             asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
@@ -89,26 +86,3 @@ def bound(settings: ServeSettings) -> Iterator[socket.socket]:
                             found=error.strerror or error, do="name another one with --host and --port, or stop what uses it"
                             ) from None
         yield listener
-
-
-@contextmanager
-def cleaning(jobs: JobStore, spool: Spool, seconds: float = _SECONDS_BETWEEN_CLEANING) -> Iterator[None]:
-    """Within this context the files of jobs that have expired are removed, in a thread."""
-    stop = threading.Event()
-
-    def clean() -> None:
-        while not stop.wait(seconds):
-            try:
-                for job_id in jobs.expire():
-                    spool.remove(job_id)
-            except AutosegError as error:  # such as a disk that is full for a while
-                logger.warning("what has expired is not removed yet: %s", error)
-        jobs.close()
-
-    thread = threading.Thread(target=clean, name="cleaning", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

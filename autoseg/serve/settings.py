@@ -37,4 +37,5 @@ class ServeSettings(Frozen):
     limits: Limits = Limits()
     collect: str = ""  # the raw dataset that takes corrections; empty: none are taken
     dicomweb: str = ""  # URL of a DICOMweb server
+    dicom_listener: Path | None = None  # a JSON file: which DICOM nodes send what, and where results go
     training: bool = False  # whether folds can be started and stopped

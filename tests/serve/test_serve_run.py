@@ -1,18 +1,14 @@
 """How a service starts, and what it refuses to start with."""
 
 import socket
-import time
 
 import pytest
 
 pytest.importorskip("fastapi")
 from autoseg.base.errors import UserError
-from autoseg.serve.run import address_of, bound, check_safe, cleaning
+from autoseg.serve.run import address_of, bound, check_safe
 from autoseg.serve.settings import ServeSettings
-from autoseg.workspace.jobs.store import JobStore
-from autoseg.workspace.jobs.types import JobRequest
 from autoseg.workspace.tokens import read_tokens
-from serve_support import LIVER, service_in
 
 
 def settings_of(tmp_path, **changes):
@@ -71,19 +67,3 @@ def test_an_address_that_is_taken_is_said(tmp_path):
         with pytest.raises(UserError, match=rf"127.0.0.1, port {port}: the service cannot answer"), bound(
                 settings_of(tmp_path, port=port)):
             pass
-
-
-def test_what_has_expired_is_removed(tmp_path):
-    service = service_in(tmp_path)
-    with service.spool.receiving() as folder:
-        (folder / "0.nii").write_bytes(b"x")
-        job_id = service.spool.keep(folder)
-    service.jobs.accept(JobRequest(client="local", model=LIVER.name, kind="images", files=()), job_id)
-    service.jobs.cancel(job_id)
-    with cleaning(JobStore(service.spool.database, now=lambda: 2.0**40), service.spool, seconds=0.01):
-        for _ in range(1000):
-            if not service.spool.job(job_id).path.exists():
-                break
-            time.sleep(0.01)
-    assert not service.spool.job(job_id).path.exists()
-    assert service.jobs.get(job_id).state == "expired"

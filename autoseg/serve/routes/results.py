@@ -11,7 +11,7 @@ from autoseg.serve.problems import answers, refused
 from autoseg.serve.routes.jobs import JobId, own_job
 from autoseg.serve.service import Service
 from autoseg.workspace.jobs.sending import blocks, opened_to_send
-from autoseg.workspace.jobs.types import Job
+from autoseg.workspace.jobs.types import FINAL, Job
 
 Form = Literal["nifti", "seg", "rtstruct", "stl", "obj", "entropy", "disagreement", "json"]
 _MESHES = ("stl", "obj")
@@ -38,7 +38,10 @@ def router(service: Service) -> APIRouter:
         known = () if model is None else tuple(known.name for known in model.channels)
         if channel not in known:
             raise refused(404, "the model of the job has no such channel", found=channel[:80], expected=", ".join(known))
-        return _sent(service.spool.job(job_id).image(known.index(channel)), f"{job_id}_image")
+        path = service.spool.job(job_id).image(known.index(channel))
+        if job.state in FINAL and not path.is_file():  # what was sent is kept for a shorter time than the result
+            raise _gone(job)
+        return _sent(path, f"{job_id}_image")
 
     @routes.get("/result/{form}", summary="The result of a job", response_class=StreamingResponse,
                 responses={**answers(404, 409, 410), **_FILE})

@@ -10,14 +10,16 @@
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.files import remove_folder, writing
-from autoseg.workspace.locks import locked, remove_lock
+from autoseg.workspace.files import read_model, remove_folder, writing
+from autoseg.workspace.jobs.types import JobResult
+from autoseg.workspace.locks import locked
 from autoseg.workspace.partial import partial_folder, remove_leftovers
 
 DATABASE = "jobs.sqlite"
@@ -46,6 +48,11 @@ class JobFolder:
     @property
     def result(self) -> Path:
         return self.path / "result"
+
+    @property
+    def record(self) -> Path:
+        """What the result is, as JSON: it is written last."""
+        return self.result / "result.json"
 
     def input_file(self, number: int, ending: str) -> Path:
         return self.input / f"{number}{ending}"
@@ -78,20 +85,22 @@ class Spool:
     def held(self) -> Iterator[None]:
         """Hold the spool alone, as a service does. Raises UserError where another one runs on it."""
         with writing(self.jobs):
-            self.jobs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with locked(self.root):
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.jobs.mkdir(exist_ok=True, mode=0o700)
+        with locked(self.jobs):  # its file lies in the root, which is the service's own
             yield
-        remove_lock(self.root)
 
     @contextmanager
     def receiving(self) -> Iterator[Path]:
         """A folder for what a client sends, which is gone at the end unless `keep` gave it a place."""
-        with writing(self.jobs), partial_folder(self.jobs) as folder:
+        with ExitStack() as stack:
+            with writing(self.jobs):
+                folder = stack.enter_context(partial_folder(self.jobs))
             yield folder
 
-    def keep(self, received: Path) -> str:
-        """Make what was received the input of a new job, whole on the disk; the id of the job."""
-        job_id = secrets.token_hex(16)
+    def keep(self, received: Path, job_id: str = "") -> str:
+        """Make what was received the input of a new job, whole on the disk; the id of the job, new if none is given."""
+        job_id = job_id or secrets.token_hex(16)
         folder = self.job(job_id)
         with writing(folder.path):
             folder.path.mkdir(parents=True, mode=0o700)
@@ -103,14 +112,43 @@ class Spool:
         return job_id
 
     def share_inputs(self, other: str, received: Path) -> None:
-        """Give a folder that is being received the inputs of another job, without a copy where the disk can."""
+        """Give a folder that is being received the inputs of another job, without a copy where the disk can. Raises UserError
+        where they are removed.
+        """
         with writing(received):
             for file in sorted(self.job(other).input.iterdir()):
-                os.link(file, received / file.name)
+                try:
+                    os.link(file, received / file.name)
+                except FileNotFoundError:
+                    raise
+                except OSError:  # a disk without links
+                    shutil.copyfile(file, received / file.name)
+
+    def result_of(self, job_id: str) -> JobResult | None:
+        """What a job's worker wrote of its result after all other files of it; None where it did not come so far."""
+        path = self.job(job_id).record
+        try:
+            return read_model(path, JobResult) if path.is_file() else None
+        except UserError:  # a damaged one is made again
+            return None
 
     def remove(self, job_id: str) -> None:
-        """Remove the files of a job."""
-        remove_folder(self.job(job_id).path)
+        """Remove the files of a job. They vanish at once: who reads or writes there meanwhile finds nothing."""
+        self._remove(self.job(job_id).path)
+
+    def remove_inputs(self, job_id: str) -> None:
+        """Remove what the client sent for a job; the result and the images to look at stay."""
+        self._remove(self.job(job_id).input)
+
+    def _remove(self, path: Path) -> None:
+        if not path.is_dir():
+            return
+        with writing(path), partial_folder(self.jobs) as folder, suppress(FileNotFoundError):  # somebody else was faster
+            os.replace(path, folder / "removed")
+
+    def without_files(self, job_ids: Collection[str]) -> list[str]:
+        """Those of these jobs whose inputs are not here."""
+        return [job_id for job_id in job_ids if not self.job(job_id).input.is_dir()]
 
     def remove_inputs(self, job_id: str) -> None:
         """Remove what the client of a job sent; the result stays."""
@@ -119,7 +157,9 @@ class Spool:
         remove_folder(folder.images)
 
     def remove_all_but(self, known: Collection[str]) -> None:
-        """Remove what killed services left, and the folders of jobs that nobody knows."""
+        """Remove what killed services left, and the folders of jobs that nobody knows. Only who holds the spool may do so:
+        a job's folder is there before the job is known.
+        """
         remove_leftovers(self.jobs)
         for path in sorted(self.jobs.iterdir()):
             if is_job_id(path.name):
