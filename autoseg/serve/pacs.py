@@ -34,7 +34,7 @@ class PacsError(UserError):
     """The server of DICOMweb does not do what it was asked."""
 
 
-class UnknownStudy(PacsError):
+class UnknownStudy(UserError):
     """The server has no such study."""
 
 
@@ -160,7 +160,7 @@ class _Asked:
 def _bounded(answer: Any, most_bytes: int) -> Any:
     """The same answer, whose body ends in PacsError where it is too long or too slow. Redirects are refused."""
     if answer.is_redirect:
-        raise PacsError("the server of DICOMweb leads elsewhere, which is not followed", found=f"status {answer.status_code}",
+        raise PacsError("the server leads elsewhere, which is not followed", found=f"status {answer.status_code}",
                         do="give the service the final address")
     answer.raw = _Bounded(answer.raw, most_bytes)
     return answer
