@@ -1,11 +1,12 @@
-"""The client class of MONAI Label against a running `autoseg_serve`: what it asks, and whether masks equal `autoseg_predict`'s.
+"""The client class of MONAI Label against a running `autoseg_serve`: what it asks, and whether masks are `autoseg_predict`'s.
 
     python benchmarks/monailabel_client.py ../shared/models/nnunet_2.8.1_Dataset004 ../shared/data
     python benchmarks/monailabel_client.py MODEL DATA --client-python PYTHON
 
 MODEL holds a results folder of nnU-Net, DATA the raw dataset. The model is imported into a temporary workspace. Without
-`--client-python`, an interpreter that has `monailabel` and `requests`, an environment of its own is made with pip: monailabel
-without its dependencies. Its client needs Python 3.12 or earlier. Prints Markdown; a difference ends the script with status 1.
+`--client-python`, an interpreter that has `monailabel` and `requests`, an environment of its own is made with pip:
+monailabel without its dependencies. Its client needs Python 3.12 or earlier. Prints Markdown; a difference ends the script
+with status 1.
 """
 
 import argparse
