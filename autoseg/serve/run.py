@@ -1,6 +1,7 @@
 """A service from its start to its end."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
