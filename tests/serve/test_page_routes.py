@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+from fastapi import FastAPI  # noqa: E402
+from fastapi.testclient import TestClient  # noqa: E402
+from serve_support import client_to, service_in  # noqa: E402
 
-from autoseg.serve.routes.page import PAGES, router
-from serve_support import client_to, service_in
+from autoseg.serve.routes.page import PAGES, router  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
