@@ -3,7 +3,7 @@
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.interop.dicom_dataset.attributes import (
+from autoseg.datasets.dicom_attributes import (
     age_years,
     channel_cells,
     declared_columns,
@@ -36,6 +36,13 @@ def test_the_first_channel_that_says_something_of_the_patient_counts():
     headers = {"CT": {"PatientAge": "", "PatientSex": "m"}, "PET": {"PatientAge": "061Y", "PatientWeight": "99.0"}}
     cells = patient_cells(headers, exact_age=False)
     assert cells == {"age_years": "61", "sex": "M", "weight_kg": "99", "height_m": ""}
+
+
+@pytest.mark.parametrize(("keyword", "text", "column"), [
+    ("PatientAge", "999Y", "age_years"), ("PatientSex", "O", "sex"), ("PatientWeight", "-70", "weight_kg"),
+    ("PatientWeight", "9999", "weight_kg"), ("PatientSize", "178", "height_m"), ("PatientSize", "nan", "height_m")])
+def test_what_cannot_be_true_is_missing(keyword, text, column):
+    assert patient_cells({"CT": {keyword: text}}, exact_age=True)[column] == ""
 
 
 def test_the_oldest_patients_share_an_age():
