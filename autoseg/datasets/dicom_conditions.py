@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 def cells_of_headers(files: CaseFiles, channels: Sequence[ChannelSpec]) -> dict[str, str]:
     """What the headers of a case say, by the columns of the clinical table; nothing of a case that is no DICOM.
 
-    `channels` are those of `files.images`. Where they are not all that the dataset has, the seconds after the first image are
-    left out: the first one may be missing. Raises UserError where a header cannot be read.
+    `channels` are those of `files.images`. Where they are not all that the dataset has, the seconds after the first image
+    are left out: the first one may be missing. Raises UserError where a header cannot be read.
     """
     volumes = {source.path: source for source in files.sources if isinstance(source, DicomSource)}
     headers = {channel.name: read_header_texts(volumes[path].stack.slices[0].path, KEYWORDS)

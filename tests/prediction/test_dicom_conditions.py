@@ -24,7 +24,7 @@ from tests_support import small_plan
 
 pytest.importorskip("pydicom")
 
-from dicom_studies import truth, write_series  # noqa: E402  (it needs pydicom)
+from dicom_studies import truth, write_series
 
 TABLE = ConditionTable(table="clinical.csv", specs=(
     ConditionSpec(name="age_years", kind="number"), ConditionSpec(name="sex", kind="category"),
@@ -38,8 +38,9 @@ KNOWN = {"age_years": 61.0, "sex": "F", "weight_kg": 72.5, "CT_contrast_s": 30.0
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     """A network that has learned nothing, and answers to its conditions."""
-    cases = [CaseConditions(values={"age_years": 40.0 + n, "sex": "FM"[n % 2], "weight_kg": 60.0 + n, "psa": 1.0 + n,
-                                    "CT_contrast_s": 20.0 + n, "CT_manufacturer": ("SIEMENS", "GE")[n % 2]}) for n in range(6)]
+    cases = [CaseConditions(values={
+        "age_years": 40.0 + n, "sex": "FM"[n % 2], "weight_kg": 60.0 + n, "psa": 1.0 + n, "CT_contrast_s": 20.0 + n,
+        "CT_manufacturer": ("SIEMENS", "GE")[n % 2]}) for n in range(6)]
     encoder = fit_encoder(TABLE, cases)
     plan = small_plan(mirror_axes=(), spacing_mm=(1.0,) * 3)
     configuration = plan.configurations["3d_fullres"].model_copy(update={"conditioning": Part(name="film")})
@@ -80,8 +81,9 @@ def test_the_table_goes_before_the_headers(predictor, tmp_path, caplog, monkeypa
 
 
 @pytest.mark.parametrize(("header", "column"), [
-    ({"PatientAge": "999Y"}, "age_years"), ({"PatientWeight": "-70"}, "weight_kg"), ({"PatientWeight": "72500"}, "weight_kg"),
-    ({"PatientSex": "O"}, "sex"), ({"AcquisitionTime": "235950"}, "CT_contrast_s"), ({"Manufacturer": ""}, "CT_manufacturer")])
+    ({"PatientAge": "999Y"}, "age_years"), ({"PatientWeight": "-70"}, "weight_kg"),
+    ({"PatientWeight": "72500"}, "weight_kg"), ({"PatientSex": "O"}, "sex"),
+    ({"AcquisitionTime": "235950"}, "CT_contrast_s"), ({"Manufacturer": ""}, "CT_manufacturer")])
 def test_headers_that_cannot_be_true_are_missing(predictor, tmp_path, header, column):
     write_series(tmp_path, truth(), **{**HEADER, **header})
     assert conditions_found(predictor, tmp_path) == {**KNOWN, column: None}
