@@ -15,7 +15,7 @@ Header = Mapping[str, str]  # keyword of DICOM (PS3.6) -> text of the value, emp
 
 # What is read of the first slice of a series.
 KEYWORDS = ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID", "PatientAge", "PatientSex", "PatientWeight",
-            "PatientSize", "StudyInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionTime",
+            "PatientSize", "StudyInstanceUID", "StudyDate", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
             "AcquisitionDateTime", "ContrastBolusStartTime", "InstitutionName", "Manufacturer", "ManufacturerModelName",
             "MagneticFieldStrength", "KVP", "SliceThickness")
 
@@ -103,11 +103,14 @@ def study_day(header: Header) -> int | None:
 
 def acquired_at(header: Header) -> float | None:
     """Seconds on a clock that is the same for all series of a study; None where the header does not say."""
-    stamp = header.get("AcquisitionDateTime", "").strip()
-    day, time = (stamp[:8], stamp[8:]) if stamp else (header.get("AcquisitionDate", "") or header.get("SeriesDate", ""),
+    stamp, dated = header.get("AcquisitionDateTime", "").strip(), header.get("AcquisitionDate", "").strip()
+    day, time = (stamp[:8], stamp[8:]) if stamp else (dated or header.get("SeriesDate", ""),
                                                       header.get("AcquisitionTime", ""))
-    date, seconds = _date(day), _seconds_of_day(time)
-    return None if date is None or seconds is None else date.toordinal() * _DAY_S + seconds
+    date, seconds, begin = _date(day), _seconds_of_day(time), _seconds_of_day(header.get("SeriesTime", ""))
+    if date is None or seconds is None:
+        return None
+    is_next_day = not (stamp or dated) and begin is not None and seconds < begin - _DAY_S / 2
+    return (date.toordinal() + is_next_day) * _DAY_S + seconds
 
 
 def declared_columns(rows: Mapping[str, Mapping[str, str]], channels: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -65,6 +65,13 @@ def test_a_phase_over_midnight_is_seconds_too():
     assert cells["CT_contrast_s"] == "30"
 
 
+def test_of_a_series_over_midnight_the_later_phase_is_of_the_next_day():
+    series = {"SeriesDate": "20200102", "SeriesTime": "235900"}
+    times = {"CT_art": "235950", "CT_ven": "000020"}
+    cells = channel_cells({channel: {**series, "AcquisitionTime": time} for channel, time in times.items()})
+    assert (cells["CT_art_after_first_s"], cells["CT_ven_after_first_s"]) == ("0", "30")
+
+
 def test_columns_that_are_the_same_in_all_cases_are_no_conditions():
     rows = {"a": {"sex": "F", "age_years": "60", "CT_kvp": "120"}, "b": {"sex": "F", "age_years": "61", "CT_kvp": ""}}
     assert declared_columns(rows, ("CT",)) == {"age_years": {"kind": "number"}}
