@@ -1,6 +1,6 @@
 """A case of images that a caller has in memory: assigned to the channels of a model, checked, and on one grid."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,14 @@ def conditions_of(known: Mapping[str, Any], plan: Plan, used: bool) -> CaseCondi
         else:
             values[spec.name] = None if value is None else _cell(spec, value)
     return CaseConditions(values, arrays["vector"], arrays["tokens"])
+
+
+def said_over(read: CaseConditions, known: CaseConditions, said: Collection[str]) -> CaseConditions:
+    """What a table and headers say, in which what the caller `said` by name replaces it; None is missing, too."""
+    values, vectors, tokens = ({**of_files, **{name: value for name, value in of_caller.items() if name in said}}
+                               for of_files, of_caller in ((read.values, known.values), (read.vectors, known.vectors),
+                                                           (read.tokens, known.tokens)))
+    return CaseConditions(values, vectors, tokens)
 
 
 def _assigned(images: Any, plan: Plan, name: str) -> list[_Channels]:
