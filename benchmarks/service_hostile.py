@@ -151,8 +151,9 @@ def measure(url: str, port: int, model: str, image: bytes, spool: Path, service:
         states = list(pool.map(lambda entry: finished(url, entry[1][1], entry[0]), enumerate(answers)))
     seconds = time.perf_counter() - begun
     memory.end()
-    left = sorted(str(path.relative_to(spool)) for path in spool.rglob("*") if path.is_file() and "sqlite" not in path.name)
-    folders = [path.name for path in (spool / "jobs").iterdir()]
+    left = sorted(str(path.relative_to(spool)) for path in spool.rglob("*") if path.is_file()
+                  and "sqlite" not in path.name and path.name != ".jobs.lock")  # held while the service runs
+    folders = [path.name for path in (spool / "jobs").iterdir() if path.is_dir()]
     print("| what | result |\n|---|---|")
     print(f"| uploads accepted | {sum(status == 202 for status, _ in answers)} of {N_UPLOADS} in {accepted:.1f} s |")
     print(f"| of them done with a mask | {states.count('done')} in {seconds:.0f} s |")

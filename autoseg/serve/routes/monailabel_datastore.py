@@ -80,8 +80,8 @@ def _add_images(routes: APIRouter, service: Service) -> None:
         routes.add_api_route(path, remove, methods=["DELETE"], summary="Remove an image that waits for a label",
                              operation_id=f"delete_datastore_{path}", responses=answers(404))
 
-    @routes.api_route("/image", methods=["GET", "HEAD"], summary="An image", response_class=FileResponse,
-                      responses=answers(404), operation_id="datastore_image")
+    @routes.head("/image", include_in_schema=False)
+    @routes.get("/image", summary="An image", response_class=FileResponse, responses=answers(404))
     def image_file(image: ImageId) -> FileResponse:
         """The file of an image; of several channels the first."""
         case = case_of(service, image)
@@ -105,8 +105,8 @@ def _add_labels(routes: APIRouter, service: Service) -> None:
         case = await run_in_threadpool(case_of, service, image)
         return await with_form(service, request, ("label",), lambda form: _kept_label(service, client, image, case, form))
 
-    @routes.api_route("/label", methods=["GET", "HEAD"], summary="A label", response_class=FileResponse,
-                      responses=answers(404), operation_id="datastore_label")
+    @routes.head("/label", include_in_schema=False)
+    @routes.get("/label", summary="A label", response_class=FileResponse, responses=answers(404))
     def label_file(label: Annotated[str, Query()] = "", image: Annotated[str, Query()] = "", tag: str = TAG) -> FileResponse:
         """The label of an image."""
         case = _labelled(service, label or image, tag)
