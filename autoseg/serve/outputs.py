@@ -123,7 +123,8 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", name)
 
 
-def surface_of(mask_DHW: np.ndarray, geometry: Geometry, start: tuple[int, ...] = (0, 0, 0)) -> tuple[np.ndarray, np.ndarray]:
+def surface_of(mask_DHW: np.ndarray, geometry: Geometry, start: tuple[int, ...] = (0, 0, 0)
+               ) -> tuple[np.ndarray, np.ndarray]:
     """The closed surface of a mask (z, y, x; not empty) that begins at a voxel of the grid: vertices (V, 3) in mm (x, y, z;
     LPS), and triangles (F, 3) whose corners run anticlockwise seen from outside.
 

@@ -96,7 +96,8 @@ def run_job(job: Job, folder: JobFolder, predictor: Predictor, notes: Notes) -> 
         notes.stage("writing", 0.9)
         known = known_of(segmentation.prediction.case, plan, conditions)
         return write_outputs(segmentation, plan, folder, request.files, known, identity=predictor.identity,
-                             seconds=time.monotonic() - notes.started, warnings=list(dict.fromkeys(warnings))[:_MOST_WARNINGS])
+                             seconds=time.monotonic() - notes.started,
+                             warnings=list(dict.fromkeys(warnings))[:_MOST_WARNINGS])
 
 
 def study_of(request: JobRequest, folder: JobFolder) -> DicomInput:

@@ -120,8 +120,8 @@ class Spool:
         return job_id
 
     def share_inputs(self, other: str, received: Path) -> None:
-        """Give a folder that is being received the inputs of another job, without a copy where the disk can. Raises UserError
-        where they are removed.
+        """Give a folder that is being received the inputs of another job, without a copy where the disk can. Raises
+        UserError where they are removed.
         """
         with writing(received):
             for file in sorted(self.job(other).input.iterdir()):

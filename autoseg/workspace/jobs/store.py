@@ -19,6 +19,7 @@ from autoseg.workspace.jobs.types import FINAL, Job, JobRequest, JobResult, Prob
 
 _VERSION = 1
 _BUSY_SECONDS = 30.0
+_MORE_ATTEMPTS = 3  # of a job that ran when the whole service was killed, which it need not have caused
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, client TEXT NOT NULL, state TEXT NOT NULL, sequence INTEGER NOT NULL, request TEXT NOT NULL,
@@ -244,9 +245,10 @@ class JobStore:
         """Queue again what ran on workers that are dead (None: on all); what was tried often enough fails. The ids.
 
         Where the result of a job is whole on the disk already (`result_of`), the job is done. Where the workers were stopped
-        with the service, that was no attempt.
+        with the service, that was no attempt; where all died, perhaps with the machine, more attempts are allowed.
         """
         dead = None if workers is None else set(workers)
+        most = self._attempts if dead is not None else self._attempts + _MORE_ATTEMPTS
         with self._transaction() as connection:
             rows = connection.execute("SELECT id, worker, attempts, is_cancelled FROM jobs WHERE state = 'running'")
             lost = [row for row in rows.fetchall() if dead is None or row["worker"] in dead]
@@ -255,7 +257,7 @@ class JobStore:
                     self._set_ended(connection, row["id"], "cancelled")
                 elif (result := result_of(row["id"])) is not None:
                     self._set_ended(connection, row["id"], "done", **_done(result))
-                elif row["attempts"] >= self._attempts and not were_stopped:
+                elif row["attempts"] >= most and not were_stopped:
                     problem = Problem(what="the worker process ended abruptly while it worked on this job",
                                       found=f"{row['attempts']} attempts", do="send it again; if it fails again, the image "
                                       "may be too large for this machine or damaged: see the log of the service")
