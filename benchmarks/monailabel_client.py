@@ -1,4 +1,4 @@
-"""The client class of MONAI Label against a running `autoseg_serve`: what it asks, and whether masks are `autoseg_predict`'s.
+"""The client class of MONAI Label against a running `autoseg_serve`: its calls, and whether masks are `autoseg_predict`'s.
 
     python benchmarks/monailabel_client.py ../shared/models/nnunet_2.8.1_Dataset004 ../shared/data
     python benchmarks/monailabel_client.py MODEL DATA --client-python PYTHON
@@ -112,8 +112,8 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     with open(folder / "tokens", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(f"anna {TOKEN}\n")
     port = free_port()
-    service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", str(home), "--port", str(port), "--tokens",
-                                str(folder / "tokens"), "--collect", "Corrections", "--device", "cpu"], cwd=ROOT)
+    service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", str(home), "--port", str(port),
+                                "--tokens", str(folder / "tokens"), "--collect", "Corrections", "--device", "cpu"], cwd=ROOT)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/health", service)

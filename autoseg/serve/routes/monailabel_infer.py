@@ -50,8 +50,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["MONAI Label"])
     sessions, gates = Sessions(service.settings.spool), Gates()
 
-    @routes.post("/infer/{model}", summary="Segment an image and wait",
-                 responses=answers(404, 409, 410, 415, 501, 502),
+    @routes.post("/infer/{model}", summary="Segment an image and wait for it", responses=answers(404, 409, 410, 415, 502),
                  openapi_extra={"requestBody": _UPLOAD})
     async def infer(request: Request, model: str, image: str = "", session_id: str = "",
                     output: Output = "all") -> Response:
