@@ -29,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--collect", default="", metavar="D",
                          help="raw dataset that takes corrected labels as new cases (default: none are taken)")
     command.add_argument("--dicomweb", default="", metavar="URL", help="DICOMweb server to fetch studies from and store to")
+    command.add_argument("--dicom_listener", type=Path, metavar="FILE",
+                         help="JSON file of a DICOM node that takes studies by C-STORE (docs/how-to/pacs.md)")
     command.add_argument("--training", action="store_true", help="let clients start and stop the training of folds")
     return command
 
@@ -66,7 +68,8 @@ def _run(options: argparse.Namespace) -> None:
         spool=(options.spool or home / "serve").absolute(), home=home, host=options.host, port=options.port,
         tokens={} if options.tokens is None else read_tokens(options.tokens), devices=tuple(options.device.split(",")),
         model_files=tuple(path.absolute() for path in options.model), collect=options.collect, dicomweb=options.dicomweb,
-        training=options.training, limits=Limits(**{name: value for name, value in said.items() if value is not None}))
+        dicom_listener=options.dicom_listener, training=options.training,
+        limits=Limits(**{name: value for name, value in said.items() if value is not None}))
     serve(settings, lambda n_models: print(f"{n_models} models; open {address_of(settings)}; Ctrl-C stops", flush=True))
 
 

@@ -43,6 +43,7 @@ def serve(settings: ServeSettings, started: Callable[[int], object]) -> None:
     check_safe(settings)
     uvicorn = _uvicorn()
     from autoseg.serve.app import make_app  # and with it what the extra installs
+    from autoseg.serve.dicom_network import dicom_network
     from autoseg.serve.service import Service
 
     spool = Spool(settings.spool)
@@ -54,7 +55,7 @@ def serve(settings: ServeSettings, started: Callable[[int], object]) -> None:
         config = uvicorn.Config(make_app(service), log_level="warning", access_log=False, server_header=False,
                                 proxy_headers=False, ws="none", http="h11", limit_concurrency=_CONNECTIONS,
                                 timeout_graceful_shutdown=_SECONDS_TO_FINISH)
-        with Workers(settings, spool, jobs) as workers:
+        with Workers(settings, spool, jobs) as workers, dicom_network(service):
             service.extras["workers"] = workers
             started(len(service.catalogue.served()))
             asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

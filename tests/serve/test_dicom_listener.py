@@ -18,7 +18,7 @@ from autoseg.serve.listener_settings import ListenerSettings, Peer, Rule, read_l
 from autoseg.serve.settings import Limits
 from autoseg.workspace.jobs.deliveries import DeliveryStore
 from autoseg.workspace.jobs.incoming import Incoming
-from dicom_masks import write_seg_file
+from dicom_masks import write_result
 from dicom_studies import CLASSES, PLAIN, SHAPE, truth, write_series
 from serve_support import RESULT, leftovers, service_in
 
@@ -108,7 +108,7 @@ def test_series_of_two_associations_are_one_job(tmp_path, node):
     [job] = node.jobs()
     assert job.request.model == MODEL and job.request.kind == "study" and len(job.request.files) == 2 * SHAPE[0]
     stacks = find_stacks(sorted(node.service.spool.job(job.id).input.iterdir()))
-    np.testing.assert_array_equal(stacks[0].read().array, truth())
+    np.testing.assert_array_equal(stacks[0].read()[0][0], truth())
     assert not list(node.folder.iterdir()) and len(node.jobs()) == 1
 
 
@@ -176,7 +176,7 @@ def test_the_mask_comes_back_to_the_peer(tmp_path):
         folder = node.service.spool.job(job.id)
         folder.result.mkdir()
         stack = find_stacks(sorted(folder.input.iterdir()))[0]
-        write_seg_file(folder.result / "seg.dcm", stack, {"liver": mask})
+        write_result(folder.result / "seg.dcm", stack, {"liver": mask})
         node.service.jobs.claim("worker")
         node.service.jobs.finish(job.id, RESULT)
         node.deliveries.deliver_due()
@@ -194,7 +194,7 @@ def test_a_peer_that_is_away_is_tried_again(tmp_path, node):
     [job] = node.jobs()
     folder = node.service.spool.job(job.id)
     folder.result.mkdir()
-    write_seg_file(folder.result / "seg.dcm", find_stacks(sorted(folder.input.iterdir()))[0], {"liver": truth() > 0})
+    write_result(folder.result / "seg.dcm", find_stacks(sorted(folder.input.iterdir()))[0], {"liver": truth() > 0})
     node.service.jobs.claim("worker")
     node.service.jobs.finish(job.id, RESULT)
     node.deliveries.deliver_due()

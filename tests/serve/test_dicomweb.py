@@ -15,7 +15,7 @@ from autoseg.serve.deliveries import DICOMWEB, Deliveries
 from autoseg.serve.pacs import AUTH, AUTH_FILE, Pacs, PacsError
 from autoseg.serve.settings import Limits
 from autoseg.workspace.jobs.deliveries import DeliveryStore
-from dicom_masks import write_seg_file
+from dicom_masks import write_result
 from dicom_studies import SHAPE, STUDY, truth, write_series
 from pacs_server import pacs_server
 from serve_support import RESULT, client_to, leftovers, service_in
@@ -79,7 +79,7 @@ def done_job(client, service, archive, tmp_path, **fields):
     folder = service.spool.job(job_id).result
     folder.mkdir(parents=True)
     stack = find_stacks(sorted(service.spool.job(job_id).input.iterdir()))[0]
-    write_seg_file(folder / "seg.dcm", stack, {"liver": mask})
+    write_result(folder / "seg.dcm", stack, {"liver": mask})
     assert service.jobs.claim("worker").id == job_id
     service.jobs.finish(job_id, RESULT)
     return job_id, stack, mask
@@ -216,7 +216,8 @@ def test_the_authorisation_comes_from_the_environment_or_a_file(archive, tmp_pat
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://a/b", "file:///etc/passwd", "http://me:secret@a/b", "http://", "http://a/?b=c", "http://a:x"])
+@pytest.mark.parametrize("url", ["ftp://a/b", "file:///etc/passwd", "http://me:secret@a/b", "http://", "http://a/?b=c",
+                                 "http://a:x"])
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(UserError, match="not valid"):
         Pacs(url, {})

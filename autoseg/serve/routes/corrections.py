@@ -32,7 +32,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
     @routes.post("/{job_id}/correction", status_code=201, summary="Keep a corrected mask as a training case",
-                 responses=answers(404, 409, 410, 415, 501), openapi_extra={"requestBody": {"required": True, "content": {
+                 responses=answers(404, 409, 410, 415), openapi_extra={"requestBody": {"required": True, "content": {
                      "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}})
     async def correct(request: Request, job_id: str, comment: Annotated[str, Query(max_length=1000)] = "") -> Kept:
         """The body is the mask as NIfTI, on the grid of the job and with the values of its labels. The images of the job are

@@ -50,7 +50,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["MONAI Label"])
     sessions, gates = Sessions(service.settings.spool), Gates()
 
-    @routes.post("/infer/{model}", summary="Segment an image and wait for it", responses=answers(404, 409, 410, 415, 501),
+    @routes.post("/infer/{model}", summary="Segment an image and wait for it", responses=answers(404, 409, 410, 415),
                  openapi_extra={"requestBody": _UPLOAD})
     async def infer(request: Request, model: str, image: str = "", session_id: str = "",
                     output: Output = "all") -> Response:
