@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -17,35 +16,11 @@ from autoseg.workspace.locks import holder, locked
 from autoseg.workspace.names import Workspace
 from folds_support import DATASET as BALLS
 from folds_support import balls_plan, write_balls
+from pretended_training import pretend, until
 from report_workspace import DATASET, EVIL, folder, records, write_workspace
 from serve_support import client_to, service_in
 
 FOLD = f"/v1/trainings/{BALLS}/budgeted/3d_fullres/0"
-# Stands in for autoseg_train: it holds the folder of the fold, writes an epoch, and saves itself when it is asked to stop.
-PRETENDED = """
-import signal, sys, time
-from pathlib import Path
-from autoseg.workspace.files import append_record, write_text
-from autoseg.workspace.locks import locked
-folder = Path(sys.argv[1])
-def stop(*_):
-    write_text(folder / "state.pt", "saved")
-    print("stopped; the same command goes on", flush=True)
-    sys.exit(143)
-signal.signal(signal.SIGTERM, stop)
-with locked(folder):
-    append_record(folder / "metrics.jsonl", {"epoch": 1, "iteration": 20, "iterations": 60, "seconds": 2.0,
-        "train_loss": 0.5, "validation_dice": 0.4, "learning_rate": 0.01, "seconds_left": 4.0})
-    print("training", flush=True)
-    time.sleep(60)
-"""
-
-
-def until(is_true, seconds=20.0):
-    ends = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.02)
 
 
 def plain(argument):
@@ -72,7 +47,7 @@ def balls(tmp_path, started):
 
     def start(command, log):
         write_json(workspace.model(BALLS, "budgeted", "3d_fullres").plan, balls_plan())
-        process = start_detached([sys.executable, "-c", PRETENDED, str(log.parent)], log)
+        process = pretend(log.parent, log)
         started.append((command, process))
         return process
 
@@ -83,9 +58,7 @@ def balls(tmp_path, started):
 @contextmanager
 def elsewhere(path):
     """A process that was not started by the service holds a folder."""
-    script = ("import sys, time\nfrom pathlib import Path\nfrom autoseg.workspace.locks import locked\n"
-              "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n")
-    process = start_detached([sys.executable, "-c", script, str(path)], path.parent / "held.txt")
+    process = pretend(path, path.parent / "held.txt", writes=False)
     try:
         until(lambda: holder(path) is not None)
         yield process
@@ -184,7 +157,7 @@ def test_a_running_fold_is_asked_to_finish_and_others_are_not(balls):
 def test_a_training_that_fails_at_once_says_why(balls):
     launcher = balls.extras["launcher"]
     script = "import sys; print('/srv/x/plan.json: no plan'); sys.exit(2)"
-    launcher.start = lambda command, log: start_detached([sys.executable, "-c", script], log)
+    launcher.start = lambda command, log: start_detached([sys.executable, "-S", "-c", script], log)
     with client_to(balls) as client:
         ask_for(client)
         until(lambda: client.get(FOLD).json()["fault"])
@@ -235,7 +208,7 @@ def test_all_of_it_is_behind_the_token_but_for_an_address_that_is_worth_one_look
         for path in ("/v1/datasets", f"/v1/datasets/{DATASET}", f"/v1/datasets/{DATASET}/report", "/v1/trainings",
                      f"/v1/trainings/{DATASET}/budgeted/3d_fullres/2/log"):
             assert client.get(path).status_code == 401
-        assert ask_for(client).status_code == 401 and client.post(f"/v1/datasets/1/report/link").status_code == 401
+        assert ask_for(client).status_code == 401 and client.post("/v1/datasets/1/report/link").status_code == 401
         bearing = {"Authorization": f"Bearer {'a' * 32}"}
         link = client.post("/v1/datasets/1/report/link", headers=bearing).json()["path"]
         shown = client.get(f"/{link}")
@@ -260,7 +233,7 @@ def test_the_report_is_made_by_a_process_and_only_once_at_a_time(tmp_path, start
 
     def start(command, log):
         script = "import sys; sys.stdin.read(); open(sys.argv[1], 'w').write('made')"
-        started.append((command, start_detached([sys.executable, "-c", script, str(workspace.report(DATASET))], log)))
+        started.append((command, start_detached([sys.executable, "-S", "-c", script, str(workspace.report(DATASET))], log)))
         return started[-1][1]
 
     service.extras["launcher"] = Launcher(workspace, ("cpu",), start)

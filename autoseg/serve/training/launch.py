@@ -157,4 +157,4 @@ class Launcher:
 
 def _is_here(folder: Path) -> bool:
     held = holder(folder)
-    return held is None or held.is_here
+    return held is None or held.is_here or not held.machine  # a lock is there a moment before its note
