@@ -1,11 +1,12 @@
-"""The client class of MONAI Label against a running `autoseg_serve`: what it asks, and whether masks equal `autoseg_predict`'s.
+"""The client class of MONAI Label against a running `autoseg_serve`: its calls, and whether masks are `autoseg_predict`'s.
 
     python benchmarks/monailabel_client.py ../shared/models/nnunet_2.8.1_Dataset004 ../shared/data
     python benchmarks/monailabel_client.py MODEL DATA --client-python PYTHON
 
 MODEL holds a results folder of nnU-Net, DATA the raw dataset. The model is imported into a temporary workspace. Without
-`--client-python`, an interpreter that has `monailabel` and `requests`, an environment of its own is made with pip: monailabel
-without its dependencies. Its client needs Python 3.12 or earlier. Prints Markdown; a difference ends the script with status 1.
+`--client-python`, an interpreter that has `monailabel` and `requests`, an environment of its own is made with pip:
+monailabel without its dependencies. Its client needs Python 3.12 or earlier. Prints Markdown; a difference ends the script
+with status 1.
 """
 
 import argparse
@@ -34,7 +35,15 @@ _CLIENT = """
 import json, os, sys, time
 from monailabel.client.client import MONAILabelClient, MONAILabelClientException
 url, token, model, image, work = sys.argv[1:]
-client, told = MONAILabelClient(url, tmpdir=work, client_id="benchmark"), {"masks": {}, "seconds": {}}
+told = {"masks": {}, "seconds": {}}
+
+class Plugin:  # the plug-in of Slicer makes a client for each call: one that logged in keeps the headers of its last upload
+    def __getattr__(self, name):
+        client = MONAILabelClient(url, tmpdir=work, client_id="benchmark")
+        client.update_auth(login)
+        return getattr(client, name)
+
+client, login = Plugin(), None
 
 def timed(name, call):
     start = time.perf_counter()
@@ -56,7 +65,7 @@ def is_refused(call):
     return False
 
 told["login is asked for"] = client.auth_enabled() and is_refused(client.info)
-client.update_auth(client.auth_token("anna", token))
+login = client.auth_token("anna", token)
 told["token is valid"] = client.auth_valid_token()
 told["info"] = timed("info", client.info)
 told["label names"] = infer("infer, file, NRRD", "", ".nrrd", file=image)["label_names"]
@@ -103,8 +112,8 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     with open(folder / "tokens", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(f"anna {TOKEN}\n")
     port = free_port()
-    service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", str(home), "--port", str(port), "--tokens",
-                                str(folder / "tokens"), "--collect", "Corrections", "--device", "cpu"], cwd=ROOT)
+    service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", str(home), "--port", str(port),
+                                "--tokens", str(folder / "tokens"), "--collect", "Corrections", "--device", "cpu"], cwd=ROOT)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/health", service)

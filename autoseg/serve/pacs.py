@@ -72,15 +72,27 @@ class Pacs:
             entries = [_listed(entry) for entry in found[:_MOST_STUDIES]]
         return tuple(entry for entry in entries if is_uid(entry.study))
 
-    def fetch(self, study: str, receiving: Receiving, most_bytes: int) -> list[ReceivedFile]:
-        """The instances of a study as files, each written while it comes. Raises UnknownStudy, PacsError, and TooLarge as
-        `Receiving` does.
+    def study_of(self, series: str) -> str:
+        """The StudyInstanceUID of a series. Raises UnknownStudy where the server has no such series, and PacsError."""
+        with _Asked() as asked:
+            found = self._client(asked, _MOST_JSON_BYTES).search_for_series(
+                search_filters={"SeriesInstanceUID": series}, limit=2)
+            studies = {uid for entry in found if _values(entry, "0020000E") == [series]
+                       for uid in _values(entry, _LISTED["study"])}
+        if len(studies) != 1 or not is_uid(study := studies.pop()):
+            raise UnknownStudy("the server has no such series")
+        return study
+
+    def fetch(self, study: str, receiving: Receiving, most_bytes: int, series: str = "") -> list[ReceivedFile]:
+        """The instances of a study, or of one series of it, as files, each written while it comes. Raises UnknownStudy,
+        PacsError, and TooLarge as `Receiving` does.
         """
-        if not is_uid(study):
-            raise UserError("this is no StudyInstanceUID", expected="numbers and dots")
+        if not is_uid(study) or (series and not is_uid(series)):
+            raise UserError("this is no UID of a study or a series", expected="numbers and dots")
         with _Asked() as asked:
             session = asked.session(self._headers(), self._authorities, most_bytes + _MOST_JSON_BYTES)
-            answer = session.get(f"{self._url}/studies/{study}", stream=True, timeout=_TIMEOUT, headers={
+            path = f"/studies/{study}" + (f"/series/{series}" if series else "")
+            answer = session.get(f"{self._url}{path}", stream=True, timeout=_TIMEOUT, headers={
                 "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'})
             if answer.status_code in (404, 410):
                 raise UnknownStudy("the server has no such study")

@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from autoseg.base.errors import UserError
+from autoseg.clinical.cells import is_missing, read_numbers
 from autoseg.datasets.dicom_cases import Choice, DicomInput, fitting_series, read_study, studies_of
 from autoseg.datasets.dicom_rules import Candidate, read_rules
 from autoseg.prediction.predictor import Predictor
@@ -20,6 +22,7 @@ from planners.schema.plan import Plan
 _NAME = "image"  # what messages call the case
 _LEAST_SECONDS = 0.2  # between two notes of progress
 _SHARE_PREDICTING = 0.9  # of the time of a job, after reading
+_MOST_WARNINGS = 20  # that a client is told
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Notes:
     _reported: float = 0.0
     _asked: float = 0.0
     _cancelled: bool = False
+    _began_predicting: float = 0.0
 
     def stage(self, stage: Stage, fraction: float) -> None:
         """A stage begins. Raises Cancelled where the job shall stop."""
@@ -91,8 +95,9 @@ def run_job(job: Job, folder: JobFolder, predictor: Predictor, notes: Notes) -> 
                                          progress=notes.predicting, cancel=notes.stop)
         notes.stage("writing", 0.9)
         known = known_of(segmentation.prediction.case, plan, conditions)
-        return write_outputs(segmentation, plan, folder, known, identity=predictor.identity,
-                             seconds=time.monotonic() - notes.started, warnings=warnings)
+        return write_outputs(segmentation, plan, folder, request.files, known, identity=predictor.identity,
+                             seconds=time.monotonic() - notes.started,
+                             warnings=list(dict.fromkeys(warnings))[:_MOST_WARNINGS])
 
 
 def study_of(request: JobRequest, folder: JobFolder) -> DicomInput:
@@ -116,12 +121,31 @@ def question_of(request: JobRequest, folder: JobFolder, plan: Plan) -> Question 
     if not studies:
         return None  # reading says what is wrong
     choices = [Choice.parse(text, plan.channels) for text in study_of(request, folder).series]
-    fitting = fitting_series(studies[0], plan.channels, read_rules(None), choices)
-    open_ones = {name: tuple(choice_of(candidate) for candidate in candidates)
-                 for name, candidates in fitting.items() if len(candidates) > 1}
+    rules = read_rules(None)
+    fitting = fitting_series(studies[0], plan.channels, rules, choices)
+    volumes = [candidate for candidate in studies[0].candidates if candidate.stack is not None]
+    usual = [candidate for candidate in volumes if not rules.ignored.reason(candidate)]  # such as no localizers
+    open_ones = {name: tuple(map(choice_of, candidates))
+                 for name, candidates in open_channels(fitting, usual or volumes, plan).items() if candidates}
     if not open_ones:
         return None
-    return Question(text="several series fit: choose which one is which channel", channels=open_ones)
+    return Question(text="choose which series is which channel", channels=open_ones)
+
+
+def open_channels(fitting: Mapping[str, Sequence[Candidate]], volumes: Sequence[Candidate], plan: Plan
+                  ) -> dict[str, Sequence[Candidate]]:
+    """The candidates of channels that several series fit. Where no series fits a channel that must be there, or the same one
+    fits several channels, any of the volumes may be it.
+    """
+    alone = Counter(id(candidates[0]) for candidates in fitting.values() if len(candidates) == 1)
+    found: dict[str, Sequence[Candidate]] = {}
+    for channel in plan.channels:
+        candidates = fitting[channel.name]
+        if len(candidates) > 1:
+            found[channel.name] = candidates
+        elif (not candidates and (channel.required or channel.reference)) or (candidates and alone[id(candidates[0])] > 1):
+            found[channel.name] = volumes
+    return found
 
 
 def choice_of(candidate: Candidate) -> SeriesChoice:
@@ -134,8 +158,14 @@ def choice_of(candidate: Candidate) -> SeriesChoice:
 
 
 def conditions_of_row(request: JobRequest, plan: Plan) -> dict[str, str | float | None]:
-    """What the client said of the patient, and in the same form the modality of channels that may have several."""
-    row = {name: value for name, value in request.row.items() if value not in (None, "")}
+    """What the client said of the patient, and in the same form the modality of channels that may have several. A text that
+    says nothing, such as n/a, is missing; of a column of numbers a text is the number that it names, else stays a text.
+    """
+    numbers = {spec.name for spec in plan.conditions.specs if spec.kind == "number"}
+    row = {name: value for name, value in request.row.items() if value is not None and not is_missing(str(value))}
+    for name in numbers.intersection(row):
+        number = read_numbers([str(row[name])])[0]
+        row[name] = row[name] if number is None else number
     if request.modality:
         row |= {column: request.modality for column in plan.modality_columns.values()}
     return row

@@ -39,3 +39,17 @@ class ServeSettings(Frozen):
     dicomweb: str = ""  # URL of a DICOMweb server
     dicom_listener: Path | None = None  # a JSON file: which DICOM nodes send what, and where results go
     training: bool = False  # whether folds can be started and stopped
+
+
+class WorkerSettings(Frozen):
+    """What a worker process is started with, by its standard input."""
+
+    name: str
+    spool: Path
+    home: Path
+    model_files: tuple[Path, ...] = ()
+    device: str = "auto"
+    job_seconds: float
+    result_seconds: float
+    attempts: int
+    plugins: tuple[str, ...] = ()

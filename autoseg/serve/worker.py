@@ -13,39 +13,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from autoseg.base.errors import AutosegError, as_fault
 from autoseg.base.processes import load_plugin
 from autoseg.base.runtime import is_out_of_memory
+from autoseg.base.stopping import kill_with_parent
 from autoseg.prediction.predictor import Predictor
 from autoseg.prediction.watch import Cancelled
 from autoseg.serve.catalogue import Catalogue
 from autoseg.serve.problems import problem_of, without_paths
 from autoseg.serve.run_job import Notes, run_job
+from autoseg.serve.settings import WorkerSettings
 from autoseg.workspace.files import remove_folder
 from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.jobs.types import Job, Progress, Question
-from planners.schema.base import Frozen
 
 logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.1  # between two looks at the queue
-
-
-class WorkerSettings(Frozen):
-    """What a worker is started with."""
-
-    name: str
-    spool: Path
-    home: Path
-    model_files: tuple[Path, ...] = ()
-    device: str = "auto"
-    job_seconds: float
-    result_seconds: float
-    attempts: int
-    plugins: tuple[str, ...] = ()
 
 
 @dataclass
@@ -94,8 +80,7 @@ class Worker:
         folder = self._spool.job(job.id)
         logger.info("job %s begins: %s", job.id, job.request.model)
         try:
-            remove_folder(folder.result)  # of an attempt that broke off
-            remove_folder(folder.images)
+            self._remove_written(job)  # by an attempt that broke off
             predictor = self._resident.of(job.request.model, lambda: notes.report(Progress(stage="loading")))
             outcome = run_job(job, folder, predictor, notes)
         except Cancelled:
@@ -108,6 +93,8 @@ class Worker:
             else:
                 self._jobs.finish(job.id, outcome)
             logger.info("job %s ended after %.1f s", job.id, time.monotonic() - notes.started)
+        if self._jobs.get(job.id) is None:  # it was removed meanwhile, and what was written since lies there again
+            self._spool.remove(job.id)
 
     def _end_early(self, job: Job, notes: Notes) -> None:
         if notes.timed_out:
@@ -115,7 +102,13 @@ class Worker:
                                                do="send a smaller image, or ask for a longer time limit"))
         else:
             self._jobs.cancelled(job.id)
+        self._remove_written(job)
         logger.info("job %s ended early", job.id)
+
+    def _remove_written(self, job: Job) -> None:
+        folder = self._spool.job(job.id)
+        remove_folder(folder.result)
+        remove_folder(folder.images)
 
     def _fail(self, job: Job, error: Exception) -> None:
         roots = (str(self._settings.spool), str(self._settings.home))
@@ -135,6 +128,7 @@ def main() -> None:
     """Read the settings, then work."""
     settings = WorkerSettings.model_validate_json(sys.stdin.readline())
     logging.basicConfig(level=logging.INFO, format=f"%(levelname)s {settings.name}: %(message)s")
+    kill_with_parent()  # also while it computes for long outside of Python
     threading.Thread(target=_end_with_the_service, daemon=True).start()
     for plugin in settings.plugins:
         load_plugin(plugin)

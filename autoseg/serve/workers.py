@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from autoseg.base.deaths import how_it_ended
 from autoseg.base.processes import IMPORTS_NOTHING_FROM_HERE, loaded_plugins
-from autoseg.serve.settings import ServeSettings
-from autoseg.serve.worker import WorkerSettings
+from autoseg.serve.settings import ServeSettings, WorkerSettings
+from autoseg.workspace.jobs.sessions import Sessions
 from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.jobs.types import Problem
@@ -49,8 +49,11 @@ class Workers:
         self._swept = 0.0
 
     def __enter__(self) -> "Workers":
-        self._jobs.give_back()
-        self._spool.remove_all_but(self._jobs.ids())
+        """Goes on where a service that ended, or was killed, left off; only who holds the spool may."""
+        self._jobs.give_back(result_of=self._spool.result_of)
+        self._spool.remove_all_but(self._jobs.with_files())
+        for job_id in self._spool.without_files(self._jobs.unfinished()):
+            self._jobs.lose(job_id, Problem(what="the files of the job are gone", do="send it again"))
         for worker in self._processes:
             self._start(worker)
         self._thread.start()
@@ -62,7 +65,7 @@ class Workers:
         for worker in self._processes:
             if worker.process is not None:
                 _end(worker.process)
-        self._jobs.give_back()
+        self._jobs.give_back(result_of=self._spool.result_of, were_stopped=True)
 
     def states(self) -> list[dict[str, str]]:
         """What each worker does, for people and monitors."""
@@ -110,7 +113,7 @@ class Workers:
             worker.process = None
             worker.deaths = worker.deaths + 1 if now - worker.started < _LIVED_LONG else 1
             worker.start_at = now + min(_LONGEST_WAIT, 0.25 * 2 ** (worker.deaths - 1))
-            lost = self._jobs.give_back([worker.name])
+            lost = self._jobs.give_back([worker.name], self._spool.result_of)
             logger.error("%s ended: %s; its job: %s", worker.name, how_it_ended(code), ", ".join(lost) or "none")
         if now >= worker.start_at:
             self._start(worker)
@@ -130,6 +133,7 @@ class Workers:
         if time.monotonic() - self._swept < _SWEEP_SECONDS:
             return
         self._swept = time.monotonic()
+        Sessions(self._settings.spool).remove_expired()
         for job_id in self._jobs.expire():
             self._spool.remove(job_id)
         for job_id in self._jobs.ended_before(self._settings.limits.input_hours * 3600):

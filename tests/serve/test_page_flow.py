@@ -54,6 +54,7 @@ def page(browser, address):
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(address)
+    page.locator(".model").wait_for()
     page.said = said
     yield page
     page.close()

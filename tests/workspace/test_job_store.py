@@ -123,6 +123,14 @@ def test_a_job_whose_worker_died_is_tried_again_and_then_fails_in_words(store):
     assert job.state == "failed" and "ended abruptly" in job.problem.what and job.problem.found == "2 attempts"
 
 
+def test_a_service_that_dies_with_its_jobs_tries_them_more_often_but_not_for_ever(store):
+    accept(store, "a1")
+    for attempt in range(1, 6):
+        assert store.claim("worker").attempts == attempt
+        store.give_back()
+    assert store.get("a1").state == "failed" and store.claim("worker") is None
+
+
 def test_a_job_whose_result_was_whole_when_its_worker_died_is_done(store):
     accept(store, "a1")
     store.claim("worker")

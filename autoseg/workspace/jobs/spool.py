@@ -2,7 +2,7 @@
 
     SPOOL/jobs.sqlite            the jobs (`store.py`)
     SPOOL/jobs/ID/input/         what the client sent: 0, 1, ... each with the ending that its content has
-    SPOOL/jobs/ID/images/        the channels of a study as volumes: 0.nii.gz, 1.nii.gz, ...
+    SPOOL/jobs/ID/images/        the channels as volumes to look at: 0.nii.gz, 1.nii.gz, ...
     SPOOL/jobs/ID/result/        what came of it
     SPOOL/jobs/.partial_...      what is received or written now
 """
@@ -60,6 +60,14 @@ class JobFolder:
     def image(self, channel_number: int) -> Path:
         return self.images / f"{channel_number}.nii.gz"
 
+    def show_input(self, number: int, channel_number: int) -> None:
+        """Show an input that is a compressed NIfTI file as the image of a channel, without a copy where the disk can."""
+        target = self.image(channel_number)
+        with writing(target):
+            self.images.mkdir(exist_ok=True)
+            target.unlink(missing_ok=True)
+            _link(self.input_file(number, ".nii.gz"), target)
+
 
 @dataclass(frozen=True)
 class Spool:
@@ -112,17 +120,12 @@ class Spool:
         return job_id
 
     def share_inputs(self, other: str, received: Path) -> None:
-        """Give a folder that is being received the inputs of another job, without a copy where the disk can. Raises UserError
-        where they are removed.
+        """Give a folder that is being received the inputs of another job, without a copy where the disk can. Raises
+        UserError where they are removed.
         """
         with writing(received):
             for file in sorted(self.job(other).input.iterdir()):
-                try:
-                    os.link(file, received / file.name)
-                except FileNotFoundError:
-                    raise
-                except OSError:  # a disk without links
-                    shutil.copyfile(file, received / file.name)
+                _link(file, received / file.name)
 
     def result_of(self, job_id: str) -> JobResult | None:
         """What a job's worker wrote of its result after all other files of it; None where it did not come so far."""
@@ -137,8 +140,10 @@ class Spool:
         self._remove(self.job(job_id).path)
 
     def remove_inputs(self, job_id: str) -> None:
-        """Remove what the client sent for a job; the result and the images to look at stay."""
-        self._remove(self.job(job_id).input)
+        """Remove what the client of a job sent, and the images to look at; the result stays."""
+        folder = self.job(job_id)
+        self._remove(folder.input)
+        self._remove(folder.images)
 
     def _remove(self, path: Path) -> None:
         if not path.is_dir():
@@ -150,12 +155,6 @@ class Spool:
         """Those of these jobs whose inputs are not here."""
         return [job_id for job_id in job_ids if not self.job(job_id).input.is_dir()]
 
-    def remove_inputs(self, job_id: str) -> None:
-        """Remove what the client of a job sent; the result stays."""
-        folder = self.job(job_id)
-        remove_folder(folder.input)
-        remove_folder(folder.images)
-
     def remove_all_but(self, known: Collection[str]) -> None:
         """Remove what killed services left, and the folders of jobs that nobody knows. Only who holds the spool may do so:
         a job's folder is there before the job is known.
@@ -166,3 +165,13 @@ class Spool:
                 remove_leftovers(path)
                 if path.name not in known:
                     remove_folder(path)
+
+
+def _link(file: Path, target: Path) -> None:
+    """A second name of a file; a copy where the disk has no links."""
+    try:
+        os.link(file, target)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:
+        shutil.copyfile(file, target)

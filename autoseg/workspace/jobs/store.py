@@ -19,6 +19,7 @@ from autoseg.workspace.jobs.types import FINAL, Job, JobRequest, JobResult, Prob
 
 _VERSION = 1
 _BUSY_SECONDS = 30.0
+_MORE_ATTEMPTS = 3  # of a job that ran when the whole service was killed, which it need not have caused
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, client TEXT NOT NULL, state TEXT NOT NULL, sequence INTEGER NOT NULL, request TEXT NOT NULL,
@@ -132,6 +133,10 @@ class JobStore:
         """All jobs that are known."""
         return {row["id"] for row in self._connection.execute("SELECT id FROM jobs")}
 
+    def with_files(self) -> set[str]:
+        """The jobs whose files are kept: all but those that have expired."""
+        return {row["id"] for row in self._connection.execute("SELECT id FROM jobs WHERE state != 'expired'")}
+
     def counts(self) -> dict[State, int]:
         """How many jobs there are in each state."""
         counted = dict(self._connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
@@ -236,12 +241,14 @@ class JobStore:
         self._checkpoint()
 
     def give_back(self, workers: Iterable[str] | None = None,
-                  result_of: Callable[[str], JobResult | None] = lambda _: None) -> list[str]:
+                  result_of: Callable[[str], JobResult | None] = lambda _: None, *, were_stopped: bool = False) -> list[str]:
         """Queue again what ran on workers that are dead (None: on all); what was tried often enough fails. The ids.
 
-        Where the result of a job is whole on the disk already (`result_of`), the job is done.
+        Where the result of a job is whole on the disk already (`result_of`), the job is done. Where the workers were stopped
+        with the service, that was no attempt; where all died, perhaps with the machine, more attempts are allowed.
         """
         dead = None if workers is None else set(workers)
+        most = self._attempts if dead is not None else self._attempts + _MORE_ATTEMPTS
         with self._transaction() as connection:
             rows = connection.execute("SELECT id, worker, attempts, is_cancelled FROM jobs WHERE state = 'running'")
             lost = [row for row in rows.fetchall() if dead is None or row["worker"] in dead]
@@ -250,14 +257,14 @@ class JobStore:
                     self._set_ended(connection, row["id"], "cancelled")
                 elif (result := result_of(row["id"])) is not None:
                     self._set_ended(connection, row["id"], "done", **_done(result))
-                elif row["attempts"] >= self._attempts:
+                elif row["attempts"] >= most and not were_stopped:
                     problem = Problem(what="the worker process ended abruptly while it worked on this job",
                                       found=f"{row['attempts']} attempts", do="send it again; if it fails again, the image "
                                       "may be too large for this machine or damaged: see the log of the service")
                     self._set_ended(connection, row["id"], "failed", problem=problem.model_dump_json())
                 else:
-                    connection.execute("UPDATE jobs SET state = 'queued', worker = NULL, started = NULL, progress = NULL "
-                                       "WHERE id = ?", (row["id"],))
+                    connection.execute("UPDATE jobs SET state = 'queued', worker = NULL, started = NULL, progress = NULL, "
+                                       "attempts = ? WHERE id = ?", (row["attempts"] - were_stopped, row["id"]))
         return [row["id"] for row in lost]
 
     def lose(self, job_id: str, problem: Problem) -> None:
@@ -267,20 +274,10 @@ class JobStore:
             if job.state in ("queued", "question"):
                 self._set_ended(connection, job_id, "failed", problem=problem.model_dump_json())
 
-    def running(self) -> list[tuple[Job, str]]:
-        """The jobs that run, each with the worker that works on it."""
-        rows = self._connection.execute("SELECT * FROM jobs WHERE state = 'running' ORDER BY sequence").fetchall()
-        return list(zip(self._jobs(rows), [row["worker"] for row in rows], strict=True))
-
     def unfinished(self) -> set[str]:
         """The ids of jobs that wait or run."""
         rows = self._connection.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running', 'question')")
         return {row["id"] for row in rows}
-
-    def ended_before(self, moment: float) -> list[str]:
-        """The jobs that ended before a moment (seconds since 1970), and have not expired."""
-        rows = self._connection.execute("SELECT id FROM jobs WHERE ended < ? AND state != 'expired'", (moment,))
-        return [row["id"] for row in rows]
 
     def expire(self) -> list[str]:
         """Mark what has ended long ago as expired, and forget what was said of its patient; the ids, whose files can be

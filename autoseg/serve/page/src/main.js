@@ -18,6 +18,8 @@ const panel = document.getElementById("panel");
 const announcer = document.getElementById("announcer");
 const announce = (text) => { announcer.textContent = text; };
 const api = createApi(tokenAsker());
+let onDrop = () => {}; // a drop before the page is ready is ignored, and the browser does not open the file
+dropAnywhere((files) => onDrop(files));
 
 /** The page, once the service has told its models. `collects`: the dataset that takes corrections; undefined: not known. */
 function start(models, collects) {
@@ -138,7 +140,7 @@ function start(models, collects) {
     }
   }
 
-  dropAnywhere(take);
+  onDrop = take;
   addEventListener("hashchange", route);
   addEventListener("beforeunload", (event) => stage.hasUnsavedEdits() && event.preventDefault());
   route();
