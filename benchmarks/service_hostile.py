@@ -30,6 +30,7 @@ import httpx
 import psutil
 
 N_UPLOADS, N_CLIENTS, N_BROKEN = 50, 8, 5
+BOMB_MIB = 1500
 FINAL = ("done", "failed", "cancelled", "expired")
 
 
@@ -73,6 +74,15 @@ def finished(url: str, job_id: str, number: int) -> str:
     return state
 
 
+def zip_bomb() -> bytes:
+    """A zip that unpacks to more than the service takes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w") as entry:
+        for _ in range(BOMB_MIB):
+            entry.write(bytes(2**20))
+    return stream.getvalue()
+
+
 def break_off(port: int) -> None:
     """Send the beginning of an upload of 100 MB, and go away."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -82,7 +92,7 @@ def break_off(port: int) -> None:
         connection.sendall(head.encode() + os.urandom(3_000_000))
 
 
-def hostile(url: str, port: int, model: str, image: bytes) -> dict[str, str]:
+def hostile(url: str, port: int, model: str, image: bytes, bomb: bytes) -> dict[str, str]:
     """What each hostile request is answered."""
     def post(name: str, content: bytes) -> str:
         answer = httpx.post(f"{url}/v1/jobs", data={"model": model}, files={"files": (name, content)}, timeout=300,
@@ -93,15 +103,11 @@ def hostile(url: str, port: int, model: str, image: bytes) -> dict[str, str]:
             return f"202, shown as {body['request']['files'][0]['shown']!r}"
         return f"{answer.status_code} {body['error']['what']}"
 
-    bomb = io.BytesIO()
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w") as entry:
-        for _ in range(9 * 2**10):
-            entry.write(bytes(2**20))
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
                            b"Content-Length: 10737418240\r\n\r\n")
         claimed = connection.recv(2**16).split(b"\r\n")[0].decode()
-    return {f"zip bomb, {len(bomb.getvalue()) >> 20} MiB for 9 GiB": post("bomb.zip", bomb.getvalue()),
+    return {f"zip bomb, {len(bomb) >> 10} KiB for {BOMB_MIB} MiB": post("bomb.zip", bomb),
             "path in a name": post("../../../../etc/cron.d/evil", image),
             "HTML named .nii.gz": post("a.nii.gz", b"<html>" * 99),
             "10 GiB claimed": claimed, "script in a name": post("<script>alert(1)</script>.nii.gz", image)}
@@ -119,7 +125,8 @@ def main() -> None:
     url, image = f"http://127.0.0.1:{port}", options.image.read_bytes()
     with tempfile.TemporaryDirectory() as spool:
         service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", options.home, "--port", str(port),
-                                    "--spool", spool, "--rate", "1000000"], stdout=subprocess.PIPE, text=True)
+                                    "--spool", spool, "--rate", "1000000", "--unpacked", "1G"],
+                                   stdout=subprocess.PIPE, text=True)
         assert service.stdout is not None and service.stdout.readline()
         try:
             measure(url, port, options.model, image, Path(spool), psutil.Process(service.pid))
@@ -131,11 +138,12 @@ def main() -> None:
 def measure(url: str, port: int, model: str, image: bytes, spool: Path, service: psutil.Process) -> None:
     while httpx.get(f"{url}/health").status_code != 200:
         time.sleep(0.1)
+    bomb = zip_bomb()
     memory, begun = Memory(service), time.perf_counter()
     with ThreadPoolExecutor(N_UPLOADS + N_BROKEN + 1) as pool:
         uploads = [pool.submit(upload, url, model, image, number) for number in range(N_UPLOADS)]
         broken = [pool.submit(break_off, port) for _ in range(N_BROKEN)]
-        refused = pool.submit(hostile, url, port, model, image).result()
+        refused = pool.submit(hostile, url, port, model, image, bomb)
         answers = [job.result() for job in uploads]
         accepted = time.perf_counter() - begun
         for job in broken:
@@ -143,14 +151,15 @@ def measure(url: str, port: int, model: str, image: bytes, spool: Path, service:
         states = list(pool.map(lambda entry: finished(url, entry[1][1], entry[0]), enumerate(answers)))
     seconds = time.perf_counter() - begun
     memory.end()
-    left = sorted(str(path.relative_to(spool)) for path in spool.rglob("*") if path.is_file() and "sqlite" not in path.name)
-    folders = [path.name for path in (spool / "jobs").iterdir()]
+    left = sorted(str(path.relative_to(spool)) for path in spool.rglob("*") if path.is_file()
+                  and "sqlite" not in path.name and path.name != ".jobs.lock")  # held while the service runs
+    folders = [path.name for path in (spool / "jobs").iterdir() if path.is_dir()]
     print("| what | result |\n|---|---|")
     print(f"| uploads accepted | {sum(status == 202 for status, _ in answers)} of {N_UPLOADS} in {accepted:.1f} s |")
     print(f"| of them done with a mask | {states.count('done')} in {seconds:.0f} s |")
     print(f"| memory of the service before, at most | {memory.first:.0f}, {memory.most:.0f} MiB |")
     print(f"| files and folders of jobs left | {json.dumps(left + folders) if left or folders else 'none'} |")
-    for what, answer in refused.items():
+    for what, answer in refused.result().items():
         print(f"| {what} | {answer} |")
 
 

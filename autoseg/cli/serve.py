@@ -68,7 +68,8 @@ def _run(options: argparse.Namespace) -> None:
         spool=(options.spool or home / "serve").absolute(), home=home, host=options.host, port=options.port,
         tokens={} if options.tokens is None else read_tokens(options.tokens), devices=tuple(options.device.split(",")),
         model_files=tuple(path.absolute() for path in options.model), collect=options.collect, dicomweb=options.dicomweb,
-        dicom_listener=options.dicom_listener, training=options.training, limits=Limits(**{name: value for name, value in said.items() if value is not None}))
+        dicom_listener=options.dicom_listener, training=options.training,
+        limits=Limits(**{name: value for name, value in said.items() if value is not None}))
     serve(settings, lambda n_models: print(f"{n_models} models; open {address_of(settings)}; Ctrl-C stops", flush=True))
 
 

@@ -15,6 +15,7 @@ from autoseg.serve.problems import of_http, of_user, of_validation
 from autoseg.serve.routes import (
     accept,
     corrections,
+    datasets,
     dicomweb,
     health,
     jobs,
@@ -25,13 +26,15 @@ from autoseg.serve.routes import (
     monailabel_infer,
     page,
     results,
+    trainings,
 )
 from autoseg.serve.service import Service
 
 # Every router of the service, in the order in which addresses are looked for.
 ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     models.router, accept.router, jobs.router, results.router, corrections.router, dicomweb.router, health.router,
-    metrics.router, monailabel.router, monailabel_infer.router, monailabel_datastore.router, page.router)
+    metrics.router, monailabel.router, monailabel_infer.router, monailabel_datastore.router, datasets.router,
+    trainings.router, page.router)
 
 _DESCRIPTION = ("Segmentation of medical images. A job is asked for with POST /v1/jobs, followed under "
                 "/v1/jobs/{id}/events, "

@@ -18,9 +18,9 @@ _IMAGES = {".nii", ".nii.gz", ".nrrd", ".mha"}
 
 
 def folder_of(service: Service) -> Path:
-    """The folder of the dataset that takes corrections. Raises 501 where the service was started without one."""
+    """The folder of the dataset that takes corrections. Raises 404 where the service was started without one."""
     if not service.settings.collect:
-        raise refused(501, "this service takes no images and no corrections to keep",
+        raise refused(404, "this service takes no images and no corrections to keep",
                       do="start it with --collect and the name of a dataset")
     return collecting_folder(Workspace.open(service.settings.home), service.settings.collect)
 

@@ -11,6 +11,7 @@ pytest.importorskip("fastapi")
 
 from autoseg.datasets.integrity import verify
 from autoseg.formats import read_label, write_array, write_label
+from autoseg.serve.pacs import UnknownStudy
 from autoseg.serve.served import ServedLabel
 from autoseg.workspace.jobs.sessions import Sessions
 from monailabel_support import TINY, quick_service
@@ -132,6 +133,32 @@ def test_a_request_without_an_image_that_is_here_is_refused(client, params, quer
     assert response.status_code == status and says in response.json()["error"]["what"]
 
 
+class OneSeries:
+    """A DICOMweb server that has one series; in place of DICOM it sends an image."""
+
+    def __init__(self, content):
+        self.content, self.asked = content, []
+
+    def study_of(self, series):
+        if series != "1.2.840.1":
+            raise UnknownStudy("the server has no such series")
+        return "1.2.840"
+
+    def fetch(self, study, receiving, most_bytes, series=""):
+        self.asked.append((study, series))
+        receiving.begin("image")
+        receiving.write(self.content)
+        return [receiving.end()]
+
+
+def test_a_series_is_fetched_from_the_server_that_the_viewer_reads_from(client, service, image, image_DHW, tmp_path):
+    service.extras["pacs"] = pacs = OneSeries(image.read_bytes())
+    answer = infer(client, None, {"result_extension": ".nrrd", "result_compress": False}, image="1.2.840.1", output="image")
+    np.testing.assert_array_equal(mask_of(answer.content, tmp_path, ".nrrd")[0], image_DHW > np.median(image_DHW))
+    assert pacs.asked == [("1.2.840", "1.2.840.1")] and left_in(service.settings.spool) == []
+    assert infer(client, None, image="1.2.840.2").status_code == 404
+
+
 def test_a_model_that_is_not_here_and_a_file_that_is_no_image_are_refused(client, image, tmp_path):
     assert client.post("/infer/other", files={"params": (None, "{}")}).status_code == 404
     (tmp_path / "x.nii.gz").write_bytes(b"<script>")
@@ -217,7 +244,7 @@ def test_a_label_of_another_grid_is_refused_with_both_grids(client, tmp_path, im
 def test_without_a_dataset_for_corrections_nothing_is_kept_and_the_answer_says_so(tmp_path, image, label):
     client = client_to(quick_service(tmp_path))
     for answer in (upload(client, image), save(client, label), client.post("/activelearning/random", json={})):
-        assert answer.status_code == 501 and "--collect" in answer.json()["error"]["do"]
+        assert answer.status_code == 404 and "--collect" in answer.json()["error"]["do"]
     assert client.get("/datastore/").json()["total"] == 0 and infer(client, image).status_code == 200
 
 
@@ -243,9 +270,9 @@ def test_the_password_is_the_token(tmp_path, image):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/train/?check_if_running=true", 404), ("POST", "/train/x", 501), ("POST", "/train/", 501),
-    ("DELETE", "/train/", 404), ("GET", "/logs/", 404), ("POST", "/batch/infer/x", 501), ("GET", "/model/x", 501),
-    ("POST", "/infer/wsi/x", 501), ("GET", "/scoring/", 404), ("PUT", "/activelearning/x", 405)])
+    ("GET", "/train/?check_if_running=true", 404), ("POST", "/train/x", 404), ("POST", "/train/", 404),
+    ("DELETE", "/train/", 404), ("GET", "/logs/", 404), ("POST", "/batch/infer/x", 404), ("GET", "/model/x", 404),
+    ("POST", "/infer/wsi/x", 404), ("GET", "/scoring/", 404), ("PUT", "/activelearning/x", 405)])
 def test_what_is_not_done_is_told_in_a_sentence(client, method, path, status):
     response = client.request(method, path)
     assert response.status_code == status and response.json()["error"]["what"]

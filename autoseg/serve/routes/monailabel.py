@@ -62,7 +62,7 @@ def router(service: Service) -> APIRouter:
         """Who one is."""
         return {"username": client_of(request.scope), "email": None, "name": None, "roles": []}
 
-    @routes.post("/activelearning/{strategy}", summary="The next image to label", responses=answers(404, 501))
+    @routes.post("/activelearning/{strategy}", summary="The next image to label", responses=answers(404))
     def next_sample(strategy: str) -> Answer:
         """An image of the dataset that has no label yet; nothing where all have one."""
         if strategy not in STRATEGIES:
@@ -97,27 +97,26 @@ def _add_what_is_not_done(routes: APIRouter) -> None:
     train = ("training is not started from a viewer", "train on the corrections with autoseg_plan_and_preprocess and "
              "autoseg_train --from (docs/how-to/slicer-and-ohif.md)")
     nothing = ("no such task was started", "")
-    told: tuple[tuple[str, str, int, tuple[str, str]], ...] = (
-        ("GET", "/train/", 404, nothing), ("POST", "/train/", 501, train), ("POST", "/train/{model}", 501, train),
-        ("DELETE", "/train/", 404, nothing), ("GET", "/batch/infer", 404, nothing), ("DELETE", "/batch/infer", 404, nothing),
-        ("POST", "/batch/infer/{model}", 501, ("images are not predicted in a batch here", "use autoseg_predict")),
-        ("GET", "/scoring/", 404, nothing), ("DELETE", "/scoring/", 404, nothing),
-        ("POST", "/scoring/{method}", 501, ("labels are not scored here", "use autoseg_evaluate")),
-        ("GET", "/logs/", 404, ("the log is not served", "look where autoseg_serve was started")),
-        ("GET", "/model/{model}", 501, ("weights are not served", "use autoseg_export_model")),
-        ("GET", "/model/info/{model}", 501, ("weights are not served", "use autoseg_export_model")),
-        ("PUT", "/model/{model}", 501, ("weights are not taken", "use autoseg_import_model")),
-        ("DELETE", "/model/{model}", 501, ("models are not removed", "remove the folder of the model")),
-        ("POST", "/infer/wsi/{model}", 501, ("whole slides are not predicted here", "use autoseg_predict")),
-        ("POST", "/infer/wsi_v2/{model}", 501, ("whole slides are not predicted here", "use autoseg_predict")),
-        ("GET", "/datastore/dataset", 501, ("the dataset is not served as one file", "copy its folder")))
-    for method, path, status, (what, do) in told:
-        routes.add_api_route(path, _teller(status, what, do), methods=[method], responses=answers(status),
-                             summary="Not done here", operation_id=f"{method.lower()}_{path}_not_done")
+    told: tuple[tuple[str, str, tuple[str, str]], ...] = (
+        ("GET", "/train/", nothing), ("POST", "/train/", train), ("POST", "/train/{model}", train),
+        ("DELETE", "/train/", nothing), ("GET", "/batch/infer", nothing), ("DELETE", "/batch/infer", nothing),
+        ("POST", "/batch/infer/{model}", ("images are not predicted in a batch here", "use autoseg_predict")),
+        ("GET", "/scoring/", nothing), ("DELETE", "/scoring/", nothing),
+        ("POST", "/scoring/{method}", ("labels are not scored here", "use autoseg_evaluate")),
+        ("GET", "/logs/", ("the log is not served", "look where autoseg_serve was started")),
+        ("GET", "/model/{model}", ("weights are not served", "use autoseg_export_model")),
+        ("GET", "/model/info/{model}", ("weights are not served", "use autoseg_export_model")),
+        ("PUT", "/model/{model}", ("weights are not taken", "use autoseg_import_model")),
+        ("DELETE", "/model/{model}", ("models are not removed", "remove the folder of the model")),
+        ("POST", "/infer/wsi/{model}", ("whole slides are not predicted here", "use autoseg_predict")),
+        ("POST", "/infer/wsi_v2/{model}", ("whole slides are not predicted here", "use autoseg_predict")),
+        ("GET", "/datastore/dataset", ("the dataset is not served as one file", "copy its folder")))
+    for method, path, (what, do) in told:
+        routes.add_api_route(path, _teller(what, do), methods=[method], include_in_schema=False)
 
 
-def _teller(status: int, what: str, do: str) -> Any:
+def _teller(what: str, do: str) -> Any:
     def tell() -> None:
-        raise refused(status, what, do=do)
+        raise refused(404, what, do=do)
 
     return tell

@@ -46,7 +46,7 @@ def router(service: Service) -> APIRouter:
     _add_images(routes, service)
     _add_labels(routes, service)
 
-    @routes.get("/", summary="Images and labels of the dataset", responses=answers(501))
+    @routes.get("/", summary="Images and labels of the dataset", responses=answers(404))
     def datastore(output: Literal["stats", "all", "train"] = "stats") -> Any:
         """Counts, all objects, or the pairs of image and label by their names."""
         cases = cases_of(service)
@@ -69,7 +69,7 @@ def _add_images(routes: APIRouter, service: Service) -> None:
 
     for path in ("/", "/image"):
         routes.add_api_route(path, add_image, methods=["PUT"], summary="Send an image", operation_id=f"put_datastore_{path}",
-                             responses=answers(404, 409, 415, 501), openapi_extra={"requestBody": _FORM})
+                             responses=answers(404, 409, 415), openapi_extra={"requestBody": _FORM})
 
     def remove(id: Annotated[str, Query(min_length=1)]) -> Answer:
         """Remove an image that has no label."""
@@ -78,16 +78,16 @@ def _add_images(routes: APIRouter, service: Service) -> None:
 
     for path in ("/", "/image"):
         routes.add_api_route(path, remove, methods=["DELETE"], summary="Remove an image that waits for a label",
-                             operation_id=f"delete_datastore_{path}", responses=answers(404, 501))
+                             operation_id=f"delete_datastore_{path}", responses=answers(404))
 
-    @routes.api_route("/image", methods=["GET", "HEAD"], summary="An image", response_class=FileResponse,
-                      responses=answers(404, 501), operation_id="datastore_image")
+    @routes.head("/image", include_in_schema=False)
+    @routes.get("/image", summary="An image", response_class=FileResponse, responses=answers(404))
     def image_file(image: ImageId) -> FileResponse:
         """The file of an image; of several channels the first."""
         case = case_of(service, image)
         return _sent(case.images[min(case.images)], case.name)
 
-    @routes.get("/image/info", summary="What is known of an image", responses=answers(404, 501))
+    @routes.get("/image/info", summary="What is known of an image", responses=answers(404))
     def image_info(image: ImageId) -> Answer:
         """Its name here, and when it came."""
         answer: Answer = _object(case_of(service, image))["image"]["info"]
@@ -95,7 +95,7 @@ def _add_images(routes: APIRouter, service: Service) -> None:
 
 
 def _add_labels(routes: APIRouter, service: Service) -> None:
-    @routes.put("/label", summary="Send a corrected label", responses=answers(404, 409, 415, 501),
+    @routes.put("/label", summary="Send a corrected label", responses=answers(404, 409, 415),
                 openapi_extra={"requestBody": _FORM})
     async def save_label(request: Request, image: ImageId, tag: str = TAG) -> Answer:
         """Store the label of an image of the dataset: it is a training case from then on. A former label is kept aside."""
@@ -105,15 +105,15 @@ def _add_labels(routes: APIRouter, service: Service) -> None:
         case = await run_in_threadpool(case_of, service, image)
         return await with_form(service, request, ("label",), lambda form: _kept_label(service, client, image, case, form))
 
-    @routes.api_route("/label", methods=["GET", "HEAD"], summary="A label", response_class=FileResponse,
-                      responses=answers(404, 501), operation_id="datastore_label")
+    @routes.head("/label", include_in_schema=False)
+    @routes.get("/label", summary="A label", response_class=FileResponse, responses=answers(404))
     def label_file(label: Annotated[str, Query()] = "", image: Annotated[str, Query()] = "", tag: str = TAG) -> FileResponse:
         """The label of an image."""
         case = _labelled(service, label or image, tag)
         assert case.label is not None  # `_labelled` has looked
         return _sent(case.label, case.name)
 
-    @routes.get("/label/info", summary="What is known of a label", responses=answers(404, 501))
+    @routes.get("/label/info", summary="What is known of a label", responses=answers(404))
     def label_info(label: ImageId, tag: str = TAG) -> Answer:
         """Who gave it, and when."""
         answer: Answer = _object(_labelled(service, label, tag))["labels"][TAG]["info"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path as File
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
@@ -19,8 +19,8 @@ _NAMES = {"nifti": "mask.nii.gz", "seg": "seg.dcm", "rtstruct": "rtstruct.dcm", 
           "entropy": "entropy.nii.gz", "disagreement": "disagreement.nii.gz", "json": "result.json"}
 _TYPES = {".json": "application/json", ".gz": "application/gzip", ".dcm": "application/dicom", ".stl": "model/stl",
           ".obj": "model/obj", ".zip": "application/zip"}
-_FILE = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-               "description": "the file"}}
+_FILE: dict[int | str, dict[str, Any]] = {200: {"description": "the file", "content": {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 def router(service: Service) -> APIRouter:

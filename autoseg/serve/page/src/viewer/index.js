@@ -1,66 +1,93 @@
-import { Niivue, NVImage, SLICE_TYPE } from "@niivue/niivue";
-import { el, field, select } from "../lib/dom.js";
+// The viewer of images and masks. What it does is in docs/how-to/viewer.md.
+import { createActions } from "./actions.js";
+import { createEditBar } from "./editbar.js";
+import { createEditor, editable } from "./edit.js";
+import { centre } from "./geometry.js";
+import { keyHandler, showKeys } from "./keys.js";
+import { middleOf, readMask } from "./labels.js";
+import { readImage, readLayer } from "./load.js";
+import { listen } from "./pointer.js";
+import { createScene } from "./scene.js";
+import { createStatus } from "./status.js";
+import { createToolbar } from "./toolbar.js";
 
-const VIEWS = { 4: "Three planes", 0: "Axial", 1: "Coronal", 2: "Sagittal", 3: "3D" };
-
-/** Colours by the values of a mask: 0 is clear. */
-function colormapOf(labels) {
-  const entries = labels.flatMap(({ name, values, color }) => values.map((value) => [value, name, color]));
-  const channel = (color, start) => parseInt(color.slice(start, start + 2), 16);
-  return {
-    I: [0, ...entries.map(([value]) => value)],
-    R: [0, ...entries.map(([, , color]) => channel(color, 1))],
-    G: [0, ...entries.map(([, , color]) => channel(color, 3))],
-    B: [0, ...entries.map(([, , color]) => channel(color, 5))],
-    A: [0, ...entries.map(() => 255)],
-    labels: ["", ...entries.map(([, name]) => name)],
-  };
-}
-
-const bufferOf = async ({ file, url, headers }) => (file ?? await fetch(url, { headers })).arrayBuffer();
-
-/** The image behind what is read, whatever its format: NiiVue goes by the ending of a name. */
-const nameOf = ({ file, name }) => (file ? file.name : `${name}.nii.gz`);
+const PHONE_PX = 640;
 
 /**
- * Shows images and masks in three planes and in 3D.
- * @param {HTMLElement} container
- * @param {{announce: (text: string) => void}} options
+ * @typedef {Object} Viewer
+ * @property {(images: Object[]) => Promise<void>} showImages `{name, modality, url | file, headers?}`; the first is shown
+ * @property {(slot: "a"|"b", result: Object) => Promise<void>} showResult `{label: {blob}, labels: [{name, values, color}],
+ *   entropy?: {blob}, disagreement?: {blob}, title}`; "b" is shown beside "a"
+ * @property {() => void} clear
+ * @property {HTMLElement} toolbar
+ * @property {() => boolean} hasUnsavedEdits
+ * @property {{setVisible: (name: string, on: boolean) => void, setOpacity: (share: number) => void}} labels
  */
-export async function createViewer(container, { announce }) {
-  const canvas = el("canvas", { "aria-label": "Image", role: "img", tabIndex: 0 });
-  container.replaceChildren(canvas);
-  const view = new Niivue({
-    backColor: [0.047, 0.059, 0.075, 1], show3Dcrosshair: true, dragAndDropEnabled: false, logLevel: "error",
-    crosshairColor: [0.36, 0.76, 0.81, 0.9], crosshairWidth: 0.3, crosshairWidthUnit: "percent", fontSizeScaling: 0.4, fontMinPx: 13,
-  });
-  await view.attachToCanvas(canvas);
-  view.setSliceType(SLICE_TYPE.MULTIPLANAR);
 
-  const opacity = el("input", {
-    type: "range", min: 0, max: 1, step: 0.05, value: 0.5,
-    oninput: () => view.volumes[1] && view.setOpacity(1, Number(opacity.value)),
+/**
+ * @param {HTMLElement} container
+ * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string, slot: string) => any}} options
+ *   `onCorrection` gets the painted mask (gzipped NIfTI); while it waits or when it throws, the edits count as not saved
+ * @returns {Promise<Viewer>}
+ */
+export async function createViewer(container, { announce, onCorrection }) {
+  container.replaceChildren();
+  container.classList.add("nv-viewer");
+  const scene = createScene(container);
+  const { state } = scene;
+  const editor = createEditor(scene, { announce, onCorrection });
+  const actions = createActions(scene, editor, announce, showKeys);
+  const toolbar = createToolbar(scene, actions, createEditBar(scene, actions, editor));
+  const status = createStatus(scene, actions);
+  container.append(status.element);
+  const onKey = keyHandler(actions, scene);
+  scene.onPane((pane) => {
+    listen(pane, scene, actions, editor);
+    pane.element.addEventListener("keydown", onKey);
   });
-  const toolbar = el("div", { class: "viewer-tools" },
-    field("View", select(Object.entries(VIEWS), "4", (value) => view.setSliceType(Number(value)))),
-    field("Opacity of labels", opacity));
+  scene.onDraw(() => {
+    status.update();
+    toolbar.update();
+  });
+  let asked = 0; // an answer that comes after `clear` is not shown
 
-  return {
-    toolbar,
-    async showImages(images) {
-      for (const volume of [...view.volumes]) view.removeVolume(volume);
-      view.addVolume(await NVImage.loadFromUrl({ url: await bufferOf(images[0]), name: nameOf(images[0]) }));
-      announce(`Image ${images[0].name} is shown`);
+  const viewer = {
+    toolbar: toolbar.element,
+    async showImages(sources) {
+      viewer.clear();
+      const mine = asked;
+      const first = await readImage(sources[0]);
+      if (mine !== asked) return;
+      state.images = [first];
+      state.cursor = centre(first.grid);
+      if (container.clientWidth < PHONE_PX) state.layout = "plane";
+      await scene.arrange();
+      announce(`${first.name}: ${first.grid.dims.join(" × ")} voxels`);
+      for (const source of sources.slice(1)) {
+        const image = await readImage(source);
+        if (mine !== asked) return;
+        state.images.push(image);
+      }
+      scene.request(false);
     },
-    async showResult(slot, { label, labels }) {
-      if (slot !== "a") return;
-      const mask = await NVImage.loadFromUrl({ url: await label.blob.arrayBuffer(), name: "label.nii.gz", opacity: Number(opacity.value) });
-      mask.setColormapLabel(colormapOf(labels));
-      view.addVolume(mask);
+    async showResult(slot, { label, labels, entropy, disagreement, title = "" }) {
+      const mine = asked;
+      const [mask, ...layers] = await Promise.all([
+        readMask(label.blob, labels), ...[entropy, disagreement].map((one) => (one ? readLayer(one) : null)),
+      ]);
+      if (mine !== asked) return;
+      state.slots[slot] = editable({ mask, layers: { entropy: layers[0], disagreement: layers[1] }, title });
+      if (slot === "b" && state.slots.a) state.compare = "results";
+      if (!state.touched && slot === "a") state.cursor = middleOf(mask) ?? state.cursor;
+      await scene.arrange();
     },
     clear() {
-      for (const volume of [...view.volumes]) view.removeVolume(volume);
+      asked += 1;
+      scene.reset();
+      for (const pane of scene.panes) pane.clear();
     },
-    hasUnsavedEdits: () => false,
+    hasUnsavedEdits: editor.hasUnsavedEdits,
+    labels: { setVisible: actions.labelVisible, setOpacity: actions.opacity },
   };
+  return viewer;
 }

@@ -1,0 +1,102 @@
+// What lies above an image: distances, the ring of the brush, and the last 3D picture while the planes move.
+import { apply, distance, inverse, spacing } from "./geometry.js";
+import { PLANES, pointOf } from "./tiles.js";
+
+const LINE = "#ffd75e";
+const HALO = "rgb(8 11 15 / 85%)";
+
+/** A length for people. */
+export function millimetres(value) {
+  return `${value.toFixed(value < 10 ? 2 : 1)} mm`;
+}
+
+/** Whether a distance lies in the slice of a plane that is shown. */
+export function isInSlice(measure, plane, grid, cursor) {
+  if (measure.plane !== plane) return false;
+  const { across } = PLANES[plane];
+  const [a, b] = [measure.from, cursor].map((mm) => apply(inverse(grid.affine), mm)[across]);
+  return Math.round(a) === Math.round(b);
+}
+
+function drawDistance(pen, from, to, text, scale) {
+  pen.lineCap = "round";
+  for (const [color, width] of [[HALO, 4], [LINE, 2]]) {
+    pen.strokeStyle = color;
+    pen.lineWidth = width * scale;
+    pen.beginPath();
+    pen.moveTo(...from);
+    pen.lineTo(...to);
+    pen.stroke();
+    for (const end of [from, to]) {
+      pen.beginPath();
+      pen.arc(...end, 3.5 * scale, 0, 2 * Math.PI);
+      pen.stroke();
+    }
+  }
+  pen.font = `600 ${13 * scale}px system-ui, sans-serif`;
+  pen.lineWidth = 4 * scale;
+  pen.lineJoin = "round";
+  pen.strokeStyle = HALO;
+  pen.fillStyle = LINE;
+  const place = [to[0] + 8 * scale, to[1] - 8 * scale];
+  pen.strokeText(text, ...place);
+  pen.fillText(text, ...place);
+}
+
+/**
+ * @param {HTMLCanvasElement} above
+ * @param {HTMLCanvasElement} below the canvas that NiiVue draws on
+ */
+export function createMarks(above, below) {
+  const pen = above.getContext("2d");
+  const kept = document.createElement("canvas");
+  let hasKept = false;
+
+  function drawRing(pane, { tile, x, y, radius, color, scale }) {
+    const steps = spacing(pane.image.grid.affine);
+    const perMm = PLANES[tile.plane].along.map((axis, k) => {
+      const size = k === 0 ? tile.width : tile.height;
+      return size / (Math.abs(tile.last[k] - tile.first[k]) * pane.image.grid.dims[axis] * steps[axis]);
+    });
+    for (const [stroke, width] of [[HALO, 3], [color, 1.5]]) {
+      pen.strokeStyle = stroke;
+      pen.lineWidth = width * scale;
+      pen.beginPath();
+      pen.ellipse(x, y, Math.max(2, radius * perMm[0]), Math.max(2, radius * perMm[1]), 0, 0, 2 * Math.PI);
+      pen.stroke();
+    }
+  }
+
+  return {
+    hasRender: () => hasKept,
+    /** Keeps the 3D picture of a tile. */
+    keepRender({ left, top, width, height }) {
+      kept.width = Math.max(1, Math.round(width));
+      kept.height = Math.max(1, Math.round(height));
+      kept.getContext("2d").drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
+      hasKept = true;
+    },
+    forget() {
+      hasKept = false;
+      pen.clearRect(0, 0, above.width, above.height);
+    },
+    /** @param {{measures, cursor, ring}} overlay @param {Object|null} render the tile of the kept 3D picture, if it stands in */
+    draw(pane, { measures, cursor, ring }, render) {
+      pen.clearRect(0, 0, above.width, above.height);
+      const scale = pane.nv.uiData.dpr || 1;
+      if (render) pen.drawImage(kept, render.left, render.top, render.width, render.height);
+      for (const tile of pane.tiles.filter(({ plane }) => plane < 3)) {
+        pen.save();
+        pen.beginPath();
+        pen.rect(tile.left, tile.top, tile.width, tile.height);
+        pen.clip();
+        for (const measure of measures.filter((one) => isInSlice(one, tile.plane, pane.image.grid, cursor))) {
+          const [from, to] = [measure.from, measure.to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
+          drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)), scale);
+        }
+        if (ring?.pane === pane && ring.tile.plane === tile.plane) drawRing(pane, { ...ring, tile, scale });
+        pen.restore();
+      }
+    },
+  };
+}
