@@ -97,7 +97,7 @@ def test_a_fold_runs_while_a_process_holds_it_and_is_stopped_when_that_is_killed
         with elsewhere(folder(workspace, 2).path) as process:
             running = client.get(path).json()
             assert running["state"] == "running" and running["seconds_left"] == 120.0
-            assert [training["fold"] for training in client.get("/v1/trainings").json()["trainings"]][0] == "2"
+            assert client.get("/v1/trainings").json()["trainings"][0]["fold"] == "2"
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert state(client, path) == "stopped"
@@ -141,7 +141,8 @@ def test_a_service_that_is_started_anew_knows_what_the_former_one_trains(balls, 
     with client_to(balls) as client:
         ask_for(client)
         until(lambda: state(client, FOLD) == "running")
-    balls.extras["launcher"] = Launcher(balls.extras["launcher"].workspace, ("cpu", "cuda:0"), balls.extras["launcher"].start)
+    former = balls.extras["launcher"]
+    balls.extras["launcher"] = Launcher(former.workspace, ("cpu", "cuda:0"), former.start)
     with client_to(balls) as client:
         assert client.get(FOLD).json()["device"] == "cpu"
         assert ask_for(client, fold="1").status_code == 202 and "--device=cuda:0" in started[1][0]
@@ -171,8 +172,8 @@ def test_a_training_that_fails_at_once_says_why(balls):
 
 HOSTILE = [
     {"planner": "--plugin"}, {"planner": "../../x"}, {"planner": "budgeted; rm -rf /"}, {"configuration": "--plugin=os"},
-    {"configuration": "../3d_fullres"}, {"configuration": "$(id)"}, {"fold": "--restart"}, {"fold": "0,1"}, {"fold": "all-folds"},
-    {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"}, {"budget_seconds": 1e12},
+    {"configuration": "../3d_fullres"}, {"configuration": "$(id)"}, {"fold": "--restart"}, {"fold": "0,1"},
+    {"fold": "all-folds"}, {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"}, {"budget_seconds": 1e12},
     {"dataset": "../raw"}, {"dataset": "--plugin"}, {"dataset": "x" * 300}, {"device": "cuda:0"}, {"plugin": "os"}]
 NOWHERE = ["/v1/datasets/..%2f..%2fetc", "/v1/datasets/Dataset001_Balls%00", "/v1/datasets/9",
            "/v1/trainings/1/budgeted/3d_fullres/9999x", "/v1/trainings/1/..%2f/3d_fullres/0/log",
