@@ -39,7 +39,7 @@ def report_command(dataset: str, home: Path) -> list[str]:
 
 
 def start_detached(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a command in a session of its own, whose output is appended to a log. Signals to this process do not reach it."""
+    """Start a command whose output is appended to a log, in a session of its own: no signal to this process reaches it."""
     with appended(log) as file:
         return subprocess.Popen(list(command), stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                 env={**os.environ, **IMPORTS_NOTHING_FROM_HERE}, start_new_session=True)  # nosec B603

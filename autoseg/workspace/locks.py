@@ -80,21 +80,34 @@ class Holder:
 
 
 def holder(folder: Path) -> Holder | None:
-    """Who holds a folder now, else None. For those who look often: where nobody has left a lock, nothing is locked, so
-    that no process that wants the folder at this moment is refused.
+    """Who holds a folder now, else None. For those who look often: where nobody has left a lock, or its process is dead,
+    nothing is locked, so that a process that wants the folder at this moment is not refused.
     """
     try:
         import fcntl
 
         with open(_lock_file(folder), encoding="utf-8", errors="replace") as file:
+            words = _NOTE.match(file.read(_LONGEST_NOTE))
+            noted = Holder() if words is None else Holder(int(words[1]), words[2])
+            if noted.is_here and not _is_alive(noted.process):
+                return None
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                words = _NOTE.match(file.read(_LONGEST_NOTE))
-                return Holder() if words is None else Holder(int(words[1]), words[2])
+                return noted
     except (ImportError, OSError):  # no lock, or a system or a disk without locks
         pass
     return None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    return True
 
 
 def remove_lock(folder: Path) -> None:

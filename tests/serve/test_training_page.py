@@ -10,15 +10,14 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 sync_api = pytest.importorskip("playwright.sync_api")
 
-from page_service import running  # noqa: E402
-from pretended_training import pretend, until  # noqa: E402
-from report_workspace import DATASET, folder, write_workspace  # noqa: E402
-from serve_support import service_in  # noqa: E402
-
 from autoseg.serve.app import make_app  # noqa: E402
 from autoseg.serve.routes.page import PAGES  # noqa: E402
 from autoseg.serve.training.launch import Launcher  # noqa: E402
 from autoseg.workspace.files import write_records, write_text  # noqa: E402
+from page_service import running  # noqa: E402
+from pretended_training import pretend, until  # noqa: E402
+from report_workspace import DATASET, folder, write_workspace  # noqa: E402
+from serve_support import service_in  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -41,8 +40,8 @@ def browser():
 
 def epochs(n):
     """A training that learns, until two thirds of its iterations."""
-    return [{"epoch": e, "iteration": 250 * e, "iterations": 375 * n, "train_loss": 0.9 * math.exp(-e / 20) + 0.02 * math.sin(e),
-             "learning_rate": 0.01 * (1 - e / (1.5 * n)) ** 0.9, "validation_dice": 0.9 - 0.8 * math.exp(-e / 15),
+    return [{"epoch": e, "iteration": 250 * e, "iterations": 375 * n,
+             "train_loss": 0.9 * math.exp(-e / 20) + 0.02 * math.sin(e), "learning_rate": 0.01 * (1 - e / (1.5 * n)) ** 0.9, "validation_dice": 0.9 - 0.8 * math.exp(-e / 15),
              "seconds": 30.0 * e, "seconds_left": 15.0 * n} for e in range(1, n + 1)]
 
 
@@ -50,8 +49,8 @@ def epochs(n):
 def service(tmp_path):
     workspace = write_workspace(tmp_path / "home")
     write_records(folder(workspace, 2).metrics, epochs(90))
-    write_text(workspace.report(DATASET), "<!doctype html><title>r</title><style>h1 {color: #123456}</style><h1>The report</h1>"
-               "<script>parent.document.title = 'taken'</script>")
+    write_text(workspace.report(DATASET), "<!doctype html><title>r</title><style>h1 {color: #123456}</style><h1>The report"
+               "</h1><script>parent.document.title = 'taken'</script>")
     service = service_in(tmp_path, training=True)
     processes = []
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from contextlib import contextmanager
 
@@ -96,7 +97,7 @@ def test_a_fold_runs_while_a_process_holds_it_and_is_stopped_when_that_is_killed
         with elsewhere(folder(workspace, 2).path) as process:
             running = client.get(path).json()
             assert running["state"] == "running" and running["seconds_left"] == 120.0
-            assert [training["fold"] for training in client.get("/v1/trainings").json()["trainings"]][0] == "2"
+            assert client.get("/v1/trainings").json()["trainings"][0]["fold"] == "2"
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert state(client, path) == "stopped"
@@ -107,8 +108,11 @@ def test_who_only_looks_at_a_lock_leaves_none_and_takes_none(tmp_path):
     with locked(tmp_path / "fold_0"):
         found = holder(tmp_path / "fold_0")
         assert found is not None and found.process == os.getpid() and found.is_here
-    (tmp_path / ".fold_1.lock").write_text("process 1 on elsewhere\n")  # what a killed process leaves
-    assert holder(tmp_path / "fold_1") is None
+    dead = start_detached([sys.executable, "-S", "-c", ""], tmp_path / "log.txt")
+    dead.wait()
+    for note in ("process 1 on elsewhere\n", f"process {dead.pid} on {socket.gethostname()}\n", "no note"):
+        (tmp_path / ".fold_1.lock").write_text(note)  # what a killed process leaves
+        assert holder(tmp_path / "fold_1") is None
 
 
 def test_a_fold_is_started_stopped_and_started_again(balls, started):
@@ -137,7 +141,8 @@ def test_a_service_that_is_started_anew_knows_what_the_former_one_trains(balls, 
     with client_to(balls) as client:
         ask_for(client)
         until(lambda: state(client, FOLD) == "running")
-    balls.extras["launcher"] = Launcher(balls.extras["launcher"].workspace, ("cpu", "cuda:0"), balls.extras["launcher"].start)
+    former = balls.extras["launcher"]
+    balls.extras["launcher"] = Launcher(former.workspace, ("cpu", "cuda:0"), former.start)
     with client_to(balls) as client:
         assert client.get(FOLD).json()["device"] == "cpu"
         assert ask_for(client, fold="1").status_code == 202 and "--device=cuda:0" in started[1][0]
@@ -165,24 +170,29 @@ def test_a_training_that_fails_at_once_says_why(balls):
         assert client.get("/v1/trainings").json()["trainings"][0]["state"] == "not started"
 
 
-@pytest.mark.parametrize("changes", [
+HOSTILE = [
     {"planner": "--plugin"}, {"planner": "../../x"}, {"planner": "budgeted; rm -rf /"}, {"configuration": "--plugin=os"},
-    {"configuration": "../3d_fullres"}, {"configuration": "$(id)"}, {"fold": "--restart"}, {"fold": "0,1"}, {"fold": "all-folds"},
-    {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"}, {"budget_seconds": 1e12},
-    {"dataset": "../raw"}, {"dataset": "--plugin"}, {"dataset": "x" * 300}, {"device": "cuda:0"}, {"plugin": "os"}])
-def test_words_that_the_workspace_does_not_know_start_nothing(balls, started, changes):
-    with client_to(balls) as client:
-        response = ask_for(client, **changes)
-    assert response.status_code in (404, 422) and response.json()["error"]["what"] and not started
+    {"configuration": "../3d_fullres"}, {"configuration": "$(id)"}, {"fold": "--restart"}, {"fold": "0,1"},
+    {"fold": "all-folds"}, {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"}, {"budget_seconds": 1e12},
+    {"dataset": "../raw"}, {"dataset": "--plugin"}, {"dataset": "x" * 300}, {"device": "cuda:0"}, {"plugin": "os"}]
+NOWHERE = ["/v1/datasets/..%2f..%2fetc", "/v1/datasets/Dataset001_Balls%00", "/v1/datasets/9",
+           "/v1/trainings/1/budgeted/3d_fullres/9999x", "/v1/trainings/1/..%2f/3d_fullres/0/log",
+           "/v1/trainings/1/budgeted/..%2f..%2fx/0", "/v1/trainings/1/none/3d_fullres/0/events",
+           "/v1/reports/" + "0" * 32, "/v1/datasets/1/report"]
 
 
-@pytest.mark.parametrize("path", ["/v1/datasets/..%2f..%2fetc", "/v1/datasets/Dataset001_Balls%00", "/v1/datasets/9",
-                                  "/v1/trainings/1/budgeted/3d_fullres/9999x", "/v1/trainings/1/..%2f/3d_fullres/0/log",
-                                  "/v1/trainings/1/budgeted/..%2f..%2fx/0", "/v1/trainings/1/none/3d_fullres/0/events",
-                                  "/v1/reports/" + "0" * 32, "/v1/datasets/1/report"])
-def test_what_the_workspace_does_not_have_is_404(balls, path):
+def test_words_that_the_workspace_does_not_know_start_nothing(balls, started):
     with client_to(balls) as client:
-        assert client.get(path).status_code == 404
+        for changes in HOSTILE:
+            response = ask_for(client, **changes)
+            assert response.status_code in (404, 422) and response.json()["error"]["what"], changes
+    assert not started
+
+
+def test_what_the_workspace_does_not_have_is_404(balls):
+    with client_to(balls) as client:
+        for path in NOWHERE:
+            assert client.get(path).status_code == 404, path
 
 
 def test_a_command_has_no_word_that_could_be_an_option(tmp_path):

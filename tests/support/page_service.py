@@ -209,6 +209,7 @@ def running(app: FastAPI):
     """The address of the service, while it runs in a thread."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
+        free.listen()  # so that a browser that is early waits
         port = free.getsockname()[1]
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [free]}, daemon=True)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
 from autoseg.serve.problems import answers, refused
-from autoseg.serve.routes.trainings import launcher_of, may_train, known_dataset
+from autoseg.serve.routes.trainings import known_dataset, launcher_of, may_train
 from autoseg.serve.service import Service
 from autoseg.serve.training.launch import Busy
 from autoseg.serve.training.overview import details, shown_dataset

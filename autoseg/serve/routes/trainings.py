@@ -26,6 +26,7 @@ _POLL_SECONDS = 2.0
 _HEARTBEAT_SECONDS = 15.0
 _LOG_LINES = 100
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a planner or a configuration
+_NUMBER = re.compile(r"0|[1-9]\d{0,3}|all", re.ASCII)  # of a fold
 _FOLD = "/v1/trainings/{dataset}/{planner}/{configuration}/{fold}"
 Dataset = Annotated[str, Path(description="The name of a dataset, or its number", examples=["Dataset004_Hippocampus"],
                               max_length=200)]
@@ -121,8 +122,7 @@ def _check_may_train(service: Service) -> None:
 def _known(service: Service, dataset: str, planner: str, configuration: str, fold: str) -> FoldKey:
     """The fold of these words. Raises 404 where the workspace has none: no other word becomes a part of a path."""
     launcher, name = launcher_of(service), known_dataset(service, dataset)
-    planned = {"planner": planner, "configuration": configuration}
-    if not all(_WORD.fullmatch(word) for word in planned.values()) or not re.fullmatch(r"0|[1-9]\d{0,3}|all", fold, re.ASCII):
+    if not (_WORD.fullmatch(planner) and _WORD.fullmatch(configuration) and _NUMBER.fullmatch(fold)):
         raise refused(404, "there is no such fold", found=f"{planner} {configuration} {fold}"[:80])
     key = FoldKey(name, planner, configuration, fold)
     if fold_folder(launcher.workspace, key) not in launcher.folders() and not _is_planned(launcher.workspace, key):
@@ -149,7 +149,7 @@ def _checked(service: Service, asked: TrainingRequest) -> Training:
         if asked.configuration not in configurations:
             raise refused(422, "the plan has no such configuration", where="configuration", found=asked.configuration,
                           expected=", ".join(configurations))
-        if not re.fullmatch(r"\d{1,4}|all", asked.fold, re.ASCII):
+        if not _NUMBER.fullmatch(asked.fold):
             raise refused(422, "this names no fold", where="fold", found=asked.fold, expected="a number, or all")
         (fold,) = choose_folds(workspace, name, [asked.fold])
     except UserError as error:

@@ -105,7 +105,8 @@ def device_of(folder: FoldFolder) -> str:
 def curve_of(records: Sequence[Mapping[str, Any]]) -> Curve:
     """The curve of a training in at most 500 points: evenly chosen, the last among them."""
     n = len(records)
-    chosen = range(n) if n <= _MOST_POINTS else sorted({round(i * (n - 1) / (_MOST_POINTS - 1)) for i in range(_MOST_POINTS)})
+    apart = max(1.0, (n - 1) / (_MOST_POINTS - 1))
+    chosen = [round(place * apart) for place in range(min(n, _MOST_POINTS))]
     points = [records[place] for place in chosen]
     return Curve(iterations=tuple(point["iteration"] for point in points),
                  **{name: tuple(_number(point.get(name)) for point in points)

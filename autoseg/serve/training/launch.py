@@ -87,7 +87,7 @@ class Launcher:
         return list(dict.fromkeys([*known, *(fold for model in self.workspace.models() for fold in model.all_folds())]))
 
     def stop(self, key: FoldKey) -> None:
-        """What Ctrl-C does: the training saves itself after its iteration, and can go on. Raises Busy where none runs here."""
+        """What Ctrl-C does: the training saves itself after its iteration, and can go on. Raises Busy where none runs."""
         held = holder(fold_folder(self.workspace, key).path)
         with self._lock:
             own = self._trainings.get(key)

@@ -100,9 +100,8 @@ def _model(workspace: Workspace, name: str, planner: str, configuration: str, pl
            launches: Launches) -> ShownModel:
     model = workspace.model(name, planner, configuration)
     is_planned = plan is not None and configuration in plan.configurations
-    folders = {folder.name: folder for folder in model.all_folds()}
-    names = [*dict.fromkeys([*(numbers if is_planned else ()), *folders])]
-    folds = [shown_fold(folder, launches(key_of(folder))) for folder in (folders.get(fold, model.fold(fold)) for fold in names)]
+    names = dict.fromkeys([*(numbers if is_planned else ()), *(folder.name for folder in model.all_folds())])
+    folds = [shown_fold(folder, launches(key_of(folder))) for folder in map(model.fold, names)]
     done = [fold.dice for fold in folds if fold.state == "finished" and fold.fold != "all" and fold.dice is not None]
     schedule = plan.configurations[configuration].schedule if plan is not None and is_planned else None
     advised = plan is not None and plan.first is not None and plan.first.configuration == configuration

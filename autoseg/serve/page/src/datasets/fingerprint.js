@@ -15,8 +15,8 @@ function box(values, low, high) {
     svg("line", { x1: a, x2: e, y1: middle, y2: middle, class: "whisker" }),
     svg("line", { x1: a, x2: a, y1: middle - 5, y2: middle + 5, class: "whisker" }),
     svg("line", { x1: e, x2: e, y1: middle - 5, y2: middle + 5, class: "whisker" }),
-    svg("rect", { x: b, y: middle - 7, width: Math.max(2, d - b), height: 14, rx: 2, class: "quartiles" }),
-    svg("line", { x1: c, x2: c, y1: middle - 7, y2: middle + 7, class: "median" }));
+    svg("rect", { x: d - b < 4 ? c - 2 : b, y: middle - 7, width: Math.max(4, d - b), height: 14, rx: 2, class: "quartiles" }),
+    d - b < 8 ? "" : svg("line", { x1: c, x2: c, y1: middle - 7, y2: middle + 7, class: "median" }));
 }
 
 /** A bar from 0 to 1. */

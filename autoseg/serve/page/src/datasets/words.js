@@ -1,7 +1,7 @@
 // How states and numbers are said on this page.
 
 /** The sign of a state, which is never alone: its word stands beside it or in its label. */
-export const SIGNS = { "not started": "–", starting: "…", running: "▶", stopped: "❚❚", finished: "✓" };
+export const SIGNS = { "not started": "–", starting: "…", running: "▶", stopped: "■", finished: "✓" };
 
 /** `0.891`, or a dash. */
 export function dice(value) {
