@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect
 
+from autoseg.base.errors import visible
 from autoseg.base.memory import size
 from autoseg.serve.problems import as_response, problem_of, refused
 from autoseg.serve.settings import ServeSettings
@@ -40,12 +41,16 @@ _READS = {"GET", "HEAD", "OPTIONS"}
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_CLIENTS = 10000  # whose rates are remembered
 
+# Scripts, styles and requests only from this service. `blob:` and `data:`: images that the page makes or has in its scripts,
+# and the workers and fonts of the viewer, which are parts of its script.
+_POLICY = "; ".join((
+    "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "style-src 'self'", "img-src 'self' blob: data:",
+    "font-src 'self' data:", "connect-src 'self' blob: data:", "worker-src 'self' blob:", "frame-src 'self' blob:",
+    "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'", "object-src 'none'"))
 HEADERS = {
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin", "cross-origin-opener-policy": "same-origin",
-    "content-security-policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
-                               "connect-src 'self' blob: data:; worker-src 'self' blob:; style-src 'self'; "
-                               "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"}
+    "content-security-policy": _POLICY}
 
 
 def is_loopback(host: str) -> bool:
@@ -96,10 +101,10 @@ class Guard:
                 raise too_large(limit)
             await self._app(scope, self._bounded(receive, limit), answer)
         except ClientDisconnect:
-            logger.info("%s %s: the client went away", scope["method"], scope["path"])
+            logger.info("%s %s: the client went away", scope["method"], visible(scope["path"]))
         except Exception as error:
             if answer.has_begun:  # the connection ends, so that the client does not take half of it for all
-                logger.exception("an answer to %s %s ended early", scope["method"], scope["path"])
+                logger.exception("an answer to %s %s ended early", scope["method"], visible(scope["path"]))
                 raise
             await _tell(error, scope, receive, answer)
 
@@ -188,7 +193,7 @@ async def _tell(error: Exception, scope: Scope, receive: Receive, send: Send) ->
         await as_response(error.status_code, detail, error.headers)(scope, receive, send)  # type: ignore[attr-defined]
         return
     number = secrets.token_hex(4)
-    logger.error("fault %s in %s %s", number, scope["method"], scope["path"], exc_info=error)
+    logger.error("fault %s in %s %s", number, scope["method"], visible(scope["path"]), exc_info=error)
     problem = problem_of("a fault of the service", found=f"fault {number}",
                          do="tell who runs the service this number: the log says more")
     await as_response(500, problem)(scope, receive, send)

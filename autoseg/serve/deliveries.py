@@ -82,7 +82,7 @@ class Deliveries:
 
     def _deliver(self, delivery: Delivery) -> None:
         destination = self.destinations.get(delivery.destination)
-        path = self._spool.job(delivery.job_id).result / f"{delivery.form}.dcm"
+        path = self._spool.job(delivery.job_id).result_file(delivery.form)
         try:
             if destination is None:
                 raise UserError("the destination is not among those that the service is started with")

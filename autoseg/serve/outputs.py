@@ -38,15 +38,15 @@ def write_outputs(segmentation: Segmentation[Any], plan: Plan, folder: JobFolder
     """Write all files of a result; what the service says of it. `result.json` comes last: the result is whole."""
     prediction, case = segmentation.prediction, segmentation.prediction.case
     writer = FileWriter(case.geometry)
-    writer.write_label(folder.result / "mask.nii.gz", prediction.label_DHW)
+    writer.write_label(folder.result_file("nifti"), prediction.label_DHW)
     files = ["nifti"]
     for name, array in (("entropy", prediction.entropy_DHW), ("disagreement", prediction.disagreement_DHW)):
         if array is not None:
-            writer.write_array(folder.result / f"{name}.nii.gz", array[None])
+            writer.write_array(folder.result_file(name), array[None])
             files.append(name)
     if case.source is not None and case.source.is_dicom:
         for kind in ("seg", "rtstruct"):
-            segmentation.save(folder.result / f"{kind}.dcm", dicom=kind)
+            segmentation.save(folder.result_file(kind), dicom=kind)
             files.append(kind)
     if case.geometry.dimensions == 3:
         files += write_meshes(folder, prediction.label_DHW, case.geometry, plan.labels)
@@ -59,7 +59,7 @@ def write_outputs(segmentation: Segmentation[Any], plan: Plan, folder: JobFolder
         absent=known.absent, predicted_dice=None if quality is None else quality.predicted_dice,
         needs_review=None if quality is None else quality.needs_review, model_identity=identity, seconds=round(seconds, 3),
         warnings=tuple(warnings))
-    write_json(folder.result / "result.json", result)
+    write_json(folder.record, result)
     return result
 
 
@@ -111,13 +111,13 @@ def write_meshes(folder: JobFolder, label_DHW: np.ndarray, geometry: Geometry, l
                                         tuple(part.start for part in box))
     for number, name in enumerate(labels.foreground):
         if name in surfaces:
-            write_stl(folder.result / f"{number}.stl", *surfaces[name])
-            write_obj(folder.result / f"{number}.obj", {name: surfaces[name]})
+            write_stl(folder.result_file("stl", number), *surfaces[name])
+            write_obj(folder.result_file("obj", number), {name: surfaces[name]})
     if not surfaces:
         return []
-    write_zip(folder.result / "stl.zip", {f"{number}_{plain_name(name)}.stl": stl_bytes(*surfaces[name])
+    write_zip(folder.result_file("stl"), {f"{number}_{plain_name(name)}.stl": stl_bytes(*surfaces[name])
                                           for number, name in enumerate(labels.foreground) if name in surfaces})
-    write_obj(folder.result / "mesh.obj", surfaces)
+    write_obj(folder.result_file("obj"), surfaces)
     return ["stl", "obj"]
 
 

@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from autoseg.base.errors import AutosegError, visible
+from autoseg.base.errors import AutosegError, CannotWrite, visible
 from autoseg.workspace.jobs.types import Job, Problem
 from planners.schema.base import Frozen
 
@@ -91,6 +91,6 @@ def of_validation(_: Request, error: RequestValidationError) -> JSONResponse:
 def of_user(roots: Sequence[str]) -> Any:
     """The handler of users' errors that a route lets through."""
     def handle(_: Request, error: AutosegError) -> JSONResponse:
-        return as_response(422, problem_of(without_paths(str(error), roots)))
+        return as_response(507 if isinstance(error, CannotWrite) else 422, problem_of(without_paths(str(error), roots)))
 
     return handle

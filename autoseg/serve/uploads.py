@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from autoseg.base.errors import TooLarge
+from autoseg.base.errors import CannotWrite, TooLarge
 from autoseg.serve.problems import problem_of, refused, without_paths
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
 
@@ -158,6 +158,6 @@ def _too_slow() -> Exception:
 
 
 def of_fault(status: int, error: Exception) -> Exception:
-    """A user's error of an upload as what is answered; no path of the server stands in it."""
+    """A user's error of an upload as what is answered; no path of the server stands in it. Of a disk that is full: 507."""
     problem = problem_of(without_paths(str(error)))
-    return refused(status, problem.what)
+    return refused(507 if isinstance(error, CannotWrite) else status, problem.what)

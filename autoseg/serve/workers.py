@@ -110,10 +110,10 @@ class Workers:
             if code is None:
                 return
             _end(worker.process)
+            lost = self._jobs.give_back([worker.name], self._spool.result_of)  # where this fails, the next look does it
             worker.process = None
             worker.deaths = worker.deaths + 1 if now - worker.started < _LIVED_LONG else 1
             worker.start_at = now + min(_LONGEST_WAIT, 0.25 * 2 ** (worker.deaths - 1))
-            lost = self._jobs.give_back([worker.name], self._spool.result_of)
             logger.error("%s ended: %s; its job: %s", worker.name, how_it_ended(code), ", ".join(lost) or "none")
         if now >= worker.start_at:
             self._start(worker)
@@ -136,6 +136,7 @@ class Workers:
         Sessions(self._settings.spool).remove_expired()
         for job_id in self._jobs.expire():
             self._spool.remove(job_id)
+        self._spool.remove_forgotten(self._jobs.ids())
         for job_id in self._jobs.ended_before(self._settings.limits.input_hours * 3600):
             self._spool.remove_inputs(job_id)
 

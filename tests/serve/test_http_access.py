@@ -78,7 +78,7 @@ def test_every_answer_has_the_headers_that_keep_a_browser_careful(tmp_path):
         for response in (client.get("/v1/models"), client.get("/nowhere"), client.get("/health", headers={"Host": "x"})):
             assert response.headers["x-content-type-options"] == "nosniff"
             assert response.headers["referrer-policy"] == "no-referrer"
-            assert "default-src 'self'" in response.headers["content-security-policy"]
+            assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_again(tmp_path):

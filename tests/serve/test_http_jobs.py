@@ -1,7 +1,9 @@
 """Jobs over HTTP: accepted, followed, cancelled, removed; and what is refused."""
 
 import asyncio
+import errno
 import json
+import struct
 import zipfile
 from io import BytesIO
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from fastapi import HTTPException
 from autoseg.serve.access import Gates
 from autoseg.serve.settings import Limits
 from autoseg.serve.uploads import read_form
+from autoseg.workspace.jobs import receiving
 from autoseg.workspace.jobs.receiving import Receiving
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.jobs.types import Problem, Question, SeriesChoice
@@ -135,6 +138,30 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_and_leaves_nothing(tmp_path):
     with client_to(service) as client:
         assert "too large" in problem(ask(client, ("z.zip", bomb)), 413)["what"]
     assert not leftovers(service) and not service.jobs.ids()
+
+
+def test_a_zip_whose_list_of_entries_is_endless_is_refused_before_it_is_read(client, service):
+    entry = b"PK\x01\x02" + b"\0" * 24 + b"\1\0" + b"\0" * 16 + b"a"
+    start, listed = b"PK\x03\x04" + b"\0" * 26, entry * (2**24 // len(entry) + 1)
+    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1, 1, len(listed), len(start), 0)
+    assert "list of entries" in problem(ask(client, ("z.zip", start + listed + end)), 413)["what"]
+    assert not service.jobs.ids() and not leftovers(service)
+
+
+@pytest.mark.parametrize("broken", ["write", "close"])
+def test_a_full_disk_is_told_and_leaves_nothing(client, service, monkeypatch, broken):
+    class Full(BytesIO):
+        def write(self, block):
+            if broken == "write":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return len(block)
+
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(receiving, "open", lambda *_: Full(), raising=False)
+    assert "No space left" in problem(ask(client, ("a.nii.gz", NIFTI), channels=["CT"]), 507)["what"]
+    assert not service.jobs.ids() and not leftovers(service)
 
 
 def test_an_upload_over_the_limit_is_refused_before_it_is_read(tmp_path):

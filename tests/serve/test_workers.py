@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -67,6 +68,21 @@ def test_a_start_goes_on_where_a_killed_service_left_off(bench):
         assert states == ["queued", "done", "queued", "failed"]
     assert bench.jobs.get(gone).problem.what == "the files of the job are gone"
     assert sorted(path.name for path in bench.spool.jobs.iterdir()) == sorted([ran, whole, waits])
+
+
+def test_the_job_of_a_dead_worker_is_given_back_although_the_first_try_fails(bench, monkeypatch):
+    job_id = bench.ask(IMAGE)
+    bench.jobs.claim("worker-0")
+    workers = workers_of(bench)
+    (worker,) = workers._processes
+    worker.process = subprocess.Popen(["true"])
+    worker.process.wait()
+    monkeypatch.setattr(workers, "_start", lambda worker: None)
+    with monkeypatch.context() as full_disk, pytest.raises(OSError, match="full"):
+        full_disk.setattr(workers._jobs, "give_back", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        workers._revive(worker)
+    workers._revive(worker)
+    assert bench.jobs.get(job_id).state == "queued" and worker.process is None
 
 
 def test_a_job_that_ran_when_the_service_was_stopped_has_not_used_an_attempt(bench):

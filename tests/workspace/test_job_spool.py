@@ -93,6 +93,16 @@ def test_a_start_removes_what_nobody_knows_and_what_a_killed_service_received(sp
     assert names_in(spool) == [known] != [unknown]
 
 
+def test_what_a_killed_worker_wrote_for_a_removed_job_is_removed_and_nothing_else(spool):
+    known, arriving, left, recent = received(spool, image="1"), received(spool, image="2"), "0" * 32, "1" * 32
+    for job_id in (left, recent):
+        write_json(spool.job(job_id).record, RESULT)
+    for path in (spool.job(job_id).path for job_id in (known, arriving, left)):
+        os.utime(path, (1, 1))
+    spool.remove_forgotten({known})
+    assert names_in(spool) == sorted([known, arriving, recent])
+
+
 def test_one_service_holds_a_spool(spool):
     with pytest.raises(Held, match="another process works here"), Spool(spool.root).held():
         pass

@@ -25,7 +25,6 @@ from autoseg.serve.routes.accept import accepted, check_queue
 from autoseg.serve.routes.jobs import shown
 from autoseg.serve.routes.models import model_of
 from autoseg.serve.routes.monailabel_datastore import params_of
-from autoseg.serve.routes.results import result_name
 from autoseg.serve.served import ServedModel
 from autoseg.serve.service import Service
 from autoseg.serve.uploads import Form, of_fault, read_form
@@ -203,9 +202,9 @@ def _answer(service: Service, job: Job, params: Mapping[str, Any], output: Outpu
         if "seg" not in job.result.files:
             raise refused(422, "only a series of DICOM has a segmentation in DICOM", where="output",
                           do="send the DICOM files of the series, or ask for output=image")
-        segmentation = service.spool.job(job.id).result / result_name("seg", "", ())
+        segmentation = service.spool.job(job.id).result_file("seg")
         return _sent([], segmentation, [], "application/dicom", "segmentation.dcm")
-    ending, result = _ending(params), service.spool.job(job.id).result / result_name("nifti", "", ())
+    ending, result = _ending(params), service.spool.job(job.id).result_file("nifti")
     with ExitStack() as stack:
         path = result if ending == ".nii.gz" else _converted(stack.enter_context(service.spool.receiving()), result, ending,
                                                              compressed=params.get("result_compress", True) is not False)

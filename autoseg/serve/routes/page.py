@@ -10,13 +10,6 @@ from autoseg.serve.service import Service
 
 PAGES = Path(__file__).parents[1] / "page" / "dist"
 
-# Scripts, styles and requests only from this service. `blob:` and `data:`: images that the page makes or has in its scripts,
-# and the workers and fonts of the viewer, which are parts of its script.
-CONTENT_SECURITY_POLICY = "; ".join((
-    "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "style-src 'self'", "img-src 'self' blob: data:",
-    "font-src 'self' data:", "connect-src 'self' blob: data:", "worker-src 'self' blob:", "frame-src 'self' blob:",
-    "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'", "object-src 'none'"))
-
 # The names of scripts and styles hold a hash of their contents; the page itself is asked for again each time.
 _FOR_EVER = "public, max-age=31536000, immutable"
 _EACH_TIME = "no-cache"
@@ -25,8 +18,8 @@ _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>autoseg</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
 <body><main><h1>The page is not built</h1>
-<p>The service runs, and its interface works: see <a href="openapi.json">/openapi.json</a>. Its page in the browser is made by npm (Node 20 or
-later), in the folder <code>autoseg/serve/page</code> of the source:</p>
+<p>The service runs, and its interface works: see <a href="openapi.json">/openapi.json</a>. Its page in the browser is
+made by npm (Node 20 or later), in the folder <code>autoseg/serve/page</code> of the source:</p>
 <pre>npm ci
 npm run build</pre>
 <p>Then load this page again. A wheel that was built where npm is has the page in it.</p></main></body></html>
@@ -41,13 +34,11 @@ def router(service: Service, pages: Path = PAGES) -> APIRouter:
     async def answer(name: str, request: Request, kept: str) -> Response:
         response = await files.get_response(name, request.scope)
         response.headers["Cache-Control"] = kept
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
 
     async def page(name: str, request: Request) -> Response:
         if not (pages / name).is_file():
-            return HTMLResponse(_NOT_BUILT, headers={"Cache-Control": _EACH_TIME,
-                                                     "Content-Security-Policy": CONTENT_SECURITY_POLICY})
+            return HTMLResponse(_NOT_BUILT, headers={"Cache-Control": _EACH_TIME})
         return await answer(name, request, _EACH_TIME)
 
     @routes.get("/")

@@ -1,6 +1,5 @@
 """`/v1/jobs/.../images` and `/result`: the files of a job."""
 
-from collections.abc import Sequence
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
@@ -15,8 +14,6 @@ from autoseg.workspace.jobs.types import FINAL, Job
 
 Form = Literal["nifti", "seg", "rtstruct", "stl", "obj", "entropy", "disagreement", "json"]
 _MESHES = ("stl", "obj")
-_NAMES = {"nifti": "mask.nii.gz", "seg": "seg.dcm", "rtstruct": "rtstruct.dcm", "stl": "stl.zip", "obj": "mesh.obj",
-          "entropy": "entropy.nii.gz", "disagreement": "disagreement.nii.gz", "json": "result.json"}
 _TYPES = {".json": "application/json", ".gz": "application/gzip", ".dcm": "application/dicom", ".stl": "model/stl",
           ".obj": "model/obj", ".zip": "application/zip"}
 _FILE: dict[int | str, dict[str, Any]] = {200: {"description": "the file", "content": {
@@ -61,16 +58,10 @@ def router(service: Service) -> APIRouter:
         known = [known.name for known in job.result.labels]
         if label and label not in known:
             raise refused(404, "the result has no such label", found=label[:80], expected=", ".join(known))
-        return _sent(service.spool.job(job_id).result / result_name(form, label, known), f"{job_id}_{form}")
+        number = known.index(label) if label else None
+        return _sent(service.spool.job(job_id).result_file(form, number), f"{job_id}_{form}")
 
     return routes
-
-
-def result_name(form: str, label: str, labels: Sequence[str]) -> str:
-    """The name of a result in its folder; a label's mesh has the number of the label."""
-    if form in _MESHES and label:
-        return f"{labels.index(label)}.{form}"
-    return _NAMES[form]
 
 
 def _sent(path: File, name: str) -> StreamingResponse:

@@ -5,17 +5,20 @@ outside.
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from autoseg.base.errors import TooLarge, UserError
 from autoseg.base.memory import size
+from autoseg.workspace.files import writing
 from autoseg.workspace.zips import NOT_A_ZIP, fault_of_entry
 
 _BLOCK_BYTES = 2**20
 _MOST_SHOWN = 100  # characters of a name that is shown
-_MOST_ENTRIES = 100_000  # of a zip: a list of more is not read, most of it need not be files
+_MOST_ENTRIES = 100_000  # of a zip, most of which need not be files
+_MOST_READ = 2**24  # bytes of a zip that are read at once: its list of entries takes 25 times as much memory
 
 
 @dataclass(frozen=True)
@@ -41,33 +44,40 @@ class Receiving:
         if self._n_files >= self._most_files:
             raise TooLarge("there are too many files", expected=f"at most {self._most_files}",
                            do="send the series that the model takes, not the whole archive")
-        self._file = open(self.folder / str(self._n_files), "xb")  # noqa: SIM115 (`end` or `close` closes it)
+        with writing(self.folder):
+            self._file = open(self.folder / str(self._n_files), "xb")  # noqa: SIM115 (`end` or `close` closes it)
         self._shown = shown_name(name)
         self._n_files += 1
 
     def write(self, block: bytes) -> None:
-        """Append to the file that comes. Raises TooLarge where all files together hold too much."""
+        """Append to the file that comes. Raises TooLarge where all files together hold too much, and CannotWrite where the
+        disk is full.
+        """
         self._n_bytes += len(block)
         if self._n_bytes > self._most_bytes:
             raise TooLarge("the files are too large together", expected=f"at most {size(self._most_bytes)}",
                            do="send less, or start the service with larger limits")
         if self._file is None:
             raise ValueError("a file begins before it is written")
-        self._file.write(block)
+        with writing(self.folder):
+            self._file.write(block)
 
     def end(self) -> ReceivedFile:
         """The file is whole."""
         if self._file is None:
             raise ValueError("a file begins before it ends")
         n_bytes = self._file.tell()
-        self.close()
+        with writing(self.folder):  # what is not on the disk yet is written now
+            self._file.close()
+        self._file = None
         return ReceivedFile(self.folder / str(self._n_files - 1), self._shown, n_bytes)
 
     def close(self) -> None:
         """No more comes, whether the last file is whole or not."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with suppress(OSError):  # of a full disk: the file is not used
+                file.close()
 
     def arrange(self, names: Mapping[Path, str]) -> None:
         """Give these files their names in the folder; all others are removed."""
@@ -85,7 +95,7 @@ class Receiving:
         """
         self._n_bytes, self._most_bytes = 0, most_bytes
         try:
-            with zipfile.ZipFile(file.path) as archive:
+            with open(file.path, "rb") as content, zipfile.ZipFile(_Bounded(content)) as archive:  # type: ignore[call-overload]
                 return [self._extracted(archive, entry) for entry in _files_in(archive, file.shown)]
         except NOT_A_ZIP as error:
             raise UserError("the zip is damaged", where=file.shown, found=error, do="pack it again") from None
@@ -99,6 +109,29 @@ class Receiving:
             while block := source.read(_BLOCK_BYTES):
                 self.write(block)
         return self.end()
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """A file that is not read in one piece, as `zipfile` reads a list of entries of any length."""
+
+    file: IO[bytes]
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        content = self.file.read(_MOST_READ + 1 if n_bytes < 0 else min(n_bytes, _MOST_READ + 1))
+        if len(content) > _MOST_READ:
+            raise TooLarge("the zip's list of entries is too long", expected=f"at most {size(_MOST_READ)}",
+                           do="send the series that the model takes, not the whole archive")
+        return content
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seekable(self) -> bool:
+        return True
 
 
 def shown_name(name: str) -> str:

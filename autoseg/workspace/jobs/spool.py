@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from autoseg.workspace.locks import locked
 from autoseg.workspace.partial import partial_folder, remove_leftovers
 
 DATABASE = "jobs.sqlite"
+_FORGOTTEN_SECONDS = 60.0
+_RESULT_FILES = {"nifti": "mask.nii.gz", "seg": "seg.dcm", "rtstruct": "rtstruct.dcm", "stl": "stl.zip", "obj": "mesh.obj",
+                 "entropy": "entropy.nii.gz", "disagreement": "disagreement.nii.gz", "json": "result.json"}
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -52,7 +56,11 @@ class JobFolder:
     @property
     def record(self) -> Path:
         """What the result is, as JSON: it is written last."""
-        return self.result / "result.json"
+        return self.result_file("json")
+
+    def result_file(self, form: str, number: int | None = None) -> Path:
+        """The file of a result in one of its forms; with a number, the mesh of that label alone."""
+        return self.result / (_RESULT_FILES[form] if number is None else f"{number}.{form}")
 
     def input_file(self, number: int, ending: str) -> Path:
         return self.input / f"{number}{ending}"
@@ -154,6 +162,16 @@ class Spool:
     def without_files(self, job_ids: Collection[str]) -> list[str]:
         """Those of these jobs whose inputs are not here."""
         return [job_id for job_id in job_ids if not self.job(job_id).input.is_dir()]
+
+    def remove_forgotten(self, known: Collection[str]) -> None:
+        """Remove what a worker that was killed wrote for a job after that job had been removed. A job that comes now has
+        its inputs, or its folder is a moment old.
+        """
+        for path in sorted(self.jobs.iterdir()):
+            if is_job_id(path.name) and path.name not in known and not (path / "input").exists():
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS:
+                        self._remove(path)
 
     def remove_all_but(self, known: Collection[str]) -> None:
         """Remove what killed services left, and the folders of jobs that nobody knows. Only who holds the spool may do so:
