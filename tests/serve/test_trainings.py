@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 pytest.importorskip("fastapi")
+from autoseg import pipeline
 from autoseg.orchestrate.detached import Training, start_detached, training_command
 from autoseg.serve.training.folds import curve_of
 from autoseg.serve.training.launch import Launcher
@@ -173,7 +174,8 @@ def test_a_training_that_fails_at_once_says_why(balls):
 HOSTILE = [
     {"planner": "--plugin"}, {"planner": "../../x"}, {"planner": "budgeted; rm -rf /"}, {"configuration": "--plugin=os"},
     {"configuration": "../3d_fullres"}, {"configuration": "$(id)"}, {"fold": "--restart"}, {"fold": "0,1"},
-    {"fold": "all-folds"}, {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"}, {"budget_seconds": 1e12},
+    {"fold": "all-folds"}, {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"},
+    {"budget_seconds": 1e12},
     {"dataset": "../raw"}, {"dataset": "--plugin"}, {"dataset": "x" * 300}, {"device": "cuda:0"}, {"plugin": "os"}]
 NOWHERE = ["/v1/datasets/..%2f..%2fetc", "/v1/datasets/Dataset001_Balls%00", "/v1/datasets/9",
            "/v1/trainings/1/budgeted/3d_fullres/9999x", "/v1/trainings/1/..%2f/3d_fullres/0/log",
@@ -278,3 +280,30 @@ def test_a_damaged_plan_is_told_and_the_other_datasets_stay(balls, tmp_path):
         (shown,) = client.get("/v1/datasets").json()["datasets"]
     assert "plan_mine.json" in shown["fault"] and str(tmp_path) not in shown["fault"]
     assert shown["models"][0]["configuration"] == "3d_fullres" and len(shown["models"][0]["folds"]) == 5
+
+
+@pytest.mark.slow
+def test_a_real_training_is_started_stopped_and_goes_on_to_its_end(tmp_path):
+    home = tmp_path / "home"
+    write_balls(home)
+    pipeline.fingerprint(BALLS, home=home, workers=1)
+    pipeline.plan(BALLS, home=home, device="cpu", budget_seconds=600)
+    pipeline.preprocess(BALLS, home=home, workers=1)
+    with client_to(service_in(tmp_path, training=True, devices=("cpu",))) as client:
+        (shown,) = client.get("/v1/datasets").json()["datasets"]
+        configuration = next(model["configuration"] for model in shown["models"] if model["is_advised"])
+        path = f"/v1/trainings/{BALLS}/budgeted/{configuration}/0"
+        try:
+            assert ask_for(client, configuration=configuration).json()["state"] == "starting"
+            until(lambda: client.get(path).json()["iteration"] > 0 or client.get(path).json()["fault"], 180)
+            running = client.get(path).json()
+            assert (running["state"], running["device"], running["fault"]) == ("running", "cpu", "")
+        finally:
+            client.post(f"{path}/stop")
+        until(lambda: state(client, path) == "stopped", 60)
+        assert client.get(path).json()["fault"] == "" and client.get(f"{path}/log").json()["lines"]
+        assert ask_for(client, configuration=configuration).status_code == 202
+        until(lambda: state(client, path) == "running" or client.get(path).json()["fault"], 120)
+        assert client.post(f"{path}/finish").status_code == 202
+        until(lambda: state(client, path) == "finished" or client.get(path).json()["fault"], 180)
+        assert client.get(path).json()["dice"] is not None
