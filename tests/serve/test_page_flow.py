@@ -12,9 +12,8 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("multipart")
 sync_api = pytest.importorskip("playwright.sync_api")
 
-from page_service import FAILED, MODELS, QUESTION, RUNNING, Fake, app_of, image, running, write_image  # noqa: E402
-
 from autoseg.serve.routes.page import PAGES  # noqa: E402
+from page_service import FAILED, MODELS, QUESTION, RUNNING, Fake, app_of, image, running, write_image  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
