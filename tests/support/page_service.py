@@ -104,7 +104,8 @@ RUNNING = {"state": "running", "position": 0, "progress": {"stage": "predicting"
 DONE = {"state": "done", "progress": {"stage": "finished", "fraction": 1.0, "eta_seconds": 0.0}}
 FAILED = {"state": "failed", "problem": {"what": "the image has 2 dimensions", "where": "scan.nii.gz", "found": "2",
                                          "expected": "3", "do": "send the volume, not a slice of it"}}
-QUESTION = {"state": "question", "question": {"text": "Two series fit the channel MRI. Which one is it?", "channels": {"MRI": [
+QUESTION = {"state": "question", "question": {"text": "Two series fit the channel MRI. Which one is it?", "channels": {
+    "MRI": [
     {"uid": "1.2.3", "number": "4", "description": "T1 axial", "modality": "MR", "n_slices": 120},
     {"uid": "1.2.4", "number": "5", "description": "<img src=x onerror=alert(1)>", "modality": "MR", "n_slices": 40}]}}}
 
