@@ -15,7 +15,7 @@ from autoseg.formats import write_array
 from autoseg.orchestrate.detached import Training, start_detached, training_command
 from autoseg.serve.training.folds import curve_of
 from autoseg.serve.training.launch import Launcher
-from autoseg.workspace.files import append_record, write_json, write_text
+from autoseg.workspace.files import append_record, tail, write_json, write_text
 from autoseg.workspace.locks import holder, locked
 from autoseg.workspace.names import Workspace
 from folds_support import DATASET as BALLS
@@ -274,6 +274,12 @@ def test_a_training_is_followed_until_nobody_trains(balls, started, monkeypatch)
         client.post(f"{FOLD}/stop")
         lines = [line for line in client.get(f"{FOLD}/events").text.splitlines() if line.startswith("data:")]
     assert '"state":"stopped"' in lines[-1]
+
+
+def test_the_log_has_of_a_progress_bar_what_it_showed_last(tmp_path):
+    (tmp_path / "log.txt").write_bytes(b"first\r\n" + b"x" * 2**20 + b"\n 1 %\r 50 %\r100 %\n\nlast")
+    assert tail(tmp_path / "log.txt", 2) == ["100 %", "last"]
+    assert tail(tmp_path / "none.txt", 2) == []
 
 
 def test_a_damaged_plan_is_told_and_the_other_datasets_stay(balls, tmp_path):
