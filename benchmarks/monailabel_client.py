@@ -1,11 +1,12 @@
-"""The client class of MONAI Label against a running `autoseg_serve`: what it asks, and whether masks equal `autoseg_predict`'s.
+"""The client class of MONAI Label against a running `autoseg_serve`: its calls, and whether masks are `autoseg_predict`'s.
 
     python benchmarks/monailabel_client.py ../shared/models/nnunet_2.8.1_Dataset004 ../shared/data
     python benchmarks/monailabel_client.py MODEL DATA --client-python PYTHON
 
 MODEL holds a results folder of nnU-Net, DATA the raw dataset. The model is imported into a temporary workspace. Without
-`--client-python`, an interpreter that has `monailabel` and `requests`, an environment of its own is made with pip: monailabel
-without its dependencies. Its client needs Python 3.12 or earlier. Prints Markdown; a difference ends the script with status 1.
+`--client-python`, an interpreter that has `monailabel` and `requests`, an environment of its own is made with pip:
+monailabel without its dependencies. Its client needs Python 3.12 or earlier. Prints Markdown; a difference ends the script
+with status 1.
 """
 
 import argparse
@@ -111,8 +112,8 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     with open(folder / "tokens", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(f"anna {TOKEN}\n")
     port = free_port()
-    service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", str(home), "--port", str(port), "--tokens",
-                                str(folder / "tokens"), "--collect", "Corrections", "--device", "cpu"], cwd=ROOT)
+    service = subprocess.Popen([sys.executable, "-m", "autoseg.cli.serve", "--home", str(home), "--port", str(port),
+                                "--tokens", str(folder / "tokens"), "--collect", "Corrections", "--device", "cpu"], cwd=ROOT)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/health", service)

@@ -66,7 +66,9 @@ def write_outputs(segmentation: Segmentation[Any], plan: Plan, folder: JobFolder
 def volumes_of(label_DHW: np.ndarray, geometry: Geometry, labels: LabelSpec) -> tuple[LabelVolume, ...]:
     """The voxels and the mL of each foreground name; a region has those of all its values."""
     n_values = int(label_DHW.max(initial=0)) + 1
-    counts = sum(np.bincount(label_HW.ravel(), minlength=n_values) for label_HW in label_DHW)  # it takes 8 bytes per voxel
+    counts = np.zeros(n_values, np.int64)
+    for label_HW in label_DHW:  # since counting takes 8 bytes per voxel
+        counts += np.bincount(label_HW.ravel(), minlength=n_values)
     voxels = {name: int(sum(counts[value] for value in labels.names[name] if value < len(counts)))
               for name in labels.foreground}
     return tuple(LabelVolume(name=name, values=labels.names[name], color=color.lower(), voxels=voxels[name],
@@ -100,7 +102,8 @@ def write_meshes(folder: JobFolder, label_DHW: np.ndarray, geometry: Geometry, l
     boxes = ndimage.find_objects(label_DHW)
     surfaces = {}
     for name in labels.foreground:
-        parts = [boxes[value - 1] for value in labels.names[name] if 0 < value <= len(boxes) and boxes[value - 1] is not None]
+        parts = [boxes[value - 1] for value in labels.names[name] if 0 < value <= len(boxes)]
+        parts = [part for part in parts if part is not None]
         if parts:
             box = tuple(slice(min(part[axis].start for part in parts), max(part[axis].stop for part in parts))
                         for axis in range(3))

@@ -34,7 +34,7 @@ class PacsError(UserError):
     """The server of DICOMweb does not do what it was asked."""
 
 
-class UnknownStudy(PacsError):
+class UnknownStudy(UserError):
     """The server has no such study."""
 
 
@@ -72,15 +72,27 @@ class Pacs:
             entries = [_listed(entry) for entry in found[:_MOST_STUDIES]]
         return tuple(entry for entry in entries if is_uid(entry.study))
 
-    def fetch(self, study: str, receiving: Receiving, most_bytes: int) -> list[ReceivedFile]:
-        """The instances of a study as files, each written while it comes. Raises UnknownStudy, PacsError, and TooLarge as
-        `Receiving` does.
+    def study_of(self, series: str) -> str:
+        """The StudyInstanceUID of a series. Raises UnknownStudy where the server has no such series, and PacsError."""
+        with _Asked() as asked:
+            found = self._client(asked, _MOST_JSON_BYTES).search_for_series(
+                search_filters={"SeriesInstanceUID": series}, limit=2)
+            studies = {uid for entry in found if _values(entry, "0020000E") == [series]
+                       for uid in _values(entry, _LISTED["study"])}
+        if len(studies) != 1 or not is_uid(study := studies.pop()):
+            raise UnknownStudy("the server has no such series")
+        return study
+
+    def fetch(self, study: str, receiving: Receiving, most_bytes: int, series: str = "") -> list[ReceivedFile]:
+        """The instances of a study, or of one series of it, as files, each written while it comes. Raises UnknownStudy,
+        PacsError, and TooLarge as `Receiving` does.
         """
-        if not is_uid(study):
-            raise UserError("this is no StudyInstanceUID", expected="numbers and dots")
+        if not is_uid(study) or (series and not is_uid(series)):
+            raise UserError("this is no UID of a study or a series", expected="numbers and dots")
         with _Asked() as asked:
             session = asked.session(self._headers(), self._authorities, most_bytes + _MOST_JSON_BYTES)
-            answer = session.get(f"{self._url}/studies/{study}", stream=True, timeout=_TIMEOUT, headers={
+            path = f"/studies/{study}" + (f"/series/{series}" if series else "")
+            answer = session.get(f"{self._url}{path}", stream=True, timeout=_TIMEOUT, headers={
                 "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'})
             if answer.status_code in (404, 410):
                 raise UnknownStudy("the server has no such study")
@@ -160,7 +172,7 @@ class _Asked:
 def _bounded(answer: Any, most_bytes: int) -> Any:
     """The same answer, whose body ends in PacsError where it is too long or too slow. Redirects are refused."""
     if answer.is_redirect:
-        raise PacsError("the server of DICOMweb leads elsewhere, which is not followed", found=f"status {answer.status_code}",
+        raise PacsError("the server leads elsewhere, which is not followed", found=f"status {answer.status_code}",
                         do="give the service the final address")
     answer.raw = _Bounded(answer.raw, most_bytes)
     return answer
@@ -194,7 +206,7 @@ class _Parts:
         self.is_whole = False
         self._receiving, self._n_header_bytes = receiving, 0
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> Any:
         return {"on_part_begin": self._begin, "on_part_end": lambda: self.files.append(self._receiving.end()),
                 "on_part_data": lambda data, start, end: self._receiving.write(data[start:end]),
                 "on_header_field": self._header, "on_header_value": self._header, "on_end": self._end}

@@ -162,6 +162,7 @@ def conditions_of_row(request: JobRequest, plan: Plan) -> dict[str, str | float 
     says nothing, such as n/a, is missing; of a column of numbers a text is the number that it names, else stays a text.
     """
     numbers = {spec.name for spec in plan.conditions.specs if spec.kind == "number"}
+    row: dict[str, str | float | None]
     row = {name: value for name, value in request.row.items() if value is not None and not is_missing(str(value))}
     for name in numbers.intersection(row):
         number = read_numbers([str(row[name])])[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from autoseg.base.deaths import how_it_ended
 from autoseg.base.processes import IMPORTS_NOTHING_FROM_HERE, loaded_plugins
 from autoseg.serve.settings import ServeSettings, WorkerSettings
+from autoseg.workspace.jobs.sessions import Sessions
 from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.jobs.types import Problem
@@ -132,6 +133,7 @@ class Workers:
         if time.monotonic() - self._swept < _SWEEP_SECONDS:
             return
         self._swept = time.monotonic()
+        Sessions(self._settings.spool).remove_expired()
         for job_id in self._jobs.expire():
             self._spool.remove(job_id)
         for job_id in self._jobs.ended_before(self._settings.limits.input_hours * 3600):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
-pynetdicom = pytest.importorskip("pynetdicom")
+pytest.importorskip("pynetdicom")
 pytest.importorskip("pydicom")
+import pynetdicom
+
 from autoseg.base.errors import UserError
 from autoseg.formats.dicom.find import find_stacks
 from autoseg.formats.segments import read_segments

@@ -11,6 +11,7 @@ pytest.importorskip("fastapi")
 
 from autoseg.datasets.integrity import verify
 from autoseg.formats import read_label, write_array, write_label
+from autoseg.serve.pacs import UnknownStudy
 from autoseg.serve.served import ServedLabel
 from autoseg.workspace.jobs.sessions import Sessions
 from monailabel_support import TINY, quick_service
@@ -130,6 +131,32 @@ def test_images_without_dicom_have_no_segmentation_in_dicom(client, image):
 def test_a_request_without_an_image_that_is_here_is_refused(client, params, query, status, says):
     response = infer(client, None, params, **query)
     assert response.status_code == status and says in response.json()["error"]["what"]
+
+
+class OneSeries:
+    """A DICOMweb server that has one series; in place of DICOM it sends an image."""
+
+    def __init__(self, content):
+        self.content, self.asked = content, []
+
+    def study_of(self, series):
+        if series != "1.2.840.1":
+            raise UnknownStudy("the server has no such series")
+        return "1.2.840"
+
+    def fetch(self, study, receiving, most_bytes, series=""):
+        self.asked.append((study, series))
+        receiving.begin("image")
+        receiving.write(self.content)
+        return [receiving.end()]
+
+
+def test_a_series_is_fetched_from_the_server_that_the_viewer_reads_from(client, service, image, image_DHW, tmp_path):
+    service.extras["pacs"] = pacs = OneSeries(image.read_bytes())
+    answer = infer(client, None, {"result_extension": ".nrrd", "result_compress": False}, image="1.2.840.1", output="image")
+    np.testing.assert_array_equal(mask_of(answer.content, tmp_path, ".nrrd")[0], image_DHW > np.median(image_DHW))
+    assert pacs.asked == [("1.2.840", "1.2.840.1")] and left_in(service.settings.spool) == []
+    assert infer(client, None, image="1.2.840.2").status_code == 404
 
 
 def test_a_model_that_is_not_here_and_a_file_that_is_no_image_are_refused(client, image, tmp_path):

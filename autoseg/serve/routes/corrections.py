@@ -71,8 +71,9 @@ def _kept(service: Service, job: Job, file: ReceivedFile, client: str, comment: 
     if asked.modality:
         row |= {column: asked.modality for column in service.catalogue.plan(asked.model).modality_columns.values()}
     folder, channels = service.spool.job(job.id), [channel.name for channel in served.channels]
-    images = {file.channel: folder.input_file(file.number, file.ending) for file in asked.files} if asked.kind == "images" \
-        else {channel: folder.image(channels.index(channel)) for channel in job.result.images}
+    images = {channel: folder.image(channels.index(channel)) for channel in job.result.images}
+    sent = {file.channel: folder.input_file(file.number, file.ending) for file in asked.files if file.channel}
+    images |= {channel: path for channel, path in sent.items() if path.is_file()}  # they are removed before the result
     stored = keep_correction(service, asked.model, images, given_label(file, None, {}), row,
                              source_of(client, asked.model, job.result.model_identity, comment))
     return Kept(dataset=stored.dataset, case=stored.case, replaced=stored.replaced, notes=stored.notes)

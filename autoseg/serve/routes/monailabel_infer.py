@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -16,9 +15,11 @@ from starlette.requests import ClientDisconnect
 
 from autoseg.base.errors import TooLarge
 from autoseg.formats import read_label, write_label
+from autoseg.formats.dicom.instances import is_uid
 from autoseg.formats.sitk import write_uncompressed
 from autoseg.serve.access import Gates, client_of
 from autoseg.serve.collecting import case_of, named_values, only_channel
+from autoseg.serve.pacs import Pacs, PacsError, UnknownStudy
 from autoseg.serve.problems import answers, refused, without_paths
 from autoseg.serve.routes.accept import accepted, check_queue
 from autoseg.serve.routes.jobs import shown
@@ -38,7 +39,6 @@ _POLL_SECONDS = 0.1
 _MOST_SESSION_SECONDS = 3600
 _MOST_SESSIONS = 20  # of a client
 _MOST_CLIENTS = 1000  # whose last model is remembered
-_UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
 _UPLOAD = {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": {
     "params": {"type": "string", "description": "JSON: result_extension, columns of the model's table, modality",
                "example": '{"result_extension": ".nrrd"}'}, "file": {"type": "string", "format": "binary"}}}}}}
@@ -50,7 +50,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["MONAI Label"])
     sessions, gates = Sessions(service.settings.spool), Gates()
 
-    @routes.post("/infer/{model}", summary="Segment an image and wait for it", responses=answers(404, 409, 410, 415),
+    @routes.post("/infer/{model}", summary="Segment an image and wait for it", responses=answers(404, 409, 410, 415, 502),
                  openapi_extra={"requestBody": _UPLOAD})
     async def infer(request: Request, model: str, image: str = "", session_id: str = "",
                     output: Output = "all") -> Response:
@@ -136,13 +136,28 @@ def _files_of(service: Service, sessions: Sessions, receiving: Receiving, client
         return sessions.copy_into(receiving, _session(sessions, session_id, client))
     if not image:
         raise refused(422, "the request has no image", expected="a file, a session, or the name of an image of the dataset")
-    if not service.settings.collect or _UID.fullmatch(image):
-        what = "a series" if _UID.fullmatch(image) else "an image"
-        raise refused(404, f"this service has no {what.split()[1]} of this name", where="image",
-                      do=f"send {what} along as `file`, or make a session of it")
+    if is_uid(image):
+        return _series(service, receiving, image)
+    if not service.settings.collect:
+        raise refused(404, "this service has no image of this name", where="image",
+                      do="send an image along as `file`, or make a session of it")
     case = case_of(service, image)
     names = [f"image_{number:04d}.nii.gz" for number in sorted(case.images)]
     return [copy_file(receiving, case.images[number], name) for number, name in zip(sorted(case.images), names, strict=True)]
+
+
+def _series(service: Service, receiving: Receiving, series: str) -> list[ReceivedFile]:
+    """The files of a series of the DICOMweb server, as OHIF names them."""
+    pacs: Pacs | None = service.extras.get("pacs")
+    if pacs is None:
+        raise refused(404, "this service has no series of this name", where="image",
+                      do="start it with --dicomweb URL, the server that the viewer reads from, or send the files along")
+    try:
+        return pacs.fetch(pacs.study_of(series), receiving, service.settings.limits.upload_bytes, series)
+    except UnknownStudy as error:
+        raise of_fault(404, error) from None
+    except PacsError as error:
+        raise of_fault(502, error) from None
 
 
 def _texts(model: ServedModel, params: Mapping[str, Any], n_files: int) -> dict[str, str]:

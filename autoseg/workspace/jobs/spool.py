@@ -113,10 +113,10 @@ class Spool:
         with writing(folder.path):
             folder.path.mkdir(parents=True, mode=0o700)
             for file in received.iterdir():
-                descriptor = os.open(file, os.O_RDONLY)
-                os.fsync(descriptor)
-                os.close(descriptor)
+                _flush(file)
             os.replace(received, folder.input)
+            for changed in (folder.input, folder.path, self.jobs):
+                _flush(changed)
         return job_id
 
     def share_inputs(self, other: str, received: Path) -> None:
@@ -165,6 +165,15 @@ class Spool:
                 remove_leftovers(path)
                 if path.name not in known:
                     remove_folder(path)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _link(file: Path, target: Path) -> None:

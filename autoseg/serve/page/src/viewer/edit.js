@@ -46,7 +46,7 @@ export function createEditor(scene, { announce, onCorrection }) {
 
   function settle(slot) {
     slot.unsaved = differ(slot.mask.indices, slot.saved);
-    scene.request(false);
+    scene.request();
   }
 
   function step(which, word) {

@@ -68,7 +68,7 @@ export async function createViewer(container, { announce, onCorrection }) {
         if (mine !== asked) return;
         state.images.push(image);
       }
-      scene.request(false);
+      scene.request();
     },
     async showResult(slot, { label, labels, entropy, disagreement, title = "" }) {
       const mine = asked;

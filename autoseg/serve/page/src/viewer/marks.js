@@ -68,23 +68,24 @@ export function createMarks(above, below) {
   }
 
   return {
-    hasRender: () => hasKept,
-    /** Keeps the 3D picture of a tile. */
-    keepRender({ left, top, width, height }) {
+    /** Keeps the 3D picture that was just drawn in a box of the canvas below. It may be smaller than its tile. */
+    keepRender([left, top, width, height]) {
       kept.width = Math.max(1, Math.round(width));
       kept.height = Math.max(1, Math.round(height));
-      kept.getContext("2d").drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
+      const copy = kept.getContext("2d", { willReadFrequently: true });
+      copy.drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
+      copy.getImageData(0, 0, 1, 1); // waits for the picture, so that its time can be measured
       hasKept = true;
     },
     forget() {
       hasKept = false;
       pen.clearRect(0, 0, above.width, above.height);
     },
-    /** @param {{measures, cursor, ring}} overlay @param {Object|null} render the tile of the kept 3D picture, if it stands in */
+    /** @param {{measures, cursor, ring}} overlay @param {Object|undefined} render the tile of the 3D picture, if it has one */
     draw(pane, { measures, cursor, ring }, render) {
       pen.clearRect(0, 0, above.width, above.height);
       const scale = pane.nv.uiData.dpr || 1;
-      if (render) pen.drawImage(kept, render.left, render.top, render.width, render.height);
+      if (render && hasKept) pen.drawImage(kept, render.left, render.top, render.width, render.height);
       for (const tile of pane.tiles.filter(({ plane }) => plane < 3)) {
         pen.save();
         pen.beginPath();

@@ -40,19 +40,40 @@ export async function createPane(parent) {
   const pane = { element, canvas, nv, image: null, mask: null, shown: null, tiles: [], software, opacity: 0.5, outline: false };
   let revision = -1;
   let layer = null;
-  let skips3D = false;
+  // 3D is drawn with so few pixels that it takes about this long, copied, and shown in the size of its tile.
+  const render = { box: null, share: software ? 0.2 : 1, target: software ? 400 : 60 };
 
-  nv.draw3D = (box, ...rest) => {
-    if (skips3D) {
-      nv.screenSlices.push({ leftTopWidthHeight: box.slice(), axCorSag: RENDER, sliceFrac: 0, AxyzMxy: [], leftTopMM: [], fovMM: [1, 0] });
-      return;
-    }
-    const before = nv.drawOpacity;
-    if (before > 0 || pane.outline) nv.drawOpacity = 1; // surfaces are solid; how clear they are in planes is another matter
-    if (!pane.visible) nv.drawOpacity = 0;
-    drawRender(box, ...rest);
-    nv.drawOpacity = before;
+  /** Notes where 3D belongs; `drawRenderNow` draws it. */
+  nv.draw3D = (box) => {
+    render.box = box[2] ? box.slice() : [0, 0, canvas.width, canvas.height];
+    nv.screenSlices.push({ leftTopWidthHeight: render.box, axCorSag: RENDER, sliceFrac: 0, AxyzMxy: [], leftTopMM: [], fovMM: [1, 0] });
   };
+
+  function drawRenderNow() {
+    const [left, top, width, height] = render.box;
+    const small = [left, top, Math.max(32, Math.round(width * render.share)), Math.max(32, Math.round(height * render.share))];
+    const started = performance.now();
+    const before = { opacity: nv.drawOpacity, slices: nv.screenSlices };
+    nv.drawOpacity = pane.visible ? 1 : 0; // surfaces are solid; how clear they are in the planes is another matter
+    nv.screenSlices = [];
+    drawRender(small);
+    marks.keepRender(small);
+    nv.drawOpacity = before.opacity;
+    nv.screenSlices = before.slices;
+    const factor = Math.sqrt(render.target / Math.max(1, performance.now() - started));
+    render.share = Math.min(1, Math.max(0.1, render.share * Math.min(2, Math.max(0.4, factor))));
+    clearBox(render.box);
+  }
+
+  /** What NiiVue left in the tile of 3D is hidden by the copy above; its edges must not show. */
+  function clearBox([left, top, width, height]) {
+    const { gl } = nv;
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(left, canvas.height - top - height, width, height);
+    gl.clearColor(...OPTIONS.backColor);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.disable(gl.SCISSOR_TEST);
+  }
 
   /** Puts a box of the shown mask on the GPU. */
   function upload({ low, high }) {
@@ -157,12 +178,11 @@ export async function createPane(parent) {
       nv.scene.renderAzimuth = view.azimuth;
       nv.scene.renderElevation = view.elevation;
       nv.scene.volScaleMultiplier = view.zoom3D;
-      skips3D = fast && marks.hasRender();
+      render.box = null;
       drawAll();
       readTiles();
-      const render = pane.tiles.find((tile) => tile.plane === RENDER);
-      if (render && !skips3D) marks.keepRender(render);
-      marks.draw(pane, overlay, skips3D ? render : null);
+      if (render.box && !fast) drawRenderNow();
+      marks.draw(pane, overlay, pane.tiles.find((tile) => tile.plane === RENDER));
     },
     fracOfMm(mm) {
       return apply(inverse(pane.image.grid.affine), mm).map((value, k) => (value + 0.5) / pane.image.grid.dims[k]);

@@ -97,11 +97,11 @@ export function createScene(container) {
 
   /** After images, results or the comparison changed. Resolves when the panes are there. */
   function arrange() {
-    arranging = arranging.then(ensurePanes).then(() => request(false));
+    arranging = arranging.then(ensurePanes).then(() => request());
     return arranging;
   }
 
-  new ResizeObserver(() => request(false)).observe(grid);
+  new ResizeObserver(() => request()).observe(grid);
 
   const scene = {
     state, panes, grid, request, arrange, plan, current, draws: 0, lastDraw: null,
@@ -129,7 +129,7 @@ export function createScene(container) {
     },
     recentre() {
       Object.assign(state, { cursor: centre(current().grid), pan: [0, 0, 0, 1], zoom3D: 1, azimuth: 110, elevation: 15 });
-      request(false);
+      request();
     },
   };
   return scene;
