@@ -20,8 +20,9 @@ DISK = ("workspace", "formats", "clinical/table.py",
         "cli/streams.py")  # the null device
 # Rooms from this one on may ask whether a file is there, to decide what is left to do.
 MAY_ASK = ROOMS[ROOMS.index("prediction"):]
-# Modules of upper rooms that other processes import: those that workers are forked from, and the command that trains a fold.
-STARTS_PROCESSES = {"base/processes.py", "orchestrate/processes.py"}
+# Modules of upper rooms that other processes import: those that workers are forked from, and the commands that train a fold
+# and write a report.
+STARTS_PROCESSES = {"base/processes.py", "orchestrate/processes.py", "orchestrate/detached.py"}
 
 QUESTIONS = {"is_file", "is_dir", "exists", "is_symlink"}
 DISK_ATTRIBUTES = {

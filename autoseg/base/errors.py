@@ -86,10 +86,10 @@ class ManyFaults(AutosegError):
         self.faults = tuple(faults)
         count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
         super().__init__(f"{where}: {count} found\n" + "\n".join(f"  - {fault}" for fault in faults))
-        self._where = where
+        self.where = where
 
     def __reduce__(self) -> tuple[type["ManyFaults"], tuple[str, list[str]]]:
-        return ManyFaults, (str(self._where), list(self.faults))  # so that a worker process can raise it
+        return ManyFaults, (str(self.where), list(self.faults))  # so that a worker process can raise it
 
 
 def raise_faults(where: object, faults: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PARENT = "AUTOSEG_PARENT"  # variable of the environment: the number of the process that this one is to end with
 _SECONDS_BETWEEN_LOOKS = 1.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _unfinished: list[Callable[[], object]] = []
 _is_handled = False  # whether the handlers of `stoppable` are in place
@@ -135,6 +136,15 @@ def stop_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def kill_with_parent() -> None:
+    """Let the system kill this process when the thread that started it ends, however that ends (prctl(2)); Linux alone."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

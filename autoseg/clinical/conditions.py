@@ -5,7 +5,7 @@ sound; all faults are raised at once. Values are as written: `clinical/encoders.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class _Reading:
     names: Sequence[str]
     training: bool
     read: Callable[[Path], Table] = read_table
+    elsewhere: Collection[str] = ()  # columns that something else than the table says
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -76,19 +77,21 @@ def read_conditions(folder: Path, table: ConditionTable, names: Sequence[str], *
 
 
 def read_conditions_to_predict(folder: Path, table: ConditionTable, names: Sequence[str], *,
-                               table_path: Path | None = None) -> ConditionsOf:
+                               table_path: Path | None = None, elsewhere: Collection[str] = ()) -> ConditionsOf:
     """The conditions of cases to predict, whose images lie in `folder`.
 
     The table is `table_path`, else the one of the declared name in the folder, else its `clinical.csv`; without any, and
     in columns that it lacks, everything is missing, which is a warning. Vectors and tokens lie in the declared
-    sub-folders, if at all. What is there is checked as `read_conditions` does, and raises the same.
+    sub-folders, if at all. What is there is checked as `read_conditions` does, and raises the same. Of the columns that are
+    known from `elsewhere` no warning says that they are missing.
     """
-    reading, path = _Reading(names, training=False), None
+    reading, path = _Reading(names, training=False, elsewhere=elsewhere), None
     if _columns(table):
         path = table_path or table_beside(folder, table.table)
-        if path is None:
-            reading.warnings.append(f"{folder}: no table ({_tables_beside(table.table)}): the columns "
-                                    f"{listed(spec.name for spec in _columns(table))} are missing in all cases")
+        lacking = [spec.name for spec in _columns(table) if spec.name not in elsewhere]
+        if path is None and lacking:
+            reading.warnings.append(f"{folder}: no table ({_tables_beside(table.table)}): the columns {listed(lacking)} are "
+                                    "missing in all cases")
     elif table_path is not None:
         reading.warnings.append(f"{table_path}: the model uses no column of a table")
     return _read(reading, folder, table, path)
@@ -128,7 +131,7 @@ def _read_columns(reading: _Reading, path: Path, table: ConditionTable) -> Mappi
             values[spec.name] = _read_column(reading, content, spec, rows, place)
         elif reading.training:
             reading.faults.append(str(no_column(content, spec.name, "conditions")))
-        else:
+        elif spec.name not in reading.elsewhere:
             reading.warnings.append(f"{path}: there is no column {spec.name!r}: it is missing in all cases")
     if reading.training:
         reading.warnings += [f"{path}: the column {name!r} says nothing of any case" for name, cells in values.items()

@@ -149,20 +149,28 @@ def studies_of(content: FolderContent) -> list[Study]:
             for (patient, uid), group in sorted(grouped.items())]
 
 
-def match(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice] = ()
-          ) -> dict[str, Candidate]:
-    """The candidate of each channel by its name; an optional channel that none fits has none.
-
-    A series that the user chose for one channel, or that alone fits one, is no candidate of the others. Raises UserError
-    where no series fits a channel, or several do.
+def fitting_series(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice] = ()
+                   ) -> dict[str, list[Candidate]]:
+    """The candidates of each channel by its name. A series that the user chose for one channel, or that alone fits one, is
+    no candidate of the others.
     """
     fitting = {channel.name: _fitting(study, channel.name, channels, rules, choices) for channel in channels}
     while True:
         taken = {id(fits[0]): name for name, fits in fitting.items() if len(fits) == 1}
         fewer = {name: [fit for fit in fits if len(fits) == 1 or id(fit) not in taken] for name, fits in fitting.items()}
         if fewer == fitting:
-            break
+            return fitting
         fitting = fewer
+
+
+def match(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice] = ()
+          ) -> dict[str, Candidate]:
+    """The candidate of each channel by its name; an optional channel that none fits has none.
+
+    Raises UserError where no series fits a channel, or several do, and where what was chosen for a channel of CT is no CT in
+    HU.
+    """
+    fitting = fitting_series(study, channels, rules, choices)
     required = {channel.name for channel in channels if channel.required or channel.reference}
     for name, fits in fitting.items():
         if not fits and name in required:
@@ -173,12 +181,23 @@ def match(study: Study, channels: Sequence[ChannelSpec], rules: DicomRules, choi
             raise UserError(f"several series fit the channel {name!r}", found=_described(fits),
                             do=f"choose one with --series {name}={_choosing(fits[0], fits)}")
     chosen = {name: fits[0] for name, fits in fitting.items() if fits}
+    _refuse_maps(channels, chosen)
     twice = [name for name, n in Counter(map(id, chosen.values())).items() if n > 1]
     if twice:
         names = [name for name, candidate in chosen.items() if id(candidate) == twice[0]]
         raise UserError(f"one series fits the channels {listed(map(repr, names))}", found=chosen[names[0]].called,
                         do=f"say which series they are: {' '.join(f'--series {name}=NUMBER' for name in names)}")
     return chosen
+
+
+def _refuse_maps(channels: Sequence[ChannelSpec], chosen: Mapping[str, Candidate]) -> None:
+    """A UserError where a map of another quantity, as of dual energy, would be read as a CT in HU (PS3.3 C.8.2.1)."""
+    for channel in channels:
+        candidate = chosen.get(channel.name)
+        if channel.modality == "ct" and candidate is not None and candidate.other_quantity:
+            raise UserError(f"the series that was chosen for the channel {channel.name!r} is no CT in HU",
+                            found=candidate.called, expected="RescaleType HU",
+                            do=f"choose another one with --series {channel.name}=NUMBER")
 
 
 def _fitting(study: Study, name: str, channels: Sequence[ChannelSpec], rules: DicomRules, choices: Sequence[Choice]

@@ -51,7 +51,8 @@ def list_study(path: Path, rules: DicomRules, names: CaseNames = "pseudonym") ->
 def _listed(candidate: Candidate, case: str, patient: str, rules: DicomRules) -> ListedVolume:
     facts, stack = candidate.facts, candidate.stack
     ignored = rules.ignored.reason(candidate)
-    odd = [*([] if stack is None else stack.remarks), *filter(None, (candidate.fault, "" if stack is None else stack.fault))]
+    odd = [] if stack is None else [*stack.remarks, *stack.doubts]
+    odd += filter(None, (candidate.fault, "" if stack is None else stack.fault))
     odd += ["its slices are shifted, as by a tilted gantry: it is regridded"] * (stack is not None and stack.is_tilted)
     odd += [f"no channel unless it is named: {ignored}"] * bool(ignored)
     return ListedVolume(

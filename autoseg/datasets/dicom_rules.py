@@ -44,7 +44,13 @@ class Candidate:
         """For messages, with what `--series` takes."""
         phase = f", phase {self.number} of {self.n_volumes} ({self.phase})" if self.n_volumes > 1 else ""
         slices = f", {len(self.stack.slices)} slices" if self.stack is not None else ", cannot be read"
-        return f"{self.facts.called}{phase}{slices}"
+        quantity = f", RescaleType {self.other_quantity}" if self.other_quantity else ""
+        return f"{self.facts.called}{phase}{slices}{quantity}"
+
+    @property
+    def other_quantity(self) -> str:
+        """Of a CT whose values are no HU, what they are."""
+        return self.stack.other_quantity if self.stack is not None else ""
 
     def said(self) -> str:
         """What patterns are compared with: description, protocol and phase."""
@@ -64,7 +70,7 @@ Pattern = Annotated[str, AfterValidator(_sound)]
 
 class Ignored(Frozen):
     """Series that are no channel unless the user names them: by a value of ImageType, by words of their description, by the
-    number of slices.
+    number of slices. Maps of CT whose values are no HU always are.
     """
 
     image_types: tuple[str, ...] = ()
@@ -80,6 +86,8 @@ class Ignored(Frozen):
                 return f"ImageType {marked[0]}"
             if len(slices) < self.fewest_slices:
                 return f"{len(slices)} slice{'s' * (len(slices) > 1)}"
+        if candidate.other_quantity:
+            return f"its values are no HU: RescaleType {candidate.other_quantity}"
         is_named = _finds_one(self.descriptions, plain(candidate.facts.description))
         return f"description {candidate.facts.description!r}" if is_named else ""
 

@@ -1,10 +1,12 @@
 """Files of numbers beside the images: `CASE.npy`, a vector (E,) or a bag of tokens (T, E). Nothing is unpickled."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.files import file_bytes
 from autoseg.workspace.files import write_atomically
 
 ENDING = ".npy"
@@ -29,6 +31,18 @@ def read_features(path: Path, axes: int) -> np.ndarray:
         raise UserError("the array holds NaN or infinity", where=path, found=f"{wrong} of {features.size} values",
                         expected="finite numbers", do="remove the file where the values are not known")
     return features
+
+
+def read_raw(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """A label (z, y, x) of a file that holds nothing but its voxels, x fastest: one byte each, or two (little endian).
+
+    Raises UserError where the file has another size.
+    """
+    n_voxels, n_bytes = math.prod(shape), file_bytes(path)
+    if n_bytes not in (n_voxels, 2 * n_voxels):
+        raise UserError("the voxels of the label are not as many as those of the image", found=f"{n_bytes} bytes",
+                        expected=f"{n_voxels} or {2 * n_voxels}", do="save the label on the grid of the image")
+    return np.fromfile(path, np.uint8 if n_bytes == n_voxels else "<u2").reshape(shape)
 
 
 def write_features(path: Path, features: np.ndarray) -> None:

@@ -77,6 +77,12 @@ def write_itk(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     write_atomically(path, lambda temporary: save_itk(temporary, image))
 
 
+def write_uncompressed(path: Path, label_DHW: np.ndarray, geometry: Geometry) -> None:
+    """Write a label (z, y, x; uint8 or uint16) for viewers that unpack nothing."""
+    image = _image(label_DHW[None], geometry)
+    write_atomically(path, lambda temporary: save_itk(temporary, image, compressed=False))
+
+
 def write_mhd(path: Path, array_CDHW: np.ndarray, geometry: Geometry) -> None:
     """Write the voxels beside the header, as CASE.zraw: a header that names a file has to know its final name."""
     with writing(path), partial_folder(path.parent) as folder:  # CASE.mha may be somebody's file
@@ -111,11 +117,11 @@ def to_itk(array: np.ndarray, geometry: Geometry, vector: bool) -> Any:
     return image
 
 
-def save_itk(path: Path, image: Any) -> None:
+def save_itk(path: Path, image: Any, *, compressed: bool = True) -> None:
     import SimpleITK as sitk
 
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        sitk.WriteImage(image, str(path), useCompression=compressed)
     except RuntimeError as error:
         raise OSError(errno.EIO, str(error).strip().splitlines()[-1]) from error
 

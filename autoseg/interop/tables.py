@@ -36,12 +36,12 @@ def rows_of(recipe: RecipeTable, cases: Sequence[FoundCase], table: Path | None)
     return rows
 
 
-def as_csv(rows: Rows) -> str:
-    """The rows as a table, with the column `case` first."""
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row if column != ID))
+def as_csv(rows: Rows, identity: str = ID) -> str:
+    """The rows as a table, with the column that names the cases first."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row if column != identity))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([ID, *columns])
+    writer.writerow([identity, *columns])
     writer.writerows([name, *(row.get(column, "") for column in columns)] for name, row in rows.items())
     return text.getvalue()
 

@@ -4,9 +4,10 @@ may run anywhere.
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from tqdm import tqdm
 
@@ -83,9 +84,14 @@ def fold_progress(task: FoldTask) -> FoldProgress:
     if not records:
         return FoldProgress(task.title, False, 0.0, budget, budget)
     last = records[-1]
-    left = max(last["seconds_left"], budget - last["seconds"] if budget else 0.0)
+    left = time_left(last, budget)
     return FoldProgress(task.title, False, last["iteration"] / last["iterations"], left, last["seconds"] + left,
                     last["validation_dice"])
+
+
+def time_left(record: Mapping[str, Any], budget_seconds: float | None) -> float:
+    """Seconds that a fold has left after a record of its metrics: with a budget including validation."""
+    return float(max(record["seconds_left"], budget_seconds - record["seconds"] if budget_seconds else 0.0))
 
 
 def _running(fold: FoldProgress) -> str:

@@ -1,8 +1,8 @@
 """A case of images that a caller has in memory: assigned to the channels of a model, checked, and on one grid."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from autoseg.prediction.plausible import check_grid, check_voxels
 from planners.schema.channels import MODALITY_WORDS, ChannelSpec, modality_of_cell
 from planners.schema.conditions import ConditionSpec
 from planners.schema.plan import Plan
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,15 @@ def conditions_of(known: Mapping[str, Any], plan: Plan, used: bool) -> CaseCondi
         else:
             values[spec.name] = None if value is None else _cell(spec, value)
     return CaseConditions(values, arrays["vector"], arrays["tokens"])
+
+
+def said_over(read: CaseConditions, known: CaseConditions, said: Collection[str]) -> CaseConditions:
+    """What a table and headers say, in which what the caller `said` by name replaces it; None is missing, too."""
+    def of_caller_only(of_caller: Mapping[str, Value]) -> dict[str, Value]:
+        return {name: value for name, value in of_caller.items() if name in said}
+
+    return CaseConditions({**read.values, **of_caller_only(known.values)}, {**read.vectors, **of_caller_only(known.vectors)},
+                          {**read.tokens, **of_caller_only(known.tokens)})
 
 
 def _assigned(images: Any, plan: Plan, name: str) -> list[_Channels]:

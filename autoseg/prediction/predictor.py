@@ -18,6 +18,7 @@ from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
 from autoseg.datasets.dicom_cases import DicomInput, holds_dicom, scan_studies
+from autoseg.datasets.dicom_conditions import cells_of_headers, with_headers
 from autoseg.datasets.headers import case_warnings
 from autoseg.datasets.orientation import orientation_doubt
 from autoseg.datasets.raw import load_case, scan_cases
@@ -30,7 +31,7 @@ from autoseg.prediction.arrays import check_arrays
 from autoseg.prediction.collect import Progress
 from autoseg.prediction.current_settings import read_current_settings, settings_of_model
 from autoseg.prediction.decision import decided
-from autoseg.prediction.in_memory import case_of_images, conditions_of
+from autoseg.prediction.in_memory import case_of_images, conditions_of, said_over
 from autoseg.prediction.inference_settings import Adaptation, InferenceSettings, Postprocessing, QualityControl
 from autoseg.prediction.member import ConfigurationModel
 from autoseg.prediction.modality import conditions_with_modality, files_with_modalities
@@ -214,7 +215,8 @@ class Predictor:
         """The cases of a folder, or the one of a file, and what is known of them beside the images; of a folder of DICOM one
         per study.
 
-        `table` is a file; without it the table that training used is looked for beside the images, under its own name.
+        `table` is a file; without it the table that training used is looked for beside the images, under its own name. What
+        no table says is taken from the headers of DICOM, where they say it (`datasets/dicom_conditions.py`).
         Whatever is not found is missing, which a model that was trained with conditions can do without. It cannot do without
         the modality of a case, where a channel has several: cases of which nobody says it are left out.
         """
@@ -237,13 +239,15 @@ class Predictor:
             if table is not None and not self.plan.modality_columns and not for_outcomes:
                 logger.warning("%s is not read: nothing but images conditions this model", table)
             return CasesToPredict(files, {}, left_out)
-        known = read_conditions_to_predict(folder, self.plan.conditions, [case.name for case in files],
-                                           table_path=beside)
+        cells = {case.name: said for case in files if (said := cells_of_headers(case, plan.channels))}
+        known = read_conditions_to_predict(folder, plan.conditions, [case.name for case in files], table_path=beside,
+                                           elsewhere=set().union(*cells.values()))
         for warning in known.warnings:
             logger.warning("%s", warning)
+        conditions = {name: with_headers(name, of_table, cells[name], plan.conditions) if name in cells else of_table
+                      for name, of_table in known.cases.items()}
         encoders = [model.encoder for member in conditioned for model in member.models if model.encoder is not None]
-        return CasesToPredict(files, conditions_with_modality(known.cases, self.plan, encoders, self.modality),
-                              left_out)
+        return CasesToPredict(files, conditions_with_modality(conditions, plan, encoders, self.modality), left_out)
 
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
         """A case on its reference channel's grid; channels that training registered are registered."""
@@ -344,7 +348,7 @@ class Predictor:
         known = conditions_of(said, self.plan, any(member.uses_conditions for member in self.members))
         if isinstance(images, str | Path | DicomInput):
             read = self._read(images)
-            case = replace(read, conditions=known) if said else read
+            case = replace(read, conditions=said_over(read.conditions, known, said))
             return case, lambda array: Volume.on_grid(array, case.geometry)
         encoders = [model.encoder for model in self.models if model.encoder is not None]
         known = conditions_with_modality({name: known}, self.plan, encoders, self.modality)[name]

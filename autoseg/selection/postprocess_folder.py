@@ -1,5 +1,6 @@
 """Postprocessing of a folder of masks, whoever predicted them: rules that are given, or those that pay on a reference."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from autoseg.workspace.partial import remove_leftovers
 from autoseg.workspace.paths import below
 from planners.schema.base import Frozen, versioned
 from planners.schema.labels import LabelSpec
+
+logger = logging.getLogger(__name__)
 
 _FEWEST = 2  # cases of which a paired difference has an interval
 RULES = "postprocessing.json"  # beside the masks that were written
@@ -72,17 +75,21 @@ def labels_of_masks(source: Path, declared: LabelSpec | None) -> LabelSpec:
 def chosen_rules(source: Path, reference: Path, labels: LabelSpec, *, annotated: Mapping[str, Sequence[str]] | None = None,
                  workers: int = 1, seed: int = 0) -> Rules:
     """The rules that improve the masks of `source` on the true labels of a folder, by the search of cross-validation: a rule
-    is accepted where the 95 % interval of the paired difference in Dice lies above 0.
+    is accepted where the 95 % interval of the paired difference in Dice lies above 0. Cases that have a mask and a true
+    label count; a warning names the others.
 
-    Raises UserError where a true label has no mask, or lies on another grid, and where there is one true label alone.
+    Raises UserError where a true label lies on another grid than its mask, and where fewer than two cases have both.
     """
     masks, truths = open_masks(source).masks, open_masks(reference).masks
+    others = sorted(truths.keys() ^ masks.keys())
+    truths = {name: truth for name, truth in truths.items() if name in masks}
     if len(truths) < _FEWEST:
-        raise UserError("the reference has too few masks to say which rules pay", where=reference, found=len(truths),
-                        expected=f"{_FEWEST} or more", do="name the folder of the true labels with -r")
-    if lacking := sorted(truths.keys() - masks.keys()):
-        raise UserError("cases of the reference have no mask", where=source, found=listed(lacking),
-                        do="predict them, too: rules that are found on a part of the cases may suit only these")
+        raise UserError("too few cases have a mask and a true label to say which rules pay", where=reference,
+                        found=len(truths), expected=f"{_FEWEST} or more, with the same names in both folders",
+                        do="name the folder of the true labels with -r")
+    if others:
+        logger.warning("rules are chosen on the %d cases that have a mask and a true label, without %d others: %s",
+                       len(truths), len(others), listed(others))
     faults = [f"case {name}: {difference}" for name, truth in truths.items()
               if (difference := read_header(truth).geometry.difference(read_header(masks[name]).geometry))]
     raise_faults(source, [f"{fault} (between the mask and its reference)" for fault in faults])

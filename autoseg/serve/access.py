@@ -30,7 +30,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOCAL = "local"  # the owner of requests to a service without tokens
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_OPEN = re.compile(r"/|/health|/openapi\.json|/static/.*")  # read before a token is typed; says nothing of patients
+# What is read before a token is typed; it says nothing of patients.
+_OPEN = re.compile(r"/|/datasets|/health|/openapi\.json|/static/.*|/auth/|/auth/token"
+                   r"|/v1/reports/[0-9a-f]{32}")  # the last: an address that is itself a secret, and worth one look
 _STREAMED = re.compile(r"/v1/jobs|/v1/jobs/[^/]+/correction|/infer/.*|/datastore/.*|/session/.*")  # bodies that are not held
 _MOST_BODY = 2**20  # bytes of any other request
 _MOST_FORM = 2**20  # bytes of an upload beside its files: names, headers, fields
@@ -42,8 +44,8 @@ HEADERS = {
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin", "cross-origin-opener-policy": "same-origin",
     "content-security-policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
-                               "connect-src 'self' blob: data:; worker-src 'self' blob:; style-src 'self'; object-src 'none'; "
-                               "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"}
+                               "connect-src 'self' blob: data:; worker-src 'self' blob:; style-src 'self'; "
+                               "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"}
 
 
 def is_loopback(host: str) -> bool:

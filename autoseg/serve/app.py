@@ -12,12 +12,29 @@ from autoseg.base.errors import AutosegError
 from autoseg.base.version import __version__
 from autoseg.serve.access import Guard
 from autoseg.serve.problems import of_http, of_user, of_validation
-from autoseg.serve.routes import accept, health, jobs, metrics, models, results
+from autoseg.serve.routes import (
+    accept,
+    corrections,
+    datasets,
+    dicomweb,
+    health,
+    jobs,
+    metrics,
+    models,
+    monailabel,
+    monailabel_datastore,
+    monailabel_infer,
+    page,
+    results,
+    trainings,
+)
 from autoseg.serve.service import Service
 
 # Every router of the service, in the order in which addresses are looked for.
 ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
-    models.router, accept.router, jobs.router, results.router, health.router, metrics.router)
+    models.router, accept.router, jobs.router, results.router, corrections.router, dicomweb.router, health.router,
+    metrics.router, monailabel.router, monailabel_infer.router, monailabel_datastore.router, datasets.router,
+    trainings.router, page.router)
 
 _DESCRIPTION = ("Segmentation of medical images. A job is asked for with POST /v1/jobs, followed under "
                 "/v1/jobs/{id}/events, "

@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from autoseg.workspace.archive import opened
 from autoseg.workspace.files import read_json, read_model
 from autoseg.workspace.folders import FoldFolder, ModelFolder
 from autoseg.workspace.names import Workspace
+from planners.rules.input_sets import joint_plan
 from planners.schema.plan import Plan
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Offer:
-    """A model that is offered, and the arguments of `Predictor.open` that open it."""
+    """A model that is offered, the arguments of `Predictor.open` that open it, and the state of its files."""
 
     served: ServedModel
     opened_by: Mapping[str, Any]
+    state: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,25 @@ class Catalogue:
                             do="ask /v1/models for those that there are")
         return Predictor.open(device=device, **offers[name].opened_by)
 
+    def plan(self, name: str) -> Plan:
+        """The plan by which the model of this name was trained; of several models, with the inputs of all. Raises UserError
+        where there is none.
+        """
+        offers = self._offers()
+        if name not in offers:
+            raise UserError(f"there is no model {name!r}{hint(name, offers)}")
+        opened_by = offers[name].opened_by
+        if "folder" not in opened_by:
+            return _plan(self.workspace, opened_by)
+        with opened(opened_by["folder"]) as (workspace, manifest):
+            models = [model for model in workspace.models(manifest.dataset) if model.folds]
+            return _plan(workspace, next(_offers_of(workspace, manifest.dataset, models)).opened_by)
+
+    def state(self, name: str) -> tuple[Any, ...]:
+        """What changes when the files of a model change; empty where there is none."""
+        offer = self._offers().get(name)
+        return () if offer is None else offer.state
+
     def _offers(self) -> dict[str, Offer]:
         with self._lock:
             offers: dict[str, Offer] = {}
@@ -80,7 +101,7 @@ class Catalogue:
                 while name in offers:
                     name, number = f"{offer.served.name}-{number}", number + 1
                 served = offer.served.model_copy(update={"name": name})
-                offers[name] = Offer(served, offer.opened_by)
+                offers[name] = replace(offer, served=served)
             return offers
 
     def _current(self) -> Iterator[Offer]:
@@ -99,8 +120,17 @@ class Catalogue:
     def _read(self, key: str, state: tuple[Any, ...], read: Any) -> tuple[Offer, ...]:
         known = self._known.get(key)
         if known is None or known.state != state:
-            known = self._known[key] = Known(state, tuple(read()))
+            known = self._known[key] = Known(state, tuple(replace(offer, state=state) for offer in read()))
         return known.offers
+
+
+def _plan(workspace: Workspace, opened_by: Mapping[str, Any]) -> Plan:
+    dataset = opened_by["dataset"]
+    if "configuration" in opened_by:
+        return workspace.model(dataset, opened_by["planner"], opened_by["configuration"]).read_plan()
+    settings = read_model(workspace.inference_settings(dataset), InferenceSettings)
+    return joint_plan([workspace.model(dataset, member.planner, member.configuration).read_plan()
+                       for member in settings.members])
 
 
 def _files_of(workspace: Workspace, dataset: str, models: Sequence[ModelFolder]) -> Iterator[Path]:

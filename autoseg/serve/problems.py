@@ -23,10 +23,13 @@ class ErrorAnswer(Frozen):
 
 
 _WORDS = {400: "the request cannot be read", 401: "no token, or one that is not known",
-          403: "another site sent it", 404: "there is none, or it is somebody else's",
-          408: "the upload is too slow", 409: "the job is in another state", 410: "the files of the job are removed",
+          403: "another site sent it, or the service does not allow it",
+          404: "there is none, it is somebody else's, or the service does not do this",
+          408: "the upload is too slow", 409: "the job is in another state, or a training",
+          410: "the files of the job are removed",
           413: "it is too large", 415: "a file is no image", 422: "what the request says is wrong",
-          429: "too many requests or jobs", 500: "a fault of the service"}
+          429: "too many requests or jobs", 500: "a fault of the service",
+          502: "another server does not answer as it should"}
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

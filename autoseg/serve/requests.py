@@ -17,7 +17,7 @@ from planners.schema.channels import MODALITY_WORDS, modality_of_cell
 
 IMAGES = "NIfTI (.nii, .nii.gz), NRRD, MHA, DICOM, or a zip of them"
 _NUMBER = re.compile(r"_(\d{4})(?=\.|$)")  # of the channel, before the ending of a client's file name
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9.]{1,64}(:[0-9]{1,4})?")  # of a series with several volumes, with the number of one
 _MOST_TEXT = 500  # characters of a cell
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -63,8 +63,8 @@ def input_files(files: Sequence[tuple[ReceivedFile, str]], model: ServedModel, t
 
 def _numbered(files: Sequence[tuple[ReceivedFile, str]], channels: Sequence[str | None]) -> Kept:
     kept = [(file, ending, channel) for (file, ending), channel in zip(files, channels, strict=True) if channel is not None]
-    return tuple((file.path, InputFile(number=number, channel=channel, shown=file.shown, n_bytes=file.n_bytes, ending=ending))
-                 for number, (file, ending, channel) in enumerate(kept))
+    return tuple((file.path, InputFile(number=number, channel=channel, shown=file.shown, n_bytes=file.n_bytes,
+                                       ending=ending)) for number, (file, ending, channel) in enumerate(kept))
 
 
 def renamed_channels(request: JobRequest, model: ServedModel, texts: Mapping[str, str]) -> tuple[InputFile, ...]:

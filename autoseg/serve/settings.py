@@ -18,6 +18,7 @@ class Limits(Frozen):
     job_seconds: float = 3600.0
     requests_per_minute: int = 600  # of one client
     result_hours: float = 24.0
+    input_hours: float = 1.0  # after the end of a job, for another model or a correction
     attempts: int = 2  # a job whose worker died is tried so often
 
 
@@ -36,4 +37,19 @@ class ServeSettings(Frozen):
     limits: Limits = Limits()
     collect: str = ""  # the raw dataset that takes corrections; empty: none are taken
     dicomweb: str = ""  # URL of a DICOMweb server
+    dicom_listener: Path | None = None  # a JSON file: which DICOM nodes send what, and where results go
     training: bool = False  # whether folds can be started and stopped
+
+
+class WorkerSettings(Frozen):
+    """What a worker process is started with, by its standard input."""
+
+    name: str
+    spool: Path
+    home: Path
+    model_files: tuple[Path, ...] = ()
+    device: str = "auto"
+    job_seconds: float
+    result_seconds: float
+    attempts: int
+    plugins: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ file comes from others: nothing of it is used before every member has been compa
 executed. Members are not compressed, so that no small file can become a large one (weights hardly shrink anyway).
 """
 
+import logging
 import os
 import shutil
 import stat
@@ -19,7 +20,7 @@ from typing import IO, Literal
 
 from pydantic import Field, ValidationError
 
-from autoseg.base.errors import CannotWrite, UserError, listed
+from autoseg.base.errors import CannotWrite, ManyFaults, UserError, listed
 from autoseg.base.version import __version__
 from autoseg.workspace.files import DamagedFile, check_writable, parse_json, write_atomically, writing
 from autoseg.workspace.names import Workspace
@@ -124,13 +125,33 @@ def opened(path: Path) -> Iterator[tuple[Workspace, ArchiveManifest]]:
 
 @contextmanager
 def blaming(path: Path, folder: Path) -> Iterator[None]:
-    """Errors of a user name the archive in the place of the temporary folder, which is gone when they are read."""
+    """Errors of a user, and what is logged, name the archive in the place of the temporary folder, which is gone when they
+    are read.
+    """
+    def named(text: str) -> str:
+        return text.replace(str(folder), str(path))
+
+    def rename(record: logging.LogRecord) -> bool:
+        if str(folder) in (message := record.getMessage()):
+            record.msg, record.args = named(message), ()
+        return True
+
+    loggers = [logging.getLogger(package) for package in (None, "autoseg", "planners")]
+    handlers = {handler for logger in loggers for handler in logger.handlers}
+    for handler in handlers:
+        handler.addFilter(rename)
     try:
         yield
+    except ManyFaults as error:
+        where, faults = named(str(error.where)), [named(fault) for fault in error.faults]
+        raise ManyFaults(where, faults) from error
     except UserError as error:
         if str(folder) not in str(error):
             raise
-        raise UserError(str(error).replace(str(folder), str(path))) from error
+        raise UserError(named(str(error))) from error
+    finally:
+        for handler in handlers:
+            handler.removeFilter(rename)
 
 
 def unpack(path: Path, folder: Path) -> ArchiveManifest:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Frozen)
 
+_MOST_TAIL_BYTES = 2**20
 _MOST_JSON_BYTES = 2**28  # our largest files hold scores of cases, about 1 KiB each
 
 
@@ -190,9 +191,21 @@ def appended(path: Path) -> Iterator[IO[bytes]]:
 
 
 def tail(path: Path, n_lines: int) -> list[str]:
-    """The last lines of a log; of a progress bar's line what it showed last."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    return [line.rsplit("\r", 1)[-1] for line in lines if line.strip()][-n_lines:]
+    """The last lines of a log, of its last MiB; of a progress bar's line what it showed last."""
+    if not path.is_file():
+        return []
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_TAIL_BYTES))
+        lines = file.read().decode("utf-8", errors="replace").split("\n")
+    return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines if line.strip()][-n_lines:]
+
+
+def changed_at(path: Path) -> float | None:
+    """When a file was written last, in seconds since 1970; None where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def read_json(path: Path) -> Any:

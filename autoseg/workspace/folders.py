@@ -174,8 +174,13 @@ class FoldFolder:
 
     @property
     def log(self) -> Path:
-        """The output of the process that trained this fold beside others."""
+        """The output of the process that trained this fold beside others, or that the web service started."""
         return self.path / "log.txt"
+
+    @property
+    def launched(self) -> Path:
+        """On which device the web service has started this training last."""
+        return self.path / "launched.json"
 
     @property
     def result(self) -> Path:

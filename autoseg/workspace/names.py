@@ -168,6 +168,10 @@ class Workspace:
     def report(self, dataset: str) -> Path:
         return self._models(dataset) / "report.html"
 
+    def report_log(self, dataset: str) -> Path:
+        """The output of the process that made the report for the web service."""
+        return self._models(dataset) / "report_log.txt"
+
     def external(self, dataset: str, other: str) -> Path:
         """Folder of the masks that the models of a dataset predict of another."""
         return below(self._models(dataset), "external", other)

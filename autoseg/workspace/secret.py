@@ -12,6 +12,7 @@ from autoseg.base.errors import UserError
 from autoseg.workspace.files import writing
 
 _BYTES = 32
+_LONGEST_LINE = 10_000  # characters
 
 
 def pseudonym_key(path: Path) -> bytes:
@@ -41,3 +42,12 @@ def read_key(path: Path) -> bytes:
                         expected=f"{_BYTES}, in hexadecimal digits",
                         do="copy it again from the workspace that made it; without it patients get new names")
     return key
+
+
+def read_line(path: Path) -> str:
+    """The first line of a file that holds a secret. Raises UserError where it cannot be read; the secret is never shown."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline(_LONGEST_LINE).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("the file of a secret cannot be read", where=path, found=type(error).__name__) from None

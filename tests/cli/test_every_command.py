@@ -37,6 +37,7 @@ ABSENT = {
     "autoseg_postprocess": ["-i", "{tmp}/a", "-o", "{tmp}/out", "--keep_largest_of_all"],
     "autoseg_import_model": ["nnunet", "{tmp}/none"],
     "autoseg_export_model": ["-d", "9", "-o", "{tmp}/model.zip"],
+    "autoseg_serve": ["--tokens", "{tmp}/none"],
     "autoseg_explain": ["-i", "{tmp}/none", "-d", "9"],
     "autoseg_overlay": ["-i", "{tmp}/none.nii.gz", "-l", "{tmp}/none.nii.gz", "-o", "{tmp}/picture.png"]}
 

@@ -220,3 +220,33 @@ def test_a_folder_with_volumes_of_its_own_is_no_dicom(tmp_path):
     assert holds_dicom(tmp_path) and holds_dicom(sorted((tmp_path / "dicom").iterdir())[0])
     write_array(tmp_path / "case_0000.nii.gz", truth()[None], Geometry(truth().shape, (1.0, 1.0, 1.0)))
     assert not holds_dicom(tmp_path)
+
+
+@pytest.mark.parametrize("quantity", ["MGML", "Z_EFF", "ED", "PCT"])
+def test_a_map_of_another_quantity_is_never_read_as_a_ct(quantity, tmp_path):
+    write_series(tmp_path / "map", truth(1), series=5, description="DE map", RescaleType=quantity)
+    scanned = scan_studies(DicomInput(tmp_path), CT)
+    assert not scanned.cases
+    assert f"no series fits the channel 'CT' (found: series 5 'DE map' (CT), 6 slices, RescaleType {quantity})" in \
+        scanned.faults[0]
+    write_series(tmp_path / "ct", truth(0), series=4, RescaleType="HU")
+    scanned = scan_studies(DicomInput(tmp_path), CT)
+    assert "series 4" in str(scanned.cases[0].images[0])
+    assert any(f"is not used: its values are no HU: RescaleType {quantity}" in warning for warning in scanned.warnings)
+    named = scan_studies(DicomInput(tmp_path, series=("CT=5",)), CT)
+    assert not named.cases and f"is no CT in HU (found: series 5 'DE map' (CT), 6 slices, RescaleType {quantity}" in \
+        named.faults[0]
+
+
+def test_a_model_of_such_a_map_takes_it_where_it_is_named(tmp_path):
+    write_series(tmp_path, truth(1), series=5, description="Zeff", RescaleType="Z_EFF")
+    channels = (ChannelSpec(name="Zeff"),)
+    assert scan_studies(DicomInput(tmp_path, series=("Zeff=5",)), channels).cases
+
+
+@pytest.mark.parametrize("quantity", ["US", "HU_MOD"])
+def test_a_ct_that_does_not_say_its_unit_is_read_with_a_warning(quantity, tmp_path):
+    write_series(tmp_path, truth(), RescaleType=quantity)
+    (files,) = scan_studies(DicomInput(tmp_path), CT).cases
+    assert any(f"RescaleType is {quantity}" in warning for warning in files.source(files.images[0]).header().warnings)
+    assert any(f"RescaleType is {quantity}" in odd for odd in list_study(tmp_path, read_rules()).volumes[0].odd)

@@ -3,7 +3,7 @@
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.interop.dicom_dataset.attributes import (
+from autoseg.datasets.dicom_attributes import (
     age_years,
     channel_cells,
     declared_columns,
@@ -38,6 +38,13 @@ def test_the_first_channel_that_says_something_of_the_patient_counts():
     assert cells == {"age_years": "61", "sex": "M", "weight_kg": "99", "height_m": ""}
 
 
+@pytest.mark.parametrize(("keyword", "text", "column"), [
+    ("PatientAge", "999Y", "age_years"), ("PatientSex", "O", "sex"), ("PatientWeight", "-70", "weight_kg"),
+    ("PatientWeight", "9999", "weight_kg"), ("PatientSize", "178", "height_m"), ("PatientSize", "nan", "height_m")])
+def test_what_cannot_be_true_is_missing(keyword, text, column):
+    assert patient_cells({"CT": {keyword: text}}, exact_age=True)[column] == ""
+
+
 def test_the_oldest_patients_share_an_age():
     assert patient_cells({"CT": {"PatientAge": "097Y"}}, exact_age=False)["age_years"] == "90"
     assert patient_cells({"CT": {"PatientAge": "097Y"}}, exact_age=True)["age_years"] == "97"
@@ -56,6 +63,13 @@ def test_times_become_seconds_after_the_injection_and_after_the_first_image():
 def test_a_phase_over_midnight_is_seconds_too():
     cells = channel_cells({"CT": {"ContrastBolusStartTime": "235950", "AcquisitionTime": "000020"}})
     assert cells["CT_contrast_s"] == "30"
+
+
+def test_of_a_series_over_midnight_the_later_phase_is_of_the_next_day():
+    series = {"SeriesDate": "20200102", "SeriesTime": "235900"}
+    times = {"CT_art": "235950", "CT_ven": "000020"}
+    cells = channel_cells({channel: {**series, "AcquisitionTime": time} for channel, time in times.items()})
+    assert (cells["CT_art_after_first_s"], cells["CT_ven_after_first_s"]) == ("0", "30")
 
 
 def test_columns_that_are_the_same_in_all_cases_are_no_conditions():

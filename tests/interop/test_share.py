@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import ManyFaults, UserError
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import fit_encoder
 from autoseg.formats import write_array
@@ -112,6 +112,26 @@ def test_a_model_in_one_file_is_opened_from_python_and_again_in_another_process(
     again = pickle.loads(pickle.dumps(predictor))
     assert again.identity == predictor.identity
     assert np.array_equal(again.predict(CASE).label_DHW, predictor.predict(CASE).label_DHW)
+
+
+def test_messages_name_the_file_of_a_model_and_never_a_temporary_folder(workspace, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    caplog.set_level(logging.INFO)
+    choose(workspace, add_model(workspace, "3d_fullres", (0, 1)))
+    archive = exported(workspace, tmp_path)
+    Predictor.open(archive, device="cpu")
+    Predictor.open(archive, device="cpu", folds=["1"])
+    assert f"as {archive}/models/{DATASET}/inference.json says" in caplog.text
+    with pytest.raises(UserError, match="model.zip") as error:
+        Predictor.open(archive, device="cpu", folds=["7"])
+    with pytest.raises(ManyFaults, match="model.zip/models: 2 faults") as faults, opened(archive) as (inside, _):
+        raise ManyFaults(inside.models_root, [f"{inside.models_root}/a is bad", "b is bad"])
+    shown = "\n".join([caplog.text, str(error.value), str(faults.value)])
+    assert "scratch" not in shown and ".partial" not in shown
+    logging.getLogger("autoseg").warning("see %s", tmp_path / "scratch")
+    assert f"see {tmp_path / 'scratch'}" in caplog.text, "afterwards nothing is renamed"
 
 
 @pytest.mark.parametrize("flags", [{"configuration": "3d_cascade"}, {"configuration": "3d_cascade", "folds": ["1"]}])

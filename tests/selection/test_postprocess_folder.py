@@ -57,11 +57,17 @@ def test_rules_that_pay_on_a_reference_are_found_and_can_be_given_again(folders,
     np.testing.assert_array_equal(read_label(folders / "again/case3.nii.gz")[0], organ(3))
 
 
-def test_a_reference_that_the_masks_do_not_cover_or_that_lies_elsewhere_is_refused(folders, capsys):
+def test_cases_with_a_mask_and_a_true_label_count_and_the_others_are_named(folders, capsys):
     write_label(folders / "truth/case9.nii.gz", organ(0), GRID)
-    assert run(folders, "-r", str(folders / "truth")) == 2
-    assert "cases of the reference have no mask (found: case9)" in capsys.readouterr().err
-    (folders / "truth/case9.nii.gz").unlink()
+    (folders / "truth/case5.nii.gz").unlink()
+    assert run(folders, "-r", str(folders / "truth")) == 0
+    printed = capsys.readouterr()
+    assert "7 cases that have a mask and a true label, without 2 others: case5, case9" in printed.err
+    assert "8 of 8 masks changed" in printed.out
+    assert json.loads((folders / "out/postprocessing.json").read_text())["n_cases"] == 7
+
+
+def test_a_reference_that_lies_elsewhere_is_refused(folders, capsys):
     write_label(folders / "truth/case2.nii.gz", organ(2), Geometry(GRID.shape, GRID.spacing_mm, (9.0, 0.0, 0.0)))
     assert run(folders, "-r", str(folders / "truth")) == 2
     assert "case case2" in capsys.readouterr().err
@@ -114,7 +120,7 @@ def test_folders_without_masks_and_rules_of_unknown_labels_are_refused(folders, 
     (folders / "only_probabilities").mkdir()
     (folders / "only_probabilities/case0.npz").write_bytes(b"")
     for words, message in ((("--rules", str(folders / "edited.json")), "no label is called 'orgna'"),
-                           (("-r", str(folders / "only_probabilities")), "the reference has too few masks"),
+                           (("-r", str(folders / "only_probabilities")), "too few cases have a mask and a true label"),
                            (("-i", str(folders / "only_probabilities"), "--keep_largest", "organ", "--dataset_json",
                              str(folders / "dataset.json")), "holds probabilities and no mask")):
         (folders / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": 1,
@@ -127,4 +133,5 @@ def test_rules_are_not_measured_on_one_case(folders, capsys):
     for number in range(1, 8):
         (folders / f"truth/case{number}.nii.gz").unlink()
     assert run(folders, "-r", str(folders / "truth")) == 2
-    assert "too few masks to say which rules pay (found: 1; expected: 2 or more)" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "too few cases have a mask and a true label to say which rules pay (found: 1; expected: 2 or more" in printed

@@ -1,13 +1,20 @@
 """Jobs over HTTP: accepted, followed, cancelled, removed; and what is refused."""
 
+import asyncio
 import json
 import zipfile
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fastapi")
+from fastapi import HTTPException
+
+from autoseg.serve.access import Gates
 from autoseg.serve.settings import Limits
+from autoseg.serve.uploads import read_form
+from autoseg.workspace.jobs.receiving import Receiving
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.jobs.types import Problem, Question, SeriesChoice
 from serve_support import BRAIN, LIVER, ask, client_to, finish, leftovers, nifti_bytes, service_in
@@ -102,6 +109,14 @@ def test_what_is_no_image_is_refused_by_its_first_bytes_whatever_its_name(client
     assert problem(ask(client, ("scan.nii.gz", b"\x1f\x8b" + b"0" * 50), channels=["CT"]), 415)["where"] == "scan.nii.gz"
     assert ask(client, ("scan.exe", NIFTI), channels=["CT"]).json()["request"]["files"][0]["ending"] == ".nii.gz"
     assert not leftovers(service)
+
+
+def test_an_image_whose_voxels_would_be_another_file_of_the_server_is_refused(client, service):
+    meta = b"ObjectType = Image\nNDims = 3\nDimSize = 9 1 1\nElementType = MET_UCHAR\nElementDataFile = /etc/passwd\n"
+    nrrd = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 9 1 1\nencoding: raw\ndata file: /etc/passwd\n\n"
+    for content in (meta, nrrd, zipped(a=meta, b=nrrd)):
+        problem(ask(client, ("a.mha", content), channels=["CT"]), 415)
+    assert not service.jobs.ids() and not leftovers(service)
 
 
 def test_a_zip_is_unpacked_and_what_is_no_image_in_it_is_left_out(client):
@@ -293,3 +308,55 @@ def test_figures_for_prometheus_count_jobs_and_bytes(client):
     assert 'autoseg_jobs{state="queued"} 1.0' in lines
     received = next(line for line in lines if line.startswith("autoseg_received_bytes_total "))
     assert float(received.split()[1]) > len(NIFTI)
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(service):
+    from autoseg.serve.app import make_app
+
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    messages = iter([{"type": "http.request", "body": head + b"0" * 2**21, "more_body": True}, {"type": "http.disconnect"}])
+    seen, sent = [], []
+
+    async def receive():
+        seen.append(leftovers(service))
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/v1/jobs", "raw_path": b"/v1/jobs",
+             "query_string": b"", "root_path": "", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("localhost", 1),
+             "headers": [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=x")]}
+    asyncio.run(make_app(service)(scope, receive, send))
+    assert len(seen[1]) == 1 and not leftovers(service) and not service.jobs.ids()
+
+
+def test_an_upload_that_is_too_slow_is_ended(service, tmp_path):
+    async def stream():
+        for _ in range(3):
+            yield b"0"
+
+    request = SimpleNamespace(headers={"content-type": "multipart/form-data; boundary=x"}, stream=stream)
+
+    clock = iter([0.0, 10.0, 31.0, 32.0])
+    receiving = Receiving(tmp_path, 100, 1)
+    with pytest.raises(HTTPException) as raised:
+        asyncio.run(read_form(request, receiving, texts=(), files=("files",), now=lambda: next(clock)))
+    assert raised.value.status_code == 408
+
+
+def test_one_client_uploads_a_few_files_at_a_time_and_another_one_beside_it():
+    async def story():
+        gates = Gates(of_client=1, of_all=2, patience_seconds=0.01)
+        await gates.enter("a")
+        with pytest.raises(HTTPException) as raised:
+            await gates.enter("a")
+        await gates.enter("b")
+        with pytest.raises(HTTPException):
+            await gates.enter("c")
+        await gates.leave("a")
+        await gates.enter("a")
+        return raised.value
+
+    refusal = asyncio.run(story())
+    assert refusal.status_code == 429 and refusal.headers["Retry-After"] == "30"

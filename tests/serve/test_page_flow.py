@@ -12,9 +12,8 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("multipart")
 sync_api = pytest.importorskip("playwright.sync_api")
 
-from page_service import FAILED, MODELS, QUESTION, RUNNING, Fake, app_of, image, running, write_image  # noqa: E402
-
 from autoseg.serve.routes.page import PAGES  # noqa: E402
+from page_service import FAILED, MODELS, QUESTION, RUNNING, Fake, app_of, image, running, write_image  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -54,6 +53,7 @@ def page(browser, address):
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(address)
+    page.locator(".model").wait_for()
     page.said = said
     yield page
     page.close()
@@ -160,6 +160,17 @@ def test_a_dicom_study_asks_which_series_and_names_from_outside_stay_text(page, 
 
 
 @pytest.mark.slow
+def test_clinical_data_of_a_patient_does_not_stay_for_the_next_one(page, fake, tmp_path):
+    page.get_by_label("One of 2 models").select_option("tumour")
+    page.get_by_label("age (years)").fill("61")
+    choose(page, write_image(tmp_path, "a_t1.nii.gz"), write_image(tmp_path, "a_flair.nii.gz"))
+    assert page.get_by_label("age (years)").input_value() == "61"
+    page.get_by_role("button", name="Remove").click()
+    choose(page, write_image(tmp_path, "b_t1.nii.gz"), write_image(tmp_path, "b_flair.nii.gz"))
+    assert page.get_by_label("age (years)").input_value() == ""
+
+
+@pytest.mark.slow
 def test_a_failure_says_what_was_found_and_what_to_do(page, fake, scan):
     fake.states = [FAILED]
     choose(page, scan)
@@ -168,6 +179,11 @@ def test_a_failure_says_what_was_found_and_what_to_do(page, fake, scan):
     alert.wait_for()
     assert "The image has 2 dimensions." in alert.inner_text()
     assert "What to do: Send the volume, not a slice of it." in alert.inner_text()
+    fake.states = []
+    page.get_by_role("button", name="Change and try again").click()
+    segment(page)
+    page.get_by_role("row", name="Anterior").wait_for()
+    assert len(fake.forms) == 2
 
 
 @pytest.mark.slow

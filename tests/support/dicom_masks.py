@@ -65,6 +65,14 @@ def write_seg_file(path: Path, stack: Stack, masks: Mapping[str, np.ndarray]) ->
     return written(file, path)
 
 
+def write_result(path: Path, stack: Stack, masks: Mapping[str, np.ndarray]) -> Path:
+    """A binary SEG of masks as a whole instance of the study, which a server can file."""
+    write_seg_file(path, stack, masks)
+    with change(path) as file:
+        file.StudyInstanceUID, file.PatientID = STUDY, "P1"
+    return path
+
+
 def as_label_map(path: Path) -> Path:
     """A binary SEG whose segments do not overlap, as a label map: a frame holds the numbers of all segments of a plane."""
     from autoseg.formats.segments import read_segmentation

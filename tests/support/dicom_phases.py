@@ -68,6 +68,23 @@ def phases_over_midnight(folder):
                                      "AcquisitionTime": ["235930", "000030", "000130"][p]})
 
 
+def phases_over_midnight_without_dates(folder):
+    return phases(folder, lambda p: {"AcquisitionTime": ["235930", "0000", "000130.5"][p]})
+
+
+def phases_over_midnight_without_dates_slice_by_slice(folder):
+    def time(phase, k):
+        at_s = 86400 - 65 + 60 * phase + k
+        return f"{at_s // 3600 % 24:02d}{at_s // 60 % 60:02d}{at_s % 60:02d}"
+
+    return phases(folder, lambda p: {"ContentTime": lambda k: time(p, k)})
+
+
+def phases_without_dates_over_the_whole_day(folder):
+    phases(folder, lambda p: {"AcquisitionTime": ["010000", "090000", "170000"][p]})
+    return Outcome(refusal="the order of phases is not clear.*acquisition time 010000 to 170000")
+
+
 def phases_by_trigger_time(folder):
     return phases(folder, lambda p: {"TriggerTime": lambda k: 100 * p + k})
 
@@ -115,5 +132,6 @@ STACKED = [
     enhanced_ct, enhanced_mr_with_a_slope_per_frame, enhanced_with_two_orientations,
     enhanced_with_two_temporal_positions, enhanced_whose_every_frame_turns, phases_by_acquisition_number,
     phases_by_temporal_position, phases_by_content_time_of_each_phase, phases_by_acquisition_times_of_each_slice,
-    phases_over_midnight, phases_by_trigger_time, echoes, b_values, phases_between_each_other,
+    phases_over_midnight, phases_over_midnight_without_dates, phases_over_midnight_without_dates_slice_by_slice,
+    phases_without_dates_over_the_whole_day, phases_by_trigger_time, echoes, b_values, phases_between_each_other,
     phases_shifted_by_half_a_distance, a_phase_of_a_small_part, one_phase_lacks_a_slice, phases_that_nothing_tells_apart]

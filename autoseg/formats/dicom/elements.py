@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,16 @@ def numbers(dataset: Any, name: str, n: int) -> tuple[float, ...] | None:
     except (TypeError, ValueError):
         return None
     return values if len(values) == n and all(map(math.isfinite, values)) else None
+
+
+def seconds_of_day(text: str) -> float | None:
+    """A time of day without a date (PS3.5 6.2, TM: HHMMSS.FFFFFF, of which the end may be missing); None for anything else.
+
+    >>> seconds_of_day("000130.5"), seconds_of_day("20200102000130")
+    (90.5, None)
+    """
+    match = re.fullmatch(r"(\d{2})(?:(\d{2})(\d{2}(?:\.\d+)?)?)?", text.strip().replace(":", ""))
+    return None if match is None else 3600.0 * int(match[1]) + 60.0 * int(match[2] or 0) + float(match[3] or 0)
 
 
 def items(dataset: Any, name: str) -> Sequence[Any]:

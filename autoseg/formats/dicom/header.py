@@ -30,7 +30,8 @@ _TAGS: list[str | tuple[int, int]] = [
     "EchoTime", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue", "ImageOrientationPatient",
     "ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", _B_SIEMENS, _B_GE]
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", "RescaleType",
+    _B_SIEMENS, _B_GE]
 
 
 def read_slices(path: Path, known: dict[str, Series]) -> tuple[Slice, ...] | OtherFile:
@@ -178,7 +179,8 @@ def _slice(path: Path, file: Any, facts: Series, parts: Sequence[Any], marks: tu
                         found="no RescaleSlope and RescaleIntercept, of both", do="export the series again")
     inverted = text(file, "PhotometricInterpretation") == "MONOCHROME1" and facts.modality not in _WITH_UNITS
     stored = Stored(1.0 if slope is None else slope, intercept or 0.0, int(number(file, "BitsStored") or 16),
-                    number(file, "PixelRepresentation") == 1, inverted)
+                    number(file, "PixelRepresentation") == 1, inverted,
+                    "" if values is None else text(values, "RescaleType").upper())
     return Slice(
         path=path, uid=text(file, "SOPInstanceUID"), series=facts.uid, acquisition=marks[0][1], position_mm=triple(position),
         normal=normal, along_mm=_dot(normal, position), orientation=(*rows, *columns),

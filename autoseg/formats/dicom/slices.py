@@ -37,7 +37,8 @@ def share_a_frame(series: Iterable[Series]) -> bool:
 @dataclass(frozen=True)
 class Stored:
     """How stored numbers become values: `slope * number + intercept` (PS3.3 C.7.6.16.2.9). `is_inverted`: the smallest
-    number is shown white (MONOCHROME1), and values have no unit, so that they are read as viewers show them.
+    number is shown white (MONOCHROME1), and values have no unit, so that they are read as viewers show them. `rescale_type`
+    is what the values are (PS3.3 C.11.1.1.2), such as HU; empty where the header does not say it.
     """
 
     slope: float = 1.0
@@ -45,6 +46,7 @@ class Stored:
     bits: int = 16
     is_signed: bool = False
     is_inverted: bool = False
+    rescale_type: str = ""
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -29,7 +29,8 @@ class DicomSource:
         return list(dict.fromkeys(part.path for part in self.stack.slices))
 
     def header(self) -> Header:
-        return Header(self.stack.geometry(), 1, tuple(f"{self.path}: {remark}" for remark in self.stack.remarks))
+        odd = (*self.stack.remarks, *self.stack.doubts)
+        return Header(self.stack.geometry(), 1, tuple(f"{self.path}: {remark}" for remark in odd))
 
     def read(self) -> tuple[np.ndarray, Geometry]:
         return self.stack.read()

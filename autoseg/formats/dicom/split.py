@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autoseg.base.errors import UserError
+from autoseg.formats.dicom.elements import seconds_of_day
 from autoseg.formats.dicom.slices import Slice
 from autoseg.grids.geometry import triple
 
@@ -23,6 +24,8 @@ _FEWEST = 4  # slices of one orientation among others; localisers have fewer
 _MARKS = ("acquisition", "temporal position", "echo", "b-value", "image type", "trigger time", "acquisition time",
           "content time")
 _TIMES = ("trigger time", "acquisition time", "content time")  # they may differ within a phase
+_CLOCKS = ("acquisition time", "content time")  # without a date they begin again at midnight
+_DAY_S = 86400.0
 _PHASES = ("temporal position", "echo", "b-value")  # what they say is no way to take one volume
 _THICK = 1.5  # of the distance between slices
 # Of the places of all phases, how many each must have, where it is not even by itself.
@@ -123,7 +126,7 @@ def _interleaved(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:
     for name in _sure_marks(slices) if are_even(slices) else _MARKS:
         groups = _grouped(slices, name)
         if len(groups) > 1 and all(len(group) > 1 and are_even(group) for group in groups.values()) and _overlap(groups):
-            return [(f"{name} {value or 'not said'}", group) for value, group in _in_order(groups)]
+            return [(f"{name} {value or 'not said'}", group) for value, group in _in_order(groups, name)]
     return []
 
 
@@ -152,7 +155,7 @@ def _split(slices: list[Slice], names: Sequence[str], said: tuple[str, ...]) -> 
         if len(groups) < 2 or not (covers or all(map(_is_whole, groups.values()))):
             continue
         parts = [_split(group, names[number + 1:], (*said, f"{name} {value or 'not said'}"))
-                 for value, group in _in_order(groups)]
+                 for value, group in _in_order(groups, name)]
         whole = [phase for part in parts if part is not None for phase in part]
         if all(part is not None for part in parts):
             return whole
@@ -173,10 +176,12 @@ def _by_rank(slices: list[Slice], said: tuple[str, ...]) -> list[tuple[str, list
         for place, part in zip(places(slices), slices, strict=True):
             columns[place].append(part)
         n_phases = len(columns[0])
-        times = [sorted(map(_sorting, (part.mark(name) for part in column))) for column in columns.values()]
-        if any(len(column) != n_phases or len(set(column)) != n_phases for column in times):
+        said_NP = [[part.mark(name) for part in column] for column in columns.values()]
+        if any(len(column) != n_phases or len(set(column)) != n_phases for column in said_NP):
             continue
-        phases = [list(phase) for phase in zip(*(sorted(column, key=lambda part: _sorting(part.mark(name)))
+        rank = _ranks(name, [part.mark(name) for part in slices], slices)
+        times = [sorted(rank[value] for value in column) for column in said_NP]
+        phases = [list(phase) for phase in zip(*(sorted(column, key=lambda part: rank[part.mark(name)])
                                                  for column in columns.values()), strict=True)]
         ends = [max(column[k] for column in times) for k in range(n_phases)]
         begins = [min(column[k] for column in times) for k in range(n_phases)]
@@ -240,8 +245,27 @@ def _grouped(slices: Sequence[Slice], name: str) -> dict[str, list[Slice]]:
     return groups
 
 
-def _in_order(groups: dict[str, list[Slice]]) -> list[tuple[str, list[Slice]]]:
-    return sorted(groups.items(), key=lambda pair: _sorting(pair[0]))
+def _in_order(groups: dict[str, list[Slice]], name: str) -> list[tuple[str, list[Slice]]]:
+    rank = _ranks(name, list(groups), [part for group in groups.values() for part in group])
+    return sorted(groups.items(), key=lambda pair: rank[pair[0]])
+
+
+def _ranks(name: str, values: Sequence[str], slices: Sequence[Slice]) -> dict[str, tuple[float, str]]:
+    """What the values of a mark are sorted by. Times of day without a date may pass midnight: they begin after the longest
+    gap between them, the night. Raises UserError where no gap is half a day: then nothing says which is the first.
+    """
+    clock = {value: seconds_of_day(value) for value in values} if name in _CLOCKS else {}
+    times = sorted({seconds for seconds in clock.values() if seconds is not None})
+    if not times or None in clock.values():
+        return {value: _sorting(value) for value in values}
+    gaps = [after - before for before, after in zip([times[-1] - _DAY_S, *times], times, strict=False)]  # before each time
+    if max(gaps) < _DAY_S / 2:
+        raise UserError("the order of phases is not clear: their times have no date and spread over the whole day",
+                        where=slices[0].path.parent, found=f"{name} {min(clock)} to {max(clock)}, {slices[0].facts.called}",
+                        expected="times within twelve hours, or dates",
+                        do="part the phases of this series into folders of their own")
+    begin = times[gaps.index(max(gaps))]
+    return {value: ((seconds - begin) % _DAY_S, value) for value, seconds in clock.items() if seconds is not None}
 
 
 def _sorting(value: str) -> tuple[float, str]:

@@ -18,6 +18,8 @@ from autoseg.grids.geometry import Geometry, triple
 # How far in pixels a slice may lie beside the line through the others, and the last one beside the normal of the first.
 _OFF_LINE = 0.05
 _SHOWN = 4  # positions in a message
+# What the values of a CT may be called that are HU, or may be: not specified, or changed, as without contrast agent.
+_HU, _PERHAPS_HU = ("", "HU"), ("US", "HU_MOD")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,21 @@ class Stack:
     @property
     def name(self) -> str:
         return f"{self.facts.called}{f', {self.phase}' if self.phase else ''}"
+
+    @property
+    def other_quantity(self) -> str:
+        """The RescaleType of a CT whose values are no HU, such as MGML (iodine) or Z_EFF of dual energy; else empty."""
+        return next(iter(sorted(self._rescale_types.difference(_HU, _PERHAPS_HU))), "")
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """A sentence where the header of a CT does not say that its values are HU."""
+        return tuple(f"its RescaleType is {name}, which does not say that its values are HU; see whether they are"
+                     for name in sorted(self._rescale_types.intersection(_PERHAPS_HU)))
+
+    @property
+    def _rescale_types(self) -> set[str]:
+        return {part.stored.rescale_type for part in self.slices} if self.facts.modality == "CT" else set()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ _DAY = timedelta(days=1)
 # without dates a scan that lies before the injection.
 _MOST_HALF_LIVES = 10.0
 _LONGEST_UNDATED_S = 4 * 3600.0  # half-life; what lives longer may have been injected days before
-_WEIGHTS_KG = (0.01, 500.0)  # from a mouse on
+WEIGHTS_KG = (0.01, 500.0)  # from a mouse on
 _NO_DATE = "20000101"
 
 
@@ -53,7 +53,7 @@ def suv_factor(slices: Sequence[Slice]) -> float:
     injected = items(file, "RadiopharmaceuticalInformationSequence")
     if not injected:
         raise _refused(first, "the PET does not say what was injected", "no RadiopharmaceuticalInformationSequence")
-    weight = _within(first, file, "PatientWeight", *_WEIGHTS_KG)
+    weight = _within(first, file, "PatientWeight", *WEIGHTS_KG)
     dose = _within(first, injected[0], "RadionuclideTotalDose", 1e3, 1e11)
     return weight * 1000.0 / (dose * _left(first, slices, file, injected[0]))
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.base.errors import AutosegError, UserError
+from autoseg.datasets.dicom_attributes import KEYWORDS, Header
 from autoseg.datasets.dicom_cases import Study, match, read_study, studies_of
 from autoseg.formats.dicom import FolderContent, Stack
 from autoseg.formats.dicom.texts import read_header_texts
 from autoseg.formats.segments.structure_header import KINDS, StructureHeader, read_structure_header
-from autoseg.interop.dicom_dataset.attributes import KEYWORDS, Header
 from autoseg.interop.dicom_dataset.channels import Channels
 
 

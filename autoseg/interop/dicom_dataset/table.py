@@ -5,13 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.interop.dicom_dataset.attributes import (
-    channel_cells,
-    declared_columns,
-    patient_cells,
-    scanner_of,
-    study_day,
-)
+from autoseg.datasets.dicom_attributes import case_cells, declared_columns, study_day
 from autoseg.interop.dicom_dataset.case import FILE_ENDING, CaseResult
 from autoseg.interop.dicom_dataset.channels import Channels
 from autoseg.interop.dicom_dataset.pseudonyms import Pseudonyms
@@ -45,8 +39,8 @@ def rows_of_studies(studies: Mapping[str, CaseStudy], reference: str, pseudonyms
         header = headers[reference]
         name = header.get("InstitutionName", "")
         cells = {"patient": study.patient if keep_identifiers else pseudonyms.patient(study.patient),
-                 "site": name if keep_identifiers else pseudonyms.site(name), "scanner": scanner_of(header)}
-        cells |= patient_cells(headers, exact_age=keep_identifiers) | channel_cells(headers)
+                 "site": name if keep_identifiers else pseudonyms.site(name)}
+        cells |= case_cells(headers, header, exact_age=keep_identifiers)
         if keep_identifiers:
             cells |= {column: header.get(keyword, "") for column, keyword in _IDENTIFIERS.items()}
         rows[case] = cells

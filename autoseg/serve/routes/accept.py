@@ -71,12 +71,12 @@ async def _received(service: Service, request: Request, client: str) -> Job:
         try:
             receiving = Receiving(folder, limits.upload_bytes, limits.files)
             form = await read_form(request, receiving, texts=_TEXTS, files=("files",))
-            return await run_in_threadpool(_accepted, service, client, form, receiving)
+            return await run_in_threadpool(accepted, service, client, form, receiving)
         finally:
             await run_in_threadpool(stack.close)
 
 
-def _accepted(service: Service, client: str, form: Form, receiving: Receiving) -> Job:
+def accepted(service: Service, client: str, form: Form, receiving: Receiving) -> Job:
     """The job of a form whose files are on the disk."""
     if "model" not in form.texts:
         raise refused(422, "the form does not name a model", where="model", do="ask /v1/models for those that there are")

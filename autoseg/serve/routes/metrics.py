@@ -54,7 +54,7 @@ class _Jobs:
 def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["service"])
     meter: Meter = service.extras["meter"]
-    meter.registry.register(_Jobs(service))  # type: ignore[arg-type]
+    meter.registry.register(_Jobs(service))
 
     @routes.get("/metrics", summary="Figures for Prometheus", response_class=Response,
                 responses={**answers(), 200: {"content": {"text/plain": {"schema": {"type": "string"}}},

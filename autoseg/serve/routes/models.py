@@ -11,9 +11,10 @@ from planners.schema.base import Frozen
 
 
 class ModelList(Frozen):
-    """All models that the service offers."""
+    """All models that the service offers. `collects`: the raw dataset that takes corrections; empty: none are taken."""
 
     models: tuple[ServedModel, ...]
+    collects: str = ""
 
 
 def router(service: Service) -> APIRouter:
@@ -22,7 +23,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("", summary="The models that the service offers", responses=answers())
     def models() -> ModelList:
         """Each with the images and columns of a table that it takes, and the labels that it gives."""
-        return ModelList(models=tuple(service.catalogue.served()))
+        return ModelList(models=tuple(service.catalogue.served()), collects=service.settings.collect)
 
     @routes.get("/{name}", summary="One of the models", responses=answers(404))
     def model(name: Annotated[str, Path(examples=["Dataset004_Hippocampus"])]) -> ServedModel:

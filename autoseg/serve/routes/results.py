@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path as File
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
@@ -11,7 +11,7 @@ from autoseg.serve.problems import answers, refused
 from autoseg.serve.routes.jobs import JobId, own_job
 from autoseg.serve.service import Service
 from autoseg.workspace.jobs.sending import blocks, opened_to_send
-from autoseg.workspace.jobs.types import Job
+from autoseg.workspace.jobs.types import FINAL, Job
 
 Form = Literal["nifti", "seg", "rtstruct", "stl", "obj", "entropy", "disagreement", "json"]
 _MESHES = ("stl", "obj")
@@ -19,8 +19,8 @@ _NAMES = {"nifti": "mask.nii.gz", "seg": "seg.dcm", "rtstruct": "rtstruct.dcm", 
           "entropy": "entropy.nii.gz", "disagreement": "disagreement.nii.gz", "json": "result.json"}
 _TYPES = {".json": "application/json", ".gz": "application/gzip", ".dcm": "application/dicom", ".stl": "model/stl",
           ".obj": "model/obj", ".zip": "application/zip"}
-_FILE = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-               "description": "the file"}}
+_FILE: dict[int | str, dict[str, Any]] = {200: {"description": "the file", "content": {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 def router(service: Service) -> APIRouter:
@@ -38,7 +38,10 @@ def router(service: Service) -> APIRouter:
         known = () if model is None else tuple(known.name for known in model.channels)
         if channel not in known:
             raise refused(404, "the model of the job has no such channel", found=channel[:80], expected=", ".join(known))
-        return _sent(service.spool.job(job_id).image(known.index(channel)), f"{job_id}_image")
+        path = service.spool.job(job_id).image(known.index(channel))
+        if job.state in FINAL and not path.is_file():  # what was sent is kept for a shorter time than the result
+            raise _gone(job)
+        return _sent(path, f"{job_id}_image")
 
     @routes.get("/result/{form}", summary="The result of a job", response_class=StreamingResponse,
                 responses={**answers(404, 409, 410), **_FILE})

@@ -7,8 +7,9 @@ progress of a job, which may be lost. What a client said of a patient is overwri
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from autoseg.workspace.jobs.types import FINAL, Job, JobRequest, JobResult, Prob
 
 _VERSION = 1
 _BUSY_SECONDS = 30.0
+_MORE_ATTEMPTS = 3  # of a job that ran when the whole service was killed, which it need not have caused
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, client TEXT NOT NULL, state TEXT NOT NULL, sequence INTEGER NOT NULL, request TEXT NOT NULL,
@@ -27,11 +29,25 @@ CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, sequence);
 CREATE INDEX IF NOT EXISTS jobs_by_client ON jobs (client, sequence);
 CREATE TABLE IF NOT EXISTS clients (name TEXT PRIMARY KEY, last_turn INTEGER NOT NULL);
 """
-# The next job: of the client whose last turn is the longest ago, the oldest one.
-_NEXT = """
-SELECT jobs.id FROM jobs LEFT JOIN clients ON clients.name = jobs.client WHERE state = 'queued'
-ORDER BY COALESCE(clients.last_turn, -1), sequence LIMIT 1
+# The order of what waits, as if no more came: in each round every client has a turn, first the one whose last turn is the
+# longest ago, with its oldest job.
+_ORDER = """
+SELECT id FROM (
+    SELECT id, sequence, ROW_NUMBER() OVER (PARTITION BY client ORDER BY sequence) AS round,
+           COALESCE((SELECT last_turn FROM clients WHERE name = client), -1) AS last_turn
+    FROM jobs WHERE state = 'queued')
+ORDER BY round, last_turn, sequence
 """
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that a worker has, since so many seconds."""
+
+    id: str
+    model: str
+    worker: str
+    seconds: float
 
 
 class WrongState(UserError):
@@ -53,12 +69,22 @@ class JobStore:
         self._path, self._now = path, now
         self._result_seconds, self._attempts = result_seconds, attempts
         self._own = threading.local()
+        self._claimed: dict[str, int] = {}  # the attempt at a job that this object claimed
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > _VERSION:
-                raise UserError("a later version made the database of jobs", where=path, found=f"version {version}",
-                                expected=f"at most {_VERSION}", do="update autoseg, or name another spool")
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise UserError("the database of jobs cannot be opened", where=path, found=error,
+                            do="see to its permissions; if it is damaged, remove it and its -wal and -shm files, and send "
+                               "the jobs again") from error
+
+    def _prepare(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise UserError("a later version made the database of jobs", where=self._path, found=f"version {version}",
+                            expected=f"at most {_VERSION}", do="update autoseg, or name another spool")
+        if version < _VERSION:
             self._connection.executescript(_TABLE)
             self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
@@ -96,16 +122,20 @@ class JobStore:
     def get(self, job_id: str) -> Job | None:
         """The job as it is now; None where there is none."""
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return None if row is None else self._job(row)
+        return None if row is None else self._jobs([row])[0]
 
     def of_client(self, client: str) -> list[Job]:
         """The jobs of a client, the newest first."""
         rows = self._connection.execute("SELECT * FROM jobs WHERE client = ? ORDER BY sequence DESC", (client,))
-        return [self._job(row) for row in rows.fetchall()]
+        return self._jobs(rows.fetchall())
 
     def ids(self) -> set[str]:
         """All jobs that are known."""
         return {row["id"] for row in self._connection.execute("SELECT id FROM jobs")}
+
+    def with_files(self) -> set[str]:
+        """The jobs whose files are kept: all but those that have expired."""
+        return {row["id"] for row in self._connection.execute("SELECT id FROM jobs WHERE state != 'expired'")}
 
     def counts(self) -> dict[State, int]:
         """How many jobs there are in each state."""
@@ -118,12 +148,25 @@ class JobStore:
             "SELECT COUNT(*) FROM jobs WHERE client = ? AND state IN ('queued', 'running', 'question')", (client,))
         return int(row.fetchone()[0])
 
+    def running(self) -> list[Running]:
+        """The jobs that workers have now."""
+        now = self._now()
+        rows = self._connection.execute("SELECT id, request, worker, started FROM jobs WHERE state = 'running'").fetchall()
+        return [Running(row["id"], JobRequest.model_validate_json(row["request"]).model, row["worker"], now - row["started"])
+                for row in rows]
+
+    def ended_before(self, seconds: float) -> list[str]:
+        """The jobs that ended longer ago, and have not expired."""
+        rows = self._connection.execute("SELECT id FROM jobs WHERE ended < ? AND state IN ('done', 'failed', 'cancelled')",
+                                        (self._now() - seconds,))
+        return [row["id"] for row in rows.fetchall()]
+
     def claim(self, worker: str) -> Job | None:
         """The next job, which the worker begins now; None where none waits."""
         if self._connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone() is None:
             return None  # without a lock for writing: an idle worker asks often
         with self._transaction() as connection:
-            row = connection.execute(_NEXT).fetchone()
+            row = connection.execute(_ORDER).fetchone()
             if row is None:
                 return None
             connection.execute("UPDATE jobs SET state = 'running', worker = ?, started = ?, attempts = attempts + 1, "
@@ -131,7 +174,9 @@ class JobStore:
             connection.execute(
                 "INSERT INTO clients (name, last_turn) SELECT client, (SELECT COALESCE(MAX(last_turn), 0) + 1 FROM clients) "
                 "FROM jobs WHERE id = ? ON CONFLICT (name) DO UPDATE SET last_turn = excluded.last_turn", (row["id"],))
-        return self._known(row["id"])
+            job = self._known(row["id"])
+        self._claimed[job.id] = job.attempts
+        return job
 
     def progress(self, job_id: str, progress: Progress) -> None:
         """Notes how far a running job is. It may be lost, so that it need not wait for the disk."""
@@ -145,8 +190,7 @@ class JobStore:
 
     def finish(self, job_id: str, result: JobResult) -> None:
         """The result of a running job is whole on the disk. Of a job that was cancelled meanwhile it is not recorded."""
-        self._end(job_id, "done", result=result.model_dump_json(),
-                  progress=Progress(stage="finished", fraction=1.0, eta_seconds=0.0).model_dump_json())
+        self._end(job_id, "done", **_done(result))
 
     def fail(self, job_id: str, problem: Problem) -> None:
         """A running job could not be done."""
@@ -186,9 +230,9 @@ class JobStore:
         self._end(job_id, "cancelled")
 
     def is_cancelled(self, job_id: str) -> bool:
-        """Whether a running job shall stop: it was cancelled, or is gone."""
-        row = self._connection.execute("SELECT is_cancelled FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return row is None or bool(row["is_cancelled"])
+        """Whether a running job shall stop: it was cancelled, is gone, or somebody else works on it."""
+        row = self._connection.execute("SELECT is_cancelled, attempts FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return row is None or bool(row["is_cancelled"]) or not self._is_ours(job_id, row)
 
     def remove(self, job_id: str) -> None:
         """Forget a job, with all that was said of its patient."""
@@ -196,23 +240,44 @@ class JobStore:
             connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
         self._checkpoint()
 
-    def give_back(self, workers: Iterable[str] | None = None) -> list[str]:
-        """Queue again what ran on workers that are dead (None: on all); what was tried often enough fails. The ids."""
+    def give_back(self, workers: Iterable[str] | None = None,
+                  result_of: Callable[[str], JobResult | None] = lambda _: None, *, were_stopped: bool = False) -> list[str]:
+        """Queue again what ran on workers that are dead (None: on all); what was tried often enough fails. The ids.
+
+        Where the result of a job is whole on the disk already (`result_of`), the job is done. Where the workers were stopped
+        with the service, that was no attempt; where all died, perhaps with the machine, more attempts are allowed.
+        """
+        dead = None if workers is None else set(workers)
+        most = self._attempts if dead is not None else self._attempts + _MORE_ATTEMPTS
         with self._transaction() as connection:
             rows = connection.execute("SELECT id, worker, attempts, is_cancelled FROM jobs WHERE state = 'running'")
-            lost = [row for row in rows.fetchall() if workers is None or row["worker"] in set(workers)]
+            lost = [row for row in rows.fetchall() if dead is None or row["worker"] in dead]
             for row in lost:
                 if row["is_cancelled"]:
                     self._set_ended(connection, row["id"], "cancelled")
-                elif row["attempts"] >= self._attempts:
+                elif (result := result_of(row["id"])) is not None:
+                    self._set_ended(connection, row["id"], "done", **_done(result))
+                elif row["attempts"] >= most and not were_stopped:
                     problem = Problem(what="the worker process ended abruptly while it worked on this job",
                                       found=f"{row['attempts']} attempts", do="send it again; if it fails again, the image "
                                       "may be too large for this machine or damaged: see the log of the service")
                     self._set_ended(connection, row["id"], "failed", problem=problem.model_dump_json())
                 else:
-                    connection.execute("UPDATE jobs SET state = 'queued', worker = NULL, progress = NULL WHERE id = ?",
-                                       (row["id"],))
+                    connection.execute("UPDATE jobs SET state = 'queued', worker = NULL, started = NULL, progress = NULL, "
+                                       "attempts = ? WHERE id = ?", (row["attempts"] - were_stopped, row["id"]))
         return [row["id"] for row in lost]
+
+    def lose(self, job_id: str, problem: Problem) -> None:
+        """A job that waits cannot be done, since its files are gone."""
+        with self._transaction() as connection:
+            job = self._known(job_id)
+            if job.state in ("queued", "question"):
+                self._set_ended(connection, job_id, "failed", problem=problem.model_dump_json())
+
+    def unfinished(self) -> set[str]:
+        """The ids of jobs that wait or run."""
+        rows = self._connection.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running', 'question')")
+        return {row["id"] for row in rows}
 
     def expire(self) -> list[str]:
         """Mark what has ended long ago as expired, and forget what was said of its patient; the ids, whose files can be
@@ -230,6 +295,7 @@ class JobStore:
                 connection.execute("UPDATE jobs SET state = 'expired', request = ?, question = NULL, result = NULL, "
                                    "problem = NULL, expires = ? WHERE id = ?",
                                    (bare.model_dump_json(), now + self._result_seconds, row["id"]))
+            connection.execute("DELETE FROM clients WHERE name NOT IN (SELECT client FROM jobs)")
         if rows:
             self._checkpoint()
         return [row["id"] for row in rows]
@@ -249,14 +315,15 @@ class JobStore:
     def _end(self, job_id: str, state: State, **columns: str) -> None:
         """End a running job; as cancelled where its client asked for it meanwhile."""
         with self._transaction() as connection:
-            row = connection.execute("SELECT is_cancelled FROM jobs WHERE id = ? AND state = 'running'",
+            row = connection.execute("SELECT is_cancelled, attempts FROM jobs WHERE id = ? AND state = 'running'",
                                      (job_id,)).fetchone()
-            if row is None:
+            if row is None or not self._is_ours(job_id, row):
                 return
             if row["is_cancelled"]:
                 self._set_ended(connection, job_id, "cancelled")
             else:
                 self._set_ended(connection, job_id, state, **columns)
+        self._claimed.pop(job_id, None)
 
     def _set_ended(self, connection: sqlite3.Connection, job_id: str, state: State, **columns: str) -> None:
         now = self._now()
@@ -269,25 +336,29 @@ class JobStore:
         """Write what the log holds into the database and empty it, so that nothing of what was removed stays there."""
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _position(self, row: sqlite3.Row) -> int:
-        """How many jobs come before a queued one, as if no more came: in each round every client has a turn."""
-        if row["state"] != "queued":
-            return 0
-        counted = self._connection.execute(
-            "SELECT client, sequence FROM jobs WHERE state = 'queued' ORDER BY sequence").fetchall()
-        turns = dict(self._connection.execute("SELECT name, last_turn FROM clients").fetchall())
-        rounds: dict[str, int] = {}
-        order = []
-        for other in counted:
-            turn = rounds[other["client"]] = rounds.get(other["client"], -1) + 1
-            order.append((turn, turns.get(other["client"], -1), other["sequence"]))
-        return sorted(order).index(next(entry for entry in order if entry[2] == row["sequence"])) if order else 0
+    def _is_ours(self, job_id: str, row: sqlite3.Row) -> bool:
+        """Whether this object works on a job still: a worker that was given up may not end what another one does again."""
+        return bool(self._claimed.get(job_id, row["attempts"]) == row["attempts"])
 
-    def _job(self, row: sqlite3.Row) -> Job:
-        def read(column: str, model: Any) -> Any:
-            return None if row[column] is None else model.model_validate_json(row[column])
+    def _jobs(self, rows: Sequence[sqlite3.Row]) -> list[Job]:
+        order: list[str] = []
+        if any(row["state"] == "queued" for row in rows):
+            order = [row["id"] for row in self._connection.execute(_ORDER)]
+        positions = {job_id: position for position, job_id in enumerate(order)}
+        return [_job(row, positions.get(row["id"], 0)) for row in rows]
 
-        return Job(id=row["id"], request=JobRequest.model_validate_json(row["request"]), state=row["state"],
-                   created=row["created"], started=row["started"], ended=row["ended"], expires=row["expires"],
-                   attempts=row["attempts"], position=self._position(row), progress=read("progress", Progress) or Progress(),
-                   problem=read("problem", Problem), question=read("question", Question), result=read("result", JobResult))
+
+def _done(result: JobResult) -> dict[str, str]:
+    """The columns of a job that is done."""
+    return {"result": result.model_dump_json(),
+            "progress": Progress(stage="finished", fraction=1.0, eta_seconds=0.0).model_dump_json()}
+
+
+def _job(row: sqlite3.Row, position: int) -> Job:
+    def read(column: str, model: Any) -> Any:
+        return None if row[column] is None else model.model_validate_json(row[column])
+
+    return Job(id=row["id"], request=JobRequest.model_validate_json(row["request"]), state=row["state"],
+               created=row["created"], started=row["started"], ended=row["ended"], expires=row["expires"],
+               attempts=row["attempts"], position=position, progress=read("progress", Progress) or Progress(),
+               problem=read("problem", Problem), question=read("question", Question), result=read("result", JobResult))

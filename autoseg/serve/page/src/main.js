@@ -18,14 +18,17 @@ const panel = document.getElementById("panel");
 const announcer = document.getElementById("announcer");
 const announce = (text) => { announcer.textContent = text; };
 const api = createApi(tokenAsker());
+let onDrop = () => {}; // a drop before the page is ready is ignored, and the browser does not open the file
+dropAnywhere((files) => onDrop(files));
 
 /** The page, once the service has told its models. `collects`: the dataset that takes corrections; undefined: not known. */
 function start(models, collects) {
   const stage = createStage({ onFiles: take, announce, onCorrection: correct, onError: (error) => console.warn(error) });
   const form = createForm(models, { onFiles: take, onClear: fresh, onStart: send, onChannels: (images) => stage.showImages(images) });
-  const session = createSession({ api, models, stage, panel, announce, onNew: leave, onAgain: again });
+  const session = createSession({ api, models, stage, panel, announce, onNew: leave, onAgain: again, onBack: back });
   const titleOf = (name) => models.find((model) => model.name === name)?.title ?? name;
   let besides = ""; // the job whose images are used again
+  let sent = ""; // the job whose images are on the stage already
 
   async function listJobs() {
     const { jobs } = await api.get("v1/jobs");
@@ -36,6 +39,7 @@ function start(models, collects) {
   /** The form without images. */
   function fresh() {
     besides = "";
+    sent = "";
     session.close();
     form.setInput(null);
     stage.invite();
@@ -82,8 +86,17 @@ function start(models, collects) {
     form.setInput({
       kind: job.request.kind, strange: [], inputsOf: job.id,
       files: job.request.files.map((file) => ({ name: file.shown || file.channel, size: file.n_bytes })),
-    });
+    }, job.request.row);
     fill(panel, form.element);
+  }
+
+  /** A function that shows the form as it was sent, where it was for this job; else null. */
+  function back(job) {
+    return job.id !== sent ? null : () => {
+      history.replaceState(null, "", location.pathname);
+      session.close();
+      fill(panel, form.element);
+    };
   }
 
   async function send(data) {
@@ -93,6 +106,7 @@ function start(models, collects) {
     announce("Sending");
     try {
       const job = await api.upload("v1/jobs", data, view.show, broken.signal);
+      sent = job.id;
       location.hash = addressOf(job.id, besides);
     } catch (error) {
       fill(panel, form.element);
@@ -121,12 +135,12 @@ function start(models, collects) {
     const { job, beside } = address();
     if (!job) fresh();
     else {
-      if (!beside) stage.say("The image is shown when it is segmented.");
+      if (!beside && job !== sent) stage.say("The image is shown with the result.");
       session.open(job, beside);
     }
   }
 
-  dropAnywhere(take);
+  onDrop = take;
   addEventListener("hashchange", route);
   addEventListener("beforeunload", (event) => stage.hasUnsavedEdits() && event.preventDefault());
   route();

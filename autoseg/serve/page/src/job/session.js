@@ -16,14 +16,17 @@ const ENDS = {
 
 /**
  * One job on the page, from its start to its result.
- * @param {{api, models, stage, panel: HTMLElement, announce, onNew, onAgain}} page
+ * @param {{api, models, stage, panel: HTMLElement, announce, onNew, onAgain, onBack}} page `onBack(job)`: back to the form, where it
+ *   still has what this job was made of; else null
  */
-export function createSession({ api, models, stage, panel, announce, onNew, onAgain }) {
+export function createSession({ api, models, stage, panel, announce, onNew, onAgain, onBack }) {
   let stop = new AbortController();
   let current = null;
   const modelOf = (job) => models.find((model) => model.name === job.request.model);
   const titleOf = (name) => models.find((model) => model.name === name)?.title ?? name;
-  const another = () => el("button", { type: "button", onclick: onNew }, "Another scan");
+  const ways = (job) => el("div", { class: "buttons" },
+    onBack(job) ? el("button", { type: "button", class: "primary", onclick: onBack(job) }, "Change and try again") : null,
+    el("button", { type: "button", onclick: onNew }, "Another scan"));
 
   function fail(error) {
     if (error.name === "AbortError") return;
@@ -83,7 +86,7 @@ export function createSession({ api, models, stage, panel, announce, onNew, onAg
     }
     const problem = job.problem ?? { what: ENDS[job.state] ?? "the job failed" };
     const body = job.state === "failed" ? problemNote(problem) : el("p", {}, ENDS[job.state]);
-    fill(panel, section(job.state === "failed" ? "It failed" : "No result", body, another()));
+    fill(panel, section(job.state === "failed" ? "It failed" : "No result", body, ways(job)));
     announce(problem.what);
     return undefined;
   }

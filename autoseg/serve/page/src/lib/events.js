@@ -1,8 +1,8 @@
 export const FINAL = ["done", "failed", "cancelled", "expired"];
 const POLL_MS = 2000;
 
-/** The jobs in a stream of server-sent events. */
-async function* eventsOf(response) {
+/** What a stream of server-sent events sends, as data. */
+export async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {

@@ -128,8 +128,14 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
   return {
     element: panel,
     render,
-    /** The images of the next job; null: none. `inputsOf` is a job whose images are used again. */
-    setInput(input) {
+    /**
+     * The images of the next job; null: none. `inputsOf` is a job whose images are used again, `row` its clinical data. What was
+     * typed for a patient goes with the images of the patient.
+     */
+    setInput(input, row = null) {
+      const same = !state.input || state.input.files.every((file) => input?.files.includes(file));
+      if (row || !same) state.row = { ...row };
+      if (!same) state.modality = "";
       state.input = input;
       assign();
       tellChannels();

@@ -1,4 +1,7 @@
-"""What DICOM headers say of a patient and a scanner, as a row of the clinical table. Nothing that names anybody."""
+"""What DICOM headers say of a patient and a scanner, as a row of the clinical table. Nothing that names anybody.
+
+Datasets are converted with these cells, and new studies are predicted with them. What cannot be true is missing.
+"""
 
 import datetime
 import math
@@ -6,17 +9,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from autoseg.formats.dicom.suv import WEIGHTS_KG
+
 Header = Mapping[str, str]  # keyword of DICOM (PS3.6) -> text of the value, empty where it has none
 
 # What is read of the first slice of a series.
 KEYWORDS = ("PatientID", "PatientName", "PatientBirthDate", "IssuerOfPatientID", "PatientAge", "PatientSex", "PatientWeight",
-            "PatientSize", "StudyInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionTime",
+            "PatientSize", "StudyInstanceUID", "StudyDate", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
             "AcquisitionDateTime", "ContrastBolusStartTime", "InstitutionName", "Manufacturer", "ManufacturerModelName",
             "MagneticFieldStrength", "KVP", "SliceThickness")
 
 _YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+_MOST_YEARS = 125.0  # 999Y stands for an age that is not known
+_METRES = (0.1, 2.8)  # beyond it the height is in another unit
 _OLDEST = 90  # older patients are so few that their age tells who they are (45 CFR 164.514(b)(2)(i)(C))
 _MOST_TESLA = 30.0  # beyond it the value is in gauss
+_MOST_GAUSS = 3e5
 _TESLA_PER_GAUSS = 1e-4
 _DAY_S = 86400.0
 _DIGITS_OF_LENGTH = 4  # some programs compute it from rounded positions: 3.26995 and 3.26996 mm are one protocol
@@ -25,16 +33,22 @@ NUMBERS = ("age_years", "weight_kg", "height_m")
 CHANNEL_NUMBERS = ("field_strength_T", "kvp", "slice_thickness_mm", "contrast_s", "after_first_s")
 
 
+def case_cells(headers: Mapping[str, Header], reference: Header, *, exact_age: bool) -> dict[str, str]:
+    """All cells of a case. `headers` are by channel, in the order of the channels; the scanner is that of `reference`."""
+    return ({"scanner": scanner_of(reference)} | patient_cells(headers, exact_age=exact_age) | channel_cells(headers))
+
+
 def patient_cells(headers: Mapping[str, Header], *, exact_age: bool) -> dict[str, str]:
     """Age, sex, weight and size of a patient from the first channel that says them. Ages from 90 years are written as 90
-    unless they are to be exact.
+    unless they are to be exact. The sex O (other) is missing: programs write it where the sex is not known.
     """
     age = next((age for header in headers.values() if (age := age_years(header)) is not None), None)
     if age is not None and not exact_age:
         age = min(age, _OLDEST)
     sex = _first(headers, "PatientSex").upper()
-    weight, height = (_positive(_first(headers, keyword)) for keyword in ("PatientWeight", "PatientSize"))
-    return {"age_years": _text(age), "sex": sex if sex in ("F", "M", "O") else "", "weight_kg": _text(weight),
+    weight = _within(_first(headers, "PatientWeight"), *WEIGHTS_KG)
+    height = _within(_first(headers, "PatientSize"), *_METRES)
+    return {"age_years": _text(age), "sex": sex if sex in ("F", "M") else "", "weight_kg": _text(weight),
             "height_m": _text(height)}
 
 
@@ -71,11 +85,14 @@ def age_years(header: Header) -> float | None:
     """
     match = re.fullmatch(r"(\d{1,3})([DWMY])", header.get("PatientAge", "").strip().upper())
     if match and match[0] != "000Y":  # which stands for a removed age; newborns have days
-        return round(int(match[1]) / _YEARS[match[2]], 2)
+        years = round(int(match[1]) / _YEARS[match[2]], 2)
+        if years <= _MOST_YEARS:
+            return years
     born, seen = _date(header.get("PatientBirthDate", "")), _date(header.get("StudyDate", ""))
     if born is None or seen is None or seen < born:
         return None
-    return float(seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day)))
+    years = float(seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day)))
+    return years if years <= _MOST_YEARS else None
 
 
 def study_day(header: Header) -> int | None:
@@ -86,11 +103,14 @@ def study_day(header: Header) -> int | None:
 
 def acquired_at(header: Header) -> float | None:
     """Seconds on a clock that is the same for all series of a study; None where the header does not say."""
-    stamp = header.get("AcquisitionDateTime", "").strip()
-    day, time = (stamp[:8], stamp[8:]) if stamp else (header.get("AcquisitionDate", "") or header.get("SeriesDate", ""),
+    stamp, dated = header.get("AcquisitionDateTime", "").strip(), header.get("AcquisitionDate", "").strip()
+    day, time = (stamp[:8], stamp[8:]) if stamp else (dated or header.get("SeriesDate", ""),
                                                       header.get("AcquisitionTime", ""))
-    date, seconds = _date(day), _seconds_of_day(time)
-    return None if date is None or seconds is None else date.toordinal() * _DAY_S + seconds
+    date, seconds, begin = _date(day), _seconds_of_day(time), _seconds_of_day(header.get("SeriesTime", ""))
+    if date is None or seconds is None:
+        return None
+    is_next_day = not (stamp or dated) and begin is not None and seconds < begin - _DAY_S / 2
+    return (date.toordinal() + is_next_day) * _DAY_S + seconds
 
 
 def declared_columns(rows: Mapping[str, Mapping[str, str]], channels: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -114,8 +134,13 @@ def _positive(text: str) -> float | None:
     return value if math.isfinite(value) and value > 0 else None
 
 
-def _tesla(text: str) -> float | None:
+def _within(text: str, low: float, high: float) -> float | None:
     value = _positive(text)
+    return value if value is not None and low <= value <= high else None
+
+
+def _tesla(text: str) -> float | None:
+    value = _within(text, 0.0, _MOST_GAUSS)
     return value if value is None or value <= _MOST_TESLA else value * _TESLA_PER_GAUSS
 
 
