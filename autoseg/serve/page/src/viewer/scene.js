@@ -7,6 +7,7 @@ import { PLANES } from "./tiles.js";
 const SETTLE_MS = 300; // after the last movement 3D and full sharpness follow; later where frames are slow
 const FRAME_MS = { slow: 45, quick: 25 }; // without a graphics processor moving pictures get fewer or more pixels beyond these
 const LEAST_SHARE = 0.3;
+const NO_ENTRIES = [];
 const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
 
 /** The state of a viewer without images. */
@@ -82,7 +83,7 @@ export function createScene(container) {
       pane.resize(sharp);
       pane.show(image, result?.mask ?? null, result?.layers[state.layer.kind] ?? null, state.layer.opacity);
       pane.title(title);
-      pane.style({ ...state.overlay, entries: result?.mask.entries ?? [] });
+      pane.style({ ...state.overlay, entries: result?.mask.entries ?? NO_ENTRIES });
       pane.draw(seen, isFast, { measures: state.measures, cursor: state.cursor, ring: state.ring });
     });
     clearTimeout(settle);
@@ -98,7 +99,7 @@ export function createScene(container) {
   }
 
   async function ensurePanes() {
-    const count = plan().length;
+    const count = Math.max(1, plan().length); // the first canvas is made ready before there is an image
     while (panes.length < count) {
       const pane = await createPane(grid);
       panes.push(pane);
