@@ -27,9 +27,9 @@ import {{ createViewer }} from "./static/{script}";
 window.corrections = [];
 window.viewer = await createViewer(document.getElementById("viewer"), {{
   announce: (text) => {{ document.getElementById("said").textContent = text; }},
-  onCorrection: async (blob, comment, slot) => {{
+  onCorrection: async (blob, comment) => {{
     const bytes = new Uint8Array(await blob.arrayBuffer());
-    window.corrections.push({{ bytes: Array.from(bytes), comment, slot }});
+    window.corrections.push({{ bytes: Array.from(bytes), comment }});
   }},
 }});
 document.getElementById("bar").append(window.viewer.toolbar);
@@ -85,8 +85,11 @@ def show(page: Any, image: str, label: str = "", modality: str = "CT", **layers:
     """Shows an image and a result from the files of the page."""
     page.evaluate("""async ({image, label, modality, labels, layers}) => {
         await viewer.showImages([{ name: image, modality, file: await blob(image) }]);
+        const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        await painted();
         if (!label) return;
         const extra = {};
         for (const [kind, name] of Object.entries(layers)) extra[kind] = { blob: await blob(name) };
         await viewer.showResult("a", { label: { blob: await blob(label) }, labels, title: "Model A", ...extra });
+        await painted();
     }""", {"image": image, "label": label, "modality": modality, "labels": LABELS, "layers": layers})

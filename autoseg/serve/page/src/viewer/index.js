@@ -26,8 +26,8 @@ const PHONE_PX = 640;
 
 /**
  * @param {HTMLElement} container
- * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string, slot: string) => any}} options
- *   `onCorrection` gets the painted mask (gzipped NIfTI); while it waits or when it throws, the edits count as not saved
+ * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string) => any}} options
+ *   `onCorrection` gets the painted mask (gzipped NIfTI); when it gives false or throws, the edits count as not saved
  * @returns {Promise<Viewer>}
  */
 export async function createViewer(container, { announce, onCorrection }) {
@@ -49,6 +49,7 @@ export async function createViewer(container, { announce, onCorrection }) {
     status.update();
     toolbar.update();
   });
+  await scene.arrange();
   let asked = 0; // an answer that comes after `clear` is not shown
 
   const viewer = {

@@ -40,6 +40,7 @@ export async function createPane(parent) {
   const pane = { element, canvas, nv, image: null, mask: null, shown: null, tiles: [], software, opacity: 0.5, outline: false };
   let revision = -1;
   let layer = null;
+  let colored = []; // the entries and the hidden names whose colours are on the GPU
   // 3D is drawn with so few pixels that it takes about this long, copied, and shown in the size of its tile.
   const render = { box: null, share: software ? 0.2 : 1, target: software ? 400 : 60 };
 
@@ -144,13 +145,15 @@ export async function createPane(parent) {
     },
     /** Colours, opacity and outline of the mask. `opacity` 0 to 1. */
     style({ entries, hidden, visible, opacity, outline }) {
-      nv.drawLut = { lut: lookup(entries, hidden), labels: [] };
       pane.visible = visible;
       pane.outline = visible && outline;
       // The clear inside of an outline must not be 0: NiiVue then draws no rim either.
       nv.drawOpacity = visible ? (outline ? 0.004 : opacity) : 0;
       nv.drawRimOpacity = pane.outline ? 1 : -1;
-      if (pane.image) nv.refreshColormaps();
+      if (!pane.image || (colored[0] === entries && colored[1] === hidden)) return;
+      colored = [entries, hidden];
+      nv.drawLut = { lut: lookup(entries, hidden), labels: [] };
+      nv.refreshColormaps();
     },
     /** Takes over voxels of the mask that were painted. */
     refresh(voxels) {

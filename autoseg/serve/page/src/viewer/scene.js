@@ -4,9 +4,10 @@ import { apply, centre, inverse } from "./geometry.js";
 import { createPane } from "./pane.js";
 import { PLANES } from "./tiles.js";
 
-const SETTLE_MS = 200; // after the last movement 3D follows
+const SETTLE_MS = 300; // after the last movement 3D and full sharpness follow; later where frames are slow
 const FRAME_MS = { slow: 45, quick: 25 }; // without a graphics processor moving pictures get fewer or more pixels beyond these
 const LEAST_SHARE = 0.3;
+const NO_ENTRIES = [];
 const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
 
 /** The state of a viewer without images. */
@@ -33,6 +34,7 @@ export function createScene(container) {
   let settle = 0;
   let share = 0.6; // of the pixels along each side, while something moves without a graphics processor
   let before = 0;
+  let pause = SETTLE_MS;
   let arranging = Promise.resolve();
 
   const current = () => state.images[state.channel] ?? null;
@@ -59,6 +61,7 @@ export function createScene(container) {
     const now = performance.now();
     const took = now - before;
     before = now;
+    if (took < 1000) pause = Math.max(SETTLE_MS, 4 * took);
     if (!isFast || !panes[0]?.software) return 1;
     if (took > 500) return share; // the first of a movement
     if (took > FRAME_MS.slow) share = Math.max(LEAST_SHARE, share * 0.85);
@@ -80,23 +83,23 @@ export function createScene(container) {
       pane.resize(sharp);
       pane.show(image, result?.mask ?? null, result?.layers[state.layer.kind] ?? null, state.layer.opacity);
       pane.title(title);
-      pane.style({ ...state.overlay, entries: result?.mask.entries ?? [] });
+      pane.style({ ...state.overlay, entries: result?.mask.entries ?? NO_ENTRIES });
       pane.draw(seen, isFast, { measures: state.measures, cursor: state.cursor, ring: state.ring });
     });
     clearTimeout(settle);
-    if (isFast) settle = setTimeout(() => request(false), SETTLE_MS);
-    isFast = true;
+    if (isFast) settle = setTimeout(() => request(false), pause);
     for (const listener of listeners) listener();
   }
 
   /** Draws soon, once for all that asked. `fast` leaves 3D as it was until nothing moves. */
   function request(fast = true) {
-    isFast &&= fast;
+    if (fast) clearTimeout(settle); // a settling in the middle of a movement would cost the next frames
+    isFast = frame ? isFast || fast : fast;
     frame ||= requestAnimationFrame(drawNow);
   }
 
   async function ensurePanes() {
-    const count = plan().length;
+    const count = Math.max(1, plan().length); // the first canvas is made ready before there is an image
     while (panes.length < count) {
       const pane = await createPane(grid);
       panes.push(pane);

@@ -31,7 +31,7 @@ export function whatIsThere(scene, pane) {
 
 /** @param {Object} scene @param {Object} actions */
 export function createStatus(scene, actions) {
-  const slider = el("input", { type: "range", min: 0, step: 1, oninput: () => actions.slice(Number(slider.value)) });
+  const slider = el("input", { type: "range", "aria-label": "Slice", min: 0, step: 1, oninput: () => actions.slice(Number(slider.value)) });
   const number = el("output", { class: "nv-number" });
   const plane = el("select", { "aria-label": "Plane of the slider", onchange: () => {
     scene.state.plane = Number(plane.value);
