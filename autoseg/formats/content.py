@@ -1,8 +1,9 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""What a file from a client is by its first bytes, whatever its name says."""
 
 from pathlib import Path
 
 from autoseg.base.errors import UserError
+from autoseg.formats.detached import holds_voxels
 from autoseg.formats.inflate import first_bytes, is_gzip
 
 ZIP = ".zip"
@@ -14,7 +15,9 @@ _META_KEYS = (b"objecttype", b"ndims", b"comment", b"binarydata", b"dimsize", b"
 
 
 def ending_of_content(path: Path) -> str:
-    """`.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.dcm` or `.zip`; empty for anything else, also for headers without voxels."""
+    """`.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.dcm` or `.zip`; empty for anything else, also for headers without voxels,
+    which name other files of this machine.
+    """
     try:
         start = first_bytes(path, _MOST_HEADER)
     except UserError:  # a damaged gzip
@@ -25,10 +28,10 @@ def ending_of_content(path: Path) -> str:
     if is_packed:
         return ""
     if start.startswith(_NRRD):
-        return ".nrrd"
+        return ".nrrd" if holds_voxels(path) else ""
     if start.startswith(_ZIP):
         return ZIP
     if start[_DICOM_AT:_DICOM_AT + len(_DICOM)] == _DICOM:
         return ".dcm"
     key, equals, _ = start.partition(b"\n")[0].partition(b"=")
-    return ".mha" if equals and key.strip().lower() in _META_KEYS else ""
+    return ".mha" if equals and key.strip().lower() in _META_KEYS and holds_voxels(path) else ""

@@ -43,3 +43,27 @@ def test_dicom_and_zip_are_known(tmp_path):
 def test_anything_else_is_nothing(tmp_path, content):
     (tmp_path / "f").write_bytes(content)
     assert ending_of_content(tmp_path / "f") == ""
+
+
+_META = b"ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
+_NRRD = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+
+
+@pytest.mark.parametrize("content", [
+    _META + b"ElementDataFile = /etc/passwd\n", _META + b"ElementDataFile = LIST\n/etc/passwd\n",
+    _META + b"Comment =\nElementDataFile = LOCAL\nElementDataFile = /etc/passwd\n", _META,
+    _META + b"ElementDataFileX = 1\nComment = " + b"x" * 2**20 + b"\nElementDataFile = /etc/passwd\n",
+    _META + b"\x0bElementDataFile : ../../1/input/0.raw\n",
+    _NRRD + b"data file: /etc/passwd\n\n", _NRRD + b"datafile: LIST\n/etc/passwd\n\n", _NRRD + b"Data  File: ../x\r\n\r\n",
+    _NRRD + b"# " + b"x" * 2**20 + b"\ndata file: /etc/passwd\n\n"])
+def test_a_header_that_names_another_file_of_the_machine_is_no_image(tmp_path, content):
+    (tmp_path / "0").write_bytes(content)
+    assert ending_of_content(tmp_path / "0") == ""
+
+
+@pytest.mark.parametrize("content", [_META + b"ElementDataFile = LOCAL\n" + b"\1" * 8,
+                                     _META + b"ElementDataFile = LOCAL\r\n" + b"\1" * 8, _NRRD + b"\n" + b"\1" * 8,
+                                     _NRRD.replace(b"\n", b"\r\n") + b"\r\n" + b"data file: x"])
+def test_a_header_with_its_voxels_is_an_image(tmp_path, content):
+    (tmp_path / "0").write_bytes(content)
+    assert ending_of_content(tmp_path / "0") in (".mha", ".nrrd")

@@ -111,6 +111,14 @@ def test_what_is_no_image_is_refused_by_its_first_bytes_whatever_its_name(client
     assert not leftovers(service)
 
 
+def test_an_image_whose_voxels_would_be_another_file_of_the_server_is_refused(client, service):
+    meta = b"ObjectType = Image\nNDims = 3\nDimSize = 9 1 1\nElementType = MET_UCHAR\nElementDataFile = /etc/passwd\n"
+    nrrd = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 9 1 1\nencoding: raw\ndata file: /etc/passwd\n\n"
+    for content in (meta, nrrd, zipped(a=meta, b=nrrd)):
+        problem(ask(client, ("a.mha", content), channels=["CT"]), 415)
+    assert not service.jobs.ids() and not leftovers(service)
+
+
 def test_a_zip_is_unpacked_and_what_is_no_image_in_it_is_left_out(client):
     study = b"\0" * 128 + b"DICM" + b"\0" * 20
     job = ask(client, ("study.zip", zipped(a__1=study, a__2=study, readme=b"text"))).json()

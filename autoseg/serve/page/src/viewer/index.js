@@ -4,7 +4,7 @@ import { createEditBar } from "./editbar.js";
 import { createEditor, editable } from "./edit.js";
 import { centre } from "./geometry.js";
 import { keyHandler, showKeys } from "./keys.js";
-import { middleOf, readMask } from "./labels.js";
+import { entryToPaint, middleOf, readMask } from "./labels.js";
 import { readImage, readLayer } from "./load.js";
 import { listen } from "./pointer.js";
 import { createScene } from "./scene.js";
@@ -77,6 +77,7 @@ export async function createViewer(container, { announce, onCorrection }) {
       ]);
       if (mine !== asked) return;
       state.slots[slot] = editable({ mask, layers: { entropy: layers[0], disagreement: layers[1] }, title });
+      if (!entryToPaint(mask.entries, state.brush.label)) state.brush.label = mask.entries[0]?.name ?? null;
       if (slot === "b" && state.slots.a) state.compare = "results";
       if (!state.touched && slot === "a") state.cursor = middleOf(mask) ?? state.cursor;
       await scene.arrange();

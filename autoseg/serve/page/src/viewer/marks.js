@@ -18,27 +18,27 @@ export function isInSlice(measure, plane, grid, cursor) {
   return Math.round(a) === Math.round(b);
 }
 
-function drawDistance(pen, from, to, text, scale) {
+function drawDistance(pen, from, to, text) {
   pen.lineCap = "round";
   for (const [color, width] of [[HALO, 4], [LINE, 2]]) {
     pen.strokeStyle = color;
-    pen.lineWidth = width * scale;
+    pen.lineWidth = width;
     pen.beginPath();
     pen.moveTo(...from);
     pen.lineTo(...to);
     pen.stroke();
     for (const end of [from, to]) {
       pen.beginPath();
-      pen.arc(...end, 3.5 * scale, 0, 2 * Math.PI);
+      pen.arc(...end, 3.5, 0, 2 * Math.PI);
       pen.stroke();
     }
   }
-  pen.font = `600 ${13 * scale}px system-ui, sans-serif`;
-  pen.lineWidth = 4 * scale;
+  pen.font = `600 ${13}px system-ui, sans-serif`;
+  pen.lineWidth = 4;
   pen.lineJoin = "round";
   pen.strokeStyle = HALO;
   pen.fillStyle = LINE;
-  const place = [to[0] + 8 * scale, to[1] - 8 * scale];
+  const place = [to[0] + 8, to[1] - 8];
   pen.strokeText(text, ...place);
   pen.fillText(text, ...place);
 }
@@ -51,8 +51,10 @@ export function createMarks(above, below) {
   const pen = above.getContext("2d");
   const kept = document.createElement("canvas");
   let hasKept = false;
+  let drawn = ""; // what is on the canvas: it is not drawn again when nothing changed
+  let pictures = 0;
 
-  function drawRing(pane, { tile, x, y, radius, color, scale }) {
+  function drawRing(pane, { tile, x, y, radius, color }) {
     const steps = spacing(pane.image.grid.affine);
     const perMm = PLANES[tile.plane].along.map((axis, k) => {
       const size = k === 0 ? tile.width : tile.height;
@@ -60,7 +62,7 @@ export function createMarks(above, below) {
     });
     for (const [stroke, width] of [[HALO, 3], [color, 1.5]]) {
       pen.strokeStyle = stroke;
-      pen.lineWidth = width * scale;
+      pen.lineWidth = width;
       pen.beginPath();
       pen.ellipse(x, y, Math.max(2, radius * perMm[0]), Math.max(2, radius * perMm[1]), 0, 0, 2 * Math.PI);
       pen.stroke();
@@ -68,6 +70,11 @@ export function createMarks(above, below) {
   }
 
   return {
+    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel: everything is drawn in CSS pixels */
+    resized(ratio) {
+      pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+      drawn = "";
+    },
     /** Keeps the 3D picture that was just drawn in a box of the canvas below. It may be smaller than its tile. */
     keepRender([left, top, width, height]) {
       kept.width = Math.max(1, Math.round(width));
@@ -76,15 +83,20 @@ export function createMarks(above, below) {
       copy.drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
       copy.getImageData(0, 0, 1, 1); // waits for the picture, so that its time can be measured
       hasKept = true;
+      pictures += 1;
     },
     forget() {
       hasKept = false;
+      drawn = "";
       pen.clearRect(0, 0, above.width, above.height);
     },
     /** @param {{measures, cursor, ring}} overlay @param {Object|undefined} render the tile of the 3D picture, if it has one */
     draw(pane, { measures, cursor, ring }, render) {
+      const shownRing = ring?.pane === pane ? [ring.x, ring.y, ring.radius, ring.color] : null;
+      const key = JSON.stringify([measures, measures.length ? cursor : 0, shownRing, pane.tiles, pictures]);
+      if (key === drawn) return;
+      drawn = key;
       pen.clearRect(0, 0, above.width, above.height);
-      const scale = pane.nv.uiData.dpr || 1;
       if (render && hasKept) pen.drawImage(kept, render.left, render.top, render.width, render.height);
       for (const tile of pane.tiles.filter(({ plane }) => plane < 3)) {
         pen.save();
@@ -93,9 +105,9 @@ export function createMarks(above, below) {
         pen.clip();
         for (const measure of measures.filter((one) => isInSlice(one, tile.plane, pane.image.grid, cursor))) {
           const [from, to] = [measure.from, measure.to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
-          drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)), scale);
+          drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)));
         }
-        if (ring?.pane === pane && ring.tile.plane === tile.plane) drawRing(pane, { ...ring, tile, scale });
+        if (ring?.pane === pane && ring.tile.plane === tile.plane) drawRing(pane, { ...ring, tile });
         pen.restore();
       }
     },

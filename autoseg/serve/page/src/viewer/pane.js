@@ -103,14 +103,16 @@ export async function createPane(parent) {
     upload(all);
   }
 
-  /** Which point of the image is under which point of the canvas, after a drawing. */
+  /** Which point of the image is under which point of the canvas (CSS pixels), after a drawing. */
   function readTiles() {
     const { width, height } = canvas;
     pane.tiles = nv.screenSlices.map((slice, k) => {
       const [left, top, w, h] = slice.leftTopWidthHeight;
-      const box = { plane: slice.axCorSag, left, top, width: w || width, height: h || height };
+      const size = [w || width, h || height];
+      const ratio = nv.uiData.dpr;
+      const box = { plane: slice.axCorSag, left: left / ratio, top: top / ratio, width: size[0] / ratio, height: size[1] / ratio };
       if (slice.axCorSag > 2) return box;
-      const at = (share) => nv.screenXY2TextureFrac(box.left + share * box.width, box.top + share * box.height, k, false);
+      const at = (share) => nv.screenXY2TextureFrac(left + share * size[0], top + share * size[1], k, false);
       const [near, far] = [at(0.25), at(0.75)];
       const on = (share) => PLANES[box.plane].along.map((axis) => near[axis] + (far[axis] - near[axis]) * (share - 0.25) * 2);
       return { ...box, first: on(0), last: on(1) };
@@ -160,13 +162,18 @@ export async function createPane(parent) {
       follow(pane.mask, pane.image.grid, pane.shown, inShown);
       upload(inShown);
     },
-    resize(scale = 1) {
-      const ratio = Math.min(window.devicePixelRatio || 1, software ? 1 : 2) * scale;
-      const width = Math.max(1, Math.round(element.clientWidth * ratio));
-      const height = Math.max(1, Math.round(element.clientHeight * ratio));
-      if (canvas.width === width && canvas.height === height) return;
-      for (const one of [canvas, above]) Object.assign(one, { width, height });
-      nv.uiData.dpr = ratio;
+    /** Fits the canvases to the page. A `share` below 1 draws fewer pixels: for movement without a graphics processor. */
+    resize(share = 1) {
+      const full = Math.min(window.devicePixelRatio || 1, software ? 1 : 2);
+      const sized = (one, ratio) => {
+        const [width, height] = [element.clientWidth, element.clientHeight].map((size) => Math.max(1, Math.round(size * ratio)));
+        if (one.width === width && one.height === height) return false;
+        Object.assign(one, { width, height });
+        return true;
+      };
+      if (sized(above, full)) marks.resized(full);
+      if (!sized(canvas, full * share)) return;
+      nv.uiData.dpr = full * share;
       nv.textSizePoints();
     },
     /** @param {{layout, plane, narrow, cursor, pan, azimuth, elevation, zoom3D}} view @param {boolean} fast leaves 3D as it was */

@@ -5,6 +5,8 @@ import { createPane } from "./pane.js";
 import { PLANES } from "./tiles.js";
 
 const SETTLE_MS = 200; // after the last movement 3D follows
+const FRAME_MS = { slow: 45, quick: 25 }; // without a graphics processor moving pictures get fewer or more pixels beyond these
+const LEAST_SHARE = 0.3;
 const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
 
 /** The state of a viewer without images. */
@@ -29,6 +31,8 @@ export function createScene(container) {
   let frame = 0;
   let isFast = true;
   let settle = 0;
+  let share = 0.6; // of the pixels along each side, while something moves without a graphics processor
+  let before = 0;
   let arranging = Promise.resolve();
 
   const current = () => state.images[state.channel] ?? null;
@@ -50,27 +54,37 @@ export function createScene(container) {
     return { ...state, layout, plane, narrow: count > 1 };
   }
 
+  /** How many of the pixels are drawn now: all when nothing moves. */
+  function shareNow() {
+    const now = performance.now();
+    const took = now - before;
+    before = now;
+    if (!isFast || !panes[0]?.software) return 1;
+    if (took > 500) return share; // the first of a movement
+    if (took > FRAME_MS.slow) share = Math.max(LEAST_SHARE, share * 0.85);
+    else if (took < FRAME_MS.quick) share = Math.min(1, share * 1.05);
+    return share;
+  }
+
   function drawNow() {
     frame = 0;
     const wanted = plan();
     if (!wanted.length || !container.clientWidth) return;
     const seen = view(wanted.length);
-    const started = performance.now();
+    const sharp = shareNow();
     wanted.forEach(({ image, slot, title }, k) => {
       const pane = panes[k];
       if (!pane) return;
       const result = state.slots[slot];
       pane.slot = slot;
-      pane.resize();
+      pane.resize(sharp);
       pane.show(image, result?.mask ?? null, result?.layers[state.layer.kind] ?? null, state.layer.opacity);
       pane.title(title);
       pane.style({ ...state.overlay, entries: result?.mask.entries ?? [] });
       pane.draw(seen, isFast, { measures: state.measures, cursor: state.cursor, ring: state.ring });
     });
-    scene.lastDraw = { fast: isFast, ms: performance.now() - started };
-    scene.draws += 1;
     clearTimeout(settle);
-    if (isFast && seen.layout !== "plane") settle = setTimeout(() => request(false), SETTLE_MS);
+    if (isFast) settle = setTimeout(() => request(false), SETTLE_MS);
     isFast = true;
     for (const listener of listeners) listener();
   }
@@ -104,7 +118,7 @@ export function createScene(container) {
   new ResizeObserver(() => request()).observe(grid);
 
   const scene = {
-    state, panes, grid, request, arrange, plan, current, draws: 0, lastDraw: null,
+    state, panes, grid, request, arrange, plan, current,
     view: () => view(plan().length),
     onDraw: (listener) => listeners.push(listener),
     onPane: (listener) => onNewPane.push(listener),
