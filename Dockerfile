@@ -1,10 +1,10 @@
 # autoseg in a container: --target cpu or --target cuda. How to use it: docs/how-to/container.md
 ARG PYTHON=python:3.12.11-slim-bookworm
-ARG NODE=node:22.17.0-bookworm-slim
+ARG NODE=node:22.19.0-bookworm-slim
 
-# The page of the service, which the wheel holds.
+# The page of the service, made where npm is.
 FROM ${NODE} AS page
-WORKDIR /page
+WORKDIR /src/autoseg/serve/page
 COPY autoseg/serve/page ./
 RUN npm ci && npm run build
 
@@ -14,7 +14,7 @@ WORKDIR /src
 COPY setup.cfg setup.py pyproject.toml README.md LICENSE ./
 COPY autoseg ./autoseg
 COPY planners ./planners
-COPY --from=page /page/dist ./autoseg/serve/page/dist
+COPY --from=page /src/autoseg/serve/page/dist ./autoseg/serve/page/dist
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 # What both images have in common: a user without rights, and places that may be written to. The root file system may be
