@@ -3,6 +3,9 @@ import { apply, distance, inverse, spacing } from "./geometry.js";
 import { PLANES, pointOf } from "./tiles.js";
 
 const LINE = "#ffd75e";
+const CROSS = "rgb(92 194 207 / 80%)";
+const LETTER = "#e6ebf2";
+const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // of each axis: where it begins, where it ends
 const HALO = "rgb(8 11 15 / 85%)";
 
 /** A length for people. */
@@ -41,6 +44,37 @@ function drawDistance(pen, from, to, text) {
   const place = [to[0] + 8, to[1] - 8];
   pen.strokeText(text, ...place);
   pen.fillText(text, ...place);
+}
+
+/** The sides of a plane that its left and its top show, of an image that is turned to right, front, up. */
+export function sidesOf(tile) {
+  return PLANES[tile.plane].along.map((axis, k) => SIDES[axis][tile.first[k] > tile.last[k] ? 1 : 0]);
+}
+
+function write(pen, text, place, color, scale) {
+  pen.font = `600 ${13 * scale}px system-ui, sans-serif`;
+  pen.lineWidth = 4 * scale;
+  pen.lineJoin = "round";
+  pen.strokeStyle = HALO;
+  pen.fillStyle = color;
+  pen.strokeText(text, ...place);
+  pen.fillText(text, ...place);
+}
+
+/** Two thin lines through the cursor, and the names of the left and the upper side. */
+function drawPlane(pen, tile, frac, scale) {
+  const [x, y] = pointOf(tile, frac);
+  pen.strokeStyle = CROSS;
+  pen.lineWidth = 1.25 * scale;
+  pen.beginPath();
+  pen.moveTo(x, tile.top);
+  pen.lineTo(x, tile.top + tile.height);
+  pen.moveTo(tile.left, y);
+  pen.lineTo(tile.left + tile.width, y);
+  pen.stroke();
+  const [left, top] = sidesOf(tile);
+  write(pen, left, [tile.left + 6 * scale, tile.top + tile.height / 2], LETTER, scale);
+  write(pen, top, [tile.left + tile.width / 2, tile.top + 16 * scale], LETTER, scale);
 }
 
 /**
@@ -103,6 +137,7 @@ export function createMarks(above, below) {
         pen.beginPath();
         pen.rect(tile.left, tile.top, tile.width, tile.height);
         pen.clip();
+        drawPlane(pen, tile, pane.fracOfMm(cursor), scale);
         for (const measure of measures.filter((one) => isInSlice(one, tile.plane, pane.image.grid, cursor))) {
           const [from, to] = [measure.from, measure.to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
           drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)));

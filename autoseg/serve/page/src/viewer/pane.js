@@ -9,8 +9,8 @@ import { layoutOf, PLANES, RENDER } from "./tiles.js";
 
 const OPTIONS = {
   interactive: false, isResizeCanvas: false, dragAndDropEnabled: false, logLevel: "silent", loadingText: "",
-  isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, isAntiAlias: false,
-  backColor: [0.047, 0.059, 0.075, 1], crosshairColor: [0.36, 0.76, 0.81, 0.8], crosshairWidth: 1, crosshairWidthUnit: "voxels",
+  isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, isAntiAlias: false, isOrientationTextVisible: false,
+  backColor: [0.047, 0.059, 0.075, 1], crosshairColor: [0.36, 0.76, 0.81, 0.8], crosshairWidth: 0, crosshairWidthUnit: "percent",
   fontColor: [0.75, 0.79, 0.84, 1], fontMinPx: 12, fontSizeScaling: 0.1, multiplanarPadPixels: 2,
 };
 const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
@@ -55,12 +55,14 @@ export async function createPane(parent) {
     const small = [left, top, Math.max(32, Math.round(width * render.share)), Math.max(32, Math.round(height * render.share))];
     const started = performance.now();
     const before = { opacity: nv.drawOpacity, slices: nv.screenSlices };
+    nv.opts.crosshairWidth = 0.5; // of the volume; in the planes the lines are drawn by the marks
     nv.drawOpacity = pane.visible ? 1 : 0; // surfaces are solid; how clear they are in the planes is another matter
     nv.screenSlices = [];
     drawRender(small);
     marks.keepRender(small);
     nv.drawOpacity = before.opacity;
     nv.screenSlices = before.slices;
+    nv.opts.crosshairWidth = 0;
     const factor = Math.sqrt(render.target / Math.max(1, performance.now() - started));
     render.share = Math.min(1, Math.max(0.1, render.share * Math.min(2, Math.max(0.4, factor))));
     clearBox(render.box);
