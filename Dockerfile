@@ -1,5 +1,12 @@
 # autoseg in a container: --target cpu or --target cuda. How to use it: docs/how-to/container.md
 ARG PYTHON=python:3.12.11-slim-bookworm
+ARG NODE=node:22.19.0-bookworm-slim
+
+# The page of the service, made where npm is.
+FROM ${NODE} AS page
+WORKDIR /src/autoseg/serve/page
+COPY autoseg/serve/page ./
+RUN npm ci && npm run build
 
 # The project as a wheel: the images hold neither its sources nor a compiler.
 FROM ${PYTHON} AS wheel
@@ -7,6 +14,7 @@ WORKDIR /src
 COPY setup.cfg setup.py pyproject.toml README.md LICENSE ./
 COPY autoseg ./autoseg
 COPY planners ./planners
+COPY --from=page /src/autoseg/serve/page/dist ./autoseg/serve/page/dist
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 # What both images have in common: a user without rights, and places that may be written to. The root file system may be
@@ -26,7 +34,7 @@ ENV PATH=/opt/autoseg/bin:$PATH \
 
 FROM ${PYTHON} AS installed-cpu
 ARG TORCH=2.8.0
-ARG EXTRAS=dicom
+ARG EXTRAS=dicom,serve
 COPY --from=wheel /wheels /wheels
 RUN python -m venv /opt/autoseg \
     && /opt/autoseg/bin/pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu "torch==${TORCH}" \
@@ -36,7 +44,7 @@ RUN python -m venv /opt/autoseg \
 FROM ${PYTHON} AS installed-cuda
 ARG TORCH=2.8.0
 ARG CUDA=cu126
-ARG EXTRAS=dicom
+ARG EXTRAS=dicom,serve
 COPY --from=wheel /wheels /wheels
 RUN python -m venv /opt/autoseg \
     && /opt/autoseg/bin/pip install --no-cache-dir --index-url "https://download.pytorch.org/whl/${CUDA}" "torch==${TORCH}" \

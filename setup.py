@@ -15,7 +15,8 @@ SECONDS = 300
 
 def is_current() -> bool:
     """Whether the page was built after the last change of what it is built from."""
-    sources = [path for path in (PAGE / "src").rglob("*") if path.is_file()] + [PAGE / "package-lock.json", PAGE / "build.mjs"]
+    sources = [path for path in (PAGE / "src").rglob("*") if path.is_file()]
+    sources += [PAGE / "package-lock.json", PAGE / "build.mjs"]
     return BUILT.is_file() and BUILT.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 
@@ -43,8 +44,8 @@ class BuildWithPage(build_py):
     def run(self) -> None:
         reason = build_page()
         if reason:
-            print(f"The page of autoseg_serve is not built: {reason}. Its API works without the page; see docs/how-to/viewer.md.",
-                  file=sys.stderr)
+            print(f"The page of autoseg_serve is not built: {reason}. Its API works without the page; "
+                  "see docs/how-to/viewer.md.", file=sys.stderr)
         self.__dict__.pop("data_files", None)  # listed before the page was there
         super().run()
 

@@ -26,9 +26,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from autoseg.datasets.integrity import verify
-from autoseg.formats import read_label
-from autoseg.workspace.names import Workspace
+from autoseg.datasets.integrity import verify  # noqa: E402
+from autoseg.formats import read_label  # noqa: E402
+from autoseg.workspace.names import Workspace  # noqa: E402
 
 NAME, TOKEN = "Dataset004_Hippocampus", "a-token-of-the-benchmark"
 _CLIENT = """

@@ -75,7 +75,10 @@ def test_the_context_holds_what_is_copied_and_nothing_of_patients():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_steps_of_the_image_make_commands_that_work_with_a_root_that_nobody_writes_to(tmp_path):
-    # The packages are those that are installed here; the project is the wheel of the first stage.
+    # The packages are those that are installed here; the project is the wheel of its own stage, with the page of the
+    # service.
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed: it makes the page")
     (tmp_path / "packages").mkdir()
     for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
         if not path.name.startswith(("autoseg", "__editable__")) and path.stem not in sys.stdlib_module_names:
@@ -98,4 +101,5 @@ def test_the_steps_of_the_image_make_commands_that_work_with_a_root_that_nobody_
     module = subprocess.run([str(image / "opt" / "autoseg" / "bin" / "python"), "-c", code], env=build.inside("cpu"),
                             cwd=image / "workspace", capture_output=True, text=True, check=True)
     assert "/installed-cpu/" in module.stdout or "/cpu/opt/autoseg/" in module.stdout  # the wheel, not this checkout
+    assert (Path(module.stdout.strip()).parent / "serve" / "page" / "dist" / "index.html").is_file()
     assert {path.relative_to(image) for path in image.rglob("*")} == before

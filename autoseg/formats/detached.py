@@ -1,7 +1,8 @@
 """The names of further files in the headers of MetaImage and NRRD, which ITK gives to C's `printf` as its format.
 
 A header whose file is called `%s%n` writes into the memory of whoever reads it. What is left are names, and plain patterns
-such as `slice%03d.raw 1 40 1`. A file that comes from a client may name no file at all: it would be read as voxels and shown.
+such as `slice%03d.raw 1 40 1`. A file that comes from a client may name no file at all: it would be read as voxels, and
+shown.
 """
 
 import mmap

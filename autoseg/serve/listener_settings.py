@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from autoseg.serve.deliveries import DICOMWEB
 from autoseg.workspace.files import read_model
 from autoseg.workspace.jobs.deliveries import Form
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # printable, without backslash (DICOM PS3.5, 6.2)
 
@@ -42,6 +42,7 @@ class Rule(Frozen):
 class ListenerSettings(Frozen):
     """A DICOM node of this service. The first rule that takes a study decides."""
 
+    schema_version: int = versioned(1)
     ae_title: str
     port: int = Field(default=11112, ge=0, le=65535)
     host: str = "127.0.0.1"

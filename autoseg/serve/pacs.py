@@ -206,7 +206,7 @@ class _Parts:
         self.is_whole = False
         self._receiving, self._n_header_bytes = receiving, 0
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> Any:
         return {"on_part_begin": self._begin, "on_part_end": lambda: self.files.append(self._receiving.end()),
                 "on_part_data": lambda data, start, end: self._receiving.write(data[start:end]),
                 "on_header_field": self._header, "on_header_value": self._header, "on_end": self._end}

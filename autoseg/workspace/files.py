@@ -196,8 +196,8 @@ def tail(path: Path, n_lines: int) -> list[str]:
         return []
     with open(path, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_TAIL_BYTES))
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
-    return [line.rsplit("\r", 1)[-1] for line in lines if line.strip()][-n_lines:]
+        lines = file.read().decode("utf-8", errors="replace").split("\n")
+    return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines if line.strip()][-n_lines:]
 
 
 def changed_at(path: Path) -> float | None:

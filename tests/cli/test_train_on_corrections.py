@@ -26,7 +26,8 @@ def test_a_model_is_trained_further_on_two_corrections(trained, tmp_path, capsys
     assert verify.main(["-d", "Corrections", *home]) == 0
     assert plan_and_preprocess.main(["-d", "Corrections", "--like", str(model.path), "--device", "cpu", *home]) == 0
     planner = f"like_{model.planner}"
-    assert train.main(["Corrections", model.configuration, "all", "-p", planner, "--from", str(model.path), "--device", "cpu",
+    assert train.main(["Corrections", model.configuration, "all", "-p", planner, "--from", str(model.path),
+                       "--device", "cpu",
                        "--set", "schedule.iterations=4", "--set", "schedule.iterations_per_epoch=2", *home]) == 0
     further = workspace.model(folder.name, planner, model.configuration)
     assert further.folds == ("all",) and (further.fold("all").path / "transfer.json").is_file()

@@ -121,7 +121,8 @@ def test_images_wait_for_a_label_under_the_name_that_the_client_has_for_them(fol
     labelled = collected_cases(folder)[waiting.case]
     assert labelled.label is not None and labelled.images[0].parent.name == "imagesTr" and verify(folder).faults == ()
     assert not list((folder / "imagesTs").iterdir())
-    assert "Smith" not in "".join(path.read_text(errors="replace") + path.name for path in folder.rglob("*") if path.is_file())
+    assert "Smith" not in "".join(path.read_text(errors="replace") + path.name for path in folder.rglob("*")
+                                  if path.is_file())
     with pytest.raises(UserError, match="part of the training set"):
         remove_image(folder, labelled)
 
@@ -181,7 +182,8 @@ def test_a_new_name_gets_a_free_number_and_a_taken_number_is_refused(tmp_path):
     (tmp_path / "raw" / "Dataset001_Liver").mkdir(parents=True)
     workspace = Workspace.open(tmp_path)
     assert collecting_folder(workspace, "Fixes") == tmp_path / "raw" / "Dataset002_Fixes"
-    assert collecting_folder(workspace, "Liver") == collecting_folder(workspace, "1") == tmp_path / "raw" / "Dataset001_Liver"
+    expected = tmp_path / "raw" / "Dataset001_Liver"
+    assert collecting_folder(workspace, "Liver") == collecting_folder(workspace, "1") == expected
     assert collecting_folder(workspace, "Dataset007_X") == tmp_path / "raw" / "Dataset007_X"
     with pytest.raises(UserError, match="this number is taken"):
         collecting_folder(workspace, "Dataset001_Other")

@@ -12,7 +12,7 @@ from autoseg.base.errors import UserError
 from autoseg.formats.dicom.find import find_stacks
 from autoseg.formats.segments import read_segments
 from autoseg.serve.deliveries import DICOMWEB, Deliveries
-from autoseg.serve.pacs import AUTH, AUTH_FILE, Pacs, PacsError
+from autoseg.serve.pacs import AUTH, AUTH_FILE, Pacs, PacsError, UnknownStudy
 from autoseg.serve.settings import Limits
 from autoseg.workspace.jobs.deliveries import DeliveryStore
 from dicom_masks import write_result
@@ -232,3 +232,15 @@ def test_no_log_names_a_patient_or_a_study(archive, tmp_path, caplog):
     with pytest.raises(PacsError) as refused:
         pacs.studies({"PatientID": "SECRET1"})
     assert "SECRET1" not in caplog.text + str(refused.value) and STUDY not in caplog.text
+
+
+@pytest.mark.parametrize(("known", "asked_for", "found"), [
+    ({"1.2.3.1": "1.2.3", "1.2.4.1": "1.2.4"}, "1.2.3.1", "1.2.3"), ({"1.2.3.1": "1.2.3"}, "1.2.3.2", None),
+    ({"1.2.3.1": "../x"}, "1.2.3.1", None)])
+def test_the_study_of_a_series_is_that_which_the_server_says(archive, known, asked_for, found):
+    archive.series = known
+    if found is None:
+        with pytest.raises(UnknownStudy):
+            Pacs(archive.url, {}).study_of(asked_for)
+    else:
+        assert Pacs(archive.url, {}).study_of(asked_for) == found

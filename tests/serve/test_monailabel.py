@@ -90,7 +90,8 @@ def test_values_of_regions_bear_the_name_of_the_smallest_region(tmp_path):
 
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii"])
 @pytest.mark.parametrize("options", [{}, {"result_compress": False, "result_dtype": "uint8"}])
-def test_the_answer_has_parameters_and_the_mask_on_the_grid_of_the_image(client, service, image, image_DHW, geometry, tmp_path,
+def test_the_answer_has_parameters_and_the_mask_on_the_grid_of_the_image(client, service, image, image_DHW, geometry,
+                                                                             tmp_path,
                                                                          ending, options):
     response = infer(client, image, {"result_extension": ending, "age": "61", "client_id": "x"} | options)
     assert response.status_code == 200 and int(response.headers["content-length"]) == len(response.content)
@@ -195,7 +196,8 @@ def test_a_session_whose_time_is_over_is_removed(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_viewer_sends_an_image_and_its_label_and_they_are_a_training_case(client, tmp_path, image, label, label_DHW, service):
+def test_a_viewer_sends_an_image_and_its_label_and_they_are_a_training_case(client, tmp_path, image, label, label_DHW,
+                                                                                  service):
     infer(client, image)
     case = upload(client, image).json()["image"]
     assert client.post("/activelearning/random", json={"client_id": "x"}).json()["id"] == case

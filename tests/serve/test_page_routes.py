@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
-from fastapi import FastAPI  # noqa: E402
-from fastapi.testclient import TestClient  # noqa: E402
-from serve_support import client_to, service_in  # noqa: E402
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from autoseg.serve.routes.page import PAGES, router  # noqa: E402
+from autoseg.serve.routes.page import PAGES, router
+from serve_support import client_to, service_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,8 @@ def test_a_script_is_kept_for_ever_and_the_page_is_asked_for_each_time(built):
     assert client.get("/", headers={"If-None-Match": page.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize("name", ["../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt", "/etc/passwd", "nothing.js", "", "a%00b"])
+@pytest.mark.parametrize("name", ["../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt", "/etc/passwd", "nothing.js", "",
+                                  "a%00b"])
 def test_nothing_outside_the_built_page_is_served(built, name):
     answer = client_of(built).get(f"/static/{name}")
     assert answer.status_code == 404 and "secret" not in answer.text

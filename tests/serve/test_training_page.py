@@ -41,7 +41,8 @@ def browser():
 def epochs(n):
     """A training that learns, until two thirds of its iterations."""
     return [{"epoch": e, "iteration": 250 * e, "iterations": 375 * n,
-             "train_loss": 0.9 * math.exp(-e / 20) + 0.02 * math.sin(e), "learning_rate": 0.01 * (1 - e / (1.5 * n)) ** 0.9, "validation_dice": 0.9 - 0.8 * math.exp(-e / 15),
+             "train_loss": 0.9 * math.exp(-e / 20) + 0.02 * math.sin(e), "learning_rate": 0.01 * (1 - e / (1.5 * n)) ** 0.9,
+             "validation_dice": 0.9 - 0.8 * math.exp(-e / 15),
              "seconds": 30.0 * e, "seconds_left": 15.0 * n} for e in range(1, n + 1)]
 
 

@@ -6,17 +6,20 @@ import socket
 import sys
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
+from autoseg import pipeline
+from autoseg.formats import write_array
 from autoseg.orchestrate.detached import Training, start_detached, training_command
 from autoseg.serve.training.folds import curve_of
 from autoseg.serve.training.launch import Launcher
-from autoseg.workspace.files import append_record, write_json, write_text
+from autoseg.workspace.files import append_record, tail, write_json, write_text
 from autoseg.workspace.locks import holder, locked
 from autoseg.workspace.names import Workspace
 from folds_support import DATASET as BALLS
-from folds_support import balls_plan, write_balls
+from folds_support import GEOMETRY, balls_plan, truth, write_balls
 from pretended_training import pretend, until
 from report_workspace import DATASET, EVIL, folder, records, write_workspace
 from serve_support import client_to, service_in
@@ -173,7 +176,8 @@ def test_a_training_that_fails_at_once_says_why(balls):
 HOSTILE = [
     {"planner": "--plugin"}, {"planner": "../../x"}, {"planner": "budgeted; rm -rf /"}, {"configuration": "--plugin=os"},
     {"configuration": "../3d_fullres"}, {"configuration": "$(id)"}, {"fold": "--restart"}, {"fold": "0,1"},
-    {"fold": "all-folds"}, {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"}, {"budget_seconds": 1e12},
+    {"fold": "all-folds"}, {"fold": "99"}, {"fold": "٠"}, {"budget_seconds": -1}, {"budget_seconds": "1; id"},
+    {"budget_seconds": 1e12},
     {"dataset": "../raw"}, {"dataset": "--plugin"}, {"dataset": "x" * 300}, {"device": "cuda:0"}, {"plugin": "os"}]
 NOWHERE = ["/v1/datasets/..%2f..%2fetc", "/v1/datasets/Dataset001_Balls%00", "/v1/datasets/9",
            "/v1/trainings/1/budgeted/3d_fullres/9999x", "/v1/trainings/1/..%2f/3d_fullres/0/log",
@@ -272,9 +276,50 @@ def test_a_training_is_followed_until_nobody_trains(balls, started, monkeypatch)
     assert '"state":"stopped"' in lines[-1]
 
 
+def test_the_log_has_of_a_progress_bar_what_it_showed_last(tmp_path):
+    (tmp_path / "log.txt").write_bytes(b"first\r\n" + b"x" * 2**20 + b"\n 1 %\r 50 %\r100 %\n\nlast")
+    assert tail(tmp_path / "log.txt", 2) == ["100 %", "last"]
+    assert tail(tmp_path / "none.txt", 2) == []
+
+
 def test_a_damaged_plan_is_told_and_the_other_datasets_stay(balls, tmp_path):
     write_text(tmp_path / "home" / "prepared" / BALLS / "plan_mine.json", "{")
     with client_to(balls) as client:
         (shown,) = client.get("/v1/datasets").json()["datasets"]
     assert "plan_mine.json" in shown["fault"] and str(tmp_path) not in shown["fault"]
     assert shown["models"][0]["configuration"] == "3d_fullres" and len(shown["models"][0]["folds"]) == 5
+
+
+@pytest.mark.slow
+def test_a_real_training_is_started_stopped_and_goes_on_to_its_end(tmp_path, started):
+    home = tmp_path / "home"
+    write_balls(home)
+    noise = np.random.default_rng(0)
+    for path in (home / "raw" / BALLS / "imagesTr").iterdir():  # so that nothing of the images is cropped
+        write_array(path, (truth() + noise.uniform(0.1, 0.3, truth().shape))[None].astype(np.float32), GEOMETRY)
+    pipeline.fingerprint(BALLS, home=home, workers=1)
+    pipeline.plan(BALLS, home=home, device="cpu", budget_seconds=600)
+    pipeline.preprocess(BALLS, home=home, workers=1)
+    service = service_in(tmp_path, training=True)
+
+    def start(command, log):
+        started.append((command, start_detached(command, log)))
+        return started[-1][1]
+
+    service.extras["launcher"] = Launcher(Workspace(home), ("cpu",), start)
+    with client_to(service) as client:
+        (shown,) = client.get("/v1/datasets").json()["datasets"]
+        configuration = next(model["configuration"] for model in shown["models"] if model["is_advised"])
+        path = f"/v1/trainings/{BALLS}/budgeted/{configuration}/0"
+        assert ask_for(client, configuration=configuration).json()["state"] == "starting"
+        until(lambda: client.get(path).json()["iteration"] > 0 or client.get(path).json()["fault"], 180, 0.5)
+        running = client.get(path).json()
+        assert (running["state"], running["device"], running["fault"]) == ("running", "cpu", "")
+        client.post(f"{path}/stop")
+        until(lambda: state(client, path) == "stopped", 60, 0.5)
+        assert client.get(path).json()["fault"] == "" and client.get(f"{path}/log").json()["lines"]
+        assert ask_for(client, configuration=configuration).status_code == 202
+        until(lambda: state(client, path) == "running" or client.get(path).json()["fault"], 120, 0.5)
+        assert client.post(f"{path}/finish").status_code == 202
+        until(lambda: state(client, path) == "finished" or client.get(path).json()["fault"], 180, 0.5)
+        assert client.get(path).json()["dice"] is not None

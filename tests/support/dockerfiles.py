@@ -153,5 +153,5 @@ def _expanded(text: str, values: dict[str, str]) -> str:
 
 def plain_environment() -> dict[str, str]:
     """The variables of this process that a build needs here: where programs and installed packages are."""
-    kept = ("PATH", "LANG", "TMPDIR", "HOME", "OMP_NUM_THREADS")
+    kept = ("PATH", "LANG", "TMPDIR", "HOME", "OMP_NUM_THREADS", "NODE_EXTRA_CA_CERTS")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -5,15 +5,19 @@ from contextlib import contextmanager
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import parse_qs, urlsplit
 
 
 class Archive:
-    """What the server holds, and what it was asked. `fault` is how it misbehaves."""
+    """What the server holds, and what it was asked. `fault` is how it misbehaves; `holds` is set once it leaves a client
+    without an answer for this reason.
+    """
 
     def __init__(self):
         self.studies, self.stored, self.headers, self.fault = {}, [], [], ""
+        self.holds = Event()
+        self.series = {}  # series -> study, of which nothing but this is known
 
     def add(self, study, paths):
         self.studies.setdefault(study, []).extend(path.read_bytes() for path in paths)
@@ -50,6 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts.path.endswith("/instances"):
             uid = parse_qs(parts.query)["SOPInstanceUID"][0]
             self._json([{"00080018": {"vr": "UI", "Value": [uid]}}] if uid in map(_instance_of, archive.stored) else [])
+        elif parts.path == "/dicom-web/series":
+            self._json([{"0020000E": {"vr": "UI", "Value": [series]}, "0020000D": {"vr": "UI", "Value": [study]}}
+                        for series, study in archive.series.items()])  # it ignores conditions, as some servers do
         elif parts.path == "/dicom-web/studies":
             patient = parse_qs(parts.query).get("PatientID")
             entries = [_listed(*entry) for entry in archive.studies.items()]
@@ -65,7 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(500, b"", "text/plain")
             return
         message = BytesParser().parsebytes(f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode("ascii") + content)
+        if archive.fault == "no answer, not stored":
+            self._hold()
+            return
         archive.stored += [part.get_payload(decode=True) for part in message.get_payload()]
+        if archive.fault == "no answer, stored":
+            self._hold()
+            return
         if archive.fault == "lost answer":
             archive.fault = ""
             self.connection.close()
@@ -91,6 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes(2**16))
         except OSError:
             pass
+
+    def _hold(self):
+        """Keep the connection open without an answer, until the client is gone."""
+        self.archive.holds.set()
+        self.connection.recv(1)
 
     def _body(self):
         if "Content-Length" in self.headers:

@@ -25,7 +25,8 @@ COLUMNS = [{"name": "age", "kind": "number", "unit": "years", "categories": [], 
 
 
 def model(name: str, title: str, channels: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"name": name, "title": title, "dataset": name, "dimensions": 3, "models": 1, "channels": channels,
+    return {"name": name, "title": title, "dataset": name, "dimensions": 3, "models": 1,
+            "channels": [{**channel, "number": number} for number, channel in enumerate(channels)],
             "columns": columns, "labels": LABELS, "modality_channels": [], "uncertainty": True, "quality": True,
             "scores": {"Anterior": 0.9, "Posterior": 0.88}}
 
@@ -103,7 +104,8 @@ RUNNING = {"state": "running", "position": 0, "progress": {"stage": "predicting"
 DONE = {"state": "done", "progress": {"stage": "finished", "fraction": 1.0, "eta_seconds": 0.0}}
 FAILED = {"state": "failed", "problem": {"what": "the image has 2 dimensions", "where": "scan.nii.gz", "found": "2",
                                          "expected": "3", "do": "send the volume, not a slice of it"}}
-QUESTION = {"state": "question", "question": {"text": "Two series fit the channel MRI. Which one is it?", "channels": {"MRI": [
+QUESTION = {"state": "question", "question": {"text": "Two series fit the channel MRI. Which one is it?", "channels": {
+    "MRI": [
     {"uid": "1.2.3", "number": "4", "description": "T1 axial", "modality": "MR", "n_slices": 120},
     {"uid": "1.2.4", "number": "5", "description": "<img src=x onerror=alert(1)>", "modality": "MR", "n_slices": 40}]}}}
 
@@ -140,7 +142,8 @@ def app_of(fake: Fake) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Response:
-        wrong = fake.token and request.url.path.startswith("/v1") and request.headers.get("authorization") != f"Bearer {fake.token}"
+        known = request.headers.get("authorization") == f"Bearer {fake.token}"
+        wrong = fake.token and request.url.path.startswith("/v1") and not known
         return JSONResponse({"error": {"what": "a token is needed"}}, 401) if wrong else await call_next(request)
 
     @app.get("/v1/models")

@@ -31,9 +31,9 @@ def pretend(folder, log, *, writes=True):
     return start_detached([sys.executable, "-S", "-c", PRETENDED, str(folder), *([] if writes else ["writes nothing"])], log)
 
 
-def until(is_true, seconds=20.0):
-    """Wait for what another process does."""
+def until(is_true, seconds=20.0, pause=0.02):
+    """Wait for what another process does. A service takes 600 questions a minute: a long wait needs a longer pause."""
     ends = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.02)
+        time.sleep(pause)

@@ -39,11 +39,11 @@ def facts_of_instance(path: Path) -> InstanceFacts:
     pydicom = pydicom_for(path)
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-        texts = [str(header.get(tag) or "") for tag in _TAGS]
+        patient, study, description, sop_class, sop_instance = (str(header.get(tag) or "") for tag in _TAGS)
         syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
     except Exception as error:  # pydicom raises what it likes for damaged files
         raise UserError("an instance is not DICOM that can be read", found=type(error).__name__) from None
-    facts = InstanceFacts(*texts, transfer_syntax=syntax)
+    facts = InstanceFacts(patient, study, description, sop_class, sop_instance, syntax)
     if not is_uid(facts.study):
         raise UserError("an instance names no valid study", expected="a StudyInstanceUID of numbers and dots")
     return facts

@@ -1,6 +1,6 @@
 """`/v1/datasets`: the datasets of the workspace, their fingerprints and reports."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
@@ -16,7 +16,8 @@ from autoseg.workspace.jobs.sending import blocks, opened_to_send
 
 Name = Annotated[str, Path(description="The name of a dataset, or its number", examples=["Dataset004_Hippocampus"],
                            max_length=200)]
-_HTML = {200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "the report"}}
+_HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}},
+                                              "description": "the report"}}
 
 # A report holds pictures and styles of its own and no script. It is shown apart from the page: its origin is nobody's.
 _REPORT_POLICY = "; ".join((

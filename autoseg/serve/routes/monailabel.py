@@ -52,10 +52,10 @@ def router(service: Service) -> APIRouter:
         fields = parse_qs((await request.body()).decode("utf-8", errors="replace"))
         given = (fields.get("password") or [""])[0].encode()
         if not service.settings.tokens:
-            return {"access_token": None, "token_type": None}
+            return _login("", "")
         if not any([hmac.compare_digest(given, known.encode()) for known in service.settings.tokens]):  # all are compared
             raise refused(401, "the password is no token of this service", do="ask the person who runs the service for one")
-        return {"access_token": given.decode(), "token_type": "bearer"}
+        return _login(given.decode(), "bearer")
 
     @routes.get("/auth/token/valid", summary="Whether a token is valid", responses=answers())
     def valid(request: Request) -> Answer:
@@ -75,6 +75,11 @@ def router(service: Service) -> APIRouter:
 
     _add_what_is_not_done(routes)
     return routes
+
+
+def _login(granted: str, scheme: str) -> Answer:
+    """The answer to a log-in, as OAuth2 has it (RFC 6749, 5.1); of a service without tokens both are null."""
+    return {"access_token": granted or None, "token_type": scheme or None}
 
 
 def _described(model: ServedModel) -> Answer:

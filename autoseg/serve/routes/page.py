@@ -18,8 +18,8 @@ _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>autoseg</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
 <body><main><h1>The page is not built</h1>
-<p>The service runs, and its interface works: see <a href="openapi.json">/openapi.json</a>. Its page in the browser is
-made by npm (Node 20 or later), in the folder <code>autoseg/serve/page</code> of the source:</p>
+<p>The service runs, and its interface works: see <a href="openapi.json">/openapi.json</a>.
+Its page in the browser is made by npm (Node 20 or later), in the folder <code>autoseg/serve/page</code> of the source:</p>
 <pre>npm ci
 npm run build</pre>
 <p>Then load this page again. A wheel that was built where npm is has the page in it.</p></main></body></html>

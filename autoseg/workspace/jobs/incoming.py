@@ -19,7 +19,7 @@ from pathlib import Path
 from autoseg.base.errors import UserError
 from autoseg.workspace.files import DamagedFile, read_model, remove_folder, write_json, writing
 from autoseg.workspace.partial import remove_leftovers
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 _RECORD = "study.json"
 
@@ -27,6 +27,7 @@ _RECORD = "study.json"
 class ArrivingStudy(Frozen):
     """A study of one patient from one sender. `description`: its StudyDescription, by which rules choose."""
 
+    schema_version: int = versioned(1)
     sender: str
     study: str
     patient: str

@@ -15,7 +15,7 @@ from autoseg.workspace.files import read_model, remove_folder, write_json
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
 from autoseg.workspace.jobs.sending import blocks, opened_to_send
 from autoseg.workspace.partial import partial_folder, remove_leftovers
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _FACTS = "session.json"
@@ -32,6 +32,7 @@ class SessionFile(Frozen):
 class Session(Frozen):
     """The images of a session. Times are seconds since 1970 (UTC)."""
 
+    schema_version: int = versioned(1)
     id: str
     client: str
     files: tuple[SessionFile, ...]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from planners.schema.base import Frozen
+from planners.schema.base import Frozen, versioned
 
 # A job is queued when its files are whole on the disk. `question`: it waits for an answer of its client. `expired`: its
 # files are removed. `done`, `failed`, `cancelled` and `expired` are final.
@@ -98,6 +98,7 @@ class JobResult(Frozen):
     entropy, disagreement. `present` and `absent` say what the prediction rests on: channels and columns.
     """
 
+    schema_version: int = versioned(1)
     labels: tuple[LabelVolume, ...]
     spacing_mm: tuple[float, ...]
     shape: tuple[int, ...]

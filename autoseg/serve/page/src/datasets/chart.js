@@ -36,7 +36,7 @@ function limits(panel, values) {
 function drawnPanel(panel, curve, top, x, width) {
   const values = curve[panel.name];
   const group = svg("g", { class: `plot ${panel.name}` });
-  group.append(svg("text", { x: LEFT, y: top + 14, class: "plot-title" }, panel.title));
+  group.append(svg("text", { x: 0, y: top + 14, class: "plot-title" }, panel.title));
   if (!values.some((value) => value !== null)) {
     group.append(svg("text", { x: LEFT, y: top + ABOVE + 20, class: "tick" }, "no values yet"));
     return { group, y: null };

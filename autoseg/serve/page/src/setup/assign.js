@@ -8,10 +8,10 @@ function wordsOf(name) {
 }
 
 /**
- * Which file is which channel, as far as names say it: `_0001` before the ending is the second channel, else the channel's name
+ * Which file is which channel, as far as names say it: `_0001` before the ending is channel number 1, else the channel's name
  * is a word of the file's name. One file for one channel needs no name.
  * @param {{name: string}[]} files
- * @param {{name: string}[]} channels
+ * @param {{name: string, number: number}[]} channels
  * @returns {Map<string, number>} channel -> index of a file; channels of which nothing is known are not in it
  */
 export function assigned(files, channels) {
@@ -26,7 +26,7 @@ export function assigned(files, channels) {
   };
   files.forEach((file, index) => {
     const number = stem(file.name).match(/_(\d{4})$/);
-    if (number) take(channels[Number(number[1])], index);
+    if (number) take(channels.find((channel) => channel.number === Number(number[1])), index);
   });
   const longest = [...channels].sort((a, b) => plain(b.name).length - plain(a.name).length);
   for (const channel of longest) {

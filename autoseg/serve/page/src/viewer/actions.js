@@ -45,18 +45,18 @@ function views(scene, announce) {
       state.layout = ["all", "render"].includes(name) ? name : "plane";
       if (state.layout === "plane") state.plane = Number(name);
       announce(`Layout: ${LAYOUTS.find(([key]) => key === String(name))[1]}`);
-      scene.request(false);
+      scene.request();
     },
     channel(number) {
       state.channel = (number + state.images.length) % state.images.length;
       announce(`Image ${scene.current().name}`);
-      scene.request(false);
+      scene.request();
     },
     frame(number) {
       const image = scene.current();
       image.volume.frame4D = number;
       image.revision += 1;
-      scene.request(false);
+      scene.request();
     },
     compare(mode) {
       state.compare = mode;
@@ -72,11 +72,11 @@ function views(scene, announce) {
     turn(right, up) {
       state.azimuth += right;
       state.elevation = Math.min(90, Math.max(-90, state.elevation + up));
-      scene.request(false);
+      scene.request();
     },
     zoom3D(factor) {
       state.zoom3D = Math.min(5, Math.max(0.4, state.zoom3D * factor));
-      scene.request(false);
+      scene.request();
     },
     centre: () => scene.recentre(),
   };
@@ -87,7 +87,7 @@ function looks(scene, announce) {
   const { state } = scene;
   const loud = (text) => {
     announce(text);
-    scene.request(false);
+    scene.request();
   };
   return {
     preset(key) {

@@ -26,7 +26,7 @@ function askComment() {
 
 /**
  * @param {Object} scene
- * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string, slot: string) => any}} options
+ * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string) => any}} options
  */
 export function createEditor(scene, { announce, onCorrection }) {
   const { state } = scene;
@@ -46,7 +46,7 @@ export function createEditor(scene, { announce, onCorrection }) {
 
   function settle(slot) {
     slot.unsaved = differ(slot.mask.indices, slot.saved);
-    scene.request(false);
+    scene.request();
   }
 
   function step(which, word) {
@@ -66,7 +66,10 @@ export function createEditor(scene, { announce, onCorrection }) {
     dab(pane, plane, mm) {
       const slot = result(pane.slot);
       if (!slot) return;
-      state.active = pane.slot;
+      if (pane.slot !== state.active) {
+        announce("Only the first result can be painted");
+        return;
+      }
       const index = indexToWrite(slot);
       if (index === null) return;
       const { grid, indices } = slot.mask;
@@ -115,7 +118,7 @@ export function createEditor(scene, { announce, onCorrection }) {
       const blob = await correctedFile(slot.mask);
       const sent = slot.mask.indices.slice();
       try {
-        await onCorrection(blob, comment, state.active);
+        if ((await onCorrection(blob, comment)) === false) return;
       } catch (error) {
         announce(`The correction is not saved: ${error.message}`);
         throw error;

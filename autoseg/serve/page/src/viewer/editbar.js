@@ -1,5 +1,6 @@
 // The second row of the bar: what is painted, and undo, save, discard.
 import { el, newId, select } from "../lib/dom.js";
+import { entryToPaint } from "./labels.js";
 import { tick } from "./menu.js";
 
 /** @param {Object} scene @param {Object} actions @param {Object} editor */
@@ -21,18 +22,12 @@ export function createEditBar(scene, actions, editor) {
   const paint = el("span", { class: "nv-paint" }, swatch, label);
   const element = el("div", { class: "nv-row nv-edit", role: "toolbar", "aria-label": "Painting" }, paint, brush, undo, redo, save, discard, mark);
 
-  /** A label to begin with. */
-  function chosen(entries) {
-    if (!entries.some((entry) => entry.name === state.brush.label)) state.brush.label = entries[0]?.name ?? null;
-    return entries.find((entry) => entry.name === state.brush.label);
-  }
-
   return { element, update() {
     const isPainting = ["brush", "erase", "fill"].includes(state.tool);
     const slot = state.slots[state.active];
     element.hidden = !slot || !(isPainting || editor.hasUnsavedEdits() || editor.canUndo() || editor.canRedo());
     if (!slot) return;
-    const entry = chosen(slot.mask.entries);
+    const entry = entryToPaint(slot.mask.entries, state.brush.label);
     const names = [...new Set(slot.mask.entries.map(({ name }) => name))];
     const key = JSON.stringify(names);
     if (label.dataset.choices !== key) {

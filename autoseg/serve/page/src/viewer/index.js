@@ -4,7 +4,7 @@ import { createEditBar } from "./editbar.js";
 import { createEditor, editable } from "./edit.js";
 import { centre } from "./geometry.js";
 import { keyHandler, showKeys } from "./keys.js";
-import { middleOf, readMask } from "./labels.js";
+import { entryToPaint, middleOf, readMask } from "./labels.js";
 import { readImage, readLayer } from "./load.js";
 import { listen } from "./pointer.js";
 import { createScene } from "./scene.js";
@@ -26,8 +26,8 @@ const PHONE_PX = 640;
 
 /**
  * @param {HTMLElement} container
- * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string, slot: string) => any}} options
- *   `onCorrection` gets the painted mask (gzipped NIfTI); while it waits or when it throws, the edits count as not saved
+ * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string) => any}} options
+ *   `onCorrection` gets the painted mask (gzipped NIfTI); when it gives false or throws, the edits count as not saved
  * @returns {Promise<Viewer>}
  */
 export async function createViewer(container, { announce, onCorrection }) {
@@ -49,6 +49,7 @@ export async function createViewer(container, { announce, onCorrection }) {
     status.update();
     toolbar.update();
   });
+  await scene.arrange();
   let asked = 0; // an answer that comes after `clear` is not shown
 
   const viewer = {
@@ -68,7 +69,7 @@ export async function createViewer(container, { announce, onCorrection }) {
         if (mine !== asked) return;
         state.images.push(image);
       }
-      scene.request(false);
+      scene.request();
     },
     async showResult(slot, { label, labels, entropy, disagreement, title = "" }) {
       const mine = asked;
@@ -77,6 +78,7 @@ export async function createViewer(container, { announce, onCorrection }) {
       ]);
       if (mine !== asked) return;
       state.slots[slot] = editable({ mask, layers: { entropy: layers[0], disagreement: layers[1] }, title });
+      if (!entryToPaint(mask.entries, state.brush.label)) state.brush.label = mask.entries[0]?.name ?? null;
       if (slot === "b" && state.slots.a) state.compare = "results";
       if (!state.touched && slot === "a") state.cursor = middleOf(mask) ?? state.cursor;
       await scene.arrange();

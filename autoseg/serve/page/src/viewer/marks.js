@@ -3,6 +3,9 @@ import { apply, distance, inverse, spacing } from "./geometry.js";
 import { PLANES, pointOf } from "./tiles.js";
 
 const LINE = "#ffd75e";
+const CROSS = "rgb(92 194 207 / 80%)";
+const LETTER = "#e6ebf2";
+const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // of each axis: where it begins, where it ends
 const HALO = "rgb(8 11 15 / 85%)";
 
 /** A length for people. */
@@ -18,29 +21,60 @@ export function isInSlice(measure, plane, grid, cursor) {
   return Math.round(a) === Math.round(b);
 }
 
-function drawDistance(pen, from, to, text, scale) {
+function drawDistance(pen, from, to, text) {
   pen.lineCap = "round";
   for (const [color, width] of [[HALO, 4], [LINE, 2]]) {
     pen.strokeStyle = color;
-    pen.lineWidth = width * scale;
+    pen.lineWidth = width;
     pen.beginPath();
     pen.moveTo(...from);
     pen.lineTo(...to);
     pen.stroke();
     for (const end of [from, to]) {
       pen.beginPath();
-      pen.arc(...end, 3.5 * scale, 0, 2 * Math.PI);
+      pen.arc(...end, 3.5, 0, 2 * Math.PI);
       pen.stroke();
     }
   }
+  pen.font = `600 ${13}px system-ui, sans-serif`;
+  pen.lineWidth = 4;
+  pen.lineJoin = "round";
+  pen.strokeStyle = HALO;
+  pen.fillStyle = LINE;
+  const place = [to[0] + 8, to[1] - 8];
+  pen.strokeText(text, ...place);
+  pen.fillText(text, ...place);
+}
+
+/** The sides of a plane that its left and its top show, of an image that is turned to right, front, up. */
+export function sidesOf(tile) {
+  return PLANES[tile.plane].along.map((axis, k) => SIDES[axis][tile.first[k] > tile.last[k] ? 1 : 0]);
+}
+
+function write(pen, text, place, color, scale) {
   pen.font = `600 ${13 * scale}px system-ui, sans-serif`;
   pen.lineWidth = 4 * scale;
   pen.lineJoin = "round";
   pen.strokeStyle = HALO;
-  pen.fillStyle = LINE;
-  const place = [to[0] + 8 * scale, to[1] - 8 * scale];
+  pen.fillStyle = color;
   pen.strokeText(text, ...place);
   pen.fillText(text, ...place);
+}
+
+/** Two thin lines through the cursor, and the names of the left and the upper side. */
+function drawPlane(pen, tile, frac, scale) {
+  const [x, y] = pointOf(tile, frac);
+  pen.strokeStyle = CROSS;
+  pen.lineWidth = 1.25 * scale;
+  pen.beginPath();
+  pen.moveTo(x, tile.top);
+  pen.lineTo(x, tile.top + tile.height);
+  pen.moveTo(tile.left, y);
+  pen.lineTo(tile.left + tile.width, y);
+  pen.stroke();
+  const [left, top] = sidesOf(tile);
+  write(pen, left, [tile.left + 6 * scale, tile.top + tile.height / 2], LETTER, scale);
+  write(pen, top, [tile.left + tile.width / 2, tile.top + 16 * scale], LETTER, scale);
 }
 
 /**
@@ -51,8 +85,10 @@ export function createMarks(above, below) {
   const pen = above.getContext("2d");
   const kept = document.createElement("canvas");
   let hasKept = false;
+  let drawn = ""; // what is on the canvas: it is not drawn again when nothing changed
+  let pictures = 0;
 
-  function drawRing(pane, { tile, x, y, radius, color, scale }) {
+  function drawRing(pane, { tile, x, y, radius, color }) {
     const steps = spacing(pane.image.grid.affine);
     const perMm = PLANES[tile.plane].along.map((axis, k) => {
       const size = k === 0 ? tile.width : tile.height;
@@ -60,7 +96,7 @@ export function createMarks(above, below) {
     });
     for (const [stroke, width] of [[HALO, 3], [color, 1.5]]) {
       pen.strokeStyle = stroke;
-      pen.lineWidth = width * scale;
+      pen.lineWidth = width;
       pen.beginPath();
       pen.ellipse(x, y, Math.max(2, radius * perMm[0]), Math.max(2, radius * perMm[1]), 0, 0, 2 * Math.PI);
       pen.stroke();
@@ -68,33 +104,45 @@ export function createMarks(above, below) {
   }
 
   return {
-    hasRender: () => hasKept,
-    /** Keeps the 3D picture of a tile. */
-    keepRender({ left, top, width, height }) {
+    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel: everything is drawn in CSS pixels */
+    resized(ratio) {
+      pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+      drawn = "";
+    },
+    /** Keeps the 3D picture that was just drawn in a box of the canvas below. It may be smaller than its tile. */
+    keepRender([left, top, width, height]) {
       kept.width = Math.max(1, Math.round(width));
       kept.height = Math.max(1, Math.round(height));
-      kept.getContext("2d").drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
+      const copy = kept.getContext("2d", { willReadFrequently: true });
+      copy.drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
+      copy.getImageData(0, 0, 1, 1); // waits for the picture, so that its time can be measured
       hasKept = true;
+      pictures += 1;
     },
     forget() {
       hasKept = false;
+      drawn = "";
       pen.clearRect(0, 0, above.width, above.height);
     },
-    /** @param {{measures, cursor, ring}} overlay @param {Object|null} render the tile of the kept 3D picture, if it stands in */
+    /** @param {{measures, cursor, ring}} overlay @param {Object|undefined} render the tile of the 3D picture, if it has one */
     draw(pane, { measures, cursor, ring }, render) {
+      const shownRing = ring?.pane === pane ? [ring.x, ring.y, ring.radius, ring.color] : null;
+      const key = JSON.stringify([measures, measures.length ? cursor : 0, shownRing, pane.tiles, pictures]);
+      if (key === drawn) return;
+      drawn = key;
       pen.clearRect(0, 0, above.width, above.height);
-      const scale = pane.nv.uiData.dpr || 1;
-      if (render) pen.drawImage(kept, render.left, render.top, render.width, render.height);
+      if (render && hasKept) pen.drawImage(kept, render.left, render.top, render.width, render.height);
       for (const tile of pane.tiles.filter(({ plane }) => plane < 3)) {
         pen.save();
         pen.beginPath();
         pen.rect(tile.left, tile.top, tile.width, tile.height);
         pen.clip();
+        drawPlane(pen, tile, pane.fracOfMm(cursor), scale);
         for (const measure of measures.filter((one) => isInSlice(one, tile.plane, pane.image.grid, cursor))) {
           const [from, to] = [measure.from, measure.to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
-          drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)), scale);
+          drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)));
         }
-        if (ring?.pane === pane && ring.tile.plane === tile.plane) drawRing(pane, { ...ring, tile, scale });
+        if (ring?.pane === pane && ring.tile.plane === tile.plane) drawRing(pane, { ...ring, tile });
         pen.restore();
       }
     },

@@ -9,8 +9,8 @@ import { layoutOf, PLANES, RENDER } from "./tiles.js";
 
 const OPTIONS = {
   interactive: false, isResizeCanvas: false, dragAndDropEnabled: false, logLevel: "silent", loadingText: "",
-  isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, isAntiAlias: false,
-  backColor: [0.047, 0.059, 0.075, 1], crosshairColor: [0.36, 0.76, 0.81, 0.8], crosshairWidth: 1, crosshairWidthUnit: "voxels",
+  isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, isAntiAlias: false, isOrientationTextVisible: false,
+  backColor: [0.047, 0.059, 0.075, 1], crosshairColor: [0.36, 0.76, 0.81, 0.8], crosshairWidth: 0, crosshairWidthUnit: "percent",
   fontColor: [0.75, 0.79, 0.84, 1], fontMinPx: 12, fontSizeScaling: 0.1, multiplanarPadPixels: 2,
 };
 const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
@@ -40,19 +40,43 @@ export async function createPane(parent) {
   const pane = { element, canvas, nv, image: null, mask: null, shown: null, tiles: [], software, opacity: 0.5, outline: false };
   let revision = -1;
   let layer = null;
-  let skips3D = false;
+  let colored = []; // the entries and the hidden names whose colours are on the GPU
+  // 3D is drawn with so few pixels that it takes about this long, copied, and shown in the size of its tile.
+  const render = { box: null, share: software ? 0.2 : 1, target: software ? 400 : 60 };
 
-  nv.draw3D = (box, ...rest) => {
-    if (skips3D) {
-      nv.screenSlices.push({ leftTopWidthHeight: box.slice(), axCorSag: RENDER, sliceFrac: 0, AxyzMxy: [], leftTopMM: [], fovMM: [1, 0] });
-      return;
-    }
-    const before = nv.drawOpacity;
-    if (before > 0 || pane.outline) nv.drawOpacity = 1; // surfaces are solid; how clear they are in planes is another matter
-    if (!pane.visible) nv.drawOpacity = 0;
-    drawRender(box, ...rest);
-    nv.drawOpacity = before;
+  /** Notes where 3D belongs; `drawRenderNow` draws it. */
+  nv.draw3D = (box) => {
+    render.box = box[2] ? box.slice() : [0, 0, canvas.width, canvas.height];
+    nv.screenSlices.push({ leftTopWidthHeight: render.box, axCorSag: RENDER, sliceFrac: 0, AxyzMxy: [], leftTopMM: [], fovMM: [1, 0] });
   };
+
+  function drawRenderNow() {
+    const [left, top, width, height] = render.box;
+    const small = [left, top, Math.max(32, Math.round(width * render.share)), Math.max(32, Math.round(height * render.share))];
+    const started = performance.now();
+    const before = { opacity: nv.drawOpacity, slices: nv.screenSlices };
+    nv.opts.crosshairWidth = 0.5; // of the volume; in the planes the lines are drawn by the marks
+    nv.drawOpacity = pane.visible ? 1 : 0; // surfaces are solid; how clear they are in the planes is another matter
+    nv.screenSlices = [];
+    drawRender(small);
+    marks.keepRender(small);
+    nv.drawOpacity = before.opacity;
+    nv.screenSlices = before.slices;
+    nv.opts.crosshairWidth = 0;
+    const factor = Math.sqrt(render.target / Math.max(1, performance.now() - started));
+    render.share = Math.min(1, Math.max(0.1, render.share * Math.min(2, Math.max(0.4, factor))));
+    clearBox(render.box);
+  }
+
+  /** What NiiVue left in the tile of 3D is hidden by the copy above; its edges must not show. */
+  function clearBox([left, top, width, height]) {
+    const { gl } = nv;
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(left, canvas.height - top - height, width, height);
+    gl.clearColor(...OPTIONS.backColor);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.disable(gl.SCISSOR_TEST);
+  }
 
   /** Puts a box of the shown mask on the GPU. */
   function upload({ low, high }) {
@@ -82,14 +106,16 @@ export async function createPane(parent) {
     upload(all);
   }
 
-  /** Which point of the image is under which point of the canvas, after a drawing. */
+  /** Which point of the image is under which point of the canvas (CSS pixels), after a drawing. */
   function readTiles() {
     const { width, height } = canvas;
     pane.tiles = nv.screenSlices.map((slice, k) => {
       const [left, top, w, h] = slice.leftTopWidthHeight;
-      const box = { plane: slice.axCorSag, left, top, width: w || width, height: h || height };
+      const size = [w || width, h || height];
+      const ratio = nv.uiData.dpr;
+      const box = { plane: slice.axCorSag, left: left / ratio, top: top / ratio, width: size[0] / ratio, height: size[1] / ratio };
       if (slice.axCorSag > 2) return box;
-      const at = (share) => nv.screenXY2TextureFrac(box.left + share * box.width, box.top + share * box.height, k, false);
+      const at = (share) => nv.screenXY2TextureFrac(left + share * size[0], top + share * size[1], k, false);
       const [near, far] = [at(0.25), at(0.75)];
       const on = (share) => PLANES[box.plane].along.map((axis) => near[axis] + (far[axis] - near[axis]) * (share - 0.25) * 2);
       return { ...box, first: on(0), last: on(1) };
@@ -121,13 +147,15 @@ export async function createPane(parent) {
     },
     /** Colours, opacity and outline of the mask. `opacity` 0 to 1. */
     style({ entries, hidden, visible, opacity, outline }) {
-      nv.drawLut = { lut: lookup(entries, hidden), labels: [] };
       pane.visible = visible;
       pane.outline = visible && outline;
       // The clear inside of an outline must not be 0: NiiVue then draws no rim either.
       nv.drawOpacity = visible ? (outline ? 0.004 : opacity) : 0;
       nv.drawRimOpacity = pane.outline ? 1 : -1;
-      if (pane.image) nv.refreshColormaps();
+      if (!pane.image || (colored[0] === entries && colored[1] === hidden)) return;
+      colored = [entries, hidden];
+      nv.drawLut = { lut: lookup(entries, hidden), labels: [] };
+      nv.refreshColormaps();
     },
     /** Takes over voxels of the mask that were painted. */
     refresh(voxels) {
@@ -139,13 +167,18 @@ export async function createPane(parent) {
       follow(pane.mask, pane.image.grid, pane.shown, inShown);
       upload(inShown);
     },
-    resize(scale = 1) {
-      const ratio = Math.min(window.devicePixelRatio || 1, software ? 1 : 2) * scale;
-      const width = Math.max(1, Math.round(element.clientWidth * ratio));
-      const height = Math.max(1, Math.round(element.clientHeight * ratio));
-      if (canvas.width === width && canvas.height === height) return;
-      for (const one of [canvas, above]) Object.assign(one, { width, height });
-      nv.uiData.dpr = ratio;
+    /** Fits the canvases to the page. A `share` below 1 draws fewer pixels: for movement without a graphics processor. */
+    resize(share = 1) {
+      const full = Math.min(window.devicePixelRatio || 1, software ? 1 : 2);
+      const sized = (one, ratio) => {
+        const [width, height] = [element.clientWidth, element.clientHeight].map((size) => Math.max(1, Math.round(size * ratio)));
+        if (one.width === width && one.height === height) return false;
+        Object.assign(one, { width, height });
+        return true;
+      };
+      if (sized(above, full)) marks.resized(full);
+      if (!sized(canvas, full * share)) return;
+      nv.uiData.dpr = full * share;
       nv.textSizePoints();
     },
     /** @param {{layout, plane, narrow, cursor, pan, azimuth, elevation, zoom3D}} view @param {boolean} fast leaves 3D as it was */
@@ -157,12 +190,11 @@ export async function createPane(parent) {
       nv.scene.renderAzimuth = view.azimuth;
       nv.scene.renderElevation = view.elevation;
       nv.scene.volScaleMultiplier = view.zoom3D;
-      skips3D = fast && marks.hasRender();
+      render.box = null;
       drawAll();
       readTiles();
-      const render = pane.tiles.find((tile) => tile.plane === RENDER);
-      if (render && !skips3D) marks.keepRender(render);
-      marks.draw(pane, overlay, skips3D ? render : null);
+      if (render.box && !fast) drawRenderNow();
+      marks.draw(pane, overlay, pane.tiles.find((tile) => tile.plane === RENDER));
     },
     fracOfMm(mm) {
       return apply(inverse(pane.image.grid.affine), mm).map((value, k) => (value + 0.5) / pane.image.grid.dims[k]);

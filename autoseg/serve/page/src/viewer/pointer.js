@@ -22,10 +22,10 @@ export function listen(pane, scene, actions, editor) {
   let pinch = null;
   let wheel = 0;
 
-  /** Point of the canvas in its own pixels. */
+  /** Point of the canvas in CSS pixels. */
   function pointOfEvent(event) {
     const box = pane.canvas.getBoundingClientRect();
-    return [((event.clientX - box.left) / box.width) * pane.canvas.width, ((event.clientY - box.top) / box.height) * pane.canvas.height];
+    return [event.clientX - box.left, event.clientY - box.top];
   }
 
   /** The point in mm under a point of the canvas, kept to one tile. The slice is the cursor's. */
@@ -75,8 +75,8 @@ export function listen(pane, scene, actions, editor) {
     else if (job === "turn") actions.turn(right * 0.5, down * 0.5);
     else if (job === "pan" && tile.plane < 3) pan(at, point, tile);
     else if (job === "window") {
-      const { width, height } = pane.canvas;
-      actions.window(dragged(press.window, (point[0] - start[0]) / width, (start[1] - point[1]) / height));
+      const { clientWidth, clientHeight } = element;
+      actions.window(dragged(press.window, (point[0] - start[0]) / clientWidth, (start[1] - point[1]) / clientHeight));
     } else if (job === "measure") {
       state.measures = state.measures.filter((one) => one !== press.live);
       press.live = { from: press.from, to: mmAt(tile, point), plane: tile.plane };

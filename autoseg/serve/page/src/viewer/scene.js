@@ -4,7 +4,10 @@ import { apply, centre, inverse } from "./geometry.js";
 import { createPane } from "./pane.js";
 import { PLANES } from "./tiles.js";
 
-const SETTLE_MS = 200; // after the last movement 3D follows
+const SETTLE_MS = 300; // after the last movement 3D and full sharpness follow; later where frames are slow
+const FRAME_MS = { slow: 45, quick: 25 }; // without a graphics processor moving pictures get fewer or more pixels beyond these
+const LEAST_SHARE = 0.3;
+const NO_ENTRIES = [];
 const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
 
 /** The state of a viewer without images. */
@@ -29,6 +32,9 @@ export function createScene(container) {
   let frame = 0;
   let isFast = true;
   let settle = 0;
+  let share = 0.6; // of the pixels along each side, while something moves without a graphics processor
+  let before = 0;
+  let pause = SETTLE_MS;
   let arranging = Promise.resolve();
 
   const current = () => state.images[state.channel] ?? null;
@@ -50,39 +56,50 @@ export function createScene(container) {
     return { ...state, layout, plane, narrow: count > 1 };
   }
 
+  /** How many of the pixels are drawn now: all when nothing moves. */
+  function shareNow() {
+    const now = performance.now();
+    const took = now - before;
+    before = now;
+    if (took < 1000) pause = Math.max(SETTLE_MS, 4 * took);
+    if (!isFast || !panes[0]?.software) return 1;
+    if (took > 500) return share; // the first of a movement
+    if (took > FRAME_MS.slow) share = Math.max(LEAST_SHARE, share * 0.85);
+    else if (took < FRAME_MS.quick) share = Math.min(1, share * 1.05);
+    return share;
+  }
+
   function drawNow() {
     frame = 0;
     const wanted = plan();
     if (!wanted.length || !container.clientWidth) return;
     const seen = view(wanted.length);
-    const started = performance.now();
+    const sharp = shareNow();
     wanted.forEach(({ image, slot, title }, k) => {
       const pane = panes[k];
       if (!pane) return;
       const result = state.slots[slot];
       pane.slot = slot;
-      pane.resize();
+      pane.resize(sharp);
       pane.show(image, result?.mask ?? null, result?.layers[state.layer.kind] ?? null, state.layer.opacity);
       pane.title(title);
-      pane.style({ ...state.overlay, entries: result?.mask.entries ?? [] });
+      pane.style({ ...state.overlay, entries: result?.mask.entries ?? NO_ENTRIES });
       pane.draw(seen, isFast, { measures: state.measures, cursor: state.cursor, ring: state.ring });
     });
-    scene.lastDraw = { fast: isFast, ms: performance.now() - started };
-    scene.draws += 1;
     clearTimeout(settle);
-    if (isFast && seen.layout !== "plane") settle = setTimeout(() => request(false), SETTLE_MS);
-    isFast = true;
+    if (isFast) settle = setTimeout(() => request(false), pause);
     for (const listener of listeners) listener();
   }
 
   /** Draws soon, once for all that asked. `fast` leaves 3D as it was until nothing moves. */
   function request(fast = true) {
-    isFast &&= fast;
+    if (fast) clearTimeout(settle); // a settling in the middle of a movement would cost the next frames
+    isFast = frame ? isFast || fast : fast;
     frame ||= requestAnimationFrame(drawNow);
   }
 
   async function ensurePanes() {
-    const count = plan().length;
+    const count = Math.max(1, plan().length); // the first canvas is made ready before there is an image
     while (panes.length < count) {
       const pane = await createPane(grid);
       panes.push(pane);
@@ -97,14 +114,14 @@ export function createScene(container) {
 
   /** After images, results or the comparison changed. Resolves when the panes are there. */
   function arrange() {
-    arranging = arranging.then(ensurePanes).then(() => request(false));
+    arranging = arranging.then(ensurePanes).then(() => request());
     return arranging;
   }
 
-  new ResizeObserver(() => request(false)).observe(grid);
+  new ResizeObserver(() => request()).observe(grid);
 
   const scene = {
-    state, panes, grid, request, arrange, plan, current, draws: 0, lastDraw: null,
+    state, panes, grid, request, arrange, plan, current,
     view: () => view(plan().length),
     onDraw: (listener) => listeners.push(listener),
     onPane: (listener) => onNewPane.push(listener),
@@ -129,7 +146,7 @@ export function createScene(container) {
     },
     recentre() {
       Object.assign(state, { cursor: centre(current().grid), pan: [0, 0, 0, 1], zoom3D: 1, azimuth: 110, elevation: 15 });
-      request(false);
+      request();
     },
   };
   return scene;

@@ -31,11 +31,11 @@ export function whatIsThere(scene, pane) {
 
 /** @param {Object} scene @param {Object} actions */
 export function createStatus(scene, actions) {
-  const slider = el("input", { type: "range", min: 0, step: 1, oninput: () => actions.slice(Number(slider.value)) });
+  const slider = el("input", { type: "range", "aria-label": "Slice", min: 0, step: 1, oninput: () => actions.slice(Number(slider.value)) });
   const number = el("output", { class: "nv-number" });
   const plane = el("select", { "aria-label": "Plane of the slider", onchange: () => {
     scene.state.plane = Number(plane.value);
-    scene.request(false);
+    scene.request();
   } }, PLANES.map(({ name }, k) => el("option", { value: String(k) }, name)));
   const text = el("p", { class: "nv-text" });
   const frames = el("input", { type: "number", min: 1, step: 1, "aria-label": "Time point", onchange: () => actions.frame(Number(frames.value) - 1) });

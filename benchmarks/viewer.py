@@ -1,0 +1,79 @@
+"""How fast the viewer is in headless Chromium without a graphics processor: `python -m benchmarks.viewer`.
+
+Shows a CT phantom of 256 x 256 x 100 voxels (int16) with a mask, and prints a Markdown table: the time until the first
+picture,
+and frames per second while slices are scrolled, in one plane and in three planes with 3D. Says how busy the machine is.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from page_service import running
+from viewer_page import ARGUMENTS, CHROMIUM, LABELS, app_of, nifti, phantom
+
+SHAPE = (256, 256, 100)
+SECONDS = 3
+
+SHOWN = """async (labels) => {
+    const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))));
+    const [image, mask] = [await blob("image"), await blob("mask")];
+    const start = performance.now();
+    await viewer.showImages([{ name: "image.nii", modality: "CT", file: image }]);
+    await painted();
+    const first = performance.now();
+    await viewer.showResult("a", { label: { blob: mask }, labels, title: "" });
+    await painted();
+    return [first - start, performance.now() - first];
+}"""
+SCROLLED = """async (seconds) => {
+    const pane = document.querySelector(".nv-pane");
+    const frame = () => new Promise((done) => requestAnimationFrame(done));
+    const start = performance.now();
+    let frames = 0;
+    while (performance.now() - start < seconds * 1000) {
+        const key = Math.floor(frames / 40) % 2 ? "ArrowDown" : "ArrowUp";
+        pane.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+        await frame();
+        frames += 1;
+    }
+    return frames / ((performance.now() - start) / 1000);
+}"""
+
+
+def measured(page: Page) -> list[tuple[str, str]]:
+    first, mask = page.evaluate(SHOWN, LABELS)
+    rows = [("first picture of 256 x 256 x 100, int16", f"{first / 1000:.1f} s"), ("its mask", f"{mask / 1000:.1f} s")]
+    for name, layout in (("three planes and 3D", "all"), ("one plane", "0")):
+        page.get_by_label("Layout").select_option(layout)
+        page.wait_for_timeout(4000)  # 3D is drawn once before
+        rows.append((f"scrolling, {name}", f"{page.evaluate(SCROLLED, SECONDS):.0f} frames/s"))
+    return rows
+
+
+def main() -> None:
+    image, labels = phantom(SHAPE)
+    affine = np.diag([-1.0, -1.0, 2.5, 1.0])
+    with running(app_of({"image": nifti(image, affine), "mask": nifti(labels, affine)})) as address, \
+            sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(address)
+        page.wait_for_function("window.viewer")
+        before = os.getloadavg()[0]
+        rows = measured(page)
+        browser.close()
+    print(f"1280 x 800, software rendering, {os.cpu_count()} cores, load {before:.1f} before "
+          f"and {os.getloadavg()[0]:.1f} after\n")
+    print("| what | measured |\n|---|---|")
+    for row in rows:
+        print(f"| {row[0]} | {row[1]} |")
+
+
+if __name__ == "__main__":
+    main()
