@@ -29,7 +29,7 @@ _WORDS = {400: "the request cannot be read", 401: "no token, or one that is not 
           410: "the files of the job are removed",
           413: "it is too large", 415: "a file is no image", 422: "what the request says is wrong",
           429: "too many requests or jobs", 500: "a fault of the service",
-          502: "another server does not answer as it should"}
+          502: "another server does not answer as it should", 507: "the disk of the service is full"}
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

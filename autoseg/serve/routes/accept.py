@@ -38,7 +38,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     gates = Gates()
 
-    @routes.post("", status_code=202, summary="Ask for a segmentation", responses=answers(404, 408, 409, 410, 415),
+    @routes.post("", status_code=202, summary="Ask for a segmentation", responses=answers(404, 408, 409, 410, 415, 507),
                  openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}})
     async def create(request: Request) -> Job:
         """Send the images of one case and the name of a model. The answer is the job, which waits in the queue."""
