@@ -36,8 +36,8 @@ def built(tmp_path):
     return folder
 
 
-def test_a_page_allows_scripts_of_the_service_only_and_no_frame_around_it(built):
-    policy = client_of(built).get("/").headers["content-security-policy"]
+def test_a_page_allows_scripts_of_the_service_only_and_no_frame_around_it(tmp_path):
+    policy = client_to(service_in(tmp_path)).get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src 'self'" in policy and "frame-ancestors 'none'" in policy
     assert "unsafe-inline" not in policy and "http" not in policy and "*" not in policy
 

@@ -20,7 +20,7 @@ from autoseg.formats.sitk import write_uncompressed
 from autoseg.serve.access import Gates, client_of
 from autoseg.serve.collecting import case_of, named_values, only_channel
 from autoseg.serve.pacs import Pacs, PacsError, UnknownStudy
-from autoseg.serve.problems import answers, refused, without_paths
+from autoseg.serve.problems import answers, problem_of, refused, without_paths
 from autoseg.serve.routes.accept import accepted, check_queue
 from autoseg.serve.routes.jobs import shown
 from autoseg.serve.routes.models import model_of
@@ -187,9 +187,8 @@ async def _ended(service: Service, request: Request, job: Job) -> Job:
     if current.state == "question":
         raise refused(422, "several series of the study fit the model", do="send one series, or use the page of the service")
     if current.state != "done" or current.result is None:
-        problem = shown(service, current).problem
-        raise refused(422, problem.what if problem else f"the job was {current.state}", **({} if problem is None else {
-            "where": problem.where, "found": problem.found, "expected": problem.expected, "do": problem.do}))
+        problem = shown(service, current).problem or problem_of(f"the job was {current.state}")
+        raise refused(422, problem.what, where=problem.where, found=problem.found, expected=problem.expected, do=problem.do)
     return current
 
 
