@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { apply, distance, inverse, nearestAxis, spacing } from "../src/viewer/geometry.js";
 import { changesOf, correctedFile, entriesOf, indicesOf, lookup, middleOf, readMask } from "../src/viewer/labels.js";
 import { readHeader, readValues, unzipped, withValues } from "../src/viewer/nifti.js";
+import { sidesOf } from "../src/viewer/marks.js";
 import { boxInOther, boxOf, brushVoxels, follow, patch } from "../src/viewer/paint.js";
 import { fracOf, pointOf } from "../src/viewer/tiles.js";
 import { createHistory } from "../src/viewer/undo.js";
@@ -166,4 +167,9 @@ test("a point of the canvas goes to the image and back, mirrored or not", () => 
   const frac = fracOf(tile, [0.5, 0.5, 0.3], 35, 45);
   assert.deepEqual(frac, [0.75, 0.5, 0.3]);
   assert.deepEqual(pointOf(tile, frac), [35, 45]);
+});
+
+test("the sides of a plane follow the direction in which it is drawn", () => {
+  assert.deepEqual(sidesOf({ plane: 0, first: [1, 1], last: [0, 0] }), ["R", "A"]);
+  assert.deepEqual(sidesOf({ plane: 2, first: [0, 1], last: [1, 0] }), ["P", "S"]);
 });
