@@ -8,10 +8,23 @@ import { boxInOther, boxOf, follow } from "./paint.js";
 import { layoutOf, PLANES, RENDER } from "./tiles.js";
 
 const OPTIONS = {
-  interactive: false, isResizeCanvas: false, dragAndDropEnabled: false, logLevel: "silent", loadingText: "",
-  isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, isAntiAlias: false,
-  backColor: [0.047, 0.059, 0.075, 1], crosshairColor: [0.36, 0.76, 0.81, 0.8], crosshairWidth: 1, crosshairWidthUnit: "voxels",
-  fontColor: [0.75, 0.79, 0.84, 1], fontMinPx: 12, fontSizeScaling: 0.1, multiplanarPadPixels: 2,
+  interactive: false,
+  isResizeCanvas: false,
+  dragAndDropEnabled: false,
+  logLevel: "silent",
+  loadingText: "",
+  isRadiologicalConvention: true,
+  sagittalNoseLeft: true,
+  show3Dcrosshair: true,
+  isAntiAlias: false,
+  backColor: [0.047, 0.059, 0.075, 1],
+  crosshairColor: [0.36, 0.76, 0.81, 0.8],
+  crosshairWidth: 0.25,
+  crosshairWidthUnit: "percent",
+  fontColor: [0.75, 0.79, 0.84, 1],
+  fontMinPx: 12,
+  fontSizeScaling: 0.1,
+  multiplanarPadPixels: 2,
 };
 const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
 
@@ -26,9 +39,19 @@ export async function createPane(parent) {
   const canvas = el("canvas", { role: "img", "aria-label": "Image" });
   const above = el("canvas", { class: "nv-marks", "aria-hidden": "true" });
   const title = el("span", { class: "nv-title" });
-  const element = el("div", {
-    class: "nv-pane", tabIndex: 0, role: "application", "aria-roledescription": "image viewer", "aria-label": "Image viewer. Press ? for the keys.",
-  }, canvas, above, title);
+  const element = el(
+    "div",
+    {
+      class: "nv-pane",
+      tabIndex: 0,
+      role: "application",
+      "aria-roledescription": "image viewer",
+      "aria-label": "Image viewer. Press ? for the keys.",
+    },
+    canvas,
+    above,
+    title,
+  );
   parent.append(element);
   const nv = new Niivue(OPTIONS);
   await nv.attachToCanvas(canvas);
@@ -37,7 +60,18 @@ export async function createPane(parent) {
   nv.drawScene = () => ""; // it is drawn when the viewer says so
   const software = isSoftware(nv.gl);
   const marks = createMarks(above, canvas);
-  const pane = { element, canvas, nv, image: null, mask: null, shown: null, tiles: [], software, opacity: 0.5, outline: false };
+  const pane = {
+    element,
+    canvas,
+    nv,
+    image: null,
+    mask: null,
+    shown: null,
+    tiles: [],
+    software,
+    opacity: 0.5,
+    outline: false,
+  };
   let revision = -1;
   let layer = null;
   let colored = []; // the entries and the hidden names whose colours are on the GPU
@@ -47,12 +81,24 @@ export async function createPane(parent) {
   /** Notes where 3D belongs; `drawRenderNow` draws it. */
   nv.draw3D = (box) => {
     render.box = box[2] ? box.slice() : [0, 0, canvas.width, canvas.height];
-    nv.screenSlices.push({ leftTopWidthHeight: render.box, axCorSag: RENDER, sliceFrac: 0, AxyzMxy: [], leftTopMM: [], fovMM: [1, 0] });
+    nv.screenSlices.push({
+      leftTopWidthHeight: render.box,
+      axCorSag: RENDER,
+      sliceFrac: 0,
+      AxyzMxy: [],
+      leftTopMM: [],
+      fovMM: [1, 0],
+    });
   };
 
   function drawRenderNow() {
     const [left, top, width, height] = render.box;
-    const small = [left, top, Math.max(32, Math.round(width * render.share)), Math.max(32, Math.round(height * render.share))];
+    const small = [
+      left,
+      top,
+      Math.max(32, Math.round(width * render.share)),
+      Math.max(32, Math.round(height * render.share)),
+    ];
     const started = performance.now();
     const before = { opacity: nv.drawOpacity, slices: nv.screenSlices };
     nv.drawOpacity = pane.visible ? 1 : 0; // surfaces are solid; how clear they are in the planes is another matter
@@ -111,11 +157,18 @@ export async function createPane(parent) {
       const [left, top, w, h] = slice.leftTopWidthHeight;
       const size = [w || width, h || height];
       const ratio = nv.uiData.dpr;
-      const box = { plane: slice.axCorSag, left: left / ratio, top: top / ratio, width: size[0] / ratio, height: size[1] / ratio };
+      const box = {
+        plane: slice.axCorSag,
+        left: left / ratio,
+        top: top / ratio,
+        width: size[0] / ratio,
+        height: size[1] / ratio,
+      };
       if (slice.axCorSag > 2) return box;
       const at = (share) => nv.screenXY2TextureFrac(left + share * size[0], top + share * size[1], k, false);
       const [near, far] = [at(0.25), at(0.75)];
-      const on = (share) => PLANES[box.plane].along.map((axis) => near[axis] + (far[axis] - near[axis]) * (share - 0.25) * 2);
+      const on = (share) =>
+        PLANES[box.plane].along.map((axis) => near[axis] + (far[axis] - near[axis]) * (share - 0.25) * 2);
       return { ...box, first: on(0), last: on(1) };
     });
   }
@@ -169,7 +222,9 @@ export async function createPane(parent) {
     resize(share = 1) {
       const full = Math.min(window.devicePixelRatio || 1, software ? 1 : 2);
       const sized = (one, ratio) => {
-        const [width, height] = [element.clientWidth, element.clientHeight].map((size) => Math.max(1, Math.round(size * ratio)));
+        const [width, height] = [element.clientWidth, element.clientHeight].map((size) =>
+          Math.max(1, Math.round(size * ratio)),
+        );
         if (one.width === width && one.height === height) return false;
         Object.assign(one, { width, height });
         return true;
@@ -179,7 +234,7 @@ export async function createPane(parent) {
       nv.uiData.dpr = full * share;
       nv.textSizePoints();
     },
-    /** @param {{layout, plane, narrow, cursor, pan, azimuth, elevation, zoom3D}} view @param {boolean} fast leaves 3D as it was */
+    /** @param {{layout, plane, narrow, cursor, pan, azimuth, elevation, zoom3D}} view @param {boolean} fast keeps 3D as it was */
     draw(view, fast, overlay) {
       if (!pane.image) return;
       nv.customLayout = layoutOf(view.layout, view.plane, view.narrow);
@@ -192,13 +247,20 @@ export async function createPane(parent) {
       drawAll();
       readTiles();
       if (render.box && !fast) drawRenderNow();
-      marks.draw(pane, overlay, pane.tiles.find((tile) => tile.plane === RENDER));
+      marks.draw(
+        pane,
+        overlay,
+        pane.tiles.find((tile) => tile.plane === RENDER),
+      );
     },
     fracOfMm(mm) {
       return apply(inverse(pane.image.grid.affine), mm).map((value, k) => (value + 0.5) / pane.image.grid.dims[k]);
     },
     mmOfFrac(frac) {
-      return apply(pane.image.grid.affine, frac.map((value, k) => value * pane.image.grid.dims[k] - 0.5));
+      return apply(
+        pane.image.grid.affine,
+        frac.map((value, k) => value * pane.image.grid.dims[k] - 0.5),
+      );
     },
     /** The middle of a share in NiiVue's own mm: what its pan is measured in. */
     panMmOfFrac: (frac) => Array.from(nv.frac2mm(frac)).slice(0, 3),
