@@ -24,7 +24,10 @@ export function isInSlice(measure, plane, grid, cursor) {
 
 function drawDistance(pen, from, to, text) {
   pen.lineCap = "round";
-  for (const [color, width] of [[HALO, 4], [LINE, 2]]) {
+  for (const [color, width] of [
+    [HALO, 4],
+    [LINE, 2],
+  ]) {
     pen.strokeStyle = color;
     pen.lineWidth = width;
     pen.beginPath();
@@ -88,7 +91,10 @@ export function createMarks(above, below) {
       const size = k === 0 ? tile.width : tile.height;
       return size / (Math.abs(tile.last[k] - tile.first[k]) * pane.image.grid.dims[axis] * steps[axis]);
     });
-    for (const [stroke, width] of [[HALO, 3], [color, 1.5]]) {
+    for (const [stroke, width] of [
+      [HALO, 3],
+      [color, 1.5],
+    ]) {
       pen.strokeStyle = stroke;
       pen.lineWidth = width;
       pen.beginPath();
@@ -98,7 +104,7 @@ export function createMarks(above, below) {
   }
 
   return {
-    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel: everything is drawn in CSS pixels */
+    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel, in which all is drawn */
     resized(ratio) {
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
       drawn = "";
@@ -118,7 +124,7 @@ export function createMarks(above, below) {
       drawn = "";
       pen.clearRect(0, 0, above.width, above.height);
     },
-    /** @param {{measures, cursor, ring}} overlay @param {Object|undefined} render the tile of the 3D picture, if it has one */
+    /** @param {{measures, cursor, ring}} overlay @param {Object} [render] the tile of the 3D picture */
     draw(pane, { measures, cursor, ring }, render) {
       const shownRing = ring?.pane === pane ? [ring.x, ring.y, ring.radius, ring.color] : null;
       const key = JSON.stringify([measures, cursor, shownRing, pane.tiles, pictures]);
