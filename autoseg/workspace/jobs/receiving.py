@@ -95,7 +95,7 @@ class Receiving:
         """
         self._n_bytes, self._most_bytes = 0, most_bytes
         try:
-            with open(file.path, "rb") as content, zipfile.ZipFile(_Bounded(content)) as archive:  # type: ignore[call-overload]
+            with open(file.path, "rb") as content, zipfile.ZipFile(_Bounded(content)) as archive:
                 return [self._extracted(archive, entry) for entry in _files_in(archive, file.shown)]
         except NOT_A_ZIP as error:
             raise UserError("the zip is damaged", where=file.shown, found=error, do="pack it again") from None
