@@ -27,7 +27,7 @@ def prepare_task(task: Task, data: Path, home: Path) -> str:
     """A workspace with the raw dataset, its fingerprint and its folds; the dataset's name. What is there is kept."""
     workspace = Workspace(home)
     name = Path(task.raw).name or "Dataset001_AbdomenPhantom"
-    raw = workspace.raw(name)
+    raw = home / "raw" / name
     if task.phantoms:
         if not (raw / "dataset.json").is_file():
             write_phantoms(raw, task.phantoms, _PHANTOM_SEED)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg.workspace.files import append_record, read_records
@@ -51,7 +51,7 @@ def run_search(search: Search, run: Run, again: Callable[[Result], bool] = lambd
                     logger.warning("%s is dropped: %s", name, done[key].error)
             alive = [name for name in alive if name == BASELINE or done[_key(search, name, block)].dice is not None]
         if search.role == "choose":
-            left = survivors(scores_of(search, done.values()), alive)
+            left = survivors(scores_of(replace(search, seeds=number), done.values()), alive)  # what was known then
             logger.warning("round %d: %s", number, _dropped(alive, left))
             alive = left
     return alive

@@ -27,7 +27,7 @@ class Verdict:
     by_task: Mapping[str, float]
     worse_on: tuple[str, ...]  # tasks where it is worse by more than their noise
     unknown_noise: tuple[str, ...]  # tasks whose baseline has a single seed
-    missing: tuple[str, ...]  # tasks of the baseline that it lacks
+    missing: tuple[str, ...]  # tasks of which it lacks blocks that the baseline has
 
     @property
     def is_accepted(self) -> bool:
@@ -35,12 +35,12 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        if self.missing:
-            return f"not decided: no run of {', '.join(self.missing)}"
         if self.difference <= 0:
             return "refused: not better on the mean of the tasks"
         if self.worse_on:
             return f"refused: worse by more than the noise on {', '.join(self.worse_on)}"
+        if self.missing:
+            return f"not decided: runs are missing on {', '.join(self.missing)}"
         if self.unknown_noise:
             return f"not decided: one seed of the baseline on {', '.join(self.unknown_noise)}"
         return "accepted" if self.interval[0] > 0 else "accepted; the interval holds 0"
@@ -69,11 +69,12 @@ def verdict_of(scores: Scores, recipe: str) -> Verdict:
     paired = differences(scores, recipe)
     by_task = {task: mean(paired[block] for block in blocks)
                for task, blocks in _grouped(paired, lambda block: block.task).items()}
-    noise = noise_of_tasks(scores.get(BASELINE, {}))
+    baseline = scores.get(BASELINE, {})
+    noise = noise_of_tasks(baseline)
     return Verdict(recipe, len(paired), mean(by_task.values()) if by_task else 0.0, bootstrap_interval(paired), by_task,
                    worse_on=tuple(t for t, value in by_task.items() if (known := noise[t]) is not None and value < -known),
                    unknown_noise=tuple(t for t in by_task if noise[t] is None),
-                   missing=tuple(t for t in noise if t not in by_task))
+                   missing=tuple(sorted({block.task for block in baseline if block not in paired})))
 
 
 def bootstrap_interval(paired: Mapping[Block, float], seed: int = 0) -> tuple[float, float]:
