@@ -220,6 +220,7 @@ def test_recipes_without_a_baseline_are_refused(tmp_path):
         read_recipes(tmp_path / "recipes.json")
 
 
+@pytest.mark.slow  # plans and prepares
 def test_runs_of_a_task_share_prepared_cases_and_few_training_cases_are_a_fold(tmp_path):
     write_spheres(tmp_path / "data" / "Dataset001_Spheres", 10)
     task = Task(raw="Dataset001_Spheres", configuration="3d_fullres", training_cases=3, budget_seconds=20,
