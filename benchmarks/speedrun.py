@@ -1,6 +1,6 @@
 """Trains recipes at fixed budgets over several tasks and seeds, and says by evidence which one is better.
 
-    python benchmarks/speedrun.py --out OUT                         (the folds that choose; hours, may be stopped at any time)
+    python benchmarks/speedrun.py --out OUT                         (the folds that choose; hours, may be stopped)
     python benchmarks/speedrun.py --out OUT --role judge --only muon              (the folds that judge, with the best few)
     python benchmarks/speedrun.py --out OUT --table                                         (what is there so far, at once)
 
@@ -16,10 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent))  # so that a checkout runs without being installed
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout runs without being installed
 
 from autoseg.base.progress import duration
 from speedrun_parts.machine import version
@@ -28,6 +25,7 @@ from speedrun_parts.search import Search, blocks_of, known_results, run_search
 from speedrun_parts.table import is_disturbed, report
 from speedrun_parts.types import BASELINE, Result, read_recipes, read_tasks
 
+HERE = Path(__file__).resolve().parent
 AGAIN = {"nothing": lambda result: False, "failed": lambda result: result.dice is None, "disturbed": is_disturbed}
 
 

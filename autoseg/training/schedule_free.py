@@ -17,8 +17,8 @@ AVERAGE = "average"  # in the state of a parameter, of optimisers with the trait
 class ScheduleFreeAdamW(torch.optim.Optimizer):
     """The parameters are where gradients are taken: between the `iterate` and its `average`, nearer to this by betas[0].
 
-    State: three values per number (iterate, average, second moment). All are kept as they are, not computed from each other, so
-    that validation and a resume change no bit. Weight decay acts on kernels only.
+    State: three values per number (iterate, average, second moment). None is computed from the others, so that validation
+    and a resume change no bit. Weight decay acts on kernels only.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, *, betas: tuple[float, float],

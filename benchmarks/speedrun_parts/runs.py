@@ -34,7 +34,8 @@ class Trainer:
     def run(self, name: str, recipe: Recipe, task: Task, block: Block, role: Role, key: str) -> Result:
         """The result of a recipe on a block; of a recipe that cannot be trained, why."""
         home = self.out / "work" / f"{block.task}_{task.digest}"
-        result = Result(key=key, recipe=name, block=block, role=role, version=self.version, dice=None, machine=self._machine())
+        result = Result(key=key, recipe=name, block=block, role=role, version=self.version, dice=None,
+                        machine=self._machine())
         run = f"run_{key}"
         try:
             dataset = prepare_task(task, self.data, home)

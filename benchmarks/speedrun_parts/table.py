@@ -83,5 +83,5 @@ def _disturbance(results: Sequence[Result]) -> str:
     disturbed, slow = [r for r in results if is_disturbed(r)], slow_runs(results)
     if not disturbed and not slow:
         return f"No run of {len(results)} was disturbed."
-    return (f"Of {len(results)} runs others took over {DISTURBED:.0%} of the cores in {len(disturbed)}, and {len(slow)} had steps "
-            f"{_SLOW:g} times as long as usual: run them again with --again disturbed, on a quiet machine.")
+    return (f"Of {len(results)} runs others took over {DISTURBED:.0%} of the cores in {len(disturbed)}, and {len(slow)} had "
+            f"steps {_SLOW:g} times as long as usual: run them again with --again disturbed, on a quiet machine.")
