@@ -180,7 +180,7 @@ def _name_of(images: Images) -> str:
     digest = blake2b(digest_size=8)
     for number, (image_CDHW, geometry) in sorted(images.items()):
         digest.update(f"{number} {image_CDHW.shape} {geometry.describe()}".encode())
-        digest.update(np.ascontiguousarray(image_CDHW, np.float32))
+        digest.update(np.ascontiguousarray(image_CDHW, np.float32).data)
     return PREFIX + digest.hexdigest()
 
 
