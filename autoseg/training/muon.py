@@ -5,7 +5,7 @@ arXiv 2502.16982, so that one learning rate serves both parts.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ _ADAM_EPSILON = 1e-8
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def inner_kernels(model: nn.Module) -> list[nn.Parameter]:
+def inner_kernels(model: nn.Module) -> list[torch.Tensor]:
     """The kernels of a network's convolutions but the first, the depthwise ones and those that give logits.
 
     Those of fusion and conditioning are not among them. A kernel (out, in, *space) is a matrix (out, in k^3); a transposed
@@ -58,10 +58,10 @@ class Muon(torch.optim.Optimizer):
     `kernels`, two of `others`.
     """
 
-    def __init__(self, kernels: list[nn.Parameter], others: list[nn.Parameter], learning_rate: float, *, momentum: float,
+    def __init__(self, kernels: Sequence[torch.Tensor], others: Sequence[torch.Tensor], learning_rate: float, *, momentum: float,
                  update_rms: float, betas: tuple[float, float], weight_decay: float):
         adamw = {"is_orthogonal": False, "betas": betas, "updates": 0}
-        groups = [{"params": kernels, "is_orthogonal": True, "weight_decay": weight_decay, "momentum": momentum,
+        groups = [{"params": list(kernels), "is_orthogonal": True, "weight_decay": weight_decay, "momentum": momentum,
                    "update_rms": update_rms},
                   {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay, **adamw},
                   {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, **adamw}]
@@ -95,7 +95,7 @@ class Muon(torch.optim.Optimizer):
         kernel.mul_(1 - group["lr"] * group["weight_decay"])
         kernel.add_(orthogonalized(update).reshape(kernel.shape), alpha=-group["lr"] * size)
 
-    def _adamw(self, parameters: list[nn.Parameter], group: dict) -> None:
+    def _adamw(self, parameters: list[torch.Tensor], group: dict) -> None:
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter].update(mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))

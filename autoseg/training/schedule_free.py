@@ -40,7 +40,7 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
                 self._step(trained, group)
         return loss
 
-    def _step(self, parameters: list[nn.Parameter], group: dict) -> None:
+    def _step(self, parameters: list[torch.Tensor], group: dict) -> None:
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter].update({"iterate": parameter.clone(), AVERAGE: parameter.clone(),
