@@ -58,8 +58,8 @@ class Muon(torch.optim.Optimizer):
     `kernels`, two of `others`.
     """
 
-    def __init__(self, kernels: Sequence[torch.Tensor], others: Sequence[torch.Tensor], learning_rate: float, *, momentum: float,
-                 update_rms: float, betas: tuple[float, float], weight_decay: float):
+    def __init__(self, kernels: Sequence[torch.Tensor], others: Sequence[torch.Tensor], learning_rate: float, *,
+                 momentum: float, update_rms: float, betas: tuple[float, float], weight_decay: float):
         adamw = {"is_orthogonal": False, "betas": betas, "updates": 0}
         groups = [{"params": list(kernels), "is_orthogonal": True, "weight_decay": weight_decay, "momentum": momentum,
                    "update_rms": update_rms},
