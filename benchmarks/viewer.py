@@ -1,7 +1,6 @@
 """How fast the viewer is in headless Chromium without a graphics processor: `python -m benchmarks.viewer`.
 
-Shows a CT phantom of 256 x 256 x 100 voxels (int16) with a mask, and prints a Markdown table: the time until the first
-picture,
+Shows a CT phantom of 256 x 256 x 100 voxels (int16) with a mask, and prints a Markdown table: time until the first picture,
 and frames per second while slices are scrolled, in one plane and in three planes with 3D. Says how busy the machine is.
 """
 
@@ -59,8 +58,8 @@ def measured(page: Page) -> list[tuple[str, str]]:
 def main() -> None:
     image, labels = phantom(SHAPE)
     affine = np.diag([-1.0, -1.0, 2.5, 1.0])
-    with running(app_of({"image": nifti(image, affine), "mask": nifti(labels, affine)})) as address, \
-            sync_playwright() as playwright:
+    files = {"image": nifti(image, affine), "mask": nifti(labels, affine)}
+    with running(app_of(files)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(address)
@@ -68,8 +67,8 @@ def main() -> None:
         before = os.getloadavg()[0]
         rows = measured(page)
         browser.close()
-    print(f"1280 x 800, software rendering, {os.cpu_count()} cores, load {before:.1f} before "
-          f"and {os.getloadavg()[0]:.1f} after\n")
+    load = f"load {before:.1f} before and {os.getloadavg()[0]:.1f} after"
+    print(f"1280 x 800, software rendering, {os.cpu_count()} cores, {load}\n")
     print("| what | measured |\n|---|---|")
     for row in rows:
         print(f"| {row[0]} | {row[1]} |")

@@ -50,12 +50,21 @@ def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
     if len(chosen.prior) not in (0, len(planned.labels.foreground)):
         faults.append(f"{len(chosen.prior)} values of prior for {len(planned.labels.foreground)} foreground names")
     faults += _weight_faults(planned, chosen)
+    faults += _schedule_faults(chosen)
     if any(axis not in range(n) for axis in chosen.mirror_axes):
         faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
-    if chosen.schedule.iterations is None and chosen.schedule.budget_seconds is None:
-        faults.append("the schedule has neither iterations nor budget_seconds")
     faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
                if other and other not in planned.configurations]
+    return faults
+
+
+def _schedule_faults(chosen: Configuration) -> list[str]:
+    schedule = chosen.schedule
+    none = schedule.iterations is None and schedule.budget_seconds is None
+    faults = ["the schedule has neither iterations nor budget_seconds"] if none else []
+    if OPTIMIZERS.traits(schedule.optimizer.name).averages and (schedule.ema or schedule.decay != "constant"):
+        faults.append(f"{schedule.optimizer.name} averages weights itself, at a constant rate: schedule.ema must be 0 and "
+                      "schedule.decay constant")
     return faults
 
 

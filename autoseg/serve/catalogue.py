@@ -166,6 +166,7 @@ def _offers_of(workspace: Workspace, dataset: str, models: Sequence[ModelFolder]
             sound.append((offer, model.mean_dice()))
         except AutosegError as error:
             logger.warning("%s is not offered: %s", model.path, error)
+    is_chosen = False
     try:
         settings_file = workspace.inference_settings(dataset)
         if settings_file.is_file():
@@ -173,14 +174,17 @@ def _offers_of(workspace: Workspace, dataset: str, models: Sequence[ModelFolder]
             used = [_Used(workspace.model(dataset, member.planner, member.configuration), member.folds)
                     for member in settings.members]
             quality = settings.quality_control is not None
-            yield Offer(_described(dataset, _title(dataset), used, quality=quality), at_home)
+            offer, is_chosen = Offer(_described(dataset, _title(dataset), used, quality=quality), at_home), len(used) == 1
+            yield offer
         elif sound:
             best = max(sound, key=lambda pair: pair[1])[0]  # as prediction chooses where nothing else is said
             yield Offer(best.served.model_copy(update={"name": _url_safe(dataset), "title": _title(dataset)}),
                         best.opened_by)
+            is_chosen = True
     except AutosegError as error:
         logger.warning("the choice of models of %s is not offered: %s", dataset, error)
-    yield from (offer for offer, _ in sound)
+    if not (is_chosen and len(sound) == 1):  # the choice is that one
+        yield from (offer for offer, _ in sound)
 
 
 def _offers_in(path: Path) -> Iterator[Offer]:

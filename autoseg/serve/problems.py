@@ -15,6 +15,8 @@ from planners.schema.base import Frozen
 _MOST_CHARACTERS = 2000  # of one field of a problem
 _PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[/\\](?:[^\s:;,()'\"/\\]+[/\\])+([^\s:;,()'\"/\\]*)")
 
+_IN_A_JOB = re.compile(r"(?:jobs/)?[0-9a-f]{32}/(?:input|images|result)/?")  # of the spool
+
 
 class ErrorAnswer(Frozen):
     """The body of every answer that is no success."""
@@ -55,9 +57,12 @@ def without_paths(text: str, roots: Sequence[str] = ()) -> str:
 
     >>> without_paths("/srv/spool/jobs/ab/input/0.nii.gz: it is cut short (found: /a/b)")
     '0.nii.gz: it is cut short (found: b)'
+    >>> without_paths("/srv/spool/jobs/0123456789abcdef0123456789abcdef/input/series 4: it is no volume", ["/srv/spool"])
+    'series 4: it is no volume'
     """
     for root in sorted(filter(None, roots), key=len, reverse=True):
         text = text.replace(f"{root}/", "").replace(root, "the service")
+    text = _IN_A_JOB.sub("", text)
     return _PATH.sub(lambda match: match[1] or "a folder", text)
 
 

@@ -29,7 +29,7 @@ from autoseg.workspace.jobs.spool import Spool
 from autoseg.workspace.jobs.store import JobStore
 from autoseg.workspace.jobs.types import Job, Progress, Question
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("autoseg.serve.worker")  # also where it is run as __main__
 
 _IDLE_SECONDS = 0.1  # between two looks at the queue
 
@@ -124,10 +124,18 @@ class Worker:
         logger.info("job %s failed", job.id)
 
 
+def log_as(name: str) -> None:
+    """Logs what the worker says. Libraries of DICOM are silent: their lines hold UIDs, which identify patients."""
+    logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s {name}: %(message)s")
+    logging.getLogger("autoseg").setLevel(logging.INFO)
+    for library in ("highdicom", "pydicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
 def main() -> None:
     """Read the settings, then work."""
     settings = WorkerSettings.model_validate_json(sys.stdin.readline())
-    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s {settings.name}: %(message)s")
+    log_as(settings.name)
     kill_with_parent()  # also while it computes for long outside of Python
     threading.Thread(target=_end_with_the_service, daemon=True).start()
     for plugin in settings.plugins:

@@ -8,7 +8,7 @@ from torch import nn
 
 from autoseg.base.runtime import Runtime
 from autoseg.clinical.encoded import NO_CONDITIONS, Layout
-from autoseg.training.optimizers import OPTIMIZERS, OptimizerContext, WeightAverage
+from autoseg.training.optimizers import OPTIMIZERS, OptimizerContext, WeightAverage, swap_own_average
 from autoseg.training.tasks import Task
 from planners.rules.budget import provisional
 from planners.schema.plan import Configuration, ResolvedSchedule
@@ -30,6 +30,13 @@ class TrainState:
     @property
     def finished(self) -> bool:
         return self.iteration >= self.schedule.iterations
+
+    def swap_weights(self) -> None:
+        """Exchange trained and averaged weights in the model, in place; a second call undoes it."""
+        if OPTIMIZERS.traits(self.schedule.optimizer.name).averages:
+            swap_own_average(self.optimizer)
+        elif self.average.decay > 0:
+            self.average.swap(self.model.parameters())
 
     def to_plain(self) -> dict[str, Any]:
         """As tensors, numbers, strings, lists and dicts."""

@@ -59,11 +59,9 @@ class AveragedWeights:
         self.state = state
 
     def __enter__(self) -> torch.nn.Module:
-        if self.state.average.decay > 0:
-            self.state.average.swap(self.state.model.parameters())
+        self.state.swap_weights()
         return self.state.model.eval()
 
     def __exit__(self, *_: object) -> None:
         self.state.model.train()
-        if self.state.average.decay > 0:
-            self.state.average.swap(self.state.model.parameters())
+        self.state.swap_weights()

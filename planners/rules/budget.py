@@ -87,6 +87,9 @@ def for_race(plan: Plan, seconds: float) -> Plan:
     schedules = {}
     for name, configuration in bound.configurations.items():
         known = configuration.schedule
+        if known.decay == "constant":  # can be paused as it is, and averages in a way of its own
+            schedules[name] = known
+            continue
         schedules[name] = known.model_copy(update={"decay": "stable", "ema": known.ema or EMA,
                                                    "warmup_iterations": known.warmup_iterations or WARM_UP})
     return _with_schedules(bound, schedules)
@@ -128,7 +131,11 @@ def _warm_up(schedule: Schedule, iterations: int, planned: int) -> int:
 
 
 def has_begun_to_decay(schedule: ResolvedSchedule, done: int) -> bool:
-    """Whether the learning rate depends on the end: that of a `stable` training does so only from its decay on."""
+    """Whether the learning rate depends on the end: that of a `stable` training does so only from its decay on, that of a
+    `constant` one never.
+    """
+    if schedule.decay == "constant":
+        return False
     return schedule.decay != "stable" or done > (1 - schedule.decay_share) * schedule.iterations
 
 
@@ -142,7 +149,8 @@ def ended_early(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
     """The schedule of a training that is asked to end after `done` iterations: at once, or, where its rate is still that
     before a decay, after a short one.
     """
-    decay = 0 if has_begun_to_decay(schedule, done) else max(1, round(EARLY_DECAY_SHARE * done))
+    is_stable = schedule.decay == "stable" and not has_begun_to_decay(schedule, done)
+    decay = 0 if not is_stable else max(1, round(EARLY_DECAY_SHARE * done))
     end = done + decay
     if end >= schedule.iterations:
         return schedule
@@ -154,7 +162,7 @@ def extended(schedule: Schedule, seconds: float) -> Schedule:
     """The schedule of a training that goes on for `seconds`, from good weights: from a lower rate to zero again."""
     return schedule.model_copy(update={
         "iterations": None, "budget_seconds": seconds, "learning_rate": EXTENSION_RATE * schedule.learning_rate,
-        "decay": "poly" if schedule.decay == "poly" else "cosine",
+        "decay": "cosine" if schedule.decay == "stable" else schedule.decay,
         "warmup_iterations": min(schedule.warmup_iterations or WARM_UP, WARM_UP)})
 
 

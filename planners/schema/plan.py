@@ -47,7 +47,7 @@ class ScheduleOf(Frozen, Generic[Iterations]):
     iterations_per_epoch: int = Field(default=250, gt=0)
     optimizer: Part = Part(name="sgd")
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    decay: Literal["poly", "cosine", "stable"] = "poly"
+    decay: Literal["poly", "cosine", "stable", "constant"] = "poly"
     decay_share: float = Field(default=0.25, gt=0, lt=1)  # of the iterations, at the end; only `stable` reads it
     warmup_iterations: int = Field(default=0, ge=0)
     warmup_share: float = Field(default=0.0, ge=0, lt=1)  # of the iterations, the warm-up takes at least

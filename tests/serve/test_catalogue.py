@@ -55,12 +55,18 @@ def test_the_best_configuration_of_a_dataset_is_offered_under_its_name_and_each_
 
 def test_the_choice_of_cross_validation_is_offered_with_its_quality_control(tmp_path):
     trained(tmp_path)
+    trained(tmp_path, "classic", dice=0.7)
     control = QualityControl(temperature=1, intercept=0, slope=1, review_below=0.5, correlation=None, n=9)
     member = Member(planner="budgeted", configuration="3d_fullres", folds=("0",))
     write_json(tmp_path / "models" / NAME / "inference.json",
                InferenceSettings(dataset=NAME, members=(member,), quality_control=control))
-    chosen, single = Catalogue(tmp_path).served()
-    assert (chosen.name, chosen.quality, single.quality) == (NAME, True, False)
+    chosen, *single = Catalogue(tmp_path).served()
+    assert (chosen.name, chosen.quality, [model.quality for model in single]) == (NAME, True, [False, False])
+
+
+def test_a_model_that_is_alone_is_offered_once(tmp_path):
+    trained(tmp_path)
+    assert [model.name for model in Catalogue(tmp_path).served()] == [NAME]
 
 
 def test_a_damaged_model_is_left_out_with_a_sentence_and_the_others_stay(tmp_path, caplog):
@@ -68,7 +74,7 @@ def test_a_damaged_model_is_left_out_with_a_sentence_and_the_others_stay(tmp_pat
     broken = trained(tmp_path, "classic")
     broken.plan.write_text("{")
     with caplog.at_level(logging.WARNING):
-        assert [model.name for model in Catalogue(tmp_path).served()] == [NAME, f"{NAME}.budgeted.3d_fullres"]
+        assert [model.name for model in Catalogue(tmp_path).served()] == [NAME]
     assert "classic/3d_fullres is not offered" in caplog.text
 
 
@@ -76,7 +82,7 @@ def test_what_is_trained_meanwhile_is_offered_and_what_is_removed_is_not(tmp_pat
     catalogue = Catalogue(tmp_path)
     assert catalogue.served() == []
     model = trained(tmp_path)
-    assert len(catalogue.served()) == 2
+    assert len(catalogue.served()) == 1
     model.fold(0).result.write_text(json.dumps({"mean_dice": 0.5, "scores": {"labels": []}}))
     assert catalogue.find(NAME).scores == {}
     model.fold(0).checkpoint.unlink()

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 
@@ -208,3 +210,11 @@ def test_whole_numbers_are_shown_as_such_and_others_as_they_are():
     whole, broken = np.full((2, 2, 2), -1000.0, np.float32), np.full((2, 2, 2), 0.5, np.float32)
     assert small(whole).dtype == np.int16 and small(broken) is broken
     assert small(np.full((2, 2, 2), 1e6, np.float32)).dtype == np.float32
+
+
+def test_the_log_has_the_lines_of_the_worker_and_none_of_libraries_of_dicom():
+    code = ("import logging; from autoseg.serve.worker import log_as; log_as('worker-0')\n"
+            "for name in ('highdicom.seg', 'pydicom', 'autoseg.serve.worker'): logging.getLogger(name).info(name)\n"
+            "logging.getLogger('pydicom').warning('1.2.840.1')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split("\n") == ["INFO worker-0: autoseg.serve.worker", ""]

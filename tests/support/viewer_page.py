@@ -70,8 +70,8 @@ def nifti(values: np.ndarray, affine: np.ndarray) -> bytes:
 
 def phantom(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A body in air with an organ (1) and a lesion (5) in it: image in HU [int16], labels [uint8]."""
-    axes = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) if n > 1 else np.zeros(1, np.float32) for n in shape],
-                       indexing="ij")
+    lines = [np.linspace(-1, 1, n, dtype=np.float32) if n > 1 else np.zeros(1, np.float32) for n in shape]
+    axes = np.meshgrid(*lines, indexing="ij")
     x, y = axes[0], axes[1]
     z = axes[2] if len(axes) > 2 else np.zeros_like(x)
     labels = np.zeros(shape, np.uint8)

@@ -79,7 +79,13 @@ def test_the_same_seed_trains_the_same_weights(job_of):
 TRANSFORMER = {"architecture": ViT(token=(8, 8, 8), width=24, depth=2, heads=2, drop_path=0.5), "network": Part(name="vit")}
 
 
-@pytest.mark.parametrize(("cause", "changes"), [(RuntimeError, {}), (KeyboardInterrupt, {}), (RuntimeError, TRANSFORMER)])
+SHORT = Schedule(iterations=6, iterations_per_epoch=3, learning_rate=1e-2)
+MUON = {"schedule": SHORT.model_copy(update={"optimizer": Part(name="muon"), "ema": 0.9})}
+SCHEDULE_FREE = {"schedule": SHORT.model_copy(update={"optimizer": Part(name="schedule_free_adamw"), "decay": "constant"})}
+
+
+@pytest.mark.parametrize(("cause", "changes"), [(RuntimeError, {}), (KeyboardInterrupt, {}), (RuntimeError, TRANSFORMER),
+                                                (RuntimeError, MUON), (RuntimeError, SCHEDULE_FREE)])
 def test_a_stopped_training_goes_on_as_if_nothing_had_happened(job_of, monkeypatch, cause, changes):
     whole = train(job_of("whole", **changes))
     job = job_of("stopped", **changes)
@@ -97,6 +103,16 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(job_of, monkeypat
     resumed = train(job)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert [record["iteration"] for record in read_records(job.folder.metrics)] == [3, 6]
+
+
+def test_an_average_of_the_optimiser_is_what_is_written(job_of, monkeypatch):
+    states, new = [], fold_module.new_state
+    monkeypatch.setattr(fold_module, "new_state", lambda *arguments: states.append(new(*arguments)) or states[-1])
+    written = train(job_of("free", **SCHEDULE_FREE))
+    state = states[0]
+    trained = {name: parameter for name, parameter in state.model.named_parameters() if parameter in state.optimizer.state}
+    assert trained and all(torch.equal(written[name], state.optimizer.state[p]["average"]) for name, p in trained.items())
+    assert not all(torch.equal(written[name], p) for name, p in trained.items())
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(job_of, monkeypatch):

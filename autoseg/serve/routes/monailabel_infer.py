@@ -20,7 +20,7 @@ from autoseg.formats.sitk import write_uncompressed
 from autoseg.serve.access import Gates, client_of
 from autoseg.serve.collecting import case_of, named_values, only_channel
 from autoseg.serve.pacs import Pacs, PacsError, UnknownStudy
-from autoseg.serve.problems import answers, problem_of, refused, without_paths
+from autoseg.serve.problems import answers, refused, without_paths
 from autoseg.serve.routes.accept import accepted, check_queue
 from autoseg.serve.routes.jobs import shown
 from autoseg.serve.routes.models import model_of
@@ -31,7 +31,7 @@ from autoseg.serve.uploads import Form, of_fault, read_form
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
 from autoseg.workspace.jobs.sending import blocks, opened_to_send
 from autoseg.workspace.jobs.sessions import Session, Sessions, copy_file
-from autoseg.workspace.jobs.types import FINAL, Job, JobResult
+from autoseg.workspace.jobs.types import FINAL, Job, JobResult, Problem
 
 _ENDINGS = (".nrrd", ".nii.gz", ".nii")
 _POLL_SECONDS = 0.1
@@ -187,7 +187,7 @@ async def _ended(service: Service, request: Request, job: Job) -> Job:
     if current.state == "question":
         raise refused(422, "several series of the study fit the model", do="send one series, or use the page of the service")
     if current.state != "done" or current.result is None:
-        problem = shown(service, current).problem or problem_of(f"the job was {current.state}")
+        problem = shown(service, current).problem or Problem(what=f"the job was {current.state}")
         raise refused(422, problem.what, where=problem.where, found=problem.found, expected=problem.expected, do=problem.do)
     return current
 

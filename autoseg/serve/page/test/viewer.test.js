@@ -3,13 +3,21 @@ import { test } from "node:test";
 import { apply, distance, inverse, nearestAxis, spacing } from "../src/viewer/geometry.js";
 import { changesOf, correctedFile, entriesOf, indicesOf, lookup, middleOf, readMask } from "../src/viewer/labels.js";
 import { readHeader, readValues, unzipped, withValues } from "../src/viewer/nifti.js";
+import { sidesOf } from "../src/viewer/marks.js";
 import { boxInOther, boxOf, brushVoxels, follow, patch } from "../src/viewer/paint.js";
 import { fracOf, pointOf } from "../src/viewer/tiles.js";
 import { createHistory } from "../src/viewer/undo.js";
 import { dragged, kindOf, presets, sample, widened } from "../src/viewer/windows.js";
 
-const UNIT = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]];
-const LABELS = [{ name: "whole", values: [1, 2], color: "#00ff00" }, { name: "core", values: [2], color: "#ff0000" }];
+const UNIT = [
+  [1, 0, 0, 0],
+  [0, 1, 0, 0],
+  [0, 0, 1, 0],
+];
+const LABELS = [
+  { name: "whole", values: [1, 2], color: "#00ff00" },
+  { name: "core", values: [2], color: "#ff0000" },
+];
 
 /** A NIfTI-1 file of int16 or float32 with an sform. */
 function file(dims, affine, values, { type = 4, little = true, slope = 0, qform = 0 } = {}) {
@@ -25,25 +33,64 @@ function file(dims, affine, values, { type = 4, little = true, slope = 0, qform 
   view.setInt16(252, qform, little);
   view.setInt16(254, 1, little);
   affine.flat().forEach((n, k) => view.setFloat32(280 + 4 * k, n, little));
-  values.forEach((value, k) => (type === 4 ? view.setInt16(352 + 2 * k, value, little) : view.setFloat32(352 + 4 * k, value, little)));
+  values.forEach((value, k) =>
+    type === 4 ? view.setInt16(352 + 2 * k, value, little) : view.setFloat32(352 + 4 * k, value, little),
+  );
   return bytes;
 }
 
 test("an affine and its inverse give the voxel back", () => {
-  const oblique = [[0.9, -0.4, 0.1, 5], [0.4, 0.8, -0.2, -7], [0, 0.3, 2.5, 9]];
+  const oblique = [
+    [0.9, -0.4, 0.1, 5],
+    [0.4, 0.8, -0.2, -7],
+    [0, 0.3, 2.5, 9],
+  ];
   apply(inverse(oblique), apply(oblique, [3, 4, 5])).forEach((value, k) => assert.ok(Math.abs(value - [3, 4, 5][k]) < 1e-9));
-  assert.throws(() => inverse([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]]), /cannot be inverted/);
+  assert.throws(
+    () =>
+      inverse([
+        [1, 1, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 0],
+      ]),
+    /cannot be inverted/,
+  );
 });
 
 test("a distance of three and four millimetres across is five", () => {
   assert.equal(distance([0, 0, 0], [3, 4, 0]), 5);
-  assert.deepEqual(spacing([[0, 2, 0, 0], [-3, 0, 0, 0], [0, 0, 4, 0]]), [3, 2, 4]);
-  assert.equal(nearestAxis([[0, 2, 0, 0], [-3, 0, 0, 0], [0, 0, 4, 0]], UNIT, 0), 1);
+  assert.deepEqual(
+    spacing([
+      [0, 2, 0, 0],
+      [-3, 0, 0, 0],
+      [0, 0, 4, 0],
+    ]),
+    [3, 2, 4],
+  );
+  assert.equal(
+    nearestAxis(
+      [
+        [0, 2, 0, 0],
+        [-3, 0, 0, 0],
+        [0, 0, 4, 0],
+      ],
+      UNIT,
+      0,
+    ),
+    1,
+  );
 });
 
 test("the innermost region owns a value, and a value without a label has a name of its own", () => {
   const entries = entriesOf(LABELS, [2, 9]);
-  assert.deepEqual(entries.map(({ value, name }) => [value, name]), [[1, "whole"], [2, "core"], [9, "Value 9"]]);
+  assert.deepEqual(
+    entries.map(({ value, name }) => [value, name]),
+    [
+      [1, "whole"],
+      [2, "core"],
+      [9, "Value 9"],
+    ],
+  );
   assert.deepEqual([...indicesOf([0, 2, NaN, 9], entries)], [0, 2, 0, 3]);
   assert.deepEqual([...lookup(entries, new Set(["whole"])).slice(4, 12)], [0, 0, 0, 0, 255, 0, 0, 255]);
 });
@@ -92,18 +139,38 @@ test("a disc of 1 mm in voxels of 1 mm is a cross of five, and a ball has seven"
 });
 
 test("a disc follows the spacing: in voxels of 1 by 2 mm it is half as many voxels high", () => {
-  const grid = { dims: [9, 9, 1], affine: [[1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]] };
+  const grid = {
+    dims: [9, 9, 1],
+    affine: [
+      [1, 0, 0, 0],
+      [0, 2, 0, 0],
+      [0, 0, 1, 0],
+    ],
+  };
   const box = boxOf(brushVoxels(grid, [4, 8, 0], 2, 2), grid.dims);
   assert.deepEqual([box.high[0] - box.low[0], box.high[1] - box.low[1]], [4, 2]);
 });
 
 test("a patch ends at other labels and at its slice", () => {
   const indices = Uint8Array.of(0, 0, 1, 0, 0, 0, 1, 0, /* second slice */ 0, 0, 0, 0, 0, 0, 0, 0);
-  assert.deepEqual([...patch(indices, [4, 2, 2], [0, 0, 0], 2)].sort((a, b) => a - b), [0, 1, 4, 5]);
+  assert.deepEqual(
+    [...patch(indices, [4, 2, 2], [0, 0, 0], 2)].sort((a, b) => a - b),
+    [0, 1, 4, 5],
+  );
 });
 
 test("what is shown of a flipped mask is the same voxel of the world", () => {
-  const mask = { indices: Uint8Array.of(1, 2, 3, 0), grid: { dims: [4, 1, 1], affine: [[-1, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0]] } };
+  const mask = {
+    indices: Uint8Array.of(1, 2, 3, 0),
+    grid: {
+      dims: [4, 1, 1],
+      affine: [
+        [-1, 0, 0, 3],
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+      ],
+    },
+  };
   const shown = { dims: [4, 1, 1], affine: UNIT };
   const target = new Uint8Array(4);
   follow(mask, shown, target, { low: [0, 0, 0], high: [3, 0, 0] });
@@ -123,7 +190,10 @@ test("at least twenty strokes are undone and done again, each whole", () => {
   for (let k = 0; k < 25; k += 1) history.undo();
   assert.ok(indices.every((value) => value === 0) && !history.canUndo());
   for (let k = 0; k < 25; k += 1) history.redo();
-  assert.equal(indices.reduce((sum, value) => sum + value, 0), 50);
+  assert.equal(
+    indices.reduce((sum, value) => sum + value, 0),
+    50,
+  );
   assert.deepEqual([...history.redo()], []);
 });
 
@@ -149,7 +219,10 @@ test("CT begins with soft tissue, PET with inverted SUV, others with percentiles
 });
 
 test("a constant image and one of NaN have a window that is not empty", () => {
-  for (const values of [[7, 7], [NaN, NaN]]) {
+  for (const values of [
+    [7, 7],
+    [NaN, NaN],
+  ]) {
     for (const { min, max } of presets("MR", sample(values))) assert.ok(max > min);
   }
   assert.deepEqual(widened(0, 0), { min: -0.5, max: 0.5 });
@@ -166,4 +239,9 @@ test("a point of the canvas goes to the image and back, mirrored or not", () => 
   const frac = fracOf(tile, [0.5, 0.5, 0.3], 35, 45);
   assert.deepEqual(frac, [0.75, 0.5, 0.3]);
   assert.deepEqual(pointOf(tile, frac), [35, 45]);
+});
+
+test("the sides of a plane follow the direction in which it is drawn", () => {
+  assert.deepEqual(sidesOf({ plane: 0, first: [1, 1], last: [0, 0] }), ["R", "A"]);
+  assert.deepEqual(sidesOf({ plane: 2, first: [0, 1], last: [1, 0] }), ["P", "S"]);
 });

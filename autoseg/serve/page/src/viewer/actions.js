@@ -6,10 +6,20 @@ import { PLANES } from "./tiles.js";
 import { widened } from "./windows.js";
 
 export const TOOLS = [
-  ["move", "Move", "Move the cursor"], ["window", "Window", "Drag to change brightness and contrast"], ["measure", "Measure", "Drag to measure a distance"],
-  ["brush", "Brush", "Paint the chosen label"], ["erase", "Erase", "Paint background"], ["fill", "Fill", "Fill a patch with the chosen label"],
+  ["move", "Move", "Move the cursor"],
+  ["window", "Window", "Drag to change brightness and contrast"],
+  ["measure", "Measure", "Drag to measure a distance"],
+  ["brush", "Brush", "Paint the chosen label"],
+  ["erase", "Erase", "Paint background"],
+  ["fill", "Fill", "Fill a patch with the chosen label"],
 ];
-export const LAYOUTS = [["all", "Three planes and 3D"], ["0", "Axial"], ["1", "Coronal"], ["2", "Sagittal"], ["render", "3D"]];
+export const LAYOUTS = [
+  ["all", "Three planes and 3D"],
+  ["0", "Axial"],
+  ["1", "Coronal"],
+  ["2", "Sagittal"],
+  ["render", "3D"],
+];
 const LAYERS = ["none", "entropy", "disagreement"];
 const RADII = { least: 0.5, most: 60 };
 
@@ -131,7 +141,9 @@ function looks(scene, announce) {
       loud(kind === "none" ? "Uncertainty hidden" : `Uncertainty: ${kind}`);
     },
     nextLayer() {
-      const there = LAYERS.filter((kind) => kind === "none" || Object.values(state.slots).some((slot) => slot?.layers[kind]));
+      const there = LAYERS.filter(
+        (kind) => kind === "none" || Object.values(state.slots).some((slot) => slot?.layers[kind]),
+      );
       this.layer(there[(there.indexOf(state.layer.kind) + 1) % there.length]);
     },
     layerOpacity(value) {
@@ -173,8 +185,12 @@ function tools(scene, announce) {
     measure(from, to, plane) {
       if (distance(from, to) === 0) return;
       state.measures.push({ from, to, plane });
-      const voxels = [from, to].map((mm) => apply(inverse(scene.current().grid.affine), mm).map((value) => Math.round(value)));
-      announce(`Distance ${millimetres(distance(from, to))}, from voxel ${voxels[0].join(", ")} to voxel ${voxels[1].join(", ")}`);
+      const voxels = [from, to].map((mm) =>
+        apply(inverse(scene.current().grid.affine), mm).map((value) => Math.round(value)),
+      );
+      announce(
+        `Distance ${millimetres(distance(from, to))}, from voxel ${voxels[0].join(", ")} to voxel ${voxels[1].join(", ")}`,
+      );
       scene.request();
     },
     /** For the keyboard: the first call sets one end, the second the other. */
@@ -207,7 +223,11 @@ export function createActions(scene, editor, announce, help) {
     useHere() {
       if (scene.state.tool === "measure") actions.measureHere();
       else if (["brush", "erase", "fill"].includes(scene.state.tool)) {
-        editor.dab(scene.panes.find(({ slot }) => slot === scene.state.active) ?? scene.panes[0], scene.activePlane(), scene.state.cursor);
+        editor.dab(
+          scene.panes.find(({ slot }) => slot === scene.state.active) ?? scene.panes[0],
+          scene.activePlane(),
+          scene.state.cursor,
+        );
         editor.end();
       }
     },

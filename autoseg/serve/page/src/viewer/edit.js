@@ -19,8 +19,12 @@ function askComment() {
   const comment = el("textarea", { rows: 3, maxLength: 1000 });
   return ask({
     title: "Save as correction",
-    body: [el("p", {}, "The painted mask is sent to the service. The result itself stays as it is."), field("Comment (may stay empty)", comment)],
-    confirm: "Save correction", read: () => comment.value.trim(),
+    body: [
+      el("p", {}, "The painted mask is sent to the service. The result itself stays as it is."),
+      field("Comment (may stay empty)", comment),
+    ],
+    confirm: "Save correction",
+    read: () => comment.value.trim(),
   });
 }
 
@@ -77,7 +81,8 @@ export function createEditor(scene, { announce, onCorrection }) {
       const touched = new Set();
       if (state.tool === "fill") {
         if (last) return;
-        for (const voxel of patch(indices, grid.dims, apply(inverse(grid.affine), mm).map(Math.round), axis)) touched.add(voxel);
+        for (const voxel of patch(indices, grid.dims, apply(inverse(grid.affine), mm).map(Math.round), axis))
+          touched.add(voxel);
       } else {
         const { radius, ball } = state.brush;
         for (const point of between(last ?? mm, mm, radius, grid.affine)) {
@@ -131,8 +136,11 @@ export function createEditor(scene, { announce, onCorrection }) {
       const slot = result();
       if (!slot?.unsaved) return;
       const sure = await ask({
-        title: "Discard what is painted?", body: [el("p", {}, "The mask becomes the model's result again. This cannot be undone.")],
-        confirm: "Discard", cancel: "Keep", danger: true,
+        title: "Discard what is painted?",
+        body: [el("p", {}, "The mask becomes the model's result again. This cannot be undone.")],
+        confirm: "Discard",
+        cancel: "Keep",
+        danger: true,
       });
       if (!sure) return;
       slot.mask.indices.set(slot.mask.original);

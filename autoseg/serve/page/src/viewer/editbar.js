@@ -9,7 +9,14 @@ export function createEditBar(scene, actions, editor) {
   const label = select([], "", (name) => actions.brushLabel(name));
   label.setAttribute("aria-label", "Label to paint");
   const swatch = el("span", { class: "nv-swatch" });
-  const size = el("input", { type: "range", min: 0.5, max: 30, step: 0.5, id: newId("size"), oninput: () => actions.brushSize(Number(size.value)) });
+  const size = el("input", {
+    type: "range",
+    min: 0.5,
+    max: 30,
+    step: 0.5,
+    id: newId("size"),
+    oninput: () => actions.brushSize(Number(size.value)),
+  });
   const told = el("output", { class: "nv-number" });
   const ball = tick("Ball (3D)", false, (on) => actions.ball(on));
   const button = (text, action, extra = {}) => el("button", { type: "button", onclick: action, ...extra }, text);
@@ -20,31 +27,44 @@ export function createEditBar(scene, actions, editor) {
   const mark = el("span", { class: "nv-unsaved" }, "Not saved");
   const brush = el("span", { class: "nv-brush" }, el("label", { for: size.id }, "Radius"), size, told, ball.element);
   const paint = el("span", { class: "nv-paint" }, swatch, label);
-  const element = el("div", { class: "nv-row nv-edit", role: "toolbar", "aria-label": "Painting" }, paint, brush, undo, redo, save, discard, mark);
+  const element = el(
+    "div",
+    { class: "nv-row nv-edit", role: "toolbar", "aria-label": "Painting" },
+    paint,
+    brush,
+    undo,
+    redo,
+    save,
+    discard,
+    mark,
+  );
 
-  return { element, update() {
-    const isPainting = ["brush", "erase", "fill"].includes(state.tool);
-    const slot = state.slots[state.active];
-    element.hidden = !slot || !(isPainting || editor.hasUnsavedEdits() || editor.canUndo() || editor.canRedo());
-    if (!slot) return;
-    const entry = entryToPaint(slot.mask.entries, state.brush.label);
-    const names = [...new Set(slot.mask.entries.map(({ name }) => name))];
-    const key = JSON.stringify(names);
-    if (label.dataset.choices !== key) {
-      label.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
-      label.dataset.choices = key;
-    }
-    label.value = state.brush.label ?? "";
-    swatch.style.background = entry?.color ?? "transparent";
-    paint.hidden = !["brush", "fill"].includes(state.tool);
-    brush.hidden = !["brush", "erase"].includes(state.tool);
-    size.value = String(state.brush.radius);
-    told.textContent = `${state.brush.radius} mm`;
-    ball.input.checked = state.brush.ball;
-    undo.disabled = !editor.canUndo();
-    redo.disabled = !editor.canRedo();
-    save.disabled = !editor.isUnsaved();
-    discard.disabled = !editor.isUnsaved();
-    mark.hidden = !editor.hasUnsavedEdits();
-  } };
+  return {
+    element,
+    update() {
+      const isPainting = ["brush", "erase", "fill"].includes(state.tool);
+      const slot = state.slots[state.active];
+      element.hidden = !slot || !(isPainting || editor.hasUnsavedEdits() || editor.canUndo() || editor.canRedo());
+      if (!slot) return;
+      const entry = entryToPaint(slot.mask.entries, state.brush.label);
+      const names = [...new Set(slot.mask.entries.map(({ name }) => name))];
+      const key = JSON.stringify(names);
+      if (label.dataset.choices !== key) {
+        label.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+        label.dataset.choices = key;
+      }
+      label.value = state.brush.label ?? "";
+      swatch.style.background = entry?.color ?? "transparent";
+      paint.hidden = !["brush", "fill"].includes(state.tool);
+      brush.hidden = !["brush", "erase"].includes(state.tool);
+      size.value = String(state.brush.radius);
+      told.textContent = `${state.brush.radius} mm`;
+      ball.input.checked = state.brush.ball;
+      undo.disabled = !editor.canUndo();
+      redo.disabled = !editor.canRedo();
+      save.disabled = !editor.isUnsaved();
+      discard.disabled = !editor.isUnsaved();
+      mark.hidden = !editor.hasUnsavedEdits();
+    },
+  };
 }

@@ -20,7 +20,9 @@ export function inverse(affine) {
 
 /** First `b`, then `a`. */
 export function after(a, b) {
-  return a.map((row) => [0, 1, 2, 3].map((k) => row[0] * b[0][k] + row[1] * b[1][k] + row[2] * b[2][k] + (k === 3 ? row[3] : 0)));
+  return a.map((row) =>
+    [0, 1, 2, 3].map((k) => row[0] * b[0][k] + row[1] * b[1][k] + row[2] * b[2][k] + (k === 3 ? row[3] : 0)),
+  );
 }
 
 /** Length in mm of one step along each axis. */
@@ -37,7 +39,9 @@ export function distance(a, b) {
 export function nearestAxis(affine, otherAffine, axis) {
   const steps = spacing(affine);
   const wanted = [0, 1, 2].map((row) => otherAffine[row][axis]);
-  const along = [0, 1, 2].map((k) => Math.abs(wanted.reduce((sum, value, row) => sum + value * affine[row][k], 0)) / steps[k]);
+  const along = [0, 1, 2].map(
+    (k) => Math.abs(wanted.reduce((sum, value, row) => sum + value * affine[row][k], 0)) / steps[k],
+  );
   return along.indexOf(Math.max(...along));
 }
 
@@ -53,5 +57,8 @@ export function flatIndex(dims, p) {
 
 /** The centre of a grid in mm. */
 export function centre({ dims, affine }) {
-  return apply(affine, dims.map((n) => (n - 1) / 2));
+  return apply(
+    affine,
+    dims.map((n) => (n - 1) / 2),
+  );
 }

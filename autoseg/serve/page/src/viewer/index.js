@@ -74,7 +74,8 @@ export async function createViewer(container, { announce, onCorrection }) {
     async showResult(slot, { label, labels, entropy, disagreement, title = "" }) {
       const mine = asked;
       const [mask, ...layers] = await Promise.all([
-        readMask(label.blob, labels), ...[entropy, disagreement].map((one) => (one ? readLayer(one) : null)),
+        readMask(label.blob, labels),
+        ...[entropy, disagreement].map((one) => (one ? readLayer(one) : null)),
       ]);
       if (mine !== asked) return;
       state.slots[slot] = editable({ mask, layers: { entropy: layers[0], disagreement: layers[1] }, title });

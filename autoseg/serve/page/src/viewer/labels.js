@@ -1,4 +1,4 @@
-// The labels of a result: which value has which name and colour, and the voxels as small indices that can be shown and painted.
+// The labels of a result: which value has which name and colour, and the voxels as small indices, to show and to paint.
 import { apply } from "./geometry.js";
 import { readHeader, readValues, unzipped, withValues, zipped } from "./nifti.js";
 
@@ -10,7 +10,7 @@ export function rgb(color) {
 }
 
 /**
- * One entry per value. A value that several labels hold (a region inside another) belongs to the label with the fewest values.
+ * One entry per value. A value that several labels hold (a region inside another) belongs to the one with the fewest values.
  * @param {{name: string, values: number[], color: string}[]} labels
  * @param {Iterable<number>} found values in the mask; those that no label holds get an entry of their own
  * @returns {{index: number, value: number, name: string, color: string}[]} index 1 to 255; background (0) has none
@@ -24,7 +24,9 @@ export function entriesOf(labels, found = []) {
     if (!owners.has(value)) owners.set(value, { name: `Value ${value}`, color: SPARE[owners.size % SPARE.length] });
   }
   owners.delete(0);
-  return [...owners].sort(([a], [b]) => a - b).slice(0, 255)
+  return [...owners]
+    .sort(([a], [b]) => a - b)
+    .slice(0, 255)
     .map(([value, { name, color }], k) => ({ index: k + 1, value, name, color }));
 }
 
@@ -94,14 +96,15 @@ export async function correctedFile(mask) {
   return new Blob([bytes], { type: "application/gzip" });
 }
 
-/** A point in mm in the middle of what is labelled: the labelled voxel nearest to the centre of mass. Null for an empty mask. */
+/** The middle of what is labelled, in mm: the labelled voxel nearest to the centre of mass. Null for an empty mask. */
 export function middleOf({ indices, grid }) {
   const { dims, affine } = grid;
   const sums = [0, 0, 0];
   let count = 0;
   const visit = (work) => {
     let flat = 0;
-    for (let z = 0; z < dims[2]; z += 1) for (let y = 0; y < dims[1]; y += 1) for (let x = 0; x < dims[0]; x += 1, flat += 1) if (indices[flat]) work(x, y, z);
+    for (let z = 0; z < dims[2]; z += 1)
+      for (let y = 0; y < dims[1]; y += 1) for (let x = 0; x < dims[0]; x += 1, flat += 1) if (indices[flat]) work(x, y, z);
   };
   visit((x, y, z) => {
     sums[0] += x;

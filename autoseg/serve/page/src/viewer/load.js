@@ -37,9 +37,13 @@ export async function readImage(source) {
   const affine = [0, 1, 2].map((row) => Array.from(matrix.slice(4 * row, 4 * row + 4)));
   const sorted = sample(volume.img, volume.hdr.scl_slope, volume.hdr.scl_inter);
   const image = {
-    name: source.name, modality: source.modality ?? "", volume, revision: 0,
+    name: source.name,
+    modality: source.modality ?? "",
+    volume,
+    revision: 0,
     grid: { dims: Array.from(volume.dimsRAS).slice(1, 4), affine },
-    presets: presets(source.modality, sorted), frames: volume.nFrame4D || 1,
+    presets: presets(source.modality, sorted),
+    frames: volume.nFrame4D || 1,
   };
   image.preset = image.presets[0].key;
   setWindow(image, image.presets[0]);

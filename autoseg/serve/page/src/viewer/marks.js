@@ -1,4 +1,5 @@
-// What lies above an image: distances, the ring of the brush, and the last 3D picture while the planes move.
+// What lies above an image: lines through the cursor, the sides, distances, the ring of the brush, and the last 3D picture while
+// the planes move.
 import { apply, distance, inverse, spacing } from "./geometry.js";
 import { PLANES, pointOf } from "./tiles.js";
 
@@ -23,7 +24,10 @@ export function isInSlice(measure, plane, grid, cursor) {
 
 function drawDistance(pen, from, to, text) {
   pen.lineCap = "round";
-  for (const [color, width] of [[HALO, 4], [LINE, 2]]) {
+  for (const [color, width] of [
+    [HALO, 4],
+    [LINE, 2],
+  ]) {
     pen.strokeStyle = color;
     pen.lineWidth = width;
     pen.beginPath();
@@ -36,14 +40,7 @@ function drawDistance(pen, from, to, text) {
       pen.stroke();
     }
   }
-  pen.font = `600 ${13}px system-ui, sans-serif`;
-  pen.lineWidth = 4;
-  pen.lineJoin = "round";
-  pen.strokeStyle = HALO;
-  pen.fillStyle = LINE;
-  const place = [to[0] + 8, to[1] - 8];
-  pen.strokeText(text, ...place);
-  pen.fillText(text, ...place);
+  write(pen, text, [to[0] + 8, to[1] - 8], LINE);
 }
 
 /** The sides of a plane that its left and its top show, of an image that is turned to right, front, up. */
@@ -51,9 +48,9 @@ export function sidesOf(tile) {
   return PLANES[tile.plane].along.map((axis, k) => SIDES[axis][tile.first[k] > tile.last[k] ? 1 : 0]);
 }
 
-function write(pen, text, place, color, scale) {
-  pen.font = `600 ${13 * scale}px system-ui, sans-serif`;
-  pen.lineWidth = 4 * scale;
+function write(pen, text, place, color) {
+  pen.font = "600 13px system-ui, sans-serif";
+  pen.lineWidth = 4;
   pen.lineJoin = "round";
   pen.strokeStyle = HALO;
   pen.fillStyle = color;
@@ -62,10 +59,10 @@ function write(pen, text, place, color, scale) {
 }
 
 /** Two thin lines through the cursor, and the names of the left and the upper side. */
-function drawPlane(pen, tile, frac, scale) {
+function drawPlane(pen, tile, frac) {
   const [x, y] = pointOf(tile, frac);
   pen.strokeStyle = CROSS;
-  pen.lineWidth = 1.25 * scale;
+  pen.lineWidth = 1.25;
   pen.beginPath();
   pen.moveTo(x, tile.top);
   pen.lineTo(x, tile.top + tile.height);
@@ -73,8 +70,8 @@ function drawPlane(pen, tile, frac, scale) {
   pen.lineTo(tile.left + tile.width, y);
   pen.stroke();
   const [left, top] = sidesOf(tile);
-  write(pen, left, [tile.left + 6 * scale, tile.top + tile.height / 2], LETTER, scale);
-  write(pen, top, [tile.left + tile.width / 2, tile.top + 16 * scale], LETTER, scale);
+  write(pen, left, [tile.left + 6, tile.top + tile.height / 2], LETTER);
+  write(pen, top, [tile.left + tile.width / 2, tile.top + 16], LETTER);
 }
 
 /**
@@ -94,7 +91,10 @@ export function createMarks(above, below) {
       const size = k === 0 ? tile.width : tile.height;
       return size / (Math.abs(tile.last[k] - tile.first[k]) * pane.image.grid.dims[axis] * steps[axis]);
     });
-    for (const [stroke, width] of [[HALO, 3], [color, 1.5]]) {
+    for (const [stroke, width] of [
+      [HALO, 3],
+      [color, 1.5],
+    ]) {
       pen.strokeStyle = stroke;
       pen.lineWidth = width;
       pen.beginPath();
@@ -104,7 +104,7 @@ export function createMarks(above, below) {
   }
 
   return {
-    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel: everything is drawn in CSS pixels */
+    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel, in which all is drawn */
     resized(ratio) {
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
       drawn = "";
@@ -124,10 +124,10 @@ export function createMarks(above, below) {
       drawn = "";
       pen.clearRect(0, 0, above.width, above.height);
     },
-    /** @param {{measures, cursor, ring}} overlay @param {Object|undefined} render the tile of the 3D picture, if it has one */
+    /** @param {{measures, cursor, ring}} overlay @param {Object} [render] the tile of the 3D picture */
     draw(pane, { measures, cursor, ring }, render) {
       const shownRing = ring?.pane === pane ? [ring.x, ring.y, ring.radius, ring.color] : null;
-      const key = JSON.stringify([measures, measures.length ? cursor : 0, shownRing, pane.tiles, pictures]);
+      const key = JSON.stringify([measures, cursor, shownRing, pane.tiles, pictures]);
       if (key === drawn) return;
       drawn = key;
       pen.clearRect(0, 0, above.width, above.height);
@@ -137,7 +137,7 @@ export function createMarks(above, below) {
         pen.beginPath();
         pen.rect(tile.left, tile.top, tile.width, tile.height);
         pen.clip();
-        drawPlane(pen, tile, pane.fracOfMm(cursor), scale);
+        drawPlane(pen, tile, pane.fracOfMm(cursor));
         for (const measure of measures.filter((one) => isInSlice(one, tile.plane, pane.image.grid, cursor))) {
           const [from, to] = [measure.from, measure.to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
           drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)));

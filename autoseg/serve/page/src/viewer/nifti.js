@@ -1,11 +1,27 @@
 // Reads and writes label masks as NIfTI-1 and NIfTI-2. What is not painted keeps its bytes: header, extensions and voxels.
 
 const READERS = {
-  2: ["getUint8", "setUint8", 1], 256: ["getInt8", "setInt8", 1], 4: ["getInt16", "setInt16", 2], 512: ["getUint16", "setUint16", 2],
-  8: ["getInt32", "setInt32", 4], 768: ["getUint32", "setUint32", 4], 16: ["getFloat32", "setFloat32", 4],
-  64: ["getFloat64", "setFloat64", 8], 1024: ["getBigInt64", "setBigInt64", 8], 1280: ["getBigUint64", "setBigUint64", 8],
+  2: ["getUint8", "setUint8", 1],
+  256: ["getInt8", "setInt8", 1],
+  4: ["getInt16", "setInt16", 2],
+  512: ["getUint16", "setUint16", 2],
+  8: ["getInt32", "setInt32", 4],
+  768: ["getUint32", "setUint32", 4],
+  16: ["getFloat32", "setFloat32", 4],
+  64: ["getFloat64", "setFloat64", 8],
+  1024: ["getBigInt64", "setBigInt64", 8],
+  1280: ["getBigUint64", "setBigUint64", 8],
 };
-const ARRAYS = { 2: Uint8Array, 256: Int8Array, 4: Int16Array, 512: Uint16Array, 8: Int32Array, 768: Uint32Array, 16: Float32Array, 64: Float64Array };
+const ARRAYS = {
+  2: Uint8Array,
+  256: Int8Array,
+  4: Int16Array,
+  512: Uint16Array,
+  8: Int32Array,
+  768: Uint32Array,
+  16: Float32Array,
+  64: Float64Array,
+};
 
 /** What `stream` makes of `bytes`. */
 async function through(bytes, stream) {
@@ -35,9 +51,10 @@ function quaternAffine(quatern, pixdim, offset) {
   return turn.map((row, k) => [row[0] * pixdim[1], row[1] * pixdim[2], row[2] * pixdim[3] * handed, offset[k]]);
 }
 
-const isSound = (affine) => affine.flat().every(Number.isFinite)
-  && affine.every((row) => row.slice(0, 3).some((value) => value !== 0))
-  && [0, 1, 2].every((k) => affine.some((row) => row[k] !== 0));
+const isSound = (affine) =>
+  affine.flat().every(Number.isFinite) &&
+  affine.every((row) => row.slice(0, 3).some((value) => value !== 0)) &&
+  [0, 1, 2].every((k) => affine.some((row) => row[k] !== 0));
 
 /** Where the fields of a header are: NIfTI-1 and NIfTI-2. */
 const LAYOUTS = {
@@ -46,10 +63,11 @@ const LAYOUTS = {
 };
 
 /**
- * The header of an unzipped NIfTI file. The affine follows the same rule as the viewer's images: the sform, unless the qform has the
- * higher code or the sform is unsound.
+ * The header of an unzipped NIfTI file. The affine follows the same rule as the viewer's images: the sform, unless the qform
+ * has the higher code or the sform is unsound.
  * @param {Uint8Array} bytes
- * @returns {{dims: number[], affine: number[][], type: number, little: boolean, start: number, slope: number, inter: number}}
+ * @returns {{dims: number[], affine: number[][], type: number, little: boolean, start: number, slope: number,
+ *   inter: number}}
  */
 export function readHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -70,9 +88,13 @@ export function readHeader(bytes) {
   const inter = real(at.slope, 1);
   const scaled = Number.isFinite(slope) && slope !== 0;
   return {
-    dims, affine, type: view.getInt16(at.type, little), little,
+    dims,
+    affine,
+    type: view.getInt16(at.type, little),
+    little,
     start: at.wide ? Number(view.getBigInt64(at.offset, little)) : view.getFloat32(at.offset, little),
-    slope: scaled ? slope : 1, inter: scaled && Number.isFinite(inter) ? inter : 0,
+    slope: scaled ? slope : 1,
+    inter: scaled && Number.isFinite(inter) ? inter : 0,
   };
 }
 
@@ -94,7 +116,8 @@ export function readValues(bytes, header) {
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const values = new Float64Array(count);
-  for (let k = 0; k < count; k += 1) values[k] = Number(view[get](header.start + k * width, header.little)) * header.slope + header.inter;
+  for (let k = 0; k < count; k += 1)
+    values[k] = Number(view[get](header.start + k * width, header.little)) * header.slope + header.inter;
   return values;
 }
 

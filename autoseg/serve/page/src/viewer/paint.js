@@ -44,7 +44,7 @@ export function between(a, b, radius, affine) {
 }
 
 /**
- * Flat indices of the patch of one index around a voxel, within its slice across `axis`; voxels that share a side are joined.
+ * Flat indices of the patch of one index around a voxel, in its slice across `axis`; voxels that share a side are joined.
  * @param {Uint8Array} indices
  * @param {number[]} dims
  * @param {number[]} start voxel

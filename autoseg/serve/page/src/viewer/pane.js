@@ -52,10 +52,12 @@ export async function createPane(parent) {
 
   function drawRenderNow() {
     const [left, top, width, height] = render.box;
-    const small = [left, top, Math.max(32, Math.round(width * render.share)), Math.max(32, Math.round(height * render.share))];
+    // Whole pixels, below the rows that the plane above may still touch: they would be enlarged to a bar.
+    const size = [width, height - 2].map((length) => Math.max(32, Math.floor(length * render.share)));
+    const small = [Math.ceil(left), Math.ceil(top) + 2, ...size];
     const started = performance.now();
     const before = { opacity: nv.drawOpacity, slices: nv.screenSlices };
-    nv.opts.crosshairWidth = 0.5; // of the volume; in the planes the lines are drawn by the marks
+    nv.opts.crosshairWidth = 2; // percent of the volume; in the planes the lines are drawn by the marks
     nv.drawOpacity = pane.visible ? 1 : 0; // surfaces are solid; how clear they are in the planes is another matter
     nv.screenSlices = [];
     drawRender(small);

@@ -38,7 +38,9 @@ export function listen(pane, scene, actions, editor) {
   /** The centre of the voxel at `mm`: the cursor stays in the middle of slices. */
   function atVoxel(mm) {
     const { dims } = pane.image.grid;
-    const frac = pane.fracOfMm(mm).map((value, k) => (Math.min(dims[k] - 1, Math.max(0, Math.floor(value * dims[k]))) + 0.5) / dims[k]);
+    const frac = pane
+      .fracOfMm(mm)
+      .map((value, k) => (Math.min(dims[k] - 1, Math.max(0, Math.floor(value * dims[k]))) + 0.5) / dims[k]);
     return pane.mmOfFrac(frac);
   }
 
@@ -83,7 +85,8 @@ export function listen(pane, scene, actions, editor) {
       state.measures.push(press.live);
       scene.request();
     } else if (isPainting()) {
-      for (const step of event.getCoalescedEvents?.() ?? [event]) editor.dab(pane, tile.plane, mmAt(tile, pointOfEvent(step)));
+      for (const step of event.getCoalescedEvents?.() ?? [event])
+        editor.dab(pane, tile.plane, mmAt(tile, pointOfEvent(step)));
     }
     press.at = point;
   }
@@ -104,7 +107,16 @@ export function listen(pane, scene, actions, editor) {
     const tile = tileAt(pane.tiles, ...point);
     const isBrush = ["brush", "erase"].includes(state.tool) && tile && tile.plane < 3 && event.pointerType !== "touch";
     if (!isBrush && !state.ring) return;
-    state.ring = isBrush ? { pane, tile, x: point[0], y: point[1], radius: state.brush.radius, color: state.tool === "erase" ? "#ffffff" : brushColor() } : null;
+    state.ring = isBrush
+      ? {
+          pane,
+          tile,
+          x: point[0],
+          y: point[1],
+          radius: state.brush.radius,
+          color: state.tool === "erase" ? "#ffffff" : brushColor(),
+        }
+      : null;
     scene.request();
   }
 
@@ -171,22 +183,25 @@ export function listen(pane, scene, actions, editor) {
     state.ring = null;
     scene.request();
   });
-  element.addEventListener("wheel", (event) => {
-    if (!pane.image) return;
-    event.preventDefault();
-    const tile = tileAt(pane.tiles, ...pointOfEvent(event));
-    if (!tile) return;
-    if (tile.plane === RENDER || event.ctrlKey) {
-      const factor = 2 ** (-event.deltaY / 400);
-      if (tile.plane === RENDER) actions.zoom3D(factor);
-      else actions.zoom(factor, fracOf(tile, pane.fracOfMm(state.cursor), ...pointOfEvent(event)), pane);
-      return;
-    }
-    state.plane = tile.plane;
-    wheel += event.deltaMode === 1 ? event.deltaY * LINE_PX : event.deltaY;
-    const steps = Math.trunc(wheel / NOTCH_PX + Math.sign(wheel) * 0.02);
-    wheel -= steps * NOTCH_PX;
-    if (steps) actions.scroll(steps, tile.plane);
-  }, { passive: false });
-
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      if (!pane.image) return;
+      event.preventDefault();
+      const tile = tileAt(pane.tiles, ...pointOfEvent(event));
+      if (!tile) return;
+      if (tile.plane === RENDER || event.ctrlKey) {
+        const factor = 2 ** (-event.deltaY / 400);
+        if (tile.plane === RENDER) actions.zoom3D(factor);
+        else actions.zoom(factor, fracOf(tile, pane.fracOfMm(state.cursor), ...pointOfEvent(event)), pane);
+        return;
+      }
+      state.plane = tile.plane;
+      wheel += event.deltaMode === 1 ? event.deltaY * LINE_PX : event.deltaY;
+      const steps = Math.trunc(wheel / NOTCH_PX + Math.sign(wheel) * 0.02);
+      wheel -= steps * NOTCH_PX;
+      if (steps) actions.scroll(steps, tile.plane);
+    },
+    { passive: false },
+  );
 }

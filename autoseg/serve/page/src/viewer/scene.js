@@ -5,7 +5,8 @@ import { createPane } from "./pane.js";
 import { PLANES } from "./tiles.js";
 
 const SETTLE_MS = 300; // after the last movement 3D and full sharpness follow; later where frames are slow
-const FRAME_MS = { slow: 45, quick: 25 }; // without a graphics processor moving pictures get fewer or more pixels beyond these
+const LONGEST_PAUSE_MS = 1200;
+const FRAME_MS = { slow: 45, quick: 25 }; // beyond these a moving picture gets fewer or more pixels
 const LEAST_SHARE = 0.3;
 const NO_ENTRIES = [];
 const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
@@ -13,11 +14,26 @@ const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
 /** The state of a viewer without images. */
 function initial() {
   return {
-    images: [], channel: 0, slots: { a: null, b: null }, compare: "one",
-    cursor: [0, 0, 0], touched: false, layout: "all", plane: 0, pan: [0, 0, 0, 1], azimuth: 110, elevation: 15, zoom3D: 1,
-    tool: "move", brush: { radius: 4, ball: false, label: null }, measures: [], pending: null, ring: null,
+    images: [],
+    channel: 0,
+    slots: { a: null, b: null },
+    compare: "one",
+    cursor: [0, 0, 0],
+    touched: false,
+    layout: "all",
+    plane: 0,
+    pan: [0, 0, 0, 1],
+    azimuth: 110,
+    elevation: 15,
+    zoom3D: 1,
+    tool: "move",
+    brush: { radius: 4, ball: false, label: null },
+    measures: [],
+    pending: null,
+    ring: null,
     overlay: { visible: true, opacity: 0.5, outline: false, hidden: new Set() },
-    layer: { kind: "none", opacity: 0.6 }, active: "a",
+    layer: { kind: "none", opacity: 0.6 },
+    active: "a",
   };
 }
 
@@ -42,7 +58,8 @@ export function createScene(container) {
   /** Which image and which result each pane shows. */
   function plan() {
     if (!state.images.length) return [];
-    if (state.compare === "results" && state.slots.b) return ["a", "b"].map((slot) => ({ image: current(), slot, title: state.slots[slot]?.title ?? "" }));
+    if (state.compare === "results" && state.slots.b)
+      return ["a", "b"].map((slot) => ({ image: current(), slot, title: state.slots[slot]?.title ?? "" }));
     if (state.compare === "channels" && state.images.length > 1) {
       return state.images.slice(0, MOST_PANES).map((image) => ({ image, slot: "a", title: image.name }));
     }
@@ -61,7 +78,7 @@ export function createScene(container) {
     const now = performance.now();
     const took = now - before;
     before = now;
-    if (took < 1000) pause = Math.max(SETTLE_MS, 4 * took);
+    if (took < 1000) pause = Math.min(LONGEST_PAUSE_MS, Math.max(SETTLE_MS, 4 * took));
     if (!isFast || !panes[0]?.software) return 1;
     if (took > 500) return share; // the first of a movement
     if (took > FRAME_MS.slow) share = Math.max(LEAST_SHARE, share * 0.85);
@@ -121,7 +138,13 @@ export function createScene(container) {
   new ResizeObserver(() => request()).observe(grid);
 
   const scene = {
-    state, panes, grid, request, arrange, plan, current,
+    state,
+    panes,
+    grid,
+    request,
+    arrange,
+    plan,
+    current,
     view: () => view(plan().length),
     onDraw: (listener) => listeners.push(listener),
     onPane: (listener) => onNewPane.push(listener),

@@ -10,12 +10,16 @@ export function labelAt(mask, mm) {
   const voxel = apply(inverse(mask.grid.affine), mm).map((value) => Math.round(value));
   if (!isInside(mask.grid.dims, voxel)) return null;
   const index = mask.indices[flatIndex(mask.grid.dims, voxel)];
-  return index === 0 ? "background" : mask.entries.find((entry) => entry.index === index)?.name ?? "unknown label";
+  return index === 0 ? "background" : (mask.entries.find((entry) => entry.index === index)?.name ?? "unknown label");
 }
 
 /** Position in mm as left or right, front or back, up or down of the scanner's origin. */
 export function positionText(mm) {
-  const sides = [["L", "R"], ["P", "A"], ["I", "S"]]; // world axes of NIfTI point to right, front and up
+  const sides = [
+    ["L", "R"],
+    ["P", "A"],
+    ["I", "S"],
+  ]; // world axes of NIfTI point to right, front and up
   return mm.map((value, k) => `${sides[k][value < 0 ? 0 : 1]} ${Math.abs(value).toFixed(1)}`).join("  ");
 }
 
@@ -31,14 +35,33 @@ export function whatIsThere(scene, pane) {
 
 /** @param {Object} scene @param {Object} actions */
 export function createStatus(scene, actions) {
-  const slider = el("input", { type: "range", "aria-label": "Slice", min: 0, step: 1, oninput: () => actions.slice(Number(slider.value)) });
+  const slider = el("input", {
+    type: "range",
+    "aria-label": "Slice",
+    min: 0,
+    step: 1,
+    oninput: () => actions.slice(Number(slider.value)),
+  });
   const number = el("output", { class: "nv-number" });
-  const plane = el("select", { "aria-label": "Plane of the slider", onchange: () => {
-    scene.state.plane = Number(plane.value);
-    scene.request();
-  } }, PLANES.map(({ name }, k) => el("option", { value: String(k) }, name)));
+  const plane = el(
+    "select",
+    {
+      "aria-label": "Plane of the slider",
+      onchange: () => {
+        scene.state.plane = Number(plane.value);
+        scene.request();
+      },
+    },
+    PLANES.map(({ name }, k) => el("option", { value: String(k) }, name)),
+  );
   const text = el("p", { class: "nv-text" });
-  const frames = el("input", { type: "number", min: 1, step: 1, "aria-label": "Time point", onchange: () => actions.frame(Number(frames.value) - 1) });
+  const frames = el("input", {
+    type: "number",
+    min: 1,
+    step: 1,
+    "aria-label": "Time point",
+    onchange: () => actions.frame(Number(frames.value) - 1),
+  });
   const element = el("div", { class: "nv-status" }, el("div", { class: "nv-slice" }, plane, slider, number, frames), text);
 
   function update() {
@@ -60,10 +83,13 @@ export function createStatus(scene, actions) {
     const parts = scene.plan().map(({ title }, k) => {
       const pane = scene.panes[k];
       if (!pane?.image) return "";
+      const extra = title && title !== pane.image.name ? `, ${title}` : "";
       const { value, label, position } = whatIsThere(scene, pane);
       const here = [value, label].filter(Boolean).join(", ");
-      pane.canvas.setAttribute("aria-label",
-        `${pane.image.name}${title && title !== pane.image.name ? `, ${title}` : ""}: ${name} slice ${at + 1} of ${count}, ${position}, ${here}`);
+      pane.canvas.setAttribute(
+        "aria-label",
+        `${pane.image.name}${extra}: ${name} slice ${at + 1} of ${count}, ${position}, ${here}`,
+      );
       return title ? `${title}: ${here}` : here;
     });
     const last = state.measures.at(-1);

@@ -8,8 +8,17 @@ export const PLANES = [
 ];
 export const RENDER = 4;
 
-const GRID = [[0, 0, 0, 0.5, 0.5], [2, 0.5, 0, 0.5, 0.5], [1, 0, 0.5, 0.5, 0.5], [RENDER, 0.5, 0.5, 0.5, 0.5]];
-const COLUMN = [[0, 0, 0, 1, 0.4], [2, 0, 0.4, 1, 0.3], [1, 0, 0.7, 1, 0.3]];
+const GRID = [
+  [0, 0, 0, 0.5, 0.5],
+  [2, 0.5, 0, 0.5, 0.5],
+  [1, 0, 0.5, 0.5, 0.5],
+  [RENDER, 0.5, 0.5, 0.5, 0.5],
+];
+const COLUMN = [
+  [0, 0, 0, 1, 0.4],
+  [2, 0, 0.4, 1, 0.3],
+  [1, 0, 0.7, 1, 0.3],
+];
 
 /**
  * The tiles of a layout as shares of the canvas: NiiVue's custom layout.
@@ -26,7 +35,9 @@ export function layoutOf(layout, plane, narrow) {
 
 /** The tile that holds a point of the canvas, or null. `tiles` have `left`, `top`, `width`, `height`. */
 export function tileAt(tiles, x, y) {
-  return tiles.find(({ left, top, width, height }) => x >= left && x <= left + width && y >= top && y <= top + height) ?? null;
+  return (
+    tiles.find(({ left, top, width, height }) => x >= left && x <= left + width && y >= top && y <= top + height) ?? null
+  );
 }
 
 /** Share (0 to 1) along the three axes of the image of a point of the canvas in a tile of a plane. */

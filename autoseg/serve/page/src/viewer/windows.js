@@ -1,8 +1,12 @@
 // Windows: which values are black and which are white.
 
 const CT = [
-  ["soft", "Soft tissue", 40, 400], ["lung", "Lung", -600, 1500], ["bone", "Bone", 400, 1800],
-  ["brain", "Brain", 40, 80], ["liver", "Liver", 60, 160], ["mediastinum", "Mediastinum", 50, 350],
+  ["soft", "Soft tissue", 40, 400],
+  ["lung", "Lung", -600, 1500],
+  ["bone", "Bone", 400, 1800],
+  ["brain", "Brain", 40, 80],
+  ["liver", "Liver", 60, 160],
+  ["mediastinum", "Mediastinum", 50, 350],
 ];
 
 /** "ct", "pet" or "other" of a modality's name. */
@@ -49,9 +53,28 @@ export function widened(min, max) {
 export function presets(modality, sorted) {
   const data = sorted.length ? sorted : Float64Array.of(0, 1);
   const kind = kindOf(modality);
-  const range = (key, name, low, high) => ({ key, name, ...widened(quantile(data, low), quantile(data, high)), inverted: false });
-  const general = [range("p99", "1 to 99 %", 0.01, 0.99), range("p995", "0.5 to 99.5 %", 0.005, 0.995), range("full", "Full range", 0, 1)];
-  if (kind === "ct") return [...CT.map(([key, name, level, width]) => ({ key, name, min: level - width / 2, max: level + width / 2, inverted: false })), general[2]];
+  const range = (key, name, low, high) => ({
+    key,
+    name,
+    ...widened(quantile(data, low), quantile(data, high)),
+    inverted: false,
+  });
+  const general = [
+    range("p99", "1 to 99 %", 0.01, 0.99),
+    range("p995", "0.5 to 99.5 %", 0.005, 0.995),
+    range("full", "Full range", 0, 1),
+  ];
+  if (kind === "ct")
+    return [
+      ...CT.map(([key, name, level, width]) => ({
+        key,
+        name,
+        min: level - width / 2,
+        max: level + width / 2,
+        inverted: false,
+      })),
+      general[2],
+    ];
   if (kind === "pet") return [{ key: "suv", name: "SUV 0 to 10, inverted", min: 0, max: 10, inverted: true }, ...general];
   return general;
 }
