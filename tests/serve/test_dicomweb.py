@@ -206,6 +206,12 @@ def test_without_a_server_the_routes_say_so(tmp_path):
         assert "--dicomweb" in problem(asked(client), 404)["do"]
 
 
+@pytest.mark.parametrize("url", ["", "http://localhost:1/dicom-web"])
+def test_the_list_of_models_says_whether_there_is_a_server(tmp_path, url):
+    with client_to(service_in(tmp_path, dicomweb=url)) as client:
+        assert client.get("/v1/models").json()["pacs"] is (url != "")
+
+
 def test_the_authorisation_comes_from_the_environment_or_a_file(archive, tmp_path):
     Pacs(archive.url, {AUTH: "bearer abc"}).studies({})
     (tmp_path / "auth").write_text("basic me:secret\n")

@@ -13,13 +13,12 @@ pytest.importorskip("multipart")
 sync_api = pytest.importorskip("playwright.sync_api")
 
 from autoseg.serve.routes.page import PAGES  # noqa: E402
-from page_service import FAILED, MODELS, QUESTION, RUNNING, Fake, app_of, image, running, write_image  # noqa: E402
+from page_service import AXE, FAILED, MODELS, QUESTION, RUNNING, Fake, app_of, check, image, running, write_image  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
              "--enable-unsafe-swiftshader"]
-AXE = PAGES.parent / "node_modules" / "axe-core" / "axe.min.js"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 pytestmark = [pytest.mark.skipif(not CHROMIUM.is_file(), reason="needs /usr/bin/chromium"),
@@ -289,15 +288,3 @@ def test_every_state_of_the_page_passes_axe_and_fits_its_width(page, fake, scan,
     page.get_by_role("button", name="Delete from the service").click()
     check(page, "dialog")
     assert faults(page) == []
-
-
-def check(page, state):
-    """axe-core's rules of WCAG 2 A and AA, and no scrolling to the side. The policy of the page keeps scripts out of it,
-    so axe comes through the debugger.
-    """
-    page.evaluate(f"() => {{ {AXE.read_text(encoding='utf-8')} }}")
-    found = page.evaluate("() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
-    told = [f"{state}: {rule['id']}: {node['html'][:120]}: {node['failureSummary'][:200]}"
-            for rule in found["violations"] for node in rule["nodes"]]
-    assert told == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -17,7 +17,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from autoseg.serve.routes.page import router
+from autoseg.serve.routes.page import PAGES, router
+
+AXE = PAGES.parent / "node_modules" / "axe-core" / "axe.min.js"
 
 LABELS = [{"name": "Anterior", "values": [1], "color": "#e6194b"}, {"name": "Posterior", "values": [2], "color": "#3cb44b"}]
 COLUMNS = [{"name": "age", "kind": "number", "unit": "years", "categories": [], "low": 0, "high": 120},
@@ -228,3 +230,15 @@ def write_image(folder: Path, name: str) -> Path:
     path = folder / name
     path.write_bytes(image())
     return path
+
+
+def check(page, state):
+    """axe-core's rules of WCAG 2 A and AA, and no scrolling to the side. The policy of the page keeps scripts out of it,
+    so axe comes through the debugger.
+    """
+    page.evaluate(f"() => {{ {AXE.read_text(encoding='utf-8')} }}")
+    found = page.evaluate("() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+    told = [f"{state}: {rule['id']}: {node['html'][:120]}: {node['failureSummary'][:200]}"
+            for rule in found["violations"] for node in rule["nodes"]]
+    assert told == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -11,10 +11,13 @@ from planners.schema.base import Frozen
 
 
 class ModelList(Frozen):
-    """All models that the service offers. `collects`: the raw dataset that takes corrections; empty: none are taken."""
+    """All models that the service offers. `collects`: the raw dataset that takes corrections; empty: none are taken.
+    `pacs`: whether studies can be taken from a server of DICOMweb.
+    """
 
     models: tuple[ServedModel, ...]
     collects: str = ""
+    pacs: bool = False
 
 
 def router(service: Service) -> APIRouter:
@@ -23,7 +26,8 @@ def router(service: Service) -> APIRouter:
     @routes.get("", summary="The models that the service offers", responses=answers())
     def models() -> ModelList:
         """Each with the images and columns of a table that it takes, and the labels that it gives."""
-        return ModelList(models=tuple(service.catalogue.served()), collects=service.settings.collect)
+        return ModelList(models=tuple(service.catalogue.served()), collects=service.settings.collect,
+                         pacs=bool(service.settings.dicomweb))
 
     @routes.get("/{name}", summary="One of the models", responses=answers(404))
     def model(name: Annotated[str, Path(examples=["Dataset004_Hippocampus"])]) -> ServedModel:

@@ -1,6 +1,7 @@
 import { createForm } from "./setup/form.js";
 import { recognised } from "./setup/collect.js";
 import { dropAnywhere } from "./setup/drop.js";
+import { choosePacsStudy, fetchView } from "./setup/pacs.js";
 import { address, addressOf } from "./lib/address.js";
 import { createApi } from "./lib/api.js";
 import { el, fill } from "./lib/dom.js";
@@ -21,11 +22,12 @@ const api = createApi(tokenAsker());
 let onDrop = () => {}; // a drop before the page is ready is ignored, and the browser does not open the file
 dropAnywhere((files) => onDrop(files));
 
-/** The page, once the service has told its models. `collects`: the dataset that takes corrections; undefined: not known. */
-function start(models, collects) {
-  const stage = createStage({ onFiles: take, announce, onCorrection: correct, onError: (error) => console.warn(error) });
-  const form = createForm(models, { onFiles: take, onClear: fresh, onStart: send, onChannels: (images) => stage.showImages(images) });
-  const session = createSession({ api, models, stage, panel, announce, onNew: leave, onAgain: again, onBack: back });
+/** The page, once the service has told its models. `collects`: the dataset that takes corrections; undefined: not known. `pacs`: whether it knows a PACS. */
+function start(models, collects, pacs) {
+  const stage = createStage({ onFiles: take, onPacs: pacs ? takeFromPacs : null, announce, onCorrection: correct, onError: (error) => console.warn(error) });
+  const form = createForm(models, { onFiles: take, onClear: fresh, onStart: send, onFetch: fetchStudy,
+    onChannels: (images) => stage.showImages(images) });
+  const session = createSession({ api, models, pacs, stage, panel, announce, onNew: leave, onAgain: again, onBack: back });
   const titleOf = (name) => models.find((model) => model.name === name)?.title ?? name;
   let besides = ""; // the job whose images are used again
   let sent = ""; // the job whose images are on the stage already
@@ -79,6 +81,15 @@ function start(models, collects) {
     announce(`${counted(input.files.length, "file")} chosen`);
   }
 
+  async function takeFromPacs() {
+    const fetched = await choosePacsStudy(api);
+    if (!fetched) return;
+    form.setInput({ kind: "study", strange: [], fetched, files: [{ name: fetched.words }] });
+    stage.say("Its images are shown when the service has fetched and read them.");
+    announce("A study of the PACS is chosen");
+    panel.focus({ preventScroll: true });
+  }
+
   /** The form for another model on the images of a job, which stay on the stage. */
   function again(job) {
     besides = job.id;
@@ -99,13 +110,22 @@ function start(models, collects) {
     };
   }
 
-  async function send(data) {
+  function send(data) {
     const broken = new AbortController();
     const view = uploadView(() => broken.abort());
-    fill(panel, view.element);
-    announce("Sending");
+    return begin(view.element, "Sending", () => api.upload("v1/jobs", data, view.show, broken.signal));
+  }
+
+  function fetchStudy(asked) {
+    return begin(fetchView(), "Fetching", () => api.post("v1/dicomweb/jobs", asked));
+  }
+
+  /** Shows that a job is asked for, and then the job; where it is refused, the form as it was. */
+  async function begin(view, words, asking) {
+    fill(panel, view);
+    announce(words);
     try {
-      const job = await api.upload("v1/jobs", data, view.show, broken.signal);
+      const job = await asking();
       sent = job.id;
       location.hash = addressOf(job.id, besides);
     } catch (error) {
@@ -149,8 +169,8 @@ function start(models, collects) {
 document.getElementById("top-tools").append(themeSwitch());
 panel.append(el("p", { class: "quiet" }, "Asking the service for its models …"));
 try {
-  const { models, collects } = await api.get("v1/models");
-  start(models, collects);
+  const { models, collects, pacs } = await api.get("v1/models");
+  start(models, collects, pacs);
 } catch (error) {
   fill(panel, problemNote(problemOf(error)));
 }

@@ -3,9 +3,9 @@ import { dropInvitation } from "./setup/drop.js";
 
 /**
  * The place of the image. The viewer is fetched when there is something to show.
- * @param {{onFiles, announce, onCorrection, onError}} actions
+ * @param {{onFiles, onPacs, announce, onCorrection, onError}} actions
  */
-export function createStage({ onFiles, announce, onCorrection, onError }) {
+export function createStage({ onFiles, onPacs, announce, onCorrection, onError }) {
   const stage = document.getElementById("stage");
   const container = document.getElementById("viewer");
   const toolbar = document.getElementById("viewer-toolbar");
@@ -49,7 +49,7 @@ export function createStage({ onFiles, announce, onCorrection, onError }) {
     invite() {
       shown += 1;
       viewer?.clear();
-      coverWith(dropInvitation(onFiles));
+      coverWith(dropInvitation(onFiles, onPacs));
     },
     say(text) {
       shown += 1;

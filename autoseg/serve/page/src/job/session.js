@@ -4,6 +4,7 @@ import { el, fill, section } from "../lib/dom.js";
 import { follow } from "../lib/events.js";
 import { problemNote, problemOf } from "../lib/problem.js";
 import { comparison } from "./compare.js";
+import { deliveryNote } from "./delivery.js";
 import { progressView } from "./progress.js";
 import { questionView } from "./question.js";
 import { resultView } from "./result.js";
@@ -16,10 +17,10 @@ const ENDS = {
 
 /**
  * One job on the page, from its start to its result.
- * @param {{api, models, stage, panel: HTMLElement, announce, onNew, onAgain, onBack}} page `onBack(job)`: back to the form, where it
+ * @param {{api, models, pacs: boolean, stage, panel: HTMLElement, announce, onNew, onAgain, onBack}} page `onBack(job)`: back to the form, where it
  *   still has what this job was made of; else null
  */
-export function createSession({ api, models, stage, panel, announce, onNew, onAgain, onBack }) {
+export function createSession({ api, models, pacs, stage, panel, announce, onNew, onAgain, onBack }) {
   let stop = new AbortController();
   let current = null;
   const modelOf = (job) => models.find((model) => model.name === job.request.model);
@@ -63,6 +64,10 @@ export function createSession({ api, models, stage, panel, announce, onNew, onAg
       }));
     announce(job.result.needs_review ? "Done. The result needs review." : "Done");
     const { signal } = stop;
+    if (pacs && job.request.kind === "study") {
+      const note = await deliveryNote(api, job);
+      if (note && !signal.aborted) panel.prepend(note);
+    }
     const images = imagesOf(first, modelOf(first), headers());
     if (images.length) await stage.showImages(images);
     const masks = [await masksOf(api, first, titleOf(first.request.model))];

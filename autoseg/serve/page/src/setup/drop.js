@@ -41,11 +41,12 @@ export function dropAnywhere(onFiles) {
   });
 }
 
-/** What the stage says before there is an image. */
-export function dropInvitation(onFiles) {
+/** What the stage says before there is an image. `onPacs`: asks for a study of the PACS; null where the service knows none. */
+export function dropInvitation(onFiles, onPacs) {
   return el("div", { class: "invitation" },
     el("h1", {}, "Drop a scan here"),
     el("p", {}, "NIfTI, NRRD or MHA, one file per channel. Or a DICOM folder, or a zip of it."),
     pickers(onFiles),
+    onPacs ? el("div", { class: "pickers" }, el("button", { type: "button", onclick: onPacs }, "From the PACS")) : null,
     el("p", { class: "quiet" }, "Files stay on this computer until you start."));
 }

@@ -10,9 +10,10 @@ import { tableFields } from "./table.js";
 /**
  * The form of a new job.
  * @param {Object[]} models
- * @param {{onFiles, onClear, onChannels, onStart}} actions `onChannels` gets the images as assigned, to show them
+ * @param {{onFiles, onClear, onChannels, onStart, onFetch}} actions
+ *   `onChannels` gets the images as assigned, to show them; `onFetch` what is asked for with a study of the PACS
  */
-export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
+export function createForm(models, { onFiles, onClear, onChannels, onStart, onFetch }) {
   const panel = el("div", { class: "form" });
   const state = { model: models[0], input: null, chosen: new Map(), row: {}, modality: "", uncertainty: true };
   const rests = el("p", { class: "rests" });
@@ -59,12 +60,12 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
 
   function imagesBlock() {
     if (!state.input) return section("Images", el("p", { class: "quiet" }, "No image yet."));
-    const { kind, files, strange, inputsOf } = state.input;
+    const { kind, files, strange, inputsOf, fetched } = state.input;
     const size = files.reduce((sum, file) => sum + (file.size ?? 0), 0);
     const what = kind === "study" ? `DICOM, ${counted(files.length, "file")}` : counted(files.length, "image");
     return section("Images",
       el("p", { class: "chosen" },
-        el("span", {}, inputsOf ? "The same images as before" : `${what}, ${bytes(size)}`),
+        el("span", {}, inputsOf ? "The same images as before" : fetched?.words ?? `${what}, ${bytes(size)}`),
         el("button", { type: "button", class: "link", onclick: onClear }, inputsOf ? "Other images" : "Remove")),
       kind === "images" && files.length === 1 && !inputsOf ? el("p", { class: "file" }, files[0].name) : null,
       isOpen() ? pickers(onFiles, "Add files") : null,
@@ -112,6 +113,12 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
     const { model, input, row } = state;
     const channelOf = new Map([...state.chosen].map(([channel, index]) => [index, channel]));
     const known = Object.fromEntries(model.columns.map((column) => [column.name, row[column.name] ?? null]));
+    const uncertainty = model.uncertainty && state.uncertainty;
+    if (input.fetched) {
+      const { study, store } = input.fetched;
+      onFetch({ study, store, model: model.name, row: known, uncertainty });
+      return;
+    }
     const form = new FormData();
     form.set("model", model.name);
     if (input.inputsOf) form.set("inputs_of", input.inputsOf);
@@ -121,7 +128,7 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
     if (input.kind === "images") form.set("channels", JSON.stringify(sent.map(([, channel]) => channel)));
     if (model.columns.length) form.set("row", JSON.stringify(known));
     if (model.modality_channels.length && state.modality) form.set("modality", state.modality);
-    form.set("uncertainty", String(model.uncertainty && state.uncertainty));
+    form.set("uncertainty", String(uncertainty));
     onStart(form);
   }
 
@@ -129,8 +136,8 @@ export function createForm(models, { onFiles, onClear, onChannels, onStart }) {
     element: panel,
     render,
     /**
-     * The images of the next job; null: none. `inputsOf` is a job whose images are used again, `row` its clinical data. What was
-     * typed for a patient goes with the images of the patient.
+     * The images of the next job; null: none. `inputsOf` is a job whose images are used again, `fetched` a study of the PACS, `row`
+     * its clinical data. What was typed for a patient goes with the images of the patient.
      */
     setInput(input, row = null) {
       const same = !state.input || state.input.files.every((file) => input?.files.includes(file));
