@@ -22,7 +22,7 @@ _MOST_TEXT = 500  # characters of a cell
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def told_apart(files: Sequence[ReceivedFile], receiving: Receiving, unpacked_bytes: int) -> list[tuple[ReceivedFile, str]]:
+def with_endings(files: Sequence[ReceivedFile], receiving: Receiving, unpacked_bytes: int) -> list[tuple[ReceivedFile, str]]:
     """The files with their endings, by their first bytes; a zip's files take its place. Raises what is to be answered where
     a file is no image, and what `Receiving.unzip` raises. What else lies in a zip beside images is left out.
     """

@@ -36,8 +36,8 @@ class JobsDoneAtOnce(JobStore):
         super().__init__(spool.database)
         self.spool, self.asked = spool, []
 
-    def accept(self, request, job_id):
-        super().accept(request, job_id)
+    def accept(self, request, job_id, limits=None):
+        super().accept(request, job_id, limits)
         self.asked.append(request)
         folder = self.spool.job(job_id)
         image_CDHW, geometry = read_image(folder.input_file(request.files[0].number, request.files[0].ending))

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from autoseg.base.errors import UserError
-from autoseg.workspace.jobs.store import JobStore, UnknownJob, WrongState
+from autoseg.workspace.jobs.store import JobStore, QueueFull, QueueLimits, UnknownJob, WrongState
 from autoseg.workspace.jobs.types import (
     InputFile,
     JobRequest,
@@ -73,7 +73,7 @@ def test_a_job_is_what_was_asked_for_until_it_is_done(store, clock):
     store.finish("a1", RESULT)
     job = store.get("a1")
     assert (job.state, job.result, job.ended, job.expires) == ("done", RESULT, 1020.0, 1120.0)
-    assert store.counts()["done"] == 1 and store.n_unfinished("a") == 0
+    assert store.counts()["done"] == 1
 
 
 def test_clients_have_turns_and_each_gets_its_jobs_in_their_order(store):
@@ -232,6 +232,38 @@ def test_a_database_of_a_later_version_and_a_damaged_one_are_refused_in_words(tm
     (tmp_path / "damaged.sqlite").write_bytes(b"no database at all " * 100)
     with pytest.raises(UserError, match="cannot be opened"):
         JobStore(tmp_path / "damaged.sqlite")
+
+
+def test_jobs_that_come_at_the_same_moment_do_not_pass_the_limits(store):
+    """Twelve threads, four of each client: two jobs of a client are accepted, and five of all."""
+    limits, refused_ids = QueueLimits(of_client=2, of_all=5), []
+    barrier = threading.Barrier(12)
+
+    def come(name):
+        barrier.wait()
+        try:
+            store.accept(asked_by(name[0]), name, limits)
+        except QueueFull:
+            refused_ids.append(name)
+        store.close()
+
+    threads = [threading.Thread(target=come, args=(f"{'abc'[number % 3]}{number}",)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.ids()) == 5 and len(refused_ids) == 7
+    assert max(len(store.of_client(client)) for client in "abc") == 2
+
+
+def test_a_job_that_has_ended_takes_no_place_in_the_queue(store):
+    limits = QueueLimits(of_client=1, of_all=1)
+    store.accept(asked_by("a"), "a1", limits)
+    store.claim("worker")
+    with pytest.raises(QueueFull, match="1 jobs of the client, 1 of all"):
+        store.accept(asked_by("a"), "a2", limits)
+    store.finish("a1", RESULT)
+    assert store.accept(asked_by("a"), "a2", limits).state == "queued"
 
 
 def test_what_was_accepted_is_there_for_the_next_service(tmp_path, store):

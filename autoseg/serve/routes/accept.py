@@ -8,17 +8,17 @@ from starlette.concurrency import run_in_threadpool
 from autoseg.base.errors import TooLarge, UserError
 from autoseg.serve.access import Gates, client_of
 from autoseg.serve.problems import answers, refused
-from autoseg.serve.requests import input_files, job_request, renamed_channels, told_apart
+from autoseg.serve.requests import input_files, job_request, renamed_channels, with_endings
 from autoseg.serve.routes.jobs import shown
 from autoseg.serve.routes.models import model_of
 from autoseg.serve.served import ServedModel
 from autoseg.serve.service import Service
 from autoseg.serve.uploads import Form, of_fault, read_form
 from autoseg.workspace.jobs.receiving import Receiving
-from autoseg.workspace.jobs.types import Job, JobRequest, State
+from autoseg.workspace.jobs.store import QueueFull, QueueLimits
+from autoseg.workspace.jobs.types import Job, JobRequest
 
 _TEXTS = ("model", "channels", "row", "series", "modality", "uncertainty", "inputs_of")
-_WAITING: tuple[State, ...] = ("queued", "running", "question")
 
 _FORM = {"required": ["model"], "type": "object", "properties": {
     "model": {"type": "string", "description": "Name of a model (/v1/models)", "example": "Dataset004_Hippocampus"},
@@ -55,12 +55,21 @@ def router(service: Service) -> APIRouter:
 
 def check_queue(service: Service, client: str) -> None:
     """Raises 429 where the queue, or the client's part of it, is full."""
-    limits, mine, counts = service.settings.limits, service.jobs.n_unfinished(client), service.jobs.counts()
-    of_all = sum(counts.get(state, 0) for state in _WAITING)
-    if mine >= limits.queued_per_client or of_all >= limits.queued:
-        most = f"{limits.queued_per_client} jobs of a client, {limits.queued} of all"
-        raise refused(429, "the queue is full", found=f"{mine} jobs of yours, {of_all} of all", expected=most,
-                      do="wait until some have ended", headers={"Retry-After": "60"})
+    limits = _queue_limits(service)
+    try:
+        service.jobs.check_queue(client, limits)
+    except QueueFull as full:
+        raise _of_full_queue(full, limits) from None
+
+
+def _queue_limits(service: Service) -> QueueLimits:
+    return QueueLimits(service.settings.limits.queued_per_client, service.settings.limits.queued)
+
+
+def _of_full_queue(full: QueueFull, limits: QueueLimits) -> Exception:
+    return refused(429, "the queue is full", found=f"{full.of_client} jobs of yours, {full.of_all} of all",
+                   expected=f"{limits.of_client} jobs of a client, {limits.of_all} of all",
+                   do="wait until some have ended", headers={"Retry-After": "60"})
 
 
 async def _received(service: Service, request: Request, client: str) -> Job:
@@ -86,10 +95,9 @@ def accepted(service: Service, client: str, form: Form, receiving: Receiving) ->
             raise refused(422, "the form has files, and asks for those of another job", where="inputs_of")
         return _again(service, client, model, form, receiving)
     try:
-        received = told_apart([file for _, file in form.files], receiving, service.settings.limits.unpacked_bytes)
+        received = with_endings([file for _, file in form.files], receiving, service.settings.limits.unpacked_bytes)
         kind, kept = input_files(received, model, form.texts)
         asked = job_request(client, model, kind, tuple(file for _, file in kept), form.texts)
-        check_queue(service, client)  # others may have come meanwhile
         receiving.arrange({path: f"{file.number}{file.ending}" for path, file in kept})
     except TooLarge as error:
         raise of_fault(413, error) from None
@@ -116,10 +124,15 @@ def _again(service: Service, client: str, model: ServedModel, form: Form, receiv
 
 
 def _queued(service: Service, asked: JobRequest, receiving: Receiving) -> Job:
-    """The job in the queue; where it does not get there, its files are gone."""
-    job_id = service.spool.keep(receiving.folder)
+    """The job in the queue; where it does not get there, its files are gone. Raises 429 where others filled the queue
+    meanwhile.
+    """
+    job_id, limits = service.spool.keep(receiving.folder), _queue_limits(service)
     try:
-        return service.jobs.accept(asked, job_id)
+        return service.jobs.accept(asked, job_id, limits)
+    except QueueFull as full:
+        service.spool.remove(job_id)
+        raise _of_full_queue(full, limits) from None
     except BaseException:
         service.spool.remove(job_id)
         raise

@@ -58,6 +58,22 @@ class UnknownJob(UserError):
     """There is no such job."""
 
 
+@dataclass(frozen=True)
+class QueueLimits:
+    """How many jobs may wait or run: of one client, and of all."""
+
+    of_client: int
+    of_all: int
+
+
+class QueueFull(UserError):
+    """So many jobs wait or run already: `of_client` of the client that asks, `of_all` of all."""
+
+    def __init__(self, of_client: int, of_all: int) -> None:
+        super().__init__("the queue is full", found=f"{of_client} jobs of the client, {of_all} of all")
+        self.of_client, self.of_all = of_client, of_all
+
+
 class JobStore:
     """The database of a spool. Threads and processes may share it; each thread has a connection of its own."""
 
@@ -110,9 +126,14 @@ class JobStore:
             raise
         connection.execute("COMMIT")
 
-    def accept(self, request: JobRequest, job_id: str) -> Job:
-        """A job whose files are whole on the disk is queued. The caller may say so to its client when this returns."""
+    def accept(self, request: JobRequest, job_id: str, limits: QueueLimits | None = None) -> Job:
+        """A job whose files are whole on the disk is queued. The caller may say so to its client when this returns.
+
+        Raises QueueFull where it would pass the limits, also of jobs that are accepted at the same moment.
+        """
         with self._transaction() as connection:
+            if limits is not None:
+                self.check_queue(request.client, limits)
             connection.execute(
                 "INSERT INTO jobs (id, client, state, sequence, request, created) VALUES (?, ?, 'queued', "
                 "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM jobs), ?, ?)",
@@ -142,11 +163,13 @@ class JobStore:
         counted = dict(self._connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
         return {state: counted.get(state, 0) for state in get_args(State)}
 
-    def n_unfinished(self, client: str) -> int:
-        """How many jobs of a client wait or run."""
-        row = self._connection.execute(
-            "SELECT COUNT(*) FROM jobs WHERE client = ? AND state IN ('queued', 'running', 'question')", (client,))
-        return int(row.fetchone()[0])
+    def check_queue(self, client: str, limits: QueueLimits) -> None:
+        """Raises QueueFull where one more job of this client would pass the limits."""
+        of_client, of_all = self._connection.execute(
+            "SELECT COALESCE(SUM(client = ?), 0), COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'question')",
+            (client,)).fetchone()
+        if of_client >= limits.of_client or of_all >= limits.of_all:
+            raise QueueFull(of_client, of_all)
 
     def running(self) -> list[Running]:
         """The jobs that workers have now."""
