@@ -217,7 +217,7 @@ def many(options: argparse.Namespace, folder: Path) -> bool:
         assert service.process is not None
         own = psutil.Process(service.process.pid)
         rows: list[tuple[float, ...]] = []
-        begun = time.monotonic()
+        started = time.monotonic()
         print("| jobs | service [MiB] | worker [MiB] | handles of both | seconds |\n|---|---|---|---|---|")
         for number in range(1, WARM_UP + options.jobs + 1):
             job_id = ask(client, image(number % KINDS))
@@ -230,7 +230,7 @@ def many(options: argparse.Namespace, folder: Path) -> bool:
                 (worker,) = own.children()
                 rows.append((memory(own), memory(worker), own.num_fds() + worker.num_fds()))
                 print(f"| {number - WARM_UP} | {rows[-1][0]:.1f} | {rows[-1][1]:.1f} | {rows[-1][2]} | "
-                      f"{time.monotonic() - begun:.0f} |", flush=True)
+                      f"{time.monotonic() - started:.0f} |", flush=True)
     growth = [last / first - 1 for first, last in zip(rows[0], rows[-1], strict=True)]
     print(f"after {WARM_UP} jobs: service {growth[0]:+.1%}, worker {growth[1]:+.1%}, handles {growth[2]:+.1%}")
     return max(growth) <= MARGIN
@@ -246,21 +246,21 @@ def resident(options: argparse.Namespace, folder: Path) -> bool:
     command = [sys.executable, "-m", "autoseg.cli.predict", "-i", options.image, "-d", options.dataset, "--home",
                options.home, "--device", "cpu", "--save_uncertainty"]
     for number in range(options.repeats):
-        begun = time.monotonic()
+        started = time.monotonic()
         subprocess.run([str(word) for word in [*command, "-o", folder / str(number) / "mask.nii.gz"]], env=environment,
                        check=True, capture_output=True)
-        seconds["command"].append(time.monotonic() - begun)
+        seconds["command"].append(time.monotonic() - started)
     content = options.image.read_bytes()
     with served(options.home, folder / "spool") as service, service.client() as client:
         while any(worker["state"] == "dead" for worker in client.get("/health").json()["workers"]):
             time.sleep(0.1)
         names = [model["name"] for model in client.get("/v1/models").json()["models"]]
         for number in range(options.repeats + 1):
-            begun = time.monotonic()
+            started = time.monotonic()
             job = ended(client, ask(client, content, names[0]))
             if job["state"] != "done":
                 sys.exit(f"{job['state']}: {job['problem']}")
-            seconds["later jobs" if number else "first job"].append(time.monotonic() - begun)
+            seconds["later jobs" if number else "first job"].append(time.monotonic() - started)
         served_mask = gzip.decompress(client.get(f"/v1/jobs/{job['id']}/result/nifti").content)
     own = np.asarray(nibabel.load(folder / "0" / "mask.nii.gz").dataobj)
     same = np.array_equal(own, np.asarray(nibabel.Nifti1Image.from_bytes(served_mask).dataobj))

@@ -53,7 +53,7 @@ class Memory:
 
 
 def upload(url: str, model: str, image: bytes, number: int) -> tuple[int, str]:
-    """Status and id of a job of one of the clients; who is told to come again does."""
+    """Status and id of a job of one of the clients; who gets 429 sends it again."""
     headers = {"X-Client": f"client-{number % N_CLIENTS}"}
     while True:
         answer = httpx.post(f"{url}/v1/jobs", data={"model": model}, files={"files": (f"{number}.nii.gz", image)},
@@ -139,17 +139,17 @@ def measure(url: str, port: int, model: str, image: bytes, spool: Path, service:
     while httpx.get(f"{url}/health").status_code != 200:
         time.sleep(0.1)
     bomb = zip_bomb()
-    memory, begun = Memory(service), time.perf_counter()
+    memory, started = Memory(service), time.perf_counter()
     with ThreadPoolExecutor(N_UPLOADS + N_BROKEN + 1) as pool:
         uploads = [pool.submit(upload, url, model, image, number) for number in range(N_UPLOADS)]
         broken = [pool.submit(break_off, port) for _ in range(N_BROKEN)]
         refused = pool.submit(hostile, url, port, model, image, bomb)
         answers = [job.result() for job in uploads]
-        accepted = time.perf_counter() - begun
+        accepted = time.perf_counter() - started
         for job in broken:
             job.result()
         states = list(pool.map(lambda entry: finished(url, entry[1][1], entry[0]), enumerate(answers)))
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     memory.end()
     left = sorted(str(path.relative_to(spool)) for path in spool.rglob("*") if path.is_file()
                   and "sqlite" not in path.name and path.name != ".jobs.lock")  # held while the service runs

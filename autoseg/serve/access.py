@@ -79,7 +79,7 @@ class Rates:
 class Guard:
     """What every request passes before the routes, and every answer after them.
 
-    `received` is told the number of bytes of each block that comes in.
+    `received` is called with the number of bytes of each block that comes in.
     """
 
     def __init__(self, app: App, settings: ServeSettings, received: Callable[[int], None], rates: Rates | None = None):
@@ -103,10 +103,10 @@ class Guard:
         except ClientDisconnect:
             logger.info("%s %s: the client went away", scope["method"], visible(scope["path"]))
         except Exception as error:
-            if answer.has_begun:  # the connection ends, so that the client does not take half of it for all
+            if answer.has_started:  # the connection ends, so that the client does not take half of it for all
                 logger.exception("an answer to %s %s ended early", scope["method"], visible(scope["path"]))
                 raise
-            await _tell(error, scope, receive, answer)
+            await _send_problem(error, scope, receive, answer)
 
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raises what is to be answered to a request that may not come in; names its client otherwise."""
@@ -171,14 +171,14 @@ def too_large(limit: int) -> Exception:
 
 
 class _Answer:
-    """The answer on its way out: the headers that every answer has are added, and whether it has begun is noticed."""
+    """The answer on its way out: the headers that every answer has are added, and whether it has started is noted."""
 
     def __init__(self, send: Send):
-        self._send, self.has_begun = send, False
+        self._send, self.has_started = send, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.has_begun = True
+            self.has_started = True
             headers = list(message.get("headers", ()))
             there = {name.lower() for name, _ in headers}
             headers += [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in there]
@@ -186,7 +186,7 @@ class _Answer:
         await self._send(message)
 
 
-async def _tell(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+async def _send_problem(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer what a request was refused for; of any other error only a number, under which the log has it."""
     detail = getattr(error, "detail", None)
     if isinstance(detail, Problem):
@@ -224,7 +224,7 @@ def _is_foreign(headers: Mapping[str, str]) -> bool:
 
 
 class Gates:
-    """How many uploads come in at a time: of one client, and of all. Who waits too long is told to come again."""
+    """How many uploads come in at a time: of one client, and of all. Who waits too long is refused with 429."""
 
     def __init__(self, of_client: int = 4, of_all: int = 16, patience_seconds: float = 120.0):
         self._of_client, self._of_all, self._patience = of_client, of_all, patience_seconds

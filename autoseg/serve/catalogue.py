@@ -214,7 +214,7 @@ class _Used:
 
 
 def _described(name: str, title: str, used: Sequence[_Used], *, quality: bool, plans: Sequence[Plan] = ()) -> ServedModel:
-    """What is told of models that predict together. Raises UserError where a file of them is missing or damaged."""
+    """The description of models that predict together. Raises UserError where a file of them is missing or damaged."""
     known = list(plans) or [each.model.read_plan() for each in used]
     folds = [fold for each in used for fold in each.fold_folders]
     for fold in folds:

@@ -1,4 +1,4 @@
-"""What a client is told when something is wrong: a `Problem` with the right status. No path of the server stands in it."""
+"""Errors as a client gets them: a `Problem` with the right status. No path of the server stands in it."""
 
 import re
 from collections.abc import Mapping, Sequence

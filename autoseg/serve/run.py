@@ -51,7 +51,7 @@ def serve(settings: ServeSettings, started: Callable[[int], object]) -> None:
         hours = settings.limits.result_hours
         jobs = JobStore(spool.database, result_seconds=hours * 3600, attempts=settings.limits.attempts)
         service = Service(settings, jobs, spool, Catalogue(settings.home, settings.model_files))
-        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what a client sends is told to the client
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client gets these faults
         config = uvicorn.Config(make_app(service), log_level="warning", access_log=False, server_header=False,
                                 proxy_headers=False, ws="none", http="h11", limit_concurrency=_CONNECTIONS,
                                 timeout_graceful_shutdown=_SECONDS_TO_FINISH)

@@ -22,12 +22,12 @@ from planners.schema.plan import Plan
 _NAME = "image"  # what messages call the case
 _LEAST_SECONDS = 0.2  # between two notes of progress
 _SHARE_PREDICTING = 0.9  # of the time of a job, after reading
-_MOST_WARNINGS = 20  # that a client is told
+_MOST_WARNINGS = 20  # that a client gets
 
 
 @dataclass
 class Notes:
-    """Tells how far a job is, and whether it shall stop."""
+    """Reports how far a job is, and asks whether it shall stop."""
 
     report: Callable[[Progress], None]
     is_cancelled: Callable[[], bool]

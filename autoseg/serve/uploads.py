@@ -130,7 +130,7 @@ async def timely_blocks(request: Request, now: Callable[[], float] = time.monoto
     """The body in blocks of about a mebibyte. Raises what is to be answered to a client that is silent for too long, or
     slower than anybody's network.
     """
-    begun, n_bytes = now(), 0
+    started, n_bytes = now(), 0
     held = bytearray()
     stream = request.stream().__aiter__()
     while True:
@@ -142,7 +142,7 @@ async def timely_blocks(request: Request, now: Callable[[], float] = time.monoto
             raise _too_slow() from None
         n_bytes += len(block)
         held += block
-        seconds = now() - begun
+        seconds = now() - started
         if seconds > _SILENCE_SECONDS and n_bytes < seconds * _SLOWEST:
             raise _too_slow()
         if len(held) >= _BLOCK_BYTES:

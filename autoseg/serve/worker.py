@@ -56,7 +56,7 @@ class Resident:
 
 
 class Worker:
-    """Does jobs until it is told to end."""
+    """Does one job after the other until its process ends."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings

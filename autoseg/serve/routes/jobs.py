@@ -22,6 +22,7 @@ _POLL_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
 JobId = Annotated[str, Path(description="The id of a job of yours", examples=["0f" * 16])]
 
+
 class JobList(Frozen):
     """A client's jobs, the newest first."""
 
@@ -116,11 +117,11 @@ def _wrong_state(job: Job, expected: str) -> Exception:
 async def _events(service: Service, first: Job) -> AsyncIterator[str]:
     """The job, and again whenever it changed. The server closes this when the client goes away."""
     job: Job | None = first
-    silent, told = 0.0, None
+    silent, sent = 0.0, None
     while job is not None:
-        if job != told:
+        if job != sent:
             yield f"data: {shown(service, job).model_dump_json()}\n\n"
-            silent, told = 0.0, job
+            silent, sent = 0.0, job
         elif silent >= _HEARTBEAT_SECONDS:
             yield ": still here\n\n"
             silent = 0.0
