@@ -103,7 +103,7 @@ def labels_of(labels: LabelSpec) -> tuple[ServedLabel, ...]:
 
 def served_model(name: str, title: str, plans: Sequence[Plan], encoders: Sequence[ConditionEncoder], *, dimensions: int,
                  n_models: int, quality: bool, results: Sequence[Any]) -> ServedModel:
-    """The description of models that predict together, by their plans. `results` is the JSON data of their folds' results."""
+    """The description of models that predict together. `results` is the JSON data of their folds' results."""
     plan = joint_plan(plans)
     return ServedModel(name=name, title=title, dataset=plan.dataset, dimensions=2 if dimensions == 2 else 3, models=n_models,
                        channels=channels_of(plan), columns=columns_of(plan, encoders), labels=labels_of(plan.labels),
