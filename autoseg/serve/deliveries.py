@@ -6,8 +6,7 @@ destination is asked whether it has the instance.
 """
 
 import logging
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +20,6 @@ from autoseg.workspace.jobs.types import InputFile, Job, JobRequest
 logger = logging.getLogger(__name__)
 
 DICOMWEB = "dicomweb"  # the destination that is the server of DICOMweb
-_PAUSE_SECONDS = 2.0
 _FORGOTTEN_SECONDS = 600.0  # a delivery is planned a moment before its job is accepted
 
 
@@ -60,14 +58,6 @@ class Deliveries:
         """Where the result of a job goes and how far that is; None where it goes nowhere."""
         return self._store.get(job_id)
 
-    def run(self, is_over: threading.Event) -> None:
-        """Deliver what is done until the service ends."""
-        while not is_over.wait(_PAUSE_SECONDS):
-            try:
-                self.deliver_due()
-            except Exception:  # the next round may do better: a full disk, a database that is held for long
-                logger.exception("results could not be delivered in this round")
-
     def deliver_due(self) -> None:
         """One round: what is done and not stored is tried."""
         for delivery in self._store.due():
@@ -100,7 +90,7 @@ class Deliveries:
         logger.info("job %s: its result is stored", delivery.job_id)
 
 
-def input_files_of(sizes: Mapping[int, int]) -> tuple[InputFile, ...]:
-    """The files of a study by number and bytes, as a request names them."""
+def input_files_of(sizes: Iterable[int]) -> tuple[InputFile, ...]:
+    """The files of a study, given their bytes in the order of their numbers, as a request names them."""
     return tuple(InputFile(number=number, shown=f"{number}.dcm", n_bytes=n_bytes, ending=".dcm")
-                 for number, n_bytes in sorted(sizes.items()))
+                 for number, n_bytes in enumerate(sizes))

@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 _SUCCESS, _NOT_AUTHORIZED, _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0x0000, 0x0124, 0xA700, 0xC000  # DICOM PS3.4, B.2.3
 _MOST_INSTANCE_BYTES = 2**29  # one is in memory while it comes
 _SECONDS = 60.0  # of silence
-_PAUSE_SECONDS = 1.0
 
 
 def pynetdicom() -> Any:
@@ -130,25 +129,15 @@ class Listener:
         for association in list(self._arriving):
             self._discard(association)
 
-    def run(self, is_over: threading.Event) -> None:
-        """Make jobs of what has arrived until the service ends."""
-        while not is_over.wait(_PAUSE_SECONDS):
-            try:
-                self.make_due()
-            except Exception:  # the next round may do better: a full disk, a database that is held for long
-                logger.exception("no jobs could be made of arrived studies in this round")
-
     def make_due(self) -> None:
         """A job for each study of which nothing more came for a while. Where the queue is full, it waits."""
-        with self._lock:
-            quiet = self._incoming.quiet(self._settings.quiet_seconds)
-        for arrived in quiet:
-            queued = self._service.jobs.counts().get("queued", 0)
-            if queued >= self._service.settings.limits.queued:
-                logger.warning("the queue is full: studies that arrived by DICOM wait")
-                return
-            self._make(arrived)
-            with self._lock:
+        with self._lock:  # what comes meanwhile waits: it is not removed with a folder that has become a job
+            for arrived in self._incoming.quiet(self._settings.quiet_seconds):
+                queued = self._service.jobs.counts().get("queued", 0)
+                if queued >= self._service.settings.limits.queued:
+                    logger.warning("the queue is full: studies that arrived by DICOM wait")
+                    return
+                self._make(arrived)
                 self._incoming.remove(arrived.job_id)
 
     def _make(self, arrived: Arrived) -> None:
@@ -160,7 +149,7 @@ class Listener:
             return
         with self._service.spool.receiving() as folder:
             self._incoming.link(arrived, folder)
-            files = input_files_of(dict(enumerate(arrived.sizes)))
+            files = input_files_of(arrived.sizes)
             request = JobRequest(client=f"dicom-{arrived.study.sender}", model=rule.model, kind="study", files=files)
             self._deliveries.accept(request, arrived.job_id, folder,
                                     (rule.send_to, rule.form) if rule.send_to else None)

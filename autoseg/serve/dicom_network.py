@@ -1,8 +1,9 @@
 """DICOM over the network as parts of a running service: the server of DICOMweb, the listener, and deliveries to both."""
 
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from autoseg.serve.deliveries import DICOMWEB, Deliveries
@@ -14,7 +15,10 @@ from autoseg.workspace.jobs.deliveries import DeliveryStore
 from autoseg.workspace.jobs.incoming import Incoming
 from autoseg.workspace.jobs.spool import DATABASE
 
+logger = logging.getLogger(__name__)
+
 INCOMING = "incoming"  # folder of the spool
+_PAUSE_SECONDS = 1.0  # between two rounds
 _STOP_SECONDS = 10.0  # an attempt that is cut off is made again when the service starts
 
 
@@ -32,7 +36,7 @@ def dicom_network(service: Service) -> Iterator[None]:
     store = DeliveryStore(settings.spool / DATABASE)
     store.remove_ended(2 * 3600 * settings.limits.result_hours)
     deliveries = Deliveries(store, service.jobs, service.spool, time.time)
-    is_over, loops = threading.Event(), [deliveries.run]
+    is_over, rounds = threading.Event(), [deliveries.deliver_due]
     service.extras["deliveries"] = deliveries
     if settings.dicomweb:
         service.extras["pacs"] = deliveries.destinations[DICOMWEB] = Pacs(settings.dicomweb)
@@ -42,8 +46,8 @@ def dicom_network(service: Service) -> Iterator[None]:
         deliveries.destinations.update({peer.ae_title: PeerNode(node.ae_title, peer) for peer in node.peers})
         listener = Listener(node, service, deliveries, Incoming(settings.spool / INCOMING))
         listener.start()
-        loops.append(listener.run)
-    threads = [threading.Thread(target=loop, args=(is_over,), daemon=True) for loop in loops]
+        rounds.append(listener.make_due)
+    threads = [threading.Thread(target=_repeat, args=(a_round, is_over), daemon=True) for a_round in rounds]
     for thread in threads:
         thread.start()
     try:
@@ -54,3 +58,12 @@ def dicom_network(service: Service) -> Iterator[None]:
             listener.stop()
         for thread in threads:
             thread.join(_STOP_SECONDS)
+
+
+def _repeat(a_round: Callable[[], None], is_over: threading.Event) -> None:
+    """Deliver results, or make jobs of what has arrived, until the service ends."""
+    while not is_over.wait(_PAUSE_SECONDS):
+        try:
+            a_round()
+        except Exception:  # the next round may do better: a full disk, a database that is held for long
+            logger.exception("a round of the DICOM network failed, and is tried again")

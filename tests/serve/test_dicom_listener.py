@@ -1,6 +1,7 @@
 """The DICOM listener: studies come by C-STORE, each becomes a job, and its result goes to a peer by C-STORE."""
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -112,6 +113,23 @@ def test_series_of_two_associations_are_one_job(tmp_path, node):
     stacks = find_stacks(sorted(node.service.spool.job(job.id).input.iterdir()))
     np.testing.assert_array_equal(stacks[0].read()[0][0], truth())
     assert not list(node.folder.iterdir()) and len(node.jobs()) == 1
+
+
+def test_what_comes_while_a_job_is_made_of_its_study_is_not_lost(tmp_path, node, monkeypatch):
+    first, rest = series(tmp_path / "a"), series(tmp_path / "b", series=2)
+    send(node, first)
+    accept, sender = node.deliveries.accept, threading.Thread(target=send, args=(node, rest))
+
+    def accept_while_more_comes(*arguments):
+        sender.start()
+        sender.join(1)  # as long as it needs, if nothing holds it up
+        return accept(*arguments)
+
+    monkeypatch.setattr(node.deliveries, "accept", accept_while_more_comes)
+    node.listener.make_due()
+    monkeypatch.undo()
+    sender.join()
+    assert sorted(len(job.request.files) for job in node.jobs()) == [len(first), len(rest)]
 
 
 def test_two_patients_in_one_association_are_two_jobs(tmp_path, node):

@@ -74,33 +74,32 @@ def mask_of(content, tmp_path, ending):
 
 
 def test_info_lists_models_with_the_values_of_their_labels(client):
-    told = client.get("/info/").json()
-    assert told["models"][MODEL] == {"type": "segmentation", "labels": {"a": 1, "b": 2}, "dimension": 3,
+    info = client.get("/info/").json()
+    assert info["models"][MODEL] == {"type": "segmentation", "labels": {"a": 1, "b": 2}, "dimension": 3,
                                      "description": "Tiny", "config": {"age": ""}}
-    assert told["labels"] == ["a", "b"] and "config" not in told and "random" in told["strategies"]
-    assert told["datastore"] == {"total": 0, "completed": 0, "label_tags": {}, "label_names": {}}
+    assert info["labels"] == ["a", "b"] and "config" not in info and "random" in info["strategies"]
+    assert info["datastore"] == {"total": 0, "completed": 0, "label_tags": {}, "label_names": {}}
 
 
 def test_values_of_regions_bear_the_name_of_the_smallest_region(tmp_path):
     regions = tuple(ServedLabel(name=name, values=values, color="#000000")
                     for name, values in (("whole", (1, 2, 3)), ("core", (2, 3)), ("enhancing", (3,))))
-    told = client_to(quick_service(tmp_path, (TINY.model_copy(update={"labels": regions}),))).get("/info/").json()
-    assert told["models"][MODEL]["labels"] == {"whole": 1, "core": 2, "enhancing": 3}
+    info = client_to(quick_service(tmp_path, (TINY.model_copy(update={"labels": regions}),))).get("/info/").json()
+    assert info["models"][MODEL]["labels"] == {"whole": 1, "core": 2, "enhancing": 3}
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii"])
 @pytest.mark.parametrize("options", [{}, {"result_compress": False, "result_dtype": "uint8"}])
 def test_the_answer_has_parameters_and_the_mask_on_the_grid_of_the_image(client, service, image, image_DHW, geometry,
-                                                                             tmp_path,
-                                                                         ending, options):
+                                                                         tmp_path, ending, options):
     response = infer(client, image, {"result_extension": ending, "age": "61", "client_id": "x"} | options)
     assert response.status_code == 200 and int(response.headers["content-length"]) == len(response.content)
     parts = parts_of(response)
-    told, (name, content) = json.loads(parts["params"][1]), parts["image"]
+    facts, (name, content) = json.loads(parts["params"][1]), parts["image"]
     label_DHW, own = mask_of(content, tmp_path, ending)
     np.testing.assert_array_equal(label_DHW, image_DHW > np.median(image_DHW))
     assert name == f"label{ending}" and not own.difference(geometry)
-    assert told["label_names"] == {"a": 1} and told["model"] == MODEL  # no voxel is b
+    assert facts["label_names"] == {"a": 1} and facts["model"] == MODEL  # no voxel is b
     assert service.jobs.asked[0].row == {"age": 61.0} and not service.jobs.asked[0].uncertainty
 
 
@@ -275,7 +274,7 @@ def test_the_password_is_the_token(tmp_path, image):
     ("GET", "/train/?check_if_running=true", 404), ("POST", "/train/x", 404), ("POST", "/train/", 404),
     ("DELETE", "/train/", 404), ("GET", "/logs/", 404), ("POST", "/batch/infer/x", 404), ("GET", "/model/x", 404),
     ("POST", "/infer/wsi/x", 404), ("GET", "/scoring/", 404), ("PUT", "/activelearning/x", 405)])
-def test_what_is_not_done_is_told_in_a_sentence(client, method, path, status):
+def test_what_is_not_done_is_answered_with_a_sentence(client, method, path, status):
     response = client.request(method, path)
     assert response.status_code == status and response.json()["error"]["what"]
 

@@ -282,7 +282,7 @@ def test_the_log_has_of_a_progress_bar_what_it_showed_last(tmp_path):
     assert tail(tmp_path / "none.txt", 2) == []
 
 
-def test_a_damaged_plan_is_told_and_the_other_datasets_stay(balls, tmp_path):
+def test_a_damaged_plan_is_shown_and_the_other_datasets_stay(balls, tmp_path):
     write_text(tmp_path / "home" / "prepared" / BALLS / "plan_mine.json", "{")
     with client_to(balls) as client:
         (shown,) = client.get("/v1/datasets").json()["datasets"]

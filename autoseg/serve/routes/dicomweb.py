@@ -106,7 +106,7 @@ def _fetched(service: Service, client: str, asked: StudyJob) -> Job:
         try:
             files = pacs.fetch(asked.study, receiving, limits.upload_bytes)
             _check_study(asked.study, files)
-            request = job_request(client, model, "study", input_files_of(dict(enumerate(f.n_bytes for f in files))), texts)
+            request = job_request(client, model, "study", input_files_of(file.n_bytes for file in files), texts)
             check_queue(service, client)  # others may have come meanwhile
             deliveries: Deliveries = service.extras["deliveries"]
             receiving.arrange({file.path: f"{number}.dcm" for number, file in enumerate(files)})
@@ -127,7 +127,6 @@ def _check_study(study: str, files: list[ReceivedFile]) -> None:
     facts = [facts_of_instance(file.path) for file in files]
     if others := {fact.study for fact in facts} - {study}:
         raise PacsError("the server sent another study than it was asked for", found=f"{len(others)} other studies")
-    if len({fact.patient for fact in facts}) > 1:
+    if len(patients := {fact.patient for fact in facts}) > 1:
         raise UserError("the study holds images of several patients", expected="one PatientID in all instances",
-                        found=f"{len({fact.patient for fact in facts})} of them",
-                        do="correct the study on the server")
+                        found=f"{len(patients)} of them", do="correct the study on the server")

@@ -1,7 +1,5 @@
 """`/v1/jobs`: follow a job, answer its question, cancel it, remove it."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -11,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from autoseg.base.errors import UserError
 from autoseg.serve.access import client_of
+from autoseg.serve.events import event_stream
 from autoseg.serve.problems import answers, refused, shown_job
 from autoseg.serve.requests import checked_series
 from autoseg.serve.service import Service
@@ -19,7 +18,6 @@ from autoseg.workspace.jobs.types import FINAL, Job
 from planners.schema.base import Frozen
 
 _POLL_SECONDS = 0.5
-_HEARTBEAT_SECONDS = 15.0
 JobId = Annotated[str, Path(description="The id of a job of yours", examples=["0f" * 16])]
 
 
@@ -53,8 +51,9 @@ def router(service: Service) -> APIRouter:
                                                  "description": "server-sent events, each a job"}})
     async def events(request: Request, job_id: JobId) -> StreamingResponse:
         """Server-sent events, each a job. They end when the job has ended, or waits for an answer."""
-        first = await run_in_threadpool(own_job, service, request, job_id)
-        return StreamingResponse(_events(service, first), media_type="text/event-stream")
+        await run_in_threadpool(own_job, service, request, job_id)
+        return event_stream(lambda: None if (job := service.jobs.get(job_id)) is None else shown(service, job),
+                            lambda job: job.state in FINAL or job.state == "question", _POLL_SECONDS)
 
     @routes.post("/{job_id}/answer", summary="Answer a job's question", responses=answers(404, 409, 410))
     def answer(request: Request, job_id: JobId, said: Answer) -> Job:
@@ -112,21 +111,3 @@ def _in_state(job: Job, change: Any) -> Job:
 
 def _wrong_state(job: Job, expected: str) -> Exception:
     return refused(410 if job.state == "expired" else 409, "the job is in another state", found=job.state, expected=expected)
-
-
-async def _events(service: Service, first: Job) -> AsyncIterator[str]:
-    """The job, and again whenever it changed. The server closes this when the client goes away."""
-    job: Job | None = first
-    silent, sent = 0.0, None
-    while job is not None:
-        if job != sent:
-            yield f"data: {shown(service, job).model_dump_json()}\n\n"
-            silent, sent = 0.0, job
-        elif silent >= _HEARTBEAT_SECONDS:
-            yield ": still here\n\n"
-            silent = 0.0
-        if job.state in FINAL or job.state == "question":
-            return
-        await asyncio.sleep(_POLL_SECONDS)
-        silent += _POLL_SECONDS
-        job = await run_in_threadpool(service.jobs.get, first.id)

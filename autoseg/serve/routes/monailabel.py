@@ -1,4 +1,5 @@
-"""The calls of MONAI Label that viewers make: what there is, who one is, and what this service does not do.
+"""The calls of MONAI Label that viewers make: what the service offers, who the client is, and what the service
+does not do.
 
 The names, fields and answers are those that the client in the package `monailabel`, and the plug-ins of 3D Slicer and OHIF
 that use it, send and read (docs/decisions/0059-the-calls-of-monai-label.md).
@@ -29,7 +30,7 @@ Answer = dict[str, Any]
 def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["MONAI Label"])
 
-    @routes.get("/info/", summary="Models, labels and images, as MONAI Label tells them", responses=answers())
+    @routes.get("/info/", summary="Models, labels and images, as MONAI Label lists them", responses=answers())
     def info() -> Answer:
         """The models under their names, each with its labels and the options that a request may set."""
         models = {model.name: _described(model) for model in service.catalogue.served()}
@@ -98,11 +99,11 @@ def _sample(case: CollectedCase) -> Answer:
 
 
 def _add_what_is_not_done(routes: APIRouter) -> None:
-    """What viewers ask for and this service does elsewhere, or not at all: each is told in a sentence."""
+    """What viewers ask for and this service does elsewhere, or not at all: each is answered with a sentence."""
     train = ("training is not started from a viewer", "train on the corrections with autoseg_plan_and_preprocess and "
              "autoseg_train --from (docs/how-to/slicer-and-ohif.md)")
     nothing = ("no such task was started", "")
-    told: tuple[tuple[str, str, tuple[str, str]], ...] = (
+    refusals: tuple[tuple[str, str, tuple[str, str]], ...] = (
         ("GET", "/train/", nothing), ("POST", "/train/", train), ("POST", "/train/{model}", train),
         ("DELETE", "/train/", nothing), ("GET", "/batch/infer", nothing), ("DELETE", "/batch/infer", nothing),
         ("POST", "/batch/infer/{model}", ("images are not predicted in a batch here", "use autoseg_predict")),
@@ -116,12 +117,12 @@ def _add_what_is_not_done(routes: APIRouter) -> None:
         ("POST", "/infer/wsi/{model}", ("whole slides are not predicted here", "use autoseg_predict")),
         ("POST", "/infer/wsi_v2/{model}", ("whole slides are not predicted here", "use autoseg_predict")),
         ("GET", "/datastore/dataset", ("the dataset is not served as one file", "copy its folder")))
-    for method, path, (what, do) in told:
-        routes.add_api_route(path, _teller(what, do), methods=[method], include_in_schema=False)
+    for method, path, (what, do) in refusals:
+        routes.add_api_route(path, _refusal(what, do), methods=[method], include_in_schema=False)
 
 
-def _teller(what: str, do: str) -> Any:
-    def tell() -> None:
+def _refusal(what: str, do: str) -> Any:
+    def refuse() -> None:
         raise refused(404, what, do=do)
 
-    return tell
+    return refuse

@@ -194,9 +194,9 @@ async def _ended(service: Service, request: Request, job: Job) -> Job:
 
 def _answer(service: Service, job: Job, params: Mapping[str, Any], output: Output) -> Response:
     assert job.result is not None  # it is done
-    told = _told(job, job.result, service)
+    facts = _facts_of(job, job.result, service)
     if output == "json":
-        return JSONResponse(told)
+        return JSONResponse(facts)
     if output == "dicom_seg":
         if "seg" not in job.result.files:
             raise refused(422, "only a series of DICOM has a segmentation in DICOM", where="output",
@@ -211,14 +211,14 @@ def _answer(service: Service, job: Job, params: Mapping[str, Any], output: Outpu
             return _sent([], path, [], "application/octet-stream", f"label{ending}")
         mark = f"autoseg-{secrets.token_hex(16)}"
         head = (f'--{mark}\r\nContent-Disposition: form-data; name="params"\r\nContent-Type: application/json\r\n\r\n'
-                f'{json.dumps(told)}\r\n--{mark}\r\n'
+                f'{json.dumps(facts)}\r\n--{mark}\r\n'
                 f'Content-Disposition: form-data; name="image"; filename="label{ending}"\r\n'
                 "Content-Type: application/octet-stream\r\n\r\n").encode()
         return _sent([head], path, [f"\r\n--{mark}--\r\n".encode()], f"multipart/form-data; boundary={mark}", "")
 
 
 def _sent(before: list[bytes], path: Path, after: list[bytes], media_type: str, name: str) -> Response:
-    """A file between other bytes. Its length is told: clients of MONAI Label do not read an answer in chunks."""
+    """A file between other bytes. Its header has the length: clients of MONAI Label do not read an answer in chunks."""
     opened = opened_to_send(path)
     if opened is None:
         raise refused(410, "the result is removed")
@@ -246,8 +246,8 @@ def _converted(folder: Path, result: Path, ending: str, *, compressed: bool) -> 
     return path
 
 
-def _told(job: Job, result: JobResult, service: Service) -> Answer:
-    """What is told beside a mask. `label_names` are the labels that the mask holds: viewers name segments by them."""
+def _facts_of(job: Job, result: JobResult, service: Service) -> Answer:
+    """The `params` beside a mask. `label_names` are the labels that the mask holds: viewers name segments by them."""
     names = named_values(model_of(service, job.request.model))
     held = {value for label in result.labels if label.voxels for value in label.values}
     return {"label_names": {name: value for name, value in names.items() if value in held}, "model": job.request.model,
@@ -304,6 +304,6 @@ def _session(sessions: Sessions, session_id: str, client: str) -> Session:
 
 
 def _info(session: Session) -> Answer:
-    """A session as viewers read it. No path is told."""
+    """A session as viewers read it. It names no path."""
     return {"name": session.id, "path": "", "image": session.files[0].shown, "meta": {}, "create_ts": int(session.created),
             "last_access_ts": int(session.created), "expiry": int(session.expires - session.created)}

@@ -1,8 +1,7 @@
 """`/v1/trainings`: what trains, what trained last, and start, stop and early end of folds."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -13,6 +12,7 @@ from autoseg.base.errors import UserError, visible
 from autoseg.orchestrate.detached import Training
 from autoseg.orchestrate.folds import choose_folds
 from autoseg.planning.store import read_plan
+from autoseg.serve.events import event_stream
 from autoseg.serve.problems import answers, refused
 from autoseg.serve.service import Service
 from autoseg.serve.training.folds import FoldKey, budget_of, fold_folder, shown_training, title_of, trainings
@@ -23,7 +23,6 @@ from autoseg.workspace.files import tail
 from autoseg.workspace.names import Workspace
 
 _POLL_SECONDS = 2.0
-_HEARTBEAT_SECONDS = 15.0
 _LOG_LINES = 100
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a planner or a configuration
 _NUMBER = re.compile(r"0|[1-9]\d{0,3}|all", re.ASCII)  # of a fold
@@ -61,13 +60,20 @@ def router(service: Service) -> APIRouter:
     async def events(dataset: Dataset, planner: Word, configuration: Word, fold: Fold) -> StreamingResponse:
         """Server-sent events, each a training. They end when nobody trains the fold."""
         key = await run_in_threadpool(_known, service, dataset, planner, configuration, fold)
-        return StreamingResponse(_events(service, key), media_type="text/event-stream")
+        return event_stream(lambda: _shown(service, key), lambda training: training.state not in ("starting", "running"),
+                            _POLL_SECONDS)
 
     _add_changes(routes, service)
     return routes
 
 
 def _add_changes(routes: APIRouter, service: Service) -> None:
+    def changed(words: tuple[str, str, str, str], change: Callable[[Launcher, FoldKey], None]) -> ShownTraining:
+        _check_may_train(service)
+        key = _known(service, *words)
+        _done(lambda: change(launcher_of(service), key))
+        return _shown(service, key)
+
     @routes.post("/v1/trainings", status_code=202, summary="Train a fold, or go on with it", responses=answers(404, 409))
     def start(asked: TrainingRequest) -> ShownTraining:
         """In a process of its own, which goes on when the service ends; one at a time per device."""
@@ -79,18 +85,12 @@ def _add_changes(routes: APIRouter, service: Service) -> None:
     @routes.post(f"{_FOLD}/stop", status_code=202, summary="Stop a training", responses=answers(404, 409))
     def stop(dataset: Dataset, planner: Word, configuration: Word, fold: Fold) -> ShownTraining:
         """It saves itself after its iteration, within seconds; starting it again goes on from there."""
-        _check_may_train(service)
-        key = _known(service, dataset, planner, configuration, fold)
-        _done(lambda: launcher_of(service).stop(key))
-        return _shown(service, key)
+        return changed((dataset, planner, configuration, fold), Launcher.stop)
 
     @routes.post(f"{_FOLD}/finish", status_code=202, summary="End a training with what it has", responses=answers(404, 409))
     def finish(dataset: Dataset, planner: Word, configuration: Word, fold: Fold) -> ShownTraining:
         """It ends after its iteration, and its cases are validated."""
-        _check_may_train(service)
-        key = _known(service, dataset, planner, configuration, fold)
-        _done(lambda: launcher_of(service).finish(key))
-        return _shown(service, key)
+        return changed((dataset, planner, configuration, fold), Launcher.finish)
 
 
 def launcher_of(service: Service) -> Launcher:
@@ -167,20 +167,3 @@ def _done(change: Callable[[], object]) -> None:
 def _shown(service: Service, key: FoldKey) -> ShownTraining:
     launcher = launcher_of(service)
     return shown_training(fold_folder(launcher.workspace, key), launcher.launch(key), budget_of(launcher.workspace, key))
-
-
-async def _events(service: Service, key: FoldKey) -> AsyncIterator[str]:
-    """The training, and again whenever it changed."""
-    silent, told = 0.0, None
-    while True:
-        shown = await run_in_threadpool(_shown, service, key)
-        if shown != told:
-            yield f"data: {shown.model_dump_json()}\n\n"
-            silent, told = 0.0, shown
-        elif silent >= _HEARTBEAT_SECONDS:
-            yield ": still here\n\n"
-            silent = 0.0
-        if shown.state not in ("starting", "running"):
-            return
-        await asyncio.sleep(_POLL_SECONDS)
-        silent += _POLL_SECONDS

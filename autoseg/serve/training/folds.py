@@ -115,10 +115,10 @@ def curve_of(records: Sequence[Mapping[str, Any]]) -> Curve:
 
 def trainings(workspace: Workspace, folders: Iterable[FoldFolder], launches: Launches) -> list[ShownTraining]:
     """The folds that run, then those that ran last, the newest first."""
-    begun = [(folder, state_of(folder, launches(key_of(folder)))) for folder in folders]
-    going = [folder for folder, state in begun if state in ("starting", "running")]
-    ended = [folder for folder, state in begun if state in ("stopped", "finished")]
-    failed = [folder for folder, state in begun if state == "not started" and launches(key_of(folder)).fault]
+    states = [(folder, state_of(folder, launches(key_of(folder)))) for folder in folders]
+    going = [folder for folder, state in states if state in ("starting", "running")]
+    ended = [folder for folder, state in states if state in ("stopped", "finished")]
+    failed = [folder for folder, state in states if state == "not started" and launches(key_of(folder)).fault]
     ended.sort(key=lambda folder: changed_at(folder.metrics) or 0.0, reverse=True)
     return [shown_training(folder, launches(key_of(folder)), budget_of(workspace, key_of(folder)))
             for folder in (*going, *failed, *ended[:_MOST_RECENT])]
