@@ -1,7 +1,7 @@
 """What the optimisers of this room share: the walk over their groups, and the second moment of Adam."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def gradients_of(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def adam_sizes(squares: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], beta: float,
+def adam_sizes(squares: list[torch.Tensor], gradients: list[torch.Tensor], beta: float,
                updates: int) -> tuple[torch.Tensor, ...]:
     """Update the averages `squares` of squared gradients in place, as update number `updates`; their roots, corrected for a
     start at 0, by which Adam divides.
