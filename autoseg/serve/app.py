@@ -45,9 +45,8 @@ def make_app(service: Service) -> FastAPI:
     """The application of a service. It is served by any ASGI server; `autoseg_serve` starts uvicorn."""
     service.extras.setdefault("meter", metrics.Meter())
     app = FastAPI(title="autoseg", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None,
-                  separate_input_output_schemas=False)
-    for router in ROUTERS:
-        app.include_router(router(service))
+                  separate_input_output_schemas=False,
+                  routes=[route for router in ROUTERS for route in router(service).routes])
     roots = (str(service.settings.spool), str(service.settings.home))
     app.add_exception_handler(HTTPException, of_http)  # starlette's: also of addresses and methods that there are not
     app.add_exception_handler(RequestValidationError, of_validation)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ class ErrorAnswer(Frozen):
     error: Problem
 
 
+_AS_FOR_422 = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}}}}
 _WORDS = {400: "the request cannot be read", 401: "no token, or one that is not known",
           403: "another site sent it, or the service does not allow it",
           404: "there is none, it is somebody else's, or the service does not do this",
@@ -35,8 +36,12 @@ _WORDS = {400: "the request cannot be read", 401: "no token, or one that is not 
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems that a route can answer with, for its description; 400, 401, 403, 413, 422 and 429 are those of all."""
-    return {status: {"model": ErrorAnswer, "description": _WORDS[status]}
+    """The problems that a route can answer with, for its description; 400, 401, 403, 413, 422 and 429 are those of all.
+
+    That of 422 brings the schema of the body, and the others refer to it: FastAPI builds a validator for each model that a
+    route names, which would be most of the time that an application takes to be made.
+    """
+    return {status: {"description": _WORDS[status], **({"model": ErrorAnswer} if status == 422 else _AS_FOR_422)}
             for status in sorted({400, 401, 403, 413, 422, 429, *statuses})}
 
 

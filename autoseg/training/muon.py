@@ -5,16 +5,17 @@ arXiv 2502.16982, so that one learning rate serves both parts.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
+
+from autoseg.training.updates import Closure, adam_sizes, gradients_of, kernels_and_vectors, step_groups
 
 # The quintic iteration of Jordan et al.: five steps bring singular values from 0.01 to 1 near 1.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 _EPSILON = 1e-7
-_ADAM_EPSILON = 1e-8
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -61,32 +62,26 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, kernels: Sequence[torch.Tensor], others: Sequence[torch.Tensor], learning_rate: float, *,
                  momentum: float, update_rms: float, betas: tuple[float, float], weight_decay: float):
         adamw = {"is_orthogonal": False, "betas": betas, "updates": 0}
+        decayed, vectors = kernels_and_vectors(others)
         groups = [{"params": list(kernels), "is_orthogonal": True, "weight_decay": weight_decay, "momentum": momentum,
                    "update_rms": update_rms},
-                  {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay, **adamw},
-                  {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, **adamw}]
+                  {"params": decayed, "weight_decay": weight_decay, **adamw},
+                  {"params": vectors, "weight_decay": 0.0, **adamw}]
         super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            trained = [p for p in group["params"] if p.grad is not None]
-            if not trained:
-                continue
-            if group["is_orthogonal"]:
-                for parameter in trained:
-                    self._orthogonal(parameter, group)
-            else:
-                self._adamw(trained, group)
-        return loss
+    def step(self, closure: Closure = None) -> float | None:  # type: ignore[override]
+        return step_groups(self, closure, self._update)
 
-    def _orthogonal(self, kernel: nn.Parameter, group: dict) -> None:
+    def _update(self, parameters: list[torch.Tensor], group: dict) -> None:
+        if not group["is_orthogonal"]:
+            self._adamw(parameters, group)
+            return
+        for parameter in parameters:
+            self._orthogonal(parameter, group)
+
+    def _orthogonal(self, kernel: torch.Tensor, group: dict) -> None:
         state, gradient = self.state[kernel], kernel.grad
-        assert gradient is not None  # `step` passes no other
+        assert gradient is not None  # `step_groups` passes no other
         if not state:
             state["momentum"] = torch.zeros_like(kernel)
         state["momentum"].lerp_(gradient, 1 - group["momentum"])
@@ -99,15 +94,11 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter].update(mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = gradients_of(parameters)
         means, squares = ([self.state[p][name] for p in parameters] for name in ("mean", "square"))
         group["updates"] += 1
-        corrections = [1 - beta ** group["updates"] for beta in group["betas"]]
         torch._foreach_lerp_(means, gradients, 1 - group["betas"][0])
-        torch._foreach_mul_(squares, group["betas"][1])
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["betas"][1])
-        sizes = torch._foreach_sqrt(squares)
-        torch._foreach_div_(sizes, math.sqrt(corrections[1]))
-        torch._foreach_add_(sizes, _ADAM_EPSILON)
+        sizes = adam_sizes(squares, gradients, group["betas"][1], group["updates"])
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, means, sizes, -group["lr"] / corrections[0])
+        correction = 1 - group["betas"][0] ** group["updates"]
+        torch._foreach_addcdiv_(parameters, means, sizes, -group["lr"] / correction)

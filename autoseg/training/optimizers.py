@@ -10,6 +10,7 @@ from torch import nn
 
 from autoseg.training.muon import Muon, inner_kernels
 from autoseg.training.schedule_free import AVERAGE, ScheduleFreeAdamW
+from autoseg.training.updates import kernels_and_vectors
 from planners.registry import Registry
 from planners.schema.base import Frozen
 
@@ -76,9 +77,8 @@ def sgd(options: SgdOptions, context: OptimizerContext) -> torch.optim.Optimizer
 
 @OPTIMIZERS.register("adamw", AdamWOptions, moments=2)
 def adamw(options: AdamWOptions, context: OptimizerContext) -> torch.optim.Optimizer:
-    kernels = [p for p in context.model.parameters() if p.ndim > 1]
-    others = [p for p in context.model.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    kernels, vectors = kernels_and_vectors(context.model.parameters())
+    groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, context.learning_rate, betas=options.betas, fused=_fusable(context.model))
 
 

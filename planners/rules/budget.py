@@ -87,7 +87,7 @@ def for_race(plan: Plan, seconds: float) -> Plan:
     schedules = {}
     for name, configuration in bound.configurations.items():
         known = configuration.schedule
-        if known.decay == "constant":  # can be paused as it is, and averages in a way of its own
+        if known.decay == "constant":  # can be paused as it is; an optimiser that averages takes no second average
             schedules[name] = known
             continue
         schedules[name] = known.model_copy(update={"decay": "stable", "ema": known.ema or EMA,
@@ -149,8 +149,8 @@ def ended_early(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
     """The schedule of a training that is asked to end after `done` iterations: at once, or, where its rate is still that
     before a decay, after a short one.
     """
-    is_stable = schedule.decay == "stable" and not has_begun_to_decay(schedule, done)
-    decay = 0 if not is_stable else max(1, round(EARLY_DECAY_SHARE * done))
+    lacks_decay = schedule.decay == "stable" and not has_begun_to_decay(schedule, done)
+    decay = max(1, round(EARLY_DECAY_SHARE * done)) if lacks_decay else 0
     end = done + decay
     if end >= schedule.iterations:
         return schedule
@@ -159,7 +159,9 @@ def ended_early(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
 
 
 def extended(schedule: Schedule, seconds: float) -> Schedule:
-    """The schedule of a training that goes on for `seconds`, from good weights: from a lower rate to zero again."""
+    """The schedule of a training that goes on for `seconds`, from good weights: from a lower rate to zero again, or
+    constantly at that rate where the decay is `constant`.
+    """
     return schedule.model_copy(update={
         "iterations": None, "budget_seconds": seconds, "learning_rate": EXTENSION_RATE * schedule.learning_rate,
         "decay": "cosine" if schedule.decay == "stable" else schedule.decay,
