@@ -239,7 +239,7 @@ def test_uncertainty_windows_and_labels_follow_their_menus(page):
     page.get_by_label("Layer").select_option("entropy")
     page.get_by_text("0.6 nats").wait_for()
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Window").first.click()
+    page.get_by_role("button", name="Window").click()
     page.get_by_label("Preset").select_option("lung")
     sync_api.expect(page.get_by_label("Black at")).to_have_value("-1350")
     sync_api.expect(page.get_by_label("White at")).to_have_value("150")

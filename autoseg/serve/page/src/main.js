@@ -22,7 +22,7 @@ const api = createApi(tokenAsker());
 let onDrop = () => {}; // a drop before the page is ready is ignored, and the browser does not open the file
 dropAnywhere((files) => onDrop(files));
 
-/** The page, once the service has told its models. `collects`: the dataset that takes corrections; undefined: not known. `pacs`: whether it knows a PACS. */
+/** The page, once the models of the service are known. `collects`: the dataset that takes corrections; undefined: not known. `pacs`: whether it knows a PACS. */
 function start(models, collects, pacs) {
   const stage = createStage({ onFiles: take, onPacs: pacs ? takeFromPacs : null, announce, onCorrection: correct, onError: (error) => console.warn(error) });
   const form = createForm(models, { onFiles: take, onClear: fresh, onStart: send, onFetch: fetchStudy,
