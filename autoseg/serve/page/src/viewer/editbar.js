@@ -62,6 +62,7 @@ export function createEditBar(scene, actions, editor) {
       ball.input.checked = state.brush.ball;
       undo.disabled = !editor.canUndo();
       redo.disabled = !editor.canRedo();
+      save.hidden = !editor.takesCorrections;
       save.disabled = !editor.isUnsaved();
       discard.disabled = !editor.isUnsaved();
       mark.hidden = !editor.hasUnsavedEdits();
