@@ -288,3 +288,38 @@ def test_every_state_of_the_page_passes_axe_and_fits_its_width(page, fake, scan,
     page.get_by_role("button", name="Delete from the service").click()
     check(page, "dialog")
     assert faults(page) == []
+
+
+def paint(page, scan):
+    """Segments a scan, and paints where the cursor is."""
+    choose(page, scan)
+    segment(page)
+    page.get_by_role("row", name="Anterior").wait_for()
+    page.get_by_role("button", name="Brush").click()
+    page.locator(".nv-pane").first.focus()
+    page.keyboard.press("Space")
+    page.get_by_text("Not saved").wait_for()
+
+
+@pytest.mark.slow
+def test_a_correction_says_where_it_goes_and_is_sent_with_its_comment(page, fake, scan):
+    paint(page, scan)
+    page.get_by_role("button", name="Save as correction").click()
+    page.get_by_text("the raw dataset Dataset900_Corrections").wait_for()
+    assert fake.corrections == []
+    page.get_by_label("Comment").fill("leak at the tip")
+    page.get_by_role("button", name="Save the correction").click()
+    page.get_by_text("Not saved").wait_for(state="hidden")
+    (comment, label), = fake.corrections
+    assert comment == "leak at the tip" and gzip.decompress(label)[344:347] == b"n+1"
+    assert faults(page) == []
+
+
+@pytest.mark.slow
+def test_a_service_that_collects_nothing_offers_no_correction(page, fake, scan):
+    fake.collects = ""
+    page.reload()
+    page.locator(".model").wait_for()
+    paint(page, scan)
+    assert page.get_by_role("button", name="Discard").is_visible()
+    assert not page.get_by_role("button", name="Save as correction").is_visible()

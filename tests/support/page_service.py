@@ -74,7 +74,7 @@ class Fake:
     """What the service was sent. `states`: what a job is at each look, in turn; the last one stays."""
 
     token: str = ""
-    collects: str | None = "Dataset900_Corrections"
+    collects: str = "Dataset900_Corrections"
     states: list[dict[str, Any]] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
@@ -206,7 +206,7 @@ def _routes_of_a_job(app: FastAPI, fake: Fake) -> None:
     @app.post("/v1/jobs/{job_id}/correction", status_code=201)
     async def correction(job_id: str, request: Request, comment: str = "") -> dict[str, str]:
         fake.corrections.append((comment, await request.body()))
-        return {"dataset": fake.collects or "", "case": "case_001"}
+        return {"dataset": fake.collects, "case": "case_001"}
 
 
 @contextmanager

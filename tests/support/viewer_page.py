@@ -27,9 +27,9 @@ import {{ createViewer }} from "./static/{script}";
 window.corrections = [];
 window.viewer = await createViewer(document.getElementById("viewer"), {{
   announce: (text) => {{ document.getElementById("said").textContent = text; }},
-  onCorrection: async (blob, comment) => {{
+  onCorrection: async (blob) => {{
     const bytes = new Uint8Array(await blob.arrayBuffer());
-    window.corrections.push({{ bytes: Array.from(bytes), comment }});
+    window.corrections.push({{ bytes: Array.from(bytes) }});
   }},
 }});
 document.getElementById("bar").append(window.viewer.toolbar);

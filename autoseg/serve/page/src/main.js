@@ -22,9 +22,13 @@ const api = createApi(tokenAsker());
 let onDrop = () => {}; // a drop before the page is ready is ignored, and the browser does not open the file
 dropAnywhere((files) => onDrop(files));
 
-/** The page, once the service has told its models. `collects`: the dataset that takes corrections; undefined: not known. `pacs`: whether it knows a PACS. */
+/**
+ * The page, once the models of the service are known. `collects`: the dataset that takes corrections, empty where none are
+ * taken. `pacs`: whether the service knows a PACS.
+ */
 function start(models, collects, pacs) {
-  const stage = createStage({ onFiles: take, onPacs: pacs ? takeFromPacs : null, announce, onCorrection: correct, onError: (error) => console.warn(error) });
+  const stage = createStage({ onFiles: take, onPacs: pacs ? takeFromPacs : null, announce,
+    onCorrection: collects ? correct : null, onError: (error) => console.warn(error) });
   const form = createForm(models, { onFiles: take, onClear: fresh, onStart: send, onFetch: fetchStudy,
     onChannels: (images) => stage.showImages(images) });
   const session = createSession({ api, models, pacs, stage, panel, announce, onNew: leave, onAgain: again, onBack: back });
@@ -134,19 +138,14 @@ function start(models, collects, pacs) {
     }
   }
 
-  async function correct(blob, comment) {
-    const job = session.current();
-    if (collects === "" || collects === null) {
-      session.fail({ problem: { what: "this service takes no corrections", do: "start it with --collect DATASET" } });
-      return false;
-    }
+  /** Sends a painted mask, once the user has confirmed it; false: it was not sent. */
+  async function correct(blob) {
     try {
-      const stored = await sendCorrection(api, job, blob, comment, collects);
+      const stored = await sendCorrection(api, session.current(), blob, collects);
       if (stored) announce(`Saved as ${stored.case} of ${stored.dataset}`);
       return stored !== null;
     } catch (error) {
-      session.fail(error.status === 404
-        ? { problem: { what: "this service takes no corrections", do: "start it with --collect DATASET" } } : error);
+      session.fail(error);
       return false;
     }
   }

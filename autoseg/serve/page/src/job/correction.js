@@ -5,13 +5,12 @@ import { el, field } from "../lib/dom.js";
  * Says where a correction goes, and sends it when it is confirmed.
  * @returns {Promise<{dataset: string, case: string}|null>} null: it was not sent
  */
-export async function sendCorrection(api, job, blob, comment, collects) {
-  const input = el("textarea", { rows: 2, value: comment ?? "", maxLength: 1000 });
-  const where = collects ? `the raw dataset ${collects}` : "the raw dataset that the service collects";
+export async function sendCorrection(api, job, blob, collects) {
+  const input = el("textarea", { rows: 2, maxLength: 1000 });
   const text = await ask({
     title: "Save as a correction?",
     body: [
-      el("p", {}, `The image and your corrected label become a training case of ${where} on the service. `
+      el("p", {}, `The image and your corrected label become a training case of the raw dataset ${collects} on the service. `
         + "They stay there when this job is deleted. Your name, as the service knows it, and the time are kept with them."),
       field("Comment", input, "May stay empty."),
     ],

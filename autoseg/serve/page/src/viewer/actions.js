@@ -7,7 +7,7 @@ import { widened } from "./windows.js";
 
 export const TOOLS = [
   ["move", "Move", "Move the cursor"],
-  ["window", "Window", "Drag to change brightness and contrast"],
+  ["window", "Contrast", "Drag to change brightness and contrast"],
   ["measure", "Measure", "Drag to measure a distance"],
   ["brush", "Brush", "Paint the chosen label"],
   ["erase", "Erase", "Paint background"],

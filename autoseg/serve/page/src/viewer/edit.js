@@ -1,6 +1,6 @@
 // Painting on the mask of a result, with undo, saving and discarding.
 import { ask } from "../lib/dialog.js";
-import { el, field } from "../lib/dom.js";
+import { el } from "../lib/dom.js";
 import { apply, inverse, nearestAxis } from "./geometry.js";
 import { correctedFile, entryToPaint } from "./labels.js";
 import { between, brushVoxels, patch } from "./paint.js";
@@ -14,23 +14,9 @@ export function editable(result) {
   return { ...result, history: createHistory(result.mask.indices), saved: result.mask.original, unsaved: false };
 }
 
-/** Asks for a comment. Null: the user does not want to save. */
-function askComment() {
-  const comment = el("textarea", { rows: 3, maxLength: 1000 });
-  return ask({
-    title: "Save as correction",
-    body: [
-      el("p", {}, "The painted mask is sent to the service. The result itself stays as it is."),
-      field("Comment (may stay empty)", comment),
-    ],
-    confirm: "Save correction",
-    read: () => comment.value.trim(),
-  });
-}
-
 /**
  * @param {Object} scene
- * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string) => any}} options
+ * @param {{announce: (text: string) => void, onCorrection: ((blob: Blob) => any)|null}} options
  */
 export function createEditor(scene, { announce, onCorrection }) {
   const { state } = scene;
@@ -111,6 +97,7 @@ export function createEditor(scene, { announce, onCorrection }) {
     },
     undo: () => step("undo", "undo"),
     redo: () => step("redo", "do again"),
+    takesCorrections: onCorrection !== null,
     canUndo: () => result()?.history.canUndo() ?? false,
     canRedo: () => result()?.history.canRedo() ?? false,
     isUnsaved: (slot = state.active) => result(slot)?.unsaved ?? false,
@@ -118,12 +105,14 @@ export function createEditor(scene, { announce, onCorrection }) {
     async save() {
       const slot = result();
       if (!slot?.unsaved) return;
-      const comment = await askComment();
-      if (comment === null) return;
+      if (!onCorrection) {
+        announce("This service takes no corrections");
+        return;
+      }
       const blob = await correctedFile(slot.mask);
       const sent = slot.mask.indices.slice();
       try {
-        if ((await onCorrection(blob, comment)) === false) return;
+        if ((await onCorrection(blob)) === false) return;
       } catch (error) {
         announce(`The correction is not saved: ${error.message}`);
         throw error;

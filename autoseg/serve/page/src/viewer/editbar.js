@@ -17,7 +17,7 @@ export function createEditBar(scene, actions, editor) {
     id: newId("size"),
     oninput: () => actions.brushSize(Number(size.value)),
   });
-  const told = el("output", { class: "nv-number" });
+  const radius = el("output", { class: "nv-number" });
   const ball = tick("Ball (3D)", false, (on) => actions.ball(on));
   const button = (text, action, extra = {}) => el("button", { type: "button", onclick: action, ...extra }, text);
   const undo = button("Undo", () => actions.undo(), { title: "Undo (Ctrl+Z)" });
@@ -25,7 +25,7 @@ export function createEditBar(scene, actions, editor) {
   const save = button("Save as correction…", () => actions.save(), { class: "primary" });
   const discard = button("Discard", () => actions.discard());
   const mark = el("span", { class: "nv-unsaved" }, "Not saved");
-  const brush = el("span", { class: "nv-brush" }, el("label", { for: size.id }, "Radius"), size, told, ball.element);
+  const brush = el("span", { class: "nv-brush" }, el("label", { for: size.id }, "Radius"), size, radius, ball.element);
   const paint = el("span", { class: "nv-paint" }, swatch, label);
   const element = el(
     "div",
@@ -58,10 +58,11 @@ export function createEditBar(scene, actions, editor) {
       paint.hidden = !["brush", "fill"].includes(state.tool);
       brush.hidden = !["brush", "erase"].includes(state.tool);
       size.value = String(state.brush.radius);
-      told.textContent = `${state.brush.radius} mm`;
+      radius.textContent = `${state.brush.radius} mm`;
       ball.input.checked = state.brush.ball;
       undo.disabled = !editor.canUndo();
       redo.disabled = !editor.canRedo();
+      save.hidden = !editor.takesCorrections;
       save.disabled = !editor.isUnsaved();
       discard.disabled = !editor.isUnsaved();
       mark.hidden = !editor.hasUnsavedEdits();

@@ -26,8 +26,9 @@ const PHONE_PX = 640;
 
 /**
  * @param {HTMLElement} container
- * @param {{announce: (text: string) => void, onCorrection: (blob: Blob, comment: string) => any}} options
- *   `onCorrection` gets the painted mask (gzipped NIfTI); when it gives false or throws, the edits count as not saved
+ * @param {{announce: (text: string) => void, onCorrection: ((blob: Blob) => any)|null}} options
+ *   `onCorrection` gets the painted mask (gzipped NIfTI); when it gives false or throws, the edits count as not saved. Null:
+ *   masks can be painted, and are not saved
  * @returns {Promise<Viewer>}
  */
 export async function createViewer(container, { announce, onCorrection }) {
