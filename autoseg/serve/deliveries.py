@@ -15,6 +15,7 @@ from autoseg.serve.problems import without_paths
 from autoseg.serve.service import Jobs
 from autoseg.workspace.jobs.deliveries import Delivery, DeliveryStore, Form
 from autoseg.workspace.jobs.spool import Spool
+from autoseg.workspace.jobs.store import QueueLimits
 from autoseg.workspace.jobs.types import InputFile, Job, JobRequest
 
 logger = logging.getLogger(__name__)
@@ -40,15 +41,16 @@ class Deliveries:
         self._store, self._jobs, self._spool, self._now = store, jobs, spool, now
         self.destinations: dict[str, Destination] = {}
 
-    def accept(self, request: JobRequest, job_id: str, received: Path, goes_to: tuple[str, Form] | None) -> Job:
+    def accept(self, request: JobRequest, job_id: str, received: Path, goes_to: tuple[str, Form] | None,
+               limits: QueueLimits | None = None) -> Job:
         """Make a job of a folder of files, and note where its result goes. It is safe on the disk when this returns; where
-        something is raised, nothing is left.
+        something is raised, nothing is left. Raises QueueFull where it would pass the limits.
         """
         if goes_to is not None:
             self._store.plan(job_id, *goes_to)
         try:
             self._spool.keep(received, job_id)
-            return self._jobs.accept(request, job_id)
+            return self._jobs.accept(request, job_id, limits)
         except BaseException:
             self._spool.remove(job_id)
             self._store.remove(job_id)

@@ -1,5 +1,5 @@
 """Fixtures of races."""
 
-from pretended_race import configurations, home, trainings
+from pretended_race import configurations, home, spheres, trainings
 
-__all__ = ["configurations", "home", "trainings"]
+__all__ = ["configurations", "home", "spheres", "trainings"]

@@ -1,5 +1,7 @@
 """Races whose trainings only claim to have been: fixtures and helpers (tests/orchestrate/conftest.py)."""
 
+import shutil
+
 import pytest
 
 from autoseg import pipeline
@@ -88,10 +90,18 @@ def configurations():
             "2d": small_plan(2).configurations["2d"]}
 
 
+@pytest.fixture(scope="session")
+def spheres(tmp_path_factory):
+    """A raw dataset of 30 cases, which is copied."""
+    folder = tmp_path_factory.mktemp("spheres") / DATASET
+    write_spheres(folder, n_cases=30)
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path, monkeypatch, configurations):
+def home(tmp_path, monkeypatch, configurations, spheres):
     """A raw dataset of 30 cases, for which tiny networks are planned and whose report is only noted."""
-    write_spheres(tmp_path / "raw" / DATASET, n_cases=30)
+    shutil.copytree(spheres, tmp_path / "raw" / DATASET)
     make_plan = make.make_plan
 
     def tiny(workspace, dataset, planner, budget, device):

@@ -55,18 +55,18 @@ def router(service: Service) -> APIRouter:
 
 def check_queue(service: Service, client: str) -> None:
     """Raises 429 where the queue, or the client's part of it, is full."""
-    limits = _queue_limits(service)
+    limits = queue_limits(service)
     try:
         service.jobs.check_queue(client, limits)
     except QueueFull as full:
-        raise _of_full_queue(full, limits) from None
+        raise of_full_queue(full, limits) from None
 
 
-def _queue_limits(service: Service) -> QueueLimits:
+def queue_limits(service: Service) -> QueueLimits:
     return QueueLimits(service.settings.limits.queued_per_client, service.settings.limits.queued)
 
 
-def _of_full_queue(full: QueueFull, limits: QueueLimits) -> Exception:
+def of_full_queue(full: QueueFull, limits: QueueLimits) -> Exception:
     return refused(429, "the queue is full", found=f"{full.of_client} jobs of yours, {full.of_all} of all",
                    expected=f"{limits.of_client} jobs of a client, {limits.of_all} of all",
                    do="wait until some have ended", headers={"Retry-After": "60"})
@@ -127,12 +127,12 @@ def _queued(service: Service, asked: JobRequest, receiving: Receiving) -> Job:
     """The job in the queue; where it does not get there, its files are gone. Raises 429 where others filled the queue
     meanwhile.
     """
-    job_id, limits = service.spool.keep(receiving.folder), _queue_limits(service)
+    job_id, limits = service.spool.keep(receiving.folder), queue_limits(service)
     try:
         return service.jobs.accept(asked, job_id, limits)
     except QueueFull as full:
         service.spool.remove(job_id)
-        raise _of_full_queue(full, limits) from None
+        raise of_full_queue(full, limits) from None
     except BaseException:
         service.spool.remove(job_id)
         raise

@@ -15,13 +15,14 @@ from autoseg.serve.deliveries import DICOMWEB, Deliveries, input_files_of
 from autoseg.serve.pacs import Pacs, PacsError, PacsStudy, UnknownStudy
 from autoseg.serve.problems import answers, refused
 from autoseg.serve.requests import job_request
-from autoseg.serve.routes.accept import check_queue
+from autoseg.serve.routes.accept import check_queue, of_full_queue, queue_limits
 from autoseg.serve.routes.jobs import JobId, own_job, shown
 from autoseg.serve.routes.models import model_of
 from autoseg.serve.service import Service
 from autoseg.serve.uploads import of_fault
 from autoseg.workspace.jobs.deliveries import Delivery, Form
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
+from autoseg.workspace.jobs.store import QueueFull
 from autoseg.workspace.jobs.types import Job
 from planners.schema.base import Frozen
 
@@ -107,11 +108,12 @@ def _fetched(service: Service, client: str, asked: StudyJob) -> Job:
             files = pacs.fetch(asked.study, receiving, limits.upload_bytes)
             _check_study(asked.study, files)
             request = job_request(client, model, "study", input_files_of(file.n_bytes for file in files), texts)
-            check_queue(service, client)  # others may have come meanwhile
             deliveries: Deliveries = service.extras["deliveries"]
             receiving.arrange({file.path: f"{number}.dcm" for number, file in enumerate(files)})
             return deliveries.accept(request, secrets.token_hex(16), folder,
-                                     (DICOMWEB, asked.form) if asked.store else None)
+                                     (DICOMWEB, asked.form) if asked.store else None, queue_limits(service))
+        except QueueFull as full:  # others have come meanwhile
+            raise of_full_queue(full, queue_limits(service)) from None
         except UnknownStudy as error:
             raise of_fault(404, error) from None
         except PacsError as error:
