@@ -35,7 +35,7 @@ _CLIENT = """
 import json, os, sys, time
 from monailabel.client.client import MONAILabelClient, MONAILabelClientException
 url, token, model, image, work = sys.argv[1:]
-told = {"masks": {}, "seconds": {}}
+seen = {"masks": {}, "seconds": {}}
 
 class Plugin:  # the plug-in of Slicer makes a client for each call: one that logged in keeps the headers of its last upload
     def __getattr__(self, name):
@@ -48,13 +48,13 @@ client, login = Plugin(), None
 def timed(name, call):
     start = time.perf_counter()
     answer = call()
-    told["seconds"][name] = time.perf_counter() - start
+    seen["seconds"][name] = time.perf_counter() - start
     return answer
 
 def infer(name, image_id, ending, **more):
     file, params = timed(name, lambda: client.infer(model, image_id, {"result_extension": ending}, **more))
-    told["masks"][name] = os.path.join(work, name.replace(" ", "_") + ending)
-    os.replace(file, told["masks"][name])
+    seen["masks"][name] = os.path.join(work, name.replace(" ", "_") + ending)
+    os.replace(file, seen["masks"][name])
     return params
 
 def is_refused(call):
@@ -64,29 +64,29 @@ def is_refused(call):
         return True
     return False
 
-told["login is asked for"] = client.auth_enabled() and is_refused(client.info)
+seen["login is asked for"] = client.auth_enabled() and is_refused(client.info)
 login = client.auth_token("anna", token)
-told["token is valid"] = client.auth_valid_token()
-told["info"] = timed("info", client.info)
-told["label names"] = infer("infer, file, NRRD", "", ".nrrd", file=image)["label_names"]
+seen["token is valid"] = client.auth_valid_token()
+seen["info"] = timed("info", client.info)
+seen["label names"] = infer("infer, file, NRRD", "", ".nrrd", file=image)["label_names"]
 infer("infer, file, NIfTI", "", ".nii.gz", file=image)
 session = timed("create session", lambda: client.create_session(image))["session_id"]
-told["session is there"] = timed("get session", lambda: client.get_session(session))["name"] == session
+seen["session is there"] = timed("get session", lambda: client.get_session(session))["name"] == session
 infer("infer, session", "shown only", ".nrrd", session_id=session)
 client.remove_session(session)
-told["removed session is gone"] = is_refused(lambda: client.get_session(session))
-told["case"] = timed("upload image", lambda: client.upload_image(image, "My volume"))["image"]
-told["next sample"] = client.next_sample("random", {})["id"] == told["case"]
+seen["removed session is gone"] = is_refused(lambda: client.get_session(session))
+seen["case"] = timed("upload image", lambda: client.upload_image(image, "My volume"))["image"]
+seen["next sample"] = client.next_sample("random", {})["id"] == seen["case"]
 infer("infer, image of the datastore", "My volume", ".nii.gz")
-label = told["masks"]["infer, image of the datastore"]
-info = {"label_info": [{"name": name, "idx": value} for name, value in told["label names"].items()]}
+label = seen["masks"]["infer, image of the datastore"]
+info = {"label_info": [{"name": name, "idx": value} for name, value in seen["label names"].items()]}
 timed("save label", lambda: client.save_label("My volume", label, params=info))
-told["datastore"] = timed("datastore", client.datastore)["objects"]
-told["masks"]["download label"] = timed("download label", lambda: client.download_label(told["case"], "final"))
-told["no sample is left"] = client.next_sample("random", {}) == {}
-told["no training runs"] = client.train_status(check_if_running=True) is False
-told["training is refused"] = is_refused(lambda: client.train_start(model, {}))
-print(json.dumps(told))
+seen["datastore"] = timed("datastore", client.datastore)["objects"]
+seen["masks"]["download label"] = timed("download label", lambda: client.download_label(seen["case"], "final"))
+seen["no sample is left"] = client.next_sample("random", {}) == {}
+seen["no training runs"] = client.train_status(check_if_running=True) is False
+seen["training is refused"] = is_refused(lambda: client.train_start(model, {}))
+print(json.dumps(seen))
 """
 
 
@@ -122,17 +122,17 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     finally:
         service.send_signal(signal.SIGTERM)
         service.wait(60)
-    told = json.loads(answer.stdout)
+    seen = json.loads(answer.stdout)
     same = {name: bool(np.array_equal(read_label(Path(path))[0], expected_DHW)
-                       and not read_label(Path(path))[1].difference(expected_grid)) for name, path in told["masks"].items()}
+                       and not read_label(Path(path))[1].difference(expected_grid)) for name, path in seen["masks"].items()}
     workspace = Workspace.open(home)
     dataset = workspace.raw(workspace.dataset("Corrections"))
     report = verify(dataset)
-    facts = {name: value for name, value in told.items() if isinstance(value, bool)}
-    facts["model is listed with its labels"] = bool(told["info"]["models"].get(NAME, {}).get("labels"))
-    facts["the label is in the datastore"] = "final" in told["datastore"][told["case"]]["labels"]
+    facts = {name: value for name, value in seen.items() if isinstance(value, bool)}
+    facts["model is listed with its labels"] = bool(seen["info"]["models"].get(NAME, {}).get("labels"))
+    facts["the label is in the datastore"] = "final" in seen["datastore"][seen["case"]]["labels"]
     facts["the collected dataset is verified without faults"] = not report.faults and report.n_cases == 1
-    print_tables(case, told["seconds"], same, facts)
+    print_tables(case, seen["seconds"], same, facts)
     left = [path for path in (home / "serve").rglob("*") if path.is_file() and not path.name.startswith("jobs.sqlite")]
     print(f"\nFiles left in the spool: {len(left)}. Voxels: {expected_DHW.size}, of which {np.count_nonzero(expected_DHW)} "
           "are labelled.")

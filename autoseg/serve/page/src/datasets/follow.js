@@ -19,11 +19,11 @@ function pause(signal) {
 /** Calls `onTraining` with each state of a training until nobody trains the fold. Where the stream breaks, it is asked again. */
 export async function followTraining(api, key, onTraining, signal) {
   let last = null;
-  const tell = (training) => { last = training; onTraining(training); };
+  const show = (training) => { last = training; onTraining(training); };
   while (!signal.aborted) {
     try {
       const response = await api.request(`${pathOf(key)}/events`, { signal });
-      for await (const training of eventsOf(response)) tell(training);
+      for await (const training of eventsOf(response)) show(training);
       if (last && !isGoing(last)) return;
     } catch (error) {
       if (signal.aborted) return;

@@ -61,7 +61,7 @@ export function createApi(askForToken) {
     return response;
   }
 
-  /** Sends a form and tells how much of it is sent (0 to 1). XMLHttpRequest: fetch does not tell it. */
+  /** Sends a form, and reports the share that is sent (0 to 1). XMLHttpRequest, since fetch reports none. */
   function upload(path, form, onProgress, signal) {
     return new Promise((resolve, reject) => {
       const sender = new XMLHttpRequest();
