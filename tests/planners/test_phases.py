@@ -151,7 +151,8 @@ def test_a_length_without_a_clock_counts_the_voxels_of_the_phases():
     ('[{"until": 0.5}, {"until": 0.5}]', "until.*must rise"), ('[{"until": 0.8}, {"until": 0.5}]', "until.*must rise"),
     ('[{"until": 1.5}]', "less than or equal to 1"), ('[{"patch_share": 0.5}]', "until: Field required"),
     ('[{"until": 1, "patch_share": 2}]', "patch_share.*less than or equal to 1"),
-    ('[{"until": 1, "batch_factor": 0}]', "batch_factor.*greater than 0"), ('[{"until": 1, "patch": 8}]', "patch: Extra inputs")])
+    ('[{"until": 1, "batch_factor": 0}]', "batch_factor.*greater than 0"),
+    ('[{"until": 1, "patch": 8}]', "patch: Extra inputs")])
 def test_wrong_phases_are_refused(phases, complaint):
     with pytest.raises(ValueError, match=complaint):
         override(configuration_of(), [f"schedule.phases={phases}"])
