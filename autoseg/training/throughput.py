@@ -122,8 +122,9 @@ def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime:
         return state.model, plain.seconds
     mode = "reduce-overhead" if plain.is_bound_by_host else "default"
     try:
-        # With phases of other sizes each has code of its own: code for any size is slower.
-        forward = torch.compile(state.model, mode=mode, dynamic=False if state.schedule.phases else None)
+        # Each size of a training in phases has code of its own: code for any size is slower.
+        sizes: dict[str, bool] = {"dynamic": False} if state.schedule.phases else {}
+        forward = torch.compile(state.model, mode=mode, **sizes)
         compiled = time_steps(task, state, forward, stream, runtime, clock=clock)
     except AutosegError:
         raise
