@@ -38,7 +38,7 @@ from autoseg.training.throughput import Clock, SlowerThanPlanned, measure_throug
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, adopt, before_decay, follow, resolve, revise
-from planners.rules.phases import left_of_phase, phase_at
+from planners.rules.phases import left_of_phase, phase_at, steps_of_epoch
 from planners.schema.plan import Configuration, InputDropout
 
 logger = logging.getLogger(__name__)
@@ -264,7 +264,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
 
 def _steps(training: _Training, state: TrainState, throughput: Throughput) -> int:
     """The iterations of the next epoch, which ends early at a pause; 0 where the training ends or pauses."""
-    steps = min(state.schedule.iterations_per_epoch, left_of_phase(state.schedule, state.iteration))
+    steps = steps_of_epoch(state.schedule, state.iteration)
     if training.pause is None:
         return steps
     left = training.pause.seconds - throughput.reserve_seconds(mirroring=False) - state.seconds

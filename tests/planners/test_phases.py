@@ -14,7 +14,7 @@ from planners.rules.budget import (
     with_budget,
     without_clock,
 )
-from planners.rules.phases import affordable, left_of_phase, phase_at, seconds_between, sizes_of
+from planners.rules.phases import affordable, left_of_phase, phase_at, seconds_between, sizes_of, steps_of_epoch
 from planners.schema.base import Part
 from planners.schema.override import override
 from planners.schema.phases import Phase
@@ -78,6 +78,16 @@ def test_every_iteration_has_something_left_of_its_phase(iterations):
         assert left > 0 and phase_at(schedule, done) == phase_at(schedule, done + left - 1)
         done += left
     assert done == iterations
+
+
+def test_an_epoch_ends_with_its_phase_and_a_short_rest_joins_it():
+    schedule = schedule_of(100).model_copy(update={"iterations_per_epoch": 12})  # phases end at 50, 80 and 100
+    ends, done = [], 0
+    while done < 100:
+        done += steps_of_epoch(schedule, done)
+        ends.append(done)
+    assert ends == [12, 24, 36, 50, 62, 74, 80, 92, 100]  # 2 of 12 join, 6 do not
+    assert steps_of_epoch(schedule.model_copy(update={"phases": ()}), 86) == 12  # as before there were phases
 
 
 def test_the_rest_of_a_schedule_takes_what_its_phases_take():

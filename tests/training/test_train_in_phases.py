@@ -23,6 +23,7 @@ from autoseg.training.distributed import check_shareable
 from autoseg.training.fold import train_fold
 from autoseg.training.job import Extension, FoldJob
 from autoseg.training.memory_estimate import step_bytes
+from autoseg.training.tasks.reconstruction import Reconstruction
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.workspace.checkpoint import load_weights
 from autoseg.workspace.files import read_model, read_records, write_json
@@ -96,9 +97,15 @@ def test_every_iteration_has_the_sizes_of_its_phase(job_of, steps, caplog):
     train(job)
     assert steps.seen == SHAPES
     records = read_records(job.folder.metrics)
-    assert [(record["iteration"], record["phase"]) for record in records] == [(3, 1), (4, 1), (7, 2), (10, 3)]
+    assert [(record["iteration"], record["phase"]) for record in records] == [(4, 1), (7, 2), (10, 3)]
     assert "4 patches of 8x8x8 to 4, 2 patches of 12x12x12 to 7, 2 patches of 16x16x16 to 10" in caplog.text
     assert "from iteration 7 on 2 patches of 16x16x16" in caplog.text
+
+
+def test_a_pre_training_has_phases_too(job_of, steps):
+    job = job_of("fold_0")
+    train_fold(job, Reconstruction(job.plan, job.configuration, Part(name="mae")), CPU, time.monotonic())
+    assert steps.seen == SHAPES
 
 
 def test_a_training_without_phases_records_none(job_of):
@@ -121,7 +128,7 @@ def test_a_killed_training_goes_on_over_a_switch_as_if_nothing_had_happened(job_
     steps.before[0] = lambda number: None
     resumed = train(job)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert [record["iteration"] for record in read_records(job.folder.metrics)] == [3, 4, 7, 10]
+    assert [record["iteration"] for record in read_records(job.folder.metrics)] == [4, 7, 10]
 
 
 def test_a_training_that_was_stopped_within_an_epoch_goes_on_over_a_switch(job_of, steps, monkeypatch):
