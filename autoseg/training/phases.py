@@ -77,7 +77,7 @@ def turned(stream: PhasedStream, job: FoldJob, schedule: ResolvedSchedule, itera
 
 
 def n_checks(job: FoldJob, phase: int, steps: int) -> int:
-    """Batches of the plan's size that are validated after so many steps: as many voxels of those of the steps in each phase,
+    """Batches of the plan's size that are validated after so many steps: the same share of their voxels in each phase,
     so that validation always takes the same share of the time.
     """
     return max(1, round(steps * VALIDATION_SHARE * sizes_of(job.scheduled)[phase].voxels_share))
