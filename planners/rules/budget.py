@@ -15,8 +15,9 @@ SHORTEST_EPOCH_SECONDS = 10.0
 THROUGHPUT_TOLERANCE = 0.02
 # The weight of the latest epoch in the throughput. It is small, because one busy minute must not change the schedule.
 LATEST_SHARE = 0.25
-# Share of the budget that stays free at the end, for what nobody can foresee: the budget must be kept.
-MARGIN = 0.02
+# Share of the budget that stays free at the end. It is small: a slower machine is met by validation without mirroring, but
+# time that a faster one leaves over is lost.
+MARGIN = 0.01
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
 PROVISIONAL_ITERATIONS = 1000
@@ -41,6 +42,11 @@ class Throughput(Frozen):
     def reserve_seconds(self, mirroring: bool) -> float:
         """What must remain after the last iteration."""
         return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
+
+    def slowed(self, factor: float) -> "Throughput":
+        """With `factor` times the seconds of what follows the training."""
+        return self.model_copy(update={"validation_pass_seconds": factor * self.validation_pass_seconds,
+                                       "fixed_seconds": factor * self.fixed_seconds})
 
 
 def in_words(seconds: float) -> str:
@@ -190,15 +196,14 @@ def adopt(schedule: ResolvedSchedule, planned: Schedule, throughput: Throughput,
                                        "iterations_per_epoch": _epoch(iterations, throughput)})
 
 
-def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
-    """The throughput, moved towards the seconds per iteration of the latest epoch.
+def follow(throughput: Throughput, latest_seconds: float, weight: float = LATEST_SHARE) -> Throughput:
+    """The throughput, moved by a weight (0 to 1) towards the seconds per iteration of the latest epoch.
 
-    The time of predictions is scaled by the same factor: other work of the machine slows both alike.
+    All that follows the training is scaled by the same factor: other work of the machine slows everything alike.
     """
-    seconds = (1 - LATEST_SHARE) * throughput.seconds_per_iteration + LATEST_SHARE * latest_seconds
-    ratio = seconds / throughput.seconds_per_iteration
-    return throughput.model_copy(update={"seconds_per_iteration": seconds,
-                                         "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
+    seconds = (1 - weight) * throughput.seconds_per_iteration + weight * latest_seconds
+    return throughput.model_copy(update={"seconds_per_iteration": seconds}).slowed(
+        seconds / throughput.seconds_per_iteration)
 
 
 def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_seconds: float) -> ResolvedSchedule:
