@@ -1,18 +1,23 @@
 """Whether a training keeps the end of its time budget while another process takes half of its cores for a while.
 
-    taskset -c 1 python benchmarks/contention.py ../shared/data/Dataset004_Hippocampus --out contention
-    taskset -c 1 python benchmarks/contention.py ../shared/data/Dataset004_Hippocampus --out contention --only middle
+    taskset -c 1 python benchmarks/contention.py train ../shared/data/Dataset004_Hippocampus --out contention
+    taskset -c 1 python benchmarks/contention.py train ../shared/data/Dataset004_Hippocampus --out contention --only bursts
+    python benchmarks/contention.py simulate
 
-Trains fold 0 of `3d_fullres` once per scenario, in a process of its own, with a plan that was made while nothing else ran.
-The other work is a loop that never waits, one per core that this process may use: it takes half of each. Its moments are
+`train` trains fold 0 of `3d_fullres` once per scenario, in a process of its own, with a plan that was made while nothing else
+ran. The other work is a loop that never waits, one per core that this process may use: it takes half of each. Its moments are
 shares of the budget, counted from the start of the training. Results are kept in --out as one line each; the table has all
 that are there. `fold` is the time that the fold says of itself, which is the one that the budget is for; `command` that of
 the whole command, with the start of Python. A scenario is kept where the fold ends within 5 % of its budget.
+
+`simulate` trains nothing: the rules run on a simulated clock, in the same scenarios and with random changes of the speed,
+beside the rules that there were before.
 """
 
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -28,6 +33,7 @@ from autoseg.cli.common import seconds
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
+from contention_parts.simulated import EARLIER, HALF, RULE, Fold, Machine, Rule, changes_of, fold_of
 
 NAME = "3d_fullres"
 KEPT = 0.05  # of the budget, too late or too early
@@ -46,12 +52,44 @@ _LOOP = "while True: pass"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path, help="a raw dataset's folder")
-    parser.add_argument("--out", type=Path, required=True, help="workspaces and results, kept")
-    parser.add_argument("--budget", type=seconds, default=180.0)
-    parser.add_argument("--only", choices=SCENARIOS, nargs="+", help="scenarios (default: all that have no result yet)")
-    parser.add_argument("--seed", type=int, default=0)
+    commands = parser.add_subparsers(dest="command", required=True)
+    training, simulated = commands.add_parser("train"), commands.add_parser("simulate")
+    training.add_argument("dataset", type=Path, help="a raw dataset's folder")
+    training.add_argument("--out", type=Path, required=True, help="workspaces and results, kept")
+    training.add_argument("--budget", type=seconds, default=180.0)
+    training.add_argument("--only", choices=SCENARIOS, nargs="+", help="scenarios (default: all that have no result yet)")
+    training.add_argument("--seed", type=int, default=0)
+    simulated.add_argument("--folds", type=int, default=1000, help="folds with random changes of the speed")
     options = parser.parse_args()
+    train_all(options) if options.command == "train" else simulate(options.folds)
+
+
+def simulate(n_folds: int) -> None:
+    """Ends in shares of the budget: a fold like that of the hippocampus in 2 minutes, and random folds."""
+    hippocampus = Fold(budget=120, step=0.35, case_pass=0.04, case_rest=0.1)
+    print("| other work | end before | end now |\n|---|---|---|")
+    for name, times in SCENARIOS.items():
+        changes = sorted((share * hippocampus.budget, left) for first, last in times for share, left in
+                         ((first, HALF), (last, 1.0)))
+        ends = [hippocampus.run(Machine(changes), rule) for rule in (EARLIER, RULE)]
+        print(f"| {name} | {ends[0]:.1%} | {ends[1]:.1%} |")
+    print("\n| validation of the budget | rule | earliest | 5 % | median | 95 % | latest | missed |")
+    print("|---|---|---|---|---|---|---|---|")
+    for validation in (0.02, 0.035, 0.07):
+        for title, rule in (("before", EARLIER), ("now", RULE)):
+            ends = sorted(random_end(seed, validation, rule) for seed in range(n_folds))
+            at = [f"{ends[round(share * (n_folds - 1))]:.1%}" for share in (0, 0.05, 0.5, 0.95, 1)]
+            missed = sum(abs(end - 1) > KEPT for end in ends)
+            print(f"| {validation:.1%} | {title} | {' | '.join(at)} | {missed} of {n_folds} |")
+
+
+def random_end(seed: int, validation: float, rule: Rule) -> float:
+    draw = random.Random(seed)
+    fold = fold_of(draw, validation)
+    return fold.run(Machine(changes_of(draw, fold.budget)), rule)
+
+
+def train_all(options: argparse.Namespace) -> None:
     results = options.out / "results.jsonl"
     prepared = prepare(options)
     done = {row["scenario"] for row in read(results)}
