@@ -216,7 +216,8 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {in_words(limits.seconds)} with a "
-              f"{architecture.title} of {channels} channels; {augmentation_in_words(views, limits.n_cases)}; a patch holds {_held(shape.patch, base):.0%} of the median case")
+              f"{architecture.title} of {channels} channels; {augmentation_in_words(views, limits.n_cases)}; a patch holds "
+              f"{_held(shape.patch, base):.0%} of the median case")
     return fitted, reason
 
 

@@ -16,7 +16,7 @@ from contention_parts.simulated import HALF, Fold, Machine, changes_of, fold_of
 
 # Share of the budget for which the end can be kept: a machine that is twice as fast in the validation as before leaves half
 # of what was kept for it.
-MOST_OF_VALIDATION = 0.035
+MOST_OF_VALIDATION = 0.03
 
 
 
