@@ -8,7 +8,8 @@
 else ran. The other work is a loop that never waits, one per core that this process may use: it takes half of each. Its
 moments are shares of the budget, counted from the start of the training. Results are kept in --out as one line each; the
 table has all that are there. `fold` is the time that the fold says of itself, which is the one that the budget is for;
-`command` that of the whole command, with the start of Python. A scenario is kept where the fold ends within 5 % of its budget.
+`command` that of the whole command, with the start of Python. A scenario is kept where the fold ends within 5 % of its
+budget.
 
 `simulate` trains nothing: the rules run on a simulated clock, in the same scenarios and with random changes of the speed,
 beside the rules that there were before.

@@ -73,7 +73,7 @@ class Fold:
             steps = rule.epoch(schedule, done)
             taken, done = machine.work(steps * self.step), done + steps
             weight = rule.weight(taken, (schedule.iterations - done) * throughput.seconds_per_iteration)
-            throughput = follow(throughput, taken / steps, weight)
+            throughput = follow(throughput, taken / steps, weight=weight)
             if not rule.slows_fixed:
                 throughput = throughput.model_copy(update={"fixed_seconds": fixed})
             schedule = revise(schedule, throughput, done, machine.clock)
