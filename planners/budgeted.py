@@ -100,7 +100,7 @@ def _as_described(planner: str, sizes_of: SizesOf, fingerprint: Fingerprint, har
     limits = _Limits(sizes=(), memory_bytes=MEMORY_SHARE * memory, seconds=seconds, speed=hardware.speed,
                      anatomical=any(case.shape[0] > 1 for case in fingerprint.cases),
                      n_inputs=len(fingerprint.channels), n_outputs=fingerprint.labels.n_heads,
-                     n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases),
+                     n_cases=len(fingerprint.cases), n_voxels=sum(math.prod(case.shape) for case in fingerprint.cases),
                      coarsest_ml=_coarsest_ml(fingerprint), slice_mm=_slice_mm(base))
     configurations, reasons = {}, list(base.reasons)
     reasons.append("mirrored along left-right only: bodies have no other symmetry, and a short training pays for each"
@@ -123,6 +123,7 @@ class _Limits(Frozen):
     anatomical: bool  # volumes of a body, not flat images
     n_inputs: int
     n_outputs: int
+    n_cases: int
     n_voxels: float  # of all cases, on the grid that is planned
     coarsest_ml: float  # volume of a voxel that may not be exceeded
     slice_mm: dict[int, float]  # by number of axes: the thickness that a voxel's spacing does not tell
@@ -215,8 +216,8 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds)})
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {in_words(limits.seconds)} with a "
-              f"{architecture.title} of {channels} channels; {fitted.augmentation.name} augmentation, as every voxel is "
-              f"seen about {views:.0f} times; a patch holds {_held(shape.patch, base):.0%} of the median case")
+              f"{architecture.title} of {channels} channels; {augmentation_in_words(views, limits.n_cases)}; a patch holds "
+              f"{_held(shape.patch, base):.0%} of the median case")
     return fitted, reason
 
 
@@ -277,3 +278,17 @@ def augmentation_for(views: float) -> Part:
         return Part(name="nnunet")
     turned = {"p_rotation": 0.2, "rotation_degrees": 20.0, "p_scaling": 0.2, "scaling": (0.85, 1.2)}
     return Part(name="light", options=turned if views >= OFTEN_SEEN else {})
+
+
+def augmentation_in_words(views: float, n_cases: int) -> str:
+    """The augmentation of so many cases, and why.
+
+    >>> augmentation_in_words(12, 200)
+    'light augmentation, as a voxel of the 200 cases is seen about 12 times'
+    """
+    name = augmentation_for(views).name
+    reason = f"as a voxel of the {n_cases} cases is seen about {views:.0f} times"
+    if views < OFTEN_SEEN:
+        return f"{name} augmentation, {reason}"
+    turned = " with rotation and scaling" if name == "light" else ""
+    return f"stronger augmentation ({name}{turned}), {reason}: few cases are seen often, and must not be memorised"

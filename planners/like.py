@@ -54,6 +54,8 @@ def like(own: Plan, source: Plan, configuration: str, fingerprint: Fingerprint) 
         "configurations": {configuration: adopted.foreseen_only_as(base)},
         "reasons": (f"{configuration} has the topology of the model of {source.dataset} ({source.planner}): patch "
                     f"{_edges(there.patch)}, {' x '.join(f'{mm:.3g}' for mm in there.spacing_mm)} mm",
+                    f"{configuration} keeps the augmentation and the time that are planned for the {len(fingerprint.cases)} "
+                    f"cases of {own.dataset}",
                     *(["intensities are those that the model was trained with"] if is_same else []))})
 
 

@@ -205,9 +205,9 @@ def _cleaned_result(fold: FoldFolder) -> FoldResult | dict[str, Any]:
     except DamagedFile:
         return {"mean_dice": fold.mean_dice()}
     if result.scores is None or result.scores.n_cases < FEWEST:
-        return result.model_copy(update={"scores": None, "mean_dice": None, "unscored": ()})
+        return result.model_copy(update={"scores": None, "mean_dice": None, "unscored": (), "unmirrored": ()})
     scores = result.scores.model_copy(update={"cases": (), "faults": (), "warnings": ()})
-    return result.model_copy(update={"scores": scores, "unscored": ()})
+    return result.model_copy(update={"scores": scores, "unscored": (), "unmirrored": ()})
 
 
 def _cleaned_provenance(known: ProvenanceFile, name: str) -> ProvenanceFile:

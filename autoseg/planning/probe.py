@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from autoseg.base.contention import now, share_of_others
+from autoseg.base.contention import DISTURBED, Watch
 from autoseg.base.processes import cores
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from planners.schema.hardware import StepSpeed
 
 logger = logging.getLogger(__name__)
-
-_UNDISTURBED = 0.1  # share of the processor that other programs may take
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ class ProbedHardware:
         """Measured, which takes three seconds; a warning says where other programs took part of the machine meanwhile."""
         from autoseg.planning.speed import measured_speed
 
-        before = now()
+        watch = Watch()
         speed = measured_speed(self.runtime)
-        others = share_of_others(before, now())
-        if others > _UNDISTURBED and self.device == "cpu":
+        others, _ = watch.look()
+        if others is not None and others > DISTURBED and self.device == "cpu":
             logger.warning("other programs took %.0f %% of the processor while its speed was measured: the plan is for what "
                            "they leave; for the whole machine end them and plan again", 100 * others)
         return speed

@@ -26,6 +26,7 @@ from autoseg.datasets.case import PreparedCase
 from autoseg.prediction.trained_with import KEY, trained_with
 from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.bend import Finisher, begin_from
+from autoseg.training.disturbance import CoresWatch
 from autoseg.training.inputs import check_goes_on
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.phases import described, n_checks, phased_batches, turned, with_phases
@@ -38,7 +39,8 @@ from autoseg.training.throughput import Clock, SlowerThanPlanned, measure_throug
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, adopt, before_decay, follow, resolve, revise
-from planners.rules.phases import left_of_phase, phase_at, steps_of_epoch
+from planners.rules.ending import epoch_iterations, weight_of_latest
+from planners.rules.phases import left_of_phase, phase_at
 from planners.schema.plan import Configuration, InputDropout
 
 logger = logging.getLogger(__name__)
@@ -87,8 +89,9 @@ class _Epoch:
 
 
 def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], object] = lambda: None, *,
-               pause: Pause | None = None, clock: Clock = time.monotonic) -> None:
-    """Train until the schedule ends and write the fold's weights, or until a `pause` and write its weights.
+               pause: Pause | None = None, clock: Clock = time.monotonic) -> float:
+    """Train until the schedule ends and write the fold's weights, or until a `pause` and write its weights; the seconds that
+    this took, earlier runs included.
 
     `started` is the time of the `clock` at which the budget starts; `on_epoch` is called when the records of an
     epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises TrainingFailed
@@ -135,6 +138,7 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     state.seconds = clock() - started
     if is_first():
         _write_weights(job, state, pause)
+    return clock() - started
 
 
 @contextmanager
@@ -218,7 +222,7 @@ def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, run
 
 def _iterate(training: _Training, state: TrainState, throughput: Throughput, epoch: _Epoch) -> None:
     job, task, runtime, clock = training.job, training.task, training.runtime, training.clock
-    loss, warning_of = task.build_loss(runtime.device), task.watch()
+    loss, warning_of, cores = task.build_loss(runtime.device), task.watch(), CoresWatch(runtime)
     slower = SlowerThanPlanned(job.configuration.step_seconds)
     _warn_if_slower(job, slower, throughput)
     state.model.train()
@@ -248,13 +252,15 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             if state.iteration > first:
-                throughput = follow(throughput, taken / (state.iteration - first), phase)
+                left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
+                throughput = follow(throughput, taken / (state.iteration - first), weight_of_latest(taken, left), phase)
             _adapt(training, state, throughput, bar)
             _warn_if_slower(job, slower, throughput)
             if is_first():
                 left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
                 _log(job, state, score, train_loss=mean_loss, learning_rate=rate, seconds_left=left,
-                     memory_bytes=used_bytes(runtime.device), **({"phase": phase + 1} if state.schedule.phases else {}))
+                     memory_bytes=used_bytes(runtime.device), **({"phase": phase + 1} if state.schedule.phases else {}),
+                     **cores.record())
                 if warning := warning_of(score, state.iteration / state.schedule.iterations):
                     logger.warning("%s: %s", job.title, warning)
                 _save(job, state, training.stream, training.patches)
@@ -264,7 +270,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
 
 def _steps(training: _Training, state: TrainState, throughput: Throughput) -> int:
     """The iterations of the next epoch, which ends early at a pause; 0 where the training ends or pauses."""
-    steps = steps_of_epoch(state.schedule, state.iteration)
+    steps = epoch_iterations(state.schedule, state.iteration)
     if training.pause is None:
         return steps
     left = training.pause.seconds - throughput.reserve_seconds(mirroring=False) - state.seconds

@@ -17,9 +17,11 @@ from autoseg.prediction.models import load_model
 from autoseg.training.assemble import assemble, check_finished, check_training
 from autoseg.training.bend import Extended, extension_of, planned_iterations, start_extension
 from autoseg.training.distributed import check_shareable
+from autoseg.training.disturbance import CoresWatch, disturbance_of
 from autoseg.training.fold import memory_explained, train_fold
 from autoseg.training.inputs import StartedFolds, check_goes_on, check_one_way, plan_of_model
 from autoseg.training.job import Extension, FoldJob, Pause
+from autoseg.training.mirroring import unmirrored_cases
 from autoseg.training.repair import read_schedule, read_started_with
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.transfer import Beginning, begin_from, refuse_itself
@@ -143,10 +145,11 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
             job = _extending(job, extension)
         wait_for_all()
         with resumable():
+            trained = None
             if not job.folder.is_trained:
-                _train(job, runtime, started, lambda: on_epoch(job.folder), beginning)
+                trained = _train(job, runtime, started, lambda: on_epoch(job.folder), beginning)
                 wait_for_all()
-            result = _validated(job, truths, runtime, save_probabilities, started_at, before)
+            result = _validated(job, truths, runtime, save_probabilities, started_at, before, trained)
             if is_first() and extension is not None:
                 take_extension(folder)
             wait_for_all()
@@ -262,16 +265,21 @@ def _decays(fold: FoldFolder) -> bool:
 
 
 def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_probabilities: bool,
-               started_at: datetime, extended: tuple[Extended, ...] = ()) -> FoldResult:
-    """Predict and score the validation cases of a trained fold, and write its result and where it came from."""
-    validation_start = time.monotonic()
+               started_at: datetime, extended: tuple[Extended, ...] = (), trained: float | None = None) -> FoldResult:
+    """Predict and score the validation cases of a trained fold, and write its result and where it came from.
+
+    `trained` are the seconds of a training that has just ended; of an earlier one its records say them.
+    """
+    validation_start, cores = time.monotonic(), CoresWatch(runtime)
     records = read_records(job.folder.metrics)
-    # Weights of earlier versions say how long they were trained.
-    trained = check_training(job).get("seconds", records[-1]["seconds"] if records else 0.0)
+    facts = check_training(job)
+    if trained is None:  # weights of earlier versions say it, too
+        trained = facts.get("seconds", records[-1]["seconds"] if records else 0.0)
     model = load_model(job.plan, job.configuration, job.folder.checkpoint, runtime)
     schedule = read_schedule(job.folder)
     summary, unscored = validate_fold(job, model, truths, runtime, schedule.validation_mirroring,
-                                      save_probabilities=save_probabilities)
+                                      save_probabilities=save_probabilities,
+                                      seconds_left=schedule.budget_seconds and schedule.budget_seconds - trained)
     mean_dice = None if summary is None else summary.foreground_means["dice"].value
     validating = time.monotonic() - validation_start
     earlier = extended[-1] if extended else None
@@ -279,9 +287,12 @@ def _validated(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, save_
     result = agreed(FoldResult(dataset=job.plan.dataset, planner=job.plan.planner, configuration=job.name, fold=job.fold,
                                seed=job.seed, schedule=schedule, training_seconds=round(spent + trained, 1),
                                total_seconds=round(total + trained + validating, 1), mean_dice=mean_dice, scores=summary,
-                               unscored=unscored, extended=extended,
+                               unscored=unscored, extended=extended, unmirrored=unmirrored_cases(job.folder),
+                               disturbance=disturbance_of(records, cores.record()),
                                planned_iterations=planned_iterations(job.folder, schedule.iterations)))
     if is_first():
+        for sentence in result.about_time():
+            logger.info("%s: %s", job.title, sentence)
         plan = content_hash_of(job.plan.model_dump(mode="json"))
         made = provenance(started_at, result.total_seconds, seed=job.seed, plan=plan, models=model.digest,
                           source="" if job.initial_weights is None else job.initial_weights.digest,
@@ -360,8 +371,9 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool, beginning: Beginni
 
 
 def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object], beginning: Beginning | None,
-           pause: Pause | None = None) -> None:
+           pause: Pause | None = None) -> float:
+    """Train, or go on; the seconds that the training took."""
     task = Segmentation(job.plan, job.configuration, None if beginning is None else beginning.weights)
     smaller = "start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
     with memory_explained(job, runtime, smaller):
-        train_fold(job, task, runtime, started, on_epoch, pause=pause)
+        return train_fold(job, task, runtime, started, on_epoch, pause=pause)

@@ -17,6 +17,7 @@ from autoseg.batches.loader import BatchStream
 from autoseg.datasets.case import PreparedCase
 from autoseg.prediction.tiles import cover
 from autoseg.prediction.window import tiles_at_once
+from autoseg.training.disturbance import CoresWatch
 from autoseg.training.state import TrainState
 from autoseg.training.step import Forward, train_step
 from autoseg.training.tasks import Task
@@ -34,7 +35,7 @@ _HOST_BOUND = 0.9  # share of a step in which the host still queues it
 # for 41 classes on 52 million.
 _SECONDS_PER_CASE = 0.15
 _SECONDS_PER_VOXEL = 1e-7
-_SECONDS_AT_THE_END = 2.0
+_SECONDS_AT_THE_END = 1.0
 # A first pass is slower than the next ones, and logits are accumulated.
 _PREDICTION_MARGIN = 1.3
 # Patches are validated between the steps.
@@ -83,14 +84,15 @@ def measure_throughput(configuration: Configuration, task: Task, state: TrainSta
     The state is trained meanwhile, so that the model is compiled only once; a caller who wants it untrained restores it.
     Several processes share the validation cases, and agree on what the first one measured.
     """
-    validation = share_of(validation)
+    validation, cores = share_of(validation), CoresWatch(runtime)
     forward, step = fastest_forward(task, state, stream, runtime, clock=clock)
     tiles = sum(len(cover(case.shape, configuration.patch)) for case in validation)
     voxels = sum(math.prod(case.geometry.shape) for case in validation)
     tile_seconds = _forward_seconds(state, next(stream), runtime, clock)
+    alone = _SECONDS_AT_THE_END + len(validation) * _SECONDS_PER_CASE + voxels * _SECONDS_PER_VOXEL
     throughput = Throughput(
         seconds_per_iteration=iteration_of(step), validation_pass_seconds=tiles * tile_seconds * _PREDICTION_MARGIN,
-        fixed_seconds=_SECONDS_AT_THE_END + len(validation) * _SECONDS_PER_CASE + voxels * _SECONDS_PER_VOXEL,
+        fixed_seconds=cores.slowdown() * alone,  # not measured, so that other work has not slowed it yet
         mirrored_passes=2 ** len(configuration.mirror_axes))
     logger.info("one iteration takes %.0f ms here, predicting the validation cases %.0f s", 1000 * step,
                 throughput.reserve_seconds(mirroring=True))

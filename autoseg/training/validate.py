@@ -1,6 +1,7 @@
 """Predicts a fold's validation cases at full size, writes the masks and scores them against the raw labels."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from autoseg.prediction.models import FoldModel
 from autoseg.prediction.prepared import predict_prepared
 from autoseg.preprocessing.store import open_prepared
 from autoseg.training.bend import Extended
+from autoseg.training.disturbance import Disturbance
 from autoseg.training.job import FoldJob
+from autoseg.training.mirroring import Mirroring
+from autoseg.training.throughput import Clock
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
 from planners.schema.base import Frozen, versioned
@@ -45,17 +49,30 @@ class FoldResult(Frozen):
     mean_dice: float | None
     scores: Summary | None  # None for the fold `all`, which has no case left to validate on
     unscored: tuple[str, ...] = ()
+    unmirrored: tuple[str, ...] = ()  # validation cases without the mirroring of the schedule: the budget ended
+    disturbance: Disturbance | None = None  # by other work, during the last training; None where it cannot be known
     planned_iterations: int | None = None  # of a training that was asked to end before them
     extended: tuple[Extended, ...] = ()  # the seconds are the sums of all; `schedule` is that of the last extension
 
+    def about_time(self) -> tuple[str, ...]:
+        """Sentences about what the time budget lost to other work, and what was left out to keep its end."""
+        sentences = [] if self.disturbance is None else [self.disturbance.sentence()]
+        if self.unmirrored:
+            n_cases = "" if self.scores is None else f" of {self.scores.n_cases}"
+            sentences.append(f"{len(self.unmirrored)}{n_cases} validation cases were predicted without mirroring, because "
+                             "the time budget ended")
+        return tuple(filter(None, sentences))
+
 
 def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], runtime: Runtime, mirroring: bool, *,
-                  save_probabilities: bool = False) -> tuple[Summary | None, tuple[str, ...]]:
+                  save_probabilities: bool = False, seconds_left: float | None = None, clock: Clock = time.monotonic
+                  ) -> tuple[Summary | None, tuple[str, ...]]:
     """Predict, write and score every validation case; a mask that is there already is only scored.
 
-    `truths` are the raw label files. One bad case does not stop the others: the second value says what went wrong. With
-    `save_probabilities` each case's are written too, on the grid of its file. Several processes share the cases, and all
-    of them have the result.
+    Where the `seconds_left` of a budget do not suffice with `mirroring`, some cases are predicted without it; a file names
+    them (`unmirrored_cases`). `truths` are the raw label files. One bad case does not stop the others: the second value
+    says what went wrong. With `save_probabilities` each case's are written too, on the grid of its file. Several processes
+    share the cases, and all of them have the result.
     """
     if not job.validation:
         return None, ()
@@ -63,17 +80,12 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     faults: list[str] = []
     memory = PredictionMemory()
     names = share_of(job.validation)
+    mirrors = Mirroring(job, names, mirroring, seconds_left, clock)
     for name in progress(names, f"validating fold {job.fold}", len(names)):
         try:
-            _predict_missing(job, name, model, runtime, mirroring, save_probabilities, memory=memory)
-            mask = _mask(job, name)
-            truth, geometry = read_label(truths[name])
-            predicted, grid = read_label(mask)
-            if geometry.difference(grid):
-                raise UserError("the predicted mask is not on the label's grid", where=mask, found=geometry.difference(grid),
-                                do="remove this mask and run the same command again")
-            scores.append(score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name,
-                                     annotated=job.annotated.get(name)))
+            with mirrors.timed(name, is_predicted=not _mask(job, name).is_file()):
+                _predict_missing(job, name, model, runtime, mirrors, save_probabilities, memory=memory)
+                scores.append(_scored(job, name, truths[name]))
         except AutosegError as error:
             logger.warning("%s was not scored: %s", name, error)
             faults.append(f"{name}: {error}")
@@ -85,6 +97,16 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     if is_first():
         write_json(job.folder.summary, summary)
     return summary, tuple(faults)
+
+
+def _scored(job: FoldJob, name: str, truth_file: Path) -> CaseScore:
+    mask = _mask(job, name)
+    truth, geometry = read_label(truth_file)
+    predicted, grid = read_label(mask)
+    if geometry.difference(grid):
+        raise UserError("the predicted mask is not on the label's grid", where=mask, found=geometry.difference(grid),
+                        do="remove this mask and run the same command again")
+    return score_case(truth, predicted, job.plan.labels, geometry.spacing_mm, name, annotated=job.annotated.get(name))
 
 
 def without_probabilities(folder: FoldFolder, names: Iterable[str]) -> list[str]:
@@ -104,11 +126,11 @@ def predict_again(job: FoldJob, model: FoldModel, runtime: Runtime, mirroring: b
     """
     missing = {*without_masks(job.folder, job.validation, job.plan.file_ending),
                *(without_probabilities(job.folder, job.validation) if save_probabilities else ())}
-    memory = PredictionMemory()
+    memory, mirrors = PredictionMemory(), Mirroring(job, (), mirroring, None)
     faults: list[str] = []
     for name in progress(sorted(missing), f"predicting fold {job.fold} again", len(missing)):
         try:
-            _predict_missing(job, name, model, runtime, mirroring, save_probabilities, memory=memory)
+            _predict_missing(job, name, model, runtime, mirrors, save_probabilities, memory=memory)
         except AutosegError as error:
             logger.warning("%s was not predicted again: %s", name, error)
             faults.append(f"{name}: {error}")
@@ -131,7 +153,7 @@ def _mask(job: FoldJob, name: str) -> Path:
     return job.folder.mask(name, job.plan.file_ending)
 
 
-def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirroring: bool,
+def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime, mirrors: Mirroring,
                      save_probabilities: bool, *, memory: PredictionMemory) -> None:
     """Write the mask of a case, and its probabilities where they are asked for; what is there is kept."""
     mask, probabilities = _mask(job, name), job.folder.probabilities(name)
@@ -139,7 +161,7 @@ def _predict_missing(job: FoldJob, name: str, model: FoldModel, runtime: Runtime
     if mask.is_file() and not wants_probabilities:
         return
     prepared = open_prepared(job.cases, name)
-    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
+    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirrors.of(name),
                               conditions=job.conditions.get(name, CaseConditions()), memory=memory)
     if wants_probabilities:
         write_probabilities(probabilities, restore_probabilities(logits, prepared, job.plan, job.configuration),

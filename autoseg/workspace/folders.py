@@ -141,6 +141,11 @@ class FoldFolder:
         """What a race keeps of this fold until it is decided: a folder for each rung."""
         return self.path / "race"
 
+    @property
+    def unmirrored(self) -> Path:
+        """The validation cases that were predicted without mirroring because the time budget ended, one record each."""
+        return self.validation / "unmirrored.jsonl"
+
     def rung(self, rung: int) -> Path:
         """What a race keeps of this fold for one rung."""
         return self.race / f"rung_{rung}"

@@ -1,17 +1,16 @@
 """What the machine is, what else it did during a run, and which version of the program ran."""
 
 import os
-import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autoseg.base.contention import Moment, now, share_of_others
+from autoseg.base.contention import now, share_of_others
 from autoseg.base.processes import cores
 from autoseg.base.runtime import open_runtime
 
@@ -19,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a training is computed by. Other files change without changing a result.
 _SOURCES = ("planners", "autoseg/base", "autoseg/grids", "autoseg/nn", "autoseg/preprocessing", "autoseg/batches",
             "autoseg/prediction", "autoseg/training", "autoseg/evaluation")
-DISTURBED = 0.1  # share of the cores that others took, from which a run is disturbed
 
 
 def version() -> str:
@@ -40,21 +38,18 @@ def description(device: str) -> dict[str, Any]:
 
 @contextmanager
 def watched(facts: dict[str, Any]) -> Iterator[None]:
-    """Fill `facts` with the load before and after what is done within, and the share of the cores that others took."""
-    facts["load_before"], before = os.getloadavg()[0], _moment()
+    """Fill `facts` with the load before and after what is done within, and, where the system says it, the share of the cores
+    that others took.
+    """
+    facts["load_before"], start, before = os.getloadavg()[0], time.perf_counter(), now()
     try:
         yield
     finally:
-        after = _moment()
-        facts.update(load_after=os.getloadavg()[0], wall_seconds=round(after.clock - before.clock, 2),
-                     cpu_seconds=round(after.own - before.own, 2),
-                     others=round(share_of_others(before, after, os.cpu_count()), 3))
-
-
-def _moment() -> Moment:
-    """With the time of ended child processes, which train, as its own."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return replace(now(), own=used.ru_utime + used.ru_stime)
+        after = now()
+        facts.update(load_after=os.getloadavg()[0], wall_seconds=round(time.perf_counter() - start, 2))
+        others = share_of_others(before, after)
+        if before is not None and after is not None and others is not None:
+            facts.update(cpu_seconds=round(after.own - before.own, 2), others=round(others, 3))
 
 
 def _processor() -> str:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from statistics import mean, median
 
+from autoseg.base.contention import DISTURBED
 from autoseg.evaluation.table import text_table
-from speedrun_parts.machine import DISTURBED
 from speedrun_parts.search import Search, results_of, scores_of
 from speedrun_parts.types import BASELINE, Result
 from speedrun_parts.verdict import Verdict, noise_of_tasks, verdict_of

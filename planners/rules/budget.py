@@ -16,8 +16,9 @@ SHORTEST_EPOCH_SECONDS = 10.0
 THROUGHPUT_TOLERANCE = 0.02
 # The weight of the latest epoch in the throughput. It is small, because one busy minute must not change the schedule.
 LATEST_SHARE = 0.25
-# Share of the budget that stays free at the end, for what nobody can foresee: the budget must be kept.
-MARGIN = 0.02
+# Share of the budget that stays free at the end. It is small: a slower machine is met by validation without mirroring, but
+# time that a faster one leaves over is lost.
+MARGIN = 0.01
 # Validation may take this share of a budget; mirrored predictions that would take more are not mirrored.
 VALIDATION_SHARE = 0.2
 PROVISIONAL_ITERATIONS = 1000
@@ -55,6 +56,11 @@ class Throughput(Frozen):
     def reserve_seconds(self, mirroring: bool) -> float:
         """What must remain after the last iteration."""
         return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
+
+    def slowed(self, factor: float) -> "Throughput":
+        """With `factor` times the seconds of what follows the training."""
+        return self.model_copy(update={"validation_pass_seconds": factor * self.validation_pass_seconds,
+                                       "fixed_seconds": factor * self.fixed_seconds})
 
 
 def in_words(seconds: float) -> str:
@@ -205,16 +211,16 @@ def adopt(schedule: ResolvedSchedule, planned: Schedule, throughput: Throughput,
                                        "iterations_per_epoch": _epoch(schedule, iterations, throughput)})
 
 
-def follow(throughput: Throughput, latest_seconds: float, phase: int = 0) -> Throughput:
-    """The throughput, moved towards the seconds per iteration of the latest epoch, which was in this phase.
+def follow(throughput: Throughput, latest_seconds: float, weight: float = LATEST_SHARE, phase: int = 0) -> Throughput:
+    """The throughput, moved by a weight (0 to 1) towards the seconds per iteration of the latest epoch, of this phase.
 
-    The time of predictions and of other phases is scaled by the same factor: other work of the machine slows all alike.
+    Other phases and all that follows the training are scaled by the same factor: other work slows everything alike.
     """
     known = throughput.seconds_in(phase)
-    ratio = ((1 - LATEST_SHARE) * known + LATEST_SHARE * latest_seconds) / known
-    return throughput.model_copy(update={"seconds_per_iteration": ratio * throughput.seconds_per_iteration,
-                                         "phase_seconds": tuple(ratio * each for each in throughput.phase_seconds),
-                                         "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
+    ratio = ((1 - weight) * known + weight * latest_seconds) / known
+    return throughput.model_copy(update={
+        "seconds_per_iteration": ratio * throughput.seconds_per_iteration,
+        "phase_seconds": tuple(ratio * each for each in throughput.phase_seconds)}).slowed(ratio)
 
 
 def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_seconds: float) -> ResolvedSchedule:

@@ -45,16 +45,6 @@ def left_of_phase(schedule: ResolvedSchedule, iteration: int) -> int:
     return round(ends_of(schedule.phases)[phase_at(schedule, iteration)] * schedule.iterations) - iteration
 
 
-def steps_of_epoch(schedule: ResolvedSchedule, iteration: int) -> int:
-    """The iterations of the epoch that begins with this one. It ends where its phase ends, so that its time is of one size.
-
-    A rest of less than half an epoch belongs to the one before: what is measured of a few iterations misleads the budget.
-    """
-    left, steps = left_of_phase(schedule, iteration), schedule.iterations_per_epoch
-    is_last = iteration + left == schedule.iterations
-    return left if left <= steps or (not is_last and left < 1.5 * steps) else steps
-
-
 def sizes_of(configuration: Configuration) -> tuple[Size, ...]:
     """The sizes of each phase of a training; of one without phases, the plan's."""
     phases = configuration.schedule.phases

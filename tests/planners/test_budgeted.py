@@ -92,6 +92,14 @@ def test_the_reasons_are_words():
     assert any("iterations" in reason and "fit 25 s" in reason for reason in plan(SMALL, seconds_per_fold=25).reasons)
 
 
+def test_few_cases_are_augmented_more_strongly_and_the_plan_says_so():
+    few, many = (plan(dataset((36, 50, 35), n=n), seconds_per_fold=900) for n in (20, 2000))
+    assert "rotation_degrees" in few.configurations["3d_fullres"].augmentation.options
+    assert any("stronger augmentation" in reason and "20 cases" in reason for reason in few.reasons)
+    assert many.configurations["3d_fullres"].augmentation.options == {}
+    assert not any("stronger augmentation" in reason for reason in many.reasons)
+
+
 def test_paired_labels_swap_along_the_left_right_axis():
     planned = plan(dataset((36, 50, 35), paired=(("left", "right"),)))
     assert planned.configurations["3d_fullres"].pair_axis == planned.transpose.index(2)

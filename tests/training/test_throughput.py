@@ -15,6 +15,8 @@ from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.throughput import SlowerThanPlanned, fastest_forward, measure_throughput
 from tests_support import small_plan, sphere_case
 
+pytestmark = pytest.mark.usefixtures("nothing_known_of_cores")
+
 CPU = Runtime(torch.device("cpu"), torch.float32)
 
 

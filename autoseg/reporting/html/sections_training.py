@@ -1,7 +1,7 @@
 """The training of the folds: curves, times, and the time that is left."""
 
 from autoseg.base.progress import duration
-from autoseg.reporting.html.blocks import Absent, Block, Cell, Figures, Heading, Section, Table, Text, table
+from autoseg.reporting.html.blocks import Absent, Block, Bullets, Cell, Figures, Heading, Section, Table, Text, table
 from autoseg.reporting.html.figures_training import curves
 from autoseg.reporting.html.gather import Fold, Model, ReportData
 from autoseg.reporting.html.words import counted, number
@@ -12,6 +12,8 @@ def training_section(data: ReportData) -> Section:
     blocks: list[Block] = []
     for model in data.models:
         blocks += [Heading(model.title), _folds_table(data, model)]
+        notes = tuple(f"Fold {result.fold}: {note}." for result in model.finished for note in result.about_time())
+        blocks += [Bullets(notes)] if notes else []
         dropped = data.dropped(model)
         blocks += [Text(f"Dropped in the race: {dropped}.")] if dropped else _unfinished(data, model)
         figures = curves(model)
