@@ -172,7 +172,7 @@ def test_a_slice_has_the_window_of_its_voxels_and_the_colours_of_its_labels(page
 def pixel(page, plane: int, column: int, row: int) -> np.ndarray:
     """The colour on the screen of the middle of a pixel of a slice. [red green blue]"""
     canvas = page.locator(".nv-plane").nth(plane).locator(".nv-image")
-    box, (height, width) = canvas.bounding_box(), sheet(page, plane, ".nv-image").shape[:2]
+    box, (width, height) = canvas.bounding_box(), canvas.evaluate("(sheet) => [sheet.width, sheet.height]")
     x, y = box["x"] + (column + 0.5) / width * box["width"], box["y"] + (row + 0.5) / height * box["height"]
     shot = page.screenshot(clip={"x": int(x), "y": int(y), "width": 1, "height": 1})
     return np.asarray(image_library.open(io.BytesIO(shot)).convert("RGB"))[0, 0].astype(float)
