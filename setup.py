@@ -15,8 +15,8 @@ SECONDS = 300
 
 def is_current() -> bool:
     """Whether the page was built after the last change of what it is built from."""
-    sources = [path for path in (PAGE / "src").rglob("*") if path.is_file()]
-    sources += [PAGE / "package-lock.json", PAGE / "build.mjs"]
+    sources = [path for folder in ("src", "licences") for path in (PAGE / folder).rglob("*") if path.is_file()]
+    sources += [PAGE / name for name in ("package.json", "package-lock.json", ".npmrc", "build.mjs")]
     return BUILT.is_file() and BUILT.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 

@@ -1,6 +1,7 @@
 """The viewer in a browser, with real clicks and keys: what is painted is compared voxel by voxel with what is saved."""
 
 import gzip
+import io
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 nib = pytest.importorskip("nibabel")
+image_library = pytest.importorskip("PIL.Image")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("multipart")
@@ -39,6 +41,7 @@ def files() -> dict[str, bytes]:
     holes = np.where(IMAGE > 80, np.nan, IMAGE.astype(np.float32)).astype(np.float32)
     made |= {"nan_image.nii": nifti(holes, plain), "constant_image.nii": nifti(np.full(SHAPE, 7, np.int16), plain),
              "phases_image.nii": nifti(np.stack([IMAGE, IMAGE + 100], -1), plain),
+             "flat_constant_image.nii": nifti(np.full((*SHAPE[:2], 1), 7, np.int16), plain),
              "flat_image.nii": nifti(IMAGE[:, :, :1], plain), "flat_mask.nii": nifti(MASK[:, :, 10:11], plain),
              "entropy.nii": nifti((MASK > 0).astype(np.float32) * 0.6, plain),
              "other_mask.nii": nifti(np.flip(MASK, 0).copy(), plain)}
@@ -85,7 +88,7 @@ def keys(page, *pressed):
 
 
 def seen(page) -> str:
-    return page.locator("canvas[role=img]").first.get_attribute("aria-label")
+    return page.locator(".nv-view[role=img]").first.get_attribute("aria-label")
 
 
 def cursor_mm(page) -> np.ndarray:
@@ -133,6 +136,63 @@ def test_a_dab_is_saved_on_the_grid_of_the_result_where_it_was_clicked(page, nam
     assert_only_a_disc_was_painted(correction, where, MASK, AFFINES[name])
 
 
+def sheet(page, plane: int, kind: str) -> np.ndarray:
+    """The pixels of a plane's slice as they are on its canvas. [uint8, y x 4]"""
+    pixels = page.evaluate("""([plane, kind]) => {
+        const canvas = document.querySelectorAll(".nv-plane")[plane].querySelector(kind);
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return [canvas.height, canvas.width, Array.from(data)];
+    }""", [plane, kind])
+    return np.array(pixels[2], np.uint8).reshape(pixels[0], pixels[1], 4)
+
+
+def slices_at(values: np.ndarray, affine: np.ndarray, where: np.ndarray) -> list[np.ndarray]:
+    """The slices through a position (mm) as they belong on the screen: right of the patient or front on the left, front or
+    head on top. [y x]"""
+    turned = nib.as_closest_canonical(nib.Nifti1Image(values, affine))
+    x, y, z = np.rint(np.linalg.inv(turned.affine) @ [*where, 1])[:3].astype(int)
+    values = np.asanyarray(turned.dataobj)[::-1, ::-1, ::-1]
+    x, y, z = np.array(values.shape) - 1 - (x, y, z)
+    return [values[:, :, z].T, values[:, y].T, values[x].T]
+
+
+@pytest.mark.parametrize("name", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in list(AFFINES)[1:])])
+def test_a_slice_has_the_window_of_its_voxels_and_the_colours_of_its_labels(page, name):
+    show(page, f"{name}_image.nii", f"{name}_mask.nii")
+    where = cursor_mm(page)
+    images, masks = (slices_at(values, AFFINES[name], where) for values in (IMAGE, MASK.astype(np.int16)))
+    for plane, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        grey = np.clip(np.floor((image + 160) / 400 * 256), 0, 255)  # soft tissue: -160 to 240 HU
+        assert np.array_equal(sheet(page, plane, ".nv-image"), np.stack([grey, grey, grey, np.full(grey.shape, 255)], -1))
+        colors = np.zeros((6, 4), np.uint8)
+        colors[1], colors[5] = (0x3C, 0xB4, 0x4B, 255), (0xE6, 0x19, 0x4B, 255)
+        assert np.array_equal(sheet(page, plane, ".nv-labelled"), colors[mask])
+
+
+def pixel(page, plane: int, column: int, row: int) -> np.ndarray:
+    """The colour on the screen of the middle of a pixel of a slice. [red green blue]"""
+    canvas = page.locator(".nv-plane").nth(plane).locator(".nv-image")
+    box, (width, height) = canvas.bounding_box(), canvas.evaluate("(sheet) => [sheet.width, sheet.height]")
+    x, y = box["x"] + (column + 0.5) / width * box["width"], box["y"] + (row + 0.5) / height * box["height"]
+    shot = page.screenshot(clip={"x": int(x), "y": int(y), "width": 1, "height": 1})
+    return np.asarray(image_library.open(io.BytesIO(shot)).convert("RGB"))[0, 0].astype(float)
+
+
+def test_a_label_is_blended_with_its_opacity_is_hidden_and_leaves_an_outline(page):
+    show(page, "flat_constant_image.nii", "flat_mask.nii", modality="MR")
+    mask = np.flip(MASK[:, :, 10]).T
+    middle = np.argwhere(mask).mean(0)  # lines through the cursor lie there
+    row, column = next((y, x) for y, x in np.argwhere(mask == 1)
+                       if abs((y, x) - middle).min() > 3 and (mask[y - 1:y + 2, x - 1:x + 2] == 1).all())
+    grey, green = np.full(3, 128), np.array([0x3C, 0xB4, 0x4B])
+    assert np.abs(pixel(page, 0, column, row) - (grey + green) / 2).max() <= 2
+    keys(page, "f")
+    assert np.abs(pixel(page, 0, column, row) - grey).max() <= 2  # an outline has a clear inside
+    assert page.locator(".nv-borders:visible").count() == 1
+    keys(page, "f", "o")
+    assert np.abs(pixel(page, 0, column, row) - grey).max() <= 2
+
+
 @pytest.mark.slow
 def test_what_is_undone_is_gone_and_a_mask_without_edits_cannot_be_saved(page):
     show(page, "turned_image.nii", "turned_mask.nii")
@@ -172,7 +232,7 @@ def test_the_wheel_scrolls_one_slice_and_the_text_says_what_is_there(page):
     at = int(re.search(r"slice (\d+) of 20", seen(page))[1])
     pane(page).hover()
     page.mouse.wheel(0, 100)
-    page.wait_for_function(f"document.querySelector('canvas[role=img]').ariaLabel.includes('slice {at + 1} of 20')")
+    page.wait_for_function(f"document.querySelector('.nv-view[role=img]').ariaLabel.includes('slice {at + 1} of 20')")
     assert "HU" in seen(page) and any(label["name"] in seen(page) for label in LABELS)
 
 
@@ -204,7 +264,7 @@ def test_two_results_are_side_by_side_with_one_cursor(page):
     page.wait_for_function("document.querySelectorAll('.nv-pane:not([hidden])').length === 2")
     page.get_by_text("Model B", exact=True).wait_for()
     keys(page, "1", "ArrowUp")
-    texts = [canvas.get_attribute("aria-label") for canvas in page.locator("canvas[role=img]").all()]
+    texts = [canvas.get_attribute("aria-label") for canvas in page.locator(".nv-view[role=img]").all()]
     slices = {re.search(r"slice \d+ of 20, [^,]*", text)[0] for text in texts}
     assert len(texts) == 2 and len(slices) == 1 and "Model A" in texts[0] and "Model B" in texts[1]
 

@@ -30,7 +30,7 @@ function licences(inputs) {
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
-const made = await build({
+const result = await build({
   entryPoints: PAGES.flatMap((page) => [page.script, page.style]),
   bundle: true,
   splitting: true,
@@ -48,11 +48,11 @@ const made = await build({
   logLevel: "warning",
 });
 
-const outputs = Object.entries(made.metafile.outputs);
+const outputs = Object.entries(result.metafile.outputs);
 /** The name in dist/ of what was built from `source`. */
 function built(source) {
-  const found = outputs.find(([, about]) => about.entryPoint === source);
-  return found[0].replace(/^dist\//, "");
+  const [path] = outputs.find(([, about]) => about.entryPoint === source);
+  return path.replace(/^dist\//, "");
 }
 
 for (const page of PAGES) {
@@ -62,7 +62,7 @@ for (const page of PAGES) {
   writeFileSync(join("dist", page.output), html);
 }
 const rule = `\n\n${"=".repeat(100)}\n\n`;
-const texts = licences(Object.keys(made.metafile.inputs));
+const texts = licences(Object.keys(result.metafile.inputs));
 writeFileSync("dist/LICENSES.txt", ["The pages of autoseg contain these packages.", ...texts].join(rule) + "\n");
 const bytes = outputs.reduce((sum, [, about]) => sum + about.bytes, 0);
 console.log(`${PAGES.map((page) => basename(page.output)).join(", ")}: ${(bytes / 1e6).toFixed(1)} MB in dist/`);

@@ -25,7 +25,7 @@ export function createStage({ onFiles, onPacs, announce, onCorrection, onError }
     if (!viewer) {
       const { createViewer } = await import("./viewer/index.js");
       container.hidden = false;
-      viewer = await createViewer(container, { announce, onCorrection });
+      viewer = createViewer(container, { announce, onCorrection });
       toolbar.replaceChildren(viewer.toolbar);
     }
     return viewer;

@@ -3,9 +3,10 @@ import { test } from "node:test";
 import { apply, distance, inverse, nearestAxis, spacing } from "../src/viewer/geometry.js";
 import { changesOf, correctedFile, entriesOf, indicesOf, lookup, middleOf, readMask } from "../src/viewer/labels.js";
 import { readHeader, readValues, unzipped, withValues } from "../src/viewer/nifti.js";
-import { sidesOf } from "../src/viewer/marks.js";
-import { boxInOther, boxOf, brushVoxels, follow, patch } from "../src/viewer/paint.js";
-import { fracOf, pointOf } from "../src/viewer/tiles.js";
+import { brushVoxels, follow, patch } from "../src/viewer/paint.js";
+import { sidesOf } from "../src/viewer/picture.js";
+import { bordersOf, clearUnder, greys, placesOf, shade, tint } from "../src/viewer/slices.js";
+import { alongAxes, cellsOf, fracOf, pointOf, tileOf } from "../src/viewer/tiles.js";
 import { createHistory } from "../src/viewer/undo.js";
 import { dragged, kindOf, presets, sample, widened } from "../src/viewer/windows.js";
 
@@ -147,8 +148,9 @@ test("a disc follows the spacing: in voxels of 1 by 2 mm it is half as many voxe
       [0, 0, 1, 0],
     ],
   };
-  const box = boxOf(brushVoxels(grid, [4, 8, 0], 2, 2), grid.dims);
-  assert.deepEqual([box.high[0] - box.low[0], box.high[1] - box.low[1]], [4, 2]);
+  const touched = [...brushVoxels(grid, [4, 8, 0], 2, 2)];
+  assert.equal(new Set(touched.map((flat) => flat % 9)).size, 5);
+  assert.equal(new Set(touched.map((flat) => Math.floor(flat / 9))).size, 3);
 });
 
 test("a patch ends at other labels and at its slice", () => {
@@ -172,11 +174,7 @@ test("what is shown of a flipped mask is the same voxel of the world", () => {
     },
   };
   const shown = { dims: [4, 1, 1], affine: UNIT };
-  const target = new Uint8Array(4);
-  follow(mask, shown, target, { low: [0, 0, 0], high: [3, 0, 0] });
-  assert.deepEqual([...target], [0, 3, 2, 1]);
-  const box = boxInOther({ low: [0, 0, 0], high: [0, 0, 0] }, mask.grid, shown);
-  assert.ok(box.low[0] <= 3 && box.high[0] === 3);
+  assert.deepEqual([...follow(mask, shown)], [0, 3, 2, 1]);
 });
 
 test("at least twenty strokes are undone and done again, each whole", () => {
@@ -244,4 +242,100 @@ test("a point of the canvas goes to the image and back, mirrored or not", () => 
 test("the sides of a plane follow the direction in which it is drawn", () => {
   assert.deepEqual(sidesOf({ plane: 0, first: [1, 1], last: [0, 0] }), ["R", "A"]);
   assert.deepEqual(sidesOf({ plane: 2, first: [0, 1], last: [1, 0] }), ["P", "S"]);
+});
+
+/** Values 0 to 23 on a grid of 4 by 3 by 2 voxels, in the order of the grid. */
+const COUNTED = {
+  grid: { dims: [4, 3, 2], affine: UNIT },
+  values: Array.from({ length: 24 }, (_, k) => k),
+  start: 0,
+  step: [1, 4, 12],
+  slope: 1,
+  inter: 0,
+  offset: 0,
+};
+
+test("an axial slice begins with the right of the patient and with the front", () => {
+  const places = [...placesOf(COUNTED.grid, 0, 1, COUNTED)];
+  assert.deepEqual(places, [23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12]);
+});
+
+test("a coronal and a sagittal slice begin with the head", () => {
+  assert.deepEqual([...placesOf(COUNTED.grid, 1, 0, COUNTED)], [15, 14, 13, 12, 3, 2, 1, 0]);
+  assert.deepEqual([...placesOf(COUNTED.grid, 2, 3, COUNTED)], [23, 19, 15, 11, 7, 3]);
+});
+
+test("a file with flipped and exchanged axes gives the same slice", () => {
+  // The same voxels, stored with the last axis first and the first axis from right to left.
+  const stored = [];
+  const step = [-6, 2, 1];
+  const start = 18;
+  for (const value of COUNTED.values) {
+    stored[start + (value % 4) * step[0] + (Math.floor(value / 4) % 3) * step[1] + Math.floor(value / 12) * step[2]] = value;
+  }
+  const turned = { ...COUNTED, values: stored, start, step };
+  const seen = (volume) => [...placesOf(COUNTED.grid, 0, 1, volume)].map((place) => volume.values[place]);
+  assert.deepEqual(seen(turned), seen(COUNTED));
+});
+
+test("a mask on another grid is read where it is in the world", () => {
+  const shifted = {
+    indices: Uint8Array.of(1, 2),
+    grid: { dims: [2, 1, 1], affine: [[-1, 0, 0, 2], [0, 1, 0, 1], [0, 0, 1, 1]] }, // from x = 2 to x = 1
+    start: 0,
+    step: [1, 2, 2],
+  };
+  const places = [...placesOf(COUNTED.grid, 0, 1, shifted)];
+  assert.deepEqual(places, [-1, -1, -1, -1, -1, 0, 1, -1, -1, -1, -1, -1]);
+});
+
+test("a pixel has the grey of its value in the window", () => {
+  const pixels = new Uint32Array(5);
+  const volume = { values: [0, 10, 15, 20, NaN], slope: 2, inter: 1, offset: 0 }; // 1, 21, 31, 41 HU
+  shade(pixels, Int32Array.of(0, 1, 2, 3, 4), volume, { min: 11, max: 41 }, greys(false));
+  assert.deepEqual([...pixels].map((color) => color & 255), [0, 85, 170, 255, 0]);
+  assert.deepEqual([...pixels].map((color) => color >>> 24), [255, 255, 255, 255, 255]);
+  shade(pixels, Int32Array.of(0, 1, -1, 3, 4), volume, { min: 11, max: 41 }, greys(true));
+  assert.deepEqual([...pixels].map((color) => color & 255), [255, 170, 0, 0, 255]);
+  assert.equal(pixels[2], 0); // outside of the volume: clear
+});
+
+test("a label has its colour, and is clear where it is hidden, outside, or under uncertainty", () => {
+  const entries = entriesOf(LABELS);
+  const pixels = new Uint32Array(4);
+  const colors = new Uint32Array(lookup(entries, new Set(["whole"])).buffer);
+  tint(pixels, Int32Array.of(0, 1, 2, -1), Uint8Array.of(0, 1, 2), colors);
+  assert.deepEqual([...pixels], [0, 0, 0xff0000ff, 0]);
+  clearUnder(Uint32Array.of(0, 0, 1, 0), pixels);
+  assert.deepEqual([...pixels], [0, 0, 0, 0]);
+});
+
+test("the border of a label of two pixels is six pieces' length around it", () => {
+  // . . . .
+  // . A A .
+  // . . . .
+  const indices = Uint8Array.of(0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0);
+  const places = Int32Array.from(indices, (_, k) => k);
+  const pieces = bordersOf(places, indices, 4, 3);
+  assert.deepEqual(
+    pieces.map(({ x, y, length, isUpright, inward }) => [x, y, length, isUpright, inward]),
+    [
+      [1, 1, 2, false, 1],
+      [1, 2, 2, false, -1],
+      [1, 1, 1, true, 1],
+      [3, 1, 1, true, -1],
+    ],
+  );
+});
+
+test("a slice fits its cell in the right proportion, and the zoom keeps the point that it is about", () => {
+  const grid = { dims: [10, 20, 5], affine: [[2, 0, 0, 7], [0, 1, 0, 0], [0, 0, 3, 0]] }; // 20 by 20 by 15 mm
+  const [cell] = cellsOf("plane", 0, false, 300, 100);
+  const whole = tileOf(cell, grid, [0, 0, 0, 1]);
+  assert.deepEqual([whole.left, whole.width, whole.top, whole.height], [100, 100, 0, 100]);
+  const frac = [0.7, 0.4, 0.5];
+  const place = pointOf(whole, frac);
+  const zoomed = tileOf(cell, grid, [...alongAxes(grid, frac).map((mm) => -mm), 2]); // from zoom 1 to zoom 2
+  pointOf(zoomed, frac).forEach((value, k) => assert.ok(Math.abs(value - place[k]) < 1e-9));
+  assert.ok(zoomed.width > whole.width && zoomed.height === 100);
 });

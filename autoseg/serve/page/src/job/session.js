@@ -25,7 +25,7 @@ export function createSession({ api, models, pacs, stage, panel, announce, onNew
   let current = null;
   const modelOf = (job) => models.find((model) => model.name === job.request.model);
   const titleOf = (name) => models.find((model) => model.name === name)?.title ?? name;
-  const ways = (job) => el("div", { class: "buttons" },
+  const nextSteps = (job) => el("div", { class: "buttons" },
     onBack(job) ? el("button", { type: "button", class: "primary", onclick: onBack(job) }, "Change and try again") : null,
     el("button", { type: "button", onclick: onNew }, "Another scan"));
 
@@ -91,7 +91,7 @@ export function createSession({ api, models, pacs, stage, panel, announce, onNew
     }
     const problem = job.problem ?? { what: ENDS[job.state] ?? "the job failed" };
     const body = job.state === "failed" ? problemNote(problem) : el("p", {}, ENDS[job.state]);
-    fill(panel, section(job.state === "failed" ? "It failed" : "No result", body, ways(job)));
+    fill(panel, section(job.state === "failed" ? "It failed" : "No result", body, nextSteps(job)));
     announce(problem.what);
     return undefined;
   }

@@ -1,6 +1,6 @@
 // What buttons and keys do.
 import { apply, distance, inverse } from "./geometry.js";
-import { setWindow } from "./load.js";
+import { setFrame, setWindow } from "./load.js";
 import { millimetres } from "./marks.js";
 import { PLANES } from "./tiles.js";
 import { widened } from "./windows.js";
@@ -63,14 +63,12 @@ function views(scene, announce) {
       scene.request();
     },
     frame(number) {
-      const image = scene.current();
-      image.volume.frame4D = number;
-      image.revision += 1;
+      setFrame(scene.current(), number);
       scene.request();
     },
     compare(mode) {
       state.compare = mode;
-      return scene.arrange();
+      scene.arrange();
     },
     zoom(factor, frac = null, pane = scene.panes[0]) {
       const middle = pane.panMmOfFrac(frac ?? pane.fracOfMm(state.cursor));
@@ -102,7 +100,7 @@ function looks(scene, announce) {
   return {
     preset(key) {
       const image = scene.current();
-      const preset = image.presets.find((one) => one.key === key);
+      const preset = image.presets.find((choice) => choice.key === key);
       image.preset = key;
       setWindow(image, preset);
       loud(`Window: ${preset.name}`);
@@ -141,10 +139,10 @@ function looks(scene, announce) {
       loud(kind === "none" ? "Uncertainty hidden" : `Uncertainty: ${kind}`);
     },
     nextLayer() {
-      const there = LAYERS.filter(
+      const kinds = LAYERS.filter(
         (kind) => kind === "none" || Object.values(state.slots).some((slot) => slot?.layers[kind]),
       );
-      this.layer(there[(there.indexOf(state.layer.kind) + 1) % there.length]);
+      this.layer(kinds[(kinds.indexOf(state.layer.kind) + 1) % kinds.length]);
     },
     layerOpacity(value) {
       state.layer.opacity = value;

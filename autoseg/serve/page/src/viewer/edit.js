@@ -23,8 +23,9 @@ export function createEditor(scene, { announce, onCorrection }) {
   let last = null;
   const result = (slot = state.active) => state.slots[slot];
 
-  function refresh(slot, voxels) {
-    for (const pane of scene.panes) if (pane.mask === slot.mask) pane.refresh(voxels);
+  /** After voxels of the mask changed. */
+  function refresh(slot) {
+    slot.mask.revision += 1;
     scene.request();
   }
 
@@ -46,7 +47,7 @@ export function createEditor(scene, { announce, onCorrection }) {
       announce(`Nothing to ${word}`);
       return;
     }
-    refresh(slot, voxels);
+    refresh(slot);
     settle(slot);
     announce(`${which === "undo" ? "Undone" : "Done again"}: ${voxels.length} voxels`);
   }
@@ -76,7 +77,8 @@ export function createEditor(scene, { announce, onCorrection }) {
         }
       }
       last = mm.slice();
-      refresh(slot, slot.history.paint(touched, index));
+      slot.history.paint(touched, index);
+      refresh(slot);
     },
     /** Ends a stroke: it is one step to undo. */
     end() {
@@ -92,7 +94,8 @@ export function createEditor(scene, { announce, onCorrection }) {
       last = null;
       const slot = result();
       if (!slot?.history.end()) return;
-      refresh(slot, [...slot.history.undo()]);
+      slot.history.undo();
+      refresh(slot);
       settle(slot);
     },
     undo: () => step("undo", "undo"),
@@ -135,7 +138,7 @@ export function createEditor(scene, { announce, onCorrection }) {
       slot.mask.indices.set(slot.mask.original);
       slot.history = createHistory(slot.mask.indices);
       slot.saved = slot.mask.original;
-      for (const pane of scene.panes) if (pane.mask === slot.mask) pane.mask = null;
+      refresh(slot);
       settle(slot);
       announce("Discarded");
     },

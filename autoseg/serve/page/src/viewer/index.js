@@ -29,9 +29,9 @@ const PHONE_PX = 640;
  * @param {{announce: (text: string) => void, onCorrection: ((blob: Blob) => any)|null}} options
  *   `onCorrection` gets the painted mask (gzipped NIfTI); when it gives false or throws, the edits count as not saved. Null:
  *   masks can be painted, and are not saved
- * @returns {Promise<Viewer>}
+ * @returns {Viewer}
  */
-export async function createViewer(container, { announce, onCorrection }) {
+export function createViewer(container, { announce, onCorrection }) {
   container.replaceChildren();
   container.classList.add("nv-viewer");
   const scene = createScene(container);
@@ -50,7 +50,7 @@ export async function createViewer(container, { announce, onCorrection }) {
     status.update();
     toolbar.update();
   });
-  await scene.arrange();
+  scene.arrange();
   let asked = 0; // an answer that comes after `clear` is not shown
 
   const viewer = {
@@ -63,27 +63,27 @@ export async function createViewer(container, { announce, onCorrection }) {
       state.images = [first];
       state.cursor = centre(first.grid);
       if (container.clientWidth < PHONE_PX) state.layout = "plane";
-      await scene.arrange();
+      scene.arrange();
       announce(`${first.name}: ${first.grid.dims.join(" × ")} voxels`);
       for (const source of sources.slice(1)) {
         const image = await readImage(source);
         if (mine !== asked) return;
         state.images.push(image);
+        scene.arrange();
       }
-      scene.request();
     },
     async showResult(slot, { label, labels, entropy, disagreement, title = "" }) {
       const mine = asked;
       const [mask, ...layers] = await Promise.all([
         readMask(label.blob, labels),
-        ...[entropy, disagreement].map((one) => (one ? readLayer(one) : null)),
+        ...[entropy, disagreement].map((layer) => (layer ? readLayer(layer) : null)),
       ]);
       if (mine !== asked) return;
       state.slots[slot] = editable({ mask, layers: { entropy: layers[0], disagreement: layers[1] }, title });
       if (!entryToPaint(mask.entries, state.brush.label)) state.brush.label = mask.entries[0]?.name ?? null;
       if (slot === "b" && state.slots.a) state.compare = "results";
       if (!state.touched && slot === "a") state.cursor = middleOf(mask) ?? state.cursor;
-      await scene.arrange();
+      scene.arrange();
     },
     clear() {
       asked += 1;

@@ -12,15 +12,15 @@ export function rgb(color) {
 /**
  * One entry per value. A value that several labels hold (a region inside another) belongs to the one with the fewest values.
  * @param {{name: string, values: number[], color: string}[]} labels
- * @param {Iterable<number>} found values in the mask; those that no label holds get an entry of their own
+ * @param {Iterable<number>} present values in the mask; those that no label holds get an entry of their own
  * @returns {{index: number, value: number, name: string, color: string}[]} index 1 to 255; background (0) has none
  */
-export function entriesOf(labels, found = []) {
+export function entriesOf(labels, present = []) {
   const owners = new Map();
   for (const label of [...labels].sort((a, b) => b.values.length - a.values.length)) {
     for (const value of label.values) owners.set(value, label);
   }
-  for (const value of found) {
+  for (const value of present) {
     if (!owners.has(value)) owners.set(value, { name: `Value ${value}`, color: SPARE[owners.size % SPARE.length] });
   }
   owners.delete(0);
@@ -48,18 +48,18 @@ export function indicesOf(values, entries) {
 
 /** Values that occur, at most 300 of them. */
 export function valuesIn(values) {
-  const found = new Set();
+  const seen = new Set();
   let last = 0;
-  for (let k = 0; k < values.length && found.size < 300; k += 1) {
+  for (let k = 0; k < values.length && seen.size < 300; k += 1) {
     const value = values[k];
-    if (value !== last && value === value) found.add(value);
+    if (value !== last && value === value) seen.add(value);
     last = value;
   }
-  found.delete(0);
-  return found;
+  seen.delete(0);
+  return seen;
 }
 
-/** Colours of the indices 0 to 255 for the GPU: four bytes each. What is hidden is clear. */
+/** Colours of the indices 0 to 255: four bytes each (red, green, blue, opacity). What is hidden is clear. */
 export function lookup(entries, hidden = new Set()) {
   const table = new Uint8ClampedArray(256 * 4);
   for (const { index, name, color } of entries) {
@@ -79,7 +79,9 @@ export async function readMask(blob, labels) {
   const values = readValues(file, header);
   const entries = entriesOf(labels, valuesIn(values));
   const indices = indicesOf(values, entries);
-  return { file, header, entries, indices, original: indices.slice(), grid: { dims: header.dims, affine: header.affine } };
+  const { dims, affine } = header;
+  const step = [1, dims[0], dims[0] * dims[1]];
+  return { file, header, entries, indices, original: indices.slice(), revision: 0, grid: { dims, affine }, start: 0, step };
 }
 
 /** Pairs of flat index and value of all voxels that differ from the file. */

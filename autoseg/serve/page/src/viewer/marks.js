@@ -1,12 +1,8 @@
-// What lies above an image: lines through the cursor, the sides, distances, the ring of the brush, and the last 3D picture while
-// the planes move.
+// What is drawn above the planes: distances and the ring of the brush.
 import { apply, distance, inverse, spacing } from "./geometry.js";
-import { PLANES, pointOf } from "./tiles.js";
+import { PLANES, pointOf, RENDER } from "./tiles.js";
 
 const LINE = "#ffd75e";
-const CROSS = "rgb(92 194 207 / 80%)";
-const LETTER = "#e6ebf2";
-const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // of each axis: where it begins, where it ends
 const HALO = "rgb(8 11 15 / 85%)";
 
 /** A length for people. */
@@ -43,11 +39,6 @@ function drawDistance(pen, from, to, text) {
   write(pen, text, [to[0] + 8, to[1] - 8], LINE);
 }
 
-/** The sides of a plane that its left and its top show, of an image that is turned to right, front, up. */
-export function sidesOf(tile) {
-  return PLANES[tile.plane].along.map((axis, k) => SIDES[axis][tile.first[k] > tile.last[k] ? 1 : 0]);
-}
-
 function write(pen, text, place, color) {
   pen.font = "600 13px system-ui, sans-serif";
   pen.lineWidth = 4;
@@ -58,32 +49,10 @@ function write(pen, text, place, color) {
   pen.fillText(text, ...place);
 }
 
-/** Two thin lines through the cursor, and the names of the left and the upper side. */
-function drawPlane(pen, tile, frac) {
-  const [x, y] = pointOf(tile, frac);
-  pen.strokeStyle = CROSS;
-  pen.lineWidth = 1.25;
-  pen.beginPath();
-  pen.moveTo(x, tile.top);
-  pen.lineTo(x, tile.top + tile.height);
-  pen.moveTo(tile.left, y);
-  pen.lineTo(tile.left + tile.width, y);
-  pen.stroke();
-  const [left, top] = sidesOf(tile);
-  write(pen, left, [tile.left + 6, tile.top + tile.height / 2], LETTER);
-  write(pen, top, [tile.left + tile.width / 2, tile.top + 16], LETTER);
-}
-
-/**
- * @param {HTMLCanvasElement} above
- * @param {HTMLCanvasElement} below the canvas that NiiVue draws on
- */
-export function createMarks(above, below) {
+/** @param {HTMLCanvasElement} above */
+export function createMarks(above) {
   const pen = above.getContext("2d");
-  const kept = document.createElement("canvas");
-  let hasKept = false;
   let drawn = ""; // what is on the canvas: it is not drawn again when nothing changed
-  let pictures = 0;
 
   function drawRing(pane, { tile, x, y, radius, color }) {
     const steps = spacing(pane.image.grid.affine);
@@ -103,48 +72,48 @@ export function createMarks(above, below) {
     }
   }
 
+  /** The canvas in the size of its pane. */
+  function resize(ratio) {
+    const [width, height] = [above.clientWidth, above.clientHeight].map((size) => Math.max(1, Math.round(size * ratio)));
+    if (above.width !== width || above.height !== height) Object.assign(above, { width, height });
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, above.width, above.height);
+  }
+
+  function clear() {
+    drawn = "";
+    above.hidden = true;
+  }
+
   return {
-    /** After the canvas got another size. @param {number} ratio its pixels per CSS pixel, in which all is drawn */
-    resized(ratio) {
-      pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-      drawn = "";
-    },
-    /** Keeps the 3D picture that was just drawn in a box of the canvas below. It may be smaller than its tile. */
-    keepRender([left, top, width, height]) {
-      kept.width = Math.max(1, Math.round(width));
-      kept.height = Math.max(1, Math.round(height));
-      const copy = kept.getContext("2d", { willReadFrequently: true });
-      copy.drawImage(below, left, top, width, height, 0, 0, kept.width, kept.height);
-      copy.getImageData(0, 0, 1, 1); // waits for the picture, so that its time can be measured
-      hasKept = true;
-      pictures += 1;
-    },
-    forget() {
-      hasKept = false;
-      drawn = "";
-      pen.clearRect(0, 0, above.width, above.height);
-    },
-    /** @param {{measures, cursor, ring}} overlay @param {Object} [render] the tile of the 3D picture */
-    draw(pane, { measures, cursor, ring }, render) {
-      const shownRing = ring?.pane === pane ? [ring.x, ring.y, ring.radius, ring.color] : null;
-      const key = JSON.stringify([measures, cursor, shownRing, pane.tiles, pictures]);
+    clear,
+    /** @param {{measures, cursor, ring}} overlay @param {number} ratio pixels of the screen per CSS pixel */
+    draw(pane, { measures, cursor, ring }, ratio) {
+      const planes = pane.tiles.filter(({ plane }) => plane !== RENDER);
+      const shownRing = ring?.pane === pane ? ring : null;
+      const distances = planes.map((tile) =>
+        measures.filter((measure) => isInSlice(measure, tile.plane, pane.image.grid, cursor)));
+      if (!shownRing && !distances.flat().length) {
+        clear(); // a canvas that is hidden costs nothing
+        return;
+      }
+      const key = JSON.stringify([distances, shownRing && [shownRing.x, shownRing.y, shownRing.radius, shownRing.color], planes, ratio]);
       if (key === drawn) return;
       drawn = key;
-      pen.clearRect(0, 0, above.width, above.height);
-      if (render && hasKept) pen.drawImage(kept, render.left, render.top, render.width, render.height);
-      for (const tile of pane.tiles.filter(({ plane }) => plane < 3)) {
+      above.hidden = false;
+      resize(ratio);
+      planes.forEach((tile, k) => {
         pen.save();
         pen.beginPath();
         pen.rect(tile.left, tile.top, tile.width, tile.height);
         pen.clip();
-        drawPlane(pen, tile, pane.fracOfMm(cursor));
-        for (const measure of measures.filter((one) => isInSlice(one, tile.plane, pane.image.grid, cursor))) {
-          const [from, to] = [measure.from, measure.to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
-          drawDistance(pen, from, to, millimetres(distance(measure.from, measure.to)));
+        for (const { from, to } of distances[k]) {
+          const ends = [from, to].map((mm) => pointOf(tile, pane.fracOfMm(mm)));
+          drawDistance(pen, ...ends, millimetres(distance(from, to)));
         }
-        if (ring?.pane === pane && ring.tile.plane === tile.plane) drawRing(pane, { ...ring, tile });
+        if (shownRing?.tile.plane === tile.plane) drawRing(pane, { ...shownRing, tile });
         pen.restore();
-      }
+      });
     },
   };
 }

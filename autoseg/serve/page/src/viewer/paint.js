@@ -1,4 +1,4 @@
-// Which voxels a brush touches, and how the painted mask follows into what is shown.
+// Which voxels a brush touches, and the painted mask on the grid of an image.
 import { after, apply, flatIndex, inverse, isInside, spacing } from "./geometry.js";
 
 /**
@@ -72,52 +72,22 @@ export function patch(indices, dims, start, axis) {
   return touched;
 }
 
-/** The smallest box that holds some voxels: low and high corner, both included; null for none. */
-export function boxOf(voxels, dims) {
-  const low = [Infinity, Infinity, Infinity];
-  const high = [-1, -1, -1];
-  for (const flat of voxels) {
-    const p = [flat % dims[0], Math.floor(flat / dims[0]) % dims[1], Math.floor(flat / (dims[0] * dims[1]))];
-    for (let k = 0; k < 3; k += 1) {
-      if (p[k] < low[k]) low[k] = p[k];
-      if (p[k] > high[k]) high[k] = p[k];
-    }
-  }
-  return high[0] < 0 ? null : { low, high };
-}
-
-/** The box of `shown` that may change when `box` of `grid` does. */
-export function boxInOther(box, grid, shown) {
-  const to = after(inverse(shown.affine), grid.affine);
-  const low = [Infinity, Infinity, Infinity];
-  const high = [-Infinity, -Infinity, -Infinity];
-  for (let corner = 0; corner < 8; corner += 1) {
-    const p = [0, 1, 2].map((k) => ((corner >> k) & 1 ? box.high[k] + 0.5 : box.low[k] - 0.5));
-    apply(to, p).forEach((value, k) => {
-      low[k] = Math.min(low[k], value);
-      high[k] = Math.max(high[k], value);
-    });
-  }
-  return {
-    low: low.map((value) => Math.max(0, Math.floor(value))),
-    high: high.map((value, k) => Math.min(shown.dims[k] - 1, Math.ceil(value))),
-  };
-}
-
 /**
- * Fills a box of `target` (on the grid `shown`) from the mask: the index of the nearest voxel, 0 outside the mask.
+ * The mask on another grid: for each of its voxels the index of the nearest voxel of the mask, 0 outside of it.
  * @param {{indices: Uint8Array, grid: {dims, affine}}} mask
+ * @param {{dims: number[], affine: number[][]}} shown
  */
-export function follow(mask, shown, target, { low, high }) {
+export function follow(mask, shown) {
   const { dims } = mask.grid;
   const to = after(inverse(mask.grid.affine), shown.affine);
   const step = [to[0][0], to[1][0], to[2][0]];
-  for (let z = low[2]; z <= high[2]; z += 1) {
-    for (let y = low[1]; y <= high[1]; y += 1) {
+  const target = new Uint8Array(shown.dims[0] * shown.dims[1] * shown.dims[2]);
+  let out = 0;
+  for (let z = 0; z < shown.dims[2]; z += 1) {
+    for (let y = 0; y < shown.dims[1]; y += 1) {
       // A half is added once, so that cutting off the fraction rounds; the little extra keeps exact grids exact.
-      let [px, py, pz] = apply(to, [low[0], y, z]).map((value) => value + 0.5 + 1e-6);
-      let out = low[0] + shown.dims[0] * (y + shown.dims[1] * z);
-      for (let x = low[0]; x <= high[0]; x += 1, out += 1) {
+      let [px, py, pz] = apply(to, [0, y, z]).map((value) => value + 0.5 + 1e-6);
+      for (let x = 0; x < shown.dims[0]; x += 1, out += 1) {
         const inside = px >= 0 && py >= 0 && pz >= 0 && px < dims[0] && py < dims[1] && pz < dims[2];
         target[out] = inside ? mask.indices[(px | 0) + dims[0] * ((py | 0) + dims[1] * (pz | 0))] : 0;
         px += step[0];
@@ -126,4 +96,5 @@ export function follow(mask, shown, target, { low, high }) {
       }
     }
   }
+  return target;
 }

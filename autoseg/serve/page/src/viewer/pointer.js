@@ -22,9 +22,9 @@ export function listen(pane, scene, actions, editor) {
   let pinch = null;
   let wheel = 0;
 
-  /** Point of the canvas in CSS pixels. */
+  /** Point of the view in CSS pixels. */
   function pointOfEvent(event) {
-    const box = pane.canvas.getBoundingClientRect();
+    const box = pane.view.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   }
 
@@ -80,7 +80,7 @@ export function listen(pane, scene, actions, editor) {
       const { clientWidth, clientHeight } = element;
       actions.window(dragged(press.window, (point[0] - start[0]) / clientWidth, (start[1] - point[1]) / clientHeight));
     } else if (job === "measure") {
-      state.measures = state.measures.filter((one) => one !== press.live);
+      state.measures = state.measures.filter((measure) => measure !== press.live);
       press.live = { from: press.from, to: mmAt(tile, point), plane: tile.plane };
       state.measures.push(press.live);
       scene.request();
@@ -94,7 +94,7 @@ export function listen(pane, scene, actions, editor) {
   function finish(isBroken) {
     if (!press) return;
     if (press.live) {
-      state.measures = state.measures.filter((one) => one !== press.live);
+      state.measures = state.measures.filter((measure) => measure !== press.live);
       if (!isBroken) actions.measure(press.live.from, press.live.to, press.live.plane);
     }
     if (isPainting()) editor[isBroken ? "cancel" : "end"]();

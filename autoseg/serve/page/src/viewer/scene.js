@@ -4,10 +4,7 @@ import { apply, centre, inverse } from "./geometry.js";
 import { createPane } from "./pane.js";
 import { PLANES } from "./tiles.js";
 
-const SETTLE_MS = 300; // after the last movement 3D and full sharpness follow; later where frames are slow
-const LONGEST_PAUSE_MS = 1200;
-const FRAME_MS = { slow: 45, quick: 25 }; // beyond these a moving picture gets fewer or more pixels
-const LEAST_SHARE = 0.3;
+const SETTLE_MS = { first: 2000, later: 500 }; // after the last movement 3D follows; to make it ready takes seconds
 const NO_ENTRIES = [];
 const MOST_PANES = 4; // side by side; browsers allow few WebGL contexts
 
@@ -46,12 +43,8 @@ export function createScene(container) {
   const listeners = [];
   const onNewPane = [];
   let frame = 0;
-  let isFast = true;
   let settle = 0;
-  let share = 0.6; // of the pixels along each side, while something moves without a graphics processor
-  let before = 0;
-  let pause = SETTLE_MS;
-  let arranging = Promise.resolve();
+  let isSettled = false; // whether 3D was drawn before
 
   const current = () => state.images[state.channel] ?? null;
 
@@ -73,52 +66,45 @@ export function createScene(container) {
     return { ...state, layout, plane, narrow: count > 1 };
   }
 
-  /** How many of the pixels are drawn now: all when nothing moves. */
-  function shareNow() {
-    const now = performance.now();
-    const took = now - before;
-    before = now;
-    if (took < 1000) pause = Math.min(LONGEST_PAUSE_MS, Math.max(SETTLE_MS, 4 * took));
-    if (!isFast || !panes[0]?.software) return 1;
-    if (took > 500) return share; // the first of a movement
-    if (took > FRAME_MS.slow) share = Math.max(LEAST_SHARE, share * 0.85);
-    else if (took < FRAME_MS.quick) share = Math.min(1, share * 1.05);
-    return share;
+  /** The view of a pane: what is common, and the labels of its result. */
+  function viewOf(pane, common) {
+    return { ...common, overlay: { ...state.overlay, entries: pane.mask?.entries ?? NO_ENTRIES } };
   }
 
   function drawNow() {
     frame = 0;
     const wanted = plan();
     if (!wanted.length || !container.clientWidth) return;
-    const seen = view(wanted.length);
-    const sharp = shareNow();
+    const common = view(wanted.length);
     wanted.forEach(({ image, slot, title }, k) => {
       const pane = panes[k];
-      if (!pane) return;
+      if (!pane) return; // an image has come since the panes were arranged
       const result = state.slots[slot];
-      pane.slot = slot;
-      pane.resize(sharp);
-      pane.show(image, result?.mask ?? null, result?.layers[state.layer.kind] ?? null, state.layer.opacity);
+      Object.assign(pane, { slot, image, mask: result?.mask ?? null, layer: result?.layers[state.layer.kind] ?? null });
       pane.title(title);
-      pane.style({ ...state.overlay, entries: result?.mask.entries ?? NO_ENTRIES });
-      pane.draw(seen, isFast, { measures: state.measures, cursor: state.cursor, ring: state.ring });
+      pane.draw(viewOf(pane, common), { measures: state.measures, ring: state.ring });
     });
-    clearTimeout(settle);
-    if (isFast) settle = setTimeout(() => request(false), pause);
+    settle = setTimeout(settleNow, isSettled || state.layout === "render" ? SETTLE_MS.later : SETTLE_MS.first);
     for (const listener of listeners) listener();
   }
 
-  /** Draws soon, once for all that asked. `fast` leaves 3D as it was until nothing moves. */
-  function request(fast = true) {
-    if (fast) clearTimeout(settle); // a settling in the middle of a movement would cost the next frames
-    isFast = frame ? isFast || fast : fast;
+  function settleNow() {
+    isSettled = true;
+    const shown = panes.filter(({ image }) => image);
+    for (const pane of shown) pane.settle(() => viewOf(pane, view(shown.length)));
+  }
+
+  /** Draws soon, once for all that asked. */
+  function request() {
+    clearTimeout(settle); // 3D in the middle of a movement would cost the next frames
     frame ||= requestAnimationFrame(drawNow);
   }
 
-  async function ensurePanes() {
-    const count = Math.max(1, plan().length); // the first canvas is made ready before there is an image
+  /** After images, results or the comparison changed. */
+  function arrange() {
+    const count = Math.max(1, plan().length);
     while (panes.length < count) {
-      const pane = await createPane(grid);
+      const pane = createPane(grid);
       panes.push(pane);
       for (const listener of onNewPane) listener(pane);
     }
@@ -127,12 +113,7 @@ export function createScene(container) {
       if (k >= count && pane.image) pane.clear();
     });
     grid.dataset.count = count;
-  }
-
-  /** After images, results or the comparison changed. Resolves when the panes are there. */
-  function arrange() {
-    arranging = arranging.then(ensurePanes).then(() => request());
-    return arranging;
+    request();
   }
 
   new ResizeObserver(() => request()).observe(grid);

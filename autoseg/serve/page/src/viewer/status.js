@@ -1,6 +1,7 @@
 // Below the images: the slice, the position, and what is there, in text.
 import { el } from "../lib/dom.js";
 import { apply, distance, flatIndex, inverse, isInside } from "./geometry.js";
+import { valueAt } from "./load.js";
 import { millimetres } from "./marks.js";
 import { PLANES } from "./tiles.js";
 import { figure, unitOf } from "./windows.js";
@@ -28,7 +29,7 @@ export function whatIsThere(scene, pane) {
   const { state } = scene;
   const voxel = apply(inverse(pane.image.grid.affine), state.cursor).map(Math.round);
   const isIn = isInside(pane.image.grid.dims, voxel);
-  const value = isIn ? `${figure(pane.valueAt(voxel))} ${unitOf(pane.image.modality)}`.trim() : "outside the image";
+  const value = isIn ? `${figure(valueAt(pane.image, voxel))} ${unitOf(pane.image.modality)}`.trim() : "outside the image";
   const label = pane.mask ? labelAt(pane.mask, state.cursor) : null;
   return { value, label, position: `${positionText(state.cursor)} mm` };
 }
@@ -79,18 +80,18 @@ export function createStatus(scene, actions) {
     number.textContent = `${at + 1} of ${count}`;
     frames.hidden = image.frames < 2;
     frames.max = String(image.frames);
-    frames.value = String((image.volume.frame4D ?? 0) + 1);
+    frames.value = String(image.offset / image.frameLength + 1);
     const parts = scene.plan().map(({ title }, k) => {
       const pane = scene.panes[k];
       if (!pane?.image) return "";
       const extra = title && title !== pane.image.name ? `, ${title}` : "";
       const { value, label, position } = whatIsThere(scene, pane);
-      const here = [value, label].filter(Boolean).join(", ");
-      pane.canvas.setAttribute(
+      const words = [value, label].filter(Boolean).join(", ");
+      pane.view.setAttribute(
         "aria-label",
-        `${pane.image.name}${extra}: ${name} slice ${at + 1} of ${count}, ${position}, ${here}`,
+        `${pane.image.name}${extra}: ${name} slice ${at + 1} of ${count}, ${position}, ${words}`,
       );
-      return title ? `${title}: ${here}` : here;
+      return title ? `${title}: ${words}` : words;
     });
     const last = state.measures.at(-1);
     const measured = last ? `Distance ${millimetres(distance(last.from, last.to))}` : "";

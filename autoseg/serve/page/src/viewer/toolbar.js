@@ -63,12 +63,12 @@ function labelsMenu(scene, actions) {
       const inside = list.contains(document.activeElement) ? document.activeElement.dataset.name : null;
       list.replaceChildren(
         ...[...names].map(([name, color]) => {
-          const one = tick(name, !state.overlay.hidden.has(name), (on) => actions.labelVisible(name, on));
-          one.input.dataset.name = name;
+          const box = tick(name, !state.overlay.hidden.has(name), (on) => actions.labelVisible(name, on));
+          box.input.dataset.name = name;
           const swatch = el("span", { class: "nv-swatch" });
           swatch.style.background = color;
-          one.input.after(swatch);
-          return one.element;
+          box.input.after(swatch);
+          return box.element;
         }),
       );
       if (inside) [...list.querySelectorAll("input")].find((input) => input.dataset.name === inside)?.focus();
@@ -95,15 +95,15 @@ function uncertaintyMenu(scene, actions) {
     element,
     update() {
       const layers = Object.values(state.slots).flatMap((slot) => (slot ? [slot.layers] : []));
-      const there = ["entropy", "disagreement"].filter((kind) => layers.some((one) => one[kind]));
-      element.hidden = there.length === 0;
+      const kinds = ["entropy", "disagreement"].filter((kind) => layers.some((layer) => layer[kind]));
+      element.hidden = kinds.length === 0;
       refill(
         list,
-        ["none", ...there].map((kind) => [kind, LAYER_NAMES[kind]]),
+        ["none", ...kinds].map((kind) => [kind, LAYER_NAMES[kind]]),
         state.layer.kind,
       );
       bar.hidden = state.layer.kind === "none";
-      const max = Math.max(0, ...layers.map((one) => one[state.layer.kind]?.max ?? 0));
+      const max = Math.max(0, ...layers.map((layer) => layer[state.layer.kind]?.max ?? 0));
       most.textContent = `${figure(max)}${state.layer.kind === "entropy" ? " nats" : ""}`;
     },
   };
