@@ -92,9 +92,9 @@ def configurations():
 
 @pytest.fixture(scope="session")
 def spheres(tmp_path_factory):
-    """A raw dataset of 30 cases, which is copied."""
+    """A raw dataset of 30 cases, each as large as a patch, which is copied: fewer than 6 per fold cannot differ certainly."""
     folder = tmp_path_factory.mktemp("spheres") / DATASET
-    write_spheres(folder, n_cases=30)
+    write_spheres(folder, n_cases=30, shape=(16, 16, 16))
     return folder
 
 
