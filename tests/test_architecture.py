@@ -1,6 +1,7 @@
 """The rules of the architecture, held by the standard library's `ast`."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -52,20 +53,36 @@ def room_of(file: Path) -> str:
     return place_of(file).split("/")[0].removesuffix(".py")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trees_are_dropped():
+    """A million nodes, through which every later collection of garbage would look."""
+    yield
+    for cached in (parsed, nodes, imports):
+        cached.cache_clear()
+
+
+@functools.cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def imports(tree: ast.Module) -> set[str]:
+@functools.cache
+def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All that is in a tree; several rules look through it."""
+    return tuple(ast.walk(tree))
+
+
+@functools.cache
+def imports(tree: ast.Module) -> frozenset[str]:
     """Dotted names of everything that a file imports, wherever in the file."""
     modules: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module, "imports are absolute"
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return modules
+    return frozenset(modules)
 
 
 def dotted(node: ast.expr) -> str:
@@ -77,7 +94,7 @@ def dotted(node: ast.expr) -> str:
 
 def names(tree: ast.Module) -> set[str]:
     """`open`, `load`, `write_text`: what a file calls, by its last name."""
-    return {dotted(node.func).split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {dotted(node.func).split(".")[-1] for node in nodes(tree) if isinstance(node, ast.Call)}
 
 
 def is_open(function: str) -> bool:
@@ -89,7 +106,7 @@ def is_open(function: str) -> bool:
 def disk_use(tree: ast.Module) -> set[str]:
     """What a file does with the disk: what reads, writes, lists or looks at files, called or handed over."""
     used = {module for module in imports(tree) if module.split(".")[0] in DISK_MODULES}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Attribute):
             used |= {node.attr} & DISK_ATTRIBUTES | {dotted(node)} & DISK_FUNCTIONS
         elif isinstance(node, ast.ImportFrom):
@@ -103,7 +120,7 @@ def disk_use(tree: ast.Module) -> set[str]:
 
 def questions(tree: ast.Module) -> set[str]:
     """Whether files are there: what asks it of a path."""
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & QUESTIONS
+    return {node.attr for node in nodes(tree) if isinstance(node, ast.Attribute)} & QUESTIONS
 
 
 @pytest.mark.parametrize("file", PLANNERS, ids=name_of)
@@ -121,7 +138,7 @@ def test_a_room_imports_only_from_itself_and_from_lower_rooms(file):
     tree, mine = parsed(file), ROOMS.index(room_of(file))
     used = {module for module in imports(tree) if module.startswith("autoseg.")}
     if place_of(file) not in STARTS_PROCESSES:
-        used |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        used |= {node.value for node in nodes(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
                  and node.value.startswith("autoseg.") and " " not in node.value}
     for module in used:
         room = module.split(".")[1]
@@ -136,7 +153,7 @@ def test_every_room_exists_and_every_folder_is_a_room():
 
 @pytest.mark.parametrize("file", AUTOSEG, ids=name_of)
 def test_the_version_comes_from_one_place(file):
-    for node in ast.walk(parsed(file)):
+    for node in nodes(parsed(file)):
         if isinstance(node, ast.ImportFrom) and "__version__" in {alias.name for alias in node.names}:
             assert node.module == "autoseg.base.version"
         if isinstance(node, ast.Attribute) and node.attr == "__version__":
@@ -166,7 +183,7 @@ def test_there_is_no_circle_between_files():
 def test_no_file_exceeds_400_lines_and_no_function_60(file):
     text = file.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(parsed(file)):
         if isinstance(node, ast.FunctionDef):
             length = node.end_lineno - node.lineno + 1
             assert length <= 60, f"{node.name} has {length} lines"
@@ -211,7 +228,7 @@ def test_what_does_not_touch_the_disk_is_free(code):
 def test_only_commands_print(file):
     if "cli" in file.parts:
         return
-    assert "print" not in {dotted(node.func) for node in ast.walk(parsed(file)) if isinstance(node, ast.Call)}
+    assert "print" not in {dotted(node.func) for node in nodes(parsed(file)) if isinstance(node, ast.Call)}
 
 
 @pytest.mark.parametrize("file", ALL, ids=name_of)
@@ -219,7 +236,7 @@ def test_classes_inherit_from_modules_protocols_values_and_errors_only(file):
     allowed = {"Module", "Sequential", "Conv3d", "Protocol", "Frozen", "BaseModel", "Exception", "KeyboardInterrupt",
                "AutosegError", "UserError", "Generic", "StreamHandler", "Enum", "NamedTuple", "ModuleType", "Function",
                "Optimizer"}
-    for node in ast.walk(parsed(file)):
+    for node in nodes(parsed(file)):
         if isinstance(node, ast.ClassDef):
             bases = {dotted(base.value if isinstance(base, ast.Subscript) else base).split(".")[-1] for base in node.bases}
             assert bases <= allowed, f"{node.name} inherits from {bases - allowed}"

@@ -107,6 +107,13 @@ class Runtime:
         return self.dtype == torch.float16
 
 
+def named_device(device: str) -> str:
+    """The device that `auto` means on this machine; every other name is as it was."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def open_runtime(device: str = "auto") -> Runtime:
     """The runtime of `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a UserError where the machine has no such device, or where
     the working directory is gone: MKL then ends the process at its first product.
@@ -116,8 +123,7 @@ def open_runtime(device: str = "auto") -> Runtime:
     except FileNotFoundError:
         raise UserError("the working directory is gone, and torch cannot compute without one",
                         do="change to a directory that is there, and start again") from None
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = named_device(device)
     kind = device.split(":")[0]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind not in available:

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,6 +15,7 @@ from starlette.requests import Request
 
 from autoseg.base.errors import CannotWrite, TooLarge
 from autoseg.serve.problems import problem_of, refused, without_paths
+from autoseg.serve.settings import Limits
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
 
 _BLOCK_BYTES = 2**20  # that are written at once
@@ -20,6 +23,7 @@ _MOST_FIELD = 2**16  # bytes of all fields that are no files, together
 _MOST_PARTS = 1000  # that are no files
 _SILENCE_SECONDS = 30.0
 _SLOWEST = 2**14  # bytes per second, on average, once the silence is over
+A = TypeVar("A")
 
 
 @dataclass
@@ -96,6 +100,25 @@ class _Parts:
 
     def _whole(self) -> None:
         self.is_whole = True
+
+
+async def with_form(request: Request, opening: AbstractContextManager[Path], limits: Limits,
+                    use: Callable[[Form, Receiving], A], *, texts: Collection[str], files: Collection[str]) -> A:
+    """What `use` makes, in a thread, of an upload with these fields, in the folder that `opening` opens and removes.
+
+    Nothing of the upload is left where it is refused or breaks off. Raises as `read_form` does, and 413 where `use` finds
+    that it holds too much.
+    """
+    with ExitStack() as stack:
+        folder = await run_in_threadpool(stack.enter_context, opening)
+        try:
+            receiving = Receiving(folder, limits.upload_bytes, limits.files)
+            form = await read_form(request, receiving, texts=texts, files=files)
+            return await run_in_threadpool(use, form, receiving)
+        except TooLarge as error:
+            raise of_fault(413, error) from None
+        finally:
+            await run_in_threadpool(stack.close)
 
 
 async def read_form(request: Request, receiving: Receiving, *, texts: Collection[str], files: Collection[str],

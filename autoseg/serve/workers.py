@@ -42,8 +42,11 @@ class Workers:
     """Starts the workers of a service, watches them, and removes what has expired. `with` ends them."""
 
     def __init__(self, settings: ServeSettings, spool: Spool, jobs: JobStore) -> None:
+        from autoseg.base.runtime import named_device  # and with it torch, which a refused start does not wait for
+
         self._settings, self._spool, self._jobs = settings, spool, jobs
-        self._processes = [_Process(f"worker-{number}", device) for number, device in enumerate(settings.devices)]
+        self._processes = [_Process(f"worker-{number}", named_device(device))
+                           for number, device in enumerate(settings.devices)]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="workers", daemon=True)
         self._swept = 0.0

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+import torch
 
 from autoseg.formats import read_label
 from autoseg.grids.geometry import Geometry
@@ -30,6 +31,13 @@ def bench(tmp_path):
 def workers_of(bench, devices=("cpu",), **limits):
     settings = ServeSettings(spool=bench.spool.root, home=bench.home, devices=devices, limits=Limits(**limits))
     return Workers(settings, bench.spool, bench.jobs)
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_the_state_of_a_worker_has_the_device_that_auto_means(bench, monkeypatch, has_gpu, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert [state["device"] for state in workers_of(bench, devices=("auto", "cuda:1")).states()] == [device, "cuda:1"]
 
 
 def wait_until(is_so, seconds=60.0):

@@ -1,6 +1,7 @@
 """Races whose trainings only claim to have been: fixtures and helpers (tests/orchestrate/conftest.py)."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,6 +79,8 @@ def trainings(monkeypatch):
     pretended = Trainings()
     monkeypatch.setattr(run_module, "train_fold", pretended.train_fold)
     monkeypatch.setattr(race_module, "rung_dice", pretended.rung_dice)
+    for module in (race_module, run_module):  # no time of this machine counts
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=pretended.clock))
     monkeypatch.setattr(pipeline, "draw_validation", lambda *_: None)
     return pretended
 
@@ -92,9 +95,9 @@ def configurations():
 
 @pytest.fixture(scope="session")
 def spheres(tmp_path_factory):
-    """A raw dataset of 30 cases, which is copied."""
+    """A raw dataset of 30 cases, as large as a patch, which is copied. Fewer than 6 per fold cannot differ certainly."""
     folder = tmp_path_factory.mktemp("spheres") / DATASET
-    write_spheres(folder, n_cases=30)
+    write_spheres(folder, n_cases=30, shape=(16, 16, 16))
     return folder
 
 

@@ -14,6 +14,7 @@ from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration, Plan, Schedule
 
 SPHERES = LabelSpec(names={"background": (0,), "sphere": (1,), "core": (2,)})
+BALL = (20, 18, 16)  # voxels of an image
 
 
 def small_plan(dimensions: int = 3, labels: LabelSpec = SPHERES, n_channels: int = 1, **changes) -> Plan:
@@ -34,7 +35,7 @@ def small_plan(dimensions: int = 3, labels: LabelSpec = SPHERES, n_channels: int
                 intensities=(stats,) * n_channels, configurations={name: Configuration(**{**values, **changes})})
 
 
-def sphere_case(name: str, seed: int, shape: tuple[int, int, int] = (20, 18, 16)) -> Case:
+def sphere_case(name: str, seed: int, shape: tuple[int, int, int] = BALL) -> Case:
     """A bright ball with a brighter core somewhere in noise: a task that a tiny network learns in seconds."""
     rng = np.random.default_rng(seed)
     centre = [rng.uniform(7, edge - 7) for edge in shape]
@@ -45,7 +46,7 @@ def sphere_case(name: str, seed: int, shape: tuple[int, int, int] = (20, 18, 16)
                 label.astype(np.int16))
 
 
-def write_spheres(folder: Path, n_cases: int = 6, file_ending: str = ".nii.gz") -> Path:
+def write_spheres(folder: Path, n_cases: int = 6, file_ending: str = ".nii.gz", shape: tuple[int, int, int] = BALL) -> Path:
     """A raw dataset of spheres in nnU-Net's form."""
     from autoseg.formats import write_array, write_label
     from autoseg.workspace.files import write_json
@@ -54,7 +55,7 @@ def write_spheres(folder: Path, n_cases: int = 6, file_ending: str = ".nii.gz") 
         "channel_names": {"0": "MR"}, "labels": {"background": 0, "sphere": 1, "core": 2}, "numTraining": n_cases,
         "file_ending": file_ending})
     for index in range(n_cases):
-        case = sphere_case(f"ball_{index:02}", index)
+        case = sphere_case(f"ball_{index:02}", index, shape)
         write_array(folder / "imagesTr" / f"{case.name}_0000{file_ending}", case.image_CDHW, case.geometry)
         write_label(folder / "labelsTr" / f"{case.name}{file_ending}", case.label_DHW, case.geometry)
     return folder

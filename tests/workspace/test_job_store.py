@@ -91,6 +91,23 @@ def test_a_client_that_had_no_turn_yet_comes_before_one_that_had(store):
     assert claimed(store) == ["b1", "a2"]
 
 
+def test_a_client_that_names_ever_new_parts_of_itself_has_no_more_turns_than_another(store):
+    for number in range(4):
+        store.accept(asked_by(f"anna/part_{number}"), f"anna_{number}")
+    store.accept(asked_by("ben"), "ben_0")
+    store.accept(asked_by("ben"), "ben_1")
+    assert [store.get(name).position for name in ("anna_0", "ben_0", "anna_1", "ben_1", "anna_2", "anna_3")] == [*range(6)]
+    assert store.claim("worker").id == "anna_0"
+    store.accept(asked_by("anna/part_9"), "anna_9")  # a part that had no turn, of an owner that just had one
+    assert claimed(store) == ["ben_0", "anna_1", "ben_1", "anna_2", "anna_3", "anna_9"]
+
+
+def test_the_parts_of_a_client_share_its_turns(store):
+    for name in ("anna/x", "anna/x", "anna/y", "ben"):
+        store.accept(asked_by(name), f"{name}_{len(store.ids())}")
+    assert claimed(store) == ["anna/x_0", "ben_3", "anna/y_2", "anna/x_1"]
+
+
 def test_two_workers_never_get_the_same_job(store, tmp_path):
     accept(store, *[f"{'abcd'[number % 4]}{number}" for number in range(40)])
     got, stores = [], [JobStore(tmp_path / "jobs.sqlite") for _ in range(4)]

@@ -1,7 +1,5 @@
 """`POST /v1/jobs`: an upload becomes a job."""
 
-from contextlib import ExitStack
-
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -13,7 +11,7 @@ from autoseg.serve.routes.jobs import shown
 from autoseg.serve.routes.models import model_of
 from autoseg.serve.served import ServedModel
 from autoseg.serve.service import Service
-from autoseg.serve.uploads import Form, of_fault, read_form
+from autoseg.serve.uploads import Form, of_fault, with_form
 from autoseg.workspace.jobs.receiving import Receiving
 from autoseg.workspace.jobs.store import QueueFull, QueueLimits
 from autoseg.workspace.jobs.types import Job, JobRequest
@@ -46,7 +44,10 @@ def router(service: Service) -> APIRouter:
         await run_in_threadpool(check_queue, service, client)
         await gates.enter(client)
         try:
-            return shown(service, await _received(service, request, client))
+            job = await with_form(request, service.spool.receiving(), service.settings.limits,
+                                  lambda form, receiving: accepted(service, client, form, receiving),
+                                  texts=_TEXTS, files=("files",))
+            return shown(service, job)
         finally:
             await gates.leave(client)
 
@@ -70,19 +71,6 @@ def of_full_queue(full: QueueFull, limits: QueueLimits) -> Exception:
     return refused(429, "the queue is full", found=f"{full.of_client} jobs of yours, {full.of_all} of all",
                    expected=f"{limits.of_client} jobs of a client, {limits.of_all} of all",
                    do="wait until some have ended", headers={"Retry-After": "60"})
-
-
-async def _received(service: Service, request: Request, client: str) -> Job:
-    """The job that a request asks for; nothing of it is left where it is refused, or breaks off."""
-    limits = service.settings.limits
-    with ExitStack() as stack:
-        folder = await run_in_threadpool(stack.enter_context, service.spool.receiving())
-        try:
-            receiving = Receiving(folder, limits.upload_bytes, limits.files)
-            form = await read_form(request, receiving, texts=_TEXTS, files=("files",))
-            return await run_in_threadpool(accepted, service, client, form, receiving)
-        finally:
-            await run_in_threadpool(stack.close)
 
 
 def accepted(service: Service, client: str, form: Form, receiving: Receiving) -> Job:

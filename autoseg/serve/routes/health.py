@@ -11,7 +11,7 @@ from planners.schema.base import Frozen
 
 
 class WorkerState(Frozen):
-    """A worker process: its device as `--device` names it, what it does, and the model of its job (empty: it has none)."""
+    """A worker process: its device (never `auto`), what it does, and the model of its job (empty: it has none)."""
 
     device: str
     state: str

@@ -1,9 +1,8 @@
 """`/datastore/` of MONAI Label: the images and labels of the dataset that takes corrections (`--collect`)."""
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
@@ -28,8 +27,7 @@ from autoseg.serve.problems import answers, refused
 from autoseg.serve.requests import json_field
 from autoseg.serve.routes.models import model_of
 from autoseg.serve.service import Service
-from autoseg.serve.uploads import Form, read_form
-from autoseg.workspace.jobs.receiving import Receiving
+from autoseg.serve.uploads import Form, with_form
 
 TAG = "final"  # of the labels in the dataset: MONAI Label keeps several per image, this service those that a person gave
 Answer = dict[str, Any]
@@ -37,7 +35,6 @@ ImageId = Annotated[str, Query(description="The name of an image here, or the on
 _FORM = {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": {
     "params": {"type": "string", "description": "JSON", "example": "{}"}, "file": {"type": "string", "format": "binary"},
     "label": {"type": "string", "format": "binary"}}}}}}
-A = TypeVar("A")
 
 
 def router(service: Service) -> APIRouter:
@@ -65,7 +62,9 @@ def _add_images(routes: APIRouter, service: Service) -> None:
         """Store an image that waits for a label. The answer has its name here; the client's name leads to it, too."""
         client = client_of(request.scope)
         folder_of(service)
-        return await with_form(service, request, ("file",), lambda form: _kept_image(service, client, image, form))
+        return await with_form(request, service.spool.receiving(), service.settings.limits,
+                               lambda form, _: _kept_image(service, client, image, form),
+                               texts=("params",), files=("file",))
 
     for path in ("/", "/image"):
         routes.add_api_route(path, add_image, methods=["PUT"], summary="Send an image", operation_id=f"put_datastore_{path}",
@@ -103,7 +102,9 @@ def _add_labels(routes: APIRouter, service: Service) -> None:
         if tag not in ("", TAG):
             raise refused(422, "only labels that a person has finished are kept", where="tag", found=tag[:80], expected=TAG)
         case = await run_in_threadpool(case_of, service, image)
-        return await with_form(service, request, ("label",), lambda form: _kept_label(service, client, image, case, form))
+        return await with_form(request, service.spool.receiving(), service.settings.limits,
+                               lambda form, _: _kept_label(service, client, image, case, form),
+                               texts=("params",), files=("label",))
 
     @routes.head("/label", include_in_schema=False)
     @routes.get("/label", summary="A label", response_class=FileResponse, responses=answers(404))
@@ -118,19 +119,6 @@ def _add_labels(routes: APIRouter, service: Service) -> None:
         """Who gave it, and when."""
         answer: Answer = _object(_labelled(service, label, tag))["labels"][TAG]["info"]
         return answer
-
-
-async def with_form(service: Service, request: Request, files: tuple[str, ...], use: Callable[[Form], A]) -> A:
-    """What `use` makes of the fields of an upload, in a thread; afterwards nothing of the upload is left."""
-    limits = service.settings.limits
-    with ExitStack() as stack:
-        folder = await run_in_threadpool(stack.enter_context, service.spool.receiving())
-        try:
-            receiving = Receiving(folder, limits.upload_bytes, limits.files)
-            form = await read_form(request, receiving, texts=("params",), files=files)
-            return await run_in_threadpool(use, form)
-        finally:
-            await run_in_threadpool(stack.close)
 
 
 def params_of(form: Form) -> dict[str, Any]:

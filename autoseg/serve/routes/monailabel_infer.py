@@ -13,7 +13,6 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from autoseg.base.errors import TooLarge
 from autoseg.formats import read_label, write_label
 from autoseg.formats.dicom.instances import is_uid
 from autoseg.formats.sitk import write_uncompressed
@@ -27,7 +26,7 @@ from autoseg.serve.routes.models import model_of
 from autoseg.serve.routes.monailabel_datastore import params_of
 from autoseg.serve.served import ServedModel
 from autoseg.serve.service import Service
-from autoseg.serve.uploads import Form, of_fault, read_form
+from autoseg.serve.uploads import Form, of_fault, with_form
 from autoseg.workspace.jobs.receiving import ReceivedFile, Receiving
 from autoseg.workspace.jobs.sending import blocks, opened_to_send
 from autoseg.workspace.jobs.sessions import Session, Sessions, copy_file
@@ -106,25 +105,16 @@ async def _asked(service: Service, sessions: Sessions, request: Request, who: tu
                  ) -> tuple[Job, Answer]:
     """The job of a request, and its options; nothing of it is left where it is refused, or breaks off."""
     client, model = who
-    limits = service.settings.limits
-    with ExitStack() as stack:
-        folder = await run_in_threadpool(stack.enter_context, service.spool.receiving())
-        try:
-            receiving = Receiving(folder, limits.upload_bytes, limits.files)
-            form = await read_form(request, receiving, texts=("params",), files=("file",))
-            params = params_of(form)
-            _ending(params)
 
-            def job_of_form() -> Job:
-                files = [file for _, file in form.files] or _files_of(service, sessions, receiving, client, where)
-                texts = _texts(model, params, len(files))
-                return accepted(service, client, Form(texts, [("files", file) for file in files]), receiving)
+    def job_of_form(form: Form, receiving: Receiving) -> tuple[Job, Answer]:
+        params = params_of(form)
+        _ending(params)
+        files = [file for _, file in form.files] or _files_of(service, sessions, receiving, client, where)
+        texts = _texts(model, params, len(files))
+        return accepted(service, client, Form(texts, [("files", file) for file in files]), receiving), params
 
-            return await run_in_threadpool(job_of_form), params
-        except TooLarge as error:
-            raise of_fault(413, error) from None
-        finally:
-            await run_in_threadpool(stack.close)
+    return await with_form(request, service.spool.receiving(), service.settings.limits, job_of_form,
+                           texts=("params",), files=("file",))
 
 
 def _files_of(service: Service, sessions: Sessions, receiving: Receiving, client: str, where: tuple[str, str]
@@ -282,18 +272,14 @@ def _forget(service: Service, job: Job) -> None:
 
 
 async def _received_session(service: Service, sessions: Sessions, request: Request, client: str, expiry: int) -> Session:
-    limits = service.settings.limits
-    with ExitStack() as stack:
-        folder = await run_in_threadpool(stack.enter_context, sessions.receiving())
-        try:
-            receiving = Receiving(folder, limits.upload_bytes, limits.files)
-            form = await read_form(request, receiving, texts=("client_id", "params"), files=("files",))
-            if not form.files:
-                raise refused(422, "the request has no file", where="files")
-            seconds = min(expiry or _MOST_SESSION_SECONDS, _MOST_SESSION_SECONDS)
-            return await run_in_threadpool(sessions.add, folder, [file for _, file in form.files], client, float(seconds))
-        finally:
-            await run_in_threadpool(stack.close)
+    def session_of_form(form: Form, receiving: Receiving) -> Session:
+        if not form.files:
+            raise refused(422, "the request has no file", where="files")
+        seconds = min(expiry or _MOST_SESSION_SECONDS, _MOST_SESSION_SECONDS)
+        return sessions.add(receiving.folder, [file for _, file in form.files], client, float(seconds))
+
+    return await with_form(request, sessions.receiving(), service.settings.limits, session_of_form,
+                           texts=("client_id", "params"), files=("files",))
 
 
 def _session(sessions: Sessions, session_id: str, client: str) -> Session:

@@ -29,14 +29,22 @@ CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, sequence);
 CREATE INDEX IF NOT EXISTS jobs_by_client ON jobs (client, sequence);
 CREATE TABLE IF NOT EXISTS clients (name TEXT PRIMARY KEY, last_turn INTEGER NOT NULL);
 """
-# The order of what waits, as if no more came: in each round every client has a turn, first the one whose last turn is the
-# longest ago, with its oldest job.
+# The order of what waits, as if no more came: in each round every owner has a turn, first the one whose last turn is the
+# longest ago. A client is "owner" or "owner/part": the parts of an owner share its turns, in the same way, so that who names
+# ever new parts gets no more turns. Of a client the oldest job is the first.
 _ORDER = """
-SELECT id FROM (
-    SELECT id, sequence, ROW_NUMBER() OVER (PARTITION BY client ORDER BY sequence) AS round,
-           COALESCE((SELECT last_turn FROM clients WHERE name = client), -1) AS last_turn
-    FROM jobs WHERE state = 'queued')
-ORDER BY round, last_turn, sequence
+WITH turns AS (
+    SELECT name, last_turn, substr(name, 1, instr(name || '/', '/') - 1) AS owner FROM clients),
+waiting AS (
+    SELECT id, sequence, substr(client, 1, instr(client || '/', '/') - 1) AS owner,
+           ROW_NUMBER() OVER (PARTITION BY client ORDER BY sequence) AS round,
+           COALESCE((SELECT last_turn FROM turns WHERE name = client), -1) AS last_turn
+    FROM jobs WHERE state = 'queued'),
+of_owners AS (
+    SELECT id, sequence, ROW_NUMBER() OVER (PARTITION BY owner ORDER BY round, last_turn, sequence) AS round,
+           COALESCE((SELECT MAX(last_turn) FROM turns WHERE turns.owner = waiting.owner), -1) AS last_turn
+    FROM waiting)
+SELECT id FROM of_owners ORDER BY round, last_turn, sequence
 """
 
 
