@@ -1,7 +1,7 @@
 """What a training step receives."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,6 +27,7 @@ class Batch:
     annotated_BK: torch.Tensor | None = None  # bool; None: all were
     target_BCDHW: torch.Tensor | None = None  # the image to restore, where a network is trained without labels
     counted_BCDHW: torch.Tensor | None = None  # bool: the voxels of the target in which the answer counts
+    views: tuple[int, ...] | None = None  # the number of each sample's view of its case; None: not counted
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device; copies from pinned memory do not wait."""
@@ -43,17 +44,20 @@ class Batch:
     def part(self, number: int, n: int) -> "Batch":
         """The samples of one of `n` equal parts, numbered from 0; a view."""
         size = len(self.image_BCDHW) // n
-        return self.map(lambda tensor: tensor[number * size : (number + 1) * size])
+        mine = slice(number * size, (number + 1) * size)
+        views = None if self.views is None else self.views[mine]
+        return replace(self.map(lambda tensor: tensor[mine]), views=views)
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        """The batch with every tensor changed."""
+        """The batch with every tensor changed, its samples in the same number and order."""
         def changed(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else change(tensor)
 
         return Batch(change(self.image_BCDHW), change(self.label_BDHW), change(self.present_BC),
                      conditions=None if self.conditions is None else self.conditions.map(change),
                      absent_BCDHW=changed(self.absent_BCDHW), annotated_BK=changed(self.annotated_BK),
-                     target_BCDHW=changed(self.target_BCDHW), counted_BCDHW=changed(self.counted_BCDHW))
+                     target_BCDHW=changed(self.target_BCDHW), counted_BCDHW=changed(self.counted_BCDHW),
+                     views=self.views)
 
 
 def padding_label(labels: LabelSpec) -> int:

@@ -26,11 +26,11 @@ _Drawn = tuple[Batch, Mapping[str, Any]]  # a batch, and the state of the sample
 
 
 def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSpec, seed: int,
-                 device: torch.device | str, layout: Layout = NO_CONDITIONS, traits: ChannelTraits = UNKNOWN
-                 ) -> "BatchStream":
+                 device: torch.device | str, layout: Layout = NO_CONDITIONS, traits: ChannelTraits = UNKNOWN,
+                 planned_patch: tuple[int, ...] | None = None) -> "BatchStream":
     """Augmented batches of a configuration on `device`, with its input dropout; `layout` is of the conditions.
 
-    `traits` are those of its channels.
+    `traits` are those of its channels; `planned_patch` is that of the plan in a phase of smaller ones.
 
     For batches without any change give a configuration whose `augmentation` is `Part(name="none")` and whose
     `input_dropout` is `InputDropout()`. Where several processes train together, each gets its part of the batch that one
@@ -38,7 +38,7 @@ def make_batches(store: CaseStore, configuration: Configuration, labels: LabelSp
     """
     part = ranks()
     input_dropout = configuration.input_dropout
-    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device, traits)
+    augmentation = build_augmentation(configuration.augmentation, configuration, labels, device, traits, planned_patch)
     appearance = build_appearance(configuration, labels, device, traits)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, labels, augmentation.initial_patch, np.random.default_rng(sampling))

@@ -14,17 +14,23 @@ from autoseg.clinical.encoded import collate
 from planners.schema.labels import LabelSpec
 from planners.schema.plan import Configuration
 
+_VIEWS = "views"  # in the state of a sampler that counts them
+
 
 @dataclass(frozen=True)
 class PatchLocation:
-    """Where a patch lies: in which case, and its first voxel, which may be outside of the image."""
+    """Where a patch lies: in which case, and its first voxel, which may be outside of the image; the number of this view of
+    the case, where views are counted.
+    """
 
     case: StoredCase
     start: tuple[int, ...]
+    view: int | None = None
 
 
 class PatchSampler:
-    """An endless sequence of batches of patches of size `patch`; all its state is one random generator.
+    """An endless sequence of batches of patches of size `patch`; all its state is one random generator, and how often each
+    case was seen where the configuration mirrors views in turn.
 
     `patch` is what the augmentation asks for and may exceed the configuration's, which is its centre. A 2D
     patch is a slice along the first axis. Voxels outside an image are 0 and not absent, their label is that of
@@ -44,13 +50,20 @@ class PatchSampler:
         self._case_weights = [case.weight for case in store.cases]
         self._class_weights = configuration.class_weights
         self._generator = generator
+        self._views: list[int] | None = None
+        if configuration.mirror_views == "alternating":  # each case begins somewhere in the turn
+            forms = 2 ** len(configuration.mirror_axes)
+            self._views = generator.integers(forms, size=len(store.cases)).tolist()
 
     def get_state(self) -> Mapping[str, Any]:
         """Plain values; `set_state` continues the sequence from there."""
-        return self._generator.bit_generator.state
+        state = self._generator.bit_generator.state
+        return state if self._views is None else {**state, _VIEWS: list(self._views)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._generator.bit_generator.state = state
+        self._generator.bit_generator.state = {key: value for key, value in state.items() if key != _VIEWS}
+        if self._views is not None:
+            self._views = list(state[_VIEWS])
 
     def draw(self) -> Batch:
         """The next batch: on the store's device if it is resident, else on the CPU."""
@@ -64,16 +77,24 @@ class PatchSampler:
         return [sample >= n_random for sample in range(self._batch)]
 
     def _draw_location(self, foreground: bool) -> PatchLocation:
-        case = self._store.cases[self._drawn(self._case_weights)]
+        number = self._drawn(self._case_weights)
+        case, view = self._store.cases[number], self._viewed(number)
         classes = self._classes(case, foreground)
         first, last = _bounds(case.shape, self._patch, self._final)
         if not classes:
-            return PatchLocation(case, tuple(self._generator.integers(first, last + 1).tolist()))
+            return PatchLocation(case, tuple(self._generator.integers(first, last + 1).tolist()), view)
         index = case.index[classes[self._drawn([self._class_weights.get(name, 1.0) for name in classes])]]
         lesion = self._generator.integers(index.n_lesions)
         voxel = index.voxels[self._generator.integers(index.starts[lesion], index.starts[lesion + 1])]
         start = np.clip(voxel - np.array(self._patch) // 2, first, last)
-        return PatchLocation(case, tuple(start.tolist()))
+        return PatchLocation(case, tuple(start.tolist()), view)
+
+    def _viewed(self, case: int) -> int | None:
+        """Count one more view of a case; its number, if views are counted."""
+        if self._views is None:
+            return None
+        self._views[case] += 1
+        return self._views[case]
 
     def _drawn(self, weights: Sequence[float]) -> int:
         """A position, as often as its weight says. Equal weights take one draw, as they did before there were weights."""
@@ -113,7 +134,8 @@ class PatchSampler:
         if self._flat:
             batch = replace(batch, image_BCDHW=image[:, :, 0], label_BDHW=label[:, 0],
                             absent_BCDHW=None if absent is None else absent[:, :, 0])
-        return self._described(batch, cases)
+        views = tuple(location.view for location in locations if location.view is not None)
+        return replace(self._described(batch, cases), views=views or None)
 
     def _blank(self, cases: list[StoredCase]) -> Batch:
         """A batch of padding, of three axes."""

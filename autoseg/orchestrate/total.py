@@ -268,7 +268,13 @@ def _race_plan(plan: Plan, race: Race) -> Plan:
 
 def _timed(plan: Plan, time_of_race: RaceTime) -> Plan:
     """The plan by which everybody races; where there is nobody to race against, the schedule stays the planner's."""
-    return (for_race if time_of_race.shares else with_budget)(plan, time_of_race.fold_seconds)
+    if not time_of_race.shares:
+        return with_budget(plan, time_of_race.fold_seconds)
+    if phased := [name for name, configuration in plan.configurations.items() if configuration.schedule.phases]:
+        raise UserError("trainings in phases cannot race: at a pause each is at another size", where=f"plan {plan.planner}",
+                        found=f"schedule.phases in {', '.join(phased)}",
+                        do="leave this planner out, or take the phases out of its plan")
+    return for_race(plan, time_of_race.fold_seconds)
 
 
 def _cascades(entry: _Entry, race: Race) -> list[RaceCandidate]:

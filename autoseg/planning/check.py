@@ -2,7 +2,7 @@
 
 from autoseg.base.errors import UserError, hint
 from autoseg.base.parts import check_part
-from autoseg.batches.augment import AUGMENTATIONS, build_appearance
+from autoseg.batches.augment import AUGMENTATIONS, build_appearance, build_augmentation
 from autoseg.nn.conditioning import CONDITIONERS
 from autoseg.nn.fusion import FUSIONS
 from autoseg.nn.losses import LOSSES
@@ -11,6 +11,7 @@ from autoseg.planning.store import configuration_of
 from autoseg.training.optimizers import OPTIMIZERS
 from autoseg.training.tasks.segmentation import channel_traits
 from planners.registry import Registry
+from planners.rules.phases import sizes_of
 from planners.schema.base import Part
 from planners.schema.plan import Configuration, Plan
 
@@ -24,6 +25,8 @@ def check_plan(plan: Plan, name: str) -> None:
                         found="; ".join(faults), do="correct the plan, or what --set changes in it")
     for registry, part in _parts(configuration):
         check_part(registry, part, f"{plan.dataset} {name}")
+    if configuration.mirror_views == "alternating":
+        build_augmentation(configuration.augmentation, configuration, plan.labels, "cpu")
     # Each of them knows which channels it may change.
     build_appearance(configuration, plan.labels, "cpu", channel_traits(configuration.normalizers))
 
@@ -53,9 +56,22 @@ def _shape_faults(planned: Plan, chosen: Configuration) -> list[str]:
     faults += _schedule_faults(chosen)
     if any(axis not in range(n) for axis in chosen.mirror_axes):
         faults.append(f"mirror_axes are numbers from 0 to {n - 1}")
+    faults += _mirroring_faults(chosen)
     faults += [f"there is no configuration {other!r}" for other in (chosen.data, chosen.previous)
                if other and other not in planned.configurations]
-    return faults
+    return faults or _phase_faults(chosen)
+
+
+def _phase_faults(chosen: Configuration) -> list[str]:
+    """Why the patch of a phase does not fit the network; of a plan that fits otherwise."""
+    return [f"phase {number}: {fault}" for number, size in enumerate(sizes_of(chosen), 1)
+            for fault in chosen.architecture.faults(size.patch)]
+
+
+def _mirroring_faults(chosen: Configuration) -> list[str]:
+    name = chosen.augmentation.name
+    reads = name not in AUGMENTATIONS.names() or AUGMENTATIONS.traits(name).alternates
+    return [] if chosen.mirror_views == "random" or reads else [f"the augmentation {name!r} reads no mirror_views"]
 
 
 def _schedule_faults(chosen: Configuration) -> list[str]:

@@ -19,6 +19,7 @@ from autoseg.base.processes import cores
 from autoseg.base.ranks import Ranks, is_first, join, ranks
 from autoseg.base.runtime import open_runtime
 from autoseg.nn.losses import LOSSES
+from planners.rules.phases import sizes_of
 from planners.schema.plan import Configuration
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,10 @@ def check_shareable(configuration: Configuration, where: str) -> None:
     if configuration.batch % n:
         raise UserError(f"{n} processes cannot share a batch evenly", where=where, found=f"a batch of {configuration.batch}",
                         do=f"use as many processes as divide it, or --set batch={-(-configuration.batch // n) * n}")
+    if uneven := [size.batch for size in sizes_of(configuration) if size.batch % n]:
+        raise UserError(f"{n} processes cannot share a batch evenly", where=where,
+                        found=f"a phase with a batch of {uneven[0]}",
+                        do="use as many processes as divide it, or other values of batch_factor in schedule.phases")
     if not LOSSES.traits(configuration.loss.name).sums_over_processes:
         raise UserError(f"the loss {configuration.loss.name!r} can only be computed by one process", where=where,
                         do="train in one process, or let the loss sum by autoseg.base.ranks.total and register it with "

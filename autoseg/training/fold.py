@@ -20,6 +20,7 @@ from autoseg.base.runtime import Runtime, free_device_bytes, is_out_of_memory, u
 from autoseg.base.stopping import Stopped, is_asked_to_stop, postponed
 from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.loader import BatchStream
+from autoseg.batches.phased import PhasedStream
 from autoseg.batches.store import CaseStore, store_cases
 from autoseg.datasets.case import PreparedCase
 from autoseg.prediction.trained_with import KEY, trained_with
@@ -27,16 +28,18 @@ from autoseg.preprocessing.store import open_cases, open_prepared
 from autoseg.training.bend import Finisher, begin_from
 from autoseg.training.inputs import check_goes_on
 from autoseg.training.job import FoldJob, Pause
+from autoseg.training.phases import described, n_checks, phased_batches, turned, with_phases
 from autoseg.training.repair import ENCODER
 from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
 from autoseg.training.tasks import EpochScore, Task
-from autoseg.training.throughput import VALIDATION_SHARE, Clock, SlowerThanPlanned, measure_throughput, step_of
+from autoseg.training.throughput import Clock, SlowerThanPlanned, measure_throughput, step_of
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, adopt, before_decay, follow, resolve, revise
-from planners.schema.plan import InputDropout
+from planners.rules.phases import left_of_phase, phase_at, steps_of_epoch
+from planners.schema.plan import Configuration, InputDropout
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class _Training:
     task: Task
     runtime: Runtime
     forward: Forward
-    stream: BatchStream
+    stream: PhasedStream
     patches: BatchStream | None  # of the validation cases
     started: float
     clock: Clock
@@ -92,7 +95,8 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     where the loss is not finite. Of several processes that train together the first writes and calls back.
     """
     store = _store(job, job.drawn, runtime, _resident_bytes(runtime), job.weights)
-    stream = task.batches(store, job.configuration, job.sampling_seed, runtime.device, job.layout)
+    stream = phased_batches(job.scheduled, lambda sized: task.batches(store, sized, job.sampling_seed, runtime.device,
+                                                                      job.layout))
     patches = _validation_patches(job, task, runtime)
     state = _new_state(job, task, runtime)
     saved = load_state(job.folder.state)
@@ -123,8 +127,9 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
         if saved is not None:  # a killed process may have saved an epoch, and neither its schedule nor its curves
             write_json(job.folder.schedule, state.schedule)
             on_epoch()
-    logger.info("%s: %d iterations%s", job.title, state.schedule.iterations,
-                f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "")
+    logger.info("%s: %d iterations%s%s", job.title, state.schedule.iterations,
+                f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "",
+                described(job.scheduled, state.schedule))
     training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause, finisher)
     _iterate_until_stopped(training, state, throughput, _Epoch() if saved is None else _Epoch.unfinished(saved, runtime))
     state.seconds = clock() - started
@@ -164,8 +169,7 @@ def _iterate_until_stopped(training: _Training, state: TrainState, throughput: T
 
 def _new_state(job: FoldJob, task: Task, runtime: Runtime) -> TrainState:
     """An untrained state; that of an extension begins with the finished weights."""
-    configuration = job.configuration.model_copy(update={"schedule": job.schedule})
-    state = new_state(task, configuration, runtime, job.seed, job.layout)
+    state = new_state(task, job.scheduled, runtime, job.seed, job.layout)
     if job.extension is not None:
         begin_from(state, job.extension.weights)
     return state
@@ -188,7 +192,7 @@ def _check_goes_on(job: FoldJob, saved: dict[str, Any]) -> None:
                         do=f"resume with --seed {saved['seed']}, or start again with --restart")
 
 
-def _continue(saved: dict[str, Any], stream: BatchStream, patches: BatchStream | None) -> None:
+def _continue(saved: dict[str, Any], stream: PhasedStream, patches: BatchStream | None) -> None:
     """Sample on from where a state was saved. States of earlier versions do not say it of the validation patches."""
     stream.load_state_dict(saved["stream"])
     if patches is not None and saved.get("patches") is not None:
@@ -199,12 +203,17 @@ def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, run
               ) -> tuple[Throughput, Forward]:
     """The throughput here and the form of the model that trains fastest; the state is as it was."""
     untrained = copy.deepcopy(state.to_plain())
-    trial = task.batches(store, job.configuration, job.seed + 1, runtime.device, job.layout)
+
+    def trial_of(configuration: Configuration) -> BatchStream:
+        return task.batches(store, configuration, job.seed + 1, runtime.device, job.layout)
+
+    trial = trial_of(job.configuration)
     with runtime.same_shapes():
-        measured = measure_throughput(job.configuration, task, state, trial, _opened(job), runtime, clock=clock)
-    trial.close()
+        throughput, forward = measure_throughput(job.configuration, task, state, trial, _opened(job), runtime, clock=clock)
+        trial.close()
+        throughput = with_phases(throughput, job.scheduled, trial_of, task, state, forward, runtime, clock)
     state.restore(untrained)
-    return measured
+    return throughput, forward
 
 
 def _iterate(training: _Training, state: TrainState, throughput: Throughput, epoch: _Epoch) -> None:
@@ -218,7 +227,8 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
         while not is_asked_to_stop() and (steps := epoch.steps or _steps(training, state, throughput)):
             epoch_start, first = clock(), state.iteration
             losses, epoch = epoch.losses, _Epoch()
-            steps = min(steps, len(losses) + state.schedule.iterations - first)
+            steps = min(steps, len(losses) + left_of_phase(state.schedule, first))
+            phase = turned(training.stream, job, state.schedule, first)
             rate = learning_rate(state.schedule, first - len(losses))
             while len(losses) < steps and not is_asked_to_stop():
                 losses.append(train_step(state, training.forward, loss, next(training.stream), runtime))
@@ -234,17 +244,17 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
                 _save(job, state, training.stream, training.patches, _Epoch(steps, losses))
                 return
             with AveragedWeights(state) as model:
-                score = task.score(model, training.patches, max(1, round(steps * VALIDATION_SHARE)), runtime)
+                score = task.score(model, training.patches, n_checks(job, phase, steps), runtime)
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             if state.iteration > first:
-                throughput = follow(throughput, taken / (state.iteration - first))
+                throughput = follow(throughput, taken / (state.iteration - first), phase)
             _adapt(training, state, throughput, bar)
             _warn_if_slower(job, slower, throughput)
             if is_first():
-                left = (state.schedule.iterations - state.iteration) * throughput.seconds_per_iteration
+                left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
                 _log(job, state, score, train_loss=mean_loss, learning_rate=rate, seconds_left=left,
-                     memory_bytes=used_bytes(runtime.device))
+                     memory_bytes=used_bytes(runtime.device), **({"phase": phase + 1} if state.schedule.phases else {}))
                 if warning := warning_of(score, state.iteration / state.schedule.iterations):
                     logger.warning("%s: %s", job.title, warning)
                 _save(job, state, training.stream, training.patches)
@@ -254,11 +264,11 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
 
 def _steps(training: _Training, state: TrainState, throughput: Throughput) -> int:
     """The iterations of the next epoch, which ends early at a pause; 0 where the training ends or pauses."""
-    steps = min(state.schedule.iterations_per_epoch, state.schedule.iterations - state.iteration)
+    steps = steps_of_epoch(state.schedule, state.iteration)
     if training.pause is None:
         return steps
     left = training.pause.seconds - throughput.reserve_seconds(mirroring=False) - state.seconds
-    affordable = int(left / throughput.seconds_per_iteration)
+    affordable = int(left / throughput.seconds_in(phase_at(state.schedule, state.iteration)))
     if affordable >= max(1, steps * _SHORTEST_EPOCH):
         return min(steps, affordable)
     return min(steps, 0 if state.iteration else 1)  # a network that was never trained says nothing
@@ -295,7 +305,7 @@ def _log(job: FoldJob, state: TrainState, score: EpochScore, **measured: float) 
         "seconds": state.seconds, **score.record, **measured})
 
 
-def _save(job: FoldJob, state: TrainState, stream: BatchStream, patches: BatchStream | None, epoch: _Epoch | None = None
+def _save(job: FoldJob, state: TrainState, stream: PhasedStream, patches: BatchStream | None, epoch: _Epoch | None = None
           ) -> None:
     """Save what a resume needs; of an `epoch` that was stopped also how long it is to be, and its losses so far."""
     stopped = {"steps": epoch.steps, "losses": torch.stack(epoch.losses).cpu()} if epoch and epoch.losses else {}

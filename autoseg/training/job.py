@@ -87,6 +87,11 @@ class FoldJob:
         return planned if self.extension is None else extended(planned, self.extension.seconds)
 
     @property
+    def scheduled(self) -> Configuration:
+        """The configuration with the schedule of this training."""
+        return self.configuration.model_copy(update={"schedule": self.schedule})
+
+    @property
     def sampling_seed(self) -> int:
         """An extension sees other patches than the training before."""
         return self.seed + (0 if self.extension is None else _SEEDS_APART * self.extension.number)

@@ -70,6 +70,11 @@ def step_of(throughput: Throughput) -> float:
     return throughput.seconds_per_iteration / _CHECKS
 
 
+def iteration_of(step_seconds: float) -> float:
+    """Seconds of an iteration with its share of validation, of those of a training step."""
+    return step_seconds * _CHECKS
+
+
 def measure_throughput(configuration: Configuration, task: Task, state: TrainState, stream: BatchStream,
                        validation: Sequence[PreparedCase], runtime: Runtime, *, clock: Clock = time.perf_counter
                        ) -> tuple[Throughput, Forward]:
@@ -84,7 +89,7 @@ def measure_throughput(configuration: Configuration, task: Task, state: TrainSta
     voxels = sum(math.prod(case.geometry.shape) for case in validation)
     tile_seconds = _forward_seconds(state, next(stream), runtime, clock)
     throughput = Throughput(
-        seconds_per_iteration=step * _CHECKS, validation_pass_seconds=tiles * tile_seconds * _PREDICTION_MARGIN,
+        seconds_per_iteration=iteration_of(step), validation_pass_seconds=tiles * tile_seconds * _PREDICTION_MARGIN,
         fixed_seconds=_SECONDS_AT_THE_END + len(validation) * _SECONDS_PER_CASE + voxels * _SECONDS_PER_VOXEL,
         mirrored_passes=2 ** len(configuration.mirror_axes))
     logger.info("one iteration takes %.0f ms here, predicting the validation cases %.0f s", 1000 * step,
@@ -117,7 +122,9 @@ def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime:
         return state.model, plain.seconds
     mode = "reduce-overhead" if plain.is_bound_by_host else "default"
     try:
-        forward = torch.compile(state.model, mode=mode)
+        # Each size of a training in phases has code of its own: code for any size is slower.
+        sizes: dict[str, bool] = {"dynamic": False} if state.schedule.phases else {}
+        forward = torch.compile(state.model, mode=mode, **sizes)
         compiled = time_steps(task, state, forward, stream, runtime, clock=clock)
     except AutosegError:
         raise
@@ -131,7 +138,7 @@ def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime:
 
 
 def time_steps(task: Task, state: TrainState, forward: Forward, stream: BatchStream, runtime: Runtime, *,
-               clock: Clock = time.perf_counter) -> StepTime:
+               clock: Clock = time.perf_counter, least_seconds: float = _SECONDS) -> StepTime:
     """The time of a step, after some that warm up: compilers and CUDA graphs need more than one."""
     loss = task.build_loss(runtime.device)
     state.schedule = state.schedule.model_copy(update={"iterations": state.iteration + PROVISIONAL_ITERATIONS})
@@ -149,7 +156,7 @@ def time_steps(task: Task, state: TrainState, forward: Forward, stream: BatchStr
     for _ in range(_WARM_UP if runtime.device.type == "cuda" else 1):
         step()
     taken: list[tuple[float, float]] = []
-    while len(taken) < _STEPS[0] or (sum(whole for whole, _ in taken) < _SECONDS and len(taken) < _STEPS[1]):
+    while len(taken) < _STEPS[0] or (sum(whole for whole, _ in taken) < least_seconds and len(taken) < _STEPS[1]):
         taken.append(step())
     return StepTime(*(statistics.median(column) for column in zip(*taken, strict=True)))
 

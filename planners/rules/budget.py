@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from planners.rules.phases import affordable, at_the_end, ends_of, mean_voxels_share, seconds_between
 from planners.schema.base import Frozen
 from planners.schema.plan import Configuration, Plan, ResolvedSchedule, Schedule
 
@@ -31,12 +32,25 @@ EXTENSION_RATE = 0.5
 
 
 class Throughput(Frozen):
-    """Measured seconds: per iteration, to predict all validation cases once, and for all else after training."""
+    """Measured seconds: per iteration, to predict all validation cases once, and for all else after training.
+
+    `phase_seconds` are those of an iteration in each phase of the training; empty: each is as the plan's patch and batch.
+    """
 
     seconds_per_iteration: float
+    phase_seconds: tuple[float, ...] = ()
     validation_pass_seconds: float
     fixed_seconds: float
     mirrored_passes: int  # predictions of a case, where mirroring is on
+
+    def seconds_in(self, phase: int) -> float:
+        """Seconds of an iteration in a phase."""
+        return self.phase_seconds[phase] if self.phase_seconds else self.seconds_per_iteration
+
+    def seconds_left(self, schedule: Schedule | ResolvedSchedule, iterations: int, done: int = 0) -> float:
+        """Seconds of what is left of so many iterations."""
+        ends = ends_of(schedule.phases)
+        return seconds_between(ends, [self.seconds_in(phase) for phase in range(len(ends))], done, iterations)
 
     def reserve_seconds(self, mirroring: bool) -> float:
         """What must remain after the last iteration."""
@@ -64,14 +78,15 @@ def with_budget(plan: Plan, seconds: float | None) -> Plan:
 def without_clock(configuration: Configuration) -> Configuration:
     """The configuration with as many iterations as are foreseen for its budget; none follows from a measured time.
 
-    Given iterations are kept. Raises ValueError where nothing is foreseen.
+    Given iterations are kept. In phases a step is foreseen to take as long as its batch has voxels. Raises ValueError where
+    nothing is foreseen.
     """
     schedule = configuration.schedule
     if schedule.iterations is None:
         if schedule.budget_seconds is None or configuration.step_seconds is None:
             raise ValueError("the plan foresees no number of iterations")
         time = schedule.budget_seconds * (1 - VALIDATION_SHARE - MARGIN)
-        iterations = max(1, int(time / configuration.step_seconds))
+        iterations = max(1, int(time / (configuration.step_seconds * mean_voxels_share(configuration))))
         schedule = schedule.model_copy(update={"iterations": iterations,
                                                "iterations_per_epoch": max(1, iterations // EPOCHS_OF_A_BUDGET),
                                                "warmup_iterations": min(schedule.warmup_iterations, iterations // 10)})
@@ -119,9 +134,9 @@ def resolve(schedule: Schedule, throughput: Throughput, spent_seconds: float) ->
     if budget is None:
         raise ValueError("the schedule has neither iterations nor budget_seconds")
     mirroring = _affords_mirroring(schedule, throughput, budget)
-    iterations = max(1, _affordable(budget, throughput, spent_seconds, mirroring))
+    iterations = max(1, _affordable(schedule, budget, throughput, 0, spent_seconds, mirroring))
     return _resolved(schedule, iterations=iterations, validation_mirroring=mirroring,
-                     iterations_per_epoch=_epoch(iterations, throughput),
+                     iterations_per_epoch=_epoch(schedule, iterations, throughput),
                      warmup_iterations=_warm_up(schedule, iterations, min(schedule.warmup_iterations, iterations // 10)))
 
 
@@ -160,11 +175,11 @@ def ended_early(schedule: ResolvedSchedule, done: int) -> ResolvedSchedule:
 
 def extended(schedule: Schedule, seconds: float) -> Schedule:
     """The schedule of a training that goes on for `seconds`, from good weights: from a lower rate to zero again, or
-    constantly at that rate where the decay is `constant`.
+    constantly at that rate where the decay is `constant`. Patches and batches stay as they were at the end.
     """
     return schedule.model_copy(update={
         "iterations": None, "budget_seconds": seconds, "learning_rate": EXTENSION_RATE * schedule.learning_rate,
-        "decay": "cosine" if schedule.decay == "stable" else schedule.decay,
+        "decay": "cosine" if schedule.decay == "stable" else schedule.decay, "phases": at_the_end(schedule),
         "warmup_iterations": min(schedule.warmup_iterations or WARM_UP, WARM_UP)})
 
 
@@ -185,19 +200,20 @@ def adopt(schedule: ResolvedSchedule, planned: Schedule, throughput: Throughput,
         return schedule
     mirroring = _affords_mirroring(planned, throughput, budget)
     budget = max(budget, least_budget(spent_seconds, schedule.decay_share, throughput.reserve_seconds(mirroring)))
-    iterations = max(done + 1, done + _affordable(budget, throughput, spent_seconds, mirroring))
+    iterations = max(done + 1, done + _affordable(schedule, budget, throughput, done, spent_seconds, mirroring))
     return schedule.model_copy(update={"budget_seconds": budget, "iterations": iterations, "validation_mirroring": mirroring,
-                                       "iterations_per_epoch": _epoch(iterations, throughput)})
+                                       "iterations_per_epoch": _epoch(schedule, iterations, throughput)})
 
 
-def follow(throughput: Throughput, latest_seconds: float) -> Throughput:
-    """The throughput, moved towards the seconds per iteration of the latest epoch.
+def follow(throughput: Throughput, latest_seconds: float, phase: int = 0) -> Throughput:
+    """The throughput, moved towards the seconds per iteration of the latest epoch, which was in this phase.
 
-    The time of predictions is scaled by the same factor: other work of the machine slows both alike.
+    The time of predictions and of other phases is scaled by the same factor: other work of the machine slows all alike.
     """
-    seconds = (1 - LATEST_SHARE) * throughput.seconds_per_iteration + LATEST_SHARE * latest_seconds
-    ratio = seconds / throughput.seconds_per_iteration
-    return throughput.model_copy(update={"seconds_per_iteration": seconds,
+    known = throughput.seconds_in(phase)
+    ratio = ((1 - LATEST_SHARE) * known + LATEST_SHARE * latest_seconds) / known
+    return throughput.model_copy(update={"seconds_per_iteration": ratio * throughput.seconds_per_iteration,
+                                         "phase_seconds": tuple(ratio * each for each in throughput.phase_seconds),
                                          "validation_pass_seconds": ratio * throughput.validation_pass_seconds})
 
 
@@ -209,8 +225,8 @@ def revise(schedule: ResolvedSchedule, throughput: Throughput, done: int, spent_
     """
     if schedule.budget_seconds is None or done >= schedule.iterations:
         return schedule
-    affordable = _affordable(schedule.budget_seconds, throughput, spent_seconds, schedule.validation_mirroring)
-    iterations = max(done + 1, done + affordable)
+    more = _affordable(schedule, schedule.budget_seconds, throughput, done, spent_seconds, schedule.validation_mirroring)
+    iterations = max(done + 1, done + more)
     if abs(iterations - schedule.iterations) <= THROUGHPUT_TOLERANCE * (schedule.iterations - done):
         return schedule
     return schedule.model_copy(update={"iterations": iterations})
@@ -221,15 +237,18 @@ def _affords_mirroring(schedule: Schedule, throughput: Throughput, budget_second
     return schedule.validation_mirroring and mirrored <= VALIDATION_SHARE * budget_seconds
 
 
-def _epoch(iterations: int, throughput: Throughput) -> int:
+def _epoch(schedule: Schedule | ResolvedSchedule, iterations: int, throughput: Throughput) -> int:
     """The iterations of an epoch."""
-    shortest = int(SHORTEST_EPOCH_SECONDS / throughput.seconds_per_iteration)
+    shortest = int(SHORTEST_EPOCH_SECONDS / (throughput.seconds_left(schedule, iterations) / iterations))
     return max(1, shortest, iterations // EPOCHS_OF_A_BUDGET)
 
 
-def _affordable(budget_seconds: float, throughput: Throughput, spent_seconds: float, mirroring: bool) -> int:
+def _affordable(schedule: Schedule | ResolvedSchedule, budget_seconds: float, throughput: Throughput, done: int,
+                spent_seconds: float, mirroring: bool) -> int:
+    """How many more iterations fit the budget."""
     left = budget_seconds * (1 - MARGIN) - spent_seconds - throughput.reserve_seconds(mirroring)
-    return int(left / throughput.seconds_per_iteration)
+    ends = ends_of(schedule.phases)
+    return affordable(ends, [throughput.seconds_in(phase) for phase in range(len(ends))], done, left)
 
 
 def _resolved(schedule: Schedule, **changes: Any) -> ResolvedSchedule:

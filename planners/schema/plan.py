@@ -20,6 +20,7 @@ from planners.schema.conditions import ConditionTable
 from planners.schema.fingerprint import IntensityStats
 from planners.schema.labels import LabelSpec
 from planners.schema.names import FileEnding, Name
+from planners.schema.phases import Phases
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +56,7 @@ class ScheduleOf(Frozen, Generic[Iterations]):
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weight average that is validated; 0: none
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)  # of a batch's patches that are centred on foreground
     validation_mirroring: bool = True  # at the end; a short budget may not afford it
+    phases: Phases = ()  # with patches or batches of other sizes; empty: the plan's from start to end
     deterministic: bool = False  # nothing follows from the clock, and torch takes algorithms that repeat their result
 
 
@@ -66,6 +68,8 @@ ResolvedSchedule = ScheduleOf[int]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Of n mirrored axes, `alternating` shows the 2**n mirrored forms of a case one after the other, then again.
+MirrorViews = Literal["random", "alternating"]
 
 
 class InputDropout(Frozen):
@@ -132,6 +136,7 @@ class Configuration(Frozen):
     transfer: Transfer | None = None  # None: it begins with untrained weights
     step_seconds: float | None = Field(default=None, gt=0)  # of training, as planned on the machine; None: not planned
     mirror_axes: tuple[int, ...] = ()  # axes of the patch that are mirrored in training and in prediction
+    mirror_views: MirrorViews = "random"  # which views of a case training mirrors: by a coin, or in turn
     pair_axis: int | None = None  # axis of the patch along which left and right lie; None: none of them
     data: Name | Literal[""] = ""  # configuration whose prepared cases are used; empty: its own
     previous: Name | Literal[""] = ""  # configuration whose prediction is an extra input (cascade); empty: none
@@ -285,7 +290,17 @@ def _differing(prefix: str, mine: Frozen, theirs: Frozen) -> list[str]:
 
 def content_hash_of(plan: dict[str, Any]) -> str:
     """Digest of a plan as JSON data, without its content hash. Where it differs from the hash that the plan bears, somebody
-    edited the plan.
+    edited the plan. Fields that were added after this hash count where they change something.
     """
     rest = {key: value for key, value in plan.items() if key not in ("content_hash", "seal", FILE_DIGEST)}
+    if isinstance(rest.get("configurations"), dict):
+        rest["configurations"] = {name: _without_neutral(known) for name, known in rest["configurations"].items()}
     return blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _without_neutral(configuration: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as JSON data without fields that were added after the content hash and are neutral here."""
+    rest = {key: value for key, value in configuration.items() if (key, value) != ("mirror_views", "random")}
+    if isinstance(rest.get("schedule"), dict):
+        rest["schedule"] = {key: value for key, value in rest["schedule"].items() if (key, value) != ("phases", [])}
+    return rest

@@ -1,13 +1,17 @@
 """Mirroring, and labels that have a left and a right."""
 
+import numpy as np
 import pytest
 import torch
 
+from autoseg.base.errors import UserError
 from autoseg.batches.augment import build_augmentation
 from autoseg.batches.augment.channels import Channels
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.batch import Batch
-from batch_phantoms import LABELS, make_batch, make_configuration, seeded
+from autoseg.batches.loader import make_batches
+from autoseg.batches.store import store_cases
+from batch_phantoms import LABELS, make_batch, make_case, make_configuration, seeded
 from planners.schema.labels import LabelSpec
 
 PAIRED = LabelSpec(names={"background": (0,), "left": (3,), "spine": (5,), "right": (8,)}, paired=(("left", "right"),))
@@ -103,3 +107,51 @@ def test_axes_that_are_not_to_be_mirrored_are_not():
     augmentation = build_augmentation(configuration.augmentation, configuration, LABELS, "cpu")
     batch: Batch = make_batch((4, 6), n_samples=50)
     assert torch.equal(augmentation(batch, seeded()).image_BCDHW, batch.image_BCDHW)
+
+
+def alternating(**changes):
+    configuration = make_configuration((4, 6), augmentation="light",
+                                       options={"p_contrast": 0, "p_brightness": 0, "p_noise": 0, **changes})
+    return configuration.model_copy(update={"mirror_views": "alternating"})
+
+
+def views_of(batch):
+    """The axes along which samples whose voxels are numbered were mirrored."""
+    image = batch.image_BCDHW[:, 0]
+    return [tuple(axis for axis in (0, 1) if (image[sample].diff(dim=axis) < 0).all()) for sample in range(len(image))]
+
+
+def test_every_mirrored_form_of_a_case_is_seen_once_in_turn():
+    store = store_cases([make_case(np.zeros((2, 4, 6)), f"case_{n}") for n in range(3)], "cpu", 10**9)
+    stream = make_batches(store, alternating(), LABELS, 0, "cpu")
+    seen = {}
+    for _ in range(40):
+        batch = next(stream)
+        before = stream.state_dict()["sampler"]["views"]
+        assert len(batch.views) == 2 and max(batch.views) <= max(before)
+        for view, axes in zip(batch.views, views_of(batch), strict=True):
+            seen.setdefault(view % 4, set()).add(axes)
+    assert seen == {0: {()}, 1: {(0,)}, 2: {(1,)}, 3: {(0, 1)}}
+
+
+def test_each_view_of_a_case_is_one_more_than_the_one_before():
+    store = store_cases([make_case(np.zeros((2, 4, 6)))], "cpu", 10**9)
+    stream = make_batches(store, alternating(), LABELS, 0, "cpu")
+    views = [view for _ in range(5) for view in next(stream).views]
+    assert views == list(range(views[0], views[0] + 10))
+
+
+def test_alternating_views_mirror_half_or_nothing():
+    with pytest.raises(UserError, match=r"p_mirror.*half of them.*0\.3"):
+        build_augmentation(alternating(p_mirror=0.3).augmentation, alternating(), LABELS, "cpu")
+    plain = alternating(p_mirror=0.0)
+    batch = make_batch((4, 6), n_samples=4)
+    numbered = Batch(batch.image_BCDHW, batch.label_BDHW, batch.present_BC, views=(0, 1, 2, 3))
+    result = build_augmentation(plain.augmentation, plain, LABELS, "cpu")(numbered, seeded())
+    assert torch.equal(result.image_BCDHW, batch.image_BCDHW)
+
+
+def test_a_part_of_a_batch_keeps_its_views():
+    batch = make_batch((4, 6), n_samples=4)
+    numbered = Batch(batch.image_BCDHW, batch.label_BDHW, batch.present_BC, views=(7, 8, 9, 10))
+    assert numbered.part(1, 2).views == (9, 10) and numbered.to("cpu").views == (7, 8, 9, 10)

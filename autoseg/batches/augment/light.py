@@ -37,7 +37,7 @@ class LightOptions(Frozen):
     cascade: CascadeOptions = CascadeOptions()
 
 
-@AUGMENTATIONS.register("light", LightOptions)
+@AUGMENTATIONS.register("light", LightOptions, alternates=True)
 class Light:
     """Contrast, brightness, noise and mirroring; rotation, scaling and elastic deformation if asked for."""
 
@@ -47,9 +47,11 @@ class Light:
         self._exclusive = not labels.has_regions
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
-        self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels))
+        self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels),
+                                planned=context.planned_patch)
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
-                              channels=self._channels, dimensions=len(configuration.patch), device=context.device)
+                              channels=self._channels, dimensions=len(configuration.patch), device=context.device,
+                              views=configuration.mirror_views)
         self.initial_patch = self._spatial.initial_patch
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

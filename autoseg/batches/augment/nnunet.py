@@ -50,7 +50,7 @@ class NnunetOptions(Frozen):
     cascade: CascadeOptions = CascadeOptions()
 
 
-@AUGMENTATIONS.register("nnunet", NnunetOptions)
+@AUGMENTATIONS.register("nnunet", NnunetOptions, alternates=True)
 class Nnunet:
     """Spatial, noise, blur, brightness, contrast, low resolution, gamma inverted and plain, mirroring; then errors
     in a cascade's earlier prediction.
@@ -64,11 +64,13 @@ class Nnunet:
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
         self._masked = list(context.traits.zero_outside)
-        self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(patch) else 1.0
+        self._resampled_axes = torch.tensor([0.0 if axis == 0 and is_dummy_2d(context.planned_patch or patch) else 1.0
                                              for axis in range(len(patch))])
-        self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels))
+        self._spatial = Spatial(patch, options, n_images=self._n_images, padding=padding_label(labels),
+                                planned=context.planned_patch)
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
-                              channels=self._channels, dimensions=len(patch), device=context.device)
+                              channels=self._channels, dimensions=len(patch), device=context.device,
+                              views=configuration.mirror_views)
         self.initial_patch = self._spatial.initial_patch
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

@@ -46,18 +46,26 @@ UNKNOWN = ChannelTraits()
 
 @dataclass(frozen=True)
 class AugmentationContext:
-    """What an augmentation is made for. Batches lie on `device`."""
+    """What an augmentation is made for. Batches lie on `device`.
+
+    `planned_patch` is the patch of the whole plan, which says how patches are turned: that of the configuration is smaller
+    in a phase of small patches, and may be of other proportions. None: it is that of the configuration.
+    """
 
     configuration: Configuration
     labels: LabelSpec
     device: torch.device
     traits: ChannelTraits = UNKNOWN
+    planned_patch: tuple[int, ...] | None = None
 
 
 class AugmentationTraits(Frozen):
-    """`moves`: it may move voxels. What only changes intensities may follow another one, as an `appearance`."""
+    """`moves`: it may move voxels. What only changes intensities may follow another one, as an `appearance`. `alternates`:
+    it mirrors by the number of a view where the plan says so (`mirror_views`).
+    """
 
     moves: bool = True
+    alternates: bool = False
 
 
 AUGMENTATIONS: Registry[Callable[[Any, AugmentationContext], Augmentation], AugmentationTraits] = Registry(
@@ -65,9 +73,11 @@ AUGMENTATIONS: Registry[Callable[[Any, AugmentationContext], Augmentation], Augm
 
 
 def build_augmentation(part: Part, configuration: Configuration, labels: LabelSpec, device: torch.device | str,
-                       traits: ChannelTraits = UNKNOWN) -> Augmentation:
-    """The augmentation that a part names, for one configuration, whose channels have `traits`."""
-    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device), traits))
+                       traits: ChannelTraits = UNKNOWN, planned_patch: tuple[int, ...] | None = None) -> Augmentation:
+    """The augmentation that a part names, for one configuration, whose channels have `traits`; `planned_patch` is as in the
+    context.
+    """
+    return AUGMENTATIONS.make(part, AugmentationContext(configuration, labels, torch.device(device), traits, planned_patch))
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:

@@ -66,14 +66,17 @@ def rotation_limit_degrees(patch: tuple[int, ...]) -> float:
     return 15.0 if max(patch) / min(patch) > _UNEVEN_2D_RATIO else 180.0
 
 
-def initial_patch(patch: tuple[int, ...], options: SpatialOptions) -> tuple[int, ...]:
+def initial_patch(patch: tuple[int, ...], options: SpatialOptions, planned: tuple[int, ...] | None = None
+                  ) -> tuple[int, ...]:
     """The patch to cut so that rotating leaves few voxels without image; `patch` itself where nothing moves.
 
-    The rule is nnU-Net's `get_patch_size`: the patch's corner turned about one axis at a time, by at most 90 degrees.
+    The rule is nnU-Net's `get_patch_size`: the patch's corner turned about one axis at a time, by at most 90 degrees. The
+    `planned` patch says how far, where it is another one.
     """
+    planned = planned or patch
     if options.p_rotation == options.p_scaling == options.p_elastic == 0:
         return tuple(patch)
-    limit = options.rotation_degrees if options.rotation_degrees is not None else rotation_limit_degrees(patch)
+    limit = options.rotation_degrees if options.rotation_degrees is not None else rotation_limit_degrees(planned)
     angle = math.radians(min(abs(limit), 90.0))
     corner = np.array(patch, float)
     reached = [corner]
@@ -82,7 +85,7 @@ def initial_patch(patch: tuple[int, ...], options: SpatialOptions) -> tuple[int,
         angles[turned if len(patch) == 3 else 2] = angle
         reached.append(np.abs(affine_matrix(angles, 1.0, len(patch)).T @ corner))
     size = (np.max(reached, axis=0) / _INITIAL_SCALE).astype(int).tolist()
-    return (patch[0], *size[1:]) if is_dummy_2d(patch) else tuple(size)
+    return (patch[0], *size[1:]) if is_dummy_2d(planned) else tuple(size)
 
 
 def affine_matrix(angles: np.ndarray, scale: float, dimensions: int) -> np.ndarray:
@@ -109,16 +112,20 @@ class Moves:
 
 
 class Spatial:
-    """Crops or resamples every sample of a batch from `initial_patch` to `patch`; the result shares no memory."""
+    """Crops or resamples every sample of a batch from `initial_patch` to `patch`; the result shares no memory. The `planned`
+    patch says how samples are turned, where it is another one.
+    """
 
-    def __init__(self, patch: tuple[int, ...], options: SpatialOptions, *, n_images: int, padding: int):
-        self.initial_patch = initial_patch(patch, options)
+    def __init__(self, patch: tuple[int, ...], options: SpatialOptions, *, n_images: int, padding: int,
+                 planned: tuple[int, ...] | None = None):
+        planned = planned or patch
+        self.initial_patch = initial_patch(patch, options, planned)
         self._patch = tuple(patch)
         self._options = options
         self._n_images = n_images
         self._padding = padding
-        self._n_stacked = 1 if is_dummy_2d(patch) else 0  # leading axes that do not move
-        limit = options.rotation_degrees if options.rotation_degrees is not None else rotation_limit_degrees(patch)
+        self._n_stacked = 1 if is_dummy_2d(planned) else 0  # leading axes that do not move
+        limit = options.rotation_degrees if options.rotation_degrees is not None else rotation_limit_degrees(planned)
         self._angle = math.radians(abs(limit))
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

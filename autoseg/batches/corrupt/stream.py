@@ -20,12 +20,14 @@ NO_LABELS = LabelSpec(names={"background": (0,), "nothing": (1,)}, ignore=_PADDI
 
 
 def make_reconstruction_batches(store: CaseStore, configuration: Configuration, method: Part, seed: int,
-                                device: torch.device | str) -> BatchStream:
+                                device: torch.device | str, planned_patch: tuple[int, ...] | None = None) -> BatchStream:
     """Batches whose image was corrupted by a `method`, after the augmentation of the configuration; the target is the image
-    before. Absent voxels, missing channels and what lies outside the image do not count.
+    before. Absent voxels, missing channels and what lies outside the image do not count. `planned_patch` is that of the plan
+    in a phase of smaller ones.
     """
     corruption = CORRUPTIONS.get(method.name)(CORRUPTIONS.options(method.name, method.options), configuration.patch)
-    augmentation = build_augmentation(configuration.augmentation, configuration, NO_LABELS, device)
+    augmentation = build_augmentation(configuration.augmentation, configuration, NO_LABELS, device,
+                                      planned_patch=planned_patch)
     sampling, augmenting = np.random.SeedSequence(seed).spawn(2)
     sampler = PatchSampler(store, configuration, NO_LABELS, augmentation.initial_patch, np.random.default_rng(sampling))
     generator = torch.Generator().manual_seed(int(augmenting.generate_state(1, np.uint64)[0] >> 1))

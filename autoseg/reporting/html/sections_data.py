@@ -12,6 +12,7 @@ from autoseg.reporting.html.figures_data import (
 from autoseg.reporting.html.gather import ReportData
 from autoseg.reporting.html.words import by, counted, number, percent, short
 from planners.rules.ceiling import low_ceilings, refreshed
+from planners.rules.phases import ends_of
 from planners.schema.base import Part
 from planners.schema.fingerprint import Fingerprint, IntensityStats
 from planners.schema.plan import Configuration, Plan, Schedule
@@ -172,7 +173,8 @@ def _described(plan: Plan, configuration: Configuration) -> dict[str, str]:
             "Normalisation": normalizers, "Fusion": configuration.fusion.name,
             "Conditioning": configuration.conditioning.name, "Input dropout": dropout or "none",
             "Augmentation": configuration.augmentation.name,
-            "Mirrored axes": ", ".join(map(str, configuration.mirror_axes)) or "none",
+            "Mirrored axes": (", ".join(map(str, configuration.mirror_axes)) or "none")
+                             + (", in turn" if configuration.mirror_views == "alternating" else ""),
             "Schedule": _schedule(configuration.schedule),
             "Cascade": f"after {configuration.previous}" if configuration.previous else "no"}
 
@@ -186,4 +188,5 @@ def _schedule(schedule: Schedule) -> str:
     length = f"{schedule.iterations} iterations" if schedule.iterations else "as many iterations as fit"
     budget = f", {duration(schedule.budget_seconds)}" if schedule.budget_seconds else ""
     average = f", weights averaged ({schedule.ema:g})" if schedule.ema else ""
-    return f"{length}{budget}; {schedule.optimizer.name}, rate {schedule.learning_rate:g}, {schedule.decay}{average}"
+    phases = f", {len(ends_of(schedule.phases))} phases" if schedule.phases else ""
+    return f"{length}{budget}; {schedule.optimizer.name}, rate {schedule.learning_rate:g}, {schedule.decay}{average}{phases}"

@@ -31,7 +31,7 @@ class Reconstruction:
 
     def batches(self, store: CaseStore, configuration: Configuration, seed: int, device: torch.device,
                 layout: Layout = NO_CONDITIONS) -> BatchStream:
-        return make_reconstruction_batches(store, configuration, self.method, seed, device)
+        return make_reconstruction_batches(store, configuration, self.method, seed, device, self.configuration.patch)
 
     def build_loss(self, device: torch.device) -> TaskLoss:
         return lambda outputs, batch: squared_error(outputs[0].float(), batch)

@@ -47,7 +47,7 @@ class Segmentation:
     def batches(self, store: CaseStore, configuration: Configuration, seed: int, device: torch.device,
                 layout: Layout = NO_CONDITIONS) -> BatchStream:
         return make_batches(store, configuration, self.plan.labels, seed, device, layout,
-                            channel_traits(configuration.normalizers))
+                            channel_traits(configuration.normalizers), self.configuration.patch)
 
     def build_loss(self, device: torch.device) -> TaskLoss:
         loss = build_loss(self.plan.labels, self.configuration, device)
