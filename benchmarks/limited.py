@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autoseg.cli.common import memory
 from autoseg.datasets.dataset import Dataset
-from autoseg.workspace.files import read_json, write_json
+from autoseg.workspace.files import read_json
+from speedrun_parts.raw import link_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -55,12 +56,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], choices=("prepare", "train", "predict", "evaluate"))
     options = parser.parse_args()
     raw = options.home.resolve() / "raw" / options.dataset.name
-    if not (raw / "dataset.json").is_file():
-        raw.mkdir(parents=True, exist_ok=True)
-        for path in options.dataset.resolve().iterdir():
-            if path.name != "dataset.json" and not (raw / path.name).is_symlink():
-                (raw / path.name).symlink_to(path)
-        write_json(raw / "dataset.json", read_json(options.dataset / "dataset.json") | options.declare)
+    link_dataset(options.dataset, raw, options.declare)
     limit = "a systemd scope" if has_scopes() else "RLIMIT_DATA and this script"
     done = [watch(stage, command, options.limit) for stage, command in stages(options, raw).items()
             if not options.only or stage in options.only]

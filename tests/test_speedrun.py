@@ -9,10 +9,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import speedrun
+from autoseg.base.errors import UserError
 from autoseg.planning.check import check_plan
 from autoseg.workspace.files import append_record, write_json
+from planners import PLANNERS
+from planners.schema.channels import ChannelSpec
+from planners.schema.fingerprint import CaseMeasure, Fingerprint
+from planners.schema.hardware import GIB, Budget, KnownHardware
+from planners.schema.labels import LabelSpec
 from planners.schema.plan import Schedule
 from speedrun_parts.plans import changed, planned, prepare_task
+from speedrun_parts.raw import link_dataset
 from speedrun_parts.search import Search, blocks_of, known_results, run_search, scores_of
 from speedrun_parts.table import report
 from speedrun_parts.types import Block, Recipe, Result, Task, read_recipes, read_tasks
@@ -201,7 +208,12 @@ def test_mirroring_is_of_all_axes_or_of_none():
 
 @pytest.mark.parametrize("name", read_recipes(BENCHMARKS / "speedrun_recipes.json"))
 def test_every_recipe_that_is_shipped_fits_a_plan(name):
-    recipe, plan = read_recipes(BENCHMARKS / "speedrun_recipes.json")[name], small_plan()
+    cases = tuple(CaseMeasure(case=f"c{i}", shape=(36, 50, 35), spacing_mm=(1.0, 1.0, 1.0)) for i in range(40))
+    measured = Fingerprint(dataset="Dataset001_X", channels=(ChannelSpec(name="CT"),), cases=cases,
+                           labels=LabelSpec(names={"background": (0,), "organ": (1,)}))
+    laptop = KnownHardware(device="cpu", memory_bytes=8 * GIB, flops_per_s=3e11, cores=2)
+    plan = PLANNERS.get("budgeted")(measured, laptop, Budget())
+    recipe = read_recipes(BENCHMARKS / "speedrun_recipes.json")[name]
     configuration = changed(plan, "3d_fullres", recipe)
     check_plan(plan.model_copy(update={"configurations": {"3d_fullres": configuration}}), "3d_fullres")
     assert recipe.why
@@ -219,6 +231,16 @@ def test_recipes_without_a_baseline_are_refused(tmp_path):
     write_json(tmp_path / "recipes.json", {"muon": {}})
     with pytest.raises(SystemExit, match="baseline"):
         read_recipes(tmp_path / "recipes.json")
+
+
+def test_a_task_may_declare_more_than_its_dataset(tmp_path):
+    write_spheres(tmp_path / "data" / "Dataset001_Spheres", 3)
+    link_dataset(tmp_path / "data" / "Dataset001_Spheres", tmp_path / "raw", {"reference_channel": "CT"})
+    declared = json.loads((tmp_path / "raw" / "dataset.json").read_text())
+    assert declared["reference_channel"] == "CT" and declared["numTraining"] == 3
+    assert len(list((tmp_path / "raw" / "imagesTr").iterdir())) == 3
+    with pytest.raises(UserError, match="no raw dataset"):
+        link_dataset(tmp_path / "elsewhere", tmp_path / "other", {})
 
 
 @pytest.mark.slow  # plans and prepares

@@ -16,6 +16,7 @@ from autoseg.workspace.names import Workspace
 from planners.rules.input_sets import InputSet, with_inputs
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.plan import Configuration, Plan
+from speedrun_parts.raw import link_dataset
 from speedrun_parts.types import Recipe, Task
 
 _PHANTOM_SEED = 0
@@ -31,9 +32,8 @@ def prepare_task(task: Task, data: Path, home: Path) -> str:
     if task.phantoms:
         if not (raw / "dataset.json").is_file():
             write_phantoms(raw, task.phantoms, _PHANTOM_SEED)
-    elif not raw.exists():
-        raw.parent.mkdir(parents=True, exist_ok=True)
-        raw.symlink_to((data / task.raw).resolve())
+    else:
+        link_dataset(data / task.raw, raw, task.declare)
     pipeline.fingerprint(name, home=home)
     own = workspace.prepared(name) / USERS_OWN
     if task.training_cases is not None and not own.is_file():

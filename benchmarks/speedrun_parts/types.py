@@ -38,12 +38,14 @@ class Recipe(Frozen):
 class Task(Frozen):
     """A dataset, what of it is trained on, and for how long.
 
-    `raw` is a folder below the folder of data; without it `phantoms` of the demo are made. `training_cases`: only so many
+    `raw` is a folder below the folder of data, `declare` is added to its dataset.json; without it `phantoms` of the demo are
+    made. `training_cases`: only so many
     of a fold's training cases are trained on. `channels` are names of channels; empty: all. Folds of the two roles are
     never the same, so no case that judges has chosen.
     """
 
     raw: str = ""
+    declare: dict[str, JsonValue] = Field(default_factory=dict)
     phantoms: int = 0
     configuration: str
     channels: tuple[str, ...] = ()

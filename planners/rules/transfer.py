@@ -24,7 +24,8 @@ def for_transfer(plan: Plan, name: str, transfer: Transfer) -> Plan:
         "warmup_share": max(WARM_UP_SHARE, before.schedule.warmup_share)})
     changed = before.model_copy(update={"schedule": schedule,
                                         "transfer": transfer.model_copy(
-                                            update={"learning_rate": before.schedule.learning_rate})})
+                                            update={"learning_rate": before.schedule.learning_rate,
+                                                    "warmup_share": before.schedule.warmup_share})})
     return plan.model_copy(update={"configurations": {**plan.configurations, name: changed.foreseen_only_as(known)}})
 
 
@@ -34,5 +35,6 @@ def from_scratch(configuration: Configuration) -> Configuration:
     if transfer is None:
         return configuration
     schedule = configuration.schedule.model_copy(update={
-        "learning_rate": transfer.learning_rate or configuration.schedule.learning_rate, "warmup_share": 0.0})
+        "learning_rate": transfer.learning_rate or configuration.schedule.learning_rate,
+        "warmup_share": transfer.warmup_share})
     return configuration.model_copy(update={"schedule": schedule, "transfer": None})

@@ -91,14 +91,15 @@ class Transfer(Frozen):
     """A training that begins with the weights of another one.
 
     `source` is its folder, from the home of the workspace on where it lies there; it `learned_from` labels, or from images
-    alone. `learning_rate` is what the schedule would have from scratch. With `freeze` these parameters stay as they are.
-    `allow_seen`: the weights may have been trained on cases that a fold is validated on.
+    alone. `learning_rate` and `warmup_share` are what the schedule would have from scratch. With `freeze` these parameters
+    stay as they are. `allow_seen`: the weights may have been trained on cases that a fold is validated on.
     """
 
     source: str
     learned_from: Literal["labels", "images"] = "labels"
     freeze: Literal["none", "encoder"] = "none"
     learning_rate: float | None = Field(default=None, gt=0)
+    warmup_share: float = Field(default=0.0, ge=0, lt=1)
     allow_seen: bool = False
 
 

@@ -71,14 +71,16 @@ def test_what_cannot_fit_is_refused(measured, words):
 
 @pytest.mark.parametrize(("optimizer", "learned_from", "rate"), [
     ("adamw", "labels", 0.5), ("adamw", "images", 1.0), ("sgd", "labels", 0.1), ("sgd", "images", 0.1)])
-def test_the_rate_is_planned_and_warmed_up_and_from_scratch_undoes_it(optimizer, learned_from, rate):
+@pytest.mark.parametrize("warmup_share", [0.0, 0.02, 0.1])
+def test_the_rate_is_planned_and_warmed_up_and_from_scratch_undoes_it(optimizer, learned_from, rate, warmup_share):
     plan = small_plan()
     known = plan.configurations["3d_fullres"]
-    known = known.model_copy(update={"schedule": known.schedule.model_copy(update={"optimizer": Part(name=optimizer)})})
+    changes = {"optimizer": Part(name=optimizer), "warmup_share": warmup_share}
+    known = known.model_copy(update={"schedule": known.schedule.model_copy(update=changes)})
     plan = plan.model_copy(update={"configurations": {"3d_fullres": known}})
     started = for_transfer(plan, "3d_fullres", Transfer(source="a", learned_from=learned_from))
     schedule = started.configurations["3d_fullres"].schedule
-    assert schedule.learning_rate == pytest.approx(rate * 1e-2) and schedule.warmup_share == 0.05
+    assert schedule.learning_rate == pytest.approx(rate * 1e-2) and schedule.warmup_share == max(0.05, warmup_share)
     other = Transfer(source="b", learned_from=learned_from, freeze="encoder")
     again = for_transfer(started, "3d_fullres", other).configurations["3d_fullres"]
     assert again.schedule == schedule and again.transfer.source == "b"
