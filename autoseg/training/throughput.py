@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -125,7 +126,7 @@ def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime:
     mode = "reduce-overhead" if plain.is_bound_by_host else "default"
     try:
         # Each size of a training in phases has code of its own: code for any size is slower.
-        sizes: dict[str, bool] = {"dynamic": False} if state.schedule.phases else {}
+        sizes: dict[str, Any] = {"dynamic": False} if state.schedule.phases else {}
         forward = torch.compile(state.model, mode=mode, **sizes)
         compiled = time_steps(task, state, forward, stream, runtime, clock=clock)
     except AutosegError:

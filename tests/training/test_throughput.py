@@ -13,6 +13,7 @@ from autoseg.training import throughput as throughput_module
 from autoseg.training.state import new_state
 from autoseg.training.tasks.segmentation import Segmentation
 from autoseg.training.throughput import SlowerThanPlanned, fastest_forward, measure_throughput
+from planners.schema.phases import Phase
 from tests_support import small_plan, sphere_case
 
 pytestmark = pytest.mark.usefixtures("nothing_known_of_cores")
@@ -114,6 +115,15 @@ def test_cuda_graphs_are_for_steps_that_wait_for_the_host(task, gpu, clock, monk
     monkeypatch.setattr(Runtime, "wait", lambda runtime: clock.advance(computing))
     fastest_forward(task, state_of(task), itertools.repeat(None), gpu, clock=clock)
     assert asked == [mode]
+
+
+def test_each_size_of_a_training_in_phases_is_compiled_by_itself(task, gpu, clock, monkeypatch):
+    asked, state = [], state_of(task)
+    state.schedule = state.schedule.model_copy(update={"phases": (Phase(until=0.5, patch_share=0.5),)})
+    monkeypatch.setattr(torch, "compile", lambda model, mode, dynamic: asked.append(dynamic))
+    monkeypatch.setattr(throughput_module, "train_step", lambda *arguments: None)
+    fastest_forward(task, state, itertools.repeat(None), gpu, clock=clock)
+    assert asked == [False]
 
 
 def test_steps_that_are_slower_than_planned_are_told_at_the_start_and_once_more():
