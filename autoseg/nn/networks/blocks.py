@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from autoseg.nn.networks import winograd
 from autoseg.nn.networks.depthwise import filtered
 from autoseg.nn.networks.norm import InstanceNorm
 
@@ -19,22 +20,38 @@ _THIN_VALUES = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution that avoids the slow path of a single thin sample, on a CPU in float32; one of groups never takes it."""
+    """A convolution that on a CPU in float32 takes fewer multiplications where no gradient is needed (`winograd.py`), and
+    avoids the slow path of a single thin sample; one of groups does neither.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.groups > 1 or not _is_thin(x):
+        if self.groups > 1 or not _is_ours(x):
             return super().forward(x)
         if torch.is_grad_enabled():  # the same choice is made again for the gradients, so two samples go both ways
-            return super().forward(x.expand(2, *x.shape[1:]))[:1]
-        return torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation,
-                                                 self.groups)
+            return super().forward(x.expand(2, *x.shape[1:]))[:1] if _is_thin(x) else super().forward(x)
+        if self._is_plain and winograd.pays(x, self.out_channels):
+            return winograd.convolved(x, self.weight, self.bias)
+        if _is_thin(x):
+            return torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation,
+                                                     self.groups)
+        return super().forward(x)
+
+    @property
+    def _is_plain(self) -> bool:
+        return (self.kernel_size == (3, 3, 3) and self.stride == self.dilation == (1, 1, 1) and self.padding == (1, 1, 1)
+                and self.padding_mode == "zeros")
+
+
+def _is_ours(x: torch.Tensor) -> bool:
+    """Whether oneDNN may be called in any way; compiled models choose themselves, and have no number of samples yet."""
+    return (not torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled))
 
 
 def _is_thin(x: torch.Tensor) -> bool:
-    """Whether torch would take the slow path; compiled models make their own choice, and have no number of samples yet."""
-    return (not torch.compiler.is_compiling() and len(x) == 1 and x.device.type == "cpu" and x.dtype == torch.float32
-            and x[..., 0].numel() <= _THIN_VALUES and not torch.is_autocast_enabled("cpu")
-            and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled))
+    """Whether torch would take the slow path."""
+    return len(x) == 1 and x[..., 0].numel() <= _THIN_VALUES
 
 
 # By number of axes.

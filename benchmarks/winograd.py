@@ -1,0 +1,163 @@
+"""Convolutions by Winograd's products against oneDNN's direct ones (`autoseg/nn/networks/winograd.py`): time and rounding.
+
+    python benchmarks/winograd.py layers
+    python benchmarks/winograd.py pass
+    python benchmarks/winograd.py cases ../shared/models/nnunet_2.8.1_Dataset004 ../shared/data --cases 60
+
+`layers`: single convolutions; errors are root mean squares against float64, on inputs and results of variance 1.
+`pass`: the classic plan of Dataset004, untrained, two copies of a tile of noise in a batch.
+`cases`: a model of nnU-Net, imported into a temporary workspace, predicts cases of its dataset in both ways, in turn: the
+largest difference of a probability, and the voxels whose label differs. Seconds are those of the processor, which other work
+on the machine changes least; one thread. Prints Markdown.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from autoseg.base.runtime import freed_memory_kept
+from autoseg.cli import import_model
+from autoseg.nn.model import build_model
+from autoseg.nn.networks import winograd
+from autoseg.prediction.export import restore_label
+from autoseg.prediction.predictor import Predictor
+from autoseg.workspace.names import Workspace
+from benchmarks.prediction import CPU, NAME, plan_of
+
+WAYS = ("direct", "winograd")
+# Samples, channels in and out, space.
+LAYERS = ((2, 32, 32, (40, 56, 40)), (2, 64, 32, (40, 56, 40)), (2, 64, 64, (20, 28, 20)), (2, 128, 64, (20, 28, 20)),
+          (2, 128, 128, (10, 14, 10)), (2, 256, 128, (10, 14, 10)), (2, 256, 256, (5, 7, 5)), (1, 32, 32, (64, 64, 64)),
+          (1, 320, 320, (8, 8, 8)), (1, 320, 320, (4, 4, 4)), (2, 16, 16, (40, 56, 40)), (2, 8, 8, (40, 56, 40)),
+          (1, 32, 32, (7, 64, 64)))
+
+
+def seconds_of(work: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.process_time()
+    result = work()
+    return result, time.process_time() - started
+
+
+def layers() -> None:
+    print("| samples, channels, space | direct, ms | Winograd, ms | ratio | error, direct | Winograd | is used |\n"
+          "|---|---|---|---|---|---|---|")
+    for n, c_in, c_out, space in LAYERS:
+        torch.manual_seed(0)
+        x = torch.randn(n, c_in, *space).contiguous(memory_format=torch.channels_last_3d)
+        weight = (torch.randn(c_out, c_in, 3, 3, 3) / (27 * c_in) ** 0.5).contiguous(memory_format=torch.channels_last_3d)
+        seconds, errors = one_layer(x, weight)
+        a, b = (1000 * seconds[way] for way in WAYS)
+        used = "yes" if winograd.pays(x, c_out) else "no"
+        print(f"| {n}, {c_in} to {c_out}, {'x'.join(map(str, space))} | {a:.1f} | {b:.1f} | {b / a:.2f} | "
+              f"{errors['direct']:.1e} | {errors['winograd']:.1e} | {used} |", flush=True)
+
+
+def one_layer(x: torch.Tensor, weight: torch.Tensor, repeats: int = 3) -> tuple[dict[str, float], dict[str, float]]:
+    """The median seconds of both ways, and their errors on a corner of the image, twice: float64 is slow."""
+    corners = x[:1, :, :16, :16, :16].repeat(2, 1, 1, 1, 1).contiguous(memory_format=torch.channels_last_3d)
+    exact = torch.nn.functional.conv3d(corners.double(), weight.double(), padding=1)
+    errors = {way: float((convolve(way, corners, weight) - exact).square().mean().sqrt()) for way in WAYS}
+    for way in WAYS:
+        convolve(way, x, weight)
+    taken = [{way: seconds_of(partial(convolve, way, x, weight))[1] for way in WAYS} for _ in range(repeats)]
+    return {way: statistics.median(each[way] for each in taken) for way in WAYS}, errors
+
+
+def convolve(way: str, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    ones = (1, 1, 1)
+    if way == "direct":
+        return torch.ops.aten.mkldnn_convolution(x, weight, None, ones, ones, ones, 1)
+    return winograd.convolved(x, weight, None)
+
+
+def whole_pass(repeats: int = 5) -> None:
+    torch.manual_seed(0)
+    plan = plan_of(3, (40, 56, 40), (32, 64, 128, 256))
+    model = CPU.arranged(build_model(plan, plan.configurations[NAME]), 3).eval()
+    image = CPU.arranged(torch.randn(2, 1, 40, 56, 40), 3)
+    logits, taken = {}, {way: [] for way in WAYS}
+    for _ in range(repeats + 1):
+        for way in WAYS:
+            with direct() if way == "direct" else nullcontext():
+                logits[way], seconds = seconds_of(partial(model, image))
+            taken[way].append(seconds / len(image))
+    a, b = (statistics.median(taken[way][1:]) for way in WAYS)
+    difference = float((logits["direct"] - logits["winograd"]).abs().max())
+    largest = float(logits["direct"].abs().max())
+    print(f"| direct, s per copy | Winograd, s per copy | ratio | largest logit | largest difference |\n"
+          f"|---|---|---|---|---|\n| {a:.3f} | {b:.3f} | {b / a:.2f} | {largest:.1f} | {difference:.1e} |")
+
+
+@contextmanager
+def direct() -> Iterator[None]:
+    """Within this context nothing is convolved by Winograd's products."""
+    before, winograd.pays = winograd.pays, lambda *_: False
+    try:
+        yield
+    finally:
+        winograd.pays = before
+
+
+def cases(model: Path, data: Path, n_cases: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        import_model.main(["nnunet", str(model), "--home", folder])
+        (trained,) = Workspace.open(folder).models()
+        predictor = Predictor.open(trained.path, device="cpu")
+        compare(predictor, sorted((data / trained.dataset / "imagesTr").iterdir())[:n_cases])
+
+
+def compare(predictor: Predictor, images: list[Path]) -> None:
+    (member,) = predictor.members
+    seconds, voxels, foreground, different, largest = dict.fromkeys(WAYS, 0.0), 0, 0, 0, 0.0
+    for number, image in enumerate(images):
+        found = predictor.find(image)
+        case = predictor.load(found.files[0], found.conditions)
+        prepared = member.prepare_all(case)
+        logits = {}
+        for way in WAYS if number % 2 else reversed(WAYS):
+            with direct() if way == "direct" else nullcontext():
+                logits[way], taken = seconds_of(partial(member.logits, prepared, case))
+            seconds[way] += taken
+        a, b = (logits[way].softmax(0) for way in WAYS)
+        largest = max(largest, float((a - b).abs().max()))
+        a, b = (restore_label(logits[way], prepared, member.plan, member.configuration) for way in WAYS)
+        voxels, foreground = voxels + a.size, foreground + int(np.count_nonzero(a))
+        different += int(np.count_nonzero(a != b))
+    print(f"| cases | voxels | foreground | other label | largest difference of a probability | direct, s | Winograd, s | "
+          f"ratio |\n|---|---|---|---|---|---|---|---|\n"
+          f"| {len(images)} | {voxels} | {foreground} | {different} | {largest:.1e} | "
+          f"{seconds['direct']:.1f} | {seconds['winograd']:.1f} | {seconds['winograd'] / seconds['direct']:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("layers")
+    commands.add_parser("pass")
+    of_cases = commands.add_parser("cases")
+    of_cases.add_argument("model", type=Path)
+    of_cases.add_argument("data", type=Path)
+    of_cases.add_argument("--cases", type=int, default=60)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.what == "cases":
+        cases(options.model, options.data, options.cases)
+        return
+    with torch.inference_mode(), freed_memory_kept():
+        layers() if options.what == "layers" else whole_pass()
+
+
+if __name__ == "__main__":
+    main()
