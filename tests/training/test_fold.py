@@ -30,12 +30,6 @@ CPU = Runtime(torch.device("cpu"), torch.float32)
 NAMES = tuple(f"ball_{i}" for i in range(5))
 
 
-@pytest.fixture(autouse=True)
-def nothing_known_of_cores(monkeypatch):
-    """What other programs take of the real machine is none of a simulated clock's."""
-    monkeypatch.setattr("autoseg.base.contention.now", lambda: None)
-
-
 @pytest.fixture
 def job_of(tmp_path):
     def make(folder: str, validation=NAMES[4:], name="3d_fullres", dimensions=3, **changes) -> FoldJob:

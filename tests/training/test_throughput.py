@@ -32,12 +32,6 @@ class Clock:
         self.seconds += seconds
 
 
-@pytest.fixture(autouse=True)
-def nothing_known_of_cores(monkeypatch):
-    """What other programs take of the real machine is none of a simulated clock's."""
-    monkeypatch.setattr("autoseg.base.contention.now", lambda: None)
-
-
 @pytest.fixture
 def task():
     plan = small_plan()
