@@ -26,8 +26,6 @@ from planners.schema.labels import LabelSpec
 from planners.schema.plan import ResolvedSchedule, Schedule
 from tests_support import SPHERES, small_plan, sphere_case
 
-pytestmark = pytest.mark.usefixtures("nothing_known_of_cores")
-
 CPU = Runtime(torch.device("cpu"), torch.float32)
 NAMES = tuple(f"ball_{i}" for i in range(5))
 

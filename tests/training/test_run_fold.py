@@ -16,7 +16,7 @@ from autoseg.workspace.checkpoint import save_weights
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
 from autoseg.workspace.names import Workspace
-from planners.schema.plan import Plan
+from planners.schema.plan import Plan, Schedule
 from tests_support import small_plan, write_spheres
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -67,6 +67,13 @@ def test_a_refused_restart_removes_nothing(workspace):
     with pytest.raises(UserError, match="started with another plan"):
         train(workspace, 0, small_plan(batch=3), restart=True)
     assert folder(workspace).result.is_file()
+
+
+def test_the_result_names_the_cases_for_which_the_budget_left_no_time_to_mirror(workspace, monkeypatch):
+    monkeypatch.setattr("autoseg.training.mirroring.affords_mirroring", lambda *known: False)
+    result = train(workspace, plan=small_plan(schedule=Schedule(learning_rate=1e-2, budget_seconds=60.0)))
+    assert result.unmirrored == tuple(case.name for case in result.scores.cases)
+    assert any("without mirroring" in sentence for sentence in result.about_time())
 
 
 def test_the_only_fold_may_begin_anew_with_another_plan(workspace, trainings):

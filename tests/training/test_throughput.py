@@ -16,8 +16,6 @@ from autoseg.training.throughput import SlowerThanPlanned, fastest_forward, meas
 from planners.schema.phases import Phase
 from tests_support import small_plan, sphere_case
 
-pytestmark = pytest.mark.usefixtures("nothing_known_of_cores")
-
 CPU = Runtime(torch.device("cpu"), torch.float32)
 
 

@@ -33,8 +33,6 @@ from planners.schema.phases import Phase
 from planners.schema.plan import ResolvedSchedule, Schedule
 from tests_support import small_plan, sphere_case
 
-pytestmark = pytest.mark.usefixtures("nothing_known_of_cores")
-
 CPU = Runtime(torch.device("cpu"), torch.float32)
 NAMES = tuple(f"ball_{i}" for i in range(5))
 PHASES = (Phase(until=0.4, patch_share=0.5, batch_factor=2), Phase(until=0.7, patch_share=0.75))
