@@ -82,6 +82,7 @@ def trainings(monkeypatch):
     for module in (race_module, run_module):  # no time of this machine counts
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=pretended.clock))
     monkeypatch.setattr(pipeline, "draw_validation", lambda *_: None)
+    monkeypatch.setattr(pipeline, "_postprocess_alone", lambda *_: None)  # of each fold, after the race: not what is tested
     return pretended
 
 

@@ -47,7 +47,7 @@ def router(service: Service) -> APIRouter:
         return shown(service, own_job(service, request, job_id))
 
     @routes.get("/{job_id}/events", summary="A job of yours as it goes on", response_class=StreamingResponse,
-                responses={**answers(404), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}},
+                responses={**answers(404), 200: {"content": {"text/event-stream": {}},
                                                  "description": "server-sent events, each a job"}})
     async def events(request: Request, job_id: JobId) -> StreamingResponse:
         """Server-sent events, each a job. They end when the job has ended, or waits for an answer."""

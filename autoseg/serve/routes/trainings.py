@@ -55,7 +55,7 @@ def router(service: Service) -> APIRouter:
         return Log(lines=tuple(visible(line) for line in tail(folder.log, _LOG_LINES)))
 
     @routes.get(f"{_FOLD}/events", summary="The training of a fold as it goes on", response_class=StreamingResponse,
-                responses={**answers(404), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}},
+                responses={**answers(404), 200: {"content": {"text/event-stream": {}},
                                                  "description": "server-sent events, each a training"}})
     async def events(dataset: Dataset, planner: Word, configuration: Word, fold: Fold) -> StreamingResponse:
         """Server-sent events, each a training. They end when nobody trains the fold."""
