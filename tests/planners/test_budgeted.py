@@ -154,3 +154,11 @@ def test_a_small_lesion_keeps_four_voxels_along_each_axis():
 def test_the_plan_says_how_long_a_step_is_to_take():
     for configuration in plan(SMALL).configurations.values():
         assert configuration.step_seconds == pytest.approx(training_seconds(configuration, LAPTOP), abs=1e-4)
+
+
+def test_narrow_networks_train_schedule_free_and_wide_ones_as_they_were_measured():
+    narrow, wide = (plan(SMALL, hardware, seconds_per_fold=600).configurations["3d_fullres"] for hardware in (LAPTOP, GPU))
+    assert narrow.architecture.features[0] < 32 <= wide.architecture.features[0]
+    recipes = [(each.schedule.optimizer.name, each.schedule.decay, each.schedule.ema) for each in (narrow, wide)]
+    assert recipes == [("schedule_free_adamw", "constant", 0), ("adamw", "cosine", 0.98)]
+    assert narrow.architecture.blocks_encoder[0] == 1 and set(narrow.architecture.convs_decoder) == {1}
