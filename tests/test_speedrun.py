@@ -212,7 +212,7 @@ def test_every_recipe_that_is_shipped_fits_a_plan(name):
     measured = Fingerprint(dataset="Dataset001_X", channels=(ChannelSpec(name="CT"),), cases=cases,
                            labels=LabelSpec(names={"background": (0,), "organ": (1,)}))
     laptop = KnownHardware(device="cpu", memory_bytes=8 * GIB, flops_per_s=3e11, cores=2)
-    plan = PLANNERS.get("budgeted")(measured, laptop, Budget())
+    plan = PLANNERS.get("budgeted")(measured, laptop, Budget(seconds_per_fold=600))
     recipe = read_recipes(BENCHMARKS / "speedrun_recipes.json")[name]
     configuration = changed(plan, "3d_fullres", recipe)
     check_plan(plan.model_copy(update={"configurations": {"3d_fullres": configuration}}), "3d_fullres")

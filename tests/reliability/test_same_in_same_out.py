@@ -66,8 +66,9 @@ def assert_same(first: Workspace, second: Workspace) -> None:
 
 
 def timeless(fold: FoldFolder) -> list:
-    """The scores of a fold and of its epochs, without what a clock says."""
-    records = [{key: value for key, value in record.items() if "seconds" not in key and key != "memory_bytes"}
+    """The scores of a fold and of its epochs, without what was measured of the machine."""
+    measured = ("memory_bytes", "others_share")
+    records = [{key: value for key, value in record.items() if "seconds" not in key and key not in measured}
                for record in read_records(fold.metrics)]
     return [*records, read_model(fold.result, FoldResult).scores]
 

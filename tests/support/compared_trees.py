@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Keys whose values each run measures anew, the times of raw files, and digests of what has such keys.
-MEASURED = re.compile(r"seconds|memory_bytes|^(raw_files|checksum|digest|file_digest)$")
+MEASURED = re.compile(r"seconds|memory_bytes|^(others_share|disturbance|raw_files|checksum|digest|file_digest)$")
 
 
 def contents(root: Path) -> dict[str, object]:
