@@ -221,6 +221,7 @@ def test_every_recipe_that_is_shipped_fits_a_plan(name):
 
 def test_no_case_that_judges_has_chosen(tmp_path):
     assert len(read_tasks(BENCHMARKS / "speedrun_tasks.json")) == 5
+    assert len(read_tasks(BENCHMARKS / "speedrun_tasks_short.json")) == 4
     task = {"raw": "DatasetA", "configuration": "2d", "budget_seconds": 1, "choose_folds": [0], "judge_folds": [1]}
     write_json(tmp_path / "tasks.json", {"a": task, "b": {**task, "choose_folds": [1], "judge_folds": [2]}})
     with pytest.raises(SystemExit, match="fold 1 chooses in b and judges in a"):
