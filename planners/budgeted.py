@@ -271,7 +271,9 @@ def mirror_axes_for(base: Configuration, anatomical: bool) -> tuple[int, ...]:
 
 
 def _schedule(seconds: float, size: Size) -> Schedule:
-    """Schedule-free, the optimiser averages the weights itself and nothing decays: the answer is good at any moment."""
+    """How a network of this size trains. Where it is schedule-free, the optimiser averages the weights itself and nothing
+    decays: the answer is good at any moment.
+    """
     decayed = {"weight_decay": 1e-2}
     if size.features[0] >= WIDE:
         return Schedule(budget_seconds=seconds, learning_rate=LEARNING_RATE, decay="cosine", warmup_iterations=WARM_UP,

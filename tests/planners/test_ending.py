@@ -19,7 +19,6 @@ from contention_parts.simulated import HALF, Fold, Machine, changes_of, fold_of
 MOST_OF_VALIDATION = 0.03
 
 
-
 @pytest.mark.parametrize("seed", range(5))
 def test_the_end_is_kept_whenever_the_speed_changes(seed):
     draw = random.Random(seed)
