@@ -1,4 +1,4 @@
-"""Winograd's products against the definition, where they are used, and that gradients and other dtypes do without them."""
+"""Winograd's products against the definition, where they are used, and that other dtypes do without them."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_rounding_is_at_most_three_times_that_of_the_direct_convolution():
     assert rounding(by_products, layer, x) < 3 * rounding(directly, layer, x)
 
 
-def test_it_is_taken_for_predictions_alone(monkeypatch):
+def test_it_is_taken_in_float32_alone(monkeypatch):
     taken = []
     convolved = winograd.convolved
     monkeypatch.setattr(winograd, "convolved", lambda *args: taken.append(len(args)) or convolved(*args))
@@ -72,8 +72,7 @@ def test_it_is_taken_for_predictions_alone(monkeypatch):
         layer.float()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             layer(x)
-    layer(x).sum().backward()
-    assert len(taken) == 1 and layer.weight.grad is not None
+    assert len(taken) == 1
 
 
 @pytest.mark.parametrize("options", [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"padding_mode": "circular"}])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autoseg.nn.networks import winograd
+from autoseg.nn.networks import winograd, winograd_gradients
 from autoseg.nn.networks.depthwise import filtered
 from autoseg.nn.networks.norm import InstanceNorm
 
@@ -20,14 +20,17 @@ _THIN_VALUES = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution that on a CPU in float32 takes fewer multiplications where no gradient is needed (`winograd.py`), and
+    """A convolution that on a CPU in float32 takes fewer multiplications (`winograd.py`, `winograd_gradients.py`), and
     avoids the slow path of a single thin sample; one of groups does neither.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.groups > 1 or not _is_ours(x):
             return super().forward(x)
-        if torch.is_grad_enabled():  # the same choice is made again for the gradients, so two samples go both ways
+        if torch.is_grad_enabled():
+            if self._is_plain and winograd_gradients.pays(x, self.out_channels):
+                return cast(torch.Tensor, winograd_gradients.Convolution.apply(x, self.weight, self.bias))
+            # The same choice is made again for the gradients, so two samples go both ways.
             return super().forward(x.expand(2, *x.shape[1:]))[:1] if _is_thin(x) else super().forward(x)
         if self._is_plain and winograd.pays(x, self.out_channels):
             return winograd.convolved(x, self.weight, self.bias)

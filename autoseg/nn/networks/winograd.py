@@ -7,14 +7,14 @@ definition up to rounding: twice the rounding of a direct convolution (tests/nn/
 
 import torch
 
-_OUTPUTS, _PRODUCTS = 4, 6
+OUTPUTS, PRODUCTS = 4, 6
 # Rows: products. What they read of the six inputs (first) and of the three weights (second); the third says what each of
 # the four outputs takes of them. The points of the interpolation are 0, 1, -1, 2, -2 and infinity.
-_OF_INPUTS = torch.tensor([[4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0],
+OF_INPUTS = torch.tensor([[4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0],
                            [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]])
-_OF_WEIGHTS = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
+OF_WEIGHTS = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
                             [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])
-_TO_OUTPUTS = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+TO_OUTPUTS = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _EVERYWHERE = 1  # the product that every output takes once: a bias that is added to it is added to them
 _LEAST_CHANNELS, _LEAST_VOXELS = 16, 1024
 # Values that are transformed at a time: larger pieces leave the cache, smaller ones keep convolutions short.
@@ -26,9 +26,18 @@ def pays(x_BCDHW: torch.Tensor, c_out: int) -> bool:
     the last outputs of four beyond the image (benchmarks/winograd.py).
     """
     n_samples, c_in, depth, height, width = x_BCDHW.shape
-    n_products, n_by_definition = _PRODUCTS * -(-depth // _OUTPUTS), 3 * depth
-    return (min(c_in, c_out) >= _LEAST_CHANNELS and n_samples * depth * height * width >= _LEAST_VOXELS
-            and 5 * n_products <= 3 * n_by_definition)
+    return (min(c_in, c_out) >= _LEAST_CHANNELS and n_samples * depth * height * width >= _LEAST_VOXELS and fills(depth))
+
+
+def fills(depth: int) -> bool:
+    """Whether few of the last outputs of four are beyond the image: at most 0.6 of the definition's products are left."""
+    n_products, n_by_definition = PRODUCTS * -(-depth // OUTPUTS), 3 * depth
+    return 5 * n_products <= 3 * n_by_definition
+
+
+def pieces_at_once(n_pieces: int, n_values: int) -> int:
+    """How many of the pieces of four outputs are transformed at a time, where one slice of them has so many values."""
+    return min(n_pieces, max(1, _VALUES_AT_ONCE // (PRODUCTS * n_values)))
 
 
 def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
@@ -36,22 +45,22 @@ def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.T
     n_samples, c_in, depth, height, width = x_BCDHW.shape
     c_out = len(weight_OC333)
     rows_BDX = x_BCDHW.movedim(1, -1).reshape(n_samples, depth, -1)
-    kernels = torch.mm(_OF_WEIGHTS, weight_OC333.permute(2, 0, 3, 4, 1).reshape(3, -1)).view(_PRODUCTS, c_out, 3, 3, c_in)
+    kernels = torch.mm(OF_WEIGHTS, weight_OC333.permute(2, 0, 3, 4, 1).reshape(3, -1)).view(PRODUCTS, c_out, 3, 3, c_in)
     result_BDX = x_BCDHW.new_empty(n_samples, depth, height * width * c_out)
-    tiles = [(sample, first) for sample in range(n_samples) for first in range(0, depth, _OUTPUTS)]
-    at_once = min(len(tiles), max(1, _VALUES_AT_ONCE // (_PRODUCTS * rows_BDX.shape[2])))
-    inputs, products = (x_BCDHW.new_empty(_PRODUCTS, at_once, height * width * n) for n in (c_in, c_out))
+    tiles = [(sample, first) for sample in range(n_samples) for first in range(0, depth, OUTPUTS)]
+    at_once = pieces_at_once(len(tiles), rows_BDX.shape[2])
+    inputs, products = (x_BCDHW.new_empty(PRODUCTS, at_once, height * width * n) for n in (c_in, c_out))
     for start in range(0, len(tiles), at_once):
         part = tiles[start:start + at_once]
         for place, (sample, first) in enumerate(part):
-            low, high = max(0, first - 1), min(depth, first + _OUTPUTS + 1)  # beyond them is padding
-            torch.mm(_OF_INPUTS[:, low - first + 1:high - first + 1], rows_BDX[sample, low:high], out=inputs[:, place])
+            low, high = max(0, first - 1), min(depth, first + OUTPUTS + 1)  # beyond them is padding
+            torch.mm(OF_INPUTS[:, low - first + 1:high - first + 1], rows_BDX[sample, low:high], out=inputs[:, place])
         for number, (kernel_OHWC, input_TX) in enumerate(zip(kernels, inputs, strict=True)):
             seen = input_TX[:len(part)].view(-1, height, width, c_in).movedim(-1, 1)
             product = torch.ops.aten.mkldnn_convolution(seen, kernel_OHWC.movedim(-1, 1),
                                                         bias_O if number == _EVERYWHERE else None, (1, 1), (1, 1), (1, 1), 1)
             products[number, :len(part)] = product.movedim(1, -1).flatten(1)
         for place, (sample, first) in enumerate(part):
-            n_rows = min(_OUTPUTS, depth - first)
-            torch.mm(_TO_OUTPUTS[:n_rows], products[:, place], out=result_BDX[sample, first:first + n_rows])
+            n_rows = min(OUTPUTS, depth - first)
+            torch.mm(TO_OUTPUTS[:n_rows], products[:, place], out=result_BDX[sample, first:first + n_rows])
     return result_BDX.view(n_samples, depth, height, width, c_out).movedim(-1, 1)

@@ -1,0 +1,81 @@
+"""Gradients of convolutions of kernel 3 with half of the multiplications: the same products as `winograd.py`, transposed.
+
+Where outputs are A'[(G w) (B' x)], the gradient of the weights is G'[(A g) (B' x)], summed over all pieces of four outputs:
+six products of slices in place of twelve. The gradient of the input is a convolution with the reversed kernel.
+"""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from autoseg.nn.networks import winograd
+
+_LEAST_CHANNELS, _LEAST_VALUES = 8, 2**16
+_ONES = (1, 1, 1)
+
+
+def pays(x_BCDHW: torch.Tensor, c_out: int) -> bool:
+    """Whether `Convolution` is faster than torch's (benchmarks/winograd.py): enough channels and voxels, few of the last
+    outputs of four beyond the image; two pieces at least, since torch leaves oneDNN for a single thin one.
+    """
+    n_samples, c_in, depth, height, width = x_BCDHW.shape
+    fewest = min(c_in, c_out)
+    return (fewest >= _LEAST_CHANNELS and n_samples * depth * height * width * fewest >= _LEAST_VALUES
+            and n_samples * -(-depth // winograd.OUTPUTS) > 1 and winograd.fills(depth))
+
+
+class Convolution(torch.autograd.Function):
+    """A convolution of stride 1 that is padded by 1, with its gradients: (x_BCDHW, weight_OC333, bias_O or None) -> BODHW.
+
+    Float32 on a CPU; has no second derivatives.
+    """
+
+    @staticmethod
+    def forward(ctx, x_BCDHW, weight_OC333, bias_O):
+        ctx.save_for_backward(x_BCDHW, weight_OC333)
+        return _convolved(x_BCDHW, weight_OC333, bias_O)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient_BODHW):
+        x_BCDHW, weight_OC333 = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (_convolved(gradient_BODHW, weight_OC333.flip(2, 3, 4).transpose(0, 1), None) if of_x else None,
+                weight_gradient(x_BCDHW, gradient_BODHW) if of_weight else None,
+                gradient_BODHW.sum((0, 2, 3, 4)) if of_bias else None)
+
+
+def _convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
+    if winograd.pays(x_BCDHW, len(weight_OC333)):
+        return winograd.convolved(x_BCDHW, weight_OC333, bias_O)
+    directly: torch.Tensor = torch.ops.aten.mkldnn_convolution(x_BCDHW, weight_OC333, bias_O, _ONES, _ONES, _ONES, 1)
+    return directly
+
+
+def weight_gradient(x_BCDHW: torch.Tensor, gradient_BODHW: torch.Tensor) -> torch.Tensor:
+    """The gradient of the weights, (O, C, 3, 3, 3), of a convolution of stride 1 padded by 1; float32, channels last."""
+    n_samples, c_in, depth, height, width = x_BCDHW.shape
+    c_out = gradient_BODHW.shape[1]
+    x_BDX, gradient_BDX = (values.movedim(1, -1).reshape(n_samples, depth, -1) for values in (x_BCDHW, gradient_BODHW))
+    pieces = [(sample, first) for sample in range(n_samples) for first in range(0, depth, winograd.OUTPUTS)]
+    at_once = winograd.pieces_at_once(len(pieces), x_BDX.shape[2] + gradient_BDX.shape[2])
+    inputs, gradients = (x_BCDHW.new_empty(winograd.PRODUCTS, at_once, height * width * n) for n in (c_in, c_out))
+    products_POCHW = x_BCDHW.new_zeros(winograd.PRODUCTS, c_out, c_in, 3, 3)
+    for start in range(0, len(pieces), at_once):
+        part = pieces[start:start + at_once]
+        for place, (sample, first) in enumerate(part):
+            low, high = max(0, first - 1), min(depth, first + winograd.OUTPUTS + 1)  # beyond them is padding
+            torch.mm(winograd.OF_INPUTS[:, low - first + 1:high - first + 1], x_BDX[sample, low:high], out=inputs[:, place])
+            rows = gradient_BDX[sample, first:first + winograd.OUTPUTS]
+            torch.mm(winograd.TO_OUTPUTS[:len(rows)].t(), rows, out=gradients[:, place])
+        for product_OCHW, input_NX, gradient_NX in zip(products_POCHW, inputs, gradients, strict=True):
+            product_OCHW += _of_slices(*(values[:len(part)].view(-1, height, width, n).movedim(-1, 1)
+                                         for values, n in ((input_NX, c_in), (gradient_NX, c_out))))
+    return torch.tensordot(winograd.OF_WEIGHTS.t(), products_POCHW, 1).movedim(0, 2)
+
+
+def _of_slices(x_NCHW: torch.Tensor, gradient_NOHW: torch.Tensor) -> torch.Tensor:
+    """The gradient of a kernel 3x3, (O, C, 3, 3)."""
+    weight_OCHW = x_NCHW.new_empty(gradient_NOHW.shape[1], x_NCHW.shape[1], 3, 3)
+    gradient: torch.Tensor = torch.ops.aten.convolution_backward(
+        gradient_NOHW, x_NCHW, weight_OCHW, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False])[1]
+    return gradient
