@@ -1,10 +1,14 @@
 """Convolutions by Winograd's products against oneDNN's direct ones (`autoseg/nn/networks/winograd.py`): time and rounding.
 
     python benchmarks/winograd.py layers
+    python benchmarks/winograd.py gradients
+    python benchmarks/winograd.py steps
     python benchmarks/winograd.py pass
     python benchmarks/winograd.py cases ../shared/models/nnunet_2.8.1_Dataset004 ../shared/data --cases 60
 
 `layers`: single convolutions; errors are root mean squares against float64, on inputs and results of variance 1.
+`gradients`: those of the weights; errors are the largest differences to oneDNN's, of the largest value.
+`steps`: training steps of U-Nets on noise, both ways in turn; the fastest of five.
 `pass`: the classic plan of Dataset004, untrained, two copies of a tile of noise in a batch.
 `cases`: a model of nnU-Net, imported into a temporary workspace, predicts cases of its dataset in both ways, in turn: the
 largest difference of a probability, and the voxels whose label differs. Seconds are those of the processor, which other work
@@ -24,17 +28,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.grad import conv3d_weight
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autoseg.base.runtime import freed_memory_kept
 from autoseg.cli import import_model
 from autoseg.nn.model import build_model
-from autoseg.nn.networks import winograd
+from autoseg.nn.networks import winograd, winograd_gradients
 from autoseg.prediction.export import restore_label
 from autoseg.prediction.predictor import Predictor
+from autoseg.training.step import train_step
 from autoseg.workspace.names import Workspace
 from benchmarks.prediction import CPU, NAME, plan_of
+from benchmarks.step_cost import CUBE, Case, training_of
 
 WAYS = ("direct", "winograd")
 # Samples, channels in and out, space.
@@ -42,6 +49,16 @@ LAYERS = ((2, 32, 32, (40, 56, 40)), (2, 64, 32, (40, 56, 40)), (2, 64, 64, (20,
           (2, 128, 128, (10, 14, 10)), (2, 256, 128, (10, 14, 10)), (2, 256, 256, (5, 7, 5)), (1, 32, 32, (64, 64, 64)),
           (1, 320, 320, (8, 8, 8)), (1, 320, 320, (4, 4, 4)), (2, 16, 16, (40, 56, 40)), (2, 8, 8, (40, 56, 40)),
           (1, 32, 32, (7, 64, 64)))
+
+# The same, of trainings.
+TRAINED = ((2, 8, 8, (40, 56, 40)), (2, 16, 8, (40, 56, 40)), (2, 16, 16, (20, 28, 20)), (2, 32, 16, (20, 28, 20)),
+           (2, 32, 32, (10, 14, 10)), (2, 16, 16, (40, 56, 40)), (2, 48, 16, (40, 56, 40)), (2, 32, 32, (40, 56, 40)),
+           (2, 64, 32, (40, 56, 40)), (2, 64, 64, (20, 28, 20)), (2, 128, 128, (10, 14, 10)), (2, 320, 320, (8, 8, 8)),
+           (1, 16, 16, (16, 16, 16)), (2, 16, 16, (8, 12, 12)))
+PATCH = (40, 56, 40)
+STEPS = (Case("8 to 64 channels, lean", CUBE, PATCH, 2, (8, 16, 32, 64), classes=2, blocks=(1, 2), convs_decoder=1),
+         Case("16 to 128 channels, lean", CUBE, PATCH, 2, (16, 32, 64, 128), classes=2, blocks=(1, 2), convs_decoder=1),
+         Case("32 to 256 channels: the classic plan", CUBE, PATCH, 9, (32, 64, 128, 256), classes=2))
 
 
 def seconds_of(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -82,6 +99,39 @@ def convolve(way: str, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return winograd.convolved(x, weight, None)
 
 
+def gradients(repeats: int = 5) -> None:
+    print("| samples, channels, space | direct, ms | Winograd, ms | ratio | largest difference | is used |\n"
+          "|---|---|---|---|---|---|")
+    for n, c_in, c_out, space in TRAINED:
+        torch.manual_seed(0)
+        x, gradient = (torch.randn(n, channels, *space).contiguous(memory_format=torch.channels_last_3d)
+                       for channels in (c_in, c_out))
+        ways = {"direct": partial(conv3d_weight, x, (c_out, c_in, 3, 3, 3), gradient, padding=1),
+                "winograd": partial(winograd_gradients.weight_gradient, x, gradient)}
+        exact, found = (work() for work in ways.values())
+        a, b = (1000 * min(seconds_of(work)[1] for _ in range(repeats)) for work in ways.values())
+        used = "yes" if winograd_gradients.pays(x, c_out) else "no"
+        print(f"| {n}, {c_in} to {c_out}, {'x'.join(map(str, space))} | {a:.1f} | {b:.1f} | {b / a:.2f} | "
+              f"{float((found - exact).abs().max() / exact.abs().max()):.1e} | {used} |", flush=True)
+
+
+def steps(repeats: int = 5) -> None:
+    print("| U-Net, patches | direct, s | Winograd, s | ratio | GFLOP/s of the definition, direct | Winograd |\n"
+          "|---|---|---|---|---|---|")
+    for case in STEPS:
+        state, loss, batch = training_of(case, CPU)
+        taken: dict[str, list[float]] = {way: [] for way in WAYS}
+        with CPU.same_shapes():
+            for _ in range(repeats + 1):
+                for way in WAYS:
+                    with direct() if way == "direct" else nullcontext():
+                        taken[way].append(seconds_of(partial(train_step, state, state.model, loss, batch, CPU))[1])
+        a, b = (min(taken[way][1:]) for way in WAYS)
+        flops = case.batch * case.architecture.cost(case.patch, case.channels, case.classes + 1).training_flops
+        print(f"| {case.title}; {case.batch} of {'x'.join(map(str, case.patch))} | {a:.3f} | {b:.3f} | {b / a:.2f} | "
+              f"{flops / a / 1e9:.0f} | {flops / b / 1e9:.0f} |", flush=True)
+
+
 def whole_pass(repeats: int = 5) -> None:
     torch.manual_seed(0)
     plan = plan_of(3, (40, 56, 40), (32, 64, 128, 256))
@@ -103,11 +153,15 @@ def whole_pass(repeats: int = 5) -> None:
 @contextmanager
 def direct() -> Iterator[None]:
     """Within this context nothing is convolved by Winograd's products."""
-    before, winograd.pays = winograd.pays, lambda *_: False
+    modules = winograd, winograd_gradients
+    before = [module.pays for module in modules]
+    for module in modules:
+        module.pays = lambda *_: False
     try:
         yield
     finally:
-        winograd.pays = before
+        for module, pays in zip(modules, before, strict=True):
+            module.pays = pays
 
 
 def cases(model: Path, data: Path, n_cases: int) -> None:
@@ -145,6 +199,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("layers")
+    commands.add_parser("gradients")
+    commands.add_parser("steps")
     commands.add_parser("pass")
     of_cases = commands.add_parser("cases")
     of_cases.add_argument("model", type=Path)
@@ -154,9 +210,11 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.what == "cases":
         cases(options.model, options.data, options.cases)
-        return
-    with torch.inference_mode(), freed_memory_kept():
-        layers() if options.what == "layers" else whole_pass()
+    elif options.what == "steps":
+        steps()
+    else:
+        with torch.no_grad(), freed_memory_kept():
+            {"layers": layers, "gradients": gradients, "pass": whole_pass}[options.what]()
 
 
 if __name__ == "__main__":
