@@ -12,12 +12,14 @@ from planners.architectures.unet import Block, UNet
 from planners.classic import CLASSIC, published_plan
 from planners.rules.budget import EMA, SELDOM_SEEN, WARM_UP, in_words
 from planners.rules.ceiling import COARSER, affordable_spacing
+from planners.rules.phases import ends_of, mean_voxels_share, planned_size, seconds_between, sizes_of
 from planners.rules.pooling import Pooling, pooling, unet
 from planners.rules.slices import as_headers_say, as_thick_as_they_are, thick_slices
 from planners.rules.spacing import coarser
 from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import GIB, Budget, Hardware, StepSpeed
+from planners.schema.phases import Phase
 from planners.schema.plan import Configuration, Plan, Schedule
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
@@ -37,6 +39,8 @@ LARGEST_BATCH = 8
 WIDE = 32
 SCHEDULE_FREE_RATE = 1.2e-2
 SCHEDULE_FREE_WARM_UP = 0.05  # of the iterations
+# Small patches first: more iterations fit the time, and the last fifth sees whole patches (docs/decisions/0071).
+PHASES = (Phase(until=0.5, patch_share=0.5), Phase(until=0.8, patch_share=0.75))
 LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of it .882
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
@@ -210,19 +214,34 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
         batch = max(2, batch // 2)
     while batch < LARGEST_BATCH and limits.iterations(shape, size, 2 * batch) >= ENOUGH_ITERATIONS:
         batch *= 2
-    iterations = limits.iterations(shape, size, batch)
-    views = iterations * batch * math.prod(shape.patch) / max(1, limits.n_voxels)
     architecture = size.unet(shape)
-    fitted = base.model_copy(update={
-        "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture,
-        "network": Part(name="unet"), "augmentation": augmentation_for(views), "views": round(views, 1),
+    fitted = _in_phases(base.model_copy(update={
+        "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture, "network": Part(name="unet"),
         "step_seconds": float(f"{limits.step_seconds(shape, size, batch):.5g}"),
-        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size)})
+        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size)}))
+    iterations = limits.seconds * TRAINING_SHARE / _mean_step_seconds(fitted, limits)
+    voxels = batch * math.prod(shape.patch) * mean_voxels_share(fitted)
+    views = iterations * voxels / max(1, limits.n_voxels)
     channels, patch = ("-".join(map(str, architecture.features)), "x".join(map(str, shape.patch)))
-    reason = (f"about {iterations:.0f} iterations of {batch} patches {patch} fit {in_words(limits.seconds)} with a "
+    smaller = ", smaller ones at first," if fitted.schedule.phases else ""
+    reason = (f"about {iterations:.0f} iterations of {batch} patches {patch}{smaller} fit {in_words(limits.seconds)} with a "
               f"{architecture.title} of {channels} channels; {augmentation_in_words(views, limits.n_cases)}; a patch holds "
               f"{_held(shape.patch, base):.0%} of the median case")
-    return fitted, reason
+    return fitted.model_copy(update={"augmentation": augmentation_for(views), "views": round(views, 1)}), reason
+
+
+def _in_phases(configuration: Configuration) -> Configuration:
+    """The same without phases where none has another size than the plan's: the smallest patches stay as they are."""
+    if any(size != planned_size(configuration) for size in sizes_of(configuration)):
+        return configuration
+    return configuration.model_copy(update={"schedule": configuration.schedule.model_copy(update={"phases": ()})})
+
+
+def _mean_step_seconds(configuration: Configuration, limits: _Limits) -> float:
+    """Seconds of a step, in the mean over all iterations."""
+    seconds = [configuration.architecture.step_seconds(size.patch, limits.n_inputs, limits.n_outputs, batch=size.batch,
+                                                       speed=limits.speed) for size in sizes_of(configuration)]
+    return seconds_between(ends_of(configuration.schedule.phases), seconds, 0, 1)
 
 
 def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:
@@ -279,7 +298,7 @@ def _schedule(seconds: float, size: Size) -> Schedule:
         return Schedule(budget_seconds=seconds, learning_rate=LEARNING_RATE, decay="cosine", warmup_iterations=WARM_UP,
                         clip_norm=12, ema=EMA, foreground_share=1 / 3, optimizer=Part(name="adamw", options=decayed))
     return Schedule(budget_seconds=seconds, learning_rate=SCHEDULE_FREE_RATE, decay="constant", warmup_iterations=WARM_UP,
-                    warmup_share=SCHEDULE_FREE_WARM_UP, clip_norm=12, foreground_share=1 / 3,
+                    warmup_share=SCHEDULE_FREE_WARM_UP, clip_norm=12, foreground_share=1 / 3, phases=PHASES,
                     optimizer=Part(name="schedule_free_adamw", options=decayed))
 
 

@@ -270,10 +270,11 @@ def _timed(plan: Plan, time_of_race: RaceTime) -> Plan:
     """The plan by which everybody races; where there is nobody to race against, the schedule stays the planner's."""
     if not time_of_race.shares:
         return with_budget(plan, time_of_race.fold_seconds)
-    if phased := [name for name, configuration in plan.configurations.items() if configuration.schedule.phases]:
-        raise UserError("trainings in phases cannot race: at a pause each is at another size", where=f"plan {plan.planner}",
-                        found=f"schedule.phases in {', '.join(phased)}",
-                        do="leave this planner out, or take the phases out of its plan")
+    if phased := [name for name, configuration in plan.configurations.items()
+                  if configuration.schedule.phases and configuration.schedule.decay != "constant"]:
+        raise UserError("trainings in phases whose rate decays cannot race: a pause does not know what the decay will cost",
+                        where=f"plan {plan.planner}", found=f"schedule.phases in {', '.join(phased)}",
+                        do="set schedule.decay=constant with a schedule-free optimiser, or take the phases out of the plan")
     return for_race(plan, time_of_race.fold_seconds)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from planners import PLANNERS
 from planners.budgeted import LEAST_ITERATIONS
+from planners.rules.phases import sizes_of
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
 from planners.schema.hardware import GIB, Budget, KnownHardware
@@ -162,3 +163,19 @@ def test_narrow_networks_train_schedule_free_and_wide_ones_as_they_were_measured
     recipes = [(each.schedule.optimizer.name, each.schedule.decay, each.schedule.ema) for each in (narrow, wide)]
     assert recipes == [("schedule_free_adamw", "constant", 0), ("adamw", "cosine", 0.98)]
     assert narrow.architecture.blocks_encoder[0] == 1 and set(narrow.architecture.convs_decoder) == {1}
+
+
+def test_narrow_networks_see_small_patches_first_and_the_reason_counts_their_iterations():
+    planned = plan(SMALL, seconds_per_fold=600)
+    narrow, wide = planned.configurations["3d_fullres"], plan(SMALL, GPU, seconds_per_fold=600).configurations["3d_fullres"]
+    assert [phase.patch_share for phase in narrow.schedule.phases] == [0.5, 0.75] and wide.schedule.phases == ()
+    (reason,) = (reason for reason in planned.reasons if reason.startswith("3d_fullres: about"))
+    iterations = int(reason.split("about ")[1].split(" iterations")[0])
+    assert "smaller ones at first" in reason
+    assert iterations > 1.2 * 0.85 * 600 / training_seconds(narrow, LAPTOP)
+
+
+def test_patches_that_cannot_be_smaller_have_no_phases():
+    for fingerprint in (dataset((32, 32, 32)), dataset((1, 32, 32))):
+        for configuration in plan(fingerprint, seconds_per_fold=60).configurations.values():
+            assert len(sizes_of(configuration)) == 1 and configuration.schedule.phases == ()

@@ -186,7 +186,9 @@ def test_processes_cannot_share_a_phase_of_an_uneven_batch():
         check_shareable(odd.configurations["3d_fullres"], "fold_0")
 
 
-def test_trainings_in_phases_do_not_race():
+def test_trainings_in_phases_race_where_no_rate_decays():
+    constant = small_plan(schedule=SCHEDULE.model_copy(update={"decay": "constant"}))
+    assert _timed(constant, RaceTime(60.0, (0.5,))).configurations["3d_fullres"].schedule.phases == PHASES
     plan = small_plan(schedule=SCHEDULE)
     assert _timed(plan, RaceTime(60.0, ())).configurations["3d_fullres"].schedule.phases == PHASES
     with pytest.raises(UserError, match=r"cannot race.*schedule\.phases in 3d_fullres"):
