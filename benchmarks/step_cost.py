@@ -1,7 +1,7 @@
-"""Seconds per training step of 16 plans on the CPU, planned and measured: forward, loss, backward, clip, AdamW, average.
+"""Seconds per training step of 17 plans on the CPU, planned and measured: forward, loss, backward, clip, AdamW, average.
 
     python benchmarks/step_cost.py [--only WORDS] [--threads 2] [--repeats 5]
-    python benchmarks/step_cost.py --profile --only "3d 16, thin"
+    python benchmarks/step_cost.py --profile --only "3d 16, thin" [--trace FOLDER]
 
 The fastest of the repeats, so that other work of the machine does not count.
 """
@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as commands do, before torch is imported
@@ -70,6 +71,7 @@ class Case:
 
 CUBE, THICK, FLAT = (1.0, 1.0, 1.0), (4.0, 1.0, 1.0), (1.0, 1.0)
 CASES = (
+    Case("3d 8, lean", CUBE, (40, 56, 40), 2, (8, 16, 32, 64), classes=2, blocks=(1, 2), convs_decoder=1),
     Case("3d 16, thin", CUBE, (16, 32, 64), 2, (16, 32, 64, 128), channels=3),
     Case("3d 16, hippocampus", CUBE, (40, 56, 40), 2, (16, 32, 64, 128), classes=2),
     Case("3d 16, four small", CUBE, (32, 32, 32), 4, (16, 32, 64, 128, 192)),
@@ -113,13 +115,16 @@ def seconds_per_step(case: Case, runtime: Runtime, repeats: int) -> float:
     return min(taken[WARM_UP:])
 
 
-def profile(case: Case, runtime: Runtime) -> str:
-    """Time of each operation in three steps."""
+def profile(case: Case, runtime: Runtime, trace: Path | None) -> str:
+    """Time of each operation in three steps; their trace (for chrome://tracing) in a folder, where one is given."""
     state, loss, batch = training_of(case, runtime)
     train_step(state, state.model, loss, batch, runtime)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profiled:
         for _ in range(3):
             train_step(state, state.model, loss, batch, runtime)
+    if trace is not None:
+        trace.mkdir(parents=True, exist_ok=True)
+        profiled.export_chrome_trace(str(trace / f"{case.title.replace(',', '').replace(' ', '_')}.json.gz"))
     by_operation = profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=24, max_name_column_width=48)
     by_shape = profiled.key_averages(group_by_input_shape=True).table(
         sort_by="self_cpu_time_total", row_limit=30, max_name_column_width=40, max_shapes_column_width=90)
@@ -132,6 +137,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--trace", type=Path, help="with --profile: folder of traces")
     parser.add_argument("--speed", action="store_true", help="print what the probe measured")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -143,7 +149,7 @@ def main() -> None:
         if options.only not in case.title:
             continue
         if options.profile:
-            print(profile(case, runtime))
+            print(profile(case, runtime, options.trace))
             continue
         start = time.perf_counter()
         speed = measured_speed(runtime)  # for each plan: what else the machine does changes within a minute
