@@ -5,8 +5,13 @@ make, where the definition takes twelve. The products are convolutions over the 
 definition up to rounding: twice the rounding of a direct convolution (tests/nn/test_winograd.py).
 """
 
+from collections.abc import Sequence
+
 import torch
 
+from autoseg.nn.networks.pieces import shares, side_by_side
+
+Piece = tuple[int, int]  # the number of a sample, and its first output of up to four
 OUTPUTS, PRODUCTS = 4, 6
 # Rows: products. What they read of the six inputs (first) and of the three weights (second); the third says what each of
 # the four outputs takes of them. The points of the interpolation are 0, 1, -1, 2, -2 and infinity.
@@ -35,9 +40,19 @@ def fills(depth: int) -> bool:
     return 5 * n_products <= 3 * n_by_definition
 
 
-def pieces_at_once(n_pieces: int, n_values: int) -> int:
-    """How many of the pieces of four outputs are transformed at a time, where one slice of them has so many values."""
-    return min(n_pieces, max(1, _VALUES_AT_ONCE // (PRODUCTS * n_values)))
+def pieces_of(n_samples: int, depth: int) -> list[Piece]:
+    return [(sample, first) for sample in range(n_samples) for first in range(0, depth, OUTPUTS)]
+
+
+def pieces_at_once(n_values: int) -> int:
+    """How many pieces are transformed at a time, where one slice of them has so many values."""
+    return max(1, _VALUES_AT_ONCE // (PRODUCTS * n_values))
+
+
+def transform_inputs(rows_DX: torch.Tensor, first: int, out: torch.Tensor) -> None:
+    """What the products of the piece from the output `first` on read: (6, X)."""
+    low, high = max(0, first - 1), min(len(rows_DX), first + OUTPUTS + 1)  # beyond them is padding
+    torch.mm(OF_INPUTS[:, low - first + 1:high - first + 1], rows_DX[low:high], out=out)
 
 
 def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
@@ -47,20 +62,21 @@ def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.T
     rows_BDX = x_BCDHW.movedim(1, -1).reshape(n_samples, depth, -1)
     kernels = torch.mm(OF_WEIGHTS, weight_OC333.permute(2, 0, 3, 4, 1).reshape(3, -1)).view(PRODUCTS, c_out, 3, 3, c_in)
     result_BDX = x_BCDHW.new_empty(n_samples, depth, height * width * c_out)
-    tiles = [(sample, first) for sample in range(n_samples) for first in range(0, depth, OUTPUTS)]
-    at_once = pieces_at_once(len(tiles), rows_BDX.shape[2])
-    inputs, products = (x_BCDHW.new_empty(PRODUCTS, at_once, height * width * n) for n in (c_in, c_out))
-    for start in range(0, len(tiles), at_once):
-        part = tiles[start:start + at_once]
-        for place, (sample, first) in enumerate(part):
-            low, high = max(0, first - 1), min(depth, first + OUTPUTS + 1)  # beyond them is padding
-            torch.mm(OF_INPUTS[:, low - first + 1:high - first + 1], rows_BDX[sample, low:high], out=inputs[:, place])
-        for number, (kernel_OHWC, input_TX) in enumerate(zip(kernels, inputs, strict=True)):
-            seen = input_TX[:len(part)].view(-1, height, width, c_in).movedim(-1, 1)
-            product = torch.ops.aten.mkldnn_convolution(seen, kernel_OHWC.movedim(-1, 1),
-                                                        bias_O if number == _EVERYWHERE else None, (1, 1), (1, 1), (1, 1), 1)
-            products[number, :len(part)] = product.movedim(1, -1).flatten(1)
-        for place, (sample, first) in enumerate(part):
-            n_rows = min(OUTPUTS, depth - first)
-            torch.mm(TO_OUTPUTS[:n_rows], products[:, place], out=result_BDX[sample, first:first + n_rows])
+    at_once = pieces_at_once(rows_BDX.shape[2])
+
+    def fill(parts: list[Sequence[Piece]]) -> None:
+        inputs, products = (x_BCDHW.new_empty(PRODUCTS, len(parts[0]), height * width * n) for n in (c_in, c_out))
+        for part in parts:
+            for place, (sample, first) in enumerate(part):
+                transform_inputs(rows_BDX[sample], first, inputs[:, place])
+            for number, (kernel_OHWC, input_TX) in enumerate(zip(kernels, inputs, strict=True)):
+                seen = input_TX[:len(part)].view(-1, height, width, c_in).movedim(-1, 1)
+                product = torch.ops.aten.mkldnn_convolution(
+                    seen, kernel_OHWC.movedim(-1, 1), bias_O if number == _EVERYWHERE else None, (1, 1), (1, 1), (1, 1), 1)
+                products[number, :len(part)] = product.movedim(1, -1).flatten(1)
+            for place, (sample, first) in enumerate(part):
+                n_rows = min(OUTPUTS, depth - first)
+                torch.mm(TO_OUTPUTS[:n_rows], products[:, place], out=result_BDX[sample, first:first + n_rows])
+
+    side_by_side(fill, shares(pieces_of(n_samples, depth), at_once))
     return result_BDX.view(n_samples, depth, height, width, c_out).movedim(-1, 1)

@@ -4,10 +4,14 @@ Where outputs are A'[(G w) (B' x)], the gradient of the weights is G'[(A g) (B' 
 six products of slices in place of twelve. The gradient of the input is a convolution with the reversed kernel.
 """
 
+from collections.abc import Sequence
+from functools import reduce
+
 import torch
 from torch.autograd.function import once_differentiable
 
 from autoseg.nn.networks import winograd
+from autoseg.nn.networks.pieces import shares, side_by_side
 
 _LEAST_CHANNELS, _LEAST_VALUES = 8, 2**16
 _ONES = (1, 1, 1)
@@ -56,20 +60,22 @@ def weight_gradient(x_BCDHW: torch.Tensor, gradient_BODHW: torch.Tensor) -> torc
     n_samples, c_in, depth, height, width = x_BCDHW.shape
     c_out = gradient_BODHW.shape[1]
     x_BDX, gradient_BDX = (values.movedim(1, -1).reshape(n_samples, depth, -1) for values in (x_BCDHW, gradient_BODHW))
-    pieces = [(sample, first) for sample in range(n_samples) for first in range(0, depth, winograd.OUTPUTS)]
-    at_once = winograd.pieces_at_once(len(pieces), x_BDX.shape[2] + gradient_BDX.shape[2])
-    inputs, gradients = (x_BCDHW.new_empty(winograd.PRODUCTS, at_once, height * width * n) for n in (c_in, c_out))
-    products_POCHW = x_BCDHW.new_zeros(winograd.PRODUCTS, c_out, c_in, 3, 3)
-    for start in range(0, len(pieces), at_once):
-        part = pieces[start:start + at_once]
-        for place, (sample, first) in enumerate(part):
-            low, high = max(0, first - 1), min(depth, first + winograd.OUTPUTS + 1)  # beyond them is padding
-            torch.mm(winograd.OF_INPUTS[:, low - first + 1:high - first + 1], x_BDX[sample, low:high], out=inputs[:, place])
-            rows = gradient_BDX[sample, first:first + winograd.OUTPUTS]
-            torch.mm(winograd.TO_OUTPUTS[:len(rows)].t(), rows, out=gradients[:, place])
-        for product_OCHW, input_NX, gradient_NX in zip(products_POCHW, inputs, gradients, strict=True):
-            product_OCHW += _of_slices(*(values[:len(part)].view(-1, height, width, n).movedim(-1, 1)
+    at_once = winograd.pieces_at_once(x_BDX.shape[2] + gradient_BDX.shape[2])
+
+    def products_of(parts: list[Sequence[winograd.Piece]]) -> torch.Tensor:
+        inputs, gradients = (x_BCDHW.new_empty(winograd.PRODUCTS, len(parts[0]), height * width * n) for n in (c_in, c_out))
+        sums_POCHW = x_BCDHW.new_zeros(winograd.PRODUCTS, c_out, c_in, 3, 3)
+        for part in parts:
+            for place, (sample, first) in enumerate(part):
+                winograd.transform_inputs(x_BDX[sample], first, inputs[:, place])
+                rows = gradient_BDX[sample, first:first + winograd.OUTPUTS]
+                torch.mm(winograd.TO_OUTPUTS[:len(rows)].t(), rows, out=gradients[:, place])
+            for sum_OCHW, input_NX, gradient_NX in zip(sums_POCHW, inputs, gradients, strict=True):
+                sum_OCHW += _of_slices(*(values[:len(part)].view(-1, height, width, n).movedim(-1, 1)
                                          for values, n in ((input_NX, c_in), (gradient_NX, c_out))))
+        return sums_POCHW
+
+    products_POCHW = reduce(torch.add, side_by_side(products_of, shares(winograd.pieces_of(n_samples, depth), at_once)))
     return torch.tensordot(winograd.OF_WEIGHTS.t(), products_POCHW, 1).movedim(0, 2)
 
 

@@ -1,0 +1,53 @@
+"""Pieces of one operation side by side, each by one thread: small operations of torch share their threads badly."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from autoseg.base.threads import started_pool, threads_to_share
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}  # by process, as a fork has no threads, and number of threads
+_opening = threading.Lock()
+
+
+def shares(items: Sequence[T], at_once: int) -> list[list[Sequence[T]]]:
+    """The items, for each thread that torch takes for an operation of the calling thread, in parts of `at_once` at most.
+
+    >>> from unittest.mock import patch
+    >>> with patch(f"{__name__}.threads_to_share", lambda: 2):
+    ...     shares("abcdefg", 3)
+    [['abc', 'd'], ['efg']]
+    """
+    per_thread = -(-len(items) // threads_to_share())
+    return [[items[start:min(start + at_once, first + per_thread)]
+             for start in range(first, min(len(items), first + per_thread), at_once)]
+            for first in range(0, len(items), per_thread)]
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`work` of each item, a thread per item, without gradients; in the calling thread where there is one item."""
+    if len(items) == 1:
+        return [work(items[0])]
+    inference = torch.is_inference_mode_enabled()  # the modes of torch are those of a thread
+
+    def quietly(item: T) -> R:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(item)
+
+    return list(_pool(len(items)).map(quietly, items))
+
+
+def _pool(n: int) -> ThreadPoolExecutor:
+    """Threads that stay, each of which gives one thread to an operation of torch."""
+    key = (os.getpid(), n)
+    with _opening:
+        if key not in _pools:
+            _pools[key] = started_pool(n, threads_each=1)
+        return _pools[key]
