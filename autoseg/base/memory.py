@@ -60,8 +60,8 @@ def freed_memory_kept() -> Iterator[None]:
         yield
     finally:
         if library is not None:
-            library.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
             library.mallopt(_M_TOP_PAD, _USUAL_PAD_BYTES)
+            library.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
             library.malloc_trim(0)
 
 
