@@ -49,11 +49,11 @@ CPU = Runtime(torch.device("cpu"), torch.float32)
 
 def plan_of(n_labels: int, patch: tuple[int, ...], features: tuple[int, ...], kernel: int = 3,
             mirror_axes: tuple[int, ...] = (0, 1, 2)) -> Plan:
-    n = len(features)
-    architecture = UNet(strides=((1,) * 3, *((2,) * 3,) * (n - 1)), kernel_sizes=((kernel,) * 3,) * n, features=features,
-                        blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
+    n, axes = len(features), len(patch)
+    architecture = UNet(strides=((1,) * axes, *((2,) * axes,) * (n - 1)), kernel_sizes=((kernel,) * axes,) * n,
+                        features=features, blocks_encoder=(2,) * n, convs_decoder=(2,) * (n - 1))
     configuration = Configuration(
-        spacing_mm=(1, 1, 1), median_shape=patch, patch=patch, batch=2, batch_dice=True, architecture=architecture,
+        spacing_mm=(1,) * axes, median_shape=patch, patch=patch, batch=2, batch_dice=True, architecture=architecture,
         network=Part(name="unet"), normalizers=(Part(name="ct"),), augmentation=Part(name="none"),
         mirror_axes=mirror_axes, schedule=Schedule(learning_rate=1e-3, iterations=1))
     stats = IntensityStats(mean=0, std=300, min=-1000, max=1000, median=0, percentile_00_5=-1000, percentile_99_5=1000)

@@ -21,8 +21,10 @@ _CONTAINERS = (("/sys/fs/cgroup", "memory.max", "memory.current", ("inactive_fil
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _KERNEL_COUNTS = Path("/proc/vmstat")
 # Numbers of malloc.h. A larger threshold than this one is refused; requests above it are always given back when freed.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_REQUEST_BYTES, _USUAL_TRIM_BYTES = 32 * 2**20, 128 * 2**10
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEPT_REQUEST_BYTES, _USUAL_TRIM_BYTES, _USUAL_PAD_BYTES = 32 * 2**20, 128 * 2**10, 128 * 2**10
+# Threads but the first have heaps of this size, of which glibc gives an empty one back unless the padding is as large.
+_HEAP_BYTES = 64 * 2**20
 
 
 def free_host_bytes() -> int:
@@ -52,11 +54,13 @@ def freed_memory_kept() -> Iterator[None]:
     library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if library is not None:
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(_M_TOP_PAD, _HEAP_BYTES)
         library.mallopt(_M_MMAP_THRESHOLD, _KEPT_REQUEST_BYTES)
     try:
         yield
     finally:
         if library is not None:
+            library.mallopt(_M_TOP_PAD, _USUAL_PAD_BYTES)
             library.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
             library.malloc_trim(0)
 

@@ -1,16 +1,20 @@
 """The forward passes of a case, and the sum of their weighted logits."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 
-from autoseg.prediction.memory_plan import PredictionMemory, rows_pay
+from autoseg.base.threads import side_by_side, threads_to_share
+from autoseg.prediction.memory_plan import MemoryPlan, PredictionMemory, rows_pay
 from autoseg.prediction.tiles import Tile, Tiling, coarse
 
 Axes = tuple[int, ...]
 Progress = Callable[[int, int], None]
+_Pass = tuple[Tile, Axes]
+_Batch = Sequence[_Pass]
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,10 @@ class Work:
         return len(self.tiling) * len(self.flips)
 
 
-def collect(work: Work, at_once: int, place: torch.device, memory: PredictionMemory, progress: Progress) -> torch.Tensor:
+def collect(work: Work, memory_plan: MemoryPlan, memory: PredictionMemory, progress: Progress) -> torch.Tensor:
     """Logits (K, D, H, W) of the padded image."""
     with torch.inference_mode():
-        total = _WeightedSum(work, at_once, place, memory, progress)
+        total = _WeightedSum(work, memory_plan, memory, progress)
         if work.maybe is not None:
             return _coarse_then_fine(work, work.maybe, total)
         total.add((tile, flip) for tile in work.tiling for flip in work.flips)
@@ -73,6 +77,11 @@ def _coarse_then_fine(work: Work, maybe: Callable[[torch.Tensor], torch.Tensor],
     return logits_KDHW
 
 
+def _batches(passes: Iterator[_Pass], size: int) -> Iterator[_Batch]:
+    while batch := list(islice(passes, size)):
+        yield batch
+
+
 class _WeightedSum:
     """The weighted sum of logits. All copies of a tile are added up before they are weighted: one addition per tile.
 
@@ -80,33 +89,50 @@ class _WeightedSum:
     summed in float32. Tiles then come in the order of their first rows.
     """
 
-    def __init__(self, work: Work, at_once: int, place: torch.device, memory: PredictionMemory, progress: Progress):
-        self._work, self._at_once, self._place, self._memory, self.progress = work, at_once, place, memory, progress
-        self._image = work.image_CDHW.to(place)
+    def __init__(self, work: Work, memory_plan: MemoryPlan, memory: PredictionMemory, progress: Progress):
+        self._work, self._plan, self._memory, self.progress = work, memory_plan, memory, progress
+        self._place = memory_plan.place
+        self._image = work.image_CDHW.to(self._place)
         self._done = 0
         self._logits: torch.Tensor | None = None
         self._rows: _Rows | None = None
 
-    def add(self, passes: Iterator[tuple[Tile, Axes]],
+    def add(self, passes: Iterator[_Pass],
             on_pass: Callable[[Tile, torch.Tensor], None] = lambda tile, logits: None) -> None:
         """Predict and add; `on_pass` is called with the logits of every pass."""
         current: Tile | None = None
         copies_KDHW = torch.empty(0)
-        while batch := list(islice(passes, self._at_once)):
-            tiles = torch.stack([self._image[(slice(None), *tile.window)] for tile, _ in batch])
-            predicted = self._work.network(tiles.to(self._work.device), [flip for _, flip in batch])
-            for (tile, _), logits_KDHW in zip(batch, predicted.to(self._place), strict=True):
-                on_pass(tile, logits_KDHW)
-                if current is tile:
-                    copies_KDHW += logits_KDHW
-                    continue
-                if current is not None:
-                    self._weigh(current, copies_KDHW)
-                current, copies_KDHW = tile, logits_KDHW
-            self._done += len(batch)
-            self.progress(self._done, len(self._work))
+        with closing(self._in_rounds(list(_batches(passes, self._plan.at_once)))) as predicted:
+            for batch, logits_BKDHW in predicted:
+                for (tile, _), logits_KDHW in zip(batch, logits_BKDHW, strict=True):
+                    on_pass(tile, logits_KDHW)
+                    if current is tile:
+                        copies_KDHW += logits_KDHW
+                        continue
+                    if current is not None:
+                        self._weigh(current, copies_KDHW)
+                    current, copies_KDHW = tile, logits_KDHW
+                self._done += len(batch)
+                self.progress(self._done, len(self._work))
         if current is not None:
             self._weigh(current, copies_KDHW)
+
+    def _in_rounds(self, batches: Sequence[_Batch]) -> Generator[tuple[_Batch, torch.Tensor], None, None]:
+        """The batches with their logits, in order. In each round as many as may be are predicted side by side; the fewer of
+        the last round have more threads each.
+        """
+        full = len(batches) - len(batches) % self._plan.side_by_side
+        for n, some in ((self._plan.side_by_side, batches[:full]), (len(batches) - full, batches[full:])):
+            if n > 1:
+                with side_by_side(self._logits_of, some, n, threads_to_share() // n) as predicted:
+                    yield from zip(some, predicted, strict=True)
+            else:
+                yield from ((batch, self._logits_of(batch)) for batch in some)
+
+    def _logits_of(self, batch: _Batch) -> torch.Tensor:
+        with torch.inference_mode():  # which each thread has to say
+            tiles = torch.stack([self._image[(slice(None), *tile.window)] for tile, _ in batch])
+            return self._work.network(tiles.to(self._work.device), [flip for _, flip in batch]).to(self._place)
 
     def _weigh(self, tile: Tile, copies_KDHW: torch.Tensor) -> None:
         if self._logits is None:

@@ -15,6 +15,7 @@ import torch
 from autoseg.base.memory import free_host_bytes, size
 from autoseg.base.runtime import free_device_bytes
 from autoseg.datasets.case import PreparedCase
+from planners.schema.plan import Configuration
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ _DEVICE_SHARE = 0.5
 # Of the host's free memory: export needs some 12 bytes per voxel beside the logits, and other processes grow, too.
 _HOST_SHARE = 0.7
 _EXPORT_BYTES_PER_VOXEL = 12
+# Of the host's free memory, for the features of passes side by side.
+_PASSES_SHARE = 0.5
 # Larger logits of a case are kept in half precision on a host, whatever is free: other programs need memory, too.
 _LARGE_BYTES = 2**30
 # Likewise images. Values up to this are rounded by less than one in two thousand, a quarter of what bfloat16 does.
@@ -32,10 +35,11 @@ _LARGEST_VALUE = 2**11
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How many passes at once, and where logits are collected."""
+    """How many passes at once, in one batch, how many batches side by side, and where logits are collected."""
 
     at_once: int
     place: torch.device
+    side_by_side: int = 1
 
 
 class PredictionMemory:
@@ -43,14 +47,28 @@ class PredictionMemory:
 
     def __init__(self) -> None:
         self._most_at_once: int | None = None
+        self._most_side_by_side: int | None = None
         self._logged: set[str] = set()
 
-    def plans(self, at_once: int, device: torch.device) -> list[MemoryPlan]:
+    def plans(self, at_once: int, device: torch.device, side_by_side: int = 1) -> list[MemoryPlan]:
         """The plans to try, from the fastest to the one that takes least memory."""
         host = torch.device("cpu")
-        most = at_once if self._most_at_once is None else min(at_once, self._most_at_once)
+        most, beside = _least(at_once, self._most_at_once), _least(side_by_side, self._most_side_by_side)
         plans = [MemoryPlan(n, device) for n in halves(most)]
+        if beside > 1:
+            return [MemoryPlan(most, device, beside), *plans]
         return plans if device.type == "cpu" else [*plans, MemoryPlan(1, host)]
+
+    def side_by_side(self, wanted: int, bytes_each: int) -> int:
+        """How many of the `wanted` batches of passes, each of which takes `bytes_each`, fit into a host's memory at the same
+        time; at least one.
+        """
+        free = free_host_bytes()
+        fitting = max(1, min(wanted, int(_PASSES_SHARE * free) // bytes_each))
+        if fitting < wanted:
+            self._log_once(logging.INFO, "side by side", f"{fitting} of {wanted} passes side by side: each takes about "
+                           f"{size(bytes_each)}, {size(free)} are free")
+        return fitting
 
     def remember(self, memory_plan: MemoryPlan, device: torch.device, failure: str | None) -> None:
         """The plan that worked; `failure` is what the plan before it failed with, None where there was none before."""
@@ -58,7 +76,7 @@ class PredictionMemory:
             return
         # Where logits go is decided for each case: one may fit that another does not.
         if memory_plan.place.type == device.type:
-            self._most_at_once = memory_plan.at_once
+            self._most_at_once, self._most_side_by_side = memory_plan.at_once, memory_plan.side_by_side
         tiles = f"{memory_plan.at_once} tile{'s' if memory_plan.at_once > 1 else ''}"
         self._log_once(logging.WARNING, f"passes {memory_plan}", f"{device} has too little memory ({failure}): predicting "
                        f"{tiles} at a time, logits collected on {memory_plan.place}")
@@ -114,6 +132,14 @@ def bytes_of_logits(n_heads: int, shape: tuple[int, ...], depth: int = 0, *, exa
     return 2 * n_heads * n_voxels + max(summed, _EXPORT_BYTES_PER_VOXEL * n_voxels)
 
 
+def bytes_of_pass(configuration: Configuration, n_inputs: int, n_heads: int, n_tiles: int) -> int:
+    """Memory of a host that a forward pass of so many tiles takes, at most: what a training would keep of it, of which a
+    prediction holds a third to nine tenths at a time, and two copies of the logits.
+    """
+    kept = configuration.architecture.cost(configuration.patch, n_inputs, n_heads, batch=n_tiles).activation_bytes
+    return kept + 8 * n_heads * n_tiles * math.prod(configuration.patch)
+
+
 def rows_pay(depth: int, shape: tuple[int, ...]) -> bool:
     """Whether rows that tiles of a `depth` still add to may be summed in float32 beside all rows in half precision: together
     they then take less than all in float32.
@@ -123,6 +149,10 @@ def rows_pay(depth: int, shape: tuple[int, ...]) -> bool:
 
 def _are_large(n_heads: int, shape: tuple[int, ...]) -> bool:
     return 4 * n_heads * math.prod(shape) > _LARGE_BYTES
+
+
+def _least(n: int, known: int | None) -> int:
+    return n if known is None else min(n, known)
 
 
 def halves(n: int) -> Iterator[int]:

@@ -38,7 +38,7 @@ def predict_prepared(models: Sequence[FoldModel], prepared: PreparedCase, plan: 
                           present_C=np.asarray(prepared.present_C, bool), absent_CDHW=absent,
                           conditions=[model.encoded(conditions) for model in models],
                           mirror_axes=None if mirroring else (), head_swap=_head_swap(plan.labels),
-                          pair_axis=configuration.pair_axis,
+                          pair_axis=configuration.pair_axis, n_heads=plan.labels.n_heads,
                           maybe=maybe_foreground(plan.labels) if skip_background else None, memory=memory,
                           progress=progress)
 

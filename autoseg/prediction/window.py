@@ -11,9 +11,10 @@ from torch import nn
 
 from autoseg.base.errors import TrainingFailed
 from autoseg.base.runtime import Runtime, is_out_of_memory
+from autoseg.base.threads import threads_to_share
 from autoseg.clinical.encoded import ConditionBatch
 from autoseg.prediction.collect import Progress, Work, collect
-from autoseg.prediction.memory_plan import PredictionMemory
+from autoseg.prediction.memory_plan import PredictionMemory, bytes_of_pass
 from autoseg.prediction.tiles import cover
 from planners.schema.plan import Configuration
 
@@ -27,7 +28,8 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
                    conditions: Sequence[ConditionBatch | None] | None = None,
                    mirror_axes: tuple[int, ...] | None = None,
                    head_swap: tuple[int, ...] | None = None, pair_axis: int | None = None, at_once: int | None = None,
-                   maybe: Callable[[torch.Tensor], torch.Tensor] | None = None, memory: PredictionMemory | None = None,
+                   n_heads: int = 1, maybe: Callable[[torch.Tensor], torch.Tensor] | None = None,
+                   memory: PredictionMemory | None = None,
                    progress: Progress = lambda done, total: None) -> torch.Tensor:
     """Logits (K, D, H, W), float32 or for lack of memory float16, of a prepared image (C, D, H, W) on the plan's grid.
 
@@ -41,6 +43,10 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
 
     With `maybe`, which says of logits (K, ...) where they may mean more than background (bool, (...)), the case is first
     looked at with few tiles and without mirroring, and predicted in full only where that is suspicious.
+
+    On a CPU passes are made side by side, each by a share of the threads that torch takes for the calling thread, where
+    their memory, estimated for `n_heads`, is free. `models` are then called by several threads at the same time. Logits are
+    added in the order of the passes, whichever is ready first.
 
     The result lies on the device if there is memory. Where that has too little memory, fewer passes at once are tried (from
     `at_once`), then the result is collected in host memory. `memory` remembers what worked from case to case and warns once.
@@ -64,13 +70,26 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     network = TileNetwork(models, runtime, configuration.dimensions, given, swap)
     tiling = cover(image.shape[1:], configuration.patch)
     work = Work(network, runtime.device, tiling.padded(image), tiling, _subsets(tuple(axis + flat for axis in axes)), maybe)
-    fitting = min(tiles_at_once(tiling.size, runtime.device), len(work))
+    memory = memory or PredictionMemory()
+    at_once, beside = _sizes(work, at_once)
+    if beside > 1:
+        beside = memory.side_by_side(beside, bytes_of_pass(configuration, len(image), n_heads, at_once))
     with runtime.same_shapes():
-        logits = _within_memory(work, at_once or fitting, memory or PredictionMemory(), progress)
+        logits = _within_memory(work, at_once, beside, memory, progress)
     # A sum shows what is not finite without a mask of the size of the case.
     if not all(math.isfinite(float(head.sum(dtype=torch.float32))) for head in logits):
         raise TrainingFailed("the network's logits are not finite", do="train the fold again, with a lower learning rate")
     return tiling.unpadded(logits)
+
+
+def _sizes(work: Work, at_once: int | None) -> tuple[int, int]:
+    """How many passes are in a batch (`at_once`, if that is given), and how many batches are side by side: on a CPU one per
+    thread, if there are so many passes.
+    """
+    threads = threads_to_share() if work.device.type == "cpu" else 1
+    if at_once is None:
+        at_once = max(1, min(tiles_at_once(work.tiling.size, work.device) // threads, math.ceil(len(work) / threads)))
+    return at_once, min(threads, math.ceil(len(work) / at_once))
 
 
 def tiles_at_once(patch: Sequence[int], device: torch.device) -> int:
@@ -131,12 +150,12 @@ class TileNetwork:
         return logits[:, :, None] if flat else logits
 
 
-def _within_memory(work: Work, at_once: int, memory: PredictionMemory, progress: Progress) -> torch.Tensor:
+def _within_memory(work: Work, at_once: int, beside: int, memory: PredictionMemory, progress: Progress) -> torch.Tensor:
     """The logits, by the first plan that the memory suffices for."""
     failure = None
-    for memory_plan in memory.plans(at_once, work.device):
+    for memory_plan in memory.plans(at_once, work.device, beside):
         try:
-            logits = collect(work, memory_plan.at_once, memory_plan.place, memory, progress)
+            logits = collect(work, memory_plan, memory, progress)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

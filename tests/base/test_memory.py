@@ -1,5 +1,6 @@
 """What is free, and how many processes fit it."""
 
+import threading
 from types import SimpleNamespace
 
 import psutil
@@ -97,8 +98,29 @@ def test_freed_memory_is_kept_within_the_context_and_given_back_after_it(monkeyp
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("glibc", "2.36"))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
     with freed_memory_kept():
-        assert (-1, 2**31 - 1) in calls and "trim" not in calls
+        assert (-1, 2**31 - 1) in calls and (-2, 64 * 2**20) in calls and "trim" not in calls
+    assert (-2, 128 * 1024) in calls
     assert calls[-2:] == [(-1, 128 * 1024), "trim"]
+
+
+@pytest.mark.skipif(memory.platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+def test_a_thread_keeps_what_it_freed_too():
+    import resource  # Windows has none
+
+    faults = []
+
+    def work():
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+            blocks = [b"x" * (2**23 + i) for i in range(12)]  # of 8 MiB, more than one heap of a thread
+            del blocks
+            faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+    with freed_memory_kept():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert faults[2] < faults[0] / 4
 
 
 def test_another_c_library_is_told_nothing(monkeypatch):
