@@ -34,12 +34,18 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T], n: int, threads_eac
     What an item raises is raised in its turn. Few results wait for an earlier one. At the end of the context items that were
     not begun are dropped, and those that were begun are waited for.
     """
-    pool = ThreadPoolExecutor(n, thread_name_prefix="side_by_side")
+    pool = started_pool(n, threads_each)
     try:
-        _start(pool, n, threads_each)
         yield _in_order(pool, work, items, n + 1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def started_pool(n: int, threads_each: int) -> ThreadPoolExecutor:
+    """A pool whose `n` threads give `threads_each` threads to an operation of torch."""
+    pool = ThreadPoolExecutor(n, thread_name_prefix="side_by_side")
+    _start(pool, n, threads_each)
+    return pool
 
 
 def _in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

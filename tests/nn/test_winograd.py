@@ -10,6 +10,12 @@ from autoseg.nn.networks.blocks import Conv3d
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
 
+@pytest.fixture(autouse=True)
+def of_one_thread(monkeypatch):
+    """Where it pays depends on how many threads share the work."""
+    monkeypatch.setattr(winograd, "threads_to_share", lambda: 1)
+
+
 def layer_of(c_in, c_out, **options):
     torch.manual_seed(0)
     layer = Conv3d(c_in, c_out, 3, padding=1, **options).to(memory_format=torch.channels_last_3d)
@@ -64,7 +70,7 @@ def test_it_is_taken_in_float32_alone(monkeypatch):
     taken = []
     convolved = winograd.convolved
     monkeypatch.setattr(winograd, "convolved", lambda *args: taken.append(len(args)) or convolved(*args))
-    layer, x = layer_of(16, 16), image_of(1, 16, 8, 16, 16)
+    layer, x = layer_of(32, 32), image_of(1, 32, 16, 24, 24)
     with torch.no_grad():
         layer(x)
         assert len(taken) == 1
@@ -86,6 +92,6 @@ def test_other_convolutions_are_torchs_own(options):
 @pytest.mark.parametrize("c_in, c_out, shape, expected", [
     (32, 32, (1, 32, 40, 56, 40), True), (1, 32, (1, 1, 40, 56, 40), False), (32, 8, (1, 32, 40, 56, 40), False),
     (320, 320, (1, 320, 4, 4, 4), False), (256, 256, (8, 256, 5, 7, 5), False), (32, 32, (1, 32, 3, 64, 64), False),
-    (32, 32, (1, 32, 10, 14, 10), True)])
+    (64, 64, (2, 64, 10, 14, 10), True), (16, 16, (2, 16, 16, 16, 16), False)])
 def test_where_it_pays(c_in, c_out, shape, expected):
     assert winograd.pays(torch.empty(shape, device="meta"), c_out) is expected

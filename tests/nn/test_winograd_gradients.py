@@ -11,6 +11,12 @@ from autoseg.nn.networks.winograd_gradients import Convolution, weight_gradient
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
 
+@pytest.fixture(autouse=True)
+def of_one_thread(monkeypatch):
+    """Where it pays depends on how many threads share the work."""
+    monkeypatch.setattr(winograd, "threads_to_share", lambda: 1)
+
+
 def random_of(*shape, seed=0):
     values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
     return values.to(memory_format=torch.channels_last_3d) if len(shape) == 5 else values
@@ -89,3 +95,10 @@ def test_other_dtypes_are_torchs_own(monkeypatch):
     (32, 32, (1, 32, 4, 64, 64), False)])
 def test_where_it_pays(c_in, c_out, shape, expected):
     assert winograd_gradients.pays(torch.empty(shape, device="meta"), c_out) is expected
+
+
+def test_more_threads_need_more_work(monkeypatch):
+    x = torch.empty((2, 16, 20, 28, 20), device="meta")
+    for n, expected in ((1, True), (2, True), (8, False)):
+        monkeypatch.setattr(winograd, "threads_to_share", lambda n=n: n)
+        assert winograd_gradients.pays(x, 16) is expected

@@ -5,13 +5,16 @@ make, where the definition takes twelve. The products are convolutions over the 
 definition up to rounding: twice the rounding of a direct convolution (tests/nn/test_winograd.py).
 """
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from autoseg.base.threads import threads_to_share
 from autoseg.nn.networks.pieces import shares, side_by_side
 
-Piece = tuple[int, int]  # the number of a sample, and its first output of up to four
+Piece = tuple[int, int]  # the number of a sample, and the number of four outputs
 OUTPUTS, PRODUCTS = 4, 6
 # Rows: products. What they read of the six inputs (first) and of the three weights (second); the third says what each of
 # the four outputs takes of them. The points of the interpolation are 0, 1, -1, 2, -2 and infinity.
@@ -21,7 +24,7 @@ OF_WEIGHTS = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 /
                             [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])
 TO_OUTPUTS = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _EVERYWHERE = 1  # the product that every output takes once: a bias that is added to it is added to them
-_LEAST_CHANNELS, _LEAST_VOXELS = 16, 1024
+_LEAST_CHANNELS, _LEAST_MULTIPLICATIONS = 16, 2**23
 # Values that are transformed at a time: larger pieces leave the cache, smaller ones keep convolutions short.
 _VALUES_AT_ONCE = 2**23
 
@@ -30,8 +33,14 @@ def pays(x_BCDHW: torch.Tensor, c_out: int) -> bool:
     """Whether `convolved` is the faster way: enough channels and voxels for the products to be worth their sums, and few of
     the last outputs of four beyond the image (benchmarks/winograd.py).
     """
-    n_samples, c_in, depth, height, width = x_BCDHW.shape
-    return (min(c_in, c_out) >= _LEAST_CHANNELS and n_samples * depth * height * width >= _LEAST_VOXELS and fills(depth))
+    depth, fewest = x_BCDHW.shape[2], min(x_BCDHW.shape[1], c_out)
+    return fewest >= _LEAST_CHANNELS and multiplications(x_BCDHW, c_out) >= _LEAST_MULTIPLICATIONS and fills(depth)
+
+
+def multiplications(x_BCDHW: torch.Tensor, c_out: int) -> float:
+    """Those of the definition for one weight of the kernel, of each thread that shares them."""
+    n_samples, c_in, *space = x_BCDHW.shape
+    return n_samples * math.prod(space) * c_in * c_out / threads_to_share()
 
 
 def fills(depth: int) -> bool:
@@ -41,7 +50,7 @@ def fills(depth: int) -> bool:
 
 
 def pieces_of(n_samples: int, depth: int) -> list[Piece]:
-    return [(sample, first) for sample in range(n_samples) for first in range(0, depth, OUTPUTS)]
+    return [(sample, number) for sample in range(n_samples) for number in range(-(-depth // OUTPUTS))]
 
 
 def pieces_at_once(n_values: int) -> int:
@@ -49,10 +58,54 @@ def pieces_at_once(n_values: int) -> int:
     return max(1, _VALUES_AT_ONCE // (PRODUCTS * n_values))
 
 
-def transform_inputs(rows_DX: torch.Tensor, first: int, out: torch.Tensor) -> None:
-    """What the products of the piece from the output `first` on read: (6, X)."""
-    low, high = max(0, first - 1), min(len(rows_DX), first + OUTPUTS + 1)  # beyond them is padding
-    torch.mm(OF_INPUTS[:, low - first + 1:high - first + 1], rows_DX[low:high], out=out)
+def transform_inputs(rows_BDX: torch.Tensor, pieces: Sequence[Piece], result_PNX: torch.Tensor) -> None:
+    """What the products of the pieces read of their inputs."""
+    depth = rows_BDX.shape[1]
+    for sample, first, places in _runs(pieces, 1, (depth - OUTPUTS - 1) // OUTPUTS + 1):
+        start = OUTPUTS * first - 1
+        low, high = max(0, start), min(depth, start + OUTPUTS * (places.stop - places.start) + 2)  # beyond them is padding
+        _transform(OF_INPUTS[:, low - start:], rows_BDX[sample, low:high], result_PNX[:, places])
+
+
+def transform_gradients(rows_BDX: torch.Tensor, pieces: Sequence[Piece], result_PNX: torch.Tensor) -> None:
+    """What the products of the pieces read of the gradients of their outputs."""
+    for sample, first, places in _runs(pieces, 0, rows_BDX.shape[1] // OUTPUTS):
+        rows_RX = _outputs(rows_BDX[sample], first, places)
+        _transform(TO_OUTPUTS.t(), rows_RX, result_PNX[:, places])
+
+
+def transform_products(products_PNX: torch.Tensor, pieces: Sequence[Piece], result_BDX: torch.Tensor) -> None:
+    """The outputs of the pieces, of their products."""
+    for sample, first, places in _runs(pieces, 0, result_BDX.shape[1] // OUTPUTS):
+        n, rows_RX = places.stop - places.start, _outputs(result_BDX[sample], first, places)
+        n_outputs = len(rows_RX) // n
+        torch.bmm(TO_OUTPUTS[:n_outputs].expand(n, -1, -1), products_PNX[:, places].transpose(0, 1),
+                  out=rows_RX.view(n, n_outputs, -1))
+
+
+def _runs(pieces: Sequence[Piece], low: int, stop: int) -> Iterator[tuple[int, int, slice]]:
+    """Pieces that one call of torch can transform: sample, first number, and their places. Neighbours from number `low` to
+    before `stop` come together, others alone.
+    """
+    def key(member: tuple[int, Piece]) -> tuple[int, int]:
+        sample, number = member[1]
+        return sample, -1 if low <= number < stop else number
+
+    for _, members in itertools.groupby(enumerate(pieces), key):
+        (place, (sample, first)), *others = members
+        yield sample, first, slice(place, place + 1 + len(others))
+
+
+def _outputs(rows_DX: torch.Tensor, first: int, places: slice) -> torch.Tensor:
+    return rows_DX[OUTPUTS * first:OUTPUTS * (first + places.stop - places.start)]
+
+
+def _transform(matrix_PK: torch.Tensor, rows_RX: torch.Tensor, result_PNX: torch.Tensor) -> None:
+    """The matrix times the rows of each of n pieces, which begin four rows apart."""
+    n = result_PNX.shape[1]
+    n_rows = len(rows_RX) - OUTPUTS * (n - 1)
+    rows_NKX = rows_RX.unfold(0, n_rows, OUTPUTS).transpose(1, 2)
+    torch.bmm(matrix_PK[:, :n_rows].expand(n, -1, -1), rows_NKX, out=result_PNX.transpose(0, 1))
 
 
 def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
@@ -67,16 +120,13 @@ def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.T
     def fill(parts: list[Sequence[Piece]]) -> None:
         inputs, products = (x_BCDHW.new_empty(PRODUCTS, len(parts[0]), height * width * n) for n in (c_in, c_out))
         for part in parts:
-            for place, (sample, first) in enumerate(part):
-                transform_inputs(rows_BDX[sample], first, inputs[:, place])
+            transform_inputs(rows_BDX, part, inputs[:, :len(part)])
             for number, (kernel_OHWC, input_TX) in enumerate(zip(kernels, inputs, strict=True)):
                 seen = input_TX[:len(part)].view(-1, height, width, c_in).movedim(-1, 1)
                 product = torch.ops.aten.mkldnn_convolution(
                     seen, kernel_OHWC.movedim(-1, 1), bias_O if number == _EVERYWHERE else None, (1, 1), (1, 1), (1, 1), 1)
                 products[number, :len(part)] = product.movedim(1, -1).flatten(1)
-            for place, (sample, first) in enumerate(part):
-                n_rows = min(OUTPUTS, depth - first)
-                torch.mm(TO_OUTPUTS[:n_rows], products[:, place], out=result_BDX[sample, first:first + n_rows])
+            transform_products(products[:, :len(part)], part, result_BDX)
 
     side_by_side(fill, shares(pieces_of(n_samples, depth), at_once))
     return result_BDX.view(n_samples, depth, height, width, c_out).movedim(-1, 1)

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from autoseg.nn.networks import winograd
 from autoseg.nn.networks.pieces import shares, side_by_side
 
-_LEAST_CHANNELS, _LEAST_VALUES = 8, 2**16
+_LEAST_CHANNELS, _LEAST_MULTIPLICATIONS = 8, 2**21
 _ONES = (1, 1, 1)
 
 
@@ -21,10 +21,10 @@ def pays(x_BCDHW: torch.Tensor, c_out: int) -> bool:
     """Whether `Convolution` is faster than torch's (benchmarks/winograd.py): enough channels and voxels, few of the last
     outputs of four beyond the image; two pieces at least, since torch leaves oneDNN for a single thin one.
     """
-    n_samples, c_in, depth, height, width = x_BCDHW.shape
-    fewest = min(c_in, c_out)
-    return (fewest >= _LEAST_CHANNELS and n_samples * depth * height * width * fewest >= _LEAST_VALUES
-            and n_samples * -(-depth // winograd.OUTPUTS) > 1 and winograd.fills(depth))
+    n_samples, c_in, depth = x_BCDHW.shape[:3]
+    return (min(c_in, c_out) >= _LEAST_CHANNELS and winograd.fills(depth)
+            and winograd.multiplications(x_BCDHW, c_out) >= _LEAST_MULTIPLICATIONS
+            and n_samples * -(-depth // winograd.OUTPUTS) > 1)
 
 
 class Convolution(torch.autograd.Function):
@@ -66,10 +66,8 @@ def weight_gradient(x_BCDHW: torch.Tensor, gradient_BODHW: torch.Tensor) -> torc
         inputs, gradients = (x_BCDHW.new_empty(winograd.PRODUCTS, len(parts[0]), height * width * n) for n in (c_in, c_out))
         sums_POCHW = x_BCDHW.new_zeros(winograd.PRODUCTS, c_out, c_in, 3, 3)
         for part in parts:
-            for place, (sample, first) in enumerate(part):
-                winograd.transform_inputs(x_BDX[sample], first, inputs[:, place])
-                rows = gradient_BDX[sample, first:first + winograd.OUTPUTS]
-                torch.mm(winograd.TO_OUTPUTS[:len(rows)].t(), rows, out=gradients[:, place])
+            winograd.transform_inputs(x_BDX, part, inputs[:, :len(part)])
+            winograd.transform_gradients(gradient_BDX, part, gradients[:, :len(part)])
             for sum_OCHW, input_NX, gradient_NX in zip(sums_POCHW, inputs, gradients, strict=True):
                 sum_OCHW += _of_slices(*(values[:len(part)].view(-1, height, width, n).movedim(-1, 1)
                                          for values, n in ((input_NX, c_in), (gradient_NX, c_out))))
