@@ -47,9 +47,9 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     With `maybe`, which says of logits (K, ...) where they may mean more than background (bool, (...)), the case is first
     looked at with few tiles and without mirroring, and predicted in full only where that is suspicious.
 
-    On a CPU passes of small tiles are made side by side, each by a share of the threads that torch takes for the calling thread, where
-    their memory, estimated for `n_heads`, is free. `models` are then called by several threads at the same time. Logits are
-    added in the order of the passes, whichever is ready first.
+    On a CPU passes of small tiles are made side by side, each by a share of the threads that torch takes for the calling
+    thread, where their memory, estimated for `n_heads`, is free. `models` are then called by several threads at the same
+    time. Logits are added in the order of the passes, whichever is ready first.
 
     The result lies on the device if there is memory. Where that has too little memory, fewer passes at once are tried (from
     `at_once`), then the result is collected in host memory. `memory` remembers what worked from case to case and warns once.
@@ -86,8 +86,8 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
 
 
 def _sizes(work: Work, at_once: int | None) -> tuple[int, int]:
-    """How many passes are in a batch (`at_once`, if that is given), and how many batches are side by side: of small tiles on a
-    CPU one per thread, if there are so many passes.
+    """How many passes are in a batch (`at_once`, if that is given), and how many batches are side by side: of small tiles on
+    a CPU one per thread, if there are so many passes.
     """
     shares = work.device.type == "cpu" and math.prod(work.tiling.size) <= _LARGEST_SIDE_BY_SIDE
     threads = threads_to_share() if shares else 1
