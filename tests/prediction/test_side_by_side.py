@@ -119,8 +119,8 @@ def test_fewer_side_by_side_where_the_memory_is_short(threads, network, monkeypa
         watched = Watched(network)
         with caplog.at_level(logging.INFO, logger="autoseg.prediction.memory_plan"):
             predict_logits(watched, noise(1, 16, 16, 16), CONFIGURATION, CPU, at_once=1, n_heads=3)
-        assert watched.most == most
-        assert watched.batches == [(1, each)] * 8
+        assert watched.most <= most
+        assert watched.batches == [(1, each)] * 8  # of four threads, so many for each pass
         assert (f"{most} of 4 passes side by side" in caplog.text) == (most < 4)
 
 
