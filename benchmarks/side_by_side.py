@@ -9,13 +9,14 @@ does nothing else.
 """
 
 import argparse
+import math
 import resource
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,13 +59,14 @@ EXAMPLES = {
 
 
 @contextmanager
-def one_after_another() -> Iterator[None]:
-    """Within this context no passes are side by side, and batches are as large as for one thread."""
-    before, window.threads_to_share = window.threads_to_share, lambda: 1
+def chosen(way: str) -> Iterator[None]:
+    """Within this context all passes are made in one of the ways; batches are as large as it would choose."""
+    before = window._LARGEST_SIDE_BY_SIDE
+    window._LARGEST_SIDE_BY_SIDE = math.inf if way == WAYS[1] else 0
     try:
         yield
     finally:
-        window.threads_to_share = before
+        window._LARGEST_SIDE_BY_SIDE = before
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def compare(example: Example, repeats: int) -> None:
     logits = {}
     for repeat in range(repeats + 1):
         for way in WAYS if repeat % 2 else reversed(WAYS):
-            with one_after_another() if way == WAYS[0] else nullcontext():
+            with chosen(way):
                 logits[way], usage = measured(predict)
             usages[way].append(usage)
     a, b = (usages[way][1:] for way in WAYS)  # the first of each warms up

@@ -24,8 +24,8 @@ _DEVICE_SHARE = 0.5
 # Of the host's free memory: export needs some 12 bytes per voxel beside the logits, and other processes grow, too.
 _HOST_SHARE = 0.7
 _EXPORT_BYTES_PER_VOXEL = 12
-# Of the host's free memory, for the features of passes side by side.
-_PASSES_SHARE = 0.5
+# For the features of passes side by side: of the host's free memory, and whatever is free.
+_PASSES_SHARE, _PASSES_BYTES = 0.5, 2**33
 # Larger logits of a case are kept in half precision on a host, whatever is free: other programs need memory, too.
 _LARGE_BYTES = 2**30
 # Likewise images. Values up to this are rounded by less than one in two thousand, a quarter of what bfloat16 does.
@@ -64,7 +64,7 @@ class PredictionMemory:
         time; at least one.
         """
         free = free_host_bytes()
-        fitting = max(1, min(wanted, int(_PASSES_SHARE * free) // bytes_each))
+        fitting = max(1, min(wanted, min(int(_PASSES_SHARE * free), _PASSES_BYTES) // bytes_each))
         if fitting < wanted:
             self._log_once(logging.INFO, "side by side", f"{fitting} of {wanted} passes side by side: each takes about "
                            f"{size(bytes_each)}, {size(free)} are free")

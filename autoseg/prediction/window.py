@@ -20,6 +20,9 @@ from planners.schema.plan import Configuration
 
 # Voxels of the tiles that are predicted at once: enough to fill the device, a fraction of what training needs.
 _VOXELS_AT_ONCE = {"cuda": 2**22, "mps": 2**20, "cpu": 2**18}
+# Voxels of a tile up to which passes are made side by side on a CPU. In larger ones a thread finds enough to do in every
+# operation, and two passes take twice the memory (benchmarks/side_by_side.py).
+_LARGEST_SIDE_BY_SIDE = 2**18
 
 
 def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarray | torch.Tensor,
@@ -44,9 +47,9 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
     With `maybe`, which says of logits (K, ...) where they may mean more than background (bool, (...)), the case is first
     looked at with few tiles and without mirroring, and predicted in full only where that is suspicious.
 
-    On a CPU passes are made side by side, each by a share of the threads that torch takes for the calling thread, where
-    their memory, estimated for `n_heads`, is free. `models` are then called by several threads at the same time. Logits are
-    added in the order of the passes, whichever is ready first.
+    On a CPU passes of small tiles are made side by side, each by a share of the threads that torch takes for the calling
+    thread, where their memory, estimated for `n_heads`, is free. `models` are then called by several threads at the same
+    time. Logits are added in the order of the passes, whichever is ready first.
 
     The result lies on the device if there is memory. Where that has too little memory, fewer passes at once are tried (from
     `at_once`), then the result is collected in host memory. `memory` remembers what worked from case to case and warns once.
@@ -83,10 +86,11 @@ def predict_logits(models: nn.Module | Sequence[nn.Module], image_CDHW: np.ndarr
 
 
 def _sizes(work: Work, at_once: int | None) -> tuple[int, int]:
-    """How many passes are in a batch (`at_once`, if that is given), and how many batches are side by side: on a CPU one per
-    thread, if there are so many passes.
+    """How many passes are in a batch (`at_once`, if that is given), and how many batches are side by side: of small tiles on
+    a CPU one per thread, if there are so many passes.
     """
-    threads = threads_to_share() if work.device.type == "cpu" else 1
+    shares = work.device.type == "cpu" and math.prod(work.tiling.size) <= _LARGEST_SIDE_BY_SIDE
+    threads = threads_to_share() if shares else 1
     if at_once is None:
         at_once = max(1, min(tiles_at_once(work.tiling.size, work.device) // threads, math.ceil(len(work) / threads)))
     return at_once, min(threads, math.ceil(len(work) / at_once))
