@@ -83,14 +83,15 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     memory = PredictionMemory()
     names = share_of(job.validation)
     mirrors = Mirroring(job, names, mirroring, seconds_left, clock)
-    for name in progress(names, f"validating fold {job.fold}", len(names)):
-        try:
-            with mirrors.timed(name, is_predicted=not _mask(job, name).is_file()):
-                _predict_missing(job, name, model, runtime, mirrors, save_probabilities, memory=memory)
-                scores.append(_scored(job, name, truths[name], _mask(job, name)))
-        except AutosegError as error:
-            logger.warning("%s was not scored: %s", name, error)
-            faults.append(f"{name}: {error}")
+    with runtime.same_shapes():  # as the cases that were timed during the training
+        for name in progress(names, f"validating fold {job.fold}", len(names)):
+            try:
+                with mirrors.timed(name, is_predicted=not _mask(job, name).is_file()):
+                    _predict_missing(job, name, model, runtime, mirrors, save_probabilities, memory=memory)
+                    scores.append(_scored(job, name, truths[name], _mask(job, name)))
+            except AutosegError as error:
+                logger.warning("%s was not scored: %s", name, error)
+                faults.append(f"{name}: {error}")
     order = {name: number for number, name in enumerate(job.validation)}
     scores, faults = sorted(gathered(scores), key=lambda score: order[score.name]), gathered(faults)
     if not scores:
