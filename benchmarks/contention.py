@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,24 @@ from autoseg.cli.common import seconds
 from autoseg.training.validate import FoldResult
 from autoseg.workspace.files import read_model
 from autoseg.workspace.names import Workspace
-from contention_parts.simulated import EARLIER, HALF, RULE, Fold, Machine, Rule, changes_of, fold_of
+from contention_parts.simulated import (
+    EARLIER,
+    HALF,
+    RULE,
+    UNTIMED,
+    Fold,
+    Machine,
+    Rule,
+    changes_of,
+    fold_of,
+    wrongly_expected,
+)
 
 NAME = "3d_fullres"
 KEPT = 0.05  # of the budget, too late or too early
 BURST = 0.1
+SHORT_BUDGETS = (60.0, 120.0, 180.0, 300.0)
+Changes = Callable[[random.Random, float], list[tuple[float, float]]]
 # When the other work runs, from and to, in shares of the budget.
 SCENARIOS: dict[str, tuple[tuple[float, float], ...]] = {
     "nothing else": (),
@@ -74,14 +88,33 @@ def simulate(n_folds: int) -> None:
                          ((first, HALF), (last, 1.0)))
         ends = [hippocampus.run(Machine(changes), rule) for rule in (EARLIER, RULE)]
         print(f"| {name} | {ends[0]:.1%} | {ends[1]:.1%} |")
+    print("\n| speed | validation of the budget | rule | earliest | 5 % | median | 95 % | latest | missed |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for speed, changes in (("kept", lambda draw, budget: []), ("changes", changes_of)):
+        for validation in (0.02, 0.05, 0.1, 0.15):
+            for title, rule in (("before", UNTIMED), ("now", RULE)):
+                ends = [wrong_end(seed, validation, rule, changes) for seed in range(n_folds)]
+                print(f"| {speed} | {validation:.1%} | {title} | {spread_of(ends)} |")
     print("\n| validation of the budget | rule | earliest | 5 % | median | 95 % | latest | missed |")
     print("|---|---|---|---|---|---|---|---|")
     for validation in (0.02, 0.03, 0.07):
         for title, rule in (("before", EARLIER), ("now", RULE)):
-            ends = sorted(random_end(seed, validation, rule) for seed in range(n_folds))
-            at = [f"{ends[round(share * (n_folds - 1))]:.1%}" for share in (0, 0.05, 0.5, 0.95, 1)]
-            missed = sum(abs(end - 1) > KEPT for end in ends)
-            print(f"| {validation:.1%} | {title} | {' | '.join(at)} | {missed} of {n_folds} |")
+            ends = [random_end(seed, validation, rule) for seed in range(n_folds)]
+            print(f"| {validation:.1%} | {title} | {spread_of(ends)} |")
+
+
+def spread_of(ends: list[float]) -> str:
+    """Cells of a table: some quantiles of the ends, and how many missed the budget."""
+    ordered = sorted(ends)
+    at = [f"{ordered[round(share * (len(ends) - 1))]:.1%}" for share in (0, 0.05, 0.5, 0.95, 1)]
+    return f"{' | '.join(at)} | {sum(abs(end - 1) > KEPT for end in ends)} of {len(ends)}"
+
+
+def wrong_end(seed: int, validation: float, rule: Rule, changes: Changes) -> float:
+    """Of a fold of 1 to 5 minutes whose validation is expected wrongly."""
+    draw = random.Random(seed)
+    fold = wrongly_expected(draw, fold_of(draw, validation, SHORT_BUDGETS))
+    return fold.run(Machine(changes(draw, fold.budget)), rule)
 
 
 def random_end(seed: int, validation: float, rule: Rule) -> float:

@@ -25,6 +25,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT_REQUEST_BYTES, _USUAL_TRIM_BYTES, _USUAL_PAD_BYTES = 32 * 2**20, 128 * 2**10, 128 * 2**10
 # Threads but the first have heaps of this size, of which glibc gives an empty one back unless the padding is as large.
 _HEAP_BYTES = 64 * 2**20
+_memory_is_kept = False  # within `freed_memory_kept`
 
 
 def free_host_bytes() -> int:
@@ -45,14 +46,17 @@ def programs_ended_for_memory() -> int | None:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Within this context the C library keeps what is freed for the next request, and gives it back at the end.
+    """Within this context the C library keeps what is freed for the next request, and gives it back at the end: of several
+    that lie in each other, at the end of the outermost.
 
     A training step asks for the same hundreds of MiB again and again. Where they went back to the system in between, it
     clears them page by page: 5,800 to 97,000 page faults per step, a tenth of its time (benchmarks/step_duel.py). Only
     glibc has these settings; with other C libraries nothing changes.
     """
-    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    global _memory_is_kept
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" and not _memory_is_kept else None
     if library is not None:
+        _memory_is_kept = True
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         library.mallopt(_M_TOP_PAD, _HEAP_BYTES)
         library.mallopt(_M_MMAP_THRESHOLD, _KEPT_REQUEST_BYTES)
@@ -60,6 +64,7 @@ def freed_memory_kept() -> Iterator[None]:
         yield
     finally:
         if library is not None:
+            _memory_is_kept = False
             library.mallopt(_M_TOP_PAD, _USUAL_PAD_BYTES)
             library.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
             library.malloc_trim(0)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
 from autoseg.training.tasks import EpochScore, Task
 from autoseg.training.throughput import Clock, SlowerThanPlanned, measure_throughput, step_of
+from autoseg.training.timing import Timing
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
 from planners.rules.budget import Throughput, adopt, before_decay, follow, resolve, revise
@@ -67,6 +69,7 @@ class _Training:
     on_epoch: Callable[[], object]
     pause: Pause | None
     finisher: Finisher
+    timing: Timing
 
     @property
     def ends_now(self) -> bool:
@@ -89,13 +92,15 @@ class _Epoch:
 
 
 def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_epoch: Callable[[], object] = lambda: None, *,
-               pause: Pause | None = None, clock: Clock = time.monotonic) -> float:
+               truths: Mapping[str, Path] | None = None, pause: Pause | None = None, clock: Clock = time.monotonic) -> float:
     """Train until the schedule ends and write the fold's weights, or until a `pause` and write its weights; the seconds that
     this took, earlier runs included.
 
     `started` is the time of the `clock` at which the budget starts; `on_epoch` is called when the records of an
-    epoch are written. Interrupted at any moment, the same call resumes at the last saved epoch. Raises TrainingFailed
-    where the loss is not finite. Of several processes that train together the first writes and calls back.
+    epoch are written. With `truths`, the raw label files of the validation cases, and a budget some of these are predicted
+    and scored in between, to know how long that takes. Interrupted at any moment, the same call resumes at the last saved
+    epoch. Raises TrainingFailed where the loss is not finite. Of several processes that train together the first writes and
+    calls back.
     """
     store = _store(job, job.drawn, runtime, _resident_bytes(runtime), job.weights)
     stream = phased_batches(job.scheduled, lambda sized: task.batches(store, sized, job.sampling_seed, runtime.device,
@@ -133,7 +138,8 @@ def train_fold(job: FoldJob, task: Task, runtime: Runtime, started: float, on_ep
     logger.info("%s: %d iterations%s%s", job.title, state.schedule.iterations,
                 f" in {duration(state.schedule.budget_seconds)}" if state.schedule.budget_seconds else "",
                 described(job.scheduled, state.schedule))
-    training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause, finisher)
+    timing = Timing(job, truths, runtime, throughput, clock)
+    training = _Training(job, task, runtime, forward, stream, patches, started, clock, on_epoch, pause, finisher, timing)
     _iterate_until_stopped(training, state, throughput, _Epoch() if saved is None else _Epoch.unfinished(saved, runtime))
     state.seconds = clock() - started
     if is_first():
@@ -252,8 +258,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
             state.epoch += 1
             state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
             if state.iteration > first:
-                left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
-                throughput = follow(throughput, taken / (state.iteration - first), weight_of_latest(taken, left), phase)
+                throughput = _followed(training, state, throughput, taken, state.iteration - first, phase)
             _adapt(training, state, throughput, bar)
             _warn_if_slower(job, slower, throughput)
             if is_first():
@@ -266,6 +271,16 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
                 _save(job, state, training.stream, training.patches)
                 bar.set_postfix_str(", ".join(filter(None, (f"loss {mean_loss:.3f}", score.text))))
                 training.on_epoch()
+
+
+def _followed(training: _Training, state: TrainState, throughput: Throughput, taken: float, steps: int, phase: int
+              ) -> Throughput:
+    """The throughput after an epoch of so many steps, which took so many seconds."""
+    left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
+    throughput = follow(throughput, taken / steps, weight_of_latest(taken, left), phase)
+    throughput = training.timing.after_epoch(state, throughput, taken / steps / training.timing.start.seconds_in(phase))
+    state.seconds = agreed(training.clock() - training.started)
+    return throughput
 
 
 def _steps(training: _Training, state: TrainState, throughput: Throughput) -> int:

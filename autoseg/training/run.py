@@ -147,7 +147,7 @@ def run_fold(workspace: Workspace, planned: Plan, configuration: str, fold: int 
         with resumable():
             trained = None
             if not job.folder.is_trained:
-                trained = _train(job, runtime, started, lambda: on_epoch(job.folder), beginning)
+                trained = _train(job, truths, runtime, started, lambda: on_epoch(job.folder), beginning)
                 wait_for_all()
             result = _validated(job, truths, runtime, save_probabilities, started_at, before, trained)
             if is_first() and extension is not None:
@@ -228,7 +228,7 @@ def run_to_pause(workspace: Workspace, planned: Plan, configuration: str, fold: 
         check_goes_on(job, read_started_with(folder))
         _start(workspace, job, False, beginning)
         if not weights.is_file():
-            _train(job, runtime, started, lambda: on_epoch(folder), beginning, Pause(seconds, weights))
+            _train(job, None, runtime, started, lambda: on_epoch(folder), beginning, Pause(seconds, weights))
         validation_start = time.monotonic()
         facts = read_facts(weights)
         model = load_model(job.plan, job.configuration, weights, runtime)
@@ -370,10 +370,10 @@ def _start(workspace: Workspace, job: FoldJob, restart: bool, beginning: Beginni
         write_json(job.folder.encoder, job.encoder)
 
 
-def _train(job: FoldJob, runtime: Runtime, started: float, on_epoch: Callable[[], object], beginning: Beginning | None,
-           pause: Pause | None = None) -> float:
+def _train(job: FoldJob, truths: Mapping[str, Path] | None, runtime: Runtime, started: float,
+           on_epoch: Callable[[], object], beginning: Beginning | None, pause: Pause | None = None) -> float:
     """Train, or go on; the seconds that the training took."""
     task = Segmentation(job.plan, job.configuration, None if beginning is None else beginning.weights)
     smaller = "start again with a smaller plan, such as --restart with --memory 8G or --set batch=2"
     with memory_explained(job, runtime, smaller):
-        return train_fold(job, task, runtime, started, on_epoch, pause=pause)
+        return train_fold(job, task, runtime, started, on_epoch, truths=truths, pause=pause)

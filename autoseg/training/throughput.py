@@ -33,7 +33,7 @@ _WARM_UP = 4  # steps on CUDA: CUDA graphs are recorded in the second and third
 _HOST_BOUND = 0.9  # share of a step in which the host still queues it
 # Around the network, a validation case costs its reading, export, writing and scoring: seconds per case, and per voxel of
 # the file. Measured on one core: 0.13 s for a hippocampus; of 79 million voxels 1.3 s without the export, which took 3.3 s
-# for 41 classes on 52 million.
+# for 41 classes on 52 million. These and the margin are for the start: later the training times some cases (`timing`).
 _SECONDS_PER_CASE = 0.15
 _SECONDS_PER_VOXEL = 1e-7
 _SECONDS_AT_THE_END = 1.0
@@ -87,17 +87,30 @@ def measure_throughput(configuration: Configuration, task: Task, state: TrainSta
     """
     validation, cores = share_of(validation), CoresWatch(runtime)
     forward, step = fastest_forward(task, state, stream, runtime, clock=clock)
-    tiles = sum(len(cover(case.shape, configuration.patch)) for case in validation)
-    voxels = sum(math.prod(case.geometry.shape) for case in validation)
+    work = [work_of(case, configuration) for case in validation]
     tile_seconds = _forward_seconds(state, next(stream), runtime, clock)
-    alone = _SECONDS_AT_THE_END + len(validation) * _SECONDS_PER_CASE + voxels * _SECONDS_PER_VOXEL
+    slowdown = cores.slowdown()  # of what is not measured, so that other work has not slowed it yet
     throughput = Throughput(
-        seconds_per_iteration=iteration_of(step), validation_pass_seconds=tiles * tile_seconds * _PREDICTION_MARGIN,
-        fixed_seconds=cores.slowdown() * alone,  # not measured, so that other work has not slowed it yet
-        mirrored_passes=2 ** len(configuration.mirror_axes))
+        seconds_per_iteration=iteration_of(step),
+        validation_pass_seconds=sum(case.tiles for case in work) * tile_seconds * _PREDICTION_MARGIN,
+        validation_rest_seconds=slowdown * sum(case.rest_seconds for case in work),
+        fixed_seconds=slowdown * _SECONDS_AT_THE_END, mirrored_passes=2 ** len(configuration.mirror_axes))
     logger.info("one iteration takes %.0f ms here, predicting the validation cases %.0f s", 1000 * step,
                 throughput.reserve_seconds(mirroring=True))
     return agreed(throughput), forward
+
+
+@dataclass(frozen=True)
+class CaseWork:
+    """What a validation case costs: the tiles of one pass over it, and about the seconds of all else on a free core."""
+
+    tiles: int
+    rest_seconds: float
+
+
+def work_of(case: PreparedCase, configuration: Configuration) -> CaseWork:
+    return CaseWork(tiles=len(cover(case.shape, configuration.patch)),
+                    rest_seconds=_SECONDS_PER_CASE + math.prod(case.geometry.shape) * _SECONDS_PER_VOXEL)
 
 
 @dataclass(frozen=True)

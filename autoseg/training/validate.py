@@ -15,6 +15,7 @@ from autoseg.evaluation.score import score_case, summarize
 from autoseg.evaluation.types import CaseScore, Summary
 from autoseg.formats import read_label, write_label
 from autoseg.formats.probabilities import write_probabilities
+from autoseg.prediction.collect import Progress
 from autoseg.prediction.export import restore_label, restore_probabilities
 from autoseg.prediction.memory_plan import PredictionMemory
 from autoseg.prediction.models import FoldModel
@@ -27,6 +28,7 @@ from autoseg.training.mirroring import Mirroring
 from autoseg.training.throughput import Clock
 from autoseg.workspace.files import write_json
 from autoseg.workspace.folders import FoldFolder
+from autoseg.workspace.partial import partial_folder
 from planners.schema.base import Frozen, versioned
 from planners.schema.plan import ResolvedSchedule
 
@@ -81,14 +83,15 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     memory = PredictionMemory()
     names = share_of(job.validation)
     mirrors = Mirroring(job, names, mirroring, seconds_left, clock)
-    for name in progress(names, f"validating fold {job.fold}", len(names)):
-        try:
-            with mirrors.timed(name, is_predicted=not _mask(job, name).is_file()):
-                _predict_missing(job, name, model, runtime, mirrors, save_probabilities, memory=memory)
-                scores.append(_scored(job, name, truths[name]))
-        except AutosegError as error:
-            logger.warning("%s was not scored: %s", name, error)
-            faults.append(f"{name}: {error}")
+    with runtime.same_shapes():  # as the cases that were timed during the training
+        for name in progress(names, f"validating fold {job.fold}", len(names)):
+            try:
+                with mirrors.timed(name, is_predicted=not _mask(job, name).is_file()):
+                    _predict_missing(job, name, model, runtime, mirrors, save_probabilities, memory=memory)
+                    scores.append(_scored(job, name, truths[name], _mask(job, name)))
+            except AutosegError as error:
+                logger.warning("%s was not scored: %s", name, error)
+                faults.append(f"{name}: {error}")
     order = {name: number for number, name in enumerate(job.validation)}
     scores, faults = sorted(gathered(scores), key=lambda score: order[score.name]), gathered(faults)
     if not scores:
@@ -99,8 +102,28 @@ def validate_fold(job: FoldJob, model: FoldModel, truths: Mapping[str, Path], ru
     return summary, tuple(faults)
 
 
-def _scored(job: FoldJob, name: str, truth_file: Path) -> CaseScore:
-    mask = _mask(job, name)
+def try_case(job: FoldJob, name: str, model: FoldModel, truth_file: Path, runtime: Runtime, *, mirroring: bool,
+             memory: PredictionMemory, clock: Clock = time.monotonic, progress: Progress = lambda done, total: None
+             ) -> tuple[float, float]:
+    """Predict, write and score a validation case, of which nothing is kept; the seconds of the prediction, and of all else.
+
+    `progress` is that of `predict_prepared`. Raises AutosegError where the case cannot be predicted or scored.
+    """
+    start = clock()
+    prepared = open_prepared(job.cases, name)
+    before = clock()
+    logits = predict_prepared([model], prepared, job.plan, job.configuration, runtime, mirroring=mirroring,
+                              conditions=job.conditions.get(name, CaseConditions()), memory=memory, progress=progress)
+    runtime.wait()
+    predicting = clock() - before
+    with partial_folder(job.folder.path) as folder:
+        mask = folder / f"{name}{job.plan.file_ending}"
+        write_label(mask, restore_label(logits, prepared, job.plan, job.configuration), prepared.geometry)
+        _scored(job, name, truth_file, mask)
+    return predicting, clock() - start - predicting
+
+
+def _scored(job: FoldJob, name: str, truth_file: Path, mask: Path) -> CaseScore:
     truth, geometry = read_label(truth_file)
     predicted, grid = read_label(mask)
     if geometry.difference(grid):

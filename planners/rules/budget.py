@@ -33,7 +33,8 @@ EXTENSION_RATE = 0.5
 
 
 class Throughput(Frozen):
-    """Measured seconds: per iteration, to predict all validation cases once, and for all else after training.
+    """Measured seconds: per iteration, to predict all validation cases once, for all else that they cost, and for what
+    else follows the training.
 
     `phase_seconds` are those of an iteration in each phase of the training; empty: each is as the plan's patch and batch.
     """
@@ -41,6 +42,7 @@ class Throughput(Frozen):
     seconds_per_iteration: float
     phase_seconds: tuple[float, ...] = ()
     validation_pass_seconds: float
+    validation_rest_seconds: float = 0.0
     fixed_seconds: float
     mirrored_passes: int  # predictions of a case, where mirroring is on
 
@@ -55,11 +57,13 @@ class Throughput(Frozen):
 
     def reserve_seconds(self, mirroring: bool) -> float:
         """What must remain after the last iteration."""
-        return self.fixed_seconds + self.validation_pass_seconds * (self.mirrored_passes if mirroring else 1)
+        passes = self.mirrored_passes if mirroring else 1
+        return self.fixed_seconds + self.validation_rest_seconds + self.validation_pass_seconds * passes
 
     def slowed(self, factor: float) -> "Throughput":
         """With `factor` times the seconds of what follows the training."""
         return self.model_copy(update={"validation_pass_seconds": factor * self.validation_pass_seconds,
+                                       "validation_rest_seconds": factor * self.validation_rest_seconds,
                                        "fixed_seconds": factor * self.fixed_seconds})
 
 

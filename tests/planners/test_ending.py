@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from planners.rules.budget import LATEST_SHARE
-from planners.rules.ending import PredictedCase, affords_mirroring, epoch_iterations, weight_of_latest
+from planners.rules.budget import LATEST_SHARE, Throughput
+from planners.rules.ending import (
+    PredictedCase,
+    TimedCase,
+    affords_mirroring,
+    epoch_iterations,
+    seconds_for_timing,
+    weight_of_latest,
+    with_timed,
+)
 from planners.schema.plan import ResolvedSchedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from contention_parts.simulated import HALF, Fold, Machine, changes_of, fold_of
+from contention_parts.simulated import HALF, Fold, Machine, changes_of, fold_of, wrongly_expected
 
 # Share of the budget for which the end can be kept: a machine that is twice as fast in the validation as before leaves half
 # of what was kept for it.
@@ -26,6 +34,14 @@ def test_the_end_is_kept_whenever_the_speed_changes(seed):
         fold = fold_of(draw, validation=draw.uniform(0.005, MOST_OF_VALIDATION))
         changes = changes_of(draw, fold.budget)
         assert fold.run(Machine(changes)) == pytest.approx(1, abs=0.05), (fold, changes)
+
+
+@pytest.mark.parametrize("budget", [60.0, 180.0, 600.0])
+def test_the_end_is_kept_however_wrong_the_first_estimate_of_the_validation_is(budget):
+    draw = random.Random(0)
+    for _ in range(40):
+        fold = wrongly_expected(draw, fold_of(draw, validation=draw.uniform(0.01, 0.15), budgets=[budget]))
+        assert fold.run(Machine()) == pytest.approx(1, abs=0.05), fold
 
 
 @pytest.mark.parametrize("changes", [[], [(0, HALF)], [(60, HALF)], [(108, HALF)], [(0, HALF), (60, 1)],
@@ -79,3 +95,43 @@ def test_the_latest_cases_say_how_long_the_rest_takes():
     assert affords_mirroring([SLOW, FAST], voxels_left=10, seconds_left=1.0)
     assert not affords_mirroring([FAST, SLOW], voxels_left=10, seconds_left=3.0)
     assert affords_mirroring([FAST, SLOW], voxels_left=20, seconds_left=5.0)  # the mean of both
+
+
+START = Throughput(seconds_per_iteration=1.0, validation_pass_seconds=2.0, validation_rest_seconds=3.0, fixed_seconds=1.0,
+                   mirrored_passes=4)
+
+
+def test_cases_are_timed_in_the_second_half_of_a_budget_and_for_two_percent_of_it():
+    def seconds(seconds, spent=0.5, done=50, schedule=BUDGET):
+        return seconds_for_timing(schedule, START, done, seconds, spent)
+
+    assert seconds(49.0) == 0
+    assert seconds(50.0) == 1.5
+    assert seconds(90.0, spent=2.5) == 0
+    assert seconds(90.0, done=100) == 0  # nothing can be corrected any more
+    assert seconds(50.0, schedule=BUDGET.model_copy(update={"budget_seconds": None})) == 0
+
+
+def test_the_first_of_few_large_cases_may_take_longer():
+    slow = START.slowed(10.0)  # 120 s of validation
+    assert seconds_for_timing(BUDGET, slow, 50, 50.0, 0.0) == 15.0
+    assert seconds_for_timing(BUDGET, slow, 50, 65.0, 15.0) == 0
+
+
+def test_without_a_timed_case_nothing_is_known_better():
+    assert with_timed(START, START, []) == START
+
+
+def test_what_the_timed_cases_say_holds_at_the_present_speed():
+    now = START.model_copy(update={"seconds_per_iteration": 2.0})
+    known = with_timed(now, START, [TimedCase(one_pass=0.5, rest=0.1)])
+    assert (known.validation_pass_seconds, known.validation_rest_seconds) == pytest.approx((2.0, 0.6))
+    assert known.fixed_seconds == now.fixed_seconds
+
+
+def test_one_busy_moment_changes_little_and_a_spread_makes_careful():
+    steady = with_timed(START, START, [TimedCase(one_pass=1, rest=1)] * 4)
+    busy = with_timed(START, START, [TimedCase(one_pass=1, rest=1)] * 4 + [TimedCase(one_pass=9, rest=9)])
+    uneven = with_timed(START, START, [TimedCase(one_pass=each, rest=1) for each in (0.8, 1.0, 1.0, 1.2)])
+    assert busy == steady == START
+    assert uneven.validation_pass_seconds == pytest.approx(2 * 1.05)  # the median deviation 0.1 by the root of 4

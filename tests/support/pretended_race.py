@@ -49,7 +49,7 @@ class Trainings:
         self.done, self.dice, self.pair, self.stop_at, self.bad = [], {"2d": 0.6, "3d_fullres": 0.8}, 0.5, None, ()
         self.clock = Clock()
 
-    def train_fold(self, job, task, runtime, started, on_epoch, *, pause=None):
+    def train_fold(self, job, task, runtime, started, on_epoch, *, pause=None, **_):
         if len(self.done) == self.stop_at:
             raise KeyboardInterrupt
         if job.name in self.bad:

@@ -70,7 +70,7 @@ def test_the_measured_throughput_is_that_of_the_steps(task, stream, cases, clock
 def test_more_validation_cases_are_given_more_time(task, stream, cases):
     few, many = (measure_throughput(task.configuration, task, state_of(task), stream, cases[:n], CPU, clock=Clock(1.0))[0]
                  for n in (1, 3))
-    assert many.fixed_seconds > few.fixed_seconds
+    assert many.validation_rest_seconds > few.validation_rest_seconds
     assert many.validation_pass_seconds == pytest.approx(3 * few.validation_pass_seconds)
     assert many.reserve_seconds(mirroring=True) > many.reserve_seconds(mirroring=False)
 
