@@ -41,6 +41,7 @@ SCHEDULE_FREE_RATE = 1.2e-2
 SCHEDULE_FREE_WARM_UP = 0.05  # of the iterations
 # Small patches first: more iterations fit the time, and the last fifth sees whole patches (docs/decisions/0071).
 PHASES = (Phase(until=0.5, patch_share=0.5), Phase(until=0.8, patch_share=0.75))
+LEAST_HELD = 0.25  # of the median case, by a patch of which smaller ones help: with 32 % they helped, with 15 % they harmed
 LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of it .882
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
@@ -218,7 +219,8 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     fitted = _in_phases(base.model_copy(update={
         "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture, "network": Part(name="unet"),
         "step_seconds": float(f"{limits.step_seconds(shape, size, batch):.5g}"),
-        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size)}))
+        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size)}),
+        held=_held(shape.patch, base))
     iterations = limits.seconds * TRAINING_SHARE / _mean_step_seconds(fitted, limits)
     voxels = batch * math.prod(shape.patch) * mean_voxels_share(fitted)
     views = iterations * voxels / max(1, limits.n_voxels)
@@ -230,9 +232,11 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     return fitted.model_copy(update={"augmentation": augmentation_for(views), "views": round(views, 1)}), reason
 
 
-def _in_phases(configuration: Configuration) -> Configuration:
-    """The same without phases where none has another size than the plan's: the smallest patches stay as they are."""
-    if any(size != planned_size(configuration) for size in sizes_of(configuration)):
+def _in_phases(configuration: Configuration, held: float) -> Configuration:
+    """The same without phases where a patch shows so small a share of a case that half of it shows too little, and where no
+    phase has another size than the plan's: the smallest patches stay as they are.
+    """
+    if held >= LEAST_HELD and any(size != planned_size(configuration) for size in sizes_of(configuration)):
         return configuration
     return configuration.model_copy(update={"schedule": configuration.schedule.model_copy(update={"phases": ()})})
 

@@ -48,8 +48,8 @@ def test_a_layer_takes_them_and_agrees_with_torchs_own(monkeypatch, channels):
                         lambda *args: taken.append(len(args)) or weight_gradient(*args))
     c_in, c_out = channels
     torch.manual_seed(0)
-    layer, x = Conv3d(c_in, c_out, 3, padding=1), random_of(2, c_in, 8, 16, 16)
-    of_result = random_of(2, c_out, 8, 16, 16, seed=1)
+    layer, x = Conv3d(c_in, c_out, 3, padding=1), random_of(2, c_in, 8, 24, 24)
+    of_result = random_of(2, c_out, 8, 24, 24, seed=1)
     exact = gradients_of(by_definition, x, layer.weight, layer.bias, of_result)
     x.requires_grad_()
     result = layer(x)
@@ -62,7 +62,7 @@ def test_a_layer_takes_them_and_agrees_with_torchs_own(monkeypatch, channels):
 def test_only_what_is_asked_for_is_computed(monkeypatch):
     """The bias before a normalisation is not trained, frozen weights are not, and images have no gradient."""
     monkeypatch.setattr(winograd_gradients, "weight_gradient", lambda *_: pytest.fail("nobody asked for it"))
-    layer, x = Conv3d(16, 16, 3, padding=1).requires_grad_(False), random_of(2, 16, 8, 16, 16).requires_grad_()
+    layer, x = Conv3d(16, 16, 3, padding=1).requires_grad_(False), random_of(2, 16, 16, 24, 24).requires_grad_()
     layer(x).sum().backward()
     assert x.grad is not None and layer.weight.grad is None and layer.bias.grad is None
 
@@ -82,7 +82,7 @@ def test_the_same_bits_come_again():
 
 def test_other_dtypes_are_torchs_own(monkeypatch):
     monkeypatch.setattr(Convolution, "apply", lambda *_: pytest.fail("float32 without autocast alone"))
-    layer, x = Conv3d(16, 16, 3, padding=1), random_of(2, 16, 8, 16, 16)
+    layer, x = Conv3d(16, 16, 3, padding=1), random_of(2, 16, 16, 24, 24)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         layer(x).sum().backward()
     layer.double()(x.double()).sum().backward()
@@ -99,6 +99,6 @@ def test_where_it_pays(c_in, c_out, shape, expected):
 
 def test_more_threads_need_more_work(monkeypatch):
     x = torch.empty((2, 16, 20, 28, 20), device="meta")
-    for n, expected in ((1, True), (2, True), (8, False)):
+    for n, expected in ((1, True), (2, False)):
         monkeypatch.setattr(winograd, "threads_to_share", lambda n=n: n)
         assert winograd_gradients.pays(x, 16) is expected

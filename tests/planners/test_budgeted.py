@@ -1,5 +1,7 @@
 """The default planner: as large a network as the time can train."""
 
+import math
+
 import pytest
 
 from planners import PLANNERS
@@ -173,6 +175,12 @@ def test_narrow_networks_see_small_patches_first_and_the_reason_counts_their_ite
     iterations = int(reason.split("about ")[1].split(" iterations")[0])
     assert "smaller ones at first" in reason
     assert iterations > 1.2 * 0.85 * 600 / training_seconds(narrow, LAPTOP)
+
+
+def test_a_patch_that_holds_little_of_a_case_is_not_made_smaller():
+    configuration = plan(LARGE, seconds_per_fold=600).configurations["3d_fullres"]
+    assert math.prod(configuration.patch) < 0.25 * math.prod(configuration.median_shape)
+    assert configuration.architecture.features[0] < 32 and configuration.schedule.phases == ()
 
 
 def test_patches_that_cannot_be_smaller_have_no_phases():

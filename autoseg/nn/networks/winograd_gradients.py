@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from autoseg.nn.networks import winograd
 from autoseg.nn.networks.pieces import shares, side_by_side
 
-_LEAST_CHANNELS, _LEAST_MULTIPLICATIONS = 8, 2**21
+_LEAST_CHANNELS, _LEAST_MULTIPLICATIONS = 8, 2**22
 _ONES = (1, 1, 1)
 
 
