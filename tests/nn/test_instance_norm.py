@@ -74,3 +74,22 @@ def test_what_is_compiled_computes_the_same(norm):
 
 def test_the_state_is_that_of_torchs_own():
     assert list(InstanceNorm(2).state_dict()) == list(torch.nn.InstanceNorm3d(2, affine=True).state_dict())
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 128, 128), (2, 3, 7, 200, 200), (1, 3, 512, 640)])
+def test_large_maps_are_as_exact_as_small_ones(norm, shape):
+    layout = torch.channels_last_3d if len(shape) == 5 else torch.channels_last
+    image = (torch.randn(shape, generator=torch.Generator().manual_seed(1)) + 1).to(memory_format=layout)
+    exact = F.instance_norm(image.double(), weight=norm.weight.double(), bias=norm.bias.double())
+    result = norm(image)
+    assert result.stride() == image.stride()
+    assert float((result - exact).detach().abs().max()) < 3e-4  # in one sum of float32 it is up to 1e-3
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 4, 5), (1, 3, 7, 4, 4)])
+def test_slabs_give_the_values_and_gradients_of_the_whole(norm, monkeypatch, shape):
+    image = (2 * torch.randn(shape) + 1).to(memory_format=torch.channels_last_3d).requires_grad_()
+    whole = with_gradients(lambda x: norm.rectified(x, 0.01), norm, image)
+    monkeypatch.setattr("autoseg.nn.networks.norm._SLAB_VOXELS", 40)
+    for slabs, expected in zip(with_gradients(lambda x: norm.rectified(x, 0.01), norm, image), whole, strict=True):
+        torch.testing.assert_close(slabs, expected, rtol=1e-4, atol=1e-4)

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+Normalized = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+_SLAB_VOXELS = 2**17
+
 
 class InstanceNorm(nn.Module):
     """(B, C, *space) -> the same: each channel of each sample to mean 0 and variance 1, then scaled and shifted.
@@ -52,7 +55,7 @@ class _OnCpu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight_C, bias_C, eps, slope):
         n_samples, channels = x.shape[:2]
-        y, mean, rstd = torch.native_group_norm(x, weight_C, bias_C, n_samples, channels, x[0, 0].numel(), channels, eps)
+        y, mean, rstd = _normalized(x, weight_C, bias_C, eps)
         shape = (n_samples, channels, *[1] * (x.ndim - 2))
         ctx.slope = slope
         if slope != 1:
@@ -69,6 +72,37 @@ class _OnCpu(torch.autograd.Function):
         dx, sums_g, sums_gh = _gradients(x.to(wide), gradient.to(wide), weight_C, mean, rstd)
         dweight_C, dbias_C = (sums.sum(0).flatten().to(weight_C.dtype) for sums in (sums_gh, sums_g))
         return dx.to(x.dtype), dweight_C, dbias_C, None, None
+
+
+def _normalized(x: torch.Tensor, weight_C: torch.Tensor, bias_C: torch.Tensor, eps: float) -> Normalized:
+    """The normalised maps, and the mean and 1 / deviation of each channel of each sample (B, C).
+
+    With channels last torch adds up a map in one float32: of 128x128x128 voxels a normalised value is off by up to 0.007. So
+    a large map is normalised in slabs, whose statistics then make those of the whole.
+    """
+    n_slabs = _slabs(x)
+    slabs = x if n_slabs == 1 else x.movedim(1, -1).unflatten(1, (n_slabs, -1)).flatten(0, 1).movedim(-1, 1)
+    n_samples, channels = slabs.shape[:2]
+    ones, zeros = (weight_C, bias_C) if n_slabs == 1 else (None, None)
+    y, mean, rstd = torch.native_group_norm(slabs, ones, zeros, n_samples, channels, slabs[0, 0].numel(), channels, eps)
+    if n_slabs == 1:
+        return y, mean, rstd
+    mean_BSC, rstd_BSC = (values.view(len(x), n_slabs, channels) for values in (mean, rstd))
+    mean_B1C = mean_BSC.mean(1, keepdim=True)
+    variance_B1C = (rstd_BSC**-2 + (mean_BSC - mean_B1C) ** 2).mean(1, keepdim=True)  # eps is in both
+    scale_B1C = weight_C * torch.rsqrt(variance_B1C)
+    shift_BSC = torch.addcmul(bias_C, mean_BSC - mean_B1C, scale_B1C)
+    scale, shift = (values.view(n_samples, channels, *[1] * (x.ndim - 2)) for values in (scale_B1C / rstd_BSC, shift_BSC))
+    y = torch.addcmul(shift, y, scale, out=y).movedim(1, -1).unflatten(0, (-1, n_slabs)).flatten(1, 2).movedim(-1, 1)
+    return y, mean_B1C[:, 0], torch.rsqrt(variance_B1C)[:, 0]
+
+
+def _slabs(x: torch.Tensor) -> int:
+    """Into how many slabs along the first axis of space a map is cut: the fewest equal ones that are small enough."""
+    size, depth = x[0, 0].numel(), x.shape[2]
+    if size <= _SLAB_VOXELS or x.dtype != torch.float32 or not x.movedim(1, -1).is_contiguous():
+        return 1
+    return next(n for n in range(1, depth + 1) if depth % n == 0 and (size <= n * _SLAB_VOXELS or n == depth))
 
 
 def _gradients(x, g, weight_C, mean, rstd):
