@@ -33,6 +33,21 @@ def test_a_single_item_stays_in_the_calling_thread():
     assert side_by_side(lambda _: threading.get_ident(), [0]) == [threading.get_ident()]
 
 
+def test_threads_stay_and_another_caller_has_others():
+    both = threading.Barrier(2)
+    found = []
+
+    def call():
+        found.append({thread for _, thread in side_by_side(lambda _: (both.wait(10), threading.get_ident()), [0, 1])})
+
+    call()
+    call()
+    caller = threading.Thread(target=call)
+    caller.start()
+    caller.join()
+    assert found[0] == found[1] and not found[0] & found[2]
+
+
 def test_the_number_of_threads_of_the_caller_stays():
     before = torch.get_num_threads()
     side_by_side(lambda item: item, [0, 1])

@@ -13,8 +13,7 @@ from autoseg.base.threads import started_pool, threads_to_share
 T = TypeVar("T")
 R = TypeVar("R")
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}  # by process, as a fork has no threads, and number of threads
-_opening = threading.Lock()
+_own = threading.local()  # pools of each calling thread, so that none waits for the pieces of another; they end with it
 
 
 def shares(items: Sequence[T], at_once: int) -> list[list[Sequence[T]]]:
@@ -46,8 +45,8 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 def _pool(n: int) -> ThreadPoolExecutor:
     """Threads that stay, each of which gives one thread to an operation of torch."""
-    key = (os.getpid(), n)
-    with _opening:
-        if key not in _pools:
-            _pools[key] = started_pool(n, threads_each=1)
-        return _pools[key]
+    pools: dict[tuple[int, int], ThreadPoolExecutor] = _own.__dict__.setdefault("pools", {})
+    key = (os.getpid(), n)  # the threads of a process are not those of its fork
+    if key not in pools:
+        pools[key] = started_pool(n, threads_each=1)
+    return pools[key]
