@@ -63,13 +63,10 @@ class MuonOptions(Frozen):
 
 
 class ScheduleFreeOptions(Frozen):
-    """The first of `betas` says how near to the average gradients are taken; weight decay acts on kernels only. The n-th
-    iterate has the weight n to the `average_power` in the average.
-    """
+    """The first of `betas` says how near to the average gradients are taken; weight decay acts on kernels only."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=1e-2, ge=0)
-    average_power: float = Field(default=0.0, ge=0)
 
 
 @OPTIMIZERS.register("sgd", SgdOptions, moments=1)
@@ -97,7 +94,7 @@ def muon(options: MuonOptions, context: OptimizerContext) -> torch.optim.Optimiz
 @OPTIMIZERS.register("schedule_free_adamw", ScheduleFreeOptions, moments=3, averages=True)
 def schedule_free_adamw(options: ScheduleFreeOptions, context: OptimizerContext) -> torch.optim.Optimizer:
     return ScheduleFreeAdamW(context.model.parameters(), context.learning_rate, betas=options.betas,
-                             weight_decay=options.weight_decay, power=options.average_power)
+                             weight_decay=options.weight_decay)
 
 
 class WeightAverage:

@@ -1,8 +1,7 @@
 """Schedule-free AdamW: the answer is an average of the iterates, good at any moment, and no rate has to decay.
 
 Source: Defazio et al. 2024, The Road Less Scheduled, arXiv 2405.15682 (algorithm 1 with the second moment of AdamW, weights
-of the average by the square of the largest rate so far and a power of the iteration's number, as in the package
-schedulefree 1.4).
+of the average by the square of the largest rate so far, as in the package schedulefree 1.4).
 """
 
 from collections.abc import Iterable
@@ -18,20 +17,17 @@ AVERAGE = "average"  # in the state of a parameter, of optimisers with the trait
 class ScheduleFreeAdamW(torch.optim.Optimizer):
     """The parameters are where gradients are taken: between the `iterate` and its `average`, nearer to this by betas[0].
 
-    An iterate's weight in the average grows with its number to the `power`: 0 weighs all alike.
-
     State: three values per number (iterate, average, second moment). None is computed from the others, so that validation
     and a resume change no bit. Weight decay acts on kernels only.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, *, betas: tuple[float, float],
-                 weight_decay: float, power: float = 0.0):
+                 weight_decay: float):
         shared = {"betas": betas, "updates": 0, "largest_rate": 0.0, "weight_sum": 0.0}
         kernels, vectors = kernels_and_vectors(parameters)
         groups = [{"params": kernels, "weight_decay": weight_decay, **shared},
                   {"params": vectors, "weight_decay": 0.0, **shared}]
         super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
-        self._power = power  # is no state: a resume takes that of the plan
 
     def step(self, closure: Closure = None) -> float | None:  # type: ignore[override]
         return step_groups(self, closure, self._update)
@@ -45,7 +41,7 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
         iterates, averages, squares = ([self.state[p][name] for p in parameters] for name in ("iterate", AVERAGE, "square"))
         group["updates"] += 1
         group["largest_rate"] = max(group["largest_rate"], group["lr"])
-        weight = group["largest_rate"] ** 2 * group["updates"] ** self._power
+        weight = group["largest_rate"] ** 2
         group["weight_sum"] += weight
         sizes = adam_sizes(squares, gradients, group["betas"][1], group["updates"])
         torch._foreach_addcdiv_(iterates, gradients, sizes, -group["lr"])
