@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autoseg.nn.networks import pieces, winograd
-from autoseg.nn.networks.pieces import shares, side_by_side
+from autoseg.nn.networks.pieces import in_threads, shares
 from autoseg.nn.networks.winograd_gradients import Convolution
 
 
@@ -24,13 +24,13 @@ def test_every_item_is_shared_once_in_parts_that_are_small_enough(three_threads,
 
 
 def test_results_come_in_the_order_of_the_items_from_threads_of_their_own():
-    found = side_by_side(lambda item: (item, threading.get_ident(), torch.get_num_threads()), [0, 1, 2])
+    found = in_threads(lambda item: (item, threading.get_ident(), torch.get_num_threads()), [0, 1, 2])
     assert [item for item, _, _ in found] == [0, 1, 2]
     assert threading.get_ident() not in {thread for _, thread, _ in found} and {n for _, _, n in found} == {1}
 
 
 def test_a_single_item_stays_in_the_calling_thread():
-    assert side_by_side(lambda _: threading.get_ident(), [0]) == [threading.get_ident()]
+    assert in_threads(lambda _: threading.get_ident(), [0]) == [threading.get_ident()]
 
 
 def test_threads_stay_and_another_caller_has_others():
@@ -38,7 +38,7 @@ def test_threads_stay_and_another_caller_has_others():
     found = []
 
     def call():
-        found.append({thread for _, thread in side_by_side(lambda _: (both.wait(10), threading.get_ident()), [0, 1])})
+        found.append({thread for _, thread in in_threads(lambda _: (both.wait(10), threading.get_ident()), [0, 1])})
 
     call()
     call()
@@ -50,20 +50,20 @@ def test_threads_stay_and_another_caller_has_others():
 
 def test_the_number_of_threads_of_the_caller_stays():
     before = torch.get_num_threads()
-    side_by_side(lambda item: item, [0, 1])
+    in_threads(lambda item: item, [0, 1])
     assert torch.get_num_threads() == before
 
 
 def test_pieces_are_in_the_inference_mode_of_the_caller_and_have_no_gradients():
     modes = [torch.is_inference_mode_enabled, torch.is_grad_enabled]
     with torch.inference_mode():
-        assert side_by_side(lambda ask: ask(), modes) == [True, False]
-    assert side_by_side(lambda ask: ask(), modes) == [False, False]
+        assert in_threads(lambda ask: ask(), modes) == [True, False]
+    assert in_threads(lambda ask: ask(), modes) == [False, False]
 
 
 def test_what_a_piece_raises_is_raised():
     with pytest.raises(ValueError, match="the second"):
-        side_by_side(lambda item: item or (_ for _ in ()).throw(ValueError("the second")), [1, 0])
+        in_threads(lambda item: item or (_ for _ in ()).throw(ValueError("the second")), [1, 0])
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")

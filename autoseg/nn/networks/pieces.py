@@ -30,7 +30,7 @@ def shares(items: Sequence[T], at_once: int) -> list[list[Sequence[T]]]:
             for first in range(0, len(items), per_thread)]
 
 
-def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """`work` of each item, a thread per item, without gradients; in the calling thread where there is one item."""
     if len(items) == 1:
         return [work(items[0])]

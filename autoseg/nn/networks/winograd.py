@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from autoseg.base.threads import threads_to_share
-from autoseg.nn.networks.pieces import shares, side_by_side
+from autoseg.nn.networks.pieces import in_threads, shares
 
 Piece = tuple[int, int]  # the number of a sample, and the number of four outputs
 OUTPUTS, PRODUCTS = 4, 6
@@ -128,5 +128,5 @@ def convolved(x_BCDHW: torch.Tensor, weight_OC333: torch.Tensor, bias_O: torch.T
                 products[number, :len(part)] = product.movedim(1, -1).flatten(1)
             transform_products(products[:, :len(part)], part, result_BDX)
 
-    side_by_side(fill, shares(pieces_of(n_samples, depth), at_once))
+    in_threads(fill, shares(pieces_of(n_samples, depth), at_once))
     return result_BDX.view(n_samples, depth, height, width, c_out).movedim(-1, 1)

@@ -11,7 +11,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from autoseg.nn.networks import winograd
-from autoseg.nn.networks.pieces import shares, side_by_side
+from autoseg.nn.networks.pieces import in_threads, shares
 
 _LEAST_CHANNELS, _LEAST_MULTIPLICATIONS = 8, 2**22
 _ONES = (1, 1, 1)
@@ -73,7 +73,7 @@ def weight_gradient(x_BCDHW: torch.Tensor, gradient_BODHW: torch.Tensor) -> torc
                                          for values, n in ((input_NX, c_in), (gradient_NX, c_out))))
         return sums_POCHW
 
-    products_POCHW = reduce(torch.add, side_by_side(products_of, shares(winograd.pieces_of(n_samples, depth), at_once)))
+    products_POCHW = reduce(torch.add, in_threads(products_of, shares(winograd.pieces_of(n_samples, depth), at_once)))
     return torch.tensordot(winograd.OF_WEIGHTS.t(), products_POCHW, 1).movedim(0, 2)
 
 
