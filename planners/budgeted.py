@@ -20,7 +20,7 @@ from planners.schema.base import Frozen, Part
 from planners.schema.fingerprint import Fingerprint
 from planners.schema.hardware import GIB, Budget, Hardware, StepSpeed
 from planners.schema.phases import Phase
-from planners.schema.plan import Configuration, InputDropout, Plan, Schedule
+from planners.schema.plan import Configuration, Plan, Schedule
 
 DEFAULT_SECONDS = {"cpu": 3600.0}
 DEFAULT_SECONDS_GPU = 4 * 3600.0
@@ -42,10 +42,6 @@ SCHEDULE_FREE_WARM_UP = 0.05  # of the iterations
 # Small patches first: more iterations fit the time, and the last fifth sees whole patches (docs/decisions/0071).
 PHASES = (Phase(until=0.5, patch_share=0.5), Phase(until=0.8, patch_share=0.75))
 LEAST_HELD = 0.25  # of the median case, by a patch of which smaller ones help: with 32 % they helped, with 15 % they harmed
-# What their table conditions by, and the share of the samples in which all of it is hidden, and each column by itself: in a
-# few hundred iterations a rule that few patients teach is seen too seldom to be hidden often (docs/decisions/0067).
-SHORT_CONDITIONING = Part(name="linear_film")
-SHORT_HIDDEN = {"row": 0.1, "column": 0.05}
 LEARNING_RATE = 3e-3  # of AdamW; 1000 iterations reach Dice .883, with half of it .882
 OFTEN_SEEN = 40  # views of a voxel from which turning and scaling pay
 VERY_OFTEN_SEEN = 1000  # and from which nnU-Net's whole set does
@@ -223,8 +219,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     fitted = _in_phases(base.model_copy(update={
         "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture, "network": Part(name="unet"),
         "step_seconds": float(f"{limits.step_seconds(shape, size, batch):.5g}"),
-        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size),
-        **_conditioned(base, size)}),
+        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size)}),
         held=_held(shape.patch, base))
     iterations = limits.seconds * TRAINING_SHARE / _mean_step_seconds(fitted, limits)
     voxels = batch * math.prod(shape.patch) * mean_voxels_share(fitted)
@@ -234,11 +229,6 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     reason = (f"about {iterations:.0f} iterations of {batch} patches {patch}{smaller} fit {in_words(limits.seconds)} with a "
               f"{architecture.title} of {channels} channels; {augmentation_in_words(views, limits.n_cases)}; a patch holds "
               f"{_held(shape.patch, base):.0%} of the median case")
-    if fitted.conditioning != base.conditioning:
-        hidden = fitted.input_dropout
-        reason += (f"; as its training is short, {fitted.conditioning.name} conditions it in place of "
-                   f"{base.conditioning.name}, and conditions are hidden in {hidden.row:.0%} of the samples, each by "
-                   f"itself in {hidden.column:.0%}")
     return fitted.model_copy(update={"augmentation": augmentation_for(views), "views": round(views, 1)}), reason
 
 
@@ -256,13 +246,6 @@ def _mean_step_seconds(configuration: Configuration, limits: _Limits) -> float:
     seconds = [configuration.architecture.step_seconds(size.patch, limits.n_inputs, limits.n_outputs, batch=size.batch,
                                                        speed=limits.speed) for size in sizes_of(configuration)]
     return seconds_between(ends_of(configuration.schedule.phases), seconds, 0, 1)
-
-
-def _conditioned(base: Configuration, size: Size) -> dict[str, Part | InputDropout]:
-    """What a network of this size that reads columns and vectors changes of how it reads them."""
-    if size.features[0] >= WIDE or base.conditioning.name != "film":
-        return {}
-    return {"conditioning": SHORT_CONDITIONING, "input_dropout": base.input_dropout.model_copy(update=SHORT_HIDDEN)}
 
 
 def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:

@@ -8,7 +8,6 @@ from planners import PLANNERS
 from planners.budgeted import LEAST_ITERATIONS
 from planners.rules.phases import sizes_of
 from planners.schema.channels import ChannelSpec
-from planners.schema.conditions import ConditionSpec, ConditionTable
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
 from planners.schema.hardware import GIB, Budget, KnownHardware
 from planners.schema.labels import LabelSpec, LabelStats
@@ -188,21 +187,3 @@ def test_patches_that_cannot_be_smaller_have_no_phases():
     for fingerprint in (dataset((32, 32, 32)), dataset((1, 32, 32))):
         for configuration in plan(fingerprint, seconds_per_fold=60).configurations.values():
             assert len(sizes_of(configuration)) == 1 and configuration.schedule.phases == ()
-
-
-def with_conditions(fingerprint: Fingerprint, *kinds: str) -> Fingerprint:
-    specs = tuple(ConditionSpec(name=f"x{k}", kind=kind) for k, kind in enumerate(kinds))
-    return fingerprint.model_copy(update={"conditions": ConditionTable(specs=specs)})
-
-
-@pytest.mark.parametrize(("kinds", "hours", "conditioner"), [
-    (("number", "category"), 0.1, "linear_film"), (("number", "category"), 40, "film"),
-    (("number", "tokens"), 0.1, "tokens"), ((), 0.1, "none")])
-def test_columns_condition_narrow_networks_linearly_and_are_seldom_hidden_from_them(kinds, hours, conditioner):
-    made = plan(with_conditions(SMALL, *kinds), seconds_per_fold=3600 * hours)
-    configuration = made.configurations["3d_fullres"]
-    hidden = configuration.input_dropout
-    assert configuration.conditioning.name == conditioner
-    assert (hidden.row, hidden.column) == {"linear_film": (0.1, 0.05), "none": (0.0, 0.0)}.get(conditioner, (0.3, 0.15))
-    assert any("linear_film conditions it in place of film" in reason for reason in made.reasons) \
-        == (conditioner == "linear_film")
