@@ -32,18 +32,18 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T], n: int, threads_eac
     take `threads_each` threads; in all other threads, and in later ones, as many as before.
 
     What an item raises is raised in its turn. Few results wait for an earlier one. At the end of the context items that were
-    not begun are dropped, and those that were begun are waited for.
+    not started are dropped, and those that were are waited for.
     """
-    pool = started_pool(n, threads_each)
+    pool = started_pool(n, threads_each, "side_by_side")
     try:
         yield _in_order(pool, work, items, n + 1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def started_pool(n: int, threads_each: int) -> ThreadPoolExecutor:
-    """A pool whose `n` threads give `threads_each` threads to an operation of torch."""
-    pool = ThreadPoolExecutor(n, thread_name_prefix="side_by_side")
+def started_pool(n: int, threads_each: int, name: str) -> ThreadPoolExecutor:
+    """A pool whose `n` threads, named by `name`, give `threads_each` threads to an operation of torch."""
+    pool = ThreadPoolExecutor(n, thread_name_prefix=name)
     _start(pool, n, threads_each)
     return pool
 

@@ -49,12 +49,12 @@ def test_several_are_worked_on_at_the_same_time():
         assert len(list(results)) == 4
 
 
-def test_few_are_begun_before_an_earlier_one_is_taken():
-    begun = []
-    with side_by_side(begun.append, range(20), 2, 1) as results:
+def test_few_are_started_before_an_earlier_one_is_taken():
+    entered = []
+    with side_by_side(entered.append, range(20), 2, 1) as results:
         next(results)
         time.sleep(0.05)
-        assert len(begun) <= 4
+        assert len(entered) <= 4
 
 
 def test_each_thread_has_its_share_and_the_caller_notices_nothing(five_threads):
@@ -83,10 +83,10 @@ def test_callers_in_several_threads_do_not_mix_up_their_numbers(five_threads):
 
 
 def test_an_error_is_raised_in_its_turn_and_the_rest_is_dropped(five_threads):
-    begun, taken = [], []
+    entered, taken = [], []
 
     def work(item):
-        begun.append(item)
+        entered.append(item)
         if item == 1:
             raise ValueError("item 1")
         time.sleep(0.01)
@@ -94,12 +94,12 @@ def test_an_error_is_raised_in_its_turn_and_the_rest_is_dropped(five_threads):
 
     with pytest.raises(ValueError, match="item 1"), side_by_side(work, range(50), 2, 1) as results:
         taken.extend(results)
-    assert taken == [0] and len(begun) < 8
+    assert taken == [0] and len(entered) < 8
     assert helpers() == []
     assert in_new_thread(torch.get_num_threads) == 5
 
 
-def test_an_error_of_the_caller_waits_for_what_was_begun():
+def test_an_error_of_the_caller_waits_for_what_was_started():
     finished = []
 
     def work(item):

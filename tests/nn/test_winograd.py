@@ -91,7 +91,8 @@ def test_other_convolutions_are_torchs_own(options):
 
 @pytest.mark.parametrize("c_in, c_out, shape, expected", [
     (32, 32, (1, 32, 40, 56, 40), True), (1, 32, (1, 1, 40, 56, 40), False), (32, 8, (1, 32, 40, 56, 40), False),
-    (320, 320, (1, 320, 4, 4, 4), False), (256, 256, (8, 256, 5, 7, 5), False), (32, 32, (1, 32, 3, 64, 64), False),
+    (320, 320, (1, 320, 4, 4, 4), False), (320, 320, (4, 320, 4, 4, 4), False),
+    (256, 256, (8, 256, 5, 7, 5), False), (32, 32, (1, 32, 3, 64, 64), False),
     (64, 64, (2, 64, 10, 14, 10), True), (16, 16, (2, 16, 16, 16, 16), False)])
 def test_where_it_pays(c_in, c_out, shape, expected):
     assert winograd.pays(torch.empty(shape, device="meta"), c_out) is expected

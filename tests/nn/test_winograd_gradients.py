@@ -91,7 +91,8 @@ def test_other_dtypes_are_torchs_own(monkeypatch):
 
 @pytest.mark.parametrize("c_in, c_out, shape, expected", [
     (8, 16, (2, 8, 40, 56, 40), True), (1, 8, (2, 1, 40, 56, 40), False), (16, 4, (2, 16, 40, 56, 40), False),
-    (320, 320, (2, 320, 8, 8, 8), True), (16, 16, (2, 16, 8, 12, 12), False), (32, 32, (2, 32, 3, 64, 64), False),
+    (320, 320, (2, 320, 8, 8, 8), True), (320, 320, (2, 320, 4, 4, 4), False),
+    (16, 16, (2, 16, 8, 12, 12), False), (32, 32, (2, 32, 3, 64, 64), False),
     (32, 32, (1, 32, 4, 64, 64), False)])
 def test_where_it_pays(c_in, c_out, shape, expected):
     assert winograd_gradients.pays(torch.empty(shape, device="meta"), c_out) is expected

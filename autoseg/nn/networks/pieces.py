@@ -48,5 +48,5 @@ def _pool(n: int) -> ThreadPoolExecutor:
     pools: dict[tuple[int, int], ThreadPoolExecutor] = _own.__dict__.setdefault("pools", {})
     key = (os.getpid(), n)  # the threads of a process are not those of its fork
     if key not in pools:
-        pools[key] = started_pool(n, threads_each=1)
+        pools[key] = started_pool(n, 1, "pieces")
     return pools[key]

@@ -24,7 +24,7 @@ OF_WEIGHTS = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 /
                             [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])
 TO_OUTPUTS = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _EVERYWHERE = 1  # the product that every output takes once: a bias that is added to it is added to them
-_LEAST_CHANNELS, _LEAST_MULTIPLICATIONS = 16, 2**23
+_LEAST_CHANNELS, _LEAST_MULTIPLICATIONS, _LEAST_VOXELS = 16, 2**23, 1024
 # Values that are transformed at a time: larger pieces leave the cache, smaller ones keep convolutions short.
 _VALUES_AT_ONCE = 2**23
 
@@ -33,20 +33,19 @@ def pays(x_BCDHW: torch.Tensor, c_out: int) -> bool:
     """Whether `convolved` is the faster way: enough channels and voxels for the products to be worth their sums, and few of
     the last outputs of four beyond the image (benchmarks/winograd.py).
     """
-    depth, fewest = x_BCDHW.shape[2], min(x_BCDHW.shape[1], c_out)
-    return fewest >= _LEAST_CHANNELS and multiplications(x_BCDHW, c_out) >= _LEAST_MULTIPLICATIONS and fills(depth)
+    return is_worth_it(x_BCDHW, c_out, _LEAST_CHANNELS, _LEAST_MULTIPLICATIONS)
 
 
-def multiplications(x_BCDHW: torch.Tensor, c_out: int) -> float:
-    """Those of the definition for one weight of the kernel, of each thread that shares them."""
+def is_worth_it(x_BCDHW: torch.Tensor, c_out: int, least_channels: int, least_multiplications: int) -> bool:
+    """Whether a layer has so many channels, enough voxels for the transforms of its weights, and so many multiplications of
+    the definition for each weight of the kernel and thread; and at most 0.6 of all of them are left.
+    """
     n_samples, c_in, *space = x_BCDHW.shape
-    return n_samples * math.prod(space) * c_in * c_out / threads_to_share()
-
-
-def fills(depth: int) -> bool:
-    """Whether few of the last outputs of four are beyond the image: at most 0.6 of the definition's products are left."""
+    voxels, depth = n_samples * math.prod(space), space[0]
     n_products, n_by_definition = PRODUCTS * -(-depth // OUTPUTS), 3 * depth
-    return 5 * n_products <= 3 * n_by_definition
+    return (min(c_in, c_out) >= least_channels and voxels >= _LEAST_VOXELS
+            and voxels * c_in * c_out >= least_multiplications * threads_to_share()
+            and 5 * n_products <= 3 * n_by_definition)
 
 
 def pieces_of(n_samples: int, depth: int) -> list[Piece]:

@@ -21,10 +21,8 @@ def pays(x_BCDHW: torch.Tensor, c_out: int) -> bool:
     """Whether `Convolution` is faster than torch's (benchmarks/winograd.py): enough channels and voxels, few of the last
     outputs of four beyond the image; two pieces at least, since torch leaves oneDNN for a single thin one.
     """
-    n_samples, c_in, depth = x_BCDHW.shape[:3]
-    return (min(c_in, c_out) >= _LEAST_CHANNELS and winograd.fills(depth)
-            and winograd.multiplications(x_BCDHW, c_out) >= _LEAST_MULTIPLICATIONS
-            and n_samples * -(-depth // winograd.OUTPUTS) > 1)
+    n_pieces = len(x_BCDHW) * -(-x_BCDHW.shape[2] // winograd.OUTPUTS)
+    return n_pieces > 1 and winograd.is_worth_it(x_BCDHW, c_out, _LEAST_CHANNELS, _LEAST_MULTIPLICATIONS)
 
 
 class Convolution(torch.autograd.Function):
