@@ -28,6 +28,7 @@ PATCH_MEMORY_GIB = 16.0  # a larger patch shows nothing more that matters
 MEMORY_SHARE = 0.9  # of the memory that is planned with; the rest is for kernels' workspace
 TRAINING_SHARE = 0.85  # of the budget; the rest is start-up, checks and the final validation
 WANTED_ITERATIONS = 2500  # below this a smaller network learns more in the same time
+TRADED_ITERATIONS = 1800  # of whole patches: more are worth less than twice the channels or patch (docs/decisions/0072)
 LEAST_ITERATIONS = 200  # below this no context is worth its time
 ENOUGH_ITERATIONS = 30_000  # above this a larger batch uses the time better
 SMALLEST_PATCH_EDGE = 32
@@ -251,9 +252,9 @@ def _mean_step_seconds(configuration: Configuration, limits: _Limits) -> float:
 def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) -> tuple[Pooling, Size]:
     """The patch and size that are worth most, where not even the smallest usual size can see the whole patch long enough.
 
-    Twice the iterations, twice the share of the median case that a patch holds, and twice the channels at full resolution
-    are worth the same. Where no choice has LEAST_ITERATIONS, the most iterations win; where none fits the memory, the
-    smallest patch.
+    Up to TRADED_ITERATIONS, twice the iterations, twice the share of the median case that a patch holds, and twice the
+    channels at full resolution are worth the same. Where no choice has LEAST_ITERATIONS, the most iterations win; where none
+    fits the memory, the smallest patch.
     """
     patches = [shape]
     while (smaller := _halved(patches[-1], base.spacing_mm)) is not None:
@@ -263,7 +264,7 @@ def _traded(shape: Pooling, base: Configuration, limits: _Limits, batch: int) ->
         patch, size = choice
         iterations = limits.iterations(patch, size, batch)
         return (min(iterations, LEAST_ITERATIONS),
-                min(iterations, WANTED_ITERATIONS) * _held(patch.patch, base) * size.features[0], -math.prod(patch.patch))
+                min(iterations, TRADED_ITERATIONS) * _held(patch.patch, base) * size.features[0], -math.prod(patch.patch))
 
     return max(((patch, size) for patch in patches for size in limits.sizes[-2:]), key=worth)
 

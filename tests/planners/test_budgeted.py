@@ -5,8 +5,9 @@ import math
 import pytest
 
 from planners import PLANNERS
-from planners.budgeted import LEAST_ITERATIONS
+from planners.budgeted import LEAST_ITERATIONS, SIZES, TRADED_ITERATIONS, TRAINING_SHARE
 from planners.rules.phases import sizes_of
+from planners.rules.pooling import pooling
 from planners.schema.channels import ChannelSpec
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
 from planners.schema.hardware import GIB, Budget, KnownHardware
@@ -39,6 +40,17 @@ def test_more_time_gives_a_larger_network():
     channels = [sum(plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"].architecture.features)
                 for minutes in (5, 30, 240)]
     assert channels[0] < channels[1] < channels[2]
+
+
+def test_twice_the_channels_are_worth_half_of_1800_iterations_and_not_fewer():
+    found = []
+    for minutes in (2, 3):
+        configuration = plan(SMALL, seconds_per_fold=60 * minutes).configurations["3d_fullres"]
+        wide = SIZES[-1].unet(pooling(configuration.spacing_mm, configuration.patch))
+        seconds = training_seconds(configuration.model_copy(update={"architecture": wide}), LAPTOP)
+        iterations = 60 * minutes * TRAINING_SHARE / seconds
+        found.append((configuration.architecture.features[0], iterations >= TRADED_ITERATIONS / 2))
+    assert found == [(8, False), (16, True)]
 
 
 def test_channels_come_in_sixteens_or_are_half_of_that_for_more_context():
