@@ -40,6 +40,9 @@ LARGEST_BATCH = 8
 WIDE = 32
 SCHEDULE_FREE_RATE = 1.2e-2
 SCHEDULE_FREE_WARM_UP = 0.05  # of the iterations
+# Of the layers that read a table, of this rate: the rate that AdamW gave them. At the whole one a conditioner with hidden
+# layers learned next to nothing (docs/decisions/0073).
+CONDITIONING_RATE = 0.25
 # Small patches first: more iterations fit the time, and the last fifth sees whole patches (docs/decisions/0071).
 PHASES = (Phase(until=0.5, patch_share=0.5), Phase(until=0.8, patch_share=0.75))
 LEAST_HELD = 0.25  # of the median case, by a patch of which smaller ones help: with 32 % they helped, with 15 % they harmed
@@ -121,6 +124,9 @@ def _as_described(planner: str, sizes_of: SizesOf, fingerprint: Fingerprint, har
         if "3d_lowres" not in base.configurations:  # else that is the coarse one
             configuration, allowed, why = _affordable(configuration, allowed, fingerprint)
             reasons += [f"{name}: {why}"] if why else []
+        elif name == "3d_lowres":
+            coarser_by = math.prod(configuration.spacing_mm) / math.prod(base.configurations["3d_fullres"].spacing_mm)
+            allowed = allowed.model_copy(update={"n_voxels": allowed.n_voxels / coarser_by})
         configurations[name], reason = _fitted(configuration, allowed)
         reasons.append(f"{name}: {reason}")
     return base.model_copy(update={"configurations": configurations, "reasons": tuple(reasons)})
@@ -143,16 +149,17 @@ class _Limits(Frozen):
         """How many the budget allows; 0 where a batch does not fit the memory."""
         architecture = size.unet(shape)
         step_bytes = architecture.training_bytes(shape.patch, self.n_inputs, self.n_outputs, batch=batch, moments=3)
-        if step_bytes > self.memory_bytes:
-            return 0.0
+        return 0.0 if step_bytes > self.memory_bytes else self._in_time(shape, size, batch)
+
+    def _in_time(self, shape: Pooling, size: Size, batch: int) -> float:
         return self.seconds * TRAINING_SHARE / self.step_seconds(shape, size, batch)
 
     def step_seconds(self, shape: Pooling, size: Size, batch: int) -> float:
         return size.unet(shape).step_seconds(shape.patch, self.n_inputs, self.n_outputs, batch=batch, speed=self.speed)
 
     def views(self, shape: Pooling, size: Size, batch: int) -> float:
-        """How often the budget shows a voxel of the dataset to the network."""
-        return self.iterations(shape, size, batch) * batch * math.prod(shape.patch) / max(1.0, self.n_voxels)
+        """How often the budget shows a voxel of the dataset to the network, were there memory enough."""
+        return self._in_time(shape, size, batch) * batch * math.prod(shape.patch) / max(1.0, self.n_voxels)
 
 
 def _slice_mm(base: Plan) -> dict[int, float]:
@@ -220,7 +227,7 @@ def _fitted(base: Configuration, limits: _Limits) -> tuple[Configuration, str]:
     fitted = _in_phases(base.model_copy(update={
         "patch": shape.patch, "batch": batch, "batch_dice": True, "architecture": architecture, "network": Part(name="unet"),
         "step_seconds": float(f"{limits.step_seconds(shape, size, batch):.5g}"),
-        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size)}),
+        "mirror_axes": mirror_axes_for(base, limits.anatomical), "schedule": _schedule(limits.seconds, size, base)}),
         held=_held(shape.patch, base))
     iterations = limits.seconds * TRAINING_SHARE / _mean_step_seconds(fitted, limits)
     voxels = batch * math.prod(shape.patch) * mean_voxels_share(fitted)
@@ -294,7 +301,7 @@ def mirror_axes_for(base: Configuration, anatomical: bool) -> tuple[int, ...]:
     return tuple(axis for axis in base.mirror_axes if axis == base.pair_axis)
 
 
-def _schedule(seconds: float, size: Size) -> Schedule:
+def _schedule(seconds: float, size: Size, base: Configuration) -> Schedule:
     """How a network of this size trains. Where it is schedule-free, the optimiser averages the weights itself and nothing
     decays: the answer is good at any moment.
     """
@@ -302,9 +309,10 @@ def _schedule(seconds: float, size: Size) -> Schedule:
     if size.features[0] >= WIDE:
         return Schedule(budget_seconds=seconds, learning_rate=LEARNING_RATE, decay="cosine", warmup_iterations=WARM_UP,
                         clip_norm=12, ema=EMA, foreground_share=1 / 3, optimizer=Part(name="adamw", options=decayed))
+    reading = {} if base.conditioning.name == "none" else {"conditioning_rate": CONDITIONING_RATE}
     return Schedule(budget_seconds=seconds, learning_rate=SCHEDULE_FREE_RATE, decay="constant", warmup_iterations=WARM_UP,
                     warmup_share=SCHEDULE_FREE_WARM_UP, clip_norm=12, foreground_share=1 / 3, phases=PHASES,
-                    optimizer=Part(name="schedule_free_adamw", options=decayed))
+                    optimizer=Part(name="schedule_free_adamw", options=decayed | reading))
 
 
 def augmentation_for(views: float) -> Part:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 DATASET = "Dataset001_AbdomenPhantom"
 _TRAINING_CASES, _TEST_CASES = 26, 4
-# One column of this table decides, which a plan cannot know (docs/decisions/0067).
-_CHANGES = ("conditioning.name=linear_film", "input_dropout.row=0.1", "input_dropout.column=0.05")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,9 +54,8 @@ def _run(options: argparse.Namespace) -> None:
     for reason in plan.reasons:
         print(f"   {reason}")
     pipeline.preprocess(DATASET, home=home, configurations=["3d_fullres"])
-    flags = " ".join(f"--set {change}" for change in _CHANGES)
-    print(f"3. training fold 0; one column of this table decides, so: {flags}")
-    result = pipeline.train(DATASET, "3d_fullres", 0, home=home, device=options.device, seed=options.seed, changes=_CHANGES)
+    print("3. training fold 0:")
+    result = pipeline.train(DATASET, "3d_fullres", 0, home=home, device=options.device, seed=options.seed)
     print(f"   {result.schedule.iterations} iterations; validation Dice {result.mean_dice:.3f}")
     masks = home / "predictions"
     predictor = Predictor.open(dataset=DATASET, home=home, device=options.device)
@@ -81,8 +78,8 @@ finished in {duration(time.monotonic() - started)}. Results:
   curves          {fold.curves}
 Next commands:
   test each input       autoseg_ablate 1 3d_fullres 0 --home {home}
-  train another fold    autoseg_train 1 3d_fullres 1 {flags} --home {home}
-  train longer          autoseg_train 1 3d_fullres 0 --budget 20m --restart {flags} --home {home}
+  train another fold    autoseg_train 1 3d_fullres 1 --home {home}
+  train longer          autoseg_train 1 3d_fullres 0 --budget 20m --restart --home {home}
   use your own dataset  put it into ~/autoseg/raw/Dataset004_Name and run autoseg_plan_and_preprocess -d 4""")
 
 

@@ -123,7 +123,7 @@ class _WeightedSum:
         """
         full = len(batches) - len(batches) % self._plan.side_by_side
         for n, some in ((self._plan.side_by_side, batches[:full]), (len(batches) - full, batches[full:])):
-            if n > 1:
+            if n > 1 and some:
                 with side_by_side(self._logits_of, some, n, threads_to_share() // n) as predicted:
                     yield from zip(some, predicted, strict=True)
             else:

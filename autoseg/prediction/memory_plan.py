@@ -24,11 +24,11 @@ _DEVICE_SHARE = 0.5
 # Of the host's free memory: export needs some 12 bytes per voxel beside the logits, and other processes grow, too.
 _HOST_SHARE = 0.7
 _EXPORT_BYTES_PER_VOXEL = 12
-# For the features of passes side by side: of the host's free memory, and whatever is free.
+# For the features of passes side by side: a share of the host's free memory, and never more than so many bytes.
 _PASSES_SHARE, _PASSES_BYTES = 0.5, 2**33
 # Larger logits of a case are kept in half precision on a host, whatever is free: other programs need memory, too.
 _LARGE_BYTES = 2**30
-# Likewise images. Values up to this are rounded by less than one in two thousand, a quarter of what bfloat16 does.
+# Likewise images, of values up to this: rounded by at most one in two thousand, an eighth of what bfloat16 rounds by.
 _LARGE_IMAGE_BYTES = 2**29
 _LARGEST_VALUE = 2**11
 

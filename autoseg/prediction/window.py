@@ -160,10 +160,10 @@ def _within_memory(work: Work, at_once: int, beside: int, memory: PredictionMemo
     for memory_plan in memory.plans(at_once, work.device, beside):
         try:
             logits = collect(work, memory_plan, memory, progress)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not is_out_of_memory(error):
                 raise
-            failure = str(error).splitlines()[0]
+            failure = (str(error) or type(error).__name__).splitlines()[0]
         else:
             memory.remember(memory_plan, work.device, failure)
             return logits

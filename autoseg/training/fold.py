@@ -36,7 +36,7 @@ from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
 from autoseg.training.tasks import EpochScore, Task
-from autoseg.training.throughput import Clock, SlowerThanPlanned, measure_throughput, step_of
+from autoseg.training.throughput import Clock, SlowerThanPlanned, iteration_of, measure_throughput, step_of
 from autoseg.training.timing import Timing
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
@@ -249,6 +249,7 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
                 return
             mean_loss = torch.stack(losses).mean().item()
             _check_finite(job, state, mean_loss)
+            stepping = clock() - epoch_start  # after the mean of the losses, for which a GPU must be ready
             if len(losses) < steps:
                 state.seconds = clock() - training.started
                 _save(job, state, training.stream, training.patches, _Epoch(steps, losses))
@@ -256,9 +257,9 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
             with AveragedWeights(state) as model:
                 score = task.score(model, training.patches, n_checks(job, phase, steps), runtime)
             state.epoch += 1
-            state.seconds, taken = agreed((clock() - training.started, clock() - epoch_start))
+            state.seconds, stepping = agreed((clock() - training.started, stepping))
             if state.iteration > first:
-                throughput = _followed(training, state, throughput, taken, state.iteration - first, phase)
+                throughput = _followed(training, state, throughput, stepping, state.iteration - first, phase)
             _adapt(training, state, throughput, bar)
             _warn_if_slower(job, slower, throughput)
             if is_first():
@@ -273,12 +274,17 @@ def _iterate(training: _Training, state: TrainState, throughput: Throughput, epo
                 training.on_epoch()
 
 
-def _followed(training: _Training, state: TrainState, throughput: Throughput, taken: float, steps: int, phase: int
+def _followed(training: _Training, state: TrainState, throughput: Throughput, stepping: float, steps: int, phase: int
               ) -> Throughput:
-    """The throughput after an epoch of so many steps, which took so many seconds."""
+    """The throughput after an epoch of so many steps, which took so many seconds without the check.
+
+    The check is counted as its usual share: an epoch of small patches, or the rest of one that was stopped, has a larger one
+    than what is left.
+    """
+    seconds = iteration_of(stepping / steps)
     left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
-    throughput = follow(throughput, taken / steps, weight_of_latest(taken, left), phase)
-    throughput = training.timing.after_epoch(state, throughput, taken / steps / training.timing.start.seconds_in(phase))
+    throughput = follow(throughput, seconds, weight_of_latest(seconds * steps, left), phase)
+    throughput = training.timing.after_epoch(state, throughput, seconds / training.timing.start.seconds_in(phase))
     state.seconds = agreed(training.clock() - training.started)
     return throughput
 

@@ -63,10 +63,14 @@ class MuonOptions(Frozen):
 
 
 class ScheduleFreeOptions(Frozen):
-    """The first of `betas` says how near to the average gradients are taken; weight decay acts on kernels only."""
+    """The first of `betas` says how near to the average gradients are taken; weight decay acts on kernels only.
+
+    `conditioning_rate` is the learning rate of the layers that read what is known of a patient, as a share of the others'.
+    """
 
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=1e-2, ge=0)
+    conditioning_rate: float = Field(default=1.0, gt=0)
 
 
 @OPTIMIZERS.register("sgd", SgdOptions, moments=1)
@@ -93,8 +97,11 @@ def muon(options: MuonOptions, context: OptimizerContext) -> torch.optim.Optimiz
 
 @OPTIMIZERS.register("schedule_free_adamw", ScheduleFreeOptions, moments=3, averages=True)
 def schedule_free_adamw(options: ScheduleFreeOptions, context: OptimizerContext) -> torch.optim.Optimizer:
-    return ScheduleFreeAdamW(context.model.parameters(), context.learning_rate, betas=options.betas,
-                             weight_decay=options.weight_decay)
+    everything = dict(context.model.named_parameters())
+    reading = {name for name in everything if options.conditioning_rate != 1 and "conditioning" in name.split(".")}
+    parts = [([p for name, p in everything.items() if name not in reading], 1.0),
+             ([everything[name] for name in reading], options.conditioning_rate)]
+    return ScheduleFreeAdamW(parts, context.learning_rate, betas=options.betas, weight_decay=options.weight_decay)
 
 
 class WeightAverage:

@@ -18,15 +18,18 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
     """The parameters are where gradients are taken: between the `iterate` and its `average`, nearer to this by betas[0].
 
     State: three values per number (iterate, average, second moment). None is computed from the others, so that validation
-    and a resume change no bit. Weight decay acts on kernels only.
+    and a resume change no bit. Weight decay acts on kernels only. The `parts` are parameters with the share of the learning
+    rate that is theirs.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, *, betas: tuple[float, float],
-                 weight_decay: float):
-        shared = {"betas": betas, "updates": 0, "largest_rate": 0.0, "weight_sum": 0.0}
-        kernels, vectors = kernels_and_vectors(parameters)
-        groups = [{"params": kernels, "weight_decay": weight_decay, **shared},
-                  {"params": vectors, "weight_decay": 0.0, **shared}]
+    def __init__(self, parts: Iterable[tuple[Iterable[nn.Parameter], float]], learning_rate: float, *,
+                 betas: tuple[float, float], weight_decay: float):
+        groups = []
+        for parameters, share in parts:
+            shared = {"rate_share": share, "betas": betas, "updates": 0, "largest_rate": 0.0, "weight_sum": 0.0}
+            kernels, vectors = kernels_and_vectors(parameters)
+            groups += [{"params": kernels, "weight_decay": weight_decay, **shared},
+                       {"params": vectors, "weight_decay": 0.0, **shared}]
         super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
 
     def step(self, closure: Closure = None) -> float | None:  # type: ignore[override]
@@ -44,8 +47,9 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
         weight = group["largest_rate"] ** 2
         group["weight_sum"] += weight
         sizes = adam_sizes(squares, gradients, group["betas"][1], group["updates"])
-        torch._foreach_addcdiv_(iterates, gradients, sizes, -group["lr"])
-        torch._foreach_add_(iterates, parameters, alpha=-group["lr"] * group["weight_decay"])
+        rate = group["lr"] * group.get("rate_share", 1.0)  # states of earlier versions have one rate for all
+        torch._foreach_addcdiv_(iterates, gradients, sizes, -rate)
+        torch._foreach_add_(iterates, parameters, alpha=-rate * group["weight_decay"])
         torch._foreach_lerp_(averages, iterates, weight / group["weight_sum"] if weight else 1.0)
         torch._foreach_copy_(parameters, iterates)
         torch._foreach_lerp_(parameters, averages, group["betas"][0])

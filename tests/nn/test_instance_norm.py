@@ -86,6 +86,25 @@ def test_large_maps_are_as_exact_as_small_ones(norm, shape):
     assert float((result - exact).detach().abs().max()) < 3e-4  # in one sum of float32 it is up to 1e-3
 
 
+@pytest.mark.parametrize(("mean", "deviation"), [(3, 1), (10, 1), (2, 0.02), (300, 0.3)])
+def test_maps_far_from_zero_are_as_exact_as_others(norm, mean, deviation):
+    noise = torch.randn((1, 3, 16, 64, 64), generator=torch.Generator().manual_seed(1))
+    image = (deviation * noise + mean).to(memory_format=torch.channels_last_3d).requires_grad_()
+    exact = F.instance_norm(image.double(), weight=norm.weight.double(), bias=norm.bias.double())
+    result = norm(image)
+    assert result.stride() == image.stride()
+    assert float((result - exact).detach().abs().max()) < 1e-3
+    back = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    gradient, = torch.autograd.grad(result, image, back)
+    expected, = torch.autograd.grad(exact, image, back.double())
+    assert float((gradient - expected).abs().max()) < 2e-3 / deviation
+
+
+def test_a_part_of_a_map_is_normalised_too(norm):
+    image = torch.randn(2, 3, 5, 6, 7)[:, :, 1:, ::2]
+    torch.testing.assert_close(norm(image), norm(image.contiguous()))
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 6, 4, 5), (1, 3, 7, 4, 4)])
 def test_slabs_give_the_values_and_gradients_of_the_whole(norm, monkeypatch, shape):
     image = (2 * torch.randn(shape) + 1).to(memory_format=torch.channels_last_3d).requires_grad_()

@@ -84,9 +84,11 @@ def test_it_is_taken_in_float32_alone(monkeypatch):
 @pytest.mark.parametrize("options", [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"padding_mode": "circular"}])
 def test_other_convolutions_are_torchs_own(options):
     torch.manual_seed(0)
-    layer, x = Conv3d(16, 16, 3, padding=1, **options), image_of(2, 16, 8, 16, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(layer(x), torch.nn.Conv3d.forward(layer, x))
+    layer = Conv3d(16, 16, 3, padding=1, **options)
+    for samples in (1, 2):
+        x = image_of(samples, 16, 8, 16, 16)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), torch.nn.Conv3d.forward(layer, x))
 
 
 @pytest.mark.parametrize("c_in, c_out, shape, expected", [

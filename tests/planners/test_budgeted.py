@@ -9,6 +9,7 @@ from planners.budgeted import LEAST_ITERATIONS, SIZES, TRADED_ITERATIONS, TRAINI
 from planners.rules.phases import sizes_of
 from planners.rules.pooling import pooling
 from planners.schema.channels import ChannelSpec
+from planners.schema.conditions import ConditionSpec, ConditionTable
 from planners.schema.fingerprint import CaseMeasure, Fingerprint
 from planners.schema.hardware import GIB, Budget, KnownHardware
 from planners.schema.labels import LabelSpec, LabelStats
@@ -157,6 +158,30 @@ def test_what_would_be_seen_too_seldom_is_resampled_coarser_in_plane():
     assert long.configurations["3d_fullres"].spacing_mm == (3.0, 1.0, 1.0)
     assert any("3d_fullres: resampled to voxels 1x2x2 times coarser than" in reason for reason in short.reasons)
     assert not any("coarser" in reason for reason in long.reasons)
+
+
+def test_too_little_memory_makes_no_grid_coarser():
+    many = dataset((128, 160, 128), (1.2, 1.2, 1.2), n=100)
+    many = many.model_copy(update={"labels": LabelSpec(names={"background": (0,)} | {f"p{k}": (k,) for k in range(1, 134)})})
+    small_gpu = KnownHardware(device="cuda", memory_bytes=8 * GIB, flops_per_s=30e12, cores=8)
+    made = plan(many, small_gpu, seconds_per_fold=20 * 3600)
+    assert made.configurations["3d_fullres"].spacing_mm == (1.2, 1.2, 1.2)
+    assert not any("coarser" in reason for reason in made.reasons)
+
+
+def test_a_voxel_of_the_coarse_grid_is_seen_more_often():
+    configurations = plan(dataset((500, 512, 512), (1.0, 0.8, 0.8), n=100), GPU).configurations
+    low, full = (configurations[name] for name in ("3d_lowres", "3d_fullres"))
+    gain = math.prod(low.spacing_mm) / math.prod(full.spacing_mm)
+    assert gain > 3 and low.views > gain / 2 * full.views
+
+
+def test_layers_that_read_a_table_learn_at_a_quarter_of_the_rate():
+    ages = ConditionTable(specs=(ConditionSpec(name="age", kind="number"),))
+    with_table = SMALL.model_copy(update={"conditions": ages})
+    options = [plan(fingerprint, seconds_per_fold=600).configurations["3d_fullres"].schedule.optimizer.options
+               for fingerprint in (with_table, SMALL)]
+    assert options[0]["conditioning_rate"] == 0.25 and "conditioning_rate" not in options[1]
 
 
 def test_a_small_lesion_keeps_four_voxels_along_each_axis():

@@ -16,7 +16,7 @@ from autoseg.training.fold import train_fold
 from autoseg.training.job import FoldJob, Pause
 from autoseg.training.state import new_state
 from autoseg.training.tasks.segmentation import Segmentation
-from autoseg.workspace.checkpoint import load_weights
+from autoseg.workspace.checkpoint import load_state, load_weights
 from autoseg.workspace.files import read_model, read_records
 from autoseg.workspace.folders import FoldFolder
 from planners.architectures.unet import UNet
@@ -189,6 +189,34 @@ def test_a_budget_is_kept_by_a_machine_that_becomes_slower(job_of, monkeypatch):
     resolved = read_model(job.folder.schedule, ResolvedSchedule)
     assert 20 < resolved.iterations < 50  # of two seconds there were room for more than a hundred
     assert 0.9 * 300 < clock() <= 300
+
+
+def test_a_stop_near_the_end_of_an_epoch_does_not_shorten_a_budget(job_of, two_seconds_a_step, monkeypatch):
+    schedule = Schedule(budget_seconds=600.0, learning_rate=1e-2, decay="cosine")
+    clock, step, score, asked = two_seconds_a_step, fold_module.train_step, Segmentation.score, []
+
+    def checked(*arguments):
+        clock.advance(6.0)  # as long as three steps; all but one of the epoch are before the stop
+        return score(*arguments)
+
+    def stopped(state, *arguments):
+        asked.append(state.iteration == 2 * epoch - 2)
+        return step(state, *arguments)
+
+    monkeypatch.setattr(Segmentation, "score", checked)
+    whole = job_of("whole", schedule=schedule)
+    train(whole, clock=clock)
+    epoch = read_records(whole.folder.metrics)[0]["iteration"]
+    monkeypatch.setattr(fold_module, "train_step", stopped)
+    monkeypatch.setattr(fold_module, "is_asked_to_stop", lambda: bool(asked and asked[-1]))
+    job = job_of("stopped", schedule=schedule)
+    train(job, clock=clock)
+    assert load_state(job.folder.state)["train"]["iteration"] == 2 * epoch - 1
+    asked.clear()
+    monkeypatch.setattr(fold_module, "train_step", step)
+    train(job, clock=clock)
+    iterations = [read_model(each.folder.schedule, ResolvedSchedule).iterations for each in (whole, job)]
+    assert iterations[1] == pytest.approx(iterations[0], rel=0.03)
 
 
 def test_without_validation_cases_nothing_is_scored(job_of):

@@ -49,6 +49,18 @@ def by_hand(start, rates, beta1=0.9, beta2=0.999):
     return y, x
 
 
+def test_layers_that_read_a_table_have_a_share_of_the_rate():
+    weights = {rate: (nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))) for rate in (0.25, 1.0)}
+    for rate, (read, other) in weights.items():
+        model = nn.Module()
+        model.conditioning, model.network = nn.ParameterList([read]), nn.ParameterList([other])
+        optimizer = OPTIMIZERS.make(Part(name=FREE.name, options={"conditioning_rate": rate}), OptimizerContext(model, 0.1))
+        (read + other - 3).square().sum().backward()
+        optimizer.step()
+    moved = {rate: [optimized.item() for optimized in pair] for rate, pair in weights.items()}
+    assert moved[0.25] == pytest.approx([0.25 * moved[1.0][0], moved[1.0][1]])
+
+
 def test_it_is_the_algorithm_of_the_paper_with_warm_up():
     parameter, rates = nn.Parameter(torch.zeros(1, dtype=torch.float64)), [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]
     optimizer = optimizer_of(parameter, 0.3)

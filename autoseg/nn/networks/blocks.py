@@ -34,7 +34,7 @@ class Conv3d(nn.Conv3d):
             return super().forward(x.expand(2, *x.shape[1:]))[:1] if _is_thin(x) else super().forward(x)
         if self._is_plain and winograd.pays(x, self.out_channels):
             return winograd.convolved(x, self.weight, self.bias)
-        if _is_thin(x):
+        if _is_thin(x) and self.padding_mode == "zeros":
             return torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation,
                                                      self.groups)
         return super().forward(x)

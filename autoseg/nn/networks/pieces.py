@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -31,7 +31,7 @@ def shares(items: Sequence[T], at_once: int) -> list[list[Sequence[T]]]:
 
 
 def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`work` of each item, a thread per item, without gradients; in the calling thread where there is one item."""
+    """`work` of each item, a thread per item, without gradients; of one item in the calling thread, as it is."""
     if len(items) == 1:
         return [work(items[0])]
     inference = torch.is_inference_mode_enabled()  # the modes of torch are those of a thread
@@ -40,7 +40,9 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         with torch.inference_mode(inference), torch.no_grad():
             return work(item)
 
-    return list(_pool(len(items)).map(quietly, items))
+    futures = [_pool(len(items)).submit(quietly, item) for item in items]
+    wait(futures)  # after an error, too: the memory of the others must be free before anything else is tried
+    return [future.result() for future in futures]
 
 
 def _pool(n: int) -> ThreadPoolExecutor:
