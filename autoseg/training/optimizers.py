@@ -97,10 +97,12 @@ def muon(options: MuonOptions, context: OptimizerContext) -> torch.optim.Optimiz
 
 @OPTIMIZERS.register("schedule_free_adamw", ScheduleFreeOptions, moments=3, averages=True)
 def schedule_free_adamw(options: ScheduleFreeOptions, context: OptimizerContext) -> torch.optim.Optimizer:
-    everything = dict(context.model.named_parameters())
-    reading = {name for name in everything if options.conditioning_rate != 1 and "conditioning" in name.split(".")}
-    parts = [([p for name, p in everything.items() if name not in reading], 1.0),
-             ([everything[name] for name in reading], options.conditioning_rate)]
+    reading: list[nn.Parameter] = []  # in the model's order, by which a resumed training finds its state again
+    others: list[nn.Parameter] = []
+    for name, parameter in context.model.named_parameters():
+        reads = options.conditioning_rate != 1 and "conditioning" in name.split(".")
+        (reading if reads else others).append(parameter)
+    parts = [(others, 1.0), (reading, options.conditioning_rate)]
     return ScheduleFreeAdamW(parts, context.learning_rate, betas=options.betas, weight_decay=options.weight_decay)
 
 

@@ -61,6 +61,14 @@ def test_layers_that_read_a_table_have_a_share_of_the_rate():
     assert moved[0.25] == pytest.approx([0.25 * moved[1.0][0], moved[1.0][1]])
 
 
+def test_parameters_stay_in_the_order_of_the_model_so_that_a_resume_finds_their_state():
+    model = nn.Module()
+    model.conditioning, model.network = (nn.Sequential(*(nn.Linear(2, 3) for _ in range(20))) for _ in range(2))
+    optimizer = OPTIMIZERS.make(Part(name=FREE.name, options={"conditioning_rate": 0.5}), OptimizerContext(model, 0.1))
+    kernels = [[id(p) for p in part.parameters() if p.ndim > 1] for part in (model.network, model.conditioning)]
+    assert [[id(p) for p in group["params"]] for group in optimizer.param_groups[::2]] == kernels
+
+
 def test_it_is_the_algorithm_of_the_paper_with_warm_up():
     parameter, rates = nn.Parameter(torch.zeros(1, dtype=torch.float64)), [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]
     optimizer = optimizer_of(parameter, 0.3)
