@@ -1,6 +1,7 @@
 """Pieces of an operation side by side: in order, with the modes of the caller, and what they raise."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -64,6 +65,20 @@ def test_pieces_are_in_the_inference_mode_of_the_caller_and_have_no_gradients():
 def test_what_a_piece_raises_is_raised():
     with pytest.raises(ValueError, match="the second"):
         in_threads(lambda item: item or (_ for _ in ()).throw(ValueError("the second")), [1, 0])
+
+
+def test_after_an_error_nothing_runs_on():
+    ended = []
+
+    def work(item):
+        if item == 0:
+            raise RuntimeError("can't allocate memory")
+        time.sleep(0.2)
+        ended.append(item)
+
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        in_threads(work, [0, 1, 2])
+    assert sorted(ended) == [1, 2]
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")

@@ -65,13 +65,14 @@ class Convolution(nn.Module):
 class NeedsMemory(nn.Module):
     """Runs out of memory with more than `limit` tiles at once."""
 
-    def __init__(self, limit):
+    def __init__(self, limit, error=None):
         super().__init__()
         self.limit = limit
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     def forward(self, image, present=None, conditions=None, absent=None):
         if len(image) > self.limit:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise self.error
         return image
 
 
@@ -258,10 +259,11 @@ def test_progress_counts_to_the_number_of_tiles_times_mirrored_copies():
     assert seen == [(3, 8), (6, 8), (8, 8)]
 
 
-def test_too_little_memory_is_answered_with_smaller_batches_and_one_warning(caplog):
+@pytest.mark.parametrize("error", [None, MemoryError()], ids=["torch", "numpy"])
+def test_too_little_memory_is_answered_with_smaller_batches_and_one_warning(caplog, error):
     image = noise(1, 6, 6, 20)
     with caplog.at_level(logging.WARNING):
-        logits = predict_logits(NeedsMemory(limit=1), image, configuration((6, 6, 6), (0, 1)), CPU, at_once=8)
+        logits = predict_logits(NeedsMemory(limit=1, error=error), image, configuration((6, 6, 6), (0, 1)), CPU, at_once=8)
     torch.testing.assert_close(logits, torch.from_numpy(image))
     assert len(caplog.records) == 1
     assert "1 tile at a time" in caplog.text
