@@ -1,9 +1,9 @@
 """Conditioners in a short training on few patients, by the recipe of narrow networks: is it learned which column decides?
 
-    python benchmarks/few_patients.py film                               # with the input dropout that the planner sets
-    python benchmarks/few_patients.py linear_film --hidden 0.1 0.05      # with other shares of hidden rows and columns
-    python benchmarks/few_patients.py film linear_film --decides number  # the sign of a number decides, not a category
-    python benchmarks/few_patients.py film linear_film --decides nothing
+    python benchmarks/few_patients.py film                        # with the input dropout that the planner sets
+    python benchmarks/few_patients.py film --hidden 0.1 0.05      # with other shares of hidden rows and columns
+    python benchmarks/few_patients.py film daft --decides number  # the sign of a number decides, not a category
+    python benchmarks/few_patients.py film daft --decides nothing
 
 Volumes of 24^3 with three channels. Each has a lesion that two or three channels show. Often it has a second ball that
 channel 1 alone shows: a lesion where one of four columns says so, background elsewhere; where it would be one, it is more

@@ -1,7 +1,7 @@
 """What a short training makes of the demo's table and phases: trains one fold, predicts held-out phantoms without each.
 
     python benchmarks/phantom_inputs.py --home DIR --seed 1
-    python benchmarks/phantom_inputs.py --home DIR --seed 1 --set conditioning.name=linear_film \\
+    python benchmarks/phantom_inputs.py --home DIR --seed 1 --set conditioning.name=daft \\
         --set input_dropout.row=0.1 --set input_dropout.column=0.05
     python benchmarks/phantom_inputs.py --home DIR --seed 1 --table shuffled
 

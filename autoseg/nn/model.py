@@ -1,15 +1,13 @@
 """Plan -> nn.Module: fusion before a network, conditioning between its encoder and decoder."""
 
-from typing import cast
-
 import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.encoded import NO_CONDITIONS, ConditionBatch, Layout
-from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext, InDecoder
+from autoseg.nn.conditioning import CONDITIONERS, ConditionerContext
 from autoseg.nn.fusion import FUSIONS, Fusion, FusionContext
-from autoseg.nn.networks import NETWORKS, Network, NetworkContext, ShowsDecoder
+from autoseg.nn.networks import NETWORKS, Network, NetworkContext
 from autoseg.nn.prior import start_at
 from planners.schema.plan import Configuration, Plan
 
@@ -23,23 +21,18 @@ class Model(nn.Module):
     (B, K, *space) of every decoder stage, full resolution first; in evaluation only the first.
     """
 
-    def __init__(self, fusion: Fusion, network: Network, conditioning: nn.Module, n_channels: int, in_decoder: bool = False):
+    def __init__(self, fusion: Fusion, network: Network, conditioning: nn.Module, n_channels: int):
         super().__init__()
         self.fusion = fusion
         self.network = network
         self.conditioning = conditioning
         self.n_channels = n_channels
-        self.in_decoder = in_decoder  # whether the conditioning changes features of the decoder, too
 
     def forward(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
                 conditions: ConditionBatch | None = None, absent_BCDHW: torch.Tensor | None = None
                 ) -> list[torch.Tensor] | torch.Tensor:
         features = self.conditioning(self.encode(image_BCDHW, present_BC, absent_BCDHW), conditions)
-        if self.in_decoder:
-            modulate = cast(InDecoder, self.conditioning).in_decoder(conditions)
-            logits = cast(ShowsDecoder, self.network).decode(features, self.training, modulate)
-        else:
-            logits = self.network.decode(features, every_stage=self.training)
+        logits = self.network.decode(features, every_stage=self.training)
         return logits if self.training else logits[0]
 
     def encode(self, image_BCDHW: torch.Tensor, present_BC: torch.Tensor | None = None,
@@ -70,16 +63,14 @@ def build_model(plan: Plan, configuration: Configuration, layout: Layout = NO_CO
         fusion = FUSIONS.make(configuration.fusion, FusionContext(n_channels, configuration.dimensions))
         network = NETWORKS.make(configuration.network, NetworkContext(architecture, fusion.n_outputs + n_extra,
                                                                       n_outputs or plan.labels.n_heads))
-        shown = architecture.decoder_channels if NETWORKS.traits(configuration.network.name).shows_decoder else ()
         conditioning = CONDITIONERS.make(configuration.conditioning, ConditionerContext(
-            architecture.channels, layout, configuration.dimensions, shown))
-        in_decoder = bool(shown) and CONDITIONERS.traits(configuration.conditioning.name).in_decoder
+            architecture.channels, layout, configuration.dimensions))
     except KeyError as error:
         raise UserError(f"the plan of {plan.dataset} cannot be built", found=error.args[0],
                         do="a part of your own is known only with --plugin MODULE") from error
     if n_outputs is None:
         start_at(network, configuration.prior, regions=plan.labels.has_regions)
-    return Model(fusion, network, conditioning, n_channels, in_decoder)
+    return Model(fusion, network, conditioning, n_channels)
 
 
 def available(present_BC: torch.Tensor | None, absent_BCDHW: torch.Tensor | None, n_axes: int) -> torch.Tensor | None:

@@ -42,11 +42,6 @@ class AnyArchitecture(Protocol):
         """Channels of each feature map that a network gives, full resolution first."""
         ...
 
-    @property
-    def decoder_channels(self) -> tuple[int, ...]:
-        """Channels of the features from which a network makes logits, full resolution first."""
-        ...
-
     def voxels(self, patch: Sequence[int]) -> list[int]:
         """Voxels of each of these feature maps, for one patch."""
         ...

@@ -77,10 +77,6 @@ class UNet(Frozen):
     def channels(self) -> tuple[int, ...]:
         return self.features
 
-    @property
-    def decoder_channels(self) -> tuple[int, ...]:
-        return self.features[:-1]
-
     def voxels(self, patch: Sequence[int]) -> list[int]:
         edges, voxels = list(patch), []
         for stride in self.strides:

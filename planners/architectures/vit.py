@@ -76,10 +76,6 @@ class ViT(Frozen):
         stages = len(self.strides)
         return tuple(min(self.width, self.features * 2 ** (stages - 1 - stage)) for stage in range(stages))
 
-    @property
-    def decoder_channels(self) -> tuple[int, ...]:
-        return self.decoder[-1:]
-
     def voxels(self, patch: Sequence[int]) -> list[int]:
         return [math.prod(n // edge for n, edge in zip(patch, self.token, strict=True))]
 

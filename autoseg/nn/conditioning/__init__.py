@@ -8,7 +8,7 @@ known. What is not known is not read: NaN there changes no bit of the output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,29 +21,18 @@ from planners.schema.base import Frozen
 @dataclass(frozen=True)
 class ConditionerContext:
     """What a conditioner is made for: the channels of each feature map, full resolution first, what the conditions are,
-    and the axes of a patch; and the channels of the features that logits are made from, none where the network does not
-    show its decoder.
+    and the axes of a patch.
     """
 
     channels: tuple[int, ...]
     layout: Layout
     dimensions: int
-    decoder_channels: tuple[int, ...] = ()
 
 
 class ConditionerTraits(Frozen):
-    """`reads_conditions`: training and prediction must bring what is known of the patients. `in_decoder`: it has a method
-    `in_decoder(conditions)`, which gives what changes the features of the decoder (`networks.Modulate`), or None.
-    """
+    """`reads_conditions`: training and prediction must bring what is known of the patients."""
 
     reads_conditions: bool = True
-    in_decoder: bool = False
-
-
-class InDecoder(Protocol):
-    """A conditioner with the trait `in_decoder`."""
-
-    def in_decoder(self, conditions: ConditionBatch | None) -> Callable[[int, torch.Tensor], torch.Tensor] | None: ...
 
 
 CONDITIONERS: Registry[Callable[[Any, ConditionerContext], nn.Module], ConditionerTraits] = Registry(
@@ -63,5 +52,4 @@ class Unconditioned(nn.Module):
 
 from autoseg.nn.conditioning import daft as daft  # noqa: E402  (registers itself)
 from autoseg.nn.conditioning import film as film  # noqa: E402  (registers itself)
-from autoseg.nn.conditioning import linear_film as linear_film  # noqa: E402  (registers itself)
 from autoseg.nn.conditioning import tokens as tokens  # noqa: E402  (registers itself)

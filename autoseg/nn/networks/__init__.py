@@ -15,7 +15,6 @@ from planners.registry import Registry
 from planners.schema.base import Frozen
 
 Shape = TypeVar("Shape", bound=Frozen)
-Modulate = Callable[[int, torch.Tensor], torch.Tensor]  # (stage, features of the decoder) -> the features to go on with
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,11 @@ class NetworkContext:
 
 class NetworkTraits(Frozen):
     """`costs_as_planned`: the arithmetic of its architecture gives its cost; otherwise its memory cost is unknown.
-    `architecture` is the kind of architecture that it is made for; empty: it does not say. `shows_decoder`: its `decode`
-    takes a function as third argument, as `Network` says; without it nothing conditions its decoder.
+    `architecture` is the kind of architecture that it is made for; empty: it does not say.
     """
 
     costs_as_planned: bool = False
     architecture: str = ""
-    shows_decoder: bool = False
 
 
 class Network(Protocol):
@@ -58,18 +55,8 @@ class Network(Protocol):
         ...
 
     def decode(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
-        """Logits of every decoder stage, full resolution first; only the first if not `every_stage`.
-
-        With the trait `shows_decoder` there is a third argument, `modulate(stage, features)`, or None. It is called with the
-        features of every stage that gives logits (0: full resolution), and gives those that logits and the next stage take.
-        """
+        """Logits of every decoder stage, full resolution first; only the first if not `every_stage`."""
         ...
-
-
-class ShowsDecoder(Protocol):
-    """A network with the trait `shows_decoder`."""
-
-    def decode(self, features: list[torch.Tensor], every_stage: bool, modulate: Modulate | None) -> list[torch.Tensor]: ...
 
 
 NETWORKS: Registry[Callable[[Any, NetworkContext], Network], NetworkTraits] = Registry("network", NetworkTraits)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
-from autoseg.nn.networks import NETWORKS, Modulate, NetworkContext
+from autoseg.nn.networks import NETWORKS, NetworkContext
 from autoseg.nn.networks.blocks import (
     TRANSPOSED,
     ConvBlock,
@@ -58,20 +58,18 @@ class Decoder(nn.Module):
             if shape.skip == "gated":
                 self.gates.append(Gate(features[s], features[s + 1], strides[s + 1]))
 
-    def forward(self, features: list[torch.Tensor], every_stage: bool, modulate: Modulate | None = None
-                ) -> list[torch.Tensor]:
+    def forward(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
         x = features[-1]
         logits: list[torch.Tensor] = []
         for i, skip in enumerate(reversed(features[:-1])):
             skip = self.gates[i](skip, x) if len(self.gates) > 0 else skip
             x = self.stages[i](torch.cat([upsampled(cast(Transposed, self.ups[i]), x), skip], dim=1))
-            x = x if modulate is None else modulate(len(self.stages) - 1 - i, x)
             if every_stage or i == len(self.stages) - 1:
                 logits.append(voxelwise(cast(Convolution, self.heads[i]), x))
         return logits[::-1]
 
 
-@NETWORKS.register("unet", costs_as_planned=True, architecture="unet", shows_decoder=True)
+@NETWORKS.register("unet", costs_as_planned=True, architecture="unet")
 class UNet(nn.Module):
     """Stages of blocks, the first of each stage strided; residual and MedNeXt blocks follow a stem."""
 
@@ -100,9 +98,8 @@ class UNet(nn.Module):
             features.append(x)
         return features
 
-    def decode(self, features: list[torch.Tensor], every_stage: bool, modulate: Modulate | None = None
-               ) -> list[torch.Tensor]:
-        return self.decoder(features, every_stage, modulate)
+    def decode(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
+        return self.decoder(features, every_stage)
 
 
 def _stages(block: Callable[..., nn.Module], shape: Architecture, c_in: int) -> nn.ModuleList:

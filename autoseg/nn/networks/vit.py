@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from autoseg.base.errors import UserError
-from autoseg.nn.networks import NETWORKS, Modulate, NetworkContext
+from autoseg.nn.networks import NETWORKS, NetworkContext
 from autoseg.nn.networks.blocks import (
     CONV,
     TRANSPOSED,
@@ -23,7 +23,7 @@ from planners.architectures.vit import ViT as Shape
 from planners.registry import NoOptions
 
 
-@NETWORKS.register("vit", costs_as_planned=True, architecture="vit", shows_decoder=True)
+@NETWORKS.register("vit", costs_as_planned=True, architecture="vit")
 class ViT(nn.Module):
     """Tokens of the image, layers of attention, and a light convolutional decoder.
 
@@ -58,9 +58,8 @@ class ViT(nn.Module):
             x_BNW = layer(x_BNW, turns_2NP, kept_2B)
         return [self.norm(x_BNW).transpose(1, 2).unflatten(2, grid)]
 
-    def decode(self, features: list[torch.Tensor], every_stage: bool, modulate: Modulate | None = None
-               ) -> list[torch.Tensor]:
-        return [self.decoder(features[-1], modulate)]
+    def decode(self, features: list[torch.Tensor], every_stage: bool) -> list[torch.Tensor]:
+        return [self.decoder(features[-1])]
 
     def attention_maps(self, image_BCDHW: torch.Tensor) -> Iterator[torch.Tensor]:
         """The scores (B, heads, N, N) of one layer after the other (`Attention.scores`); tokens are numbered as the voxels
@@ -94,7 +93,7 @@ class Decoder(nn.Module):
             below = width
         self.head = convolution(below, n_outputs, [1] * shape.dimensions, [1] * shape.dimensions)
 
-    def forward(self, x: torch.Tensor, modulate: Modulate | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for up, stage in zip(self.ups, self.stages, strict=True):
             x = stage(upsampled(cast(Transposed, up), x))
-        return voxelwise(self.head, x if modulate is None else modulate(0, x))
+        return voxelwise(self.head, x)
