@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from autoseg.prediction.predictor import Predictor
 
 DATASET = "Dataset001_AbdomenPhantom"
-_TRAINING_CASES, _TEST_CASES = 26, 4
+# Fewer held-out cases say little: the tumour's Dice of four differed by 0.07 from run to run.
+_TRAINING_CASES, _TEST_CASES = 26, 20
+_DRAWN_CASES = 8  # on the contact sheet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,8 +118,8 @@ def _contact_sheet(raw: Path, masks: Mapping[str, Path], path: Path) -> Path:
     from autoseg.reporting.predictions import sheet_of_masks
 
     manifest = read_manifest(raw)
-    files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}")
-             for case in find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending)]
+    cases = find_cases(raw / "imagesTs", manifest.channels, manifest.file_ending)
+    files = [replace(case, label=raw / "labelsTs" / f"{case.name}{manifest.file_ending}") for case in cases[:_DRAWN_CASES]]
     sheet_of_masks(path, files, masks, manifest)
     return path
 

@@ -10,15 +10,15 @@ from autoseg.training.job import FoldJob
 from autoseg.training.state import TrainState
 from autoseg.training.step import Forward
 from autoseg.training.tasks import Task
-from autoseg.training.throughput import VALIDATION_SHARE, Clock, iteration_of, time_steps
+from autoseg.training.throughput import VALIDATION_SHARE, Clock, iteration_of, measuring_seconds, time_steps
 from planners.rules.budget import Throughput
 from planners.rules.phases import Size, ends_of, phase_at, planned_size, sizes_of
 from planners.schema.plan import Configuration, ResolvedSchedule
 
 logger = logging.getLogger(__name__)
 
-# Of measuring each phase, at least: the plan's size has been measured for longer, and the budget pays for this, too.
-_SECONDS = 0.5
+# Of the time for which the plan's size is measured: that for each phase. The budget pays for both.
+_MEASURED_SHARE = 0.25
 
 StreamOf = Callable[[Configuration], BatchStream]
 
@@ -39,12 +39,12 @@ def with_phases(throughput: Throughput, configuration: Configuration, stream_of:
 
     The state is trained meanwhile.
     """
-    sizes = sizes_of(configuration)
+    sizes, seconds = sizes_of(configuration), _MEASURED_SHARE * measuring_seconds(configuration.schedule)
     known = {_shape(planned_size(configuration)): throughput.seconds_per_iteration}
     for size in sizes:
         if _shape(size) not in known:
             trial = stream_of(sized(configuration, size))
-            step = time_steps(task, state, forward, trial, runtime, clock=clock, least_seconds=_SECONDS).seconds
+            step = time_steps(task, state, forward, trial, runtime, seconds, clock=clock).seconds
             trial.close()
             known[_shape(size)] = iteration_of(step)
             logger.info("%s: one iteration takes %.0f ms", in_words(size), 1000 * step)

@@ -23,11 +23,12 @@ from autoseg.training.state import TrainState
 from autoseg.training.step import Forward, train_step
 from autoseg.training.tasks import Task
 from planners.rules.budget import PROVISIONAL_ITERATIONS, Throughput
-from planners.schema.plan import Configuration
+from planners.schema.plan import Configuration, Schedule
 
 logger = logging.getLogger(__name__)
 
-_SECONDS = 2.0  # of measuring, at least
+# Of measuring steps: so many seconds, and of a short time budget no more than this share. The training itself measures on.
+_SECONDS, _SHARE_OF_BUDGET = 2.0, 0.01
 _STEPS = (3, 20)  # counted steps, at least and at most
 _WARM_UP = 4  # steps on CUDA: CUDA graphs are recorded in the second and third
 _HOST_BOUND = 0.9  # share of a step in which the host still queues it
@@ -63,8 +64,9 @@ class SlowerThanPlanned:
                                                                                           self.last_seconds):
             return ""
         self.said, self.last_seconds = self.said + 1, seconds
-        return (f"a step takes {1000 * seconds:.0f} ms where {1000 * self.planned_seconds:.0f} ms were planned: other work "
-                "on this machine, or another number of threads, slows it, and a time budget then holds fewer iterations")
+        return (f"a step takes {1000 * seconds:.0f} ms where {1000 * self.planned_seconds:.0f} ms were planned, so that a "
+                "time budget holds fewer iterations: patches are read and augmented on the same cores, other work takes "
+                "some of them, or torch has another number of threads")
 
 
 def step_of(throughput: Throughput) -> float:
@@ -77,6 +79,15 @@ def iteration_of(step_seconds: float) -> float:
     return step_seconds * _CHECKS
 
 
+def measuring_seconds(schedule: Schedule) -> float:
+    """How long steps are measured before the training starts; a few are measured in any case.
+
+    >>> measuring_seconds(Schedule(learning_rate=0.01, budget_seconds=60)), measuring_seconds(Schedule(learning_rate=0.01))
+    (0.6, 2.0)
+    """
+    return _SECONDS if schedule.budget_seconds is None else min(_SECONDS, _SHARE_OF_BUDGET * schedule.budget_seconds)
+
+
 def measure_throughput(configuration: Configuration, task: Task, state: TrainState, stream: BatchStream,
                        validation: Sequence[PreparedCase], runtime: Runtime, *, clock: Clock = time.perf_counter
                        ) -> tuple[Throughput, Forward]:
@@ -86,7 +97,7 @@ def measure_throughput(configuration: Configuration, task: Task, state: TrainSta
     Several processes share the validation cases, and agree on what the first one measured.
     """
     validation, cores = share_of(validation), CoresWatch(runtime)
-    forward, step = fastest_forward(task, state, stream, runtime, clock=clock)
+    forward, step = fastest_forward(task, state, stream, runtime, measuring_seconds(configuration.schedule), clock=clock)
     work = [work_of(case, configuration) for case in validation]
     tile_seconds = _forward_seconds(state, next(stream), runtime, clock)
     slowdown = cores.slowdown()  # of what is not measured, so that other work has not slowed it yet
@@ -126,14 +137,14 @@ class StepTime:
         return self.queued_seconds > _HOST_BOUND * self.seconds
 
 
-def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime: Runtime, *, clock: Clock = time.perf_counter
-                    ) -> tuple[Forward, float]:
+def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime: Runtime, least_seconds: float, *,
+                    clock: Clock = time.perf_counter) -> tuple[Forward, float]:
     """The model, or its compiled form if that is at least 5 % faster, and the seconds of a step with it.
 
     Where the host is the limit, as with small patches, the compiled model is replayed as CUDA graphs. A failure is logged,
     never raised. Only CUDA compiles: on a CPU it takes minutes that a laptop's budget does not have.
     """
-    plain = time_steps(task, state, state.model, stream, runtime, clock=clock)
+    plain = time_steps(task, state, state.model, stream, runtime, least_seconds, clock=clock)
     if runtime.device.type != "cuda" or runtime.deterministic:  # the faster form of today may not be that of tomorrow
         return state.model, plain.seconds
     mode = "reduce-overhead" if plain.is_bound_by_host else "default"
@@ -141,7 +152,7 @@ def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime:
         # Each size of a training in phases has code of its own: code for any size is slower.
         sizes: dict[str, Any] = {"dynamic": False} if state.schedule.phases else {}
         forward = torch.compile(state.model, mode=mode, **sizes)
-        compiled = time_steps(task, state, forward, stream, runtime, clock=clock)
+        compiled = time_steps(task, state, forward, stream, runtime, least_seconds, clock=clock)
     except AutosegError:
         raise
     except Exception as error:  # the compiler raises what its many backends raise
@@ -153,8 +164,8 @@ def fastest_forward(task: Task, state: TrainState, stream: BatchStream, runtime:
     return (forward, compiled.seconds) if faster else (state.model, plain.seconds)
 
 
-def time_steps(task: Task, state: TrainState, forward: Forward, stream: BatchStream, runtime: Runtime, *,
-               clock: Clock = time.perf_counter, least_seconds: float = _SECONDS) -> StepTime:
+def time_steps(task: Task, state: TrainState, forward: Forward, stream: BatchStream, runtime: Runtime, least_seconds: float,
+               *, clock: Clock = time.perf_counter) -> StepTime:
     """The time of a step, after some that warm up: compilers and CUDA graphs need more than one."""
     loss = task.build_loss(runtime.device)
     state.schedule = state.schedule.model_copy(update={"iterations": state.iteration + PROVISIONAL_ITERATIONS})

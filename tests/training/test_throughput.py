@@ -67,6 +67,18 @@ def test_the_measured_throughput_is_that_of_the_steps(task, stream, cases, clock
     assert forward is state.model  # a CPU's budget has no time for a compiler
 
 
+def test_a_short_budget_pays_for_fewer_measured_steps(task, stream, cases, clock, monkeypatch):
+    def steps_before_training(budget):
+        taken = []
+        monkeypatch.setattr(throughput_module, "train_step", lambda *arguments: taken.append(clock.advance(0.1)))
+        schedule = task.configuration.schedule.model_copy(update={"iterations": None, "budget_seconds": budget})
+        configuration = task.configuration.model_copy(update={"schedule": schedule})
+        measure_throughput(configuration, task, state_of(task), stream, cases, CPU, clock=clock)
+        return len(taken)
+
+    assert [steps_before_training(budget) for budget in (3600.0, 60.0, 1.0)] == [1 + 20, 1 + 6, 1 + 3]
+
+
 def test_more_validation_cases_are_given_more_time(task, stream, cases):
     few, many = (measure_throughput(task.configuration, task, state_of(task), stream, cases[:n], CPU, clock=Clock(1.0))[0]
                  for n in (1, 3))
@@ -91,7 +103,7 @@ def test_a_compiler_that_fails_is_logged_and_left(task, stream, gpu, clock, monk
     monkeypatch.setattr(throughput_module, "train_step", lambda *arguments: None)
     monkeypatch.setattr(logging.getLogger("autoseg"), "propagate", True)
     state = state_of(task)
-    assert fastest_forward(task, state, stream, gpu, clock=clock)[0] is state.model
+    assert fastest_forward(task, state, stream, gpu, 2.0, clock=clock)[0] is state.model
     assert "no C compiler found" in caplog.text and "long trace" not in caplog.text
 
 
@@ -100,7 +112,7 @@ def test_compiling_is_chosen_where_it_is_faster(task, stream, gpu, clock, monkey
     monkeypatch.setattr(torch, "compile", lambda model, mode: "compiled")
     monkeypatch.setattr(throughput_module, "train_step",
                         lambda state, forward, *rest: clock.advance(compiled if forward == "compiled" else plain))
-    forward, seconds = fastest_forward(task, state_of(task), stream, gpu, clock=clock)
+    forward, seconds = fastest_forward(task, state_of(task), stream, gpu, 2.0, clock=clock)
     assert (forward == "compiled") is answer
     assert seconds == pytest.approx(0.007)
 
@@ -111,7 +123,7 @@ def test_cuda_graphs_are_for_steps_that_wait_for_the_host(task, gpu, clock, monk
     monkeypatch.setattr(torch, "compile", lambda model, mode: asked.append(mode))
     monkeypatch.setattr(throughput_module, "train_step", lambda *arguments: clock.advance(queueing))
     monkeypatch.setattr(Runtime, "wait", lambda runtime: clock.advance(computing))
-    fastest_forward(task, state_of(task), itertools.repeat(None), gpu, clock=clock)
+    fastest_forward(task, state_of(task), itertools.repeat(None), gpu, 2.0, clock=clock)
     assert asked == [mode]
 
 
@@ -120,7 +132,7 @@ def test_each_size_of_a_training_in_phases_is_compiled_by_itself(task, gpu, cloc
     state.schedule = state.schedule.model_copy(update={"phases": (Phase(until=0.5, patch_share=0.5),)})
     monkeypatch.setattr(torch, "compile", lambda model, mode, dynamic: asked.append(dynamic))
     monkeypatch.setattr(throughput_module, "train_step", lambda *arguments: None)
-    fastest_forward(task, state, itertools.repeat(None), gpu, clock=clock)
+    fastest_forward(task, state, itertools.repeat(None), gpu, 2.0, clock=clock)
     assert asked == [False]
 
 
