@@ -66,7 +66,9 @@ def read_numbers(cells: Sequence[str], decimal_comma: bool = False) -> list[floa
 
     `>=90`, `<5` and `~3` are the number that they name. `1,234` is ambiguous: where another cell of the column has a
     decimal point (`3.5`) it is 1234, where one has a decimal comma (`3,5`) or cells of the file are separated by `;`
-    (`decimal_comma`) it is 1.234, else it is no number. A known unit may follow, the same in the whole column.
+    (`decimal_comma`) it is 1.234, else it is no number. `1.234` is 1.234; where cells are separated by `;` and no other cell
+    of the column has a decimal point, it could be 1234 and is no number. A known unit may follow, the same in the whole
+    column.
 
     >>> read_numbers(["59 y", ">=90", "1.5", "1,200", "many"])
     [59.0, 90.0, 1.5, 1200.0, None]
@@ -135,7 +137,7 @@ def _decided(point: float | None, comma: float | None, point_seen: bool, comma_s
     if point is None or comma is None or point == comma:
         return comma if point is None else point
     if abs(comma) > abs(point):  # 1.234
-        return None if comma_seen else point
+        return None if comma_seen or (decimal_comma and not point_seen) else point
     if point_seen != comma_seen:
         return point if point_seen else comma
     return comma if decimal_comma and not point_seen else None

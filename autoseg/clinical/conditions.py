@@ -14,6 +14,7 @@ import numpy as np
 from autoseg.base.errors import ManyFaults, UserError, listed, raise_faults
 from autoseg.clinical.cells import category_text, is_date, is_formula_error, is_missing, read_numbers
 from autoseg.clinical.matching import match_rows, no_column
+from autoseg.clinical.outliers import FAR, bounds_of
 from autoseg.clinical.table import Row, Table, read_table
 from autoseg.formats.arrays import ENDING, array_files, read_features
 from autoseg.formats.files import is_file, is_folder
@@ -157,9 +158,8 @@ def _rows_of(reading: _Reading, content: Table, table: ConditionTable) -> Mappin
 def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int
                  ) -> Mapping[str, float | str]:
     """The known values of one column; what is wrong with them is noted, all rows at once."""
-    ranks = {category_text(value): value for value in spec.order}
-    cells = {name: row.cells[place] for name, row in rows.items()
-             if not is_missing(row.cells[place]) or category_text(row.cells[place]) in ranks}
+    ranks = ranks_of(spec)
+    cells = {name: row.cells[place] for name, row in rows.items() if says_something(spec, row.cells[place])}
 
     def wrong(bad: Sequence[str], what: str, expected: str, do: str) -> None:
         shown = [f"{cells[name]!r} (case {name}, line {rows[name].line})" for name in bad[:_SHOWN_CELLS]]
@@ -179,12 +179,41 @@ def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: M
     texts = [name for name, number in numbers.items() if number is None]
     if texts:
         wrong(texts, f"text in the number column {spec.name!r}", expected="a number of one unit, or nothing where it is "
-              "not known; 1,234 could be two numbers", do=f"correct these cells, or declare a category in {DATASET_JSON}")
+              "not known; 1,234 could be two numbers, and so could 1.234 beside semicolons",
+              do=f"correct these cells, or declare a category in {DATASET_JSON}")
     known = {name: number for name, number in numbers.items() if number is not None}
     if spec.transform == "log" and (low := [name for name, number in known.items() if number <= 0]):
         wrong(low, f"the column {spec.name!r} has no logarithm in some rows", expected="numbers above 0",
               do="write the smallest value that can be measured, or remove the transform")
+    elif reading.training and known:
+        _warn_of_far_numbers(reading, content, spec, known, rows)
     return known
+
+
+def ranks_of(spec: ConditionSpec) -> dict[str, str]:
+    """The ranks of an ordinal column as they are declared, by how they are compared; of another column none."""
+    return {category_text(value): value for value in spec.order}
+
+
+def says_something(spec: ConditionSpec, cell: str) -> bool:
+    """Whether a cell of this column is known. A word that usually means missing, such as `none`, may be a declared rank."""
+    return not is_missing(cell) or category_text(cell) in ranks_of(spec)
+
+
+def _warn_of_far_numbers(reading: _Reading, content: Table, spec: ConditionSpec, numbers: Mapping[str, float],
+                         rows: Mapping[str, Row]) -> None:
+    """Codes such as 999 for "not known" would be learned from as numbers."""
+    values = np.array(list(numbers.values()))
+    low, high = bounds_of(np.log(values) if spec.transform == "log" else values, FAR)
+    if spec.transform == "log":
+        low, high = np.exp(low), np.exp(high)
+    far = [name for name, number in numbers.items() if not low <= number <= high]
+    if far:
+        examples = listed([f"{numbers[name]:g} (case {name}, line {rows[name].line})" for name in far], _EXAMPLES)
+        log = "" if spec.transform == "log" else ", or declare the transform log where such values are true"
+        reading.warnings.append(f"{content.path}: {len(far)} number{'s' * (len(far) > 1)} of the column {spec.name!r} "
+                                f"{'lie' if len(far) > 1 else 'lies'} far from all others: {examples}; leave the cell empty "
+                                f"where it is a code for 'not known'{log}")
 
 
 def _warn_of_cells(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int) -> None:

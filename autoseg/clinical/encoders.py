@@ -17,6 +17,7 @@ from autoseg.base.errors import UserError
 from autoseg.clinical.cells import category_text
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import ConditionInput, EncodedBag, EncodedConditions, Layout
+from autoseg.clinical.outliers import FAR, bounds_of
 from planners.schema.base import Frozen, versioned
 from planners.schema.conditions import ConditionSpec, ConditionTable
 
@@ -34,7 +35,8 @@ Spelling = Literal["text", "float"]
 
 
 class NumberEncoder(Frozen):
-    """A number: its distance from the median of the training cases, in their standard deviations.
+    """A number: its distance from the median of the training cases, in their standard deviations, for which numbers that are
+    `FAR` from all others do not count.
 
     With a `floor` this is of the logarithm, and what lies below the floor counts as the floor.
     """
@@ -219,7 +221,8 @@ def _fit_number(spec: ConditionSpec, values: list[float]) -> NumberEncoder:
         # Half of the smallest, as is usual for what lies below a laboratory's limit of detection.
         floor = float(positive.min()) / 2 if positive.size else 1.0
         numbers = np.array([_logarithm(number, floor) for number in numbers])
-    _, std = _moments(numbers[:, None])
+    low, high = bounds_of(numbers, FAR)  # a code such as 999 would make all true ages alike
+    _, std = _moments(numbers[(low <= numbers) & (numbers <= high), None])
     return NumberEncoder(name=spec.name, median=float(np.median(numbers)), std=std[0], floor=floor)
 
 

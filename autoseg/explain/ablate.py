@@ -93,11 +93,18 @@ class _Case:
         present = tuple(bool(has_channel) and channel not in withheld
                         for channel, has_channel in enumerate(self.prepared.present_C))
         given = self.conditions if conditions is None else conditions
-        state = hashlib.blake2b(f"{self.stamp} {present}".encode(), digest_size=16)
-        encoded = self.model.encoded(given)
-        for tensor in () if encoded is None else encoded.tensors():
-            state.update(f"{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+        state = hashlib.blake2b(f"{self.stamp} {present}".encode() + self._encoded(given), digest_size=16)
         return _View(present, given, state.hexdigest())
+
+    @property
+    def encoded_conditions(self) -> bytes:
+        """Its conditions as the model reads them; equal ones are equal bytes."""
+        return self._encoded(self.conditions)
+
+    def _encoded(self, conditions: CaseConditions) -> bytes:
+        encoded = self.model.encoded(conditions)
+        return b"".join(f"{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()
+                        for tensor in (() if encoded is None else encoded.tensors()))
 
 
 @dataclass(frozen=True)
@@ -215,13 +222,16 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], se
     if encoder is None or not encoder.parts:
         return [], 0
     having = [case for case in cases if case.known]
-    order = np.random.default_rng(seed).permutation(len(having))
-    # The cases form a random circle, which is turned: no case keeps its own conditions or gets the same ones twice.
-    turns = range(1, min(PERMUTATIONS, len(having) - 1) + 1)
+    alike = _with_the_same_conditions(having)
+    order = np.random.default_rng(seed).permutation(len(alike))
+    # What is known forms a random circle, which is turned: no case keeps its own conditions or gets the same ones twice. The
+    # scans of one patient have the same row.
+    turns = range(1, min(PERMUTATIONS, len(alike) - 1) + 1)
     donors: dict[str, list[_Case]] = {case.name: [] for case in having} if turns else {}
     for turn in turns:
-        for taker, giver in zip(order, np.roll(order, turn), strict=True):
-            donors[having[taker].name].append(having[giver])
+        for takers, givers in zip(order, np.roll(order, turn), strict=True):
+            for taker in alike[takers]:
+                donors[taker.name].append(alike[givers][0])
     by_name = {case.name: case for case in having}
     rows = [_RowViews("conditions shuffled between the cases", "shuffled", (),
                       {name: tuple(by_name[name].shown(conditions=giver.conditions) for giver in givers)
@@ -234,6 +244,14 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], se
                               {case.name: (case.shown(conditions=without(case.conditions, part.name)),)
                                for case in having if part.name in case.known}))
     return rows, len(turns)
+
+
+def _with_the_same_conditions(cases: Sequence[_Case]) -> list[list[_Case]]:
+    """The cases in groups of those whose conditions the model cannot tell apart, in order."""
+    groups: dict[bytes, list[_Case]] = {}
+    for case in cases:
+        groups.setdefault(case.encoded_conditions, []).append(case)
+    return list(groups.values())
 
 
 def without(conditions: CaseConditions, name: str) -> CaseConditions:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from autoseg.base.errors import UserError, hint, listed
-from autoseg.clinical.cells import category_text
-from autoseg.clinical.conditions import CaseConditions
+from autoseg.clinical.cells import category_text, is_missing
+from autoseg.clinical.conditions import CaseConditions, ranks_of, says_something
 from autoseg.datasets.case import Case
 from autoseg.formats.in_memory import KINDS, OpenedImage, open_image
 from autoseg.grids.regrid import regrid
@@ -60,8 +60,10 @@ def case_of_images(images: Any, plan: Plan, name: str, conditions: CaseCondition
 
 
 def conditions_of(known: Mapping[str, Any], plan: Plan, used: bool) -> CaseConditions:
-    """What is known of a patient beside the images, by the names that the model has for it; what is not given, or None, is
-    missing. `used` says whether the model takes anything but images. Raises UserError for what it does not take.
+    """What is known of a patient beside the images, by the names that the model has for it; what is not given, None, or of a
+    column of words says that it is not known (NaN, "unknown"), is missing as in a table.
+
+    `used` says whether the model takes anything but images. Raises UserError for what it does not take.
     """
     specs = {spec.name: spec for spec in plan.conditions.specs} if used else {}
     columns = set(plan.modality_columns.values())
@@ -69,14 +71,16 @@ def conditions_of(known: Mapping[str, Any], plan: Plan, used: bool) -> CaseCondi
         if key not in specs and key not in columns:
             raise UserError(f"the model has no condition {key!r}{hint(key, [*specs, *columns])}", where="conditions",
                             found=listed(known), expected=listed([*specs, *(columns - set(specs))]) or "none: images alone")
-    values: dict[str, Any] = {column: None if known.get(column) is None else str(known[column]) for column in columns}
+    words = {column: str(known[column]) for column in columns if known.get(column) is not None}
+    values: dict[str, Any] = {column: None if is_missing(words.get(column, "")) else words[column] for column in columns}
     arrays: dict[str, dict[str, np.ndarray | None]] = {"vector": {}, "tokens": {}}
     for spec in specs.values():
         value = known.get(spec.name)
         if spec.kind in arrays:
             arrays[spec.kind][spec.name] = None if value is None else _features(spec, value)
         else:
-            values[spec.name] = None if value is None else _cell(spec, value)
+            is_known = value is not None and (spec.kind == "number" or says_something(spec, str(value)))
+            values[spec.name] = _cell(spec, value) if is_known else None
     return CaseConditions(values, arrays["vector"], arrays["tokens"])
 
 
@@ -184,7 +188,7 @@ def _cell(spec: ConditionSpec, value: Any) -> float | str:
     if spec.kind == "category":
         return category_text(str(value))
     if spec.kind == "ordinal":
-        ranks = {category_text(rank): rank for rank in spec.order}
+        ranks = ranks_of(spec)
         if category_text(str(value)) not in ranks:
             raise UserError("the value is not in the order of the condition", where=where, found=value,
                             expected=", ".join(spec.order))

@@ -10,6 +10,7 @@ from typing import Any
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.cells import is_missing, read_numbers
+from autoseg.clinical.conditions import says_something
 from autoseg.datasets.dicom_cases import Choice, DicomInput, fitting_series, read_study, studies_of
 from autoseg.datasets.dicom_rules import Candidate, read_rules
 from autoseg.prediction.predictor import Predictor
@@ -159,11 +160,14 @@ def choice_of(candidate: Candidate) -> SeriesChoice:
 
 def conditions_of_row(request: JobRequest, plan: Plan) -> dict[str, str | float | None]:
     """What the client said of the patient, and in the same form the modality of channels that may have several. A text that
-    says nothing, such as n/a, is missing; of a column of numbers a text is the number that it names, else stays a text.
+    says nothing, such as n/a, is missing as in a table; of a column of numbers a text is the number that it names, else
+    stays a text.
     """
-    numbers = {spec.name for spec in plan.conditions.specs if spec.kind == "number"}
+    specs = {spec.name: spec for spec in plan.conditions.specs}
+    numbers = {name for name, spec in specs.items() if spec.kind == "number"}
     row: dict[str, str | float | None]
-    row = {name: value for name, value in request.row.items() if value is not None and not is_missing(str(value))}
+    row = {name: value for name, value in request.row.items() if value is not None and (
+        says_something(specs[name], str(value)) if name in specs else not is_missing(str(value)))}
     for name in numbers.intersection(row):
         number = read_numbers([str(row[name])])[0]
         row[name] = row[name] if number is None else number

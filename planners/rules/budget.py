@@ -12,6 +12,9 @@ from planners.schema.plan import Configuration, Plan, ResolvedSchedule, Schedule
 # should be so short that saving it costs more than the training.
 EPOCHS_OF_A_BUDGET = 50
 SHORTEST_EPOCH_SECONDS = 10.0
+# Nor should the check at its end, which takes a third of a step, cost much of it: steps of the plan's size. But a training
+# has a few epochs, or nothing corrects it.
+SHORTEST_EPOCH_STEPS, LONGEST_EPOCH_SHARE = 6, 1 / 5
 # What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
 THROUGHPUT_TOLERANCE = 0.02
 # The weight of the latest epoch in the throughput. It is small, because one busy minute must not change the schedule.
@@ -249,8 +252,11 @@ def _affords_mirroring(schedule: Schedule, throughput: Throughput, budget_second
 
 def _epoch(schedule: Schedule | ResolvedSchedule, iterations: int, throughput: Throughput) -> int:
     """The iterations of an epoch."""
-    shortest = int(SHORTEST_EPOCH_SECONDS / (throughput.seconds_left(schedule, iterations) / iterations))
-    return max(1, shortest, iterations // EPOCHS_OF_A_BUDGET)
+    mean_seconds = throughput.seconds_left(schedule, iterations) / iterations
+    shortest = int(SHORTEST_EPOCH_SECONDS / mean_seconds)
+    checked = int(min(SHORTEST_EPOCH_STEPS * throughput.seconds_per_iteration / mean_seconds,
+                      LONGEST_EPOCH_SHARE * iterations))
+    return max(1, shortest, checked, iterations // EPOCHS_OF_A_BUDGET)
 
 
 def _affordable(schedule: Schedule | ResolvedSchedule, budget_seconds: float, throughput: Throughput, done: int,

@@ -64,6 +64,17 @@ def test_what_is_zero_outside_the_patient_stays_zero(name, patch):
     assert (result[..., :5] == 0).all() and (result[..., 5:] != 0).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("patch", SHAPES)
+def test_a_light_augmentation_leaves_zeros_outside_the_patient_for_what_follows_it(patch):
+    often = {"p_contrast": 1, "p_brightness": 1, "p_noise": 1, "p_mirror": 0}
+    batch, configuration = make_batch(patch, channels=2), make_configuration(patch, channels=2, normalizer="zscore_masked")
+    batch.image_BCDHW[..., :5] = 0
+    light = build_augmentation(Part(name="light", options=often), configuration, LABELS, "cpu",
+                               ChannelTraits(zero_outside=(0, 1)))
+    result = light(batch, seeded()).image_BCDHW
+    assert (result[..., :5] == 0).all() and (result[..., 5:] != 0).float().mean() > 0.9
+
+
 def test_a_curve_without_displacement_and_a_field_without_weights_change_nothing():
     rows = make_batch((8, 9, 10)).image_BCDHW[:, 0]
     torch.testing.assert_close(bend(rows, torch.zeros(2, 3)), rows)

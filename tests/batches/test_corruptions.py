@@ -8,6 +8,7 @@ from autoseg.batches.augment import UNAUGMENTED
 from autoseg.batches.corrupt import CORRUPTIONS, make_reconstruction_batches
 from autoseg.batches.corrupt.genesis import bend_values, shuffle_windows
 from autoseg.batches.store import store_cases
+from autoseg.training.tasks.reconstruction import mean_filled, squared_error
 from batch_phantoms import make_batch, make_case, make_configuration, seeded
 from planners.schema.base import Part
 
@@ -83,6 +84,16 @@ def test_what_lies_outside_the_image_does_not_count():
     batch = next(make_reconstruction_batches(store, configuration, Part(name="genesis"), 0, "cpu"))
     assert (batch.counted_BCDHW.sum((1, 2, 3, 4)) == 6**3).all()
     assert (batch.target_BCDHW[batch.counted_BCDHW] == 1).all()
+
+
+@pytest.mark.parametrize("method", ["genesis", "mae"])
+def test_the_mean_that_an_error_is_compared_with_is_that_of_the_image(method):
+    image = -3 + 0.1 * np.random.default_rng(0).normal(size=(1, 12, 12, 12)).astype(np.float32)
+    case = make_case(np.zeros((12, 12, 12)), image_CDHW=image)
+    configuration = make_configuration((16, 16, 16), augmentation=UNAUGMENTED.name)
+    store = store_cases([case], "cpu", 10**9)
+    batch = next(make_reconstruction_batches(store, configuration, Part(name=method), 0, "cpu"))
+    assert squared_error(mean_filled(batch), batch) < 0.05  # its variance is 0.01, the padding is 0
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones():

@@ -56,6 +56,13 @@ def test_an_outlier_is_cut_at_five_deviations():
     assert encoded(encoder, 1e9)[0] == [5.0] and encoded(encoder, -1e9)[0] == [-5.0]
 
 
+def test_an_outlier_in_training_leaves_the_others_apart():
+    ages = [float(age) for age in range(45, 76)]
+    usual, odd = (fitted("number", [*ages, *more]) for more in ((), (999.0,)))
+    assert encoded(odd, 75.0)[0][0] == pytest.approx(encoded(usual, 75.0)[0][0], abs=0.1)
+    assert encoded(odd, 999.0)[0] == [5.0]
+
+
 def test_a_constant_number_says_nothing():
     encoder = fitted("number", [0.1 + 0.2, 0.3, 0.3])
     assert encoded(encoder, 0.3) == ([0.0], [True]) and encoded(encoder, 7.0) == ([0.0], [True])

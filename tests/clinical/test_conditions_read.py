@@ -78,6 +78,16 @@ def test_categories_that_differ_in_case_only_are_told(folder):
     assert "the column 'sex' has categories that differ in case only: Male, male" in warning
 
 
+def test_a_number_far_from_all_others_is_a_warning_of_training(folder):
+    rows = "".join(f"c{age},{age},f\n" for age in (*range(40, 70, 3), 999))
+    place, names = folder(clinical="case,age,sex\n" + rows), [f"c{age}" for age in (*range(40, 70, 3), 999)]
+    (warning,) = read_conditions(place, declared(AGE), names).warnings
+    assert "1 number of the column 'age' lies far from all others: 999 (case c999, line 12)" in warning
+    assert "or declare the transform log" in warning
+    logarithm = AGE.model_copy(update={"transform": "log"})
+    assert "transform" not in read_conditions(place, declared(logarithm), names).warnings[0]  # nor is its logarithm near
+
+
 def test_a_word_for_missing_that_the_order_lists_is_a_value(folder):
     pain = ConditionSpec(name="pain", kind="ordinal", order=("none", "mild"))
     found = read_conditions(folder(clinical="case,pain\na,none\nb,mild\nc,\n"), declared(pain), ["a", "b", "c"])

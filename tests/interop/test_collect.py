@@ -78,6 +78,15 @@ def test_a_later_correction_of_the_same_images_replaces_the_label_and_keeps_the_
     assert (folder / "clinical.csv").read_text() == f"case,age,sex\n{first.case},61,f\n"
 
 
+def test_a_table_with_decimal_commas_is_not_written_anew(folder, plan, image, label):
+    stored = add_correction(folder, plan, {"MR": image}, GivenLabel(label), {"age": 61}, WHO)
+    table = folder / "clinical.csv"
+    table.write_text(f"case;age;sex\n{stored.case};61,125;f\n")
+    again = add_correction(folder, plan, {"MR": image}, GivenLabel(label), {"age": 3.5}, WHO)
+    assert "separated by semicolons" in again.notes[0]
+    assert table.read_text() == f"case;age;sex\n{stored.case};61,125;f\n"
+
+
 @pytest.mark.parametrize(("change", "says"), [
     (lambda label, grid: (label + 5, grid), "label values are not declared"),
     (lambda label, grid: (label[1:], replace(grid, shape=(3, 5, 6))), "the label lies on another grid than the image"),

@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoseg.base.errors import UserError
+from autoseg.base.ranks import Ranks, join
 from autoseg.clinical.encoded import ConditionBatch, ConditionInput, Layout
 from autoseg.nn.losses.deep import build_loss
 from autoseg.nn.model import build_model
@@ -109,6 +110,14 @@ def test_drop_path_goes_on_from_its_saved_counter():
     draws = [first(8) for _ in range(4)]
     second.load_state_dict({"counter": torch.tensor(2)})
     assert torch.equal(second(8), draws[2]) and not torch.equal(draws[2], draws[3])
+
+
+def test_drop_path_of_several_processes_is_that_of_one():
+    whole, parts = DropPath(6, 0.6)(8), []
+    for rank in range(2):
+        with join(Ranks(rank=rank, n=2, n_local=2)):
+            parts.append(DropPath(6, 0.6)(4))
+    assert torch.equal(torch.cat(parts, dim=2), whole)
 
 
 def test_drop_path_leaves_out_as_many_as_it_should_and_keeps_the_mean():

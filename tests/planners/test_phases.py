@@ -118,7 +118,7 @@ def test_a_budget_holds_more_iterations_where_many_are_cheap():
     resolved = resolve(BUDGET, PACE, spent_seconds=38.0)
     assert resolved.iterations == 500  # 1000 s less 1 % is 990; 38 are spent and 2 are kept: 950 s of 1.9 s each
     assert resolved.phases == THREE
-    assert resolved.iterations_per_epoch == 10
+    assert resolved.iterations_per_epoch == 12  # six steps of the plan's size, 24 s
 
 
 def test_a_revision_counts_what_the_rest_costs():

@@ -241,6 +241,8 @@ def test_what_is_known_of_a_patient_is_given_by_name():
     known = conditions_of({"age": 61, "sex": " f", "stage": "II", "genes": [1, 2, 3]}, plan, True)
     assert known.values == {"age": 61.0, "psa": None, "sex": "f", "stage": "II"}
     assert known.vectors["genes"].dtype == np.float32
+    unknown = conditions_of({"age": None, "sex": float("nan"), "stage": "unknown"}, plan, True)
+    assert unknown.values == {"age": None, "psa": None, "sex": None, "stage": None}
     for given, sentence in (({"agee": 1}, "no condition 'agee', did you mean 'age'"), ({"age": "old"}, "is no number"),
                             ({"psa": 0}, "a number above 0"), ({"stage": "IV"}, "expected: I, II"),
                             ({"genes": [1, 2]}, r"shape \(3,\)")):

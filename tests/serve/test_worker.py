@@ -162,6 +162,9 @@ def test_a_row_is_what_the_model_reads_in_a_table():
     request = JobRequest(client="a", model="m", kind="images", files=(), modality="MR",
                          row={"age": "61 y", "sex": " f", "grade": "n/a", "height": None})
     assert conditions_of_row(request, plan) == {"age": 61.0, "sex": " f", "Scanner": "MR"}
+    pain = ConditionSpec(name="pain", kind="ordinal", order=("none", "mild"))
+    ranked = plan.model_copy(update={"conditions": ConditionTable(specs=(pain,)), "modality_columns": {}})
+    assert conditions_of_row(request.model_copy(update={"row": {"pain": "none"}}), ranked) == {"pain": "none"}
     odd = request.model_copy(update={"row": {"age": "old"}})
     assert conditions_of_row(odd, plan)["age"] == "old"  # which the model refuses, with its name
 

@@ -9,6 +9,7 @@ from autoseg.batches.augment.masks import change_rows, choose_rows, draw_noise, 
 from autoseg.batches.augment.mirror import Mirror
 from autoseg.batches.augment.registry import AUGMENTATIONS, AugmentationContext, Interval, PositiveInterval
 from autoseg.batches.augment.spatial import Spatial
+from autoseg.batches.augment.zero_outside import outside_mask, zero_there
 from autoseg.batches.batch import Batch, padding_label
 from planners.schema.base import Frozen
 from planners.schema.plan import Probability
@@ -47,6 +48,7 @@ class Light:
         self._exclusive = not labels.has_regions
         self._channels = channels_of(configuration, labels)
         self._n_images = self._channels.n_images
+        self._masked = list(context.traits.zero_outside)
         self._spatial = Spatial(configuration.patch, options, n_images=self._n_images, padding=padding_label(labels),
                                 planned=context.planned_patch)
         self._mirror = Mirror(configuration.mirror_axes, options.p_mirror, configuration.pair_axis, labels,
@@ -57,6 +59,7 @@ class Light:
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         batch = self._spatial(batch, generator)
         image, options = batch.image_BCDHW, self._options
+        outside = outside_mask(image[:, self._masked]) if self._masked else None
         rows = self._rows(image, options.p_contrast, generator)
         contrast = draw_uniform((1 - options.contrast, 1 + options.contrast), len(rows), generator)
         change_rows(image, rows, lambda x: x * per_row(contrast, x))
@@ -65,6 +68,8 @@ class Light:
         change_rows(image, rows, lambda x: x + per_row(shift, x))
         rows = self._rows(image, options.p_noise, generator)
         change_rows(image, rows, lambda x: x.add(draw_noise(x, generator), alpha=options.noise_sd))
+        if outside is not None:
+            zero_there(image, self._masked, outside)
         batch = self._mirror(batch, generator)
         if self._channels.n_previous:
             corrupt(image[:, self._channels.previous], options.cascade, generator, exclusive=self._exclusive)

@@ -35,9 +35,12 @@ def make_reconstruction_batches(store: CaseStore, configuration: Configuration, 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
         whole = augment(batch, augmentation, generator)
         seen, counted = corruption(whole.image_BCDHW, generator)
-        counted = counted & whole.present_BC[(..., *[None] * (seen.ndim - 2))] & (whole.label_BDHW != _PADDING)[:, None]
-        if whole.absent_BCDHW is not None:
-            counted = counted & ~whole.absent_BCDHW
-        return replace(whole, image_BCDHW=seen, target_BCDHW=whole.image_BCDHW, counted_BCDHW=counted)
+        return replace(whole, image_BCDHW=seen, target_BCDHW=whole.image_BCDHW, counted_BCDHW=counted & usable(whole))
 
     return BatchStream(sampler, change, generator, torch.device(device), prefetch=prefetched(store))
+
+
+def usable(batch: Batch) -> torch.Tensor:
+    """The voxels (B, C, *space) of a batch of such a stream that lie in the image and were measured."""
+    inside = batch.present_BC[(..., *[None] * (batch.label_BDHW.ndim - 1))] & (batch.label_BDHW != _PADDING)[:, None]
+    return inside if batch.absent_BCDHW is None else inside & ~batch.absent_BCDHW

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from autoseg.base.ranks import ranks
+
 _SLOWEST = 100.0  # tokens over which the slowest pair of channels turns by one radian (Heo et al. 2024)
 
 
@@ -83,9 +85,13 @@ class DropPath(nn.Module):
         self.rates = [most * layer / max(1, depth - 1) for layer in range(depth)]
 
     def forward(self, n_samples: int) -> torch.Tensor:
-        """(depth, 2, B): 0 where a branch is left out, else what keeps its mean."""
-        device = self.counter.device
-        places = torch.arange(2 * len(self.rates) * n_samples, device=device).view(len(self.rates), 2, n_samples)
+        """(depth, 2, B): 0 where a branch is left out, else what keeps its mean. Of several processes that train together
+        each has the draws of its part of the batch.
+        """
+        device, part = self.counter.device, ranks()
+        whole = part.n * n_samples
+        places = torch.arange(2 * len(self.rates) * whole, device=device).view(len(self.rates), 2, whole)
+        places = places[..., part.rank * n_samples : (part.rank + 1) * n_samples]
         rates = torch.tensor(self.rates, device=device)[:, None, None]
         kept = _uniform(self.counter * 2**20 + places) >= rates
         self.counter += 1

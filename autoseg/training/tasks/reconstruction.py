@@ -9,6 +9,7 @@ from torch import nn
 from autoseg.base.runtime import Runtime
 from autoseg.batches.batch import Batch
 from autoseg.batches.corrupt import make_reconstruction_batches
+from autoseg.batches.corrupt.stream import usable
 from autoseg.batches.loader import BatchStream
 from autoseg.batches.store import CaseStore
 from autoseg.clinical.encoded import NO_CONDITIONS, Layout
@@ -76,9 +77,11 @@ def restored(model: nn.Module, batch: Batch, runtime: Runtime) -> torch.Tensor:
 
 
 def mean_filled(batch: Batch) -> torch.Tensor:
-    """Every channel of a sample as the mean of its voxels that do not count; of all, where every voxel counts."""
+    """Every channel of a sample as the mean of its voxels that are not to be restored; of all, where all are. What lies
+    outside the image or was not measured is in neither.
+    """
     assert batch.target_BCDHW is not None and batch.counted_BCDHW is not None
-    target, counted = batch.target_BCDHW.flatten(2), batch.counted_BCDHW.flatten(2)
-    visible = torch.where(counted.all(2, keepdim=True), True, ~counted)
+    target, counted, known = (voxels.flatten(2) for voxels in (batch.target_BCDHW, batch.counted_BCDHW, usable(batch)))
+    visible = torch.where((counted == known).all(2, keepdim=True), known, known & ~counted)
     mean_BC = (target * visible).sum(2) / visible.sum(2).clamp(min=1)
     return mean_BC[(..., *[None] * (batch.image_BCDHW.ndim - 2))].expand_as(batch.target_BCDHW)

@@ -76,8 +76,8 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
                ) -> dict[str, float | None]:
     """Dice of each foreground class over the voxels of `count` batches as one volume; None where a class is in none.
 
-    An estimate that shows the trend: patches, no sliding window, no mirroring. What was not annotated in a case, and so is
-    nowhere in its label, does not count as predicted.
+    An estimate that shows the trend: patches, no sliding window, no mirroring. What was not annotated in a case counts
+    neither as predicted nor as true: a region's values may be there all the same, where they are also those of another one.
     """
     encode = TargetEncoder(labels, runtime.device)
     first = 0 if labels.has_regions else 1
@@ -93,7 +93,8 @@ def patch_dice(model: torch.nn.Module, batches: Iterator[Batch], count: int, lab
         if targets.counted_B1DHW is not None:
             predicted, truth = predicted & targets.counted_B1DHW, truth & targets.counted_B1DHW
         if batch.annotated_BK is not None:
-            predicted = predicted & batch.annotated_BK[(..., *[None] * (truth.ndim - 2))]
+            annotated = batch.annotated_BK[(..., *[None] * (truth.ndim - 2))]
+            predicted, truth = predicted & annotated, truth & annotated
         axes = (0, *range(2, truth.ndim))
         overlap = overlap + (predicted & truth).sum(axes)
         size = size + predicted.sum(axes) + truth.sum(axes)
