@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     home = Workspace.open(options.home or "autoseg_demo").home
-    _keep_apart(home, {"budget_seconds": options.budget, "seed": options.seed})
+    _keep_apart(home, {"budget_seconds": options.budget, "seed": options.seed, "held_out_cases": _TEST_CASES})
     raw = home / "raw" / DATASET
     if not (raw / "dataset.json").is_file():
         write_phantoms(raw, _TRAINING_CASES, options.seed, n_test=_TEST_CASES)

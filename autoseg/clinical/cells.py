@@ -31,6 +31,7 @@ _UNITS = {**dict.fromkeys(("y", "yr", "yrs", "year", "years", "yo", "y/o"), "yea
               "cm3", "mm3", "kg/m2", "mmhg", "bpm", "u/l", "iu/l", "u/ml", "iu/ml", "iu", "ng/ml", "pg/ml", "μg/l", "ug/l",
               "mg/dl", "mg/l", "g/dl", "g/l", "mmol/l", "μmol/l", "umol/l", "suv", "hu", "gy", "°c")}}
 
+_POINTS_OF_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 _PLAIN = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
 _DATE = re.compile(r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|(?:19|20)\d\d(?:0[1-9]|1[0-2])"
                    r"(?:0[1-9]|[12]\d|3[01])|\d{1,2}[-. ]?[a-zä]{3,9}[-. ,]*\d{2,4}|[a-zä]{3,9}[-. ]\d{1,2},? \d{4})"
@@ -66,9 +67,7 @@ def read_numbers(cells: Sequence[str], decimal_comma: bool = False) -> list[floa
 
     `>=90`, `<5` and `~3` are the number that they name. `1,234` is ambiguous: where another cell of the column has a
     decimal point (`3.5`) it is 1234, where one has a decimal comma (`3,5`) or cells of the file are separated by `;`
-    (`decimal_comma`) it is 1.234, else it is no number. `1.234` is 1.234; where cells are separated by `;` and no other cell
-    of the column has a decimal point, it could be 1234 and is no number. A known unit may follow, the same in the whole
-    column.
+    (`decimal_comma`) it is 1.234, else it is no number. A known unit may follow, the same in the whole column.
 
     >>> read_numbers(["59 y", ">=90", "1.5", "1,200", "many"])
     [59.0, 90.0, 1.5, 1200.0, None]
@@ -80,6 +79,27 @@ def read_numbers(cells: Sequence[str], decimal_comma: bool = False) -> list[floa
     point_seen = any(point is not None and comma is None for point, comma in readings)
     comma_seen = any(point is None and comma is not None for point, comma in readings)
     return [_decided(point, comma, point_seen, comma_seen, decimal_comma) for point, comma in readings]
+
+
+def unit_of(cell: str) -> str:
+    """The known unit that follows the number of a cell; empty where there is none.
+
+    >>> [unit_of(cell) for cell in ("59 y", "7 months", "63", "many")]
+    ['years', 'months', '', '']
+    """
+    parts = _parts(cell)
+    return "" if parts is None else parts[2]
+
+
+def could_be_thousands(cells: Sequence[str]) -> list[bool]:
+    """Which cells of a number column hold a point before three digits, where no cell has another point.
+
+    >>> could_be_thousands(["850", "1.200"]), could_be_thousands(["0.5", "1.200"])
+    ([False, True], [False, False])
+    """
+    grouped = [_POINTS_OF_THOUSANDS.fullmatch(clean(cell)) is not None for cell in cells]
+    others = any("." in cell and not is_grouped for cell, is_grouped in zip(cells, grouped, strict=True))
+    return [is_grouped and not others for is_grouped in grouped]
 
 
 def category_text(value: float | str) -> str:
@@ -137,7 +157,7 @@ def _decided(point: float | None, comma: float | None, point_seen: bool, comma_s
     if point is None or comma is None or point == comma:
         return comma if point is None else point
     if abs(comma) > abs(point):  # 1.234
-        return None if comma_seen or (decimal_comma and not point_seen) else point
+        return None if comma_seen else point
     if point_seen != comma_seen:
         return point if point_seen else comma
     return comma if decimal_comma and not point_seen else None

@@ -12,9 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.base.errors import ManyFaults, UserError, listed, raise_faults
-from autoseg.clinical.cells import category_text, is_date, is_formula_error, is_missing, read_numbers
+from autoseg.clinical.cells import (
+    category_text,
+    could_be_thousands,
+    is_date,
+    is_formula_error,
+    is_missing,
+    read_numbers,
+    unit_of,
+)
 from autoseg.clinical.matching import match_rows, no_column
-from autoseg.clinical.outliers import FAR, bounds_of
+from autoseg.clinical.outliers import far_from_others
 from autoseg.clinical.table import Row, Table, read_table
 from autoseg.formats.arrays import ENDING, array_files, read_features
 from autoseg.formats.files import is_file, is_folder
@@ -179,8 +187,7 @@ def _read_column(reading: _Reading, content: Table, spec: ConditionSpec, rows: M
     texts = [name for name, number in numbers.items() if number is None]
     if texts:
         wrong(texts, f"text in the number column {spec.name!r}", expected="a number of one unit, or nothing where it is "
-              "not known; 1,234 could be two numbers, and so could 1.234 beside semicolons",
-              do=f"correct these cells, or declare a category in {DATASET_JSON}")
+              "not known; 1,234 could be two numbers", do=f"correct these cells, or declare a category in {DATASET_JSON}")
     known = {name: number for name, number in numbers.items() if number is not None}
     if spec.transform == "log" and (low := [name for name, number in known.items() if number <= 0]):
         wrong(low, f"the column {spec.name!r} has no logarithm in some rows", expected="numbers above 0",
@@ -204,10 +211,8 @@ def _warn_of_far_numbers(reading: _Reading, content: Table, spec: ConditionSpec,
                          rows: Mapping[str, Row]) -> None:
     """Codes such as 999 for "not known" would be learned from as numbers."""
     values = np.array(list(numbers.values()))
-    low, high = bounds_of(np.log(values) if spec.transform == "log" else values, FAR)
-    if spec.transform == "log":
-        low, high = np.exp(low), np.exp(high)
-    far = [name for name, number in numbers.items() if not low <= number <= high]
+    mask = far_from_others(np.log(values) if spec.transform == "log" else values)
+    far = [name for name, is_far in zip(numbers, mask, strict=True) if is_far]
     if far:
         examples = listed([f"{numbers[name]:g} (case {name}, line {rows[name].line})" for name in far], _EXAMPLES)
         log = "" if spec.transform == "log" else ", or declare the transform log where such values are true"
@@ -217,12 +222,19 @@ def _warn_of_far_numbers(reading: _Reading, content: Table, spec: ConditionSpec,
 
 
 def _warn_of_cells(reading: _Reading, content: Table, spec: ConditionSpec, rows: Mapping[str, Row], place: int) -> None:
-    """What spreadsheets leave in cells: errors of formulas, and dates made of texts such as 1-2."""
+    """What spreadsheets leave in cells: errors of formulas, and dates made of texts such as 1-2; and units of some cells."""
     cells = {name: row.cells[place] for name, row in rows.items()}
     errors = [name for name, cell in cells.items() if is_formula_error(cell)]
     dates = [name for name, cell in cells.items() if is_date(cell)] if spec.kind == "category" else []
+    numbers = [name for name, cell in cells.items() if spec.kind == "number" and not is_missing(cell)]
+    with_unit = [name for name in numbers if unit_of(cells[name]) not in ("", "%")]
+    units = with_unit if len(with_unit) < len(numbers) and len({unit_of(cells[name]) for name in with_unit}) == 1 else []
+    grouped = could_be_thousands([cells[name] for name in numbers]) if content.decimal_comma else []
+    thousands = [name for name, is_grouped in zip(numbers, grouped, strict=False) if is_grouped]
     for names, what in ((errors, "hold the error of a formula and count as missing"),
-                        (dates, "look like dates, which spreadsheets make of texts such as 1-2")):
+                        (dates, "look like dates, which spreadsheets make of texts such as 1-2"),
+                        (units, "have a unit and the others none: all count as of the same unit"),
+                        (thousands, "are read with a decimal point, though cells are separated by semicolons")):
         if names:
             examples = listed([f"{cells[name]!r} (case {name}, line {rows[name].line})" for name in names], _EXAMPLES)
             reading.warnings.append(f"{content.path}: {len(names)} cells of the column {spec.name!r} {what}: {examples}")

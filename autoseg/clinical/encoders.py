@@ -17,7 +17,7 @@ from autoseg.base.errors import UserError
 from autoseg.clinical.cells import category_text
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import ConditionInput, EncodedBag, EncodedConditions, Layout
-from autoseg.clinical.outliers import FAR, bounds_of
+from autoseg.clinical.outliers import far_from_others
 from planners.schema.base import Frozen, versioned
 from planners.schema.conditions import ConditionSpec, ConditionTable
 
@@ -35,8 +35,8 @@ Spelling = Literal["text", "float"]
 
 
 class NumberEncoder(Frozen):
-    """A number: its distance from the median of the training cases, in their standard deviations, for which numbers that are
-    `FAR` from all others do not count.
+    """A number: its distance from the median of the training cases, in their standard deviations, for which numbers that
+    lie far from all others do not count.
 
     With a `floor` this is of the logarithm, and what lies below the floor counts as the floor.
     """
@@ -221,8 +221,7 @@ def _fit_number(spec: ConditionSpec, values: list[float]) -> NumberEncoder:
         # Half of the smallest, as is usual for what lies below a laboratory's limit of detection.
         floor = float(positive.min()) / 2 if positive.size else 1.0
         numbers = np.array([_logarithm(number, floor) for number in numbers])
-    low, high = bounds_of(numbers, FAR)  # a code such as 999 would make all true ages alike
-    _, std = _moments(numbers[(low <= numbers) & (numbers <= high), None])
+    _, std = _moments(numbers[~far_from_others(numbers), None])  # a code such as 999 would make all true ages alike
     return NumberEncoder(name=spec.name, median=float(np.median(numbers)), std=std[0], floor=floor)
 
 

@@ -2,21 +2,24 @@
 
 import numpy as np
 
-FAR = 10.0  # deviations: what lies farther is probably a code
+_FAR = 10.0  # deviations from the median
+_MOST = 0.05  # of the numbers: where more lie so far, or more than one of fewer numbers, they are a group of their own
 _FEWEST = 5  # numbers that can say which of them is an outlier
 _NORMAL = 1.4826  # standard deviations of a normal distribution per median distance from its median
 
 
-def bounds_of(numbers: np.ndarray, deviations: float) -> tuple[float, float]:
-    """So many deviations below and above the median. A deviation is the median distance from the median, which a few
-    outliers do not change, as a standard deviation (Hampel 1974). Infinite where half of the numbers are equal,
-    and of fewer than five.
+def far_from_others(numbers: np.ndarray) -> np.ndarray:
+    """Which of the numbers (N,) lie ten deviations or more from the median; none where half of the numbers are equal.
 
-    >>> [round(bound) for bound in bounds_of(np.array([50.0, 55.0, 60.0, 65.0, 999.0]), 10.0)]
-    [-14, 134]
+    A deviation is the median distance from the median, which a few outliers do not change as they change a standard
+    deviation (Hampel 1974).
+
+    >>> far_from_others(np.array([50.0, 55.0, 60.0, 65.0, 999.0])).tolist()
+    [False, False, False, False, True]
     """
-    median = float(np.median(numbers))
-    deviation = _NORMAL * float(np.median(abs(numbers - median)))
-    if deviation <= 0 or len(numbers) < _FEWEST:
-        return -np.inf, np.inf
-    return median - deviations * deviation, median + deviations * deviation
+    distances = abs(numbers - np.median(numbers))
+    deviation = _NORMAL * float(np.median(distances))
+    far = distances > _FAR * deviation
+    if deviation <= 0 or len(numbers) < _FEWEST or far.sum() > max(1, _MOST * len(numbers)):
+        return np.zeros(len(numbers), bool)
+    return far

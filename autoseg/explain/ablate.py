@@ -93,18 +93,11 @@ class _Case:
         present = tuple(bool(has_channel) and channel not in withheld
                         for channel, has_channel in enumerate(self.prepared.present_C))
         given = self.conditions if conditions is None else conditions
-        state = hashlib.blake2b(f"{self.stamp} {present}".encode() + self._encoded(given), digest_size=16)
+        state = hashlib.blake2b(f"{self.stamp} {present}".encode(), digest_size=16)
+        encoded = self.model.encoded(given)
+        for tensor in () if encoded is None else encoded.tensors():
+            state.update(f"{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
         return _View(present, given, state.hexdigest())
-
-    @property
-    def encoded_conditions(self) -> bytes:
-        """Its conditions as the model reads them; equal ones are equal bytes."""
-        return self._encoded(self.conditions)
-
-    def _encoded(self, conditions: CaseConditions) -> bytes:
-        encoded = self.model.encoded(conditions)
-        return b"".join(f"{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()
-                        for tensor in (() if encoded is None else encoded.tensors()))
 
 
 @dataclass(frozen=True)
@@ -117,13 +110,13 @@ class _RowViews:
     views: Mapping[str, tuple[_View, ...]]
 
 
-def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed: int = 0, *, mirroring: bool = False
-                ) -> Ablation:
+def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed: int = 0, *, mirroring: bool = False,
+                patients: Mapping[str, str] | None = None) -> Ablation:
     """Score a finished fold with its inputs withheld or shuffled; write `ablation.json` and `ablation.md`.
 
-    `truths` are the raw label files. Without `mirroring` it is up to eight times faster. Raises UserError where the fold is
-    not finished or has no validation case, or where its model needs all of its inputs. One bad case does not stop the
-    others.
+    `truths` are the raw label files; `patients` says whose scan a case is, where patients have several. Without `mirroring`
+    it is up to eight times faster. Raises UserError where the fold is not finished or has no validation case, or where its
+    model needs all of its inputs. One bad case does not stop the others.
     """
     started = now()
     _check(job)
@@ -133,7 +126,7 @@ def ablate_fold(job: FoldJob, truths: Mapping[str, Path], runtime: Runtime, seed
                                str(mirroring), runtime.device.type, str(runtime.dtype)])
     cases, faults = _opened(job, model, truths, context)
     subsets = _channel_rows(job.plan.channels, cases)
-    others, permutations = _condition_rows(model.encoder, cases, seed)
+    others, permutations = _condition_rows(model.encoder, cases, patients or {}, seed)
     requested = [_RowViews("all that each case has", "all", (), {case.name: (case.shown(),) for case in cases}),
              *subsets, *others]
     dice_of, unscored = _predicted(job, truths, runtime, cases, requested, mirroring)
@@ -217,21 +210,21 @@ def _channel_rows(channels: Sequence[ChannelSpec], cases: Sequence[_Case]) -> li
     return rows
 
 
-def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], seed: int) -> tuple[list[_RowViews], int]:
+def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], patients: Mapping[str, str], seed: int
+                    ) -> tuple[list[_RowViews], int]:
     """The rows with shuffled or withheld conditions, over the cases that have conditions; and the number of permutations."""
     if encoder is None or not encoder.parts:
         return [], 0
     having = [case for case in cases if case.known]
-    alike = _with_the_same_conditions(having)
-    order = np.random.default_rng(seed).permutation(len(alike))
-    # What is known forms a random circle, which is turned: no case keeps its own conditions or gets the same ones twice. The
-    # scans of one patient have the same row.
-    turns = range(1, min(PERMUTATIONS, len(alike) - 1) + 1)
+    scans = _scans_of(having, patients)
+    order = np.random.default_rng(seed).permutation(len(scans))
+    # The patients form a random circle, which is turned: none keeps its own conditions or gets the same ones twice.
+    turns = range(1, min(PERMUTATIONS, len(scans) - 1) + 1)
     donors: dict[str, list[_Case]] = {case.name: [] for case in having} if turns else {}
     for turn in turns:
-        for takers, givers in zip(order, np.roll(order, turn), strict=True):
-            for taker in alike[takers]:
-                donors[taker.name].append(alike[givers][0])
+        for taker, giver in zip(order, np.roll(order, turn), strict=True):
+            for number, case in enumerate(scans[taker]):
+                donors[case.name].append(scans[giver][number % len(scans[giver])])
     by_name = {case.name: case for case in having}
     rows = [_RowViews("conditions shuffled between the cases", "shuffled", (),
                       {name: tuple(by_name[name].shown(conditions=giver.conditions) for giver in givers)
@@ -246,12 +239,12 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], se
     return rows, len(turns)
 
 
-def _with_the_same_conditions(cases: Sequence[_Case]) -> list[list[_Case]]:
-    """The cases in groups of those whose conditions the model cannot tell apart, in order."""
-    groups: dict[bytes, list[_Case]] = {}
+def _scans_of(cases: Sequence[_Case], patients: Mapping[str, str]) -> list[list[_Case]]:
+    """The cases of each patient, in order; a case of which no patient is known is one of its own."""
+    scans: dict[str, list[_Case]] = {}
     for case in cases:
-        groups.setdefault(case.encoded_conditions, []).append(case)
-    return list(groups.values())
+        scans.setdefault(f"patient {patients[case.name]}" if case.name in patients else f"case {case.name}", []).append(case)
+    return list(scans.values())
 
 
 def without(conditions: CaseConditions, name: str) -> CaseConditions:

@@ -262,7 +262,8 @@ def _write_row(dataset: Dataset, name: str, row: Mapping[str, Cell]) -> list[str
     if is_file(path):
         read = read_table(path)
         if read.decimal_comma:  # it would be written with commas between the cells: numbers would be read otherwise
-            return [f"nothing is added to {table.table}: its cells are separated by semicolons; save it with commas"]
+            return [f"nothing is added to {table.table}: its cells are separated by semicolons; save it with commas between "
+                    "the cells and points in the numbers"]
         place_of = read.position(table.id)
         if place_of is None:
             return [f"nothing is added to {table.table}: it lacks the column {table.id!r}"]

@@ -36,7 +36,7 @@ from autoseg.training.schedule import learning_rate
 from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, Forward, train_step
 from autoseg.training.tasks import EpochScore, Task
-from autoseg.training.throughput import Clock, SlowerThanPlanned, check_of, measure_throughput, step_of
+from autoseg.training.throughput import Clock, SlowerThanPlanned, iteration_of, measure_throughput, step_of
 from autoseg.training.timing import Timing
 from autoseg.workspace.checkpoint import load_state, save_state, save_weights
 from autoseg.workspace.files import append_record, read_records, write_json, write_records
@@ -219,7 +219,7 @@ def _measured(job: FoldJob, task: Task, state: TrainState, store: CaseStore, run
 
     trial = trial_of(job.configuration)
     with runtime.same_shapes():
-        throughput, forward = measure_throughput(job.configuration, task, state, trial, _opened(job), runtime, clock=clock)
+        throughput, forward = measure_throughput(job.scheduled, task, state, trial, _opened(job), runtime, clock=clock)
         trial.close()
         throughput = with_phases(throughput, job.scheduled, trial_of, task, state, forward, runtime, clock)
     state.restore(untrained)
@@ -278,11 +278,10 @@ def _followed(training: _Training, state: TrainState, throughput: Throughput, st
               ) -> Throughput:
     """The throughput after an epoch of so many steps, which took so many seconds without the check.
 
-    The check is counted as that of an epoch of the usual length: the rest of one that was stopped has a larger share than
-    what is left.
+    The check is counted as its usual share: an epoch of small patches, or the rest of one that was stopped, has a larger one
+    than what is left.
     """
-    usual = state.schedule.iterations_per_epoch
-    seconds = stepping / steps + check_of(throughput) * n_checks(training.job, phase, usual) / usual
+    seconds = iteration_of(stepping / steps)
     left = throughput.seconds_left(state.schedule, state.schedule.iterations, state.iteration)
     throughput = follow(throughput, seconds, weight_of_latest(seconds * steps, left), phase)
     throughput = training.timing.after_epoch(state, throughput, seconds / training.timing.start.seconds_in(phase))

@@ -42,8 +42,7 @@ _SECONDS_AT_THE_END = 1.0
 _PREDICTION_MARGIN = 1.3
 # Patches are validated between the steps.
 VALIDATION_SHARE = 1 / 20  # validation batches per training batch
-_CHECKED = 1 / 3  # of a step: a batch that is only predicted
-_CHECKS = 1 + VALIDATION_SHARE * _CHECKED
+_CHECKS = 1 + VALIDATION_SHARE / 3  # a batch that is only predicted takes a third of a step
 
 # Beyond this many times the planned seconds of a step, and of those last spoken of, the log says so; at most so often.
 _SLOWER, _OFTEN = 1.25, 2
@@ -73,11 +72,6 @@ class SlowerThanPlanned:
 def step_of(throughput: Throughput) -> float:
     """Seconds of a training step, of those of an iteration with its share of validation."""
     return throughput.seconds_per_iteration / _CHECKS
-
-
-def check_of(throughput: Throughput) -> float:
-    """Seconds to check a batch of the plan's size."""
-    return _CHECKED * step_of(throughput)
 
 
 def iteration_of(step_seconds: float) -> float:

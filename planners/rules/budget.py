@@ -15,6 +15,7 @@ SHORTEST_EPOCH_SECONDS = 10.0
 # Nor should the check at its end, which takes a third of a step, cost much of it: steps of the plan's size. But a training
 # has a few epochs, or nothing corrects it.
 SHORTEST_EPOCH_STEPS, LONGEST_EPOCH_SHARE = 6, 1 / 5
+_ROUNDING = 1e-9  # six steps may be a little less than six
 # What the clock does to a schedule is corrected only beyond this, so that a steady machine keeps its schedule.
 THROUGHPUT_TOLERANCE = 0.02
 # The weight of the latest epoch in the throughput. It is small, because one busy minute must not change the schedule.
@@ -254,7 +255,7 @@ def _epoch(schedule: Schedule | ResolvedSchedule, iterations: int, throughput: T
     """The iterations of an epoch."""
     mean_seconds = throughput.seconds_left(schedule, iterations) / iterations
     shortest = int(SHORTEST_EPOCH_SECONDS / mean_seconds)
-    checked = int(min(SHORTEST_EPOCH_STEPS * throughput.seconds_per_iteration / mean_seconds,
+    checked = int(min(SHORTEST_EPOCH_STEPS * throughput.seconds_per_iteration / mean_seconds + _ROUNDING,
                       LONGEST_EPOCH_SHARE * iterations))
     return max(1, shortest, checked, iterations // EPOCHS_OF_A_BUDGET)
 

@@ -63,6 +63,12 @@ def test_an_outlier_in_training_leaves_the_others_apart():
     assert encoded(odd, 999.0)[0] == [5.0]
 
 
+def test_a_second_group_of_numbers_is_no_outlier():
+    fields = [1.494, 1.5, 1.5, 1.495, 1.5, 1.494, 3.0, 3.0, 3.0, 3.0]
+    values = [encoded(fitted("number", fields), field)[0][0] for field in (1.494, 1.5, 3.0)]
+    assert values[1] - values[0] < 0.01 and 1 < values[2] - values[1] < 3
+
+
 def test_a_constant_number_says_nothing():
     encoder = fitted("number", [0.1 + 0.2, 0.3, 0.3])
     assert encoded(encoder, 0.3) == ([0.0], [True]) and encoded(encoder, 7.0) == ([0.0], [True])

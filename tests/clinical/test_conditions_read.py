@@ -78,6 +78,17 @@ def test_categories_that_differ_in_case_only_are_told(folder):
     assert "the column 'sex' has categories that differ in case only: Male, male" in warning
 
 
+def test_a_unit_of_some_cells_alone_and_a_point_beside_semicolons_are_warnings(folder):
+    found = read_conditions(folder(clinical="case,age\na,59\nb,7 months\n"), declared(AGE), ["a", "b"])
+    assert "1 cells of the column 'age' have a unit and the others none" in found.warnings[0]
+    assert "'7 months' (case b, line 3)" in found.warnings[0]
+    thousands = read_conditions(folder(clinical="case;age\na;850\nb;1.200\n"), declared(AGE), ["a", "b"])
+    assert values(thousands, "age") == {"a": 850.0, "b": 1.2}
+    assert "are read with a decimal point, though cells are separated by semicolons: '1.200'" in thousands.warnings[0]
+    alike = folder(clinical="case,age\na,59 y\nb,7 years\n")
+    assert read_conditions(alike, declared(AGE), ["a", "b"]).warnings == ()
+
+
 def test_a_number_far_from_all_others_is_a_warning_of_training(folder):
     rows = "".join(f"c{age},{age},f\n" for age in (*range(40, 70, 3), 999))
     place, names = folder(clinical="case,age,sex\n" + rows), [f"c{age}" for age in (*range(40, 70, 3), 999)]

@@ -46,11 +46,6 @@ def test_a_point_before_three_digits_is_decimal_but_where_the_column_has_decimal
     assert read_numbers(["1.234", "3,5"]) == [None, 3.5]
 
 
-def test_a_point_before_three_digits_beside_semicolons_could_be_of_thousands():
-    assert read_numbers(["850", "1.200"], decimal_comma=True) == [850, None]
-    assert read_numbers(["0.850", "1.200"], decimal_comma=True) == [0.85, 1.2]
-
-
 def test_different_units_in_a_column_are_no_numbers():
     assert read_numbers(["3 mm", "2 cm", "4"]) == [None, None, 4]
     assert read_numbers(["45 %", "0.3"]) == [None, 0.3]

@@ -48,7 +48,8 @@ def test_an_epoch_lasts_at_least_ten_seconds():
     assert resolve(BUDGET, PACE, spent_seconds=10).iterations_per_epoch == 20
 
 
-@pytest.mark.parametrize(("step", "budget", "steps"), [(5.0, 300.0, 6), (20.0, 1800.0, 6), (5.0, 60.0, 2), (0.5, 100.0, 20)])
+@pytest.mark.parametrize(("step", "budget", "steps"),
+                         [(5.0, 300.0, 6), (20.0, 1800.0, 6), (52.321, 5400.0, 6), (5.0, 60.0, 2), (0.5, 100.0, 20)])
 def test_slow_steps_are_checked_after_several_of_them(step, budget, steps):
     pace = PACE.model_copy(update={"seconds_per_iteration": step})
     schedule = resolve(BUDGET.model_copy(update={"budget_seconds": budget}), pace, spent_seconds=0)
