@@ -304,8 +304,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
            mirroring: bool = False, home: str | Path | None = None, device: str = "auto") -> Ablation:
     """What each input of a finished fold contributes, on its validation cases."""
     from autoseg.base.runtime import open_runtime
-    from autoseg.datasets.dataset import Dataset
-    from autoseg.explain.ablate import ablate_fold
+    from autoseg.explain.ablate import ablate_fold, patient_of
     from autoseg.prediction.models import trained_model
     from autoseg.training.assemble import assemble
 
@@ -314,8 +313,7 @@ def ablate(dataset: str | int, configuration: str, fold: int | str, *, planner: 
     planned = trained_model(workspace.model(name, planner, configuration)).read_plan()
     remove_leftovers(workspace.fold(name, planner, configuration, fold).path)
     job, truths = assemble(workspace, planned, configuration, int(fold) if str(fold).isdecimal() else fold, as_started=True)
-    patients, _ = Dataset.open(workspace.raw(name)).seen_by(planned).groups()
-    return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring, patients=patients)
+    return ablate_fold(job, truths, open_runtime(device), seed, mirroring=mirroring, patients=patient_of(workspace, planned))
 
 
 @called

@@ -30,6 +30,7 @@ from autoseg.base.version import __version__
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoders import ConditionEncoder, encode
 from autoseg.datasets.case import PreparedCase
+from autoseg.datasets.dataset import Dataset
 from autoseg.evaluation.score import score_case
 from autoseg.evaluation.types import Scoring, mean
 from autoseg.explain.ablation import Ablation, Kind, Row, as_text, findings_of, row_of
@@ -43,9 +44,10 @@ from autoseg.preprocessing.store import open_prepared
 from autoseg.training.assemble import check_training
 from autoseg.training.job import FoldJob
 from autoseg.workspace.files import append_record, read_records, write_json, write_text
+from autoseg.workspace.names import Workspace
 from autoseg.workspace.provenance import note_result, now, provenance, seconds_since
 from planners.schema.channels import ChannelSpec
-from planners.schema.plan import content_hash_of
+from planners.schema.plan import Plan, content_hash_of
 
 logger = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -237,6 +239,12 @@ def _condition_rows(encoder: ConditionEncoder | None, cases: Sequence[_Case], pa
                               {case.name: (case.shown(conditions=without(case.conditions, part.name)),)
                                for case in having if part.name in case.known}))
     return rows, len(turns)
+
+
+def patient_of(workspace: Workspace, planned: Plan) -> Mapping[str, str]:
+    """The patient of each case of a plan's dataset; empty where the dataset does not declare them."""
+    patients, _ = Dataset.open(workspace.raw(planned.dataset)).seen_by(planned).groups()
+    return patients or {}
 
 
 def _scans_of(cases: Sequence[_Case], patients: Mapping[str, str]) -> list[list[_Case]]:
