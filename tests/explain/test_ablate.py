@@ -227,10 +227,10 @@ def test_no_case_keeps_its_own_conditions_in_any_permutation(fold_of, prediction
     ablation = ablate_fold(job, truths, CPU)
     assert ablation.permutations == 5
     for index, name in enumerate(NAMES):
-        told = Counter(conditions.values.get("age") for case, _, conditions in predictions if case == name)
+        seen = Counter(conditions.values.get("age") for case, _, conditions in predictions if case == name)
         # Its own: all that it has, and without the side. Of five others each once; none at all and without the age.
-        assert told.pop(40.0 + index) == 2 and told.pop(None) == 2
-        assert sorted(told.values()) == [1] * 5
+        assert seen.pop(40.0 + index) == 2 and seen.pop(None) == 2
+        assert sorted(seen.values()) == [1] * 5
 
 
 def test_no_scan_of_a_patient_gets_the_row_of_another_scan_of_this_patient(fold_of, predictions):
@@ -238,9 +238,9 @@ def test_no_scan_of_a_patient_gets_the_row_of_another_scan_of_this_patient(fold_
     patients = {name: f"p{index // 2}" for index, name in enumerate(NAMES)}
     assert ablate_fold(job, truths, CPU, patients=patients).permutations == 3  # four patients with two scans each
     for index, name in enumerate(NAMES):
-        told = Counter(conditions.values.get("age") for case, _, conditions in predictions if case == name)
-        assert told.pop(40.0 + index) == 2 and told.pop(None) == 2
-        assert sorted(told.values()) == [1] * 3 and not told.keys() & {40.0 + (index ^ 1)}
+        seen = Counter(conditions.values.get("age") for case, _, conditions in predictions if case == name)
+        assert seen.pop(40.0 + index) == 2 and seen.pop(None) == 2
+        assert sorted(seen.values()) == [1] * 3 and not seen.keys() & {40.0 + (index ^ 1)}
 
 
 def test_a_model_that_follows_the_table_against_the_image_is_suspected(fold_of):
