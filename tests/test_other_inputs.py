@@ -95,6 +95,13 @@ def test_a_category_that_training_never_saw_goes_to_other_with_a_warning(home, t
     assert "other" in said
 
 
+def test_a_number_far_from_those_of_training_is_said(home, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text("patient,age\nphantom_test_000,780 months\n")
+    predicted(home, images(home), tmp_path / "masks", "--table", str(table))
+    assert "column age: the numbers of 1 of 1 cases lie more than 5 standard deviations from" in capsys.readouterr().err
+
+
 def test_a_required_channel_that_is_missing_is_named_with_its_case(home, tmp_path, capsys):
     source = copied(home, tmp_path / "images", 0, 2)
     assert predict.main(["-i", str(source), "-o", str(tmp_path / "masks"), "--home", str(home), "--device", "cpu"]) == 2

@@ -7,13 +7,13 @@ middle rank, no category, the mean of a vector's entry.
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from autoseg.base.errors import UserError
+from autoseg.base.errors import UserError, listed
 from autoseg.clinical.cells import category_text
 from autoseg.clinical.conditions import CaseConditions
 from autoseg.clinical.encoded import ConditionInput, EncodedBag, EncodedConditions, Layout
@@ -57,6 +57,17 @@ class NumberEncoder(Frozen):
             return np.zeros(1, np.float32), np.array([False])
         number = _logarithm(_number(self.name, value), self.floor)
         return _standardised(np.array([number]), self.median, self.std), np.array([True])
+
+    @property
+    def usual(self) -> float:
+        """The median of the training cases."""
+        return self.median if self.floor is None else math.exp(self.median)
+
+    def clips(self, value: float | str | None) -> bool:
+        """Whether a value lies beyond LIMIT, so that the network is given a smaller distance."""
+        if value is None or _is_empty(value) or self.std == 0:
+            return False
+        return abs(_logarithm(_number(self.name, value), self.floor) - self.median) > LIMIT * self.std
 
 
 class OrdinalEncoder(Frozen):
@@ -105,7 +116,7 @@ class CategoryEncoder(Frozen):
         values, known = np.zeros(self.width, np.float32), np.zeros(self.width, bool)
         if value is None or _is_empty(value):
             return values, known
-        key = spelled(value, self.spelling)
+        key = self._category_of(spelled(value, self.spelling))
         if key in self.categories:
             values[self.categories.index(key)], known[:] = 1, True
             return values, known
@@ -113,6 +124,17 @@ class CategoryEncoder(Frozen):
             _warn_once(self.name, key, 'was not seen in training; it counts as "other"')
         values[-1], known[:] = 1, bool(self.rare)
         return values, known
+
+    def _category_of(self, key: str) -> str:
+        """The training cases' only category that differs from `key` in upper and lower case, where `key` is none of theirs:
+        a workbook has True where a text has TRUE.
+        """
+        seen = (*self.categories, *self.rare)
+        alike = [] if key in seen else [category for category in seen if category.casefold() == key.casefold()]
+        if len(alike) != 1:
+            return key
+        _warn_once(self.name, key, f"counts as {alike[0]!r}, from which it differs in upper and lower case only")
+        return alike[0]
 
 
 class VectorEncoder(Frozen):
@@ -211,6 +233,27 @@ def encode(encoder: ConditionEncoder, conditions: CaseConditions) -> EncodedCond
             values.append(encoded[0])
             known.append(encoded[1])
     return EncodedConditions(np.concatenate(values), np.concatenate(known), bags)
+
+
+def unlike_training(cases: Mapping[str, CaseConditions], encoders: Sequence[ConditionEncoder]) -> list[str]:
+    """A warning for each column of which some cases have numbers that every one of the encoders clips.
+
+    A table with another unit than in training has such numbers, and a code such as 999 for "not known". The numbers are not
+    shown: those of DICOM headers belong in no log.
+    """
+    numbers: dict[str, list[NumberEncoder]] = {}
+    for part in (part for encoder in encoders for part in encoder.parts if part.kind == "number"):
+        numbers.setdefault(part.name, []).append(part)
+    warnings = []
+    for name, parts in numbers.items():
+        far = [case for case, conditions in cases.items()
+               if all(part.clips(conditions.values.get(name)) for part in parts)]
+        if far:
+            warnings.append(f"column {name}: the numbers of {len(far)} of {len(cases)} cases lie more than {LIMIT:g} "
+                            f"standard deviations from the median of training, {parts[0].usual:g}, and count as {LIMIT:g} "
+                            f"of them: {listed(far)}; write them in the unit of the training table, and leave a cell empty "
+                            "where it holds a code for 'not known'")
+    return warnings
 
 
 def _fit_number(spec: ConditionSpec, values: list[float]) -> NumberEncoder:

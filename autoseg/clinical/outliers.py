@@ -9,10 +9,11 @@ _NORMAL = 1.4826  # standard deviations of a normal distribution per median dist
 
 
 def far_from_others(numbers: np.ndarray) -> np.ndarray:
-    """Which of the numbers (N,) lie ten deviations or more from the median; none where half of the numbers are equal.
+    """Which of the numbers (N,) lie more than ten deviations from the median.
 
-    A deviation is the median distance from the median, which a few outliers do not change as they change a standard
-    deviation (Hampel 1974).
+    None does where half of the numbers are equal, where there are fewer than five, or where so many lie there (two or more,
+    and more than 5 %) that they are a group of their own. A deviation is the median distance from the median, which a few
+    outliers do not change as they change a standard deviation (Hampel 1974).
 
     >>> far_from_others(np.array([50.0, 55.0, 60.0, 65.0, 999.0])).tolist()
     [False, False, False, False, True]

@@ -8,11 +8,13 @@ rows of a sheet, however far apart its cells are.
 import csv
 import datetime
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoseg.base.errors import UserError
 from autoseg.clinical.cells import clean
@@ -21,6 +23,7 @@ ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
 _SHEETS = (".xlsx", ".xlsm")
 _DELIMITERS = ("\t", ";", "|", ",")  # where two explain the file alike, the first: commas are also within cells
 _SNIFFED_ROWS = 200
+_LITERAL = re.compile(r'"[^"]*"|\\.')  # texts within the number format of a sheet
 _MOST_BYTES = 2**28  # of a file, and of what a workbook unpacks to
 _MOST_ROWS = 2**20  # of a sheet, as in Excel
 _MOST_CELLS = 2**24
@@ -173,7 +176,7 @@ def _sheet_rows(path: Path, content: bytes) -> list[Row]:
             for sheet in book.worksheets:
                 if sheet.sheet_state == "visible":
                     sheet.reset_dimensions()  # what a file says of its size may be wrong
-                    rows = _bounded(path, sheet.iter_rows(values_only=True))
+                    rows = _bounded(path, sheet.iter_rows())
                     if any(any(row.cells) for row in rows):
                         return rows
     except UserError:
@@ -184,11 +187,11 @@ def _sheet_rows(path: Path, content: bytes) -> list[Row]:
     raise _empty(path, "no sheet with content")
 
 
-def _bounded(path: Path, sheet: Iterable[Sequence[object]]) -> list[Row]:
+def _bounded(path: Path, sheet: Iterable[Sequence[Any]]) -> list[Row]:
     """The rows of a sheet. A file of a few bytes may say that it has a cell in the last row, and one in the last column."""
     rows, n_cells = [], 0
-    for number, values in enumerate(sheet, 1):
-        cells = _trimmed(tuple(map(_plain, values)))
+    for number, row in enumerate(sheet, 1):
+        cells = _trimmed(tuple(_plain(cell.value, cell.number_format) for cell in row))
         n_cells += len(cells)
         if number > _MOST_ROWS or n_cells > _MOST_CELLS:
             raise _too_large(path)
@@ -198,10 +201,12 @@ def _bounded(path: Path, sheet: Iterable[Sequence[object]]) -> list[Row]:
     return rows
 
 
-def _plain(value: object) -> str:
-    """The text of a cell: whole numbers without a fraction, dates as 2020-01-31."""
+def _plain(value: object, shown_as: str) -> str:
+    """The text of a cell: whole numbers without a fraction, dates as 2020-01-31, percentages as they are shown."""
     if value is None:
         return ""
+    if isinstance(value, int | float) and not isinstance(value, bool) and "%" in _LITERAL.sub("", shown_as):
+        return f"{100 * value:.12g}%"  # as a text of the same table has it
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():

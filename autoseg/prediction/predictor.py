@@ -16,6 +16,7 @@ import numpy as np
 from autoseg.base.errors import UserError, raise_faults
 from autoseg.base.runtime import Runtime, open_runtime
 from autoseg.clinical.conditions import CaseConditions, read_conditions_to_predict
+from autoseg.clinical.encoders import unlike_training
 from autoseg.datasets.case import Case, CaseFiles, PreparedCase
 from autoseg.datasets.dicom_cases import DicomInput, holds_dicom, scan_studies
 from autoseg.datasets.dicom_conditions import cells_of_headers, with_headers
@@ -242,11 +243,11 @@ class Predictor:
         cells = {case.name: said for case in files if (said := cells_of_headers(case, plan.channels))}
         known = read_conditions_to_predict(folder, plan.conditions, [case.name for case in files], table_path=beside,
                                            elsewhere=set().union(*cells.values()))
-        for warning in known.warnings:
-            logger.warning("%s", warning)
         conditions = {name: with_headers(name, of_table, cells[name], plan.conditions) if name in cells else of_table
                       for name, of_table in known.cases.items()}
         encoders = [model.encoder for member in conditioned for model in member.models if model.encoder is not None]
+        for warning in (*known.warnings, *unlike_training(conditions, encoders)):
+            logger.warning("%s", warning)
         return CasesToPredict(files, conditions_with_modality(conditions, plan, encoders, self.modality), left_out)
 
     def load(self, files: CaseFiles, conditions: Mapping[str, CaseConditions]) -> Case:
@@ -346,11 +347,13 @@ class Predictor:
 
     def _case_of(self, images: Any, name: str, said: Mapping[str, Any]) -> tuple[Case, Callable[[np.ndarray], Any]]:
         known = conditions_of(said, self.plan, any(member.uses_conditions for member in self.members))
+        encoders = [model.encoder for model in self.models if model.encoder is not None]
+        for warning in unlike_training({name: known}, encoders):
+            logger.warning("%s", warning)
         if isinstance(images, str | Path | DicomInput):
             read = self._read(images)
             case = replace(read, conditions=said_over(read.conditions, known, said))
             return case, lambda array: Volume.on_grid(array, case.geometry)
-        encoders = [model.encoder for model in self.models if model.encoder is not None]
         known = conditions_with_modality({name: known}, self.plan, encoders, self.modality)[name]
         case, alike = case_of_images(images, self.plan, name, known, self.modality)
         for doubt in orientation_doubt(name, case.geometry, self.plan.orientation):

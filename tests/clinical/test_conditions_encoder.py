@@ -56,6 +56,22 @@ def test_an_outlier_is_cut_at_five_deviations():
     assert encoded(encoder, 1e9)[0] == [5.0] and encoded(encoder, -1e9)[0] == [-5.0]
 
 
+def test_numbers_unlike_those_of_training_are_one_warning_per_column():
+    table = table_of(height="number", psa={"kind": "number", "transform": "log"})
+    training = [CaseConditions(values={"height": height, "psa": psa})
+                for height, psa in ((160.0, 1.0), (170.0, 4.0), (175.0, 10.0), (190.0, 30.0))]
+    encoders = [fit_encoder(table, training), fit_encoder(table, training[1:])]
+    metres = {"b": CaseConditions(values={"height": 1.8, "psa": 8.0}), "c": CaseConditions(values={"height": None}),
+              "d": CaseConditions(values={"height": 1.65, "psa": 60.0})}
+    [warning] = module.unlike_training(metres, encoders)
+    assert warning.startswith("column height: the numbers of 2 of 3 cases lie more than 5 standard deviations from the "
+                              "median of training, 172.5, and count as 5 of them: b, d; write")
+    [warning] = module.unlike_training({"e": CaseConditions(values={"height": 999.0, "psa": 1e9})}, encoders)[1:]
+    assert "6.32456, and count as 5 of them: e;" in warning
+    assert module.unlike_training({"a": CaseConditions(values={"height": 150.0, "psa": 0.0})}, encoders) == []
+    assert module.unlike_training(metres, []) == []
+
+
 def test_an_outlier_in_training_leaves_the_others_apart():
     ages = [float(age) for age in range(45, 76)]
     usual, odd = (fitted("number", [*ages, *more]) for more in ((), (999.0,)))
@@ -114,6 +130,17 @@ def test_a_category_never_seen_is_other_with_one_warning(caplog):
     with caplog.at_level(logging.WARNING):
         assert encoded(encoder, "new") == encoded(encoder, "new") == ([0.0, 1.0], [True] * 2)
     assert caplog.text.count("column x: 'new' was not seen in training") == 1
+
+
+def test_a_category_in_other_letters_is_the_only_one_of_training_that_it_can_be(caplog):
+    encoder = fitted("category", ["True", "True", "False", "False", "Stage"])
+    with caplog.at_level(logging.WARNING):
+        assert encoded(encoder, "TRUE") == encoded(encoder, "True")
+    assert "column x: 'TRUE' counts as 'True'" in caplog.text
+    assert encoded(encoder, "stage") == encoded(encoder, "Stage")
+    two = fitted("category", ["t", "t", "T", "T"])
+    assert encoded(two, "T")[0] == [1.0, 0.0, 0.0] and encoded(two, "t")[0] == [0.0, 1.0, 0.0]
+    assert encoded(fitted("category", ["ab", "ab", "AB", "AB"]), "Ab")[0] == [0.0, 0.0, 1.0]
 
 
 def test_other_that_no_training_case_taught_is_not_known(caplog):

@@ -172,6 +172,16 @@ def test_a_workbook_gives_the_same_texts_as_a_text_file(workbook):
     assert cells(table) == [("a", "59", "3.5", "2020-01-31", "True"), ("b", "61", "3,5", "2020-01-31T12:00:00", "")]
 
 
+def test_a_percentage_of_a_workbook_is_that_of_its_text(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["case", "ki67", "share", "fat"])
+    book.active.append(["a", 0.45, 0.123456, 30])
+    for cell, shown_as in (("B2", "0%"), ("C2", "0.0%;[Red]-0.0%"), ("D2", '0" %"')):
+        book.active[cell].number_format = shown_as
+    book.save(tmp_path / "t.xlsx")
+    assert cells(read_table(tmp_path / "t.xlsx")) == [("a", "45%", "12.3456%", "30")]
+
+
 def test_the_first_visible_sheet_with_content_is_read(workbook):
     rows = [["case", "age"], ["a", 1]]
     table = workbook(hidden=["Codes"], Codes=[["x", "y"], [1, 2]], Empty=[], Data=rows, More=[["p", "q"], [1, 2]])
