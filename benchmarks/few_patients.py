@@ -34,7 +34,7 @@ from autoseg.training.state import TrainState, new_state
 from autoseg.training.step import AveragedWeights, train_step
 from autoseg.training.tasks.segmentation import Segmentation
 from planners.architectures.unet import UNet
-from planners.budgeted import SCHEDULE_FREE_RATE, SCHEDULE_FREE_WARM_UP
+from planners.budgeted import CONDITIONING_RATE, SCHEDULE_FREE_RATE, SCHEDULE_FREE_WARM_UP
 from planners.rules.budget import WARM_UP
 from planners.rules.inputs import HIDE_CHANNEL, HIDE_COLUMN, HIDE_ROW
 from planners.schema.base import Part
@@ -123,7 +123,8 @@ def trained(conditioner: str, hidden: tuple[float, float], options: argparse.Nam
 
 def plan_of(conditioner: str, hidden: tuple[float, float], iterations: int) -> Plan:
     schedule = Schedule(learning_rate=SCHEDULE_FREE_RATE, iterations=iterations, decay="constant", warmup_iterations=WARM_UP,
-                        warmup_share=SCHEDULE_FREE_WARM_UP, optimizer=Part(name="schedule_free_adamw"))
+                        warmup_share=SCHEDULE_FREE_WARM_UP, optimizer=Part(
+                            name="schedule_free_adamw", options={"conditioning_rate": CONDITIONING_RATE}))
     dropout = InputDropout(channels=(0.0, HIDE_CHANNEL, HIDE_CHANNEL), row=hidden[0], column=hidden[1])
     configuration = Configuration(
         spacing_mm=(1, 1, 1), median_shape=(EDGE,) * 3, patch=(EDGE,) * 3, batch=2, batch_dice=True, architecture=SHAPE,

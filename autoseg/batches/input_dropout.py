@@ -1,4 +1,4 @@
-"""Input dropout: training drops and displaces inputs, after the augmentation, so that a model can do without them.
+"""Input dropout: training drops, swaps and displaces inputs, after the augmentation, so that a model can do without them.
 
 All masks are drawn on the CPU; no value is read back from the device. What is off draws nothing.
 """
@@ -15,7 +15,8 @@ from planners.schema.plan import InputDropout
 
 def drop_inputs(batch: Batch, input_dropout: InputDropout, generator: torch.Generator, layout: Layout = NO_CONDITIONS
                 ) -> Batch:
-    """The batch with some of its channels and conditions missing, and some of its channels displaced.
+    """The batch with some of its channels and conditions missing, some of its conditions another sample's, and some of its
+    channels displaced.
 
     `layout` says which encoded values are one column. The input is left unchanged.
     """
@@ -23,6 +24,8 @@ def drop_inputs(batch: Batch, input_dropout: InputDropout, generator: torch.Gene
         batch = _displaced(batch, input_dropout, generator)
     if any(input_dropout.channels):
         batch = replace(batch, present_BC=_remaining_channels(batch, input_dropout.channels, generator))
+    if batch.conditions is not None and input_dropout.swap and input_dropout.p_swap > 0:
+        batch = replace(batch, conditions=_swapped(batch.conditions, input_dropout, generator, layout))
     if batch.conditions is not None and (input_dropout.row > 0 or input_dropout.column > 0):
         batch = replace(batch, conditions=_remaining_conditions(batch.conditions, input_dropout, generator, layout))
     return batch
@@ -54,22 +57,54 @@ def _remaining_channels(batch: Batch, p_C: tuple[float, ...], generator: torch.G
 def _remaining_conditions(conditions: ConditionBatch, input_dropout: InputDropout, generator: torch.Generator,
                           layout: Layout) -> ConditionBatch:
     """The conditions with rows and single inputs unknown; as everywhere, what is unknown is 0."""
-    n_samples, n_values = conditions.values_BK.shape
-    if n_values != layout.n_values:
-        raise ValueError(f"the conditions have {n_values} values, their layout {layout.n_values}")
+    column = _columns(conditions, layout)
+    n_samples = len(conditions.values_BK)
     rows = torch.rand(n_samples, 1, generator=generator) < input_dropout.row
     inputs = torch.rand(n_samples, len(layout.inputs), generator=generator) < input_dropout.column
     bags = dict(conditions.bags)
-    column = torch.zeros(n_values, dtype=torch.long)  # which input an encoded value belongs to
     for number, item in enumerate(layout.inputs):
         if item.entries is not None:
-            column[item.entries] = number
             continue
         bag = bags[item.name]
         remaining = ~(rows | inputs[:, number : number + 1]).to(bag.known_BT.device, non_blocking=True)
         bags[item.name] = BagBatch(torch.where(remaining[..., None], bag.tokens_BTE, 0.0), bag.known_BT & remaining)
     remaining = ~(rows | inputs[:, column]).to(conditions.known_BK.device, non_blocking=True)
     return ConditionBatch(torch.where(remaining, conditions.values_BK, 0.0), conditions.known_BK & remaining, bags)
+
+
+def _swapped(conditions: ConditionBatch, input_dropout: InputDropout, generator: torch.Generator, layout: Layout
+             ) -> ConditionBatch:
+    """The conditions, some of which are those of the sample before in the batch.
+
+    What a condition says of many patients is still learned; what it says of one is not (random feature corruption, Bahri et
+    al. 2022, arXiv 2106.15147, here with the patients of a batch).
+    """
+    column = _columns(conditions, layout)
+    drawn = torch.rand(len(conditions.values_BK), len(layout.inputs), generator=generator) < input_dropout.p_swap
+    inputs = drawn & torch.tensor([item.name in input_dropout.swap for item in layout.inputs], dtype=torch.bool)
+
+    def mixed(own: torch.Tensor, swapped: torch.Tensor) -> torch.Tensor:
+        return torch.where(swapped.to(own.device, non_blocking=True), own.roll(1, 0), own)
+
+    bags = {}
+    for name, bag in conditions.bags.items():
+        number = next(number for number, item in enumerate(layout.inputs) if item.name == name)
+        swapped = inputs[:, number : number + 1]
+        bags[name] = BagBatch(mixed(bag.tokens_BTE, swapped[..., None]), mixed(bag.known_BT, swapped))
+    swapped = inputs[:, column]
+    return ConditionBatch(mixed(conditions.values_BK, swapped), mixed(conditions.known_BK, swapped), bags)
+
+
+def _columns(conditions: ConditionBatch, layout: Layout) -> torch.Tensor:
+    """Which input of the layout each encoded value belongs to (K,)."""
+    n_values = conditions.values_BK.shape[1]
+    if n_values != layout.n_values:
+        raise ValueError(f"the conditions have {n_values} values, their layout {layout.n_values}")
+    column = torch.zeros(n_values, dtype=torch.long)
+    for number, item in enumerate(layout.inputs):
+        if item.entries is not None:
+            column[item.entries] = number
+    return column
 
 
 def _displaced(batch: Batch, input_dropout: InputDropout, generator: torch.Generator) -> Batch:

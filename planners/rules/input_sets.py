@@ -171,9 +171,11 @@ def _grid_number(plan: Plan, places: Sequence[int]) -> int | None:
 def _with_inputs(chosen: Configuration, places: Sequence[int], inputs: InputSet, plan: Plan, fingerprint: Fingerprint
                  ) -> Configuration:
     hidden = chosen.input_dropout
+    swap = tuple(name for name in hidden.swap if name in inputs.conditions)
     hidden = hidden.model_copy(update={
         "channels": tuple(hidden.channels[place] for place in places) if hidden.channels else (),
         "shift_voxels": tuple(hidden.shift_voxels[place] for place in places) if hidden.shift_voxels else (),
+        "swap": swap, "p_swap": hidden.p_swap if swap else 0.0,
         **({} if inputs.conditions else {"row": 0.0, "column": 0.0})})
     conditioning = chosen.conditioning
     if not inputs.conditions:

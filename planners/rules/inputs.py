@@ -21,6 +21,10 @@ BY_MODALITY = "by_modality"  # the normaliser of a channel that has several moda
 HIDE_CHANNEL = 0.3
 # Share of the samples in which all conditions are hidden together, and in which each is hidden by itself.
 HIDE_ROW, HIDE_COLUMN = 0.3, 0.15
+# Share of the samples in which a category is another patient's, where there are more than two and fewer patients share one:
+# it nearly names a patient, and a network learns its few patients by it. Numbers are not swapped: one that decides would
+# no longer be learned (docs/decisions/0074).
+SWAP, TWO, SHARED_BY = 0.5, 2, 20
 # A channel that was regridded or registered may be displaced by this much, in this share of the samples.
 SHIFT_VOXELS, P_SHIFT = 1.0, 0.2
 MISSING_ABOVE = 0.95  # of the cases: a condition that so many lack teaches nothing
@@ -136,6 +140,15 @@ def _useless(spec: ConditionSpec, stats: ConditionStats | None) -> str:
     return ""
 
 
+def _nearly_names(fingerprint: Fingerprint) -> tuple[str, ...]:
+    """The categories and ranks that few patients share; a modality is not among them, as the images show it, too."""
+    kinds = {spec.name: spec.kind for spec in fingerprint.conditions.specs}
+    return tuple(stats.name for stats in fingerprint.condition_stats
+                 if kinds.get(stats.name) in ("category", "ordinal") and stats.missing <= MISSING_ABOVE
+                 and stats.name not in fingerprint.modality_columns.values() and stats.distinct > TWO
+                 and (1 - stats.missing) * len(fingerprint.cases) < SHARED_BY * stats.distinct)
+
+
 def _input_dropout(fingerprint: Fingerprint, conditioned: bool) -> tuple[InputDropout, list[str]]:
     optional = [channel.name for channel in fingerprint.channels if not channel.required]
     moved = [channel.name for channel in fingerprint.channels if channel.is_moved]
@@ -148,6 +161,10 @@ def _input_dropout(fingerprint: Fingerprint, conditioned: bool) -> tuple[InputDr
         input_dropout = input_dropout.model_copy(update={"row": HIDE_ROW, "column": HIDE_COLUMN})
         reasons.append(f"conditions hidden in {HIDE_ROW:.0%} of the samples, and each by itself in {HIDE_COLUMN:.0%}: a "
                        "patient without a row is predicted, too")
+        if swap := _nearly_names(fingerprint):
+            input_dropout = input_dropout.model_copy(update={"swap": swap, "p_swap": SWAP})
+            reasons.append(f"{', '.join(swap)} are another patient's in {SWAP:.0%} of the samples each: few "
+                           "patients share a category, so that it nearly names a patient, who would be learned by heart")
     if moved:
         shifts = tuple(SHIFT_VOXELS if channel.is_moved else 0.0 for channel in fingerprint.channels)
         input_dropout = input_dropout.model_copy(update={"shift_voxels": shifts, "p_shift": P_SHIFT})

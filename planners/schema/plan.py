@@ -73,16 +73,19 @@ MirrorViews = Literal["random", "alternating"]
 
 
 class InputDropout(Frozen):
-    """What training hides and displaces of the inputs, so that a model can do without them.
+    """What training hides, swaps and displaces of the inputs, so that a model can do without them.
 
     `channels` is, per channel, the probability that a present one is hidden in a sample (at least one stays); empty: none
-    is. `row` hides all conditions of a sample, `column` each of them. `shift_voxels` is, per channel, the largest
-    displacement along each axis of the patch, which a sample has with probability `p_shift`; empty: none is displaced.
+    is. `row` hides all conditions of a sample, `column` each of them. Of the conditions `swap` a sample has, each with
+    probability `p_swap`, those of another patient. `shift_voxels` is, per channel, the largest displacement along each axis
+    of the patch, which a sample has with probability `p_shift`; empty: none is displaced.
     """
 
     channels: tuple[Probability, ...] = ()
     row: Probability = 0.0
     column: Probability = 0.0
+    swap: tuple[str, ...] = ()
+    p_swap: Probability = 0.0
     shift_voxels: tuple[Annotated[float, Field(ge=0)], ...] = ()
     p_shift: Probability = 0.0
 

@@ -107,6 +107,38 @@ def test_what_was_unknown_stays_unknown():
     assert not result.known_BK.any() and not result.bags["tiles"].known_BT.any()
 
 
+def distinct_conditions(n_samples=COUNT):
+    """Every value is the number of its sample; every second sample knows nothing."""
+    number = torch.arange(n_samples, dtype=torch.float32)
+    known = (number % 2 == 0)[:, None]
+    tiles = BagBatch(number[:, None, None].expand(n_samples, 5, 4), known.expand(n_samples, 5))
+    return ConditionBatch(number[:, None].expand(n_samples, 6), known.expand(n_samples, 6), {"tiles": tiles})
+
+
+def test_swapped_conditions_are_whole_inputs_of_the_sample_before():
+    given = distinct_conditions()
+    result = forgotten(InputDropout(swap=("sex", "tiles", "not in the table"), p_swap=0.5), given)
+    number = given.values_BK[:, 0]
+    assert torch.equal(result.values_BK[:, 0], number) and torch.equal(result.values_BK[:, 4:], given.values_BK[:, 4:])
+    sexes, tokens = result.values_BK[:, 1:4], result.bags["tiles"].tokens_BTE.flatten(1)
+    for values, known in ((sexes, result.known_BK[:, 1:4]), (tokens, result.bags["tiles"].known_BT)):
+        swapped = values[:, 0] != number
+        assert (values == values[:, :1]).all() and within(swapped.sum(), 0.5)
+        assert torch.equal(values[swapped, 0], number.roll(1)[swapped])
+        assert torch.equal(known, (values[:, :1] % 2 == 0).expand_as(known))
+    assert within(((sexes[:, 0] != number) & (tokens[:, 0] != number)).sum(), 0.25)
+
+
+def test_swapping_leaves_a_batch_of_one_and_the_input_as_they_are():
+    given = distinct_conditions(1)
+    result = forgotten(InputDropout(swap=("age", "sex", "tiles", "rna"), p_swap=1.0), given)
+    assert torch.equal(result.values_BK, given.values_BK)
+    given = distinct_conditions(4)
+    before = given.values_BK.clone()
+    assert forgotten(InputDropout(swap=("age",), p_swap=1.0), given).values_BK[:, 0].tolist() == [3, 0, 1, 2]
+    assert torch.equal(given.values_BK, before)
+
+
 def test_conditions_of_another_layout_are_refused():
     with pytest.raises(ValueError, match="5 values, their layout 6"):
         forgotten(InputDropout(row=0.5), replace(conditions(4), values_BK=torch.zeros(4, 5)))

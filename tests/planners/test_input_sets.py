@@ -67,7 +67,7 @@ def plan_of_all():
     plan = small_plan(n_channels=4, normalizers=tuple(Part(name=name) for name in ("ct", "zscore", "none", "rescale01")),
                       conditioning=Part(name="tokens"),
                       input_dropout=InputDropout(channels=(0, 0, 0.3, 0.4), shift_voxels=(0, 1, 0, 0), p_shift=0.2, row=0.3,
-                                                 column=0.1))
+                                                 column=0.1, swap=("Age", "rna"), p_swap=0.5))
     return plan.model_copy(update={"channels": CHANNELS, "conditions": ConditionTable(table="t.csv", specs=SPECS),
                                    "modality_columns": {"MR_T1": "kind"}})
 
@@ -99,6 +99,11 @@ def test_conditions_that_are_left_out_change_how_a_network_is_conditioned():
     names = {conditions: plan_with("CT", conditions=conditions).configurations["3d_fullres"].conditioning.name
              for conditions in ((), ("Age",), ("Age", "slides"))}
     assert names == {(): "none", ("Age",): "film", ("Age", "slides"): "tokens"}
+
+
+def test_conditions_that_are_left_out_are_not_swapped():
+    of_age = plan_with("CT", conditions=("Age",)).configurations["3d_fullres"].input_dropout
+    assert (of_age.swap, of_age.p_swap) == (("Age",), 0.5)
 
 
 def test_sets_of_the_same_channels_share_prepared_cases():

@@ -71,6 +71,27 @@ def test_columns_condition_by_film_and_token_bags_by_attention():
     assert conditioned(("rna", "vector", 0.0, 0)).input_dropout == InputDropout(row=0.3, column=0.15)
 
 
+@pytest.mark.parametrize(("kind", "missing", "distinct", "swapped"), [
+    ("category", 0.0, 2, False), ("category", 0.0, 3, True), ("number", 0.1, 30, False), ("category", 0.0, 5, False),
+    ("category", 0.1, 5, True), ("ordinal", 0.0, 3, True), ("tokens", 0.0, 0, False)])
+def test_categories_that_few_patients_share_are_swapped(kind, missing, distinct, swapped):
+    n_cases = 100 if distinct == 5 else 26
+    spec = ConditionSpec(name="x", kind=kind)
+    plan = input_plan(fingerprint((ChannelSpec(name="CT"),), kept=(1.0,) * n_cases, conditions=ConditionTable(specs=(spec,)),
+                                  condition_stats=(ConditionStats(name="x", missing=missing, distinct=distinct),)))
+    assert (plan.input_dropout.swap, plan.input_dropout.p_swap) == ((("x",), 0.5) if swapped else ((), 0.0))
+    assert any("x are another patient's in 50% of the samples" in reason for reason in plan.reasons) == swapped
+
+
+def test_what_teaches_nothing_and_what_says_the_modality_are_not_swapped():
+    conditions = {"conditions": ConditionTable(specs=tuple(ConditionSpec(name=name, kind="category")
+                                                            for name in ("type", "lost", "scan"))),
+                  "condition_stats": tuple(ConditionStats(name=name, missing=missing, distinct=4)
+                                           for name, missing in (("type", 0.0), ("lost", 0.97), ("scan", 0.0)))}
+    plan = input_plan(fingerprint((ChannelSpec(name="CT"),), kept=(1.0,) * 9, modality_columns={"CT": "scan"}, **conditions))
+    assert plan.input_dropout.swap == ("type",)
+
+
 @pytest.mark.parametrize("condition", [("age", "number", 0.97, 3), ("sex", "category", 0.0, 1)])
 def test_a_column_that_most_lack_or_that_never_varies_conditions_nothing(condition):
     plan = conditioned(condition)
