@@ -63,11 +63,10 @@ def _remaining_conditions(conditions: ConditionBatch, input_dropout: InputDropou
     inputs = torch.rand(n_samples, len(layout.inputs), generator=generator) < input_dropout.column
     bags = dict(conditions.bags)
     for number, item in enumerate(layout.inputs):
-        if item.entries is not None:
-            continue
-        bag = bags[item.name]
-        remaining = ~(rows | inputs[:, number : number + 1]).to(bag.known_BT.device, non_blocking=True)
-        bags[item.name] = BagBatch(torch.where(remaining[..., None], bag.tokens_BTE, 0.0), bag.known_BT & remaining)
+        if item.entries is None:
+            bag = bags[item.name]
+            remaining = ~(rows | inputs[:, number : number + 1]).to(bag.known_BT.device, non_blocking=True)
+            bags[item.name] = BagBatch(torch.where(remaining[..., None], bag.tokens_BTE, 0.0), bag.known_BT & remaining)
     remaining = ~(rows | inputs[:, column]).to(conditions.known_BK.device, non_blocking=True)
     return ConditionBatch(torch.where(remaining, conditions.values_BK, 0.0), conditions.known_BK & remaining, bags)
 
@@ -87,10 +86,10 @@ def _swapped(conditions: ConditionBatch, input_dropout: InputDropout, generator:
         return torch.where(swapped.to(own.device, non_blocking=True), own.roll(1, 0), own)
 
     bags = {}
-    for name, bag in conditions.bags.items():
-        number = next(number for number, item in enumerate(layout.inputs) if item.name == name)
-        swapped = inputs[:, number : number + 1]
-        bags[name] = BagBatch(mixed(bag.tokens_BTE, swapped[..., None]), mixed(bag.known_BT, swapped))
+    for number, item in enumerate(layout.inputs):
+        if item.entries is None:
+            bag, swapped = conditions.bags[item.name], inputs[:, number : number + 1]
+            bags[item.name] = BagBatch(mixed(bag.tokens_BTE, swapped[..., None]), mixed(bag.known_BT, swapped))
     swapped = inputs[:, column]
     return ConditionBatch(mixed(conditions.values_BK, swapped), mixed(conditions.known_BK, swapped), bags)
 

@@ -50,7 +50,11 @@ def surface_mesh(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> Mesh:
 
 
 def distances_to(mesh: Mesh, points_mm: np.ndarray) -> np.ndarray:
-    """The distance (N,) in mm from each point (N, axes) to the nearest point of the mesh."""
+    """The distance (N,) in mm from each point (N, axes) to the nearest point of the mesh.
+
+    Only the simplices with the nearest centres are tried. Where they are long and thin, as on thick slices, the nearest one
+    may not be among them: the distance is then too large.
+    """
     from scipy.spatial import cKDTree  # slow to import, and not every score needs it
 
     corners = mesh.corners()
